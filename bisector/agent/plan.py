@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The types that cross the wall of the VM: a plan goes in, a result comes out, both as JSON.
+
+Standard library only, and nothing of ours is imported: this file runs on both sides of the wall.
+Times are seconds; sizes are bytes; ``at``/``started``/``ended`` count from the agent's start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field, replace
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One piece of storage.
+
+    ``kind`` and ``type``: disk (nvme, virtio-blk, scsi, ahci, loop), lvm (linear, raid1, mirror, raid10), md (raid1,
+    raid10), fs (ext4, xfs), file (raw, qcow2). ``size`` 0 means all there is. ``options`` holds kind-specific words
+    (``cluster_size``, ``full`` ...).
+    """
+
+    name: str
+    kind: str
+    type: str
+    of: tuple[str, ...] = ()
+    size: int = 0
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A drive of the inner guest: the layer ``of`` behind the guest device ``device``."""
+
+    name: str
+    of: str
+    device: str = "virtio-blk"  # virtio-blk, ide, ahci, scsi, nvme
+    aio: str = "threads"  # native, threads, io_uring
+    cache_direct: bool = True
+    format: str = "raw"
+    werror: str = ""  # "" leaves QEMU's default
+    rerror: str = ""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """The inner QEMU. ``os``: ``none`` (QEMU opens its drives and that is all), ``linux`` (our initramfs), ``image``."""
+
+    os: str = "none"
+    kernel: str = ""  # "": the kernel under test; else a kernel image readable in the VM
+    image: str = ""  # os=image: a foreign disk image, console only
+    drives: tuple[Drive, ...] = ()
+    passthrough: tuple[str, ...] = ()
+    storage: tuple[Layer, ...] = ()
+    memory: int = 256 << 20
+    accel: str = "auto"  # auto, kvm, tcg
+
+
+@dataclass(frozen=True)
+class Io:
+    """Plain I/O on a layer or a guest's drive: ``count`` operations of ``block`` bytes from offset ``offset``."""
+
+    operation: str  # read, write
+    block: int
+    count: int = 1
+    direct: bool = False
+    buffer_offset: int = 0  # bytes past a page boundary at which the user's buffer starts
+    offset: int = 0
+    flush: bool = False  # write: fsync at the end
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt run."""
+
+    name: str
+    verb: str
+    objects: tuple[str, ...] = ()
+    where: str = "vm"  # vm, guest
+    seconds: float = 0.0  # repeat for that long (0: once)
+    io: Io | None = None
+    argv: tuple[str, ...] = ()
+    size: int = 0
+    damage: str = ""  # corrupt: the class of damage, or "none"
+    direct: bool = False
+    probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A regular expression looked for in a console. ``decisive``: its first match ends the trial."""
+
+    name: str
+    where: str  # vm, guest
+    pattern: str
+    decisive: bool
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the recipe's own that the workload needs; ``sha256`` makes its content part of the question."""
+
+    name: str  # path relative to the recipe
+    path: str  # where it lies on the host
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One trial's workload. The fields marked (this trial) are not part of the question that the plan asks."""
+
+    steps: tuple[Step, ...]
+    layers: tuple[Layer, ...] = ()
+    guest: Guest | None = None
+    watches: tuple[Watch, ...] = ()
+    files: tuple[File, ...] = ()
+    vm: bool = True  # False: no VM, the agent runs in a sandbox on this host
+    memory: int = 2 << 30
+    cpus: int = 2
+    append: tuple[str, ...] = ()  # further kernel options of the VM
+    schema: int = SCHEMA
+    seed: int = 0  # (this trial)
+    token: str = ""  # (this trial) stands in every marker
+    deadline: float = 120.0  # (this trial) seconds from the agent's start to its result
+    accel: str = ""  # (this trial) "kvm" or "tcg"
+
+    def identity(self) -> str:
+        """Hash of the question: equal for two trials whose answers may be put together. 64 hex digits."""
+        nowhere = tuple(replace(file, path="") for file in self.files)
+        question = replace(self, seed=0, token="", deadline=0.0, accel="", files=nowhere)
+        return hashlib.sha256(dump(question).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What one step saw. ``errno`` is a name such as EINVAL, "" when every operation succeeded."""
+
+    name: str
+    started: float
+    ended: float
+    done: bool = False  # ran to its end (whatever it saw); False: the trial ended inside it
+    skipped: bool = False  # not issued, by its probability
+    exit: int | None = None
+    errno: str = ""
+    count: int = 0  # operations that succeeded
+    failed: int = 0  # operations that failed
+    blocks: tuple[str, ...] = ()  # verify: classes of mismatch seen; ("clean",) when none
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer as built. ``dma_alignment`` and ``logical_block`` are the kernel's own figures, -1 when there is none."""
+
+    name: str
+    node: str
+    dma_alignment: int = -1
+    logical_block: int = -1
+    health: str = ""  # healthy, degraded, syncing, "" (has no such state)
+    status: str = ""  # the raw line it was read from
+
+
+@dataclass(frozen=True)
+class AgentEvent:
+    """Something that happened at a known time: ``source`` is agent, guest, qmp."""
+
+    at: float
+    source: str
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The harness's own failure inside the VM: never evidence about the kernel."""
+
+    stage: str  # plan, storage, guest, step, tools
+    message: str
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """The kernel that runs. ``build_id``: the GNU build id in hex, "" when the kernel shows none."""
+
+    release: str = ""
+    version: str = ""
+    build_id: str = ""
+    taint: int = 0
+    command_line: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the agent saw; written early and again after each step, so that a kill leaves the last whole state."""
+
+    token: str = ""
+    complete: bool = False
+    kernel: KernelFacts = field(default_factory=KernelFacts)
+    layers: tuple[LayerFacts, ...] = ()
+    steps: tuple[StepFacts, ...] = ()
+    events: tuple[AgentEvent, ...] = ()
+    fault: Fault | None = None
+    guest_accel: str = ""
+    tools: tuple[tuple[str, str], ...] = ()  # versions inside the VM: qemu, lvm, python
+    elapsed: float = 0.0
+    schema: int = SCHEMA
+
+    def step(self, name: str) -> StepFacts | None:
+        """The facts of the step called ``name``, or None when it was never reached."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def layer(self, name: str) -> LayerFacts | None:
+        """The facts of the layer called ``name``, or None when it was never built."""
+        return next((layer for layer in self.layers if layer.name == name), None)
+
+
+class Malformed(ValueError):
+    """JSON that is not what the type says; the text names the place."""
+
+
+def dump(value: object) -> str:
+    """A frozen type as one line of canonical JSON (sorted keys), as ``load`` reads it back."""
+    return json.dumps(dataclasses.asdict(value), sort_keys=True)  # type: ignore[call-overload]
+
+
+T = typing.TypeVar("T")
+
+
+def load(kind: type[T], text: str | bytes) -> T:
+    """Read ``kind`` back from JSON. Raises Malformed for anything that is not such an object."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not JSON: {error}") from None
+    return typing.cast(T, _build(kind, data, kind.__name__))
+
+
+def _build(kind: typing.Any, data: typing.Any, place: str) -> typing.Any:
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType or origin is typing.Union:
+        members = [member for member in typing.get_args(kind) if member is not type(None)]
+        return None if data is None else _build(members[0], data, place)
+    if origin is tuple:
+        return _build_tuple(typing.get_args(kind), data, place)
+    if dataclasses.is_dataclass(kind):
+        return _build_record(kind, data, place)
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise Malformed(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
+    return data
+
+
+def _build_tuple(members: tuple[typing.Any, ...], data: typing.Any, place: str) -> tuple[typing.Any, ...]:
+    if not isinstance(data, list):
+        raise Malformed(f"{place}: expected a list, found {type(data).__name__}")
+    if len(members) == 2 and members[1] is Ellipsis:
+        return tuple(_build(members[0], item, f"{place}[{i}]") for i, item in enumerate(data))
+    if len(members) != len(data):
+        raise Malformed(f"{place}: expected {len(members)} items, found {len(data)}")
+    return tuple(_build(member, item, f"{place}[{i}]") for i, (member, item) in enumerate(zip(members, data)))
+
+
+def _build_record(kind: typing.Any, data: typing.Any, place: str) -> typing.Any:
+    if not isinstance(data, dict):
+        raise Malformed(f"{place}: expected an object, found {type(data).__name__}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise Malformed(f"{place}: unknown field {unknown[0]}")
+    known = {name: _build(hints[name], item, f"{place}.{name}") for name, item in data.items()}
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise Malformed(f"{place}: {error}") from None

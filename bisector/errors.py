@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Errors that speak to the person at the keyboard: what failed, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bisector.exitcodes import ExitCode
+
+
+class BisectorError(Exception):
+    """Base of every error that a user may see.
+
+    Args:
+        what: one sentence, what failed, in which recipe, trial or file.
+        hint: what to do next; may hold several lines.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INFRA
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class UsageError(BisectorError):
+    """The command line or the repository given does not fit."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InfraError(BisectorError):
+    """The harness failed; says nothing about any candidate (law 1)."""
+
+    exit_code = ExitCode.INFRA
+
+
+class Interrupted(BisectorError):
+    """The person, or a signal, asked us to stop. State is kept."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One fault of an input file; ``line`` and ``column`` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        field = f"{self.field}: " if self.field else ""
+        return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
+
+
+class RecipeError(BisectorError):
+    """A recipe or config file is invalid; carries every fault found, in file order."""
+
+    exit_code = ExitCode.INVALID
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__("\n".join(str(d) for d in diagnostics))
+        self.diagnostics = diagnostics

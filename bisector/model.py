@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The words of the project as frozen types (docs/architecture.md). Every room speaks them; this room knows no other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from bisector.agent.plan import Plan, Result
+
+
+# ---- candidate and image -------------------------------------------------------------------------------------------
+
+
+class TargetKind(StrEnum):
+    """The software under test, by where it comes from."""
+
+    KERNEL_SOURCE = "kernel_source"
+    KERNEL_PACKAGE = "kernel_package"
+    GIVEN = "given"
+    QEMU_SOURCE = "qemu_source"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change laid over a revision. ``kind``: fixup, apply (both cherry-pick ``commit``) or revert."""
+
+    kind: str
+    commit: str  # 40 hex digits
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What can be judged. ``revision``: 40 hex digits (source), a package version, or a path (given)."""
+
+    target: TargetKind
+    revision: str
+    edits: tuple[Edit, ...] = ()
+    label: str = field(default="", compare=False)  # for people: v6.18, culprit^1 ...
+
+    def __str__(self) -> str:
+        name = self.label or (self.revision[:12] if self.target.value.endswith("source") else self.revision)
+        return name + "".join(f" {edit.kind} {edit.commit[:12]}" for edit in self.edits)
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """How a kernel is configured and made: ``fragments`` laid in order over ``base_config`` (or over allnoconfig).
+
+    ``fragments`` are names of shipped fragments or paths of files; ``make`` holds variables for make (LLVM=1, CC=...).
+    """
+
+    fragments: tuple[str, ...] = ()
+    base_config: str = ""
+    make: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built (or given) thing that boots. ``identity`` hashes its content and is all that trials are keyed by."""
+
+    identity: str
+    kernel: str  # path of the kernel image
+    modules: str = ""  # folder that holds lib/modules, "" when the kernel has none
+    build_id: str = ""  # GNU build id in hex, "" when the image shows none
+    release: str = ""
+    config: str = ""  # path of the final .config
+    tools: tuple[tuple[str, str], ...] = ()  # compiler, make, host: name and version
+    commands: tuple[str, ...] = ()  # the exact commands that made it
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class BuildFailure:
+    """A candidate that did not become an image. ``stage``: edits, config, compile. It is a skip, never bad."""
+
+    stage: str
+    errors: tuple[str, ...]  # the first error lines
+    log: str = ""  # path of the whole log
+    seconds: float = 0.0
+
+
+# ---- trial ---------------------------------------------------------------------------------------------------------
+
+
+class Ending(StrEnum):
+    """How a trial ended, as the harness saw it. No opinion."""
+
+    FINISHED = "finished"  # the agent reported a complete result
+    DECISIVE = "decisive"  # a decisive console line ended it
+    CRASH = "crash"  # the kernel under test crashed
+    DEADLINE = "deadline"  # the agent was alive and the clock ran out
+    VM_GONE = "vm_gone"  # the VM ended by itself without a complete result (reset, power off)
+    NO_AGENT = "no_agent"  # the VM never reached the agent
+    HARNESS = "harness"  # vng or QEMU failed, the wrong kernel booted, the shared folder broke
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class ConsoleEvent:
+    """A console line that mattered. ``at``: seconds from the start of the trial.
+
+    ``kind``: watch (``name`` is the watch's) or crash (``name`` is the kind of crash: panic, oops, bug, lockup, hung).
+    """
+
+    at: float
+    where: str  # vm, guest
+    kind: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a trial's time went, in seconds."""
+
+    boot: float = 0.0  # start to the agent's first sign
+    storage: float = 0.0  # building and syncing the layers
+    workload: float = 0.0  # the steps
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a trial saw: facts from the agent, console events with their times. No opinion."""
+
+    ending: Ending
+    result: Result | None = None
+    console: tuple[ConsoleEvent, ...] = ()
+    detail: str = ""  # for ending harness/no_agent/vm_gone: what was seen, in words
+    timing: Timing = Timing()
+    accel: str = ""  # kvm, tcg, none
+
+
+# ---- question: what is bad, what is good ---------------------------------------------------------------------------
+
+
+class FactKind(StrEnum):
+    """What a condition may ask of an observation."""
+
+    CONSOLE = "console"
+    EXIT = "exit"
+    ERRNO = "errno"
+    HEALTH = "health"
+    BLOCKS = "blocks"
+    EVENT = "event"
+    HANG = "hang"
+    OOPS = "oops"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact asked for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
+
+    console: ``values`` are the regular expressions and ``where`` is vm or guest; the plan carries them as watches
+    named ``condition/index-of-fact``. exit: decimal numbers. errno: names, "none" for success. hang: "true"/"false".
+    """
+
+    kind: FactKind
+    where: str
+    values: tuple[str, ...]
+    negate: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All facts together; its name is the signature's name: "same bug" means same condition."""
+
+    name: str
+    facts: tuple[Fact, ...]
+
+    def watch_name(self, index: int) -> str:
+        """Name of the watch that stands for the console fact ``facts[index]``."""
+        return f"{self.name}/{index}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A recipe's conditions: any one of ``bad``, else any one of ``good``."""
+
+    bad: tuple[Condition, ...]
+    good: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of a recipe's overrides (a matrix cell or a control). ``expect``: "" or good or bad (control)."""
+
+    name: str  # "guest.drives.vda.aio=native", or the control's name; "" for a recipe without matrix
+    overrides: tuple[tuple[str, str], ...] = ()
+    expect: str = ""
+    not_applicable: str = ""  # why the software refuses this cell; "" when it runs
+
+
+# ---- signal and verdict --------------------------------------------------------------------------------------------
+
+
+class Signal(StrEnum):
+    """An observation read against the recipe."""
+
+    REPRODUCED = "reproduced"
+    CLEAN = "clean"
+    OTHER_FAILURE = "other_failure"
+    INFRA = "infra"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A signal and why. ``condition``: the matched condition's name; ``fingerprint``: of a crash that is not ours."""
+
+    signal: Signal
+    condition: str = ""
+    reason: str = ""
+    fingerprint: str = ""
+
+
+class Verdict(StrEnum):
+    """Of a candidate, from its trials."""
+
+    GOOD = "good"
+    BAD = "bad"
+    SKIP = "skip"
+    WEAK = "weak"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial as stored. ``stage`` says which part of the campaign asked for it (ends, search, proof)."""
+
+    number: int  # store-wide
+    candidate: Candidate
+    image: str  # identity
+    plan: str  # identity of the question
+    stage: str
+    cell: str
+    seed: int
+    reading: Reading
+    observation: Observation
+    folder: str  # relative to the campaign's folder
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A candidate's verdict with all that it stands on."""
+
+    candidate: Candidate
+    verdict: Verdict
+    reason: str
+    cell: str = ""
+    image: str = ""  # identity, "" when there is none
+    trials: tuple[Trial, ...] = ()
+    failure: BuildFailure | None = None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Trials that reproduced, trials that could tell (reproduced or clean)."""
+        reproduced = sum(trial.reading.signal is Signal.REPRODUCED for trial in self.trials)
+        clean = sum(trial.reading.signal is Signal.CLEAN for trial in self.trials)
+        return reproduced, reproduced + clean
+
+
+# ---- campaign ------------------------------------------------------------------------------------------------------
+
+
+class OutcomeKind(StrEnum):
+    """How a campaign ended."""
+
+    CULPRIT = "culprit"
+    RANGE = "range"
+    NARROWED = "narrowed"
+    ENDS_ALIKE = "ends_alike"
+    UNRESOLVED = "unresolved"
+    NOT_CONFIRMED = "not_confirmed"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as people know it."""
+
+    oid: str
+    subject: str
+    author: str = ""
+    parents: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f'{self.oid[:12]} ("{self.subject}")'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a campaign found, what proves it, and what was not checked (laws 3 and 6)."""
+
+    kind: OutcomeKind
+    summary: str
+    culprit: Commit | None = None
+    suspects: tuple[Commit, ...] = ()  # narrowed: the set; not_confirmed: the commit that was not confirmed
+    good: Judgement | None = None
+    bad: Judgement | None = None
+    proof: tuple[Judgement, ...] = ()
+    judgements: tuple[Judgement, ...] = ()  # of the search, in order
+    cell: str = ""
+    bisect_log: str = ""
+    assumptions: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    find_fix: bool = False
+
+
+# ---- what runs meanwhile -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One thing worth telling while a campaign runs. ``phase``: checkout, build, boot, storage, workload, verdict ..."""
+
+    phase: str
+    detail: str = ""
+    fraction: float | None = None  # 0..1 where known
+
+
+Listener = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """A listener that tells nobody."""
+
+
+@dataclass(frozen=True)
+class CancelToken:
+    """A wish to stop that crosses processes: it is set when its file exists. Picklable. ``CancelToken()`` is never set."""
+
+    path: str = ""
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return bool(self.path) and Path(self.path).exists()
+
+    def cancel(self) -> None:
+        """Ask to stop. Idempotent."""
+        if self.path:
+            Path(self.path).touch()
+
+
+class Sources(Protocol):
+    """Where source trees come from; search/gitrepo.py is one, a test's folder another."""
+
+    def tree_of(self, candidate: Candidate) -> str:
+        """Content identity of the candidate's source with its edits applied. Raises EditsDoNotApply."""
+        ...
+
+    def checkout(self, candidate: Candidate, folder: Path) -> None:
+        """Make ``folder`` hold exactly the candidate's source, leaving untouched files' mtimes. Raises EditsDoNotApply."""
+        ...
+
+
+class EditsDoNotApply(Exception):
+    """An edit (revert, fixup, apply) conflicts with the candidate's revision."""
+
+
+class Target(Protocol):
+    """Candidate → image."""
+
+    def key(self, candidate: Candidate) -> str:
+        """Names the build before it is made: equal keys give equal images. Raises EditsDoNotApply."""
+        ...
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        """Build, fetch or look up. Raises InfraError when the harness, not the candidate, failed; Interrupted."""
+        ...
+
+
+class Runner(Protocol):
+    """Image + plan → observation."""
+
+    def run(
+        self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken
+    ) -> Observation:
+        """Run one trial in ``folder`` (made here). Never raises for what a kernel does; harness faults are an ending."""
+        ...
+
+
+def digest(*parts: object) -> str:
+    """Hash of JSON-able parts, 64 hex digits; for keys that are equal only when every part is."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
