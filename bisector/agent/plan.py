@@ -8,6 +8,7 @@ Times are seconds; sizes are bytes; ``at``/``started``/``ended`` count from the 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
 import json
 import types
@@ -250,11 +251,20 @@ def _build(kind: typing.Any, data: typing.Any, place: str) -> typing.Any:
         return _build_tuple(typing.get_args(kind), data, place)
     if dataclasses.is_dataclass(kind):
         return _build_record(kind, data, place)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _build_member(kind, data, place)
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise Malformed(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
     return data
+
+
+def _build_member(kind: type[enum.Enum], data: typing.Any, place: str) -> enum.Enum:
+    try:
+        return kind(data)
+    except ValueError:
+        raise Malformed(f"{place}: {data!r} is no {kind.__name__}") from None
 
 
 def _build_tuple(members: tuple[typing.Any, ...], data: typing.Any, place: str) -> tuple[typing.Any, ...]:
