@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Candidate → verdict: image, trials until decided, everything written to the store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.agent.plan import Plan, dump
+from bisector.errors import InfraError, Interrupted
+from bisector.model import (
+    BuildFailure,
+    CancelToken,
+    Candidate,
+    Cell,
+    EditsDoNotApply,
+    Ending,
+    Image,
+    Judgement,
+    Listener,
+    Observation,
+    Progress,
+    Question,
+    Reading,
+    Runner,
+    Signal,
+    Target,
+    Trial,
+    Verdict,
+    digest,
+)
+from bisector.store import Store
+from bisector.system.executor import Pool
+from bisector.verdict.sequential import Decided, Evidence, FixedTrials, decide
+from bisector.verdict.signature import reached_agent, read
+
+INFRA_IN_A_ROW = 3
+"""So many infra trials in a row of one candidate end the campaign with exit 3: the harness is broken, not unlucky."""
+
+DEADLINE_FACTOR = 5.0
+DEADLINE_FLOOR = 30.0
+"""A trial may take so many times what the slowest clean one took, and never less than the floor (seconds)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one campaign asks of every candidate, in one cell of its recipe."""
+
+    cell: Cell
+    plan: Plan
+    question: Question
+    belief: FixedTrials
+    fixed_deadline: bool = False  # the recipe names its deadline: not scaled
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The tools a judge works with."""
+
+    target: Target
+    runner: Runner
+    store: Store
+    campaign: str  # id
+    pool: Pool
+    listener: Listener
+    cancel: CancelToken
+
+
+class Judge:
+    """Asks the target for images and the runner for trials until the verdict's rule has enough.
+
+    Args:
+        bench: the tools.
+        control: a candidate known to boot (the good end); its image tells a kernel that does not boot from a harness
+            that does not. None where there is none.
+    """
+
+    def __init__(self, bench: Bench, control: Candidate | None = None) -> None:
+        self.bench = bench
+        self.control = control
+
+    def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
+        """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
+
+        Raises InfraError when the harness fails, Interrupted when asked to stop.
+        """
+        made = self.image(candidate)
+        if isinstance(made, BuildFailure):
+            first = made.errors[0] if made.errors else "no error line"
+            judgement = Judgement(
+                candidate, Verdict.SKIP, f"{made.stage} failed: {first}", cell=case.cell.name, failure=made
+            )
+        else:
+            judgement = self._judge(candidate, made, case, stage)
+        self.bench.store.add_judgement(self.bench.campaign, stage, judgement)
+        self._tell("verdict", f"{candidate}: {judgement.verdict} ({judgement.reason})")
+        return judgement
+
+    def image(self, candidate: Candidate) -> Image | BuildFailure:
+        """The candidate's image, made now if this campaign has not made it yet."""
+        bench = self.bench
+        try:
+            key = bench.target.key(candidate)
+        except EditsDoNotApply as error:
+            return BuildFailure("edits", (str(error),))
+        known = bench.store.build(bench.campaign, key)
+        if known and (isinstance(known, BuildFailure) or Path(known.kernel).exists()):
+            return known
+        self._stop_if_asked()
+        future = bench.pool.submit("build", _build, bench.target, candidate, bench.listener, bench.cancel)
+        made = future.result()
+        bench.store.add_build(bench.campaign, key, candidate, made)
+        return made
+
+    def _judge(self, candidate: Candidate, image: Image, case: Case, stage: str) -> Judgement:
+        infra = 0
+        while True:
+            trials = self._known(image, case, stage)
+            decision = decide(Evidence.of(trial.reading for trial in trials), case.belief)
+            if isinstance(decision, Decided):
+                return self._judgement(candidate, image, case, trials, decision)
+            if any(not reached_agent(trial.observation) for trial in trials):
+                no_boot = Decided(Verdict.SKIP, "does not boot: " + trials[-1].reading.reason)
+                return self._judgement(candidate, image, case, trials, no_boot)
+            trial = self._trial(candidate, image, case, stage, len(trials) + infra)
+            infra = infra + 1 if trial.reading.signal is Signal.INFRA else 0
+            if infra >= INFRA_IN_A_ROW:
+                raise InfraError(
+                    f"{infra} trials of {candidate} in a row failed in the harness: {trial.reading.reason}",
+                    hint=f"see {self.bench.store.campaign_folder(self.bench.campaign) / trial.folder}, then 'bisector "
+                    "doctor', then repeat with --resume; no verdict was taken from them",
+                )
+
+    def _known(self, image: Image, case: Case, stage: str) -> tuple[Trial, ...]:
+        stored = self.bench.store.trials(
+            self.bench.campaign, image=image.identity, plan=case.plan.identity(), stage=stage
+        )
+        return tuple(trial for trial in stored if trial.reading.signal is not Signal.INFRA)
+
+    def _judgement(
+        self, candidate: Candidate, image: Image, case: Case, trials: tuple[Trial, ...], decision: Decided
+    ) -> Judgement:
+        named = [t.reading for t in trials if t.reading.signal is Signal.REPRODUCED] or [t.reading for t in trials]
+        why = f"{decision.reason}: {named[-1].condition}" if named and named[-1].condition else decision.reason
+        if decision.verdict is Verdict.SKIP and named and named[-1].reason not in why:
+            why = f"{why}: {named[-1].reason}"
+        return Judgement(candidate, decision.verdict, why, case.cell.name, image.identity, trials)
+
+    # ---- one trial
+
+    def _trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
+        self._stop_if_asked()
+        seed = int(digest(self.bench.campaign, image.identity, stage, index)[:12], 16)
+        token = digest(seed, time.time_ns())[:12]
+        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
+        folder = f"trials/{stage}-{image.identity[:12]}-{index}-{token}"
+        observation = self._run(image, plan, folder)
+        reading = self._reading(observation, candidate, case)
+        trial = Trial(
+            0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
+        )
+        stored = self.bench.store.add_trial(self.bench.campaign, trial)
+        self._tell("trial", f"{candidate}: {reading.signal} ({reading.condition or reading.reason})")
+        return stored
+
+    def _run(self, image: Image, plan: Plan, folder: str) -> Observation:
+        bench = self.bench
+        place = bench.store.campaign_folder(bench.campaign) / folder
+        future = bench.pool.submit("trial", _run_trial, bench.runner, image, plan, place, bench.listener, bench.cancel)
+        observation = future.result()
+        if observation.ending is Ending.CANCELLED:
+            raise Interrupted("stopped during a trial", hint="the trial is not stored; repeat with --resume")
+        return observation
+
+    def _reading(self, observation: Observation, candidate: Candidate, case: Case) -> Reading:
+        reading = read(observation, case.question)
+        if reading.signal is Signal.INFRA or reached_agent(observation) or not case.plan.vm:
+            return reading
+        control = self._control_boots(candidate, case)
+        if control:
+            return replace(reading, reason=f"{reading.reason} (the good end's image boots here: {control})")
+        raise InfraError(
+            f"the VM of {candidate} never reached the agent, and no kernel known to boot does either "
+            f"({reading.reason})",
+            hint="the harness or the host is broken, or this kernel's config cannot boot here: see 'bisector doctor'",
+        )
+
+    def _control_boots(self, candidate: Candidate, case: Case) -> str:
+        """Boot the known-good end's image at once; says in words that it did, "" when it did not or there is none."""
+        if self.control is None or self.control == candidate:
+            return ""
+        image = self.image(self.control)
+        if isinstance(image, BuildFailure):
+            return ""
+        token = digest("control", time.time_ns())[:12]
+        boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
+        observation = self._run(image, boot_only, f"trials/control-{image.identity[:12]}-{token}")
+        return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""
+
+    def _deadline(self, case: Case) -> float:
+        """Seconds for the agent's part: scaled from the slowest clean trial of this question, once there is one."""
+        if case.fixed_deadline:
+            return case.plan.deadline
+        stored = self.bench.store.trials(self.bench.campaign, plan=case.plan.identity())
+        clean = [t.observation.timing for t in stored if t.reading.signal is Signal.CLEAN]
+        slowest = max((timing.storage + timing.workload for timing in clean), default=0.0)
+        scaled = max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)
+        return min(case.plan.deadline, scaled) if slowest else case.plan.deadline
+
+    def _stop_if_asked(self) -> None:
+        if self.bench.cancel.cancelled():
+            raise Interrupted("stopped between trials", hint="repeat with --resume to go on")
+
+    def _tell(self, phase: str, detail: str) -> None:
+        self.bench.listener(Progress(phase, detail))
+
+
+def _build(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+    """The job that makes one image."""
+    return target.image(candidate, listener=listener, cancel=cancel)
+
+
+def _run_trial(
+    runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
+) -> Observation:
+    """The job that runs one trial; leaves the plan and the observation beside the logs."""
+    observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
+    if observation.ending is not Ending.CANCELLED:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "observation.json").write_text(dump(observation) + "\n")
+    return observation

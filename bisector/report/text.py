@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A campaign for people at a terminal: at most 80 columns wherever the words allow. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+
+from bisector.model import Judgement, Outcome, OutcomeKind, Verdict
+from bisector.report.facts import Facts
+
+WIDTH = 80
+LABEL = 12
+
+
+def render(facts: Facts) -> str:
+    """The whole report as text that ends in a newline."""
+    outcome = facts.outcome
+    lines = [f"{facts.campaign.recipe}: {facts.campaign.title}", ""]
+    lines += headline(outcome) if outcome else [f"campaign {facts.campaign.id} is {facts.campaign.state}"]
+    lines += ["", *_table(facts), "", *_environment(facts)]
+    if facts.others:
+        lines += ["", "Other failures seen (they say nothing about any candidate):"]
+        lines += [_wrap(f"{o.count} × {o.reason} (first at {o.first})", "  - ") for o in facts.others]
+    if outcome:
+        lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", outcome.unchecked)
+        if outcome.bisect_log:
+            lines += ["", "git bisect log:", *("  " + line for line in outcome.bisect_log.rstrip().splitlines())]
+    lines += ["", _field("campaign", facts.campaign.id), _field("files", facts.folder)]
+    return "\n".join(lines) + "\n"
+
+
+def headline(outcome: Outcome) -> list[str]:
+    """The outcome in a few lines: what it is, what proves it."""
+    lines = [_field(outcome.kind.value, outcome.summary)]
+    if outcome.kind is OutcomeKind.NARROWED:
+        lines += [_field("", str(suspect)) for suspect in outcome.suspects]
+    lines += [_field("proof", _one(judgement)) for judgement in outcome.proof]
+    if outcome.good:
+        lines.append(_field("good end", _one(outcome.good)))
+    if outcome.bad:
+        lines.append(_field("bad end", _one(outcome.bad)))
+    if outcome.cell:
+        lines.append(_field("cell", outcome.cell))
+    return lines
+
+
+def _one(judgement: Judgement) -> str:
+    reproduced, told = judgement.counts
+    shown = f"{reproduced}/{told} reproduced" if told else judgement.reason
+    return f"{judgement.candidate}: {judgement.verdict}, {shown}"
+
+
+def _table(facts: Facts) -> list[str]:
+    lines = [f"{'stage':<7} {'verdict':<7} {'candidate':<24} why"]
+    for stage, judgement in facts.judgements:
+        cell = f" [{judgement.cell}]" if judgement.cell and stage == "ends" else ""
+        head = f"{stage:<7} {judgement.verdict:<7} {str(judgement.candidate)[:24]:<24} "
+        lines.append(_wrap(judgement.reason + cell, head, indent=len(head)))
+    skipped = sum(judgement.verdict is Verdict.SKIP for _, judgement in facts.judgements)
+    counted = f"{len(facts.judgements)} verdicts, {len(facts.trials)} trials"
+    extra = [f"{skipped} skipped"] * bool(skipped) + [f"{facts.infra_count} harness failures"] * bool(facts.infra_count)
+    lines.append(", ".join([counted, *extra]))
+    return lines
+
+
+def _environment(facts: Facts) -> list[str]:
+    lines = [_field(name, value) for name, value in facts.tools]
+    return lines + [_field("alignment", line) for line in facts.alignment]
+
+
+def _said(title: str, lines: tuple[str, ...]) -> list[str]:
+    return ["", title, *(_wrap(line, "  - ") for line in lines)] if lines else []
+
+
+def _field(name: str, text: str) -> str:
+    return _wrap(text, f"{name:<{LABEL}}", indent=LABEL)
+
+
+def _wrap(text: str, head: str, indent: int = 4) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Observation → signal: what a trial saw, read against the recipe's conditions. Pure.
+
+The order is law: infra; then whichever came first of a bad console line and a foreign crash; other bad facts;
+``good_when``; else ``other_failure``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from bisector.agent.plan import StepFacts
+from bisector.model import (
+    Condition,
+    ConsoleEvent,
+    Ending,
+    Fact,
+    FactKind,
+    Observation,
+    Question,
+    Reading,
+    Signal,
+)
+
+HARNESS_STAGES = ("plan", "tools")
+"""Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
+
+
+def read(observation: Observation, question: Question) -> Reading:
+    """The signal of one trial.
+
+    Args:
+        observation: what the trial saw; ending CANCELLED has no signal and is the caller's to handle.
+        question: the recipe's conditions.
+    """
+    infra = _infra(observation)
+    if infra:
+        return Reading(Signal.INFRA, reason=infra)
+    crash = _foreign_crash(observation, question)
+    console = _first_bad_console(observation, question)
+    if console and (crash is None or console[0] <= crash.at):
+        return Reading(Signal.REPRODUCED, console[1].name, _reason(console[1], observation))
+    if crash:
+        return Reading(Signal.OTHER_FAILURE, reason=f"crash: {crash.text}", fingerprint=crash.name)
+    for condition in question.bad:
+        if holds(condition, observation):
+            return Reading(Signal.REPRODUCED, condition.name, _reason(condition, observation))
+    return _clean_or_other(observation, question)
+
+
+def holds(condition: Condition, observation: Observation) -> bool:
+    """Whether every fact of the condition was seen. A fact that could not be seen holds neither way."""
+    return all(_holds(condition, index, observation) for index in range(len(condition.facts)))
+
+
+def reached_agent(observation: Observation) -> bool:
+    """Whether the VM came as far as our agent (DESIGN: else a control boot tells kernel from harness)."""
+    return observation.result is not None
+
+
+def _infra(observation: Observation) -> str:
+    if observation.ending is Ending.HARNESS:
+        return observation.detail or "the harness failed"
+    fault = observation.result.fault if observation.result else None
+    if fault and fault.stage in HARNESS_STAGES:
+        return f"agent, {fault.stage}: {fault.message}"
+    return ""
+
+
+def _clean_or_other(observation: Observation, question: Question) -> Reading:
+    if observation.ending is not Ending.FINISHED or not observation.result:
+        return Reading(Signal.OTHER_FAILURE, reason=_why_unfinished(observation))
+    if observation.result.fault:
+        fault = observation.result.fault
+        return Reading(Signal.OTHER_FAILURE, reason=f"{fault.stage}: {fault.message}")
+    guest_crash = next((e for e in observation.console if e.kind == "crash"), None)
+    if guest_crash:
+        return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {guest_crash.text}")
+    for condition in question.good:
+        if holds(condition, observation):
+            return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
+    return Reading(Signal.OTHER_FAILURE, reason="neither bad nor good: " + summarize(observation))
+
+
+def _why_unfinished(observation: Observation) -> str:
+    if not reached_agent(observation):
+        return "the VM never reached the agent" + (f": {observation.detail}" if observation.detail else "")
+    where = next((s.name for s in observation.result.steps if not s.done), "") if observation.result else ""
+    inside = f" in step {where}" if where else ""
+    words = {
+        Ending.DEADLINE: f"the deadline passed{inside}",
+        Ending.VM_GONE: f"the VM ended by itself{inside}",
+        Ending.CRASH: f"crash{inside}",
+        Ending.DECISIVE: f"ended at a console line that no condition takes{inside}",
+    }
+    return words.get(observation.ending, f"ended as {observation.ending}") + (
+        f": {observation.detail}" if observation.detail else ""
+    )
+
+
+def summarize(observation: Observation) -> str:
+    """The facts of a trial in one line for people."""
+    if not observation.result:
+        return "no facts"
+    steps = [
+        f"{s.name}: " + ", ".join(filter(None, (f"exit {s.exit}" if s.exit is not None else "", s.errno, *s.blocks)))
+        for s in observation.result.steps
+    ]
+    health = [f"{layer.name} {layer.health}" for layer in observation.result.layers if layer.health]
+    return "; ".join(steps + health) or "no facts"
+
+
+# ---- facts ---------------------------------------------------------------------------------------------------------
+
+
+def _holds(condition: Condition, index: int, observation: Observation) -> bool:
+    fact = condition.facts[index]
+    if fact.kind is FactKind.CONSOLE:
+        seen: bool | None = _watched(condition.watch_name(index), observation) is not None
+        if fact.negate and observation.ending is not Ending.FINISHED:
+            seen = None  # the line may have come later
+    else:
+        seen = _seen(fact, observation)
+    return seen is not None and seen is not fact.negate
+
+
+def _watched(name: str, observation: Observation) -> ConsoleEvent | None:
+    return next((e for e in observation.console if e.kind == "watch" and e.name == name), None)
+
+
+def _seen(fact: Fact, observation: Observation) -> bool | None:
+    """True or False where the trial could tell, None where it could not."""
+    if fact.kind is FactKind.OOPS:
+        return _any_crash(fact, observation.console) is not None
+    if fact.kind is FactKind.HANG:
+        return _hung(fact, observation)
+    if not observation.result:
+        return None
+    if fact.kind is FactKind.HEALTH:
+        layer = observation.result.layer(fact.where)
+        return layer.health in fact.values if layer and layer.health else None
+    if fact.kind is FactKind.EVENT:
+        seen = any(e.source in ("qmp", fact.where) and e.name in fact.values for e in observation.result.events)
+        return seen or (False if observation.result.complete else None)
+    return _step_fact(fact, observation.result.step(fact.where))
+
+
+def _step_fact(fact: Fact, step: StepFacts | None) -> bool | None:
+    if step is None or not step.done:
+        return None
+    if fact.kind is FactKind.EXIT:
+        return None if step.exit is None else str(step.exit) in fact.values
+    if fact.kind is FactKind.ERRNO:
+        return (step.errno or "none") in fact.values
+    return any(block in fact.values for block in step.blocks) if step.blocks else None
+
+
+def _hung(fact: Fact, observation: Observation) -> bool | None:
+    at_deadline = observation.ending is Ending.DEADLINE
+    if fact.where in ("vm", "guest"):
+        return at_deadline is ("true" in fact.values)
+    step = observation.result.step(fact.where) if observation.result else None
+    if step is None:
+        return None
+    return (at_deadline and not step.done) is ("true" in fact.values)
+
+
+def _any_crash(fact: Fact, events: Iterable[ConsoleEvent]) -> ConsoleEvent | None:
+    for event in events:
+        if event.kind == "crash" and event.where == fact.where:
+            if any(value == "true" or re.search(value, event.text) for value in fact.values):
+                return event
+    return None
+
+
+# ---- console lines and crashes, by time ----------------------------------------------------------------------------
+
+
+def _first_bad_console(observation: Observation, question: Question) -> tuple[float, Condition] | None:
+    """The earliest bad condition that holds by a line of a console (a watch, or a crash that the recipe asks for)."""
+    found = []
+    for condition in question.bad:
+        times = _console_times(condition, observation)
+        if times and holds(condition, observation):
+            found.append((max(times), condition))
+    return min(found, key=lambda pair: pair[0]) if found else None
+
+
+def _console_times(condition: Condition, observation: Observation) -> list[float]:
+    times = []
+    for index, fact in enumerate(condition.facts):
+        event = None
+        if fact.kind is FactKind.CONSOLE and not fact.negate:
+            event = _watched(condition.watch_name(index), observation)
+        elif fact.kind is FactKind.OOPS and not fact.negate:
+            event = _any_crash(fact, observation.console)
+        if event:
+            times.append(event.at)
+    return times
+
+
+def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent | None:
+    """The first crash of the kernel under test that no bad condition asks for."""
+    wanted = [f for c in question.bad for f in c.facts if f.kind is FactKind.OOPS and not f.negate]
+    for event in observation.console:
+        if event.kind == "crash" and event.where == "vm":
+            if not any(_any_crash(fact, (event,)) for fact in wanted):
+                return event
+    return None
+
+
+def _reason(condition: Condition, observation: Observation) -> str:
+    for index, fact in enumerate(condition.facts):
+        event = _watched(condition.watch_name(index), observation)
+        if fact.kind is FactKind.CONSOLE and event:
+            return f"console: {event.text}"
+    return summarize(observation)
