@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence → verdict with a fixed number of trials."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bisector.model import Reading, Signal, Verdict
+from bisector.verdict.sequential import Decided, Evidence, FixedTrials, More, decide
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (Evidence(), None),
+        (Evidence(clean=1), None),
+        (Evidence(clean=2), Verdict.GOOD),
+        (Evidence(reproduced=1), Verdict.BAD),
+        (Evidence(reproduced=1, clean=1, other=9), Verdict.BAD),
+        (Evidence(other=2), None),
+        (Evidence(other=3), Verdict.SKIP),
+        (Evidence(clean=1, other=3), Verdict.SKIP),
+        (Evidence(clean=2, other=3), Verdict.GOOD),
+    ],
+)
+def test_two_trials_three_other_failures(evidence: Evidence, verdict: Verdict | None) -> None:
+    decision = decide(evidence, FixedTrials(2, 3))
+    assert (decision.verdict if isinstance(decision, Decided) else None) == verdict
+
+
+def test_more_asks_for_no_trial_that_could_be_wasted() -> None:
+    assert decide(Evidence(clean=1), FixedTrials(5)) == More(4)
+
+
+@given(st.lists(st.sampled_from(list(Signal))), st.integers(1, 5), st.integers(1, 5))
+def test_law_1_and_2_infra_never_decides_and_other_failures_never_say_bad(
+    signals: list[Signal], trials: int, cap: int
+) -> None:
+    belief = FixedTrials(trials, cap)
+    readings = [Reading(signal) for signal in signals]
+    without = [reading for reading in readings if reading.signal is not Signal.INFRA]
+    decision = decide(Evidence.of(readings), belief)
+    assert decision == decide(Evidence.of(without), belief)
+    if isinstance(decision, Decided) and decision.verdict is Verdict.BAD:
+        assert Signal.REPRODUCED in signals
+    if isinstance(decision, Decided) and decision.verdict is Verdict.GOOD:
+        assert signals.count(Signal.CLEAN) >= trials

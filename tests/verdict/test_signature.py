@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Observation → signal: the order of DESIGN.md, as a table and as properties."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bisector.agent.plan import AgentEvent, Fault, LayerFacts, Result, StepFacts
+from bisector.model import (
+    Condition,
+    ConsoleEvent,
+    Ending,
+    Fact,
+    FactKind,
+    Observation,
+    Question,
+    Signal,
+)
+from bisector.verdict.signature import read
+
+LEG_FAILED = Condition("leg-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
+ZERO_LENGTH = Condition("zero-length", (Fact(FactKind.CONSOLE, "vm", (r"LBA \d+, 0 blocks",)),))
+HEALTHY = Condition("healthy", (Fact(FactKind.HEALTH, "boot", ("healthy",)), Fact(FactKind.EXIT, "probe", ("0",))))
+QUESTION = Question(bad=(LEG_FAILED, ZERO_LENGTH), good=(HEALTHY,))
+
+
+def result(health: str = "healthy", exit_code: int | None = 0, **changes: object) -> Result:
+    made = Result(
+        complete=True,
+        layers=(LayerFacts("boot", "/dev/mapper/vg0-boot", health=health),),
+        steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=exit_code),),
+    )
+    return replace(made, **changes)
+
+
+def seen(made: Result | None = None, *console: ConsoleEvent, ending: Ending = Ending.FINISHED) -> Observation:
+    return Observation(ending, made, console)
+
+
+def watch(at: float, name: str = "zero-length/0") -> ConsoleEvent:
+    return ConsoleEvent(at, "vm", "watch", name, "nvme1n1: I/O Cmd(0x2) @ LBA 2055, 0 blocks")
+
+
+def crash(at: float, where: str = "vm") -> ConsoleEvent:
+    return ConsoleEvent(at, where, "crash", "oops", "BUG: kernel NULL pointer dereference, address: 0")
+
+
+@pytest.mark.parametrize(
+    ("observation", "signal", "condition"),
+    [
+        (seen(result()), Signal.CLEAN, "healthy"),
+        (seen(result("degraded")), Signal.REPRODUCED, "leg-failed"),
+        (seen(result("degraded"), ending=Ending.DEADLINE), Signal.REPRODUCED, "leg-failed"),
+        (seen(result(), watch(3.0)), Signal.REPRODUCED, "zero-length"),
+        (seen(result(complete=False), watch(3.0), ending=Ending.DECISIVE), Signal.REPRODUCED, "zero-length"),
+        (seen(result(), watch(3.0), crash(4.0), ending=Ending.CRASH), Signal.REPRODUCED, "zero-length"),
+        (seen(result(), crash(3.0), watch(4.0), ending=Ending.CRASH), Signal.OTHER_FAILURE, ""),
+        (seen(result("degraded"), crash(3.0), ending=Ending.CRASH), Signal.OTHER_FAILURE, ""),
+        (seen(result(), crash(3.0, "guest")), Signal.OTHER_FAILURE, ""),
+        (seen(result("degraded"), crash(3.0, "guest")), Signal.REPRODUCED, "leg-failed"),
+        (seen(result(), ending=Ending.DEADLINE), Signal.OTHER_FAILURE, ""),
+        (seen(result(exit_code=1)), Signal.OTHER_FAILURE, ""),
+        (seen(result("syncing")), Signal.OTHER_FAILURE, ""),
+        (seen(result(steps=())), Signal.OTHER_FAILURE, ""),
+        (seen(None, ending=Ending.NO_AGENT), Signal.OTHER_FAILURE, ""),
+        (seen(result("degraded"), ending=Ending.HARNESS), Signal.INFRA, ""),
+        (seen(result("degraded", fault=Fault("tools", "lvm: not found"))), Signal.INFRA, ""),
+        (seen(result(fault=Fault("storage", "lvcreate: exit 5"))), Signal.OTHER_FAILURE, ""),
+    ],
+)
+def test_signal_table(observation: Observation, signal: Signal, condition: str) -> None:
+    reading = read(observation, QUESTION)
+    assert (reading.signal, reading.condition) == (signal, condition)
+
+
+def one(fact: Fact, good: bool = False) -> Question:
+    asked = (Condition("asked", (fact,)),)
+    return Question(bad=() if good else asked, good=asked if good else (HEALTHY,))
+
+
+@pytest.mark.parametrize(
+    ("errno", "fact", "signal"),
+    [
+        ("EIO", Fact(FactKind.ERRNO, "probe", ("EIO",)), Signal.REPRODUCED),
+        ("EIO", Fact(FactKind.ERRNO, "probe", ("EINVAL",), negate=True), Signal.REPRODUCED),
+        ("EINVAL", Fact(FactKind.ERRNO, "probe", ("EINVAL",), negate=True), Signal.CLEAN),
+        ("", Fact(FactKind.ERRNO, "probe", ("none",)), Signal.REPRODUCED),
+        ("EIO", Fact(FactKind.ERRNO, "absent", ("EIO",), negate=True), Signal.CLEAN),
+    ],
+)
+def test_errno_facts(errno: str, fact: Fact, signal: Signal) -> None:
+    made = result(steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=0, errno=errno),))
+    assert read(seen(made), one(fact)).signal is signal
+
+
+def test_a_step_that_was_not_finished_answers_no_negated_fact() -> None:
+    made = result(steps=(StepFacts("probe", 1.0, 2.0, done=False),))
+    fact = Fact(FactKind.ERRNO, "probe", ("EINVAL",), negate=True)
+    assert read(seen(made, ending=Ending.DEADLINE), one(fact)).signal is Signal.OTHER_FAILURE
+
+
+def test_a_hang_that_the_recipe_asks_for_is_bad() -> None:
+    made = result(complete=False, steps=(StepFacts("probe", 1.0, 2.0, done=False),))
+    fact = Fact(FactKind.HANG, "probe", ("true",))
+    assert read(seen(made, ending=Ending.DEADLINE), one(fact)).signal is Signal.REPRODUCED
+
+
+def test_an_oops_that_the_recipe_asks_for_is_bad_and_another_is_not() -> None:
+    asked = one(Fact(FactKind.OOPS, "vm", ("NULL pointer",)))
+    other = one(Fact(FactKind.OOPS, "vm", ("use-after-free",)))
+    observation = seen(result(complete=False), crash(3.0), ending=Ending.CRASH)
+    assert read(observation, asked).signal is Signal.REPRODUCED
+    assert read(observation, other).signal is Signal.OTHER_FAILURE
+
+
+def test_guest_events_and_blocks() -> None:
+    made = result(
+        events=(AgentEvent(3.0, "qmp", "STOP"),),
+        steps=(
+            StepFacts("probe", 1.0, 2.0, done=True, exit=0),
+            StepFacts("verify", 2.0, 3.0, done=True, blocks=("zeroed",)),
+        ),
+    )
+    paused = Fact(FactKind.EVENT, "guest", ("STOP",))
+    lost = Fact(FactKind.BLOCKS, "verify", ("zeroed", "stale"))
+    assert read(seen(made), one(paused, good=True)).signal is Signal.CLEAN
+    assert read(seen(made), one(lost)).signal is Signal.REPRODUCED
+
+
+ENDINGS = st.sampled_from(list(Ending))
+EVENTS = st.lists(
+    st.one_of(
+        st.floats(0, 9).map(watch), st.floats(0, 9).map(crash), st.floats(0, 9).map(lambda at: crash(at, "guest"))
+    ),
+    max_size=4,
+)
+RESULTS = st.one_of(
+    st.none(),
+    st.builds(
+        result,
+        st.sampled_from(["healthy", "degraded", "syncing", ""]),
+        st.sampled_from([0, 1, None]),
+        fault=st.sampled_from([None, Fault("tools", "x"), Fault("storage", "x")]),
+        complete=st.booleans(),
+    ),
+)
+
+
+@given(ENDINGS, EVENTS, RESULTS)
+def test_laws_hold_for_every_observation(ending: Ending, events: list[ConsoleEvent], made: Result | None) -> None:
+    reading = read(seen(made, *events, ending=ending), QUESTION)
+    crashed = any(e.kind == "crash" for e in events)
+    if ending is Ending.HARNESS or (made and made.fault and made.fault.stage == "tools"):
+        assert reading.signal is Signal.INFRA  # law 1
+    if reading.signal is Signal.CLEAN:  # law 2
+        assert ending is Ending.FINISHED
+        assert made is not None
+        assert made.steps
+        assert not crashed
+    if reading.signal is Signal.REPRODUCED:
+        assert reading.condition in ("leg-failed", "zero-length")
