@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The streams a person sees, as an object that is passed in: outcome on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.status import Status
+
+from bisector.errors import BisectorError
+from bisector.model import Progress
+
+LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"}
+"""Phases that change while one looks: shown on the live line of a terminal, and nowhere else."""
+
+QUIET_SECONDS = 60.0
+"""Without a terminal a live phase is told when it begins and then at most this often."""
+
+
+class Terminal:
+    """Where a command prints.
+
+    Args:
+        out: for what a program may read.
+        err: for people.
+        environ: NO_COLOR and TERM are honoured.
+        color: "auto", "always" or "never".
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str], color: str = "auto") -> None:
+        self.out = out
+        forced = {"always": True, "never": False}.get(color)
+        plain = color == "never" or (color == "auto" and bool(environ.get("NO_COLOR")))
+        self._console = Console(
+            file=err, force_terminal=forced, no_color=plain, highlight=False, emoji=False, soft_wrap=True
+        )
+        self._status: Status | None = None
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._since = time.monotonic()
+        self._label = ""
+
+    def write(self, text: str) -> None:
+        """Print to stdout as it is."""
+        self.out.write(text)
+        self.out.flush()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line for people on stderr."""
+        with self._lock:
+            self._console.print(text, style=style or None, markup=False)
+
+    def fail(self, error: BisectorError) -> None:
+        """Print an error and what to do about it."""
+        self.stop()
+        self.say(f"bisector: {error.what}", "bold red")
+        for line in error.hint.splitlines():
+            self.say(f"  {line}")
+
+    def listen(self, progress: Progress) -> None:
+        """A listener: live phases go to the live line, everything else is a line of its own."""
+        if progress.phase in LIVE:
+            self._live(progress)
+            return
+        style = {"verdict": "bold", "search": "cyan", "stage": "bold cyan"}.get(progress.phase, "")
+        lead = {"stage": "", "verdict": "  → ", "trial": "    "}.get(progress.phase, "  ")
+        self.say(f"{lead}{progress.detail}", style)
+
+    def _live(self, progress: Progress) -> None:
+        percent = f" {progress.fraction:.0%}" if progress.fraction is not None else ""
+        now = time.monotonic()
+        if not self._console.is_terminal:
+            if now - self._told.get(progress.phase, -QUIET_SECONDS) >= QUIET_SECONDS:
+                self._told = {progress.phase: now}
+                self.say(f"    {progress.phase}{percent} {progress.detail}".rstrip())
+            return
+        with self._lock:
+            if self._status is None:
+                self._status = self._console.status("")
+                self._status.start()
+            if progress.phase != self._label:
+                self._label, self._since = progress.phase, now
+            room = max(20, self._console.width - 30)
+            self._status.update(f"{progress.phase}{percent} {now - self._since:.0f} s {progress.detail[:room]}")
+
+    def stop(self) -> None:
+        """End the live line."""
+        with self._lock:
+            if self._status is not None:
+                self._status.stop()
+                self._status = None

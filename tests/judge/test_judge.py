@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Candidate → verdict over a target and a runner whose answers are written down; the store is the real one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
+from bisector.errors import InfraError, Interrupted
+from bisector.judge import INFRA_IN_A_ROW, Bench, Case, Judge
+from bisector.model import (
+    BuildFailure,
+    CancelToken,
+    Candidate,
+    Cell,
+    Condition,
+    ConsoleEvent,
+    Ending,
+    Fact,
+    FactKind,
+    Image,
+    Listener,
+    Observation,
+    Question,
+    Signal,
+    TargetKind,
+    Timing,
+    Verdict,
+    silent,
+)
+from bisector.store import CampaignRow, Store
+from bisector.system.executor import Pool
+from bisector.verdict.sequential import FixedTrials
+
+LEG_FAILED = Condition("leg-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
+HEALTHY = Condition("healthy", (Fact(FactKind.HEALTH, "boot", ("healthy",)),))
+CASE = Case(
+    Cell(""), Plan((Step("probe", "io"),)), Question((LEG_FAILED,), (HEALTHY,)), FixedTrials(trials=2, other_cap=3)
+)
+
+
+def saw(health: str, seconds: float = 4.0) -> Observation:
+    result = Result(
+        complete=True,
+        layers=(LayerFacts("boot", "/dev/x", health=health),),
+        steps=(StepFacts("probe", 0, 1, done=True),),
+    )
+    return Observation(Ending.FINISHED, result, timing=Timing(6.0, 2.0, seconds, 12.0))
+
+
+GOOD, BAD = saw("healthy"), saw("degraded")
+OOPS = Observation(Ending.CRASH, Result(), (ConsoleEvent(1.0, "vm", "crash", "oops:dm_raid_status", "BUG: oops"),))
+NEVER = CancelToken()
+NO_AGENT = Observation(Ending.NO_AGENT)
+BROKEN = Observation(Ending.HARNESS, detail="QEMU was killed by signal 9")
+NO_TOOLS = Observation(Ending.FINISHED, Result(complete=True, fault=Fault("tools", "lvm: not found")))
+
+
+@dataclass
+class WrittenTarget:
+    """Images by revision; a revision that starts with ``broken`` does not compile."""
+
+    built: list[str] = field(default_factory=list)
+    folder: Path = Path()
+
+    def key(self, candidate: Candidate) -> str:
+        return candidate.revision
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        self.built.append(candidate.revision)
+        if candidate.revision.startswith("broken"):
+            return BuildFailure("compile", ("block/fops.c:40: error: expected ';'",))
+        kernel = self.folder / candidate.revision
+        kernel.write_text(candidate.revision)
+        return Image(identity=candidate.revision.removesuffix("-docs"), kernel=str(kernel))
+
+
+@dataclass
+class WrittenRunner:
+    """Answers in order per image; the last one is repeated. Boot-only plans (the control) answer ``control``."""
+
+    answers: dict[str, list[Observation]]
+    control: Observation = GOOD
+    seen: list[Plan] = field(default_factory=list)
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        self.seen.append(plan)
+        if not plan.steps:
+            return self.control
+        rest = self.answers[image.identity]
+        return rest.pop(0) if len(rest) > 1 else rest[0]
+
+
+Make = Callable[..., tuple[Judge, WrittenTarget, WrittenRunner, Store]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    pools: list[Pool] = []
+
+    def build(answers: dict[str, list[Observation]], cancel: CancelToken = NEVER, **runner: object) -> object:
+        store = Store(tmp_path / "state")
+        if not store.campaigns():
+            store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
+        pools.append(Pool(builds=1, trials=1))
+        target, written = WrittenTarget(folder=tmp_path), WrittenRunner(answers, **runner)
+        bench = Bench(target, written, store, "c1", pools[-1], silent, cancel)
+        return Judge(bench, control=of("good")), target, written, store
+
+    yield build
+    for pool in pools:
+        pool.shutdown()
+
+
+def of(revision: str) -> Candidate:
+    return Candidate(TargetKind.KERNEL_SOURCE, revision)
+
+
+def test_all_clean_is_good_after_the_asked_number_of_trials(make: Make) -> None:
+    judge, _, runner, _ = make({"good": [GOOD]})
+    assert judge.ask(of("good"), CASE, "ends").verdict is Verdict.GOOD
+    assert len(runner.seen) == 2
+
+
+def test_one_reproduction_is_bad_at_once(make: Make) -> None:
+    judge, _, runner, _ = make({"bad": [BAD]})
+    judgement = judge.ask(of("bad"), CASE, "ends")
+    assert (judgement.verdict, judgement.counts) == (Verdict.BAD, (1, 1))
+    assert len(runner.seen) == 1
+
+
+def test_other_crash_is_skip_and_never_bad(make: Make) -> None:
+    judge, _, runner, _ = make({"oops": [OOPS]})
+    judgement = judge.ask(of("oops"), CASE, "search")
+    assert judgement.verdict is Verdict.SKIP
+    assert "BUG: oops" in judgement.reason
+    assert len(runner.seen) == 3
+
+
+def test_other_failure_draws_another_trial(make: Make) -> None:
+    judge, *_ = make({"bad": [OOPS, BAD]})
+    assert judge.ask(of("bad"), CASE, "search").verdict is Verdict.BAD
+
+
+def test_failed_build_is_skip_with_its_first_error_line(make: Make) -> None:
+    judge, target, runner, _ = make({})
+    judgement = judge.ask(of("broken"), CASE, "search")
+    assert judgement.verdict is Verdict.SKIP
+    assert "expected ';'" in judgement.reason
+    assert not runner.seen
+    judge.ask(of("broken"), CASE, "search")
+    assert target.built == ["broken"]
+
+
+def test_same_image_and_question_is_never_tried_twice_but_proof_is_fresh(make: Make) -> None:
+    judge, _, runner, _ = make({"good": [GOOD]})
+    judge.ask(of("good"), CASE, "search")
+    judge.ask(of("good-docs"), CASE, "search")
+    assert len(runner.seen) == 2
+    judge.ask(of("good"), CASE, "proof")
+    assert len(runner.seen) == 4
+
+
+def test_kernel_that_does_not_boot_is_skip_once_the_control_boots(make: Make) -> None:
+    judge, _, runner, _ = make({"panics": [NO_AGENT]})
+    judgement = judge.ask(of("panics"), CASE, "search")
+    assert judgement.verdict is Verdict.SKIP
+    assert "does not boot" in judgement.reason
+    assert [bool(plan.steps) for plan in runner.seen] == [True, False]
+
+
+def test_kernel_that_does_not_boot_is_infra_when_the_control_does_not_either(make: Make) -> None:
+    judge, _, _, store = make({"panics": [NO_AGENT]}, control=NO_AGENT)
+    with pytest.raises(InfraError, match="never reached the agent"):
+        judge.ask(of("panics"), CASE, "search")
+    assert not store.trials("c1")
+
+
+@pytest.mark.parametrize("broken", [BROKEN, NO_TOOLS])
+def test_infra_is_drawn_again_and_is_no_evidence(make: Make, broken: Observation) -> None:
+    judge, _, runner, store = make({"good": [broken, GOOD, broken, GOOD]})
+    assert judge.ask(of("good"), CASE, "ends").counts == (0, 2)
+    assert len(runner.seen) == 4
+    assert [t.reading.signal for t in store.trials("c1")].count(Signal.INFRA) == 2
+
+
+def test_infra_in_a_row_ends_with_no_verdict(make: Make) -> None:
+    judge, _, runner, store = make({"good": [BROKEN]})
+    with pytest.raises(InfraError, match="killed by signal 9"):
+        judge.ask(of("good"), CASE, "ends")
+    assert len(runner.seen) == INFRA_IN_A_ROW
+    assert not store.judgements("c1")
+
+
+def test_a_resumed_campaign_repeats_no_trial_and_no_build(make: Make) -> None:
+    judge, *_ = make({"good": [GOOD]})
+    judge.ask(of("good"), CASE, "ends")
+    again, target, runner, _ = make({"good": [GOOD]})
+    assert again.ask(of("good"), CASE, "ends").verdict is Verdict.GOOD
+    assert (target.built, runner.seen) == ([], [])
+
+
+def test_deadline_is_scaled_from_clean_trials(make: Make) -> None:
+    slow = saw("healthy", seconds=10.0)
+    judge, _, runner, _ = make({"good": [slow]})
+    judge.ask(of("good"), CASE, "ends")
+    assert [plan.deadline for plan in runner.seen] == [120.0, 60.0]
+
+
+def test_cancelled_before_a_trial_stores_nothing(make: Make, tmp_path: Path) -> None:
+    token = CancelToken(str(tmp_path / "cancel"))
+    judge, _, runner, _ = make({"good": [GOOD]}, cancel=token)
+    token.cancel()
+    with pytest.raises(Interrupted):
+        judge.ask(of("good"), CASE, "ends")
+    assert not runner.seen
+
+
+def test_seeds_differ_between_trials(make: Make) -> None:
+    judge, _, runner, _ = make({"good": [GOOD]})
+    judge.ask(of("good"), CASE, "ends")
+    judge.ask(of("good"), CASE, "proof")
+    seeds = [plan.seed for plan in runner.seen]
+    assert len(set(seeds)) == 4
