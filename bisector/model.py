@@ -13,7 +13,6 @@ from typing import Protocol
 
 from bisector.agent.plan import Plan, Result
 
-
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
 
@@ -113,6 +112,7 @@ class ConsoleEvent:
     kind: str
     name: str
     text: str
+    fingerprint: str = ""  # of a crash: its kind and the top functions of its trace, equal for crashes of one cause
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing worth telling while a campaign runs. ``phase``: checkout, build, boot, storage, workload, verdict ..."""
+    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ..."""
 
     phase: str
     detail: str = ""
@@ -331,7 +331,7 @@ def silent(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class CancelToken:
-    """A wish to stop that crosses processes: it is set when its file exists. Picklable. ``CancelToken()`` is never set."""
+    """A wish to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
 
     path: str = ""
 
@@ -353,7 +353,7 @@ class Sources(Protocol):
         ...
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the candidate's source, leaving untouched files' mtimes. Raises EditsDoNotApply."""
+        """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes. Raises EditsDoNotApply."""
         ...
 
 
@@ -376,10 +376,8 @@ class Target(Protocol):
 class Runner(Protocol):
     """Image + plan → observation."""
 
-    def run(
-        self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken
-    ) -> Observation:
-        """Run one trial in ``folder`` (made here). Never raises for what a kernel does; harness faults are an ending."""
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        """Run one trial in ``folder`` (made here). Never raises for what a kernel does: that is an ending."""
         ...
 
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The answer of ``bisector test`` as a table and as JSON. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+
+from bisector.model import Signal
+from bisector.reproduce import Answer, CellAnswer
+
+SCHEMA = "bisector.test/1"
+
+
+def as_text(answer: Answer) -> str:
+    """A row per cell: verdict, outcome by condition name, trials, seconds of the last trial."""
+    names = [row.cell.name or "(the recipe as it is)" for row in answer.rows]
+    width = min(42, max(len(name) for name in names))
+    lines = [f"{answer.recipe} on {answer.candidate}", ""]
+    lines.append(f"{'cell':<{width}}  {'verdict':<8}{'reproduced':<11}outcome")
+    for name, row in zip(names, answer.rows, strict=True):
+        lines += _row(name, row, width)
+    lines += ["", f"logs: {answer.folder}"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, row: CellAnswer, width: int) -> list[str]:
+    if row.judgement is None:
+        return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable: {row.cell.not_applicable}"]
+    reproduced, told = row.judgement.counts
+    head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{told}':<11}"
+    lines = [f"{head}{_outcome(row)}"]
+    if row.cell.expect:
+        lines.append(f"{'':<{width}}  control, must be {row.cell.expect}: {'yes' if row.as_expected else 'NO'}")
+    if row.judgement.trials:
+        reason = row.judgement.trials[-1].reading.reason
+        lines += textwrap.wrap(reason, 78, initial_indent="    ", subsequent_indent="    ")
+    return lines
+
+
+def _outcome(row: CellAnswer) -> str:
+    judgement = row.judgement
+    if judgement is None or not judgement.trials:
+        return judgement.reason if judgement else ""
+    named = [trial.reading.condition for trial in judgement.trials if trial.reading.condition]
+    last = judgement.trials[-1]
+    seconds = f" ({last.observation.timing.total:.0f} s a trial, {last.observation.accel or 'no VM'})"
+    if named:
+        return named[-1] + seconds
+    return ("other failure" if last.reading.signal is Signal.OTHER_FAILURE else str(last.reading.signal)) + seconds
+
+
+def as_json(answer: Answer) -> str:
+    """One JSON object with a ``schema`` version."""
+    document = {
+        "schema": SCHEMA,
+        "recipe": answer.recipe,
+        "candidate": dataclasses.asdict(answer.candidate),
+        "campaign": answer.campaign,
+        "folder": answer.folder,
+        "exit_code": int(answer.exit_code),
+        "cells": [dataclasses.asdict(row) | {"as_expected": row.as_expected} for row in answer.rows],
+    }
+    return json.dumps(document, indent=2) + "\n"

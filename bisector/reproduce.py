@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``bisector test``: one candidate, every cell of the recipe, and its controls when asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.errors import UsageError
+from bisector.exitcodes import ExitCode
+from bisector.model import Candidate, Cell, Judgement, Progress, Target, TargetKind, Verdict
+from bisector.recipe.matrix import apply, cells, controls
+from bisector.recipe.model import Recipe
+from bisector.search.gitrepo import UserRepository
+from bisector.store import CampaignRow
+from bisector.verdict.sequential import FixedTrials
+from bisector.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked ``bisector test`` for: a revision of a repository, or a given image or build folder."""
+
+    recipe: Recipe
+    source: str  # the recipe as resolved
+    repo: Path | None
+    rev: str
+    image: Path | None
+    trials: int = 0  # 0: the recipe's
+    controls: bool = False
+
+
+@dataclass(frozen=True)
+class CellAnswer:
+    """One row of the table. ``judgement`` is None for a cell that the software refuses."""
+
+    cell: Cell
+    judgement: Judgement | None
+
+    @property
+    def as_expected(self) -> bool:
+        """A control answers what its recipe says it must; a cell without expectation always does."""
+        return not self.cell.expect or (self.judgement is not None and self.judgement.verdict == self.cell.expect)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The whole table, and where its logs lie."""
+
+    recipe: str
+    candidate: Candidate
+    rows: tuple[CellAnswer, ...]
+    campaign: str
+    folder: str
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 good, 1 bad, 4 skip or weak, or a control that did not answer as it must."""
+        verdicts = {row.judgement.verdict for row in self.rows if row.judgement and not row.cell.expect}
+        if not all(row.as_expected for row in self.rows):
+            return ExitCode.UNDECIDED
+        if Verdict.BAD in verdicts:
+            return ExitCode.BAD
+        return ExitCode.OK if verdicts == {Verdict.GOOD} else ExitCode.UNDECIDED
+
+
+def run(request: Request, bench: Workbench) -> Answer:
+    """Judge the candidate in every cell. Raises InfraError, Interrupted, UsageError."""
+    wanted = cells(request.recipe) + (controls(request.recipe) if request.controls else ())
+    candidate, target = _candidate(request, bench, tuple(cell for cell in wanted if not cell.not_applicable))
+    row = bench.add_campaign(
+        CampaignRow(
+            id=f"test-{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
+            recipe=request.recipe.recipe,
+            title=request.recipe.title or "",
+            source=request.source,
+            repo=str(request.repo or ""),
+            good="",
+            bad=candidate.revision,
+            find_fix=False,
+            cell="",
+            created=time.time(),
+            state="test",
+        )
+    )
+    judge = bench.judge(row.id, request.recipe, target)
+    rows = []
+    for cell in wanted:
+        if cell.not_applicable:
+            rows.append(CellAnswer(cell, None))
+            continue
+        bench.setting.listener(Progress("stage", f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()))
+        case = bench.case(apply(request.recipe, cell), cell)
+        if request.trials:
+            case = replace(case, belief=FixedTrials(request.trials, case.belief.other_cap))
+        rows.append(CellAnswer(cell, judge.ask(candidate, case, "test")))
+    folder = str(bench.store.campaign_folder(row.id))
+    return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
+
+
+def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
+    if request.recipe.target.kernel is None:
+        raise UsageError(f"recipe {request.recipe.recipe} has no kernel target; this version tests kernels only")
+    if request.image:
+        path = request.image.resolve()
+        return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
+    if request.repo is None:
+        raise UsageError("no repository", hint="give --repo DIR")
+    user = UserRepository(request.repo)
+    commit = user.resolve(request.rev)
+    target = bench.kernel_source(request.recipe, wanted, bench.clone(user))
+    label = request.rev if not commit.oid.startswith(request.rev) else ""
+    return Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label=label), target

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Assembles what a campaign or a test works with: store, processes, slots, target, runner, judge."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from bisector.judge import Bench, Case, Judge
+from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target
+from bisector.recipe.model import Recipe
+from bisector.recipe.plan import build_config, plan_for, question_for
+from bisector.search.clone import PrivateClone
+from bisector.search.gitrepo import UserRepository
+from bisector.search.locks import locked
+from bisector.store import CampaignRow, Store
+from bisector.system.executor import Pool
+from bisector.system.proc import Processes
+from bisector.system.xdg import Folders
+from bisector.target.given import Given
+from bisector.target.kernel_source import KernelSource
+from bisector.trial.run import VmRunner
+from bisector.trial.sandbox import SandboxRunner
+from bisector.verdict.sequential import FixedTrials
+
+DEFAULT_TRIALS = 2
+"""Clean trials that make a candidate good, where the recipe says nothing."""
+
+OTHER_FAILURES = 3
+"""So many trials that ended in another failure make a candidate a skip."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one command was given by its caller. ``jobs``: parallel jobs of one build."""
+
+    folders: Folders
+    environ: Mapping[str, str]
+    listener: Listener
+    jobs: int
+
+
+class Workbench:
+    """Everything that must be opened and closed around a campaign. Use as a context manager.
+
+    Raises InfraError when the state folder cannot be used.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.store = Store(setting.folders.state)
+        self.processes = Processes(setting.folders.state / "processes")
+        self.processes.reap_orphans()
+        self.pool = Pool(builds=1, trials=1)
+        self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.cancel.cancel()  # what still runs in a slot ends soon
+        self.pool.shutdown(cancel_futures=True)
+        Path(self.cancel.path).unlink(missing_ok=True)
+        self.store.close()
+
+    # ---- the campaign's row and folder
+
+    def add_campaign(self, row: CampaignRow) -> CampaignRow:
+        """Store a new campaign under an id that is free, with its recipe in its folder."""
+        taken = {known.id for known in self.store.campaigns()}
+        names = (row.id, *(f"{row.id}-{count}" for count in range(2, 1000)))
+        free = replace(row, id=next(name for name in names if name not in taken))
+        self.store.add_campaign(free)
+        (self.store.campaign_folder(free.id) / "recipe.yaml").write_text(free.source)
+        return free
+
+    @contextmanager
+    def lock(self, campaign: str) -> Iterator[None]:
+        """Held while a process works on the campaign. Raises InfraError when another one does."""
+        busy = f"campaign {campaign} is at work in another process"
+        with locked(self.store.campaign_folder(campaign) / "lock", busy=busy):
+            yield
+
+    # ---- what a campaign works with
+
+    def clone(self, user: UserRepository) -> PrivateClone:
+        """Our private clone of the user's repository."""
+        return PrivateClone.of(user, self.setting.folders.state, self.processes)
+
+    def kernel_source(self, recipe: Recipe, cells: tuple[Cell, ...], clone: PrivateClone) -> Target:
+        """Builds kernels from the clone with the union of the cells' configs."""
+        folders = self.setting.folders
+        return KernelSource(
+            clone,
+            folders.cache / "seats" / clone.folder.name,
+            folders.cache,
+            build_config(recipe, cells),
+            self.processes,
+            jobs=self.setting.jobs,
+        )
+
+    def given(self) -> Target:
+        """Takes kernels that somebody else built."""
+        return Given(self.setting.folders.cache)
+
+    def runner(self, recipe: Recipe) -> Runner:
+        """What runs a trial of this recipe: a VM, or a sandbox on this host."""
+        if recipe.vm is None:
+            return SandboxRunner(self.processes)
+        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, accel=recipe.vm.accel)
+
+    def judge(self, campaign: str, recipe: Recipe, target: Target, control: Candidate | None = None) -> Judge:
+        """A judge that writes into the campaign."""
+        bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, self.setting.listener, self.cancel)
+        return Judge(bench, control)
+
+    def case(self, recipe: Recipe, cell: Cell) -> Case:
+        """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied."""
+        return Case(
+            cell=cell,
+            plan=plan_for(recipe, cell),
+            question=question_for(recipe),
+            belief=FixedTrials(self.trials(recipe), OTHER_FAILURES),
+            fixed_deadline=recipe.deadline is not None,
+        )
+
+    @staticmethod
+    def trials(recipe: Recipe) -> int:
+        """Clean trials that make a candidate good."""
+        return recipe.trials or DEFAULT_TRIALS
