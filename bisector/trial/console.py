@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads the VM's console with a clock: markers of the agent, watches of the recipe, crashes, complaints of QEMU.
+
+The only place of pexpect, which reads from a process that ``system/proc.py`` started. A console may flood (50 MB/s
+were tried) or send a line without end: each ``read`` does a bounded amount of work and returns, and text is split into
+lines only where a cheap look found something worth it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pexpect
+from pexpect.fdpexpect import fdspawn
+
+from bisector.agent.plan import Watch, marker
+from bisector.model import ConsoleEvent
+from bisector.trial import crash
+from bisector.trial.logfile import BoundedLog
+
+CHUNK = 256 << 10  # bytes per read
+ROUND = 1 << 20  # bytes per call of Console.read, so that the clock is looked at
+LINE = 16 << 10  # characters of a line that are looked at
+EVENTS = 20  # of one watch; a flood of the same line says no more than the first ones
+TRACE = 200  # lines after a crash that may belong to its trace
+TEXT = 500  # characters of a line kept in an event
+
+# Words of QEMU itself on its stderr: accel/kvm/kvm-all.c, softmmu/runstate.c (7.2).
+_KVM_ERROR = "KVM internal error"
+_TERMINATED = re.compile(r"^qemu-system-\w+: terminating on signal (\d+)")
+# A pattern with one of these may see, in a chunk, other neighbours than it has in its line.
+_NEIGHBOURS = ("(?<", "(?=", "(?!", r"\A", r"\Z", r"\b", r"\B", "^", "$")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A line of our agent. ``words``: begin; storage; step NAME begin or end; guest WATCH LINE; end."""
+
+    at: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """QEMU said that it cannot go on: the harness's failure, never the kernel's."""
+
+    at: float
+    text: str
+
+
+Sight = Marker | ConsoleEvent | Complaint
+
+
+@dataclass
+class _Watching:
+    watch: Watch
+    pattern: re.Pattern[str]
+    prefilter: bool
+    left: int = EVENTS
+
+
+class Console:
+    """The console of one trial.
+
+    ``began``: the trial's start (time.monotonic); ``eof``: nothing comes any more. Raises re.error for a bad watch.
+    """
+
+    def __init__(self, fd: int, log: BoundedLog, watches: Iterable[Watch], *, token: str, began: float) -> None:
+        self._source = fdspawn(fd, timeout=None, maxread=CHUNK, use_poll=True)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._log = log
+        self._began = began
+        self._marker = marker(token) + " "
+        self._watches = [
+            _Watching(watch, re.compile(watch.pattern), not any(word in watch.pattern for word in _NEIGHBOURS))
+            for watch in watches
+            if watch.where == "vm"  # the agent reads the inner guest's
+        ]
+        self._partial = ""  # the last line, as far as it has come
+        self._cut = False  # the rest of the line is left unread
+        self._crash: ConsoleEvent | None = None
+        self._trace: list[str] = []
+        self._last: deque[str] = deque(maxlen=40)
+        self.eof = False
+
+    def read(self, seconds: float) -> list[Sight]:
+        """What came, in order; waits at most ``seconds`` for it. Raises OSError when the log cannot be written."""
+        end = time.monotonic() + seconds
+        sights: list[Sight] = []
+        size = 0
+        while not self.eof and not sights and size < ROUND:
+            try:
+                data = self._source.read_nonblocking(CHUNK, max(0.0, end - time.monotonic()))
+            except pexpect.TIMEOUT:
+                break
+            except pexpect.EOF:
+                self.eof = True
+                data = b"\n"  # ends the last line
+            size += len(data)
+            if not self.eof:
+                self._log.write(data)
+            sights = self._take(self._decoder.decode(data))
+        return sights
+
+    def last_lines(self, count: int = 8) -> list[str]:
+        """The console's last lines that hold something, for people."""
+        return [line for line in self._last if line.strip()][-count:]
+
+    def crash(self) -> ConsoleEvent | None:
+        """The first crash, with the fingerprint of the trace as far as it came."""
+        if self._crash is None:
+            return None
+        return replace(self._crash, fingerprint=crash.fingerprint([self._crash.text, *self._trace]))
+
+    def _take(self, text: str) -> list[Sight]:
+        if self._cut:  # inside a line that is too long already
+            _, newline, text = text.partition("\n")
+            if not newline:
+                return []
+            self._cut = False
+        text = self._partial + text
+        whole, newline, self._partial = text.rpartition("\n")
+        if len(self._partial) > LINE:
+            whole, newline = whole + newline + self._partial[:LINE], "\n"
+            self._partial, self._cut = "", True
+        if not newline:
+            return []
+        self._remember(whole)
+        if not self._worth(whole):
+            return []
+        now = time.monotonic() - self._began
+        sights: list[Sight] = []
+        for number, line in enumerate(whole.split("\n")):  # a microsecond apart: their order is evidence
+            sights += self._line(line[:LINE].rstrip("\r"), round(now + number / 1e6, 6))
+        return sights
+
+    def _remember(self, whole: str) -> None:
+        lines = whole[-LINE:].split("\n")
+        self._last.extend(line.rstrip("\r")[:TEXT] for line in lines[-40:])
+
+    def _worth(self, whole: str) -> bool:
+        """Whether to look at the single lines; true too often does no harm."""
+        if self._crash is not None and len(self._trace) < TRACE:
+            return True
+        if self._marker in whole or _KVM_ERROR in whole or "terminating on signal" in whole:
+            return True
+        if any(hint in whole for hint in crash.HINTS):
+            return True
+        return any(w.left and (not w.prefilter or w.pattern.search(whole)) for w in self._watches)
+
+    def _line(self, line: str, at: float) -> list[Sight]:
+        place = line.find(self._marker)
+        if place >= 0:
+            return [Marker(at, tuple(line[place + len(self._marker) :].split(" ")))]
+        if _KVM_ERROR in line or _TERMINATED.match(line):
+            return [Complaint(at, line[:TEXT])]
+        sights: list[Sight] = []
+        for watching in self._watches:
+            if watching.left and watching.pattern.search(line):
+                watching.left -= 1
+                sights.append(ConsoleEvent(at, "vm", "watch", watching.watch.name, line[:TEXT]))
+        if self._crash is not None:
+            if len(self._trace) < TRACE:
+                self._trace.append(line)
+        elif kind := crash.crash_kind(line):
+            self._crash = ConsoleEvent(at, "vm", "crash", kind, line[:TEXT])
+            sights.append(self._crash)
+        return sights
+
+
+def open_log(path: Path) -> BoundedLog:
+    """The console's log: at most 4 MiB and one line."""
+    return BoundedLog(path)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What virtme-ng is called with. Pure: image, plan and folder in; argument list, scripts and environment out.
+
+Facts about virtme-ng stand for 1.42 and were read in its source or seen. It joins its options into one line for a
+shell, so a path with a blank breaks; ``--exec`` travels in the kernel's command line (2,048 bytes, cut silently), so a
+script goes by its path; an option value that starts with "-" needs the ``=`` form.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.agent.plan import Layer, Plan
+from bisector.errors import InfraError
+from bisector.model import Image
+
+SAFE = re.compile(r"[A-Za-z0-9_+/.-]+")  # what vng's --rwdir takes, without the blank that its shell would split at
+SERIAL = 20  # characters of a serial number that reach the VM through NVMe, ATA and virtio-blk
+AHCI_PORTS = 6  # of one ich9-ahci
+CONFIGURATION = '{"default_opts": {}}'  # found first, so that neither the user's nor the host's file is read
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything of one trial lies below its work folder; ``shared`` has the same path inside the VM."""
+
+    root: Path
+
+    @property
+    def shared(self) -> Path:
+        """Folder that the VM may write."""
+        return self.root / "s"
+
+    @property
+    def start(self) -> Path:
+        """Script that the VM runs."""
+        return self.shared / "start"
+
+    @property
+    def kernel(self) -> Path:
+        """Link to the image. vng looks for lib/modules beside the folder that it is in."""
+        return self.shared / "k/boot/vmlinuz"
+
+    @property
+    def modules(self) -> Path:
+        """Link to the image's modules, or an empty folder: else vng would take those of the host."""
+        return self.shared / "k/lib/modules"
+
+    @property
+    def home(self) -> Path:
+        """Private HOME of vng."""
+        return self.root / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """Private TMPDIR of vng, whose temporary files would outlive a kill."""
+        return self.root / "tmp"
+
+    @property
+    def qemu(self) -> Path:
+        """Script that stands in for QEMU and notes how it ended."""
+        return self.root / "qemu"
+
+    @property
+    def qemu_exit(self) -> Path:
+        """QEMU's exit code as a shell gives it (128 and above: killed by a signal)."""
+        return self.root / "qemu.exit"
+
+    def disk(self, layer: Layer) -> Path:
+        """File behind a disk of the VM."""
+        return self.root / "disks" / layer.name
+
+
+def disks(plan: Plan) -> tuple[Layer, ...]:
+    """The layers that are devices of the VM; loop devices are made by the agent."""
+    return tuple(layer for layer in plan.layers if layer.kind == "disk" and layer.type != "loop")
+
+
+def arguments(image: Image, plan: Plan, places: Places, *, accel: str, vng: str = "vng") -> tuple[str, ...]:
+    """The argument list of vng for one trial. Raises InfraError for a path or name that vng or QEMU would cut.
+
+    Args:
+        accel: "kvm" or "tcg".
+        vng: the program, by name or path.
+    """
+    if not SAFE.fullmatch(str(places.root)):
+        raise InfraError(f"vng cannot use the folder {places.root}", hint="set TMPDIR to a path without blanks")
+    return (
+        *(vng, "--run", str(places.kernel)),
+        *(["--disable-kvm"] if accel != "kvm" else []),
+        "--force-9p",  # virtiofs needs a daemon that Debian 12 does not ship
+        "--verbose",  # without it the kernel log is dropped
+        *("--memory", f"{plan.memory >> 20}M"),
+        *("--cpus", str(plan.cpus)),
+        f"--rwdir={places.shared}={places.shared}",
+        *_modules(image),
+        *("--qemu", str(places.qemu)),
+        *(f"--append={option}" for option in kernel_options(plan, accel)),
+        f"--qemu-opts={shlex.join(devices(plan, places))}",
+        *("--exec", str(places.start)),
+    )
+
+
+def kernel_options(plan: Plan, accel: str) -> tuple[str, ...]:
+    """Further options of the VM's kernel command line."""
+    return (
+        "printk.devkmsg=on",  # else the markers are rate-limited
+        *(["watchdog_thresh=30"] if accel != "kvm" else []),  # an emulated CPU on a busy host is slow, not locked up
+        *(["intel_iommu=on", "iommu=nopt"] if _passthrough(plan) else []),
+        *plan.append,
+    )
+
+
+def devices(plan: Plan, places: Places) -> tuple[str, ...]:
+    """QEMU's options for the plan's disks: each has its layer's name as serial number."""
+    legs = disks(plan)
+    options: list[str] = []
+    if _passthrough(plan):  # must come before the devices that it translates for
+        options += ["-machine", "q35", "-device", "intel-iommu,intremap=off,caching-mode=on"]
+    if any(layer.type == "scsi" for layer in legs):
+        options += ["-device", "virtio-scsi-pci,id=scsi"]
+    ports = [layer.name for layer in legs if layer.type == "ahci"]
+    for number in range(0, len(ports), AHCI_PORTS):  # not the board's own controller, which vfio could not take alone
+        options += ["-device", f"ich9-ahci,id=ahci{number // AHCI_PORTS}"]
+    for layer in legs:
+        if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SERIAL}}}", layer.name):
+            raise InfraError(f"disk {layer.name}: a disk's name is its serial number, at most {SERIAL} characters")
+        node = f"file={places.disk(layer)},if=none,id=disk-{layer.name},format=raw,cache=unsafe"
+        options += ["-drive", node, "-device", _device(layer, ports)]
+    return tuple(options)
+
+
+def _device(layer: Layer, ports: list[str]) -> str:
+    end = f"drive=disk-{layer.name},serial={layer.name}"
+    if layer.type == "ahci":
+        controller, port = divmod(ports.index(layer.name), AHCI_PORTS)
+        return f"ide-hd,bus=ahci{controller}.{port},{end}"
+    models = {"nvme": "nvme", "virtio-blk": "virtio-blk-pci", "scsi": "scsi-hd,bus=scsi.0"}
+    if layer.type not in models:
+        raise InfraError(f"disk {layer.name}: no device of QEMU is known for type {layer.type}")
+    return f"{models[layer.type]},{end}"
+
+
+def _passthrough(plan: Plan) -> bool:
+    return plan.guest is not None and bool(plan.guest.passthrough)
+
+
+def _modules(image: Image) -> tuple[str, ...]:
+    if not image.modules:
+        return ()
+    folder = str((Path(image.modules) / "lib/modules").resolve())
+    if not SAFE.fullmatch(folder):
+        raise InfraError(
+            f"vng cannot use the modules in {folder}", hint="use a cache folder without blanks in its path"
+        )
+    # The VM sees the host's root, but with empty file systems over /run, /var/cache and /var/tmp.
+    return (f"--rodir={folder}={folder}",)
+
+
+def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[str, str]:
+    """The whole environment of vng: nothing of the user's but PATH. vng calls its parts by name, so they go first."""
+    path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    beside = f"{Path(vng).parent}:" if "/" in vng else ""
+    return {
+        "PATH": f"{beside}{path}:/usr/local/sbin:/usr/sbin:/sbin",
+        "HOME": str(places.home),
+        "TMPDIR": str(places.temporary),
+        "LANG": "C.UTF-8",
+    }
+
+
+def qemu_script(qemu: str, places: Places) -> str:
+    """Stands in for QEMU: vng itself hides whether QEMU was killed or the VM went down."""
+    return f"""#!/bin/sh
+[ "$1" = --version ] && exec {shlex.quote(qemu)} --version
+{shlex.quote(qemu)} "$@"
+code=$?
+echo $code >{places.qemu_exit}.new && mv {places.qemu_exit}.new {places.qemu_exit}
+exit $code
+"""
+
+
+def start_script(python: str, places: Places) -> str:
+    """What the VM runs: the agent, whose own output (a traceback, at most) goes to a file."""
+    shared = places.shared
+    return f"#!/bin/sh\nexec {python} -I -S {shared}/agent/main.py {shared} >{shared}/agent.log 2>&1 </dev/null\n"

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The files of one trial: made in a work folder of its own, the ones worth keeping copied out, the folder removed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import bisector.agent.plan
+from bisector.agent.plan import Malformed, Plan, Result, dump, load
+from bisector.errors import InfraError
+from bisector.model import Image
+from bisector.trial import vng
+
+AGENT = Path(bisector.agent.plan.__file__).parent
+RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
+KEPT = 1 << 20  # bytes of each log that the agent left
+LOGS = 8  # logs that are kept
+RESERVE = 32 << 20  # bytes below which a disk counts as full: QEMU would stop, or hand the VM an error of ours
+
+
+class ResultBroken(InfraError):
+    """The result file cannot be read or is not a result."""
+
+
+class Workspace:
+    """Work folder of one trial, for ``with``. ``places`` says where things lie."""
+
+    def __init__(self, environ: Mapping[str, str], *, prefix: str = "bisector-") -> None:
+        self._environ = environ
+        self._prefix = prefix
+        self.places = vng.Places(Path())
+
+    def __enter__(self) -> Workspace:
+        root = tempfile.mkdtemp(prefix=self._prefix, dir=scratch(self._environ))
+        self.places = vng.Places(Path(root))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.places.root, ignore_errors=True)
+
+    def fill(self, plan: Plan) -> None:
+        """Put agent, plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
+        shared = self.places.shared
+        (shared / "agent").mkdir(parents=True)
+        for source in AGENT.glob("*.py"):
+            shutil.copyfile(source, shared / "agent" / source.name)
+        (shared / "files").mkdir()
+        for file in plan.files:
+            content = Path(file.path).read_bytes()
+            if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
+                raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
+            copy = shared / "files" / file.name
+            if not copy.resolve().is_relative_to((shared / "files").resolve()):
+                raise InfraError(f"{file.name} is outside the recipe's folder")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+            copy.chmod(0o755)
+        (shared / "plan.json").write_text(dump(plan))
+
+    def fill_for_vm(self, image: Image, plan: Plan, qemu: str) -> None:
+        """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError."""
+        places = self.places
+        for folder in (places.home / ".config/virtme-ng", places.temporary, places.kernel.parent):
+            folder.mkdir(parents=True)
+        (places.home / ".config/virtme-ng/virtme-ng.conf").write_text(vng.CONFIGURATION)
+        kernel = Path(image.kernel).resolve(strict=True)
+        places.kernel.symlink_to(kernel)
+        places.modules.parent.mkdir()
+        if image.modules:
+            places.modules.symlink_to((Path(image.modules) / "lib/modules").resolve(strict=True))
+        else:
+            places.modules.mkdir()
+        if plan.guest is not None and plan.guest.os == "linux" and not plan.guest.kernel:
+            shutil.copyfile(kernel, places.shared / "kernel")  # the image's own folder may be hidden in the VM
+        for layer in vng.disks(plan):
+            places.disk(layer).parent.mkdir(exist_ok=True)
+            with places.disk(layer).open("wb") as disk:
+                disk.truncate(layer.size)
+        _script(places.qemu, vng.qemu_script(qemu, places))
+        _script(places.start, vng.start_script(guest_python(), places))
+
+    def result(self, token: str) -> Result | None:
+        """The result as far as the agent wrote it, None when there is none. Raises ResultBroken."""
+        path = self.places.shared / "result.json"
+        try:
+            data = _read_regular(path, RESULT + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ResultBroken(f"the agent's result cannot be read: {error.strerror}") from error
+        if len(data) > RESULT:
+            raise ResultBroken(f"the agent's result is larger than {RESULT >> 20} MiB")
+        try:
+            result = load(Result, data)
+        except Malformed as error:
+            raise ResultBroken(f"the agent's result is malformed: {error}") from None
+        if result.token != token and not (result.fault and not result.token):
+            raise ResultBroken("the agent's result is of another trial")
+        return result
+
+    def keep(self, folder: Path) -> None:
+        """Copy plan, result and logs into the trial's stored folder, within bounds. Raises OSError."""
+        shared = self.places.shared
+        logs = sorted(path.name for path in shared.glob("*.log"))[:LOGS]
+        for name in ("plan.json", "result.json", *logs):
+            with contextlib.suppress(FileNotFoundError):
+                limit = KEPT if name.endswith(".log") else RESULT
+                (folder / name).write_bytes(_read_regular(shared / name, limit))
+
+    def full(self) -> bool:
+        """Whether the disk below the work folder has no room left."""
+        room = os.statvfs(self.places.root)
+        return room.f_bavail * room.f_frsize < RESERVE
+
+
+def scratch(environ: Mapping[str, str]) -> Path:
+    """Where work folders go: TMPDIR if vng can use it, else /var/tmp; not /run, where disks would eat memory."""
+    given = environ.get("TMPDIR", "")
+    return Path(given) if given.startswith("/") and vng.SAFE.fullmatch(given) else Path("/var/tmp")
+
+
+def guest_python() -> str:
+    """The Python that the VM, which sees this host's root, runs the agent with: 3.11 or later."""
+    host = Path("/usr/bin/python3").resolve()
+    version = re.fullmatch(r"python3\.(\d+)", host.name)
+    if version and int(version[1]) >= 11 and host.exists():
+        return "/usr/bin/python3"
+    return str(Path(sys.executable).resolve())
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    """At most ``limit`` bytes of a file that the VM may have made into anything."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(22, "not a regular file")
+        return file.read(limit)
