@@ -22,7 +22,7 @@ UNBUILDABLE_FILE = "block/blk-lib.c"
 FIRST, LAST = (6, 18, 0), (6, 18, 32)
 
 
-class TreeUnfit(Exception):  # noqa: N818
+class TreeUnfit(Exception):
     """The tree given cannot carry the planted history; the text says why."""
 
 

@@ -48,7 +48,7 @@ class Planned:
     side: bool = False
 
 
-class Unplaceable(Exception):  # noqa: N818
+class Unplaceable(Exception):
     """The arguments leave no room for the commits that must stand around the culprit."""
 
 
