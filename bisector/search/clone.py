@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our own bare clone of the user's repository: objects are borrowed, everything that is written is written here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.errors import InfraError
+from bisector.model import Candidate
+from bisector.search.edits import edited_tree
+from bisector.search.gitrepo import History, UserRepository, git_environment
+from bisector.search.locks import clear_stale, locked
+from bisector.search.seat import Seat
+from bisector.system.proc import Finished, Processes, ProcessFailed
+
+SETTINGS = (
+    "advice.graftFileDeprecated=false",
+    f"core.attributesFile={os.devnull}",
+    f"core.excludesFile={os.devnull}",
+    f"core.hooksPath={os.devnull}",
+    "core.filesRefLockTimeout=10000",  # ms; two campaigns share packed-refs
+    "core.logAllRefUpdates=false",
+    "core.packedRefsTimeout=10000",
+    "commit.gpgSign=false",
+    "gc.auto=0",
+    "index.threads=0",
+    "index.version=4",  # paths are stored by their difference: a third of the size on a kernel tree
+    "maintenance.auto=false",
+    "user.email=bisector@localhost",
+    "user.name=bisector",
+)
+NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when what they hold is equal
+
+
+@dataclass(frozen=True)
+class Git:
+    """Runs git in one repository through system/proc.py, away from anybody's configuration."""
+
+    git_dir: Path
+    processes: Processes
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment."""
+        who = {f"GIT_{role}_DATE": NO_DATE for role in ("AUTHOR", "COMMITTER")}
+        return git_environment(os.environ) | who
+
+    def run(
+        self, *arguments: str, codes: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> Finished:
+        """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``."""
+        argv = ["git", f"--git-dir={self.git_dir}", *arguments]
+        environment = self.environment | dict(env or {})
+        finished = self.processes.run(argv, cwd=self.git_dir, env=environment, stdin=stdin, check=False)
+        if finished.returncode not in codes:
+            raise ProcessFailed(finished)
+        return finished
+
+    def ask(self, *arguments: str) -> str:
+        """Its output without the last newline."""
+        return self.run(*arguments).stdout.rstrip("\n")
+
+
+@dataclass(frozen=True)
+class PrivateClone:
+    """One clone per user's repository, shared by all campaigns. Picklable; implements model.Sources.
+
+    ``folder`` holds ``repo.git``, ``bisect/CAMPAIGN`` (worktrees for git's bisect state) and ``seats``.
+    """
+
+    folder: Path
+    processes: Processes
+
+    @classmethod
+    def of(cls, source: UserRepository, state: Path, processes: Processes) -> PrivateClone:
+        """The clone of ``source`` below ``state``; made at the first call. Raises InfraError."""
+        clones = state.absolute() / "clones"
+        folder = clones / hashlib.sha256(os.fsencode(source.common_dir)).hexdigest()[:16]
+        with locked(clones / f"{folder.name}.lock"):
+            if not folder.exists():
+                _make(source, folder, processes)
+        return cls(folder, processes)
+
+    @property
+    def git(self) -> Git:
+        """git in this clone."""
+        return Git(self.folder / "repo.git", self.processes)
+
+    def history(self) -> History:
+        """Questions to this clone, which sees the user's new commits too."""
+        return History(self.git.git_dir)
+
+    @contextmanager
+    def bisect_worktree(self, campaign: str) -> Iterator[Path]:
+        """A fresh linked worktree without files, for git's bisect state (which is per worktree) of one campaign.
+
+        What a killed campaign left of it is removed first. Raises InfraError when the campaign already searches.
+        """
+        worktree = self.folder / "bisect" / campaign
+        busy = f"the campaign {campaign} is already searching in another process"
+        with locked(worktree.with_name(f"{campaign}.lock"), busy=busy):
+            self._drop(worktree)
+            with self._changing():
+                # A commit must be named; no file of it is written. The clone's HEAD may be an unborn branch.
+                anchor = self._anchor()
+                self.git.run("worktree", "add", "--no-checkout", "--detach", os.fspath(worktree), anchor)
+            try:
+                yield worktree
+            finally:
+                self._drop(worktree)
+
+    def tree_of(self, candidate: Candidate) -> str:
+        """Id of the tree with the edits applied. Raises EditsDoNotApply."""
+        return edited_tree(self.git, self.history(), candidate)
+
+    def checkout(self, candidate: Candidate, folder: Path) -> None:
+        """Make ``folder`` hold exactly the candidate's source; see seat.py. Raises EditsDoNotApply, InfraError."""
+        Seat.at(folder, self.folder / "seats", self.git).put(self.tree_of(candidate))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Held while something is written that all campaigns share."""
+        with locked(self.folder / "changing.lock"):
+            git_dir = self.git.git_dir
+            clear_stale([git_dir / "packed-refs.lock", git_dir / "config.lock", git_dir / "HEAD.lock"])
+            yield
+
+    def _drop(self, worktree: Path) -> None:
+        """Remove a worktree in any state: `git worktree remove` refuses one that was killed while it was made."""
+        with self._changing():
+            shutil.rmtree(worktree, ignore_errors=True)
+            shutil.rmtree(self.git.git_dir / "worktrees" / worktree.name, ignore_errors=True)
+
+    def _anchor(self) -> str:
+        """A commit for HEAD of new worktrees: an empty one of our own, so that none of the user's has to last."""
+        tree = self.git.run("mktree", stdin="").stdout.strip()
+        return self.git.ask("commit-tree", "-m", "no source", tree)
+
+
+def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
+    """Clone beside the final place and rename, so that a clone which is there is whole."""
+    clones = folder.parent
+    for left in clones.glob(f"{folder.name}.making-*"):  # we hold the lock: whoever made it is dead
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=clones))  # only we may enter
+        # The user's git trusts the owner of this repository (else it would not have opened): so must ours, which
+        # does not read the user's configuration.
+        trust = draft / "gitconfig"
+        trust.write_text(f'[safe]\n\tdirectory = "{_quoted(source.common_dir)}"\n')
+    except OSError as error:
+        raise InfraError(f"{clones} cannot be written: {error.strerror or error}") from error
+    argv = ["git", "clone", "--quiet", "--shared", "--bare", "--template="]
+    argv += [word for setting in SETTINGS for word in ("--config", setting)]
+    argv += ["--", os.fspath(source.common_dir), os.fspath(draft / "repo.git")]
+    environment = git_environment(os.environ) | {"GIT_CONFIG_GLOBAL": os.fspath(trust)}
+    try:
+        processes.run(argv, cwd=clones, env=environment)
+        trust.unlink()
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _quoted(path: Path) -> str:
+    return os.fspath(path).replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A seat's tree folder made to hold exactly one tree, touching only the files that differ.
+
+An index of its own stands beside (not in) the folder: git compares it with the files by stat(2), as `git status` does.
+That is trusted only while every earlier checkout ended and the machine has not gone down meanwhile; else the contents
+are hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bisector.errors import InfraError
+from bisector.search.locks import clear_stale, locked
+from bisector.system.proc import Finished
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class _Git(Protocol):
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,), env: dict[str, str] | None = None) -> Finished: ...
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A tree folder and what we know of it in ``notes``: ``index``, ``folder`` (its path), ``done`` (see put)."""
+
+    folder: Path
+    notes: Path
+    git: _Git
+
+    @classmethod
+    def at(cls, folder: Path, all_notes: Path, git: _Git) -> Seat:
+        """The seat of ``folder``. Raises InfraError when the folder holds something that is not ours."""
+        folder = Path(os.path.realpath(folder))
+        notes = all_notes / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        if not notes.exists() and folder.exists() and any(folder.iterdir()):
+            raise InfraError(f"{folder} is in use: it holds files, and is no seat", hint="empty it, or name another")
+        notes.mkdir(parents=True, exist_ok=True)
+        (notes / "folder").write_bytes(os.fsencode(folder))
+        return cls(folder, notes, git)
+
+    def put(self, tree: str) -> None:
+        """Make the folder hold exactly ``tree``. Files that are right already keep their mtime; others get a new one.
+
+        Raises InfraError. After a kill -9 at any moment the next call still ends exactly right.
+        """
+        done = self.notes / "done"  # the boot during which the last checkout ended
+        with locked(self.notes / "lock"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            clear_stale([self.notes / "index.lock"])
+            if not self._trusted(done):
+                self._from_contents(tree)
+            done.unlink(missing_ok=True)
+            # --reset takes the tree's side wherever index or file differ from it, also against untracked files.
+            self._git("read-tree", "--reset", "-u", tree)
+            self._git("clean", "-ffdxq")
+            done.write_text(_boot())
+
+    def _trusted(self, done: Path) -> bool:
+        try:
+            return done.read_text() == _boot() and (self.notes / "index").exists()
+        except OSError:
+            return False
+
+    def _from_contents(self, tree: str) -> None:
+        """An index that knows each file by its hash, not by an old stat. Costs a read of the whole folder.
+
+        Files that hold what ``tree`` wants are thereby recognised and keep their mtime.
+        """
+        (self.notes / "index").unlink(missing_ok=True)
+        if any(self.folder.iterdir()):
+            self._git("read-tree", tree)
+            self._git("update-index", "-q", "--ignore-missing", "--refresh", codes=(0, 1))  # 1: some file differs
+
+    def _git(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
+        env = {"GIT_INDEX_FILE": os.fspath(self.notes / "index"), "GIT_WORK_TREE": os.fspath(self.folder)}
+        self.git.run("-C", os.fspath(self.folder), *arguments, codes=codes, env=env)
+
+
+def _boot() -> str:
+    return BOOT_ID.read_text().strip()
