@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What keys of a recipe must agree on: storage and machines here, steps and conditions in check_workload.py. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bisector.recipe import check_workload
+from bisector.recipe.model import KINDS, Drive, Guest, Layer, Recipe
+from bisector.recipe.text import Fault, Path
+from bisector.recipe.values import format_size, suggestion
+
+_TAKES = {
+    "disk": {"size"},
+    "lvm": {"of", "size", "log"},
+    "md": {"of"},
+    "fs": {"of"},
+    "file": {"of", "size", "full", "options"},
+}
+_NEEDS = {"disk": ("size",), "lvm": ("of", "size"), "md": ("of",), "fs": ("of",), "file": ("size",)}
+_LEGS = {"raid1": 2, "mirror": 2, "raid10": 4, "linear": 1}
+_MIB = 1 << 20
+_SMALLEST = {"xfs": 300 * _MIB, "ext4": 2 * _MIB}  # mkfs.xfs since 5.19 refuses less than 300 MB
+
+
+def faults(recipe: Recipe) -> list[Fault]:
+    """Every disagreement inside a recipe whose single keys are right, storage first."""
+    found = [*_top(recipe), *_layers(recipe.storage, ("storage",), frozenset())]
+    if recipe.guest:
+        found += _guest(recipe, recipe.guest)
+    if not any(fault.path[:1] == ("storage",) or fault.path[:2] == ("guest", "storage") for fault in found):
+        found += [*_users(recipe), *_sizes(recipe.storage)]
+        found += check_workload.faults(recipe)
+    return found
+
+
+def _top(recipe: Recipe) -> Iterator[Fault]:
+    chosen = [name for name in ("kernel", "qemu") if getattr(recipe.target, name)]
+    if len(chosen) != 1:
+        yield Fault(("target",), "name one target: kernel or qemu" + (", not both" if chosen else ""))
+    if recipe.trials is not None and recipe.confidence is not None:
+        yield Fault(("confidence",), "either trials or confidence, not both", at_key=True)
+    if recipe.search.good is not None and recipe.search.good == recipe.search.bad:
+        yield Fault(("search", "bad"), "is the same revision as good")
+    if recipe.vm is None:
+        if recipe.target.kernel:
+            yield Fault(("vm",), "a kernel is tried in a VM; 'vm: none' is for target qemu")
+        if recipe.guest:
+            yield Fault(
+                ("guest",), "an inner guest needs a VM around it, and 'vm: none' says there is none", at_key=True
+            )
+        for name, layer in recipe.storage.items():
+            if not layer.file and any(getattr(layer, kind) for kind in KINDS):
+                yield Fault(("storage", name), "without a VM there are only files ('vm: none')", at_key=True)
+
+
+# ---- layers --------------------------------------------------------------------------------------------------------
+
+
+def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Iterator[Fault]:
+    """Faults of one storage mapping. ``below``: names outside of it that ``of`` may name too."""
+    for name, layer in layers.items():
+        kinds = [kind for kind in KINDS if getattr(layer, kind)]
+        if len(kinds) != 1:
+            found = f", not {' and '.join(kinds)}" if kinds else ""
+            yield Fault((*at, name), f"a layer is one of {', '.join(KINDS)}{found}", at_key=True)
+            continue
+        if at[0] == "guest" and kinds[0] == "disk":
+            yield Fault((*at, name), "the guest's disks are its drives and what is passed through", at_key=True)
+        yield from _shape(layer, (*at, name))
+        yield from _of(name, layer, {*layers, *below}, (*at, name))
+    yield from _cycles(layers, at)
+
+
+def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
+    kind = layer.kind
+    given = {key for key in ("of", "size", "log", "full", "options") if getattr(layer, key) is not None}
+    for key in sorted(given - _TAKES[kind]):
+        allowed = ", ".join(sorted(_TAKES[kind]))
+        yield Fault((*path, key), f"a layer of kind {kind} has no {key!r} (allowed: {allowed})", at_key=True)
+    for key in _NEEDS[kind]:
+        if key not in given:
+            yield Fault(path, f"needs {key!r}", at_key=True)
+    if layer.log and layer.lvm and layer.lvm != "mirror":
+        yield Fault((*path, "log"), f"only lvm mirror has a log, {layer.lvm} has none", at_key=True)
+    if layer.full and layer.file == "qcow2":
+        yield Fault((*path, "full"), "only a raw file is filled", at_key=True)
+    if layer.kind == "disk" and layer.size is not None and layer.size < _MIB:
+        yield Fault((*path, "size"), "a disk has at least 1M")
+    if layer.size is not None and layer.size % 512:
+        yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
+    if layer.of is None:
+        return
+    legs = _LEGS.get(layer.type, 1)
+    if len(layer.of) < legs and kind in ("lvm", "md"):
+        yield Fault(
+            (*path, "of"), f"{kind} {layer.type} needs {legs} legs or more, found {len(layer.of)}", refused=True
+        )
+    if kind in ("fs", "file") and len(layer.of) > 1:
+        yield Fault((*path, "of"), f"a {kind} lies on one layer, found {len(layer.of)}")
+
+
+def _of(name: str, layer: Layer, known: set[str], path: Path) -> Iterator[Fault]:
+    listed = layer.of or ()
+    for index, leg in enumerate(listed):
+        place = (*path, "of", index)
+        if leg not in known:
+            yield Fault(place, f"no layer {leg!r}{suggestion(leg, sorted(known - {name}))}")
+        elif leg in listed[:index]:
+            yield Fault(place, f"{leg} is named twice")
+
+
+def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
+    """One fault per cycle, at the ``of`` of its first layer in the file. Walks with a list of its own, not by recursion."""
+    done: set[str] = set()
+    for start in layers:
+        trail: list[str] = []
+        stack: list[tuple[str, bool]] = [(start, True)]
+        while stack:
+            name, entering = stack.pop()
+            if not entering:
+                done.add(trail.pop())
+                continue
+            if name in trail:
+                cycle = [*trail[trail.index(name) :], name]
+                yield Fault((*at, start, "of"), f"a cycle: {' → '.join(cycle)}")
+                return
+            if name in done or name not in layers:
+                continue
+            trail.append(name)
+            stack.append((name, False))
+            stack += [(leg, True) for leg in reversed(layers[name].of or ())]
+
+
+def _users(recipe: Recipe) -> Iterator[Fault]:
+    """A layer that two would write to."""
+    taken: dict[str, str] = {}
+    uses: list[tuple[str, str, Path]] = []
+    for name, layer in recipe.storage.items():
+        uses += [
+            (leg, name, ("storage", name, "of", i)) for i, leg in enumerate(layer.of or ()) if layer.kind != "file"
+        ]
+        for index, leg in enumerate(layer.of or ()):
+            on = recipe.storage.get(leg)
+            if on and (on.kind == "fs") is not (layer.kind == "file"):
+                words = "a file lies on an fs" if layer.kind == "file" else f"{layer.kind} cannot lie on an fs"
+                yield Fault(("storage", name, "of", index), f"{words}, and {leg} is of kind {on.kind}")
+    if recipe.guest:
+        drives = recipe.guest.drives.items()
+        uses += [(drive.of, f"drive {name}", ("guest", "drives", name, "of")) for name, drive in drives]
+        passed = enumerate(recipe.guest.passthrough)
+        uses += [(name, "the passthrough", ("guest", "passthrough", index)) for index, name in passed]
+        for name, layer in recipe.guest.storage.items():
+            uses += [(leg, name, ("guest", "storage", name, "of", i)) for i, leg in enumerate(layer.of or ())]
+    inside = set(recipe.guest.passthrough) if recipe.guest else set()
+    for leg, user, path in uses:
+        scope = f"guest {leg}" if path[:2] == ("guest", "storage") and leg in inside else leg
+        if scope in taken:
+            yield Fault(path, f"{leg} is used by {taken[scope]} already")
+        taken.setdefault(scope, user)
+
+
+# ---- sizes ---------------------------------------------------------------------------------------------------------
+
+
+def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
+    for name, layer in layers.items():
+        legs = [capacity(layers, leg) for leg in layer.of or ()]
+        if not legs:
+            continue
+        room = _room(layer, legs)
+        if layer.kind == "lvm" and layer.size is not None and layer.size > room:
+            message = f"{format_size(layer.size)} does not fit: the legs have room for {format_size(room)}"
+            yield Fault(("storage", name, "size"), message)
+        smallest = _SMALLEST.get(layer.fs or "", 0)
+        if room < smallest:
+            message = f"{layer.fs} needs {format_size(smallest)} or more, and {(layer.of or ('',))[0]} has {format_size(room)}"
+            yield Fault(("storage", name, "of"), message)
+
+
+def capacity(layers: Mapping[str, Layer], name: str) -> int:
+    """Bytes that the layer called ``name`` offers at most. The layers have no cycle."""
+    layer = layers[name]
+    if layer.size is not None:
+        return layer.size
+    return _room(layer, [capacity(layers, leg) for leg in layer.of or ()])
+
+
+def _room(layer: Layer, legs: list[int]) -> int:
+    if layer.type == "raid10":
+        return min(legs) * len(legs) // 2
+    return sum(legs) if layer.type == "linear" else min(legs)
+
+
+# ---- the inner guest -----------------------------------------------------------------------------------------------
+
+
+def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
+    if (guest.os == "image") is not (guest.image is not None):
+        words = "names the disk image of 'os: image'" if guest.image else "'os: image' needs 'image: FILE'"
+        yield Fault(("guest", "image" if guest.image else "os"), words)
+    if guest.os != "linux":
+        for key in ("kernel", "storage"):
+            if getattr(guest, key):
+                yield Fault(("guest", key), f"needs 'os: linux', and this guest's os is {guest.os}", at_key=True)
+    if not guest.drives and not guest.passthrough and guest.os != "image":
+        yield Fault(("guest",), "has neither drives nor passthrough", at_key=True)
+    for name, drive in guest.drives.items():
+        yield from _drive(name, drive, recipe)
+    for index, name in enumerate(guest.passthrough):
+        layer = recipe.storage.get(name)
+        if layer is None:
+            yield Fault(("guest", "passthrough", index), f"no layer {name!r}{suggestion(name, recipe.storage)}")
+        elif layer.disk not in ("ahci", "nvme"):
+            yield Fault(
+                ("guest", "passthrough", index), "only a disk on ahci or nvme has a controller of its own to pass"
+            )
+    yield from _guest_names(recipe, guest)
+    yield from _layers(guest.storage, ("guest", "storage"), frozenset({*guest.drives, *guest.passthrough}))
+
+
+def _guest_names(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
+    for name in guest.drives:
+        if name in recipe.storage:
+            yield Fault(
+                ("guest", "drives", name), f"{name} is a layer of the VM too; give one another name", at_key=True
+            )
+    for name in guest.storage:
+        other = "a layer of the VM" if name in recipe.storage else "a drive" if name in guest.drives else ""
+        if other:
+            yield Fault(("guest", "storage", name), f"{name} is {other} too; give one another name", at_key=True)
+
+
+def _drive(name: str, drive: Drive, recipe: Recipe) -> Iterator[Fault]:
+    path = ("guest", "drives", name)
+    layer = recipe.storage.get(drive.of)
+    if layer is None:
+        yield Fault((*path, "of"), f"no layer {drive.of!r}{suggestion(drive.of, recipe.storage)}")
+    elif layer.fs:
+        yield Fault((*path, "of"), f"{drive.of} is a file system; a drive takes a disk, an array, an LV or a file")
+    if drive.aio == "native" and not drive.cache.direct:
+        message = "QEMU refuses aio native without 'cache: {direct: true}'"
+        yield Fault((*path, "aio"), message, refused=True)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What steps and conditions must agree on with the rest of a recipe. Pure."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from bisector.recipe.model import VERBS, Condition, Expect, Recipe, Step
+from bisector.recipe.text import Fault, Path
+from bisector.recipe.values import shown, suggestion
+
+GUEST_VERBS = ("start", "restart", "stop", "resume")
+PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
+_COMMON = {"in", "for", "probability"}
+_TAKES = {
+    "start": {"probability"},
+    "restart": {"probability"},
+    "stop": {"probability"},
+    "resume": {"probability"},
+    "io": {*_COMMON, "read", "write", "size", "count", "offset", "direct", "buffer_offset", "flush"},
+    "stamp": {*_COMMON, "size", "direct"},
+    "verify": {"in", "direct", "probability"},
+    "corrupt": {"class", "probability"},
+    "run": {*_COMMON},
+}
+_KEYS = {"in": "where", "for": "seconds", "class": "damage"}
+
+
+def faults(recipe: Recipe) -> list[Fault]:
+    """Every disagreement of steps and conditions, in the order of the file's sections."""
+    found: list[Fault] = []
+    for name, step in recipe.steps.items():
+        found += _step(recipe, name, step)
+    if not found:
+        found += _order(recipe)
+    return found + list(_conditions(recipe))
+
+
+# ---- steps ---------------------------------------------------------------------------------------------------------
+
+
+def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
+    path: Path = ("steps", name)
+    verbs = [verb for verb in VERBS if getattr(step, verb) is not None]
+    if len(verbs) != 1:
+        found = f", not {' and '.join(verbs)}" if verbs else ""
+        yield Fault(path, f"a step does one of {', '.join(VERBS)}{found}", at_key=True)
+        return
+    verb = verbs[0]
+    given = {key for key in _all_keys() if _KEYS.get(key, key) in step.model_fields_set}
+    for key in sorted(given - _TAKES[verb]):
+        allowed = ", ".join(sorted(_TAKES[verb]))
+        yield Fault((*path, key), f"the verb {verb} has no {key!r} (allowed: {allowed})", at_key=True)
+    if step.where == "guest" and (recipe.guest is None or recipe.guest.os != "linux"):
+        what = "there is no 'guest:'" if recipe.guest is None else f"a guest with 'os: {recipe.guest.os}' runs no steps"
+        yield Fault((*path, "in"), what)
+    elif verb in GUEST_VERBS:
+        yield from _guest_verb(recipe, step, path)
+    elif verb == "run":
+        yield from _run(recipe, step, path)
+    else:
+        yield from _objects(recipe, step, path)
+    yield from _details(step, path)
+
+
+def _all_keys() -> set[str]:
+    return set().union(*_TAKES.values())
+
+
+def _guest_verb(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    if step.objects != ("guest",):
+        yield Fault((*path, step.verb), f"only the guest is started and stopped: '{step.verb}: guest'")
+    elif recipe.guest is None:
+        yield Fault((*path, step.verb), "there is no 'guest:' to " + step.verb)
+
+
+def _run(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    known = ["seed", *recipe.storage]
+    if step.where == "guest" and recipe.guest:
+        known = ["seed", *recipe.guest.drives, *recipe.guest.passthrough, *recipe.guest.storage]
+    for index, word in enumerate(step.run or ()):
+        for match in PLACEHOLDER.finditer(word):
+            if match[1] not in known:
+                message = f"no layer for the placeholder {match[0]}{suggestion(match[1], known)}"
+                yield Fault((*path, "run", index), message)
+
+
+def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    known = list(recipe.storage)
+    if step.where == "guest" and recipe.guest:
+        known = [*recipe.guest.drives, *recipe.guest.passthrough, *recipe.guest.storage]
+    for index, name in enumerate(step.objects):
+        place = (*path, step.verb, index)
+        if name not in known:
+            where = "the guest has no" if step.where == "guest" else "no"
+            hint = "" if known else "; the recipe has no 'storage:'"
+            yield Fault(place, f"{where} layer {name!r}{suggestion(name, known)}{hint}")
+        elif step.verb in ("io", "corrupt"):
+            layer = recipe.storage.get(name) or (recipe.guest.storage.get(name) if recipe.guest else None)
+            if layer and layer.fs:
+                yield Fault(place, f"{name} is a file system; {step.verb} works on a disk, an array, an LV or a file")
+
+
+def _details(step: Step, path: Path) -> Iterator[Fault]:
+    if step.verb == "io":
+        if (step.read is None) is (step.write is None):
+            yield Fault(path, "io needs one of 'read: SIZE' and 'write: SIZE', the size of one operation", at_key=True)
+            return
+        block = step.read or step.write or 0
+        key = "read" if step.read else "write"
+        if step.direct and block % 512:
+            yield Fault((*path, key), f"direct I/O of {block} bytes: no multiple of 512, every kernel refuses it")
+        if step.count is not None and step.size is not None:
+            yield Fault((*path, "size"), "either count or size, not both", at_key=True)
+        if step.size is not None and step.size % block:
+            yield Fault((*path, "size"), f"is no multiple of {key}")
+        if step.flush and step.read:
+            yield Fault((*path, "flush"), "is for writes", at_key=True)
+    if step.verb == "stamp" and step.size is None:
+        yield Fault(path, "stamp needs 'size'", at_key=True)
+    if step.verb == "corrupt" and step.damage is None:
+        yield Fault(path, "corrupt needs 'class' ('none' leaves the blocks alone)", at_key=True)
+
+
+def _order(recipe: Recipe) -> Iterator[Fault]:
+    """What must have happened before a step can run."""
+    started = stamped = False
+    for name, step in recipe.steps.items():
+        path = ("steps", name)
+        if step.verb == "start":
+            started = True
+        elif (step.verb in GUEST_VERBS or step.where == "guest") and not started:
+            yield Fault(path, "no step before this one starts the guest ('- NAME: {start: guest}')", at_key=True)
+        stamped = stamped or step.verb == "stamp"
+        if step.verb == "verify" and not stamped:
+            yield Fault(path, "nothing was stamped before this step, so there is nothing to verify", at_key=True)
+
+
+# ---- conditions ----------------------------------------------------------------------------------------------------
+
+
+def _conditions(recipe: Recipe) -> Iterator[Fault]:
+    for section in ("bad_when", "good_when"):
+        for name, condition in getattr(recipe, section).items():
+            path = (section, name)
+            if section == "good_when" and name in recipe.bad_when:
+                yield Fault(path, f"{name} is a condition of bad_when too; give one another name", at_key=True)
+            facts = list(_facts(condition))
+            if not facts:
+                yield Fault(path, "asks for no fact", at_key=True)
+            for kind, where, expect in facts:
+                yield from _fact(recipe, kind, where, expect, (*path, kind, where))
+            if section == "good_when" and facts and not any(_proves_work(kind, expect) for kind, _, expect in facts):
+                message = (
+                    "a workload that did nothing would be good; ask for something that it did (exit, errno, health ...)"
+                )
+                yield Fault(path, message, at_key=True)
+
+
+def _facts(condition: Condition) -> Iterator[tuple[str, str, Expect[Any]]]:
+    for kind in type(condition).model_fields:
+        for where, expect in getattr(condition, kind).items():
+            yield kind, where, expect
+
+
+def _proves_work(kind: str, expect: Expect[Any]) -> bool:
+    return kind not in ("hang", "oops") and not (expect.negate and kind in ("console", "event"))
+
+
+def _fact(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path) -> Iterator[Fault]:
+    values = (*path, "not") if expect.negate else path
+    if kind in ("console", "oops"):
+        yield from _patterns(recipe, kind, where, expect, path, values)
+    elif kind == "event":
+        yield from _guest_there(recipe, where, path)
+        for index, name in enumerate(expect.values):
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+                yield Fault((*values, index), f"{shown(name)} is no event; QMP writes them as STOP, SHUTDOWN, RESET")
+    elif kind == "health":
+        yield from _health(recipe, where, path)
+    elif kind == "hang" and where in ("vm", "guest"):
+        yield from _guest_there(recipe, where, path)
+    else:
+        yield from _step_fact(recipe, kind, where, path)
+    if kind == "errno":
+        for index, name in enumerate(expect.values):
+            if name != "none" and name not in errno.errorcode.values():
+                hint = suggestion(name, errno.errorcode.values()).split(" (")[0]
+                yield Fault((*values, index), f"{shown(name)} is no error name such as EIO; success is 'none'{hint}")
+
+
+def _step_fact(recipe: Recipe, kind: str, where: str, path: Path) -> Iterator[Fault]:
+    step = recipe.steps.get(where)
+    if step is None:
+        yield Fault(path, f"no step {where!r}{suggestion(where, recipe.steps)}", at_key=True)
+    elif kind == "blocks" and step.verb != "verify":
+        yield Fault(path, f"only a verify step sees blocks, and {where} is a {step.verb}", at_key=True)
+
+
+def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
+    layers = {**recipe.storage, **(recipe.guest.storage if recipe.guest else {})}
+    layer = layers.get(where)
+    if layer is None:
+        yield Fault(path, f"no layer {where!r}{suggestion(where, layers)}", at_key=True)
+    elif layer.kind not in ("lvm", "md") or layer.type == "linear":
+        yield Fault(
+            path, f"{where} ({layer.kind} {layer.type}) has no health: it has no redundancy to lose", at_key=True
+        )
+
+
+def _guest_there(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
+    if where == "guest" and recipe.guest is None:
+        yield Fault(path, "there is no 'guest:'", at_key=True)
+    if where == "vm" and recipe.vm is None:
+        yield Fault(path, "there is no VM ('vm: none')", at_key=True)
+
+
+def _patterns(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path, values: Path) -> Iterator[Fault]:
+    yield from _guest_there(recipe, where, path)
+    for index, pattern in enumerate(expect.values):
+        try:
+            compiled = re.compile(pattern)
+            combined = re.compile(f"(?:{pattern})") if len(expect.values) > 1 else compiled
+        except (re.error, OverflowError, RecursionError) as error:
+            yield Fault((*values, index), f"the regular expression {shown(pattern)} does not compile: {error}")
+            continue
+        if combined.search("") or compiled.search(""):
+            yield Fault(
+                (*values, index), f"the regular expression {shown(pattern)} matches an empty line, so every one"
+            )

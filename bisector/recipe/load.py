@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Recipe files → recipes. Every fault of a file is told at once, in the order of the file, at its line and column."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from bisector.errors import Diagnostic, RecipeError
+from bisector.recipe import files, matrix, parse
+from bisector.recipe.model import Recipe
+from bisector.recipe.text import MAX_BYTES, Document, Fault, Place, Unreadable, dotted, read
+from bisector.recipe.values import suggestion
+from bisector.system import shipped
+
+
+def load(path: Path | str) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: a file, or the name of a shipped recipe (with or without ``.yaml``).
+
+    Raises:
+        RecipeError: the file is missing, is no YAML, or is no recipe; carries every fault found.
+    """
+    file = find(path)
+    return _loads(_content(file), file)
+
+
+def loads(text: str, file: Path) -> Recipe:
+    """Read a recipe from text. ``file``: what to call it in errors; the files that it names lie beside it."""
+    return _loads(text.encode("utf-8", "surrogatepass"), file)
+
+
+def find(path: Path | str) -> Path:
+    """The file that ``path`` names. Raises RecipeError when there is none."""
+    given = Path(path)
+    candidates = [given]
+    if len(given.parts) == 1:
+        folder = shipped.recipes()
+        candidates += [folder / given, folder / f"{given.name}.yaml"]
+    for candidate in candidates:
+        if _exists(candidate) and not (candidate.is_dir() and candidate is not candidates[-1] and len(candidates) > 1):
+            return candidate
+    names = [file.stem for file in listed()]
+    known = suggestion(given.name.removesuffix(".yaml"), names) if len(given.parts) == 1 else ""
+    raise _unusable(given, f"there is no such file{known.replace('allowed', 'shipped recipes')}")
+
+
+def listed() -> tuple[Path, ...]:
+    """The shipped recipes, by name."""
+    return tuple(sorted(shipped.recipes().glob("*.yaml")))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise _unusable(file, "is a folder" if file.is_dir() else "is no regular file")
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unusable(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
+def _unusable(file: Path, message: str) -> RecipeError:
+    return RecipeError((Diagnostic(str(file), 1, 1, "", message),))
+
+
+def _loads(content: bytes, file: Path) -> Recipe:
+    try:
+        document = read(content)
+    except Unreadable as error:
+        raise RecipeError((Diagnostic(str(file), error.place.line, error.place.column, "", error.message),)) from None
+    recipe, faults = parse.parse(document.data)
+    found = {Diagnostic(str(file), place.line, place.column, field, text) for place, field, text in document.faults}
+    if recipe is not None:
+        recipe._file = file
+        overrides = tuple(matrix.faults(recipe, faults))
+        # What the software refuses may be what the matrix changes; then each cell answers for itself.
+        base = tuple(fault for fault in faults if not (fault.refused and recipe.matrix))
+        faults = (*base, *overrides, *files.faults(recipe))
+    found |= {_diagnostic(fault, document, file) for fault in faults}
+    if found or recipe is None:
+        raise RecipeError(tuple(sorted(found, key=lambda item: (item.line, item.column, item.field, item.message))))
+    return recipe
+
+
+def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:
+    place = _place(fault, document)
+    return Diagnostic(str(file), place.line, place.column, dotted(_told(fault)), fault.message)
+
+
+def _told(fault: Fault) -> tuple[str | int, ...]:
+    return tuple(part for part in fault.path if part not in ("[key]", "is"))
+
+
+def _place(fault: Fault, document: Document) -> Place:
+    """The place in the file, where a step is an item of a list and is known by its name in the recipe."""
+    path = _told(fault)
+    steps = document.data.get("steps") if isinstance(document.data, dict) else None
+    if path[:1] == ("steps",) and len(path) > 1 and isinstance(path[1], str) and isinstance(steps, list):
+        for index, step in enumerate(steps):
+            if isinstance(step, dict) and path[1] in step:
+                path = ("steps", index, *path[1:])
+                break
+    return document.place(path, at_key=fault.at_key)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Overrides: one grammar, ``path: value``, for the cells of a matrix, for controls and for ``--cell``. Pure."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bisector.errors import UsageError
+from bisector.model import Cell
+from bisector.recipe import text
+from bisector.recipe.model import Recipe
+from bisector.recipe.parse import allowed_keys, parse
+from bisector.recipe.text import Fault, Path, Unreadable
+from bisector.recipe.values import suggestion
+
+ROOTS = ("storage", "guest", "steps", "vm", "deadline")
+"""What may be overridden. A cell changes what is tried, never what is built, searched or called bad."""
+
+MAX_CELLS = 256
+_NAMED = (("storage",), ("guest", "storage"), ("guest", "drives"), ("steps",))
+
+
+class BadPath(Exception):
+    """An override's path leads nowhere; the text says why."""
+
+
+def cells(recipe: Recipe) -> tuple[Cell, ...]:
+    """The matrix multiplied out, in the file's order, the first path slowest; one cell without name when there is none.
+
+    A cell that the software refuses is there too, and says so in ``not_applicable``.
+    """
+    axes = [[(path, value) for value in values] for path, values in recipe.matrix.items()]
+    return tuple(_cell(recipe, dict(combination)) for combination in itertools.product(*axes))
+
+
+def controls(recipe: Recipe) -> tuple[Cell, ...]:
+    """The controls, as cells that know what to expect."""
+    return tuple(
+        Cell(name, _written(control.overrides), control.expect, _refusal(recipe, control.overrides))
+        for name, control in recipe.controls.items()
+    )
+
+
+def apply(recipe: Recipe, cell: Cell) -> Recipe:
+    """The recipe under the cell's overrides, checked again. It has neither matrix nor controls.
+
+    Raises:
+        UsageError: the cell's overrides do not fit this recipe.
+    """
+    return _overridden(recipe, {path: _value(written) for path, written in cell.overrides})
+
+
+def override(recipe: Recipe, assignment: str) -> Recipe:
+    """The recipe under one ``PATH=VALUE`` (the command line's ``--cell``); the path leaves the matrix.
+
+    Raises:
+        UsageError: the assignment is none, or does not fit this recipe.
+    """
+    path, equals, written = assignment.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise UsageError(f"--cell {assignment}: expected PATH=VALUE", hint="for example guest.drives.vda.aio=threads")
+    data = plain(recipe)
+    rest = {axis: values for axis, values in data.pop("matrix", {}).items() if axis != path}
+    changed = _overridden(recipe, {path: _value(written)}, keep={"matrix": rest} if rest else {})
+    return changed
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data in its own grammar, without what is left at its default."""
+    return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def faults(recipe: Recipe, base: tuple[Fault, ...] = ()) -> Iterator[Fault]:
+    """What is wrong with the overrides of matrix and controls, each where it stands.
+
+    ``base``: the faults of the recipe without them, which are not told again.
+    """
+    old = {(fault.path, fault.message) for fault in base}
+    bad_axes = False
+    for path, values in recipe.matrix.items():
+        for index, value in enumerate(values):
+            for fault in _faults_of(recipe, {path: value}, old):
+                bad_axes = True
+                yield Fault(("matrix", path, index) if fault.path else ("matrix", path), fault.message, fault.at_key)
+        if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+            yield Fault(("matrix", path), "names a value twice")
+    yield from _overlaps(recipe.matrix, ("matrix",))
+    count = 1
+    for values in recipe.matrix.values():
+        count *= len(values)
+    if count > MAX_CELLS:
+        yield Fault(("matrix",), f"has {count} cells, more than {MAX_CELLS}", at_key=True)
+    elif (
+        recipe.matrix
+        and not bad_axes
+        and all(fault.refused for fault in base)
+        and all(cell.not_applicable for cell in cells(recipe))
+    ):
+        yield Fault(("matrix",), f"no cell can run: {cells(recipe)[0].not_applicable}", at_key=True)
+    for name, control in recipe.controls.items():
+        at = ("controls", name, "set")
+        yield from _overlaps(control.overrides, at)
+        for fault in _faults_of(recipe, control.overrides, old):
+            yield Fault((*at, *fault.path[:1]), fault.message, fault.at_key)
+
+
+def _faults_of(recipe: Recipe, overrides: Mapping[str, Any], old: set[tuple[Path, str]]) -> Iterator[Fault]:
+    """Faults of the overridden recipe; their path is the override to blame, () with ``at_key`` for a bad path."""
+    data = plain(recipe)
+    for path, value in overrides.items():
+        try:
+            _set(data, path, value)
+        except BadPath as error:
+            blame: Path = () if len(overrides) == 1 else (path,)
+            yield Fault(blame, str(error), at_key=True)
+            return
+    _, found = parse({key: value for key, value in data.items() if key not in ("matrix", "controls")})
+    for fault in found:
+        if fault.refused or (fault.path, fault.message) in old:
+            continue
+        where = text.dotted(fault.path)
+        blamed = next((path for path in overrides if where.startswith(path)), next(iter(overrides)))
+        inside = "" if where == blamed else f"{where}: "
+        yield Fault((blamed,), f"{inside}{fault.message}")
+
+
+def _overlaps(paths: Mapping[str, Any], at: Path) -> Iterator[Fault]:
+    for path in paths:
+        for other in paths:
+            if path.startswith(f"{other}."):
+                yield Fault((*at, path), f"lies inside {other}, which is overridden too", at_key=True)
+
+
+# ---- one override --------------------------------------------------------------------------------------------------
+
+
+def _set(data: dict[str, Any], path: str, value: Any) -> None:
+    """Put ``value`` at ``path``. Raises BadPath when the recipe has no such place."""
+    parts = path.split(".")
+    if parts[0] not in ROOTS:
+        if parts[0] in allowed_keys(()):
+            raise BadPath(f"{parts[0]} is the same for all cells; overrides change {', '.join(ROOTS)}")
+        raise BadPath(f"no {parts[0]!r} in the recipe{suggestion(parts[0], ROOTS)}")
+    if parts[0] == "guest" and "guest" not in data:
+        raise BadPath("the recipe has no guest")
+    place: Any = {**data, "steps": {name: body for step in data["steps"] for name, body in step.items()}}
+    top = place
+    for index, part in enumerate(parts[:-1]):
+        place = _inside(place, tuple(parts[:index]), part)
+    _check_part(place, tuple(parts[:-1]), parts[-1])
+    place[parts[-1]] = copy.deepcopy(value)
+    data.update(top)
+    data["steps"] = [{name: body} for name, body in top["steps"].items()]
+
+
+def _inside(place: dict[str, Any], path: Path, part: str) -> dict[str, Any]:
+    _check_part(place, path, part)
+    inner = copy.deepcopy(place.get(part, {}))
+    if not isinstance(inner, dict):
+        raise BadPath(f"{text.dotted((*path, part))} has nothing inside")
+    place[part] = inner
+    return inner
+
+
+def _check_part(place: dict[str, Any], path: Path, part: str) -> None:
+    """A name must be one that the recipe has; a key must be one that the grammar has."""
+    if path in _NAMED:
+        if part not in place:
+            raise BadPath(f"no {part!r} in {text.dotted(path)}{suggestion(part, place)}")
+        return
+    allowed = allowed_keys(path)
+    if allowed and part not in allowed:
+        where = f" in {text.dotted(path)}" if path else ""
+        raise BadPath(f"no key {part!r}{where}{suggestion(part, allowed)}")
+    if not allowed and part not in place:
+        raise BadPath(f"no {part!r} in {text.dotted(path)}")
+
+
+def _overridden(recipe: Recipe, overrides: Mapping[str, Any], keep: Mapping[str, Any] | None = None) -> Recipe:
+    data = {key: value for key, value in plain(recipe).items() if key not in ("matrix", "controls")}
+    data.update(keep or {})
+    for path, value in overrides.items():
+        try:
+            _set(data, path, value)
+        except BadPath as error:
+            raise UsageError(f"{recipe.recipe}, override {path}: {error}") from None
+    changed, found = parse(data)
+    problems = [fault for fault in found if not (fault.refused and data.get("matrix"))]
+    if changed is None or problems:
+        told = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in problems)
+        raise UsageError(f"{recipe.recipe} with {_name(overrides)}: {told}")
+    changed._file = recipe.file
+    return changed
+
+
+def _cell(recipe: Recipe, overrides: dict[str, Any]) -> Cell:
+    return Cell(_name(overrides), _written(overrides), "", _refusal(recipe, overrides))
+
+
+def _refusal(recipe: Recipe, overrides: Mapping[str, Any]) -> str:
+    """Why the software would not run the recipe like this; "" when it would."""
+    data = plain(recipe)
+    for path, value in overrides.items():
+        _set(data, path, value)
+    _, found = parse(data)
+    return "; ".join(fault.message for fault in found if fault.refused)
+
+
+def _name(overrides: Mapping[str, Any]) -> str:
+    return ",".join(f"{path}={_text(value)}" for path, value in overrides.items())
+
+
+def _written(overrides: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((path, _text(value)) for path, value in overrides.items())
+
+
+def _text(value: Any) -> str:
+    """A value as one line that ``_value`` reads back: a plain word as it is, all else as JSON (which is YAML)."""
+    plain_word = isinstance(value, str) and text.scalar(value) == value and value.isprintable()
+    if plain_word and not any(mark in value for mark in "[]{}\"'#&*!|>%@`,: "):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _value(written: str) -> Any:
+    try:
+        document = text.read(written.encode("utf-8", "surrogatepass"))
+    except Unreadable as error:
+        raise UsageError(f"the value {written[:80]!r} is not YAML: {error.message}") from None
+    if document.faults:
+        raise UsageError(f"the value {written[:80]!r}: {document.faults[0][2]}")
+    return document.data

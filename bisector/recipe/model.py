@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The grammar of a recipe as types. They mirror the file key by key, so that a fault's place in one is its place in both.
+
+What a single key may hold stands here; what keys must agree on stands in check.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PrivateAttr,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from bisector.recipe import values
+from bisector.recipe.values import Duration, Flag, Fraction, OneOrMany, Revision, Size, Text, wrong
+
+DEFAULT_TRIALS = 2
+"""Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
+
+DiskType = Literal["nvme", "virtio-blk", "scsi", "ahci", "loop"]
+LvmType = Literal["linear", "raid1", "mirror", "raid10"]
+MdType = Literal["raid1", "raid10"]
+FsType = Literal["ext4", "xfs"]
+FileType = Literal["raw", "qcow2"]
+Damage = Literal["none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "xfs-metadata"]
+Health = Literal["healthy", "degraded", "syncing"]
+Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected"]
+Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
+VERBS: tuple[Verb, ...] = get_args(Verb)
+KINDS = ("disk", "lvm", "md", "fs", "file")
+
+Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$")]
+
+
+class Base(BaseModel):
+    """Frozen, and no key that the grammar does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, hide_input_in_errors=True)
+
+
+# ---- target and search ---------------------------------------------------------------------------------------------
+
+
+class KernelTarget(Base):
+    """A kernel. ``config``: names of shipped fragments, or files (./my.config) beside the recipe."""
+
+    config: tuple[Text, ...] = Field(min_length=1)
+    base_config: Text | None = None
+    make: dict[str, Text] = {}
+
+
+class QemuTarget(Base):
+    """A QEMU from source. ``build``: the programs that the recipe needs of it."""
+
+    build: tuple[Text, ...] = Field(min_length=1)
+
+
+class Target(Base):
+    """The software under test: one of them."""
+
+    kernel: KernelTarget | None = None
+    qemu: QemuTarget | None = None
+
+
+class Fixup(Base):
+    """Cherry-pick ``fixed_by`` where ``broken_by`` is in and ``fixed_by`` is not."""
+
+    broken_by: Revision
+    fixed_by: Revision
+
+
+class Search(Base):
+    """Where to search. ``paths`` and ``first_parent`` are assumptions, and reported as such."""
+
+    good: Revision | None = None
+    bad: Revision | None = None
+    paths: tuple[Text, ...] = ()
+    first_parent: Flag = False
+    releases: Literal["auto", "only", "off"] = "auto"
+    suites: tuple[Text, ...] = ()
+    images: tuple[Text, ...] = ()
+    fixups: tuple[Fixup, ...] = ()
+
+
+class Confidence(Base):
+    """``max_error``: the chance that the printed culprit is wrong."""
+
+    max_error: Fraction
+
+
+# ---- machines and storage ------------------------------------------------------------------------------------------
+
+
+class Vm(Base):
+    """The VM around a trial."""
+
+    memory: Size = 2 << 30
+    cpus: Annotated[int, BeforeValidator(values.count(1, 64))] = 2
+    append: tuple[Text, ...] = ()
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+
+
+class Layer(Base):
+    """One piece of storage: exactly one of the kinds, over ``of``."""
+
+    disk: DiskType | None = None
+    lvm: LvmType | None = None
+    md: MdType | None = None
+    fs: FsType | None = None
+    file: FileType | None = None
+    of: OneOrMany[Text] | None = None
+    size: Size | None = None
+    log: Literal["core", "disk"] | None = None
+    full: Flag | None = None
+    options: dict[str, str | bool | int] | None = None
+
+    @property
+    def kind(self) -> str:
+        """disk, lvm, md, fs or file."""
+        return next(kind for kind in KINDS if getattr(self, kind))
+
+    @property
+    def type(self) -> str:
+        """The kind's type: nvme, raid1, ext4 ..."""
+        return str(getattr(self, self.kind))
+
+
+class Cache(Base):
+    """QEMU's ``cache.*``; ``direct`` opens with O_DIRECT."""
+
+    direct: Flag = False
+
+
+class Drive(Base):
+    """A drive of the inner guest: the layer ``of`` behind ``device``."""
+
+    of: Text
+    device: Literal["virtio-blk", "ide", "ahci", "scsi", "nvme"] = "virtio-blk"
+    aio: Literal["native", "threads", "io_uring"] = "threads"
+    cache: Cache = Cache()
+    werror: Literal["report", "ignore", "enospc", "stop"] | None = None
+    rerror: Literal["report", "ignore", "stop"] | None = None
+
+
+class Guest(Base):
+    """The inner QEMU. ``os``: none (it opens its drives and that is all), linux (our initramfs), image (a disk's own)."""
+
+    os: Literal["none", "linux", "image"]
+    kernel: Text | None = None
+    image: Text | None = None
+    drives: dict[Name, Drive] = {}
+    passthrough: tuple[Text, ...] = ()
+    storage: dict[Name, Layer] = {}
+    memory: Size = 256 << 20
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+
+
+# ---- steps ---------------------------------------------------------------------------------------------------------
+
+
+class Step(Base):
+    """One step: exactly one of the verbs, with what the verb takes."""
+
+    start: Text | None = None
+    restart: Text | None = None
+    stop: Text | None = None
+    resume: Text | None = None
+    io: OneOrMany[Text] | None = None
+    stamp: OneOrMany[Text] | None = None
+    verify: OneOrMany[Text] | None = None
+    corrupt: OneOrMany[Text] | None = None
+    run: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    where: Literal["vm", "guest"] = Field("vm", alias="in")
+    seconds: Duration | None = Field(None, alias="for")
+    read: Size | None = None
+    write: Size | None = None
+    size: Size | None = None
+    count: Annotated[int, BeforeValidator(values.count(1, 1_000_000_000))] | None = None
+    offset: Annotated[int, BeforeValidator(lambda v: 0 if v == 0 and v is not False else values.size(v))] | None = None
+    direct: Flag | None = None
+    buffer_offset: Annotated[int, BeforeValidator(values.count(0, 4095))] | None = None
+    flush: Flag | None = None
+    damage: Damage | None = Field(None, alias="class")
+    probability: Fraction | None = None
+
+    @property
+    def verb(self) -> Verb:
+        """What the step does."""
+        return next(verb for verb in VERBS if getattr(self, verb) is not None)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it does it to: layers, drives or ``guest``; for ``run`` nothing (its words are an argv)."""
+        if self.verb == "run":
+            return ()
+        found = getattr(self, self.verb)
+        return (found,) if isinstance(found, str) else tuple(found)
+
+
+class _ListOfSteps:
+    """``steps`` is a list of one-key mappings in the file and a mapping in the order of the list here."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_merged, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        one = {**handler(schema), "minProperties": 1, "maxProperties": 1}
+        return {"type": "array", "minItems": 1, "items": one}
+
+
+def _merged(steps: object) -> object:
+    """parse.py has seen to it that this is a list of one-key mappings with different keys."""
+    if not isinstance(steps, list):
+        return steps
+    return {name: body for step in steps for name, body in step.items()}
+
+
+Steps = Annotated[
+    dict[Name, Step], _ListOfSteps(), PlainSerializer(lambda steps: [{name: step} for name, step in steps.items()])
+]
+
+
+# ---- conditions ----------------------------------------------------------------------------------------------------
+
+Item = TypeVar("Item")
+
+
+class Expect(Base, Generic[Item]):
+    """What a fact must be: one value, one of a list, or ``not:`` either."""
+
+    one_of: OneOrMany[Item] = Field((), alias="is")
+    none_of: OneOrMany[Item] = Field((), alias="not")
+
+    @property
+    def negate(self) -> bool:
+        """Whether the values are what it must not be."""
+        return bool(self.none_of)
+
+    @property
+    def values(self) -> tuple[Item, ...]:
+        """The values, whichever way they count."""
+        return self.none_of or self.one_of
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return {"is": value}
+        if set(value) != {"not"}:
+            raise wrong("expected a value, a list of values, or {not: value}")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: Any) -> Any:
+        dumped = handler(self)
+        found = next(iter(value for value in dumped.values() if value), [])
+        short = found[0] if len(found) == 1 else found
+        return {"not": short} if self.negate else short
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        short = handler.resolve_ref_schema(handler(schema))["properties"]["not"]["anyOf"]
+        negated = {"type": "object", "properties": {"not": {"anyOf": short}}, "required": ["not"]}
+        return {"anyOf": [*short, {**negated, "additionalProperties": False}]}
+
+
+ExitCode = Annotated[int, BeforeValidator(values.count(-64, 255))]
+Crash = Annotated[str, BeforeValidator(lambda value: "true" if value is True else values.text(value))]
+"""``true`` for any crash, or a regular expression on its first line."""
+
+
+class Condition(Base):
+    """All facts together. The fields' order is the order of the facts."""
+
+    console: dict[Literal["vm", "guest"], Expect[Text]] = {}
+    exit: dict[Text, Expect[ExitCode]] = {}
+    errno: dict[Text, Expect[Text]] = {}
+    health: dict[Text, Expect[Health]] = {}
+    blocks: dict[Text, Expect[Blocks]] = {}
+    event: dict[Literal["vm", "guest"], Expect[Text]] = {}
+    hang: dict[Text, Expect[Flag]] = {}
+    oops: dict[Literal["vm", "guest"], Expect[Crash]] = {}
+
+
+class Control(Base):
+    """Overrides under which the recipe's answer is known."""
+
+    expect: Literal["good", "bad"]
+    overrides: dict[str, Any] = Field(alias="set", min_length=1)
+
+
+# ---- the recipe ----------------------------------------------------------------------------------------------------
+
+
+class Recipe(Base):
+    """One recipe."""
+
+    recipe: Annotated[Text, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+    title: Text | None = None
+    links: tuple[Text, ...] = ()
+    target: Target
+    search: Search = Search()
+    vm: Annotated[
+        Vm | None,
+        BeforeValidator(lambda value: None if value == "none" else value),
+        PlainSerializer(lambda vm: "none" if vm is None else vm),
+    ] = Vm()
+    storage: dict[Name, Layer] = {}
+    guest: Guest | None = None
+    steps: Steps = Field(min_length=1)
+    bad_when: dict[Name, Condition] = Field(min_length=1)
+    good_when: dict[Name, Condition] = Field(min_length=1)
+    matrix: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
+    controls: dict[Name, Control] = {}
+    deadline: Duration | None = None
+    trials: Annotated[int, BeforeValidator(values.count(1, 10_000))] | None = None
+    confidence: Confidence | None = None
+
+    _file: Path = PrivateAttr(default=Path("recipe.yaml"))
+
+    @property
+    def file(self) -> Path:
+        """The file it was read from; the files it names lie beside it."""
+        return self._file
+
+    def beside(self, name: str) -> Path:
+        """Where the recipe's own file ``name`` lies."""
+        return self._file.parent / name
+
+    def __eq__(self, other: object) -> bool:
+        """Two recipes are equal when they say the same, wherever they lie."""
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        """Equal recipes hash alike."""
+        return hash(self.model_dump_json())

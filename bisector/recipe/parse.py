@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Plain data → recipe, or every fault in it with the path where it stands. Pure; knows no files and no lines."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bisector.recipe import check
+from bisector.recipe.model import Recipe
+from bisector.recipe.text import Fault, Path
+from bisector.recipe.values import shown, suggestion
+
+_MISSING = {
+    "good_when": "is missing: say what a clean trial looks like; a workload that did nothing is never good",
+    "bad_when": "is missing: say what the failure looks like",
+    "steps": "is missing: say what to run",
+    "target": "is missing: say what is under test (target: {kernel: {config: [base, lvm-raid]}})",
+    "recipe": "is missing: give the recipe a name",
+}
+
+
+def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
+    """A recipe from plain data as YAML gives it, and the faults found; a recipe with faults is only good for messages."""
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else f"expected a mapping at the top, found {shown(data)}"
+        return None, (Fault((), f"{what}; a recipe begins with 'recipe: NAME'"),)
+    faults = [*_empty_values(data), *_shape_of_steps(data)]
+    if faults:
+        data = _without(data, faults)
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        found = [_fault(detail) for detail in error.errors(include_url=False)]
+        told = {fault.path for fault in faults}
+        faults += [fault for fault in found if not _told(fault, told)]
+    else:
+        faults += check.faults(recipe)
+    return recipe, tuple(dict.fromkeys(faults))
+
+
+def _told(fault: Fault, told: set[Path]) -> bool:
+    """Whether the fault only follows from another: the key was taken out for it, or all items of the list were."""
+    emptied = fault.message == "is empty" and any(path[: len(fault.path)] == fault.path for path in told)
+    return emptied or fault.path in told
+
+
+# ---- before pydantic -----------------------------------------------------------------------------------------------
+
+
+def _empty_values(data: object, path: Path = ()) -> Iterator[Fault]:
+    """A key without a value is a slip of the hand, never a way to say something."""
+    if data is None and path:
+        yield Fault(path, "has no value; give one or take the key out", at_key=True)
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _empty_values(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _empty_values(value, (*path, index))
+
+
+def _shape_of_steps(data: dict[str, Any]) -> Iterator[Fault]:
+    steps = data.get("steps")
+    if steps is None:
+        return
+    if not isinstance(steps, list):
+        yield Fault(("steps",), f"expected a list of '- NAME: {{VERB: OBJECT}}', found {shown(steps)}")
+        return
+    names: set[str] = set()
+    for index, step in enumerate(steps):
+        if not isinstance(step, dict) or len(step) != 1:
+            found = f"a mapping of {len(step)} keys" if isinstance(step, dict) else shown(step)
+            if step is not None:
+                yield Fault(("steps", index), f"expected one '- NAME: {{VERB: OBJECT}}', found {found}")
+            continue
+        name = next(iter(step))
+        if name in names:
+            yield Fault(("steps", index), f"a second step {name!r}; names tell steps apart", at_key=True)
+        names.add(name)
+
+
+def _without(data: Any, faults: Iterable[Fault]) -> Any:
+    """The data less what was already found wrong, so that the rest can still be looked at."""
+    gone = {fault.path for fault in faults}
+
+    def kept(value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(item, (*path, key)) for key, item in value.items() if (*path, key) not in gone}
+        if isinstance(value, list):
+            return [kept(item, (*path, index)) for index, item in enumerate(value) if (*path, index) not in gone]
+        return value
+
+    return kept(data, ())
+
+
+# ---- pydantic's errors in our words --------------------------------------------------------------------------------
+
+
+def _fault(detail: ErrorDetails) -> Fault:
+    path, kind, context = tuple(detail["loc"]), detail["type"], detail.get("ctx", {})
+    value = detail.get("input")
+    if kind == "extra_forbidden":
+        return Fault(path, f"unknown key{suggestion(str(path[-1]), allowed_keys(path[:-1]))}", at_key=True)
+    if kind == "missing":
+        message = _MISSING.get(str(path[-1]), "is missing") if len(path) == 1 else "is missing"
+        return Fault(path, message, at_key=True)
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        word = value if isinstance(value, str) else ""
+        in_key = path[-1:] == ("[key]",)
+        return Fault(path, f"{shown(value)} is not known{suggestion(word, choices)}", at_key=in_key)
+    if kind == "string_pattern_mismatch":
+        message = (
+            f"{shown(value)} is no name; names begin with a letter and hold letters, digits, '-', '_' (at most 32)"
+        )
+        return Fault(path, message, at_key=path[-1:] == ("[key]",))
+    if kind in ("model_type", "dict_type", "model_attributes_type", "dataclass_type"):
+        return Fault(path, f"expected a mapping, found {shown(value)}")
+    if kind in ("tuple_type", "list_type"):
+        return Fault(path, f"expected a list, found {shown(value)}")
+    if kind in ("too_short",):
+        return Fault(path, "is empty")
+    return Fault(path, detail["msg"])
+
+
+def allowed_keys(path: Path) -> tuple[str, ...]:
+    """The keys that the grammar knows at ``path``; () where any name may stand."""
+    found: Any = Recipe
+    for part in path:
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            fields = {field.alias or name: field.annotation for name, field in found.model_fields.items()}
+            if part in fields:
+                found = _inner(fields[str(part)])
+                continue
+        arguments = typing.get_args(found)
+        found = _inner(arguments[-1] if typing.get_origin(found) is dict else arguments[0]) if arguments else None
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return tuple(field.alias or name for name, field in found.model_fields.items())
+    return ()
+
+
+def _inner(annotation: Any) -> Any:
+    """The type without what is said about it, and without ``| None``."""
+    while True:
+        origin = typing.get_origin(annotation)
+        if origin is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif origin in (typing.Union, types.UnionType):
+            annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
+        else:
+            return annotation

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Recipe and cell → what the other rooms take: a plan for a trial, a question for its reading, a config for the build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bisector.agent import plan as agent
+from bisector.errors import InfraError
+from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
+from bisector.recipe import files, matrix
+from bisector.recipe.model import Condition as Asked
+from bisector.recipe.model import Layer, Recipe, Step
+
+DEADLINE = 120.0
+"""Seconds from the agent's start for storage and a short workload under software emulation (FACTS: 12-16 s alone)."""
+
+GUEST_START = 120.0
+"""Seconds more for each start of an inner Linux guest: 52 s measured for emulation inside emulation."""
+
+_LAYER_FRAGMENTS = {
+    "disk loop": "loop",
+    "disk scsi": "scsi",
+    "disk ahci": "ahci",
+    "fs ext4": "ext4",
+    "fs xfs": "xfs",
+    "lvm": "lvm-raid",
+    "md": "lvm-raid",
+}
+_DEVICE_FRAGMENTS = {"scsi": "scsi", "ahci": "ahci", "ide": "ahci"}
+
+
+# ---- plan ----------------------------------------------------------------------------------------------------------
+
+
+def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
+    """The plan of the recipe's trials in ``cell``; what belongs to one trial (seed, token, accel) is left at its default.
+
+    Raises:
+        UsageError: the cell does not fit the recipe.
+        InfraError: a file of the recipe's cannot be read any more.
+    """
+    recipe = matrix.apply(recipe, cell)
+    try:
+        own_files = files.of_workload(recipe)
+    except OSError as error:
+        raise InfraError(f"recipe {recipe.recipe}: {error.filename}: {error.strerror}") from None
+    plan = agent.Plan(
+        steps=tuple(_step(name, step) for name, step in recipe.steps.items()),
+        layers=tuple(_layer(name, layer) for name, layer in _bottom_up(recipe.storage)),
+        guest=_guest(recipe),
+        watches=tuple(_watches(question_for(recipe))),
+        files=own_files,
+        vm=recipe.vm is not None,
+        deadline=deadline(recipe),
+    )
+    if recipe.vm is None:
+        return plan
+    return agent.replace(plan, memory=recipe.vm.memory, cpus=recipe.vm.cpus, append=recipe.vm.append)
+
+
+def deadline(recipe: Recipe) -> float:
+    """Seconds that a trial gets, from the agent's start: the recipe's own, or enough under software emulation."""
+    if recipe.deadline is not None:
+        return recipe.deadline
+    seconds = DEADLINE + sum(step.seconds or 0 for step in recipe.steps.values())
+    if recipe.guest and recipe.guest.os != "none":
+        seconds += GUEST_START * sum(step.verb in ("start", "restart") for step in recipe.steps.values())
+    return seconds
+
+
+def _bottom_up(layers: dict[str, Layer]) -> Iterator[tuple[str, Layer]]:
+    """Layers in an order in which each finds what it lies on. They have no cycle."""
+    placed: set[str] = set()
+    while len(placed) < len(layers):
+        for name, layer in layers.items():
+            if name not in placed and all(leg in placed or leg not in layers for leg in layer.of or ()):
+                placed.add(name)
+                yield name, layer
+
+
+def _layer(name: str, layer: Layer) -> agent.Layer:
+    options = {key: _word(value) for key, value in (layer.options or {}).items()}
+    if layer.log:
+        options["log"] = layer.log
+    if layer.full:
+        options["full"] = "true"
+    return agent.Layer(name, layer.kind, layer.type, layer.of or (), layer.size or 0, tuple(sorted(options.items())))
+
+
+def _word(value: object) -> str:
+    """An option as QEMU's tools write it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _guest(recipe: Recipe) -> agent.Guest | None:
+    guest = recipe.guest
+    if guest is None:
+        return None
+    drives = [
+        agent.Drive(
+            name,
+            drive.of,
+            drive.device,
+            drive.aio,
+            drive.cache.direct,
+            "qcow2" if recipe.storage[drive.of].file == "qcow2" else "raw",
+            drive.werror or "",
+            drive.rerror or "",
+        )
+        for name, drive in guest.drives.items()
+    ]
+    return agent.Guest(
+        os=guest.os,
+        kernel=(guest.kernel or "").removeprefix("./"),
+        image=(guest.image or "").removeprefix("./"),
+        drives=tuple(drives),
+        passthrough=guest.passthrough,
+        storage=tuple(_layer(name, layer) for name, layer in _bottom_up(guest.storage)),
+        memory=guest.memory,
+        accel=guest.accel,
+    )
+
+
+def _step(name: str, step: Step) -> agent.Step:
+    return agent.Step(
+        name=name,
+        verb=step.verb,
+        objects=step.objects,
+        where=step.where,
+        seconds=step.seconds or 0.0,
+        io=_io(step) if step.verb == "io" else None,
+        argv=step.run or (),
+        size=step.size or 0 if step.verb != "io" else 0,
+        damage=step.damage or "",
+        direct=bool(step.direct),
+        probability=1.0 if step.probability is None else step.probability,
+    )
+
+
+def _io(step: Step) -> agent.Io:
+    block = step.read or step.write or 0
+    count = step.count if step.count is not None else (step.size or block) // block
+    return agent.Io(
+        operation="read" if step.read else "write",
+        block=block,
+        count=count,
+        direct=bool(step.direct),
+        buffer_offset=step.buffer_offset or 0,
+        offset=step.offset or 0,
+        flush=bool(step.flush),
+    )
+
+
+# ---- question ------------------------------------------------------------------------------------------------------
+
+
+def question_for(recipe: Recipe) -> Question:
+    """What is bad and what is good, as the verdict room reads it."""
+    bad = tuple(_condition(name, asked) for name, asked in recipe.bad_when.items())
+    good = tuple(_condition(name, asked) for name, asked in recipe.good_when.items())
+    return Question(bad, good)
+
+
+def _condition(name: str, asked: Asked) -> Condition:
+    facts = [
+        Fact(kind, where, tuple(_fact_value(value) for value in expect.values), expect.negate)
+        for kind in FactKind
+        for where, expect in getattr(asked, kind.value).items()
+    ]
+    return Condition(name, tuple(facts))
+
+
+def _fact_value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _watches(question: Question) -> Iterator[agent.Watch]:
+    """A watch for each console fact. It ends the trial where its line alone makes a trial bad."""
+    for condition in (*question.bad, *question.good):
+        for index, fact in enumerate(condition.facts):
+            if fact.kind is not FactKind.CONSOLE:
+                continue
+            alone = condition in question.bad and len(condition.facts) == 1 and not fact.negate
+            patterns = fact.values if len(fact.values) == 1 else tuple(f"(?:{value})" for value in fact.values)
+            yield agent.Watch(condition.watch_name(index), fact.where, "|".join(patterns), alone)
+
+
+# ---- build ---------------------------------------------------------------------------------------------------------
+
+
+def build_config(recipe: Recipe, cells: Iterable[Cell]) -> BuildConfig:
+    """One config for all ``cells`` (cells and controls), so that a matrix costs boots and not builds.
+
+    Fragments that the layers need and the recipe does not name are added after its own (``added_fragments``).
+    """
+    kernel = recipe.target.kernel
+    if kernel is None:
+        return BuildConfig()
+    named = [str(recipe.beside(name).resolve()) if files.is_file(name) else name for name in kernel.config]
+    base = str(recipe.beside(kernel.base_config).resolve()) if kernel.base_config else ""
+    return BuildConfig((*named, *added_fragments(recipe, cells)), base, tuple(kernel.make.items()))
+
+
+def added_fragments(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Names of the shipped fragments that the layers of ``cells`` need and that the recipe does not name, by name."""
+    if recipe.target.kernel is None:
+        return ()
+    needed: set[str] = set()
+    for cell in cells:
+        if not cell.not_applicable:
+            needed |= set(_needed(matrix.apply(recipe, cell)))
+    return tuple(sorted(needed - set(recipe.target.kernel.config)))
+
+
+def _needed(recipe: Recipe) -> Iterator[str]:
+    layers = list(recipe.storage.values())
+    guest = recipe.guest
+    if guest and guest.os == "linux" and not guest.kernel:  # then the inner kernel is the one under test
+        layers += guest.storage.values()
+        yield from (_DEVICE_FRAGMENTS[d.device] for d in guest.drives.values() if d.device in _DEVICE_FRAGMENTS)
+    if guest and guest.passthrough:
+        yield "vfio"
+    if guest and guest.accel == "kvm":
+        yield "kvm"
+    for layer in layers:
+        for key in (layer.kind, f"{layer.kind} {layer.type}"):
+            if key in _LAYER_FRAGMENTS:
+                yield _LAYER_FRAGMENTS[key]

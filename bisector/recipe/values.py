@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The scalars of the grammar: sizes, durations, revisions, words. Each says what it wants when it gets something else."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
+"""Names of layers, drives, steps and conditions: short, and safe as names of files, devices and volumes."""
+
+SIZE = r"[1-9][0-9]*[kKMGT]?"
+DURATION = r"[0-9]+(\.[0-9]+)?[smh]"
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+MAX_SIZE = 1 << 40
+MAX_SECONDS = 24 * 3600
+
+
+class Number(float):
+    """A fraction that YAML made of unquoted text; ``raw`` is the text as it stands in the file."""
+
+    raw: str
+
+    def __new__(cls, value: float, raw: str) -> Number:
+        """Make one from what YAML takes it for and what was written."""
+        number = super().__new__(cls, value)
+        number.raw = raw
+        return number
+
+    def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]
+        """Copy and pickle with the text."""
+        return float(self), self.raw
+
+
+class Whole(int):
+    """A whole number that YAML made of unquoted text; ``raw`` is the text as it stands in the file."""
+
+    raw: str
+
+    def __new__(cls, value: int, raw: str) -> Whole:
+        """Make one from what YAML takes it for and what was written."""
+        number = super().__new__(cls, value)
+        number.raw = raw
+        return number
+
+    def __getnewargs__(self) -> tuple[int, str]:  # type: ignore[override]
+        """Copy and pickle with the text."""
+        return int(self), self.raw
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """An error whose text goes to the user as it stands."""
+    return PydanticCustomError("recipe", "{message}", {"message": message})
+
+
+def shown(value: object) -> str:
+    """A value as an error message names it: short, on one line."""
+    if isinstance(value, bool):
+        return f"the truth value {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"the number {raw(value)[:40]}"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """``; did you mean ...?`` where something allowed is near, and what is allowed."""
+    choices = [str(choice) for choice in allowed]
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return (f"; did you mean {near[0]!r}?" if near else "") + (f" (allowed: {', '.join(choices)})" if choices else "")
+
+
+def text(value: object) -> str:
+    """Any text that is not empty."""
+    if not isinstance(value, str):
+        quote = "" if isinstance(value, dict | list) else f"; quote it: '{raw(value)}'"
+        raise wrong(f"expected text, found {shown(value)}{quote}")
+    if not value.strip():
+        raise wrong("is empty")
+    return value
+
+
+def raw(value: object) -> str:
+    """A scalar as it was written."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.raw if isinstance(value, Number | Whole) else str(value)
+
+
+def revision(value: object) -> str:
+    """A revision: text, because 6.10 would be read as 6.1 and 5e3175455 as infinity."""
+    if isinstance(value, bool | int | float):
+        written = raw(value)
+        if isinstance(value, float):
+            raise wrong(
+                f"a revision must be text, and {written} is read as the number {float(value):g}: quote it: '{written}'"
+            )
+        raise wrong(f"a revision must be text, not {shown(value)}: quote it: '{written}'")
+    found = text(value)
+    if found.startswith("-") or ".." in found or re.search(r"[\s\x00-\x1f\x7f?*\[\\:]", found):
+        raise wrong(f"{shown(found)} is not one revision (a tag, a branch or a commit)")
+    return found
+
+
+def size(value: object) -> int:
+    """A size in bytes from ``128M``, ``4k``, ``1G`` (powers of 1024) or a plain number of bytes."""
+    if isinstance(value, str) and re.fullmatch(SIZE, value) and len(value) < 16:
+        number = int(value.rstrip("kKMGT")) * _UNITS[value.lstrip("0123456789").upper()]
+    elif isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        number = value
+    else:
+        raise wrong(f"{shown(value)} is not a size; write 512, 4k, 128M or 1G")
+    if number > MAX_SIZE:
+        raise wrong(f"{shown(value)} is larger than 1T")
+    return number
+
+
+def duration(value: object) -> float:
+    """Seconds from ``20s``, ``10m``, ``1h``."""
+    if isinstance(value, str) and re.fullmatch(DURATION, value) and len(value) < 16:
+        seconds = float(value[:-1]) * _SECONDS[value[-1]]
+    else:
+        raise wrong(f"{shown(value)} is not a duration; write it with its unit: 20s, 10m or 1h")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise wrong(f"{shown(value)} is not between 0s and 24h")
+    return seconds
+
+
+def flag(value: object) -> bool:
+    """A truth value. ``on`` and ``yes`` are text in YAML 1.2."""
+    if not isinstance(value, bool):
+        raise wrong(f"expected true or false, found {shown(value)}")
+    return value
+
+
+def count(minimum: int, maximum: int) -> Callable[[object], int]:
+    """A validator for whole numbers from ``minimum`` to ``maximum``."""
+
+    def validate(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong(f"expected a whole number, found {shown(value)}")
+        if not minimum <= value <= maximum:
+            raise wrong(f"{value} is not between {minimum} and {maximum}")
+        return value
+
+    return validate
+
+
+def fraction(value: object) -> float:
+    """A number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise wrong(f"expected a number above 0 and at most 1, found {shown(value)}")
+    return float(value)
+
+
+def format_size(value: int) -> str:
+    """Bytes as the recipe writes them, exact: 134217728 is 128M."""
+    for unit in "TGM":
+        if value % _UNITS[unit] == 0:
+            return f"{value // _UNITS[unit]}{unit}"
+    return f"{value >> 10}k" if value % 1024 == 0 else str(value)
+
+
+def format_duration(value: float) -> str:
+    """Seconds as the recipe writes them, exact: 600.0 is 10m."""
+    whole = int(value)
+    if whole != value:
+        return f"{value!r}s"
+    for unit in "hm":
+        if whole % _SECONDS[unit] == 0:
+            return f"{whole // _SECONDS[unit]}{unit}"
+    return f"{whole}s"
+
+
+Text = Annotated[str, BeforeValidator(text)]
+Revision = Annotated[str, BeforeValidator(revision)]
+Flag = Annotated[bool, BeforeValidator(flag)]
+Fraction = Annotated[
+    float, BeforeValidator(fraction), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    PlainSerializer(format_size),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"type": "integer", "minimum": 1}]}),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"}),
+]
+
+T = TypeVar("T")
+
+
+class _OneOrMany(Generic[T]):
+    """Lets ``of: a`` stand for ``of: [a]``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        listed = handler(schema)
+        return {"anyOf": [listed["items"], {**listed, "minItems": 1}]}
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list) and not value:
+        raise wrong("is an empty list")
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+OneOrMany = Annotated[tuple[T, ...], _OneOrMany()]
