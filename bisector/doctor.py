@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What this host lacks to run recipes, with the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.errors import BisectorError
+from bisector.recipe.model import Recipe
+from bisector.store import Store
+from bisector.system.proc import Processes
+from bisector.system.xdg import Folders
+from bisector.trial.run import find_vng
+
+GIB = 1 << 30
+GIT_WITH_MERGE_TREE = (2, 38)
+"""The first git whose merge-tree writes a tree (git 2.38 release notes)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. ``needed``: without it the recipe (or every recipe) cannot run."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program, the Debian package that has it, and what it is for."""
+
+    name: str
+    package: str
+    purpose: str
+    needed: bool = True
+
+
+BUILD = (
+    Program("gcc", "gcc", "compiles kernels (or name another CC in the recipe's make:)"),
+    Program("make", "make", "compiles kernels"),
+    Program("flex", "flex", "kernel configuration"),
+    Program("bison", "bison", "kernel configuration"),
+    Program("bc", "bc", "kernel build"),
+    Program("ccache", "ccache", "makes repeated builds quick", needed=False),
+)
+VM = (
+    Program("qemu-system-x86_64", "qemu-system-x86", "boots the VM, and the inner guest"),
+    Program("busybox", "busybox-static", "the inner guest's userspace"),
+)
+LVM = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
+MD = (Program("mdadm", "mdadm", "builds md layers"),)
+IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
+
+
+def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Look at everything a recipe needs (or, without one, everything any shipped recipe needs)."""
+    path = f"{environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    findings = [_python(), _git(folders, path)]
+    findings += [_program(program, path) for program in _programs(recipe)]
+    if recipe is None or recipe.vm is not None:
+        findings += [_vng(environ), _vm_python(), _kvm()]
+    findings += [_space("state", folders.state, GIB), _space("cache", folders.cache, 10 * GIB)]
+    findings += [_store(folders), *_headers()]
+    return tuple(findings)
+
+
+def as_text(findings: tuple[Finding, ...]) -> str:
+    """A line per finding, then the one command that installs what is missing."""
+    lines = []
+    for finding in findings:
+        mark = "ok     " if finding.ok else ("MISSING" if finding.needed else "absent ")
+        lines.append(f"{mark} {finding.name}: {finding.found}")
+        if not finding.ok and finding.remedy:
+            lines.append(f"        {finding.remedy}")
+    broken = [finding for finding in findings if finding.needed and not finding.ok]
+    lines += ["", "this host can run it" if not broken else f"{len(broken)} to mend"]
+    return "\n".join(lines) + "\n"
+
+
+def _programs(recipe: Recipe | None) -> Iterator[Program]:
+    if recipe is None:
+        yield from (*BUILD, *VM, *LVM, *MD, *IMAGE)
+        return
+    layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
+    if recipe.target.kernel:
+        yield from BUILD
+    if recipe.vm is not None:
+        yield VM[0]
+    if recipe.guest and recipe.guest.os == "linux":
+        yield VM[1]
+    if any(layer.lvm for layer in layers):
+        yield from LVM
+    if any(layer.md for layer in layers):
+        yield from MD
+    if any(layer.file == "qcow2" for layer in layers):
+        yield from IMAGE
+
+
+def _program(program: Program, path: str) -> Finding:
+    where = shutil.which(program.name, path=path)
+    remedy = f"apt-get install {program.package}   ({program.purpose})"
+    return Finding(program.name, where is not None, where or "not in PATH", remedy, program.needed)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "Python 3.11 or newer")
+
+
+def _git(folders: Folders, path: str) -> Finding:
+    remedy = "apt-get install git"
+    if not shutil.which("git", path=path):
+        return Finding("git", False, "not in PATH", remedy)
+    finished = Processes(folders.state / "processes").run(["git", "--version"], check=False)
+    numbers = re.findall(r"\d+", finished.stdout)
+    version = tuple(map(int, numbers[:2]))
+    return Finding("git", version >= GIT_WITH_MERGE_TREE, finished.stdout.strip(), "git 2.38 or newer")
+
+
+def _vng(environ: Mapping[str, str]) -> Finding:
+    vng = find_vng(environ)
+    there = Path(vng).is_absolute()
+    return Finding("virtme-ng", there, vng if there else "vng not found", "pip install virtme-ng")
+
+
+def _vm_python() -> Finding:
+    there = Path("/usr/bin/python3").exists()
+    found = "/usr/bin/python3" if there else "no /usr/bin/python3: the VM will use this Python's real path"
+    return Finding("python in the VM", there, found, "apt-get install python3", needed=False)
+
+
+def _kvm() -> Finding:
+    """Existence of /dev/kvm proves nothing: the first trial tries it with a real boot and remembers the answer."""
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Finding("/dev/kvm", True, "opens; the first trial boots with it once and remembers whether that worked")
+    what = "not accessible: trials use software emulation"
+    return Finding("/dev/kvm", False, what, "add yourself to the group kvm", needed=False)
+
+
+def _space(name: str, folder: Path, wanted: int) -> Finding:
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{folder}, {free / GIB:.0f} GiB free"
+    return Finding(f"{name} folder", free >= wanted, found, f"make room: {wanted // GIB} GiB wanted")
+
+
+def _store(folders: Folders) -> Finding:
+    try:
+        Store(folders.state).close()
+    except BisectorError as error:
+        return Finding("store", False, error.what, error.hint)
+    return Finding("store", True, str(folders.state / "bisector.db"))
+
+
+def _headers() -> Iterator[Finding]:
+    """Headers that a kernel build needs and no program shows."""
+    for header, package in (("libelf.h", "libelf-dev"), ("openssl/opensslv.h", "libssl-dev")):
+        places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
+        found = next((place / header for place in places if (place / header).exists()), None)
+        yield Finding(header, found is not None, str(found or "not found"), f"apt-get install {package}")
