@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import types
 import typing
@@ -51,7 +50,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Guest:
-    """The inner QEMU. ``os``: ``none`` (QEMU opens its drives and that is all), ``linux`` (our initramfs), ``image``."""
+    """The inner QEMU. ``os``: ``none`` (QEMU opens its drives, that is all), ``linux`` (our initramfs), ``image``."""
 
     os: str = "none"
     kernel: str = ""  # "": the kernel under test; else a kernel image readable in the VM
@@ -133,6 +132,8 @@ class Plan:
 
     def identity(self) -> str:
         """Hash of the question: equal for two trials whose answers may be put together. 64 hex digits."""
+        import hashlib  # here, because the agent never asks and its start in an emulated VM pays for each import
+
         nowhere = tuple(replace(file, path="") for file in self.files)
         question = replace(self, seed=0, token="", deadline=0.0, accel="", files=nowhere)
         return hashlib.sha256(dump(question).encode()).hexdigest()
@@ -221,6 +222,17 @@ class Result:
         return next((layer for layer in self.layers if layer.name == name), None)
 
 
+MARKER = "bisector"
+
+
+def marker(token: str, *words: str) -> str:
+    """A line that the agent puts on the console; the same words give the same line on both sides of the wall.
+
+    Words are ``begin``, ``storage``, ``step NAME begin``, ``step NAME end``, ``guest WATCH LINE``, ``end``.
+    """
+    return " ".join((MARKER, token, *words))
+
+
 class Malformed(ValueError):
     """JSON that is not what the type says; the text names the place."""
 
@@ -274,7 +286,9 @@ def _build_tuple(members: tuple[typing.Any, ...], data: typing.Any, place: str) 
         return tuple(_build(members[0], item, f"{place}[{i}]") for i, item in enumerate(data))
     if len(members) != len(data):
         raise Malformed(f"{place}: expected {len(members)} items, found {len(data)}")
-    return tuple(_build(member, item, f"{place}[{i}]") for i, (member, item) in enumerate(zip(members, data)))
+    return tuple(
+        _build(member, item, f"{place}[{i}]") for i, (member, item) in enumerate(zip(members, data, strict=True))
+    )
 
 
 def _build_record(kind: typing.Any, data: typing.Any, place: str) -> typing.Any:

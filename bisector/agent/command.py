@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs that the agent runs, and the fault that ends its work when one of its own tools fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .plan import Fault
+
+# virtme's PATH, and that of a plain user, may lack the folders of the storage tools.
+TOOL_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+TAIL = 4096  # bytes of a program's output that are kept
+
+
+class Halt(Exception):
+    """The agent cannot go on: carries the fault that the result will show."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(stage, message)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A program that ended. ``exit`` is negative for a signal, None when the time was over; ``output`` is its tail."""
+
+    exit: int | None
+    output: str
+
+
+def search_path() -> str:
+    """PATH with the folders of the storage tools behind what is already there."""
+    known = os.environ.get("PATH", "").split(":")
+    return ":".join([*filter(None, known), *(folder for folder in TOOL_FOLDERS if folder not in known)])
+
+
+def find_tool(name: str) -> str:
+    """Path of a program. Raises Halt(tools) when the VM's root does not have it."""
+    for folder in search_path().split(":"):
+        path = f"{folder}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    raise Halt("tools", f"{name} is not installed on the host whose root the VM sees; looked in {search_path()}")
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    stdin: str = "",
+) -> Ran:
+    """Run a program for at most ``timeout`` seconds; stdout and stderr come back together, cut to their last 4 KiB.
+
+    ``stdin`` is at most what a pipe holds (64 KiB). A program stuck inside the kernel (state D, which no signal ends)
+    is left behind instead of holding the agent up. Raises OSError when it cannot be started.
+    """
+    given, feed = os.pipe()
+    out, into = os.pipe()
+    try:
+        os.write(feed, stdin.encode())
+        os.close(feed)
+        child = subprocess.Popen(
+            list(argv), stdin=given, stdout=into, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True
+        )
+    finally:
+        os.close(given)
+        os.close(into)
+    try:
+        output = _follow(child, out, time.monotonic() + timeout)
+    finally:
+        os.close(out)
+    if child.poll() is None:
+        kill(child)
+        return Ran(None, output)
+    return Ran(child.returncode, output)
+
+
+def _follow(child: subprocess.Popen[bytes], out: int, until: float) -> str:
+    """Read ``out`` until it ends, the time is over, or the child is gone and left it to a daemon of its own."""
+    tail = b""
+    watch = select.poll()
+    watch.register(out, select.POLLIN)
+    while (left := until - time.monotonic()) > 0:
+        if watch.poll(min(left, 0.2) * 1000):
+            chunk = os.read(out, 1 << 16)
+            if not chunk:
+                wait(child, until - time.monotonic())
+                break
+            tail = (tail + chunk)[-TAIL:]
+        elif child.poll() is not None:
+            break
+    return tail.decode(errors="replace")
+
+
+def wait(child: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """Exit code of ``child``, or None when it still runs after ``timeout`` seconds."""
+    try:
+        return child.wait(max(timeout, 0.01))
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """Kill the process group of ``child``; one that is stuck in the kernel is left there after a second."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    wait(child, 1.0)
+
+
+def demand(argv: Sequence[str], *, stage: str, timeout: float, env: Mapping[str, str] | None = None) -> str:
+    """Run one of the agent's own tools; its output. Raises Halt(stage) when it fails or takes too long."""
+    try:
+        ran = run([find_tool(argv[0]), *argv[1:]], timeout=timeout, env=env)
+    except OSError as error:
+        raise Halt("tools", f"{argv[0]}: {error}") from None
+    if ran.exit != 0:
+        how = "did not end in time" if ran.exit is None else f"exit {ran.exit}"
+        raise Halt(stage, f"{' '.join(argv)}: {how}: {ran.output.strip()}")
+    return ran.output
+
+
+def seed_environment(seed: int) -> dict[str, str]:
+    """Environment of a recipe's own program: ours, the full search path, the trial's seed."""
+    return {**os.environ, "PATH": search_path(), "BISECTOR_SEED": str(seed)}

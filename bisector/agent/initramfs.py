@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The inner guest's root: a newc cpio (Documentation/driver-api/early-userspace/buffer-format.rst) of a busybox."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .command import Halt, find_tool, run
+
+ELF_INTERPRETER = 3  # PT_INTERP, elf(5): a program that asks for a dynamic loader
+
+# Its commands come over the second serial port, one line each: a number and a shell command. Answers: "O number text"
+# per line of output, "E number exit". Only the shell's own words up to "ready": a fork in an emulated guest of an
+# emulated VM costs a tenth of a second. "read" drops the NULs of a VPD page, and the trailing blanks of an ATA serial.
+INIT = """\
+#!/bin/busybox sh
+export PATH=/bin
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sys /sys
+busybox mount -t devtmpfs dev /dev
+exec 3<>/dev/ttyS1
+busybox stty raw -echo <&3
+echo 8 >/proc/sys/kernel/printk
+cd /files
+blocks() {
+  for d in /sys/block/*; do
+    for f in serial device/serial device/vpd_pg80; do
+      s=; [ -r $d/$f ] && read -r s <$d/$f
+      [ "$s" ] && printf 'B %s %s\\n' ${d##*/} "$s" >&3 && break
+    done
+  done
+}
+blocks
+echo ready >&3
+while read -r number command <&3; do
+  (eval "$command") >/tmp/out 2>&1 </dev/null
+  code=$?
+  while IFS= read -r line || [ "$line" ]; do printf 'O %s %s\\n' $number "$line" >&3; done </tmp/out
+  printf 'E %s %s\\n' $number $code >&3
+done
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the archive; ``mode`` holds its type and its rights, ``data`` a link's aim or a file's content."""
+
+    path: str
+    mode: int
+    data: bytes = b""
+
+
+def cpio(entries: Iterable[Entry]) -> bytes:
+    """A newc archive of ``entries``, in their order (a folder before what is in it)."""
+    out = bytearray()
+    for number, entry in enumerate((*entries, Entry("TRAILER!!!", 0)), 1):
+        name = entry.path.encode() + b"\0"
+        links = 2 if stat.S_ISDIR(entry.mode) else 1
+        fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)
+        out += b"070701" + b"".join(b"%08X" % value for value in fields) + name
+        out += bytes(-len(out) % 4)
+        out += entry.data
+        out += bytes(-len(out) % 4)
+    return bytes(out)
+
+
+def find_busybox() -> str:
+    """A busybox that needs no libraries. Raises Halt(tools)."""
+    path = find_tool("busybox")
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if not is_static(head):
+        raise Halt("tools", f"{path} is not a static program; install busybox-static")
+    return path
+
+
+def is_static(head: bytes) -> bool:
+    """Whether the first bytes of an ELF64 file name no dynamic loader among its program headers (elf(5))."""
+    if head[:5] != b"\x7fELF\x02":
+        return False
+    start, size, count = (int.from_bytes(head[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+    kinds = [head[at : at + 4] for at in range(start, start + size * count, size)]
+    return ELF_INTERPRETER.to_bytes(4, "little") not in kinds
+
+
+def guest_root(folder: str, names: Iterable[str]) -> bytes:
+    """The inner guest's root: busybox under all its names, our init, the recipe's files ``names`` of ``folder``.
+
+    Raises Halt(tools).
+    """
+    busybox = find_busybox()
+    with open(busybox, "rb") as file:
+        program = file.read()
+    applets = run([busybox, "--list"], timeout=20.0).output.split() or ["sh"]
+    folders = ("bin", "dev", "proc", "sys", "tmp", "files")
+    entries = [Entry(name, stat.S_IFDIR | 0o755) for name in folders]
+    # The kernel opens /dev/console for init before devtmpfs is mounted; without it init has no output.
+    entries.append(Entry("init", stat.S_IFREG | 0o755, INIT.encode()))
+    entries.append(Entry("bin/busybox", stat.S_IFREG | 0o755, program))
+    entries += [Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in applets if name != "busybox"]
+    for name in names:
+        entries += _own_file(folder, name)
+    return cpio(entries)
+
+
+def _own_file(folder: str, name: str) -> list[Entry]:
+    name = os.path.normpath(name)
+    parents = name.split("/")[:-1]
+    above = [Entry("/".join(["files", *parents[: i + 1]]), stat.S_IFDIR | 0o755) for i in range(len(parents))]
+    try:
+        with open(f"{folder}/{name}", "rb") as file:
+            return [*above, Entry(f"files/{name}", stat.S_IFREG | 0o755, file.read())]
+    except OSError as error:
+        raise Halt("plan", f"the recipe's file {name} is not there: {error}") from None

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The inner QEMU's command line, and what its guest's dd says. Pure, but for the try of /dev/kvm."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .command import Halt
+from .disks import SERIAL_LENGTH
+from .plan import Drive, Guest, Io
+
+KVM_CREATE_VM = 0xAE01  # include/uapi/linux/kvm.h
+# quiet: each line costs time in an emulated guest; init lets all lines through once it runs. The guest is never
+# powered off, and a panic ends QEMU (panic=-1 with -no-reboot).
+KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 rdinit=/init nokaslr mitigations=off random.trust_cpu=on"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Descriptors of connected sockets that QEMU inherits: QMP, and for os=linux console and commands."""
+
+    qmp: int
+    console: int = -1
+    control: int = -1
+
+
+def qemu_command(
+    guest: Guest, nodes: Mapping[str, str], accel: str, ports: Ports, boot: tuple[str, str] | None
+) -> list[str]:
+    """QEMU's command line. ``nodes``: layer → path; ``boot``: kernel and initramfs, None for an open that runs nothing.
+
+    Raises Halt(plan) for a device that is not known.
+    """
+    machine = "pc" if any(drive.device == "ide" for drive in guest.drives) else "q35"
+    argv = ["qemu-system-x86_64", "-machine", f"{machine},accel={accel}", "-nodefaults", "-no-user-config"]
+    argv += ["-display", "none", "-no-reboot", "-m", str(guest.memory >> 20)]
+    argv += ["-chardev", f"socket,id=qmp,fd={ports.qmp}", "-mon", "chardev=qmp,mode=control"]
+    if accel == "kvm":
+        argv += ["-cpu", "host"]
+    for drive in guest.drives:
+        argv += ["-drive", drive_option(drive, nodes[drive.of])]
+    argv += device_options(guest.drives, machine)
+    if boot is None:
+        return [*argv, "-S"]
+    argv += ["-chardev", f"socket,id=console,fd={ports.console}", "-serial", "chardev:console"]
+    argv += ["-chardev", f"socket,id=control,fd={ports.control}", "-serial", "chardev:control"]
+    return [*argv, "-kernel", boot[0], "-initrd", boot[1], "-append", KERNEL_OPTIONS]
+
+
+def drive_option(drive: Drive, path: str) -> str:
+    """The value of ``-drive``; a comma in a path is doubled, as QEMU's option syntax wants."""
+    words = [f"file={path.replace(',', ',,')}", f"format={drive.format}", "if=none", f"id={drive.name}"]
+    words += [f"aio={drive.aio}", f"cache.direct={'on' if drive.cache_direct else 'off'}"]
+    words += [f"{word}={value}" for word, value in (("werror", drive.werror), ("rerror", drive.rerror)) if value]
+    return ",".join(words)
+
+
+def device_options(drives: Sequence[Drive], machine: str) -> list[str]:
+    """``-device`` for each drive, with the controllers that they need; the drive's name is the serial number."""
+    argv: list[str] = []
+    kinds = [drive.device for drive in drives]
+    if "scsi" in kinds:
+        argv += ["-device", "virtio-scsi-pci,id=scsi"]
+    if "ahci" in kinds:
+        argv += ["-device", "ich9-ahci,id=ahci"]
+    used = dict.fromkeys(kinds, 0)
+    for drive in drives:
+        port = used[drive.device]
+        used[drive.device] += 1
+        place = {
+            "virtio-blk": "virtio-blk-pci",
+            "nvme": "nvme",
+            "scsi": "scsi-hd,bus=scsi.0",
+            "ahci": f"ide-hd,bus=ahci.{port}",
+            "ide": f"ide-hd,bus=ide.{port // 2},unit={port % 2}",
+        }.get(drive.device)
+        if place is None:
+            raise Halt("plan", f"{drive.name}: guest device {drive.device} is not supported by this version")
+        argv += ["-device", f"{place},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}"]
+    return argv
+
+
+def kvm_opens() -> bool:
+    """Whether /dev/kvm gives a VM here. That it can run a kernel is not said by that: only a boot tells."""
+    try:
+        device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.close(fcntl.ioctl(device, KVM_CREATE_VM, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(device)
+    return True
+
+
+def dd_command(device: str, io: Io) -> str:
+    """busybox dd that does ``io`` on ``device``. Raises Halt(plan) for what dd cannot do."""
+    if io.buffer_offset:
+        raise Halt("plan", "I/O in the guest has no buffer_offset: its dd aligns its buffer")
+    if io.offset % io.block:
+        raise Halt("plan", "I/O in the guest starts at a multiple of its block size")
+    size = f"bs={io.block} count={io.count}"
+    if io.operation == "read":
+        flags = " iflag=direct" if io.direct else ""
+        return f"dd if={device} of=/dev/null {size} skip={io.offset // io.block}{flags}"
+    flags = (" oflag=direct" if io.direct else "") + (" conv=fsync" if io.flush else "")
+    return f"dd if=/dev/zero of={device} {size} seek={io.offset // io.block}{flags}"
+
+
+def dd_records(text: str) -> int:
+    """How many whole records dd wrote (``64+0 records out``)."""
+    found = re.search(r"^(\d+)\+\d+ records out", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def errno_in(text: str) -> str:
+    """The name of the first error that a program's message ends with (``...: Invalid argument``), "" without one."""
+    names = {os.strerror(number): name for number, name in errno.errorcode.items()}
+    names["I/O error"] = "EIO"  # musl, and busybox's own words
+    for line in text.splitlines():
+        message = line.rpartition(": ")[2].strip()
+        if message in names:
+            return names[message]
+    return ""

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the agent sees of the kernel it runs on, and how it tells: markers, the kernel log's slice, the result file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+
+from .command import Halt, find_tool, run
+from .plan import AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, dump, marker
+
+HEAD = TAIL = 512 << 10  # bytes kept of a log's beginning and of its end
+EVENTS = 500  # kept in a result
+DETAIL = 2000  # characters of an event's detail
+KMSG_RECORD = 8192  # no record of /dev/kmsg is longer (PRINTKRB_RECORD_MAX and the prefix, kernel/printk)
+CONSOLE_LEVEL = 7  # lets all but debug lines reach the console, our markers (level 5) and an oops alike
+NT_GNU_BUILD_ID = 3
+
+
+class BoundedLog:
+    """A log file that keeps its first and its last half MiB; what lay between is counted and left out."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # lives as long as the agent
+        self._written = 0
+        self._tail: deque[bytes] = deque()
+        self._held = 0
+        self._lost = 0
+
+    def write(self, data: bytes) -> None:
+        """Add ``data`` (whole lines, if lines are to stay whole)."""
+        if not self._lost and not self._held and self._written + len(data) <= HEAD:
+            self._file.write(data)
+            self._written += len(data)
+            return
+        self._tail.append(data)
+        self._held += len(data)
+        while self._held > TAIL:
+            gone = len(self._tail.popleft())
+            self._held -= gone
+            self._lost += gone
+
+    def close(self) -> None:
+        """Write the end of the log."""
+        if self._lost:
+            self._file.write(f"... {self._lost} bytes left out ...\n".encode())
+        self._file.write(b"".join(self._tail))
+        self._file.close()
+
+
+class KernelLog:
+    """The kernel log from now on, copied to ``path`` by a thread of its own (a flood overruns the kernel's buffer)."""
+
+    def __init__(self, path: str) -> None:
+        self._log = BoundedLog(path)
+        self._source = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.lseek(self._source, 0, os.SEEK_END)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._copy, daemon=True)
+        self._thread.start()
+
+    def _copy(self) -> None:
+        # Reading in rounds, not in a blocking read: one write to the shared folder for many records.
+        while True:
+            last = self._stop.is_set()
+            lines = self._round()
+            if lines:
+                self._log.write(lines)
+            elif last:
+                return
+            else:
+                self._stop.wait(0.2)
+
+    def _round(self) -> bytes:
+        lines = []
+        size = 0
+        while size < 64 << 10:
+            try:
+                record = os.read(self._source, KMSG_RECORD)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                record = b"4,0,0,-;... records lost: the kernel's buffer was overrun ...\n"
+            lines.append(kmsg_line(record))
+            size += len(lines[-1])
+        return b"".join(lines)
+
+    def close(self) -> None:
+        """Copy what is still there (for at most 5 s of a flood) and end the file."""
+        self._stop.set()
+        self._thread.join(5.0)
+        if not self._thread.is_alive():
+            self._log.close()
+
+
+def kmsg_line(record: bytes) -> bytes:
+    """A record of /dev/kmsg as dmesg shows it: ``[   12.345678] text`` (Documentation/ABI/testing/dev-kmsg)."""
+    head, _, text = record.partition(b";")
+    try:
+        at = int(head.split(b",")[2])
+    except (IndexError, ValueError):
+        return record
+    return b"[%5d.%06d] %s\n" % (at // 1000000, at % 1000000, text.split(b"\n")[0])
+
+
+class Recorder:
+    """Collects the facts of one trial and writes them to ``SHARED/result.json``; safe to use from several threads."""
+
+    def __init__(self, shared: str, token: str, *, vm: bool) -> None:
+        self._started = time.monotonic()
+        self._shared = shared
+        self._token = token
+        self._vm = vm
+        self._lock = threading.RLock()
+        self._result = Result(token=token, kernel=kernel_facts())
+        self._kmsg = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC) if vm else -1
+        self._log = KernelLog(f"{shared}/kernel.log") if vm else None
+
+    def now(self) -> float:
+        """Seconds since the agent's start."""
+        return time.monotonic() - self._started
+
+    def mark(self, *words: str) -> None:
+        """Put a marker on the console: through the kernel log in a VM, on stdout in a sandbox (law 5)."""
+        line = marker(self._token, *words)
+        if self._vm:
+            os.write(self._kmsg, f"<5>{line}\n".encode())
+        else:
+            print(line, flush=True)
+
+    def event(self, source: str, name: str, detail: str = "") -> None:
+        """Note something that happened now."""
+        with self._lock:
+            known = len(self._result.events)
+            if known > EVENTS:
+                return  # a flood of the same; what came first is what counts
+            if known == EVENTS and name != "deadline":
+                source, name, detail = "agent", "events-left-out", ""
+            event = AgentEvent(round(self.now(), 3), source, name, detail[:DETAIL])
+            self._result = replace(self._result, events=(*self._result.events, event))
+
+    def layers(self, layers: tuple[LayerFacts, ...]) -> None:
+        """Set the facts of all layers."""
+        with self._lock:
+            self._result = replace(self._result, layers=layers)
+
+    def step(self, facts: StepFacts) -> None:
+        """Add a step's facts; the same step told again (ended by the deadline while it was ending) is not."""
+        with self._lock:
+            if self._result.step(facts.name) is None:
+                self._result = replace(self._result, steps=(*self._result.steps, facts))
+
+    def fault(self, fault: Fault) -> None:
+        """Set the harness's own failure; the first one stays."""
+        with self._lock:
+            self._result = replace(self._result, fault=self._result.fault or fault)
+
+    def guest_accel(self, accel: str) -> None:
+        """Set what the inner guest ran on."""
+        with self._lock:
+            self._result = replace(self._result, guest_accel=accel)
+
+    def tools(self, names: tuple[str, ...]) -> None:
+        """Ask the named programs for their versions."""
+        versions = tuple((name, tool_version(name)) for name in names)
+        with self._lock:
+            self._result = replace(self._result, tools=versions)
+
+    def write(self, *, complete: bool = False) -> None:
+        """Write the result atomically: a kill leaves the last whole state."""
+        with self._lock:
+            kernel = replace(self._result.kernel, taint=taint())
+            self._result = replace(self._result, kernel=kernel, complete=complete, elapsed=round(self.now(), 3))
+            path = f"{self._shared}/result.json"
+            with open(f"{path}.tmp", "w") as file:
+                file.write(dump(self._result))
+            os.replace(f"{path}.tmp", path)
+
+    def close(self) -> None:
+        """Put the end marker out, and come back when the console has shown it (at most 5 s in a flood)."""
+        if self._log:
+            self._log.close()
+        self.mark("end")
+        if self._vm:
+            drain = threading.Thread(target=drain_console, daemon=True)
+            drain.start()
+            drain.join(5.0)
+
+
+def open_console() -> None:
+    """Let every marker through to the console: no rate limit on /dev/kmsg, a console level that shows notices."""
+    _write("/proc/sys/kernel/printk_devkmsg", "on")
+    level = read_text("/proc/sys/kernel/printk").split()
+    if level and int(level[0]) < CONSOLE_LEVEL:
+        _write("/proc/sys/kernel/printk", str(CONSOLE_LEVEL))
+
+
+def drain_console() -> None:
+    """Wait until what is in the kernel log has left the machine.
+
+    Opening /dev/console takes and releases the console lock, and its release prints what is pending
+    (console_device() and console_unlock(), kernel/printk/printk.c); tcdrain waits for the UART.
+    """
+    import termios
+
+    try:
+        console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return
+    with contextlib.suppress(termios.error, OSError):  # a console without a drain has shown it already
+        termios.tcdrain(console)
+    os.close(console)
+
+
+def kernel_facts() -> KernelFacts:
+    """Facts of the running kernel."""
+    names = os.uname()
+    try:
+        with open("/sys/kernel/notes", "rb") as notes:
+            identity = build_id(notes.read())
+    except OSError:
+        identity = ""
+    return KernelFacts(names.release, names.version, identity, taint(), read_text("/proc/cmdline"))
+
+
+def build_id(notes: bytes) -> str:
+    """The GNU build id in ELF notes, as hex; "" when there is none (elf(5), Elf_Nhdr)."""
+    at = 0
+    while at + 12 <= len(notes):
+        name_size, size, kind = struct.unpack_from("=III", notes, at)
+        name_at = at + 12
+        value_at = name_at + (name_size + 3) // 4 * 4
+        if kind == NT_GNU_BUILD_ID and notes[name_at : name_at + name_size] == b"GNU\0":
+            return notes[value_at : value_at + size].hex()
+        at = value_at + (size + 3) // 4 * 4
+    return ""
+
+
+def taint() -> int:
+    """The kernel's taint mask, 0 when it shows none."""
+    text = read_text("/proc/sys/kernel/tainted")
+    return int(text) if text.isdigit() else 0
+
+
+def tool_version(name: str) -> str:
+    """The first version number that a program prints of itself; "" when it is not there or says none."""
+    if name == "python":
+        return ".".join(map(str, sys.version_info[:3]))
+    asked = {"lvm": "version", "mkfs.xfs": "-V", "mkfs.ext4": "-V"}.get(name, "--version")
+    try:
+        text = run([find_tool(name), asked], timeout=20.0).output
+    except (Halt, OSError):
+        return ""
+    found = re.search(r"\d+\.\d[\w.()~+-]*", text)
+    return found.group() if found else ""
+
+
+def read_text(path: str) -> str:
+    """A small file of /proc or /sys without its last newline; "" when it cannot be read."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    with contextlib.suppress(OSError), open(path, "w") as file:  # a kernel without the knob still logs the markers
+        file.write(text)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One life of the inner QEMU: its process, its monitor, and the two serial ports of its guest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .command import Halt, find_tool, kill
+from .lines import pump, qmp_event
+from .machine import Ports
+
+KEPT_LINES = 40  # of QEMU's own output and of a guest command's
+QUIT = '{"execute": "quit"}'
+QUIT_TIME = 10.0  # seconds that QEMU has for its end after "quit"
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears what QEMU and its guest say."""
+
+    output: Callable[[str], None]
+    console: Callable[[str], None]
+    event: Callable[[str, str], None]
+
+
+class Qemu:
+    """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck."""
+
+    def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:
+        self._listeners = listeners
+        self._changed = threading.Condition()
+        self._exit: int | None = None
+        self._paused = False
+        self._ready = False
+        self._output: deque[str] = deque(maxlen=KEPT_LINES)
+        self._disks: dict[str, str] = {}
+        self._answers: dict[int, deque[str]] = {}
+        self._exits: dict[int, int] = {}
+        self._heard = False
+        self._greeted = False
+        self._leaving = False
+        self._control = -1
+        self._asked = 0
+        pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
+        ours = [pair[0].detach() for pair in pairs]
+        theirs = [pair[1].detach() for pair in pairs]
+        self._child = self._spawn(command(Ports(*theirs)), theirs)
+        self._qmp = ours[0]
+        pump(ours[0], self._on_qmp, self._note)
+        if serial:
+            self._control = ours[2]
+            pump(ours[1], self._on_console, self._note)
+            pump(ours[2], self._on_control, self._note)
+
+    def _spawn(self, argv: list[str], theirs: list[int]) -> subprocess.Popen[bytes]:
+        out, into = os.pipe()
+        try:
+            child = subprocess.Popen(
+                [find_tool(argv[0]), *argv[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=into,
+                stderr=subprocess.STDOUT,
+                pass_fds=theirs,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Halt("tools", f"{argv[0]} cannot be started: {error}") from None
+        finally:
+            for descriptor in (into, *theirs):
+                os.close(descriptor)
+        output = pump(out, self._on_output, self._note)
+        threading.Thread(target=self._reap, args=(child, output), daemon=True).start()
+        return child
+
+    def _reap(self, child: subprocess.Popen[bytes], output: threading.Thread) -> None:
+        code = child.wait()
+        output.join(2.0)  # its last words come before its end is known
+        with self._changed:
+            self._exit = code
+            self._changed.notify_all()
+
+    def _note(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _on_output(self, line: str) -> None:
+        self._output.append(line)
+        self._listeners.output(line)
+
+    def _on_console(self, line: str) -> None:
+        self._heard = True
+        self._listeners.console(line)
+
+    def _on_qmp(self, line: str) -> None:
+        if line.startswith('{"QMP"'):
+            self._say('{"execute": "qmp_capabilities"}')
+            with self._changed:
+                self._greeted = True
+                if self._leaving:
+                    self._say(QUIT)
+        event = qmp_event(line)
+        if event is None:
+            return
+        self._listeners.event(*event)
+        with self._changed:
+            self._paused = event[0] == "STOP" or (self._paused and event[0] != "RESUME")
+            self._changed.notify_all()
+
+    def _on_control(self, line: str) -> None:
+        kind, _, rest = line.partition(" ")
+        first, _, text = rest.partition(" ")
+        with self._changed:
+            self._ready = self._ready or line == "ready"
+            if kind == "B":
+                self._disks[first] = text
+            elif kind == "O" and first.isdigit():
+                self._answers.setdefault(int(first), deque(maxlen=KEPT_LINES)).append(text)
+            elif kind == "E" and first.isdigit() and text.isdigit():
+                self._exits[int(first)] = int(text)
+            self._changed.notify_all()
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # QEMU is gone; its exit code tells
+            os.write(self._qmp, f"{line}\n".encode())
+
+    @property
+    def exit(self) -> int | None:
+        """QEMU's exit code, None while it runs."""
+        return self._exit
+
+    @property
+    def ready(self) -> bool:
+        """Whether the guest's init takes commands."""
+        return self._ready
+
+    @property
+    def heard(self) -> bool:
+        """Whether the guest said anything on its console."""
+        return self._heard
+
+    @property
+    def paused(self) -> bool:
+        """Whether the guest is stopped (by QEMU itself, for an I/O error, say)."""
+        return self._paused
+
+    @property
+    def output(self) -> str:
+        """The last lines of QEMU's own output."""
+        return "\n".join(self._output)
+
+    def wait(self, seconds: float, reached: Callable[[], bool]) -> bool:
+        """Wait until ``reached`` or QEMU's end, for at most ``seconds``; whether it was reached."""
+        with self._changed:
+            self._changed.wait_for(lambda: reached() or self._exit is not None, seconds)
+            return reached()
+
+    def ask(self, command: str, seconds: float) -> tuple[int | None, str]:
+        """Exit code and output of a shell command in the guest; the code is None when it never came (or paused)."""
+        self._asked += 1
+        number = self._asked
+        with contextlib.suppress(OSError):
+            os.write(self._control, f"{number} {command}\n".encode())
+        self.wait(seconds, lambda: number in self._exits or self._paused)
+        return self._exits.get(number), "\n".join(self._answers.get(number, ()))
+
+    def disk(self, serial: str) -> str:
+        """The guest's node with this serial, "" when the guest has none. A VPD page has a head before the number."""
+        return next((f"/dev/{device}" for device, text in self._disks.items() if text.endswith(serial)), "")
+
+    def go_on(self) -> None:
+        """Let a paused guest run again; the RESUME event follows."""
+        self._say('{"execute": "cont"}')
+
+    def quit(self, seconds: float = QUIT_TIME) -> int | None:
+        """End QEMU through its monitor, else by force; its exit code, None when it is stuck in the kernel.
+
+        Never by a power-off of the guest: nested KVM dies of it ("KVM internal error. Suberror: 3").
+        """
+        if self._exit is None:
+            with self._changed:  # before its greeting the monitor takes no command
+                self._leaving = True
+                if self._greeted:
+                    self._say(QUIT)
+            self.wait(seconds, lambda: False)
+        if self._exit is None:
+            kill(self._child)
+            self.wait(1.0, lambda: False)
+        return self._exit

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The agent's story of one trial: plan → storage → steps → result. Every way out leaves a result behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .command import Halt, find_tool
+from .observe import Recorder, open_console
+from .plan import Fault, Malformed, Plan, Result, Step, StepFacts, dump, load
+from .steps import GuestControl, Workload, perform
+from .storage import Storage
+
+GRACE = 1.5  # seconds past the deadline before a step counts as hung; the trial waits 5
+SCRATCH = "/run/bisector"  # a tmpfs in the VM; the root is the host's, mounted read-only
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the plan in the folder ``argv[0]``; 0 when a result was written, whatever it says."""
+    if len(argv) != 1:
+        print("usage: main.py SHARED")
+        return 2
+    shared = os.path.abspath(argv[0])
+    try:
+        with open(f"{shared}/plan.json") as file:
+            plan = load(Plan, file.read())
+    except (OSError, Malformed) as error:
+        with open(f"{shared}/result.json", "w") as file:
+            file.write(dump(Result(fault=Fault("plan", str(error)))))
+        print(f"agent: {error}")
+        return 0
+    Session(shared, plan).run()
+    return 0
+
+
+class Session:
+    """One trial, seen from inside."""
+
+    def __init__(self, shared: str, plan: Plan) -> None:
+        self._shared = shared
+        self._plan = plan
+        self._scratch = SCRATCH if plan.vm else f"{shared}/work"
+        if plan.vm:
+            open_console()
+        self._recorder = Recorder(shared, plan.token, vm=plan.vm)
+        self._storage = Storage(self._scratch)
+        self._guest_control: GuestControl | None = None
+        self._current: StepFacts | None = None
+        self._over = threading.Lock()  # held by who finishes: the plan's end or the watchdog
+
+    def run(self) -> None:
+        """Do all of the plan, until its end, its deadline or a fault."""
+        self._recorder.mark("begin")
+        self._recorder.write()
+        watchdog = threading.Timer(self._plan.deadline + GRACE, self._hung)
+        watchdog.daemon = True
+        watchdog.start()
+        complete = False
+        try:
+            complete = self._workload()
+        except Halt as halt:
+            self._recorder.fault(halt.fault)
+        except Exception:  # noqa: BLE001  # our own error is the harness's failure, never silence
+            self._recorder.fault(Fault("step", traceback.format_exc(limit=-4)))
+        self._finish(complete)
+
+    def _workload(self) -> bool:
+        """Storage and steps; whether all of it was done before the deadline."""
+        warm = self._warm_up()
+        self._storage.build(self._plan.layers, vm=self._plan.vm)
+        self._recorder.layers(self._storage.facts())
+        self._recorder.mark("storage")
+        self._recorder.write()
+        self._guest_control = self._guest()
+        work = Workload(self._plan, self._storage, self._recorder, self._files(), self._guest_control)
+        for step in self._plan.steps:
+            if self._recorder.now() >= self._plan.deadline:
+                self._recorder.event("agent", "deadline", step.name)
+                return False
+            self._step(work, step)
+        warm.join(5.0)
+        return True
+
+    def _step(self, work: Workload, step: Step) -> None:
+        started = round(self._recorder.now(), 3)
+        self._current = StepFacts(step.name, started, started)
+        self._recorder.mark("step", step.name, "begin")
+        facts = perform(work, step)
+        if self._over.locked():
+            return  # it came back after the deadline; all is told
+        self._current = None
+        self._recorder.step(facts)
+        self._recorder.layers(self._storage.facts())
+        self._recorder.mark("step", step.name, "end")
+        self._recorder.write()
+
+    def _guest(self) -> GuestControl | None:
+        if self._plan.guest is None:
+            return None
+        # Not at the top: a plan without guest does not pay for it.
+        from .guest import Guest
+
+        return Guest(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch)
+
+    def _files(self) -> str:
+        folder = f"{self._shared}/files"
+        os.makedirs(folder, exist_ok=True)
+        return folder
+
+    def _warm_up(self) -> threading.Thread:
+        """Ask for the tools' versions beside the building of the storage.
+
+        A cold QEMU takes 1.6 s to come over 9p into an emulated VM, a warm one 0.3 s: the storage's waits pay for it.
+        """
+        names = ["python"]
+        if self._plan.guest is not None:
+            find_tool("qemu-system-x86_64")
+            names.append("qemu-system-x86_64")
+        kinds = {layer.kind for layer in self._plan.layers}
+        names += [tool for kind, tool in (("lvm", "lvm"), ("md", "mdadm")) if kind in kinds]
+        thread = threading.Thread(target=self._recorder.tools, args=(tuple(names),), daemon=True)
+        thread.start()
+        return thread
+
+    def _hung(self) -> None:
+        """The deadline and a little more: a step that hangs, in the kernel perhaps, is told as one that never ended."""
+        current = self._current
+        if self._over.locked():
+            return
+        self._recorder.event("agent", "deadline", current.name if current else "")
+        if current is not None:
+            self._recorder.step(replace(current, ended=round(self._recorder.now(), 3), detail="did not end in time"))
+        self._finish(complete=False)
+
+    def _finish(self, complete: bool) -> None:
+        """Tell all, once, and end: a thread that is stuck in the kernel is left behind."""
+        if not self._over.acquire(blocking=False):
+            return
+        self._recorder.layers(self._storage.facts())
+        self._recorder.write(complete=complete)
+        if self._guest_control is not None:
+            self._guest_control.close()
+        self._recorder.close()
+        os._exit(0)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verbs of a workload: a table from verb to function, so that a new verb is a function and a line."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from .command import Halt, run, search_path, seed_environment
+from .observe import Recorder
+from .plan import Io, Plan, Step, StepFacts
+from .storage import Storage
+
+PAGE = mmap.PAGESIZE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb saw; the fields are those of StepFacts."""
+
+    done: bool = True
+    exit: int | None = None
+    errno: str = ""
+    count: int = 0
+    failed: int = 0
+    blocks: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class GuestControl:
+    """What the verbs ask of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it."""
+
+    def start(self, seconds: float) -> Outcome:
+        """Start it, within ``seconds``."""
+        raise NotImplementedError
+
+    def stop(self) -> Outcome:
+        """End it."""
+        raise NotImplementedError
+
+    def resume(self) -> Outcome:
+        """Let it go on after a pause."""
+        raise NotImplementedError
+
+    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
+        """Drive ``io`` in it for ``repeat`` seconds (0: once), within ``seconds``."""
+        raise NotImplementedError
+
+    def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
+        """Run a program in it, within ``seconds``."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End it, and all that it writes."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the verbs work on. ``files`` is the folder of the recipe's own files."""
+
+    plan: Plan
+    storage: Storage
+    recorder: Recorder
+    files: str
+    guest: GuestControl | None
+
+    def left(self) -> float:
+        """Seconds until the deadline, at least a little."""
+        return max(0.1, self.plan.deadline - self.recorder.now())
+
+    def inner(self) -> GuestControl:
+        """The inner guest. Raises Halt(plan) when the plan has none."""
+        if self.guest is None:
+            raise Halt("plan", "a step needs the inner guest, and the plan has none")
+        return self.guest
+
+
+def perform(work: Workload, step: Step) -> StepFacts:
+    """Perform one step, or leave it out by its probability. Raises Halt."""
+    started = round(work.recorder.now(), 3)
+    facts = StepFacts(step.name, started, started)
+    if not issued(step, work.plan.seed):
+        return replace(facts, done=True, skipped=True, exit=0)
+    verb = VERBS.get(step.verb)
+    if verb is None:
+        raise Halt("plan", f"{step.name}: {step.verb} is not supported by this version")
+    seen = verb(work, step)
+    return replace(
+        facts,
+        ended=round(work.recorder.now(), 3),
+        done=seen.done,
+        exit=seen.exit,
+        errno=seen.errno,
+        count=seen.count,
+        failed=seen.failed,
+        blocks=seen.blocks,
+        detail=seen.detail,
+    )
+
+
+def issued(step: Step, seed: int) -> bool:
+    """Whether the step is issued in the trial with this seed."""
+    if step.probability >= 1.0:
+        return True
+    import random
+
+    return random.Random(f"{seed}:{step.name}").random() < step.probability
+
+
+def _start(work: Workload, step: Step) -> Outcome:
+    return work.inner().start(work.left())
+
+
+def _stop(work: Workload, step: Step) -> Outcome:
+    return work.inner().stop()
+
+
+def _restart(work: Workload, step: Step) -> Outcome:
+    work.inner().stop()
+    return work.inner().start(work.left())
+
+
+def _resume(work: Workload, step: Step) -> Outcome:
+    return work.inner().resume()
+
+
+def _io(work: Workload, step: Step) -> Outcome:
+    if step.io is None or len(step.objects) != 1:
+        raise Halt("plan", f"{step.name}: io needs one object and what to do with it")
+    if step.where == "guest":
+        return work.inner().io(step.objects[0], step.io, step.seconds, work.left())
+    if work.storage.kind(step.objects[0]) == "fs":
+        raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
+    return device_io(work.storage.node(step.objects[0]), step.io, min(step.seconds, work.left()))
+
+
+def device_io(path: str, io: Io, seconds: float) -> Outcome:
+    """Do ``io`` on ``path`` once, or over and over for ``seconds``.
+
+    The buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
+    ``errno`` is the first one seen; a short transfer counts as failed and is told in ``detail``.
+    """
+    reading = io.operation == "read"
+    flags = (os.O_RDONLY if reading else os.O_WRONLY) | os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        return Outcome(errno=errno_name(error), failed=1, detail=f"open {path}: {error.strerror}")
+    seen = Outcome()
+    memory = mmap.mmap(-1, io.block + io.buffer_offset + PAGE)
+    buffer = memoryview(memory)[io.buffer_offset : io.buffer_offset + io.block]
+    if not reading:
+        buffer[:] = pattern(io.block)
+    until = time.monotonic() + seconds
+    while True:
+        for index in range(io.count):
+            seen = _transfer(seen, descriptor, buffer, io.offset + index * io.block, reading)
+        if time.monotonic() >= until:
+            break
+    return _settle(seen, descriptor, flush=io.flush and not reading)
+
+
+def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, reading: bool) -> Outcome:
+    try:
+        moved = os.preadv(descriptor, [buffer], offset) if reading else os.pwritev(descriptor, [buffer], offset)
+    except OSError as error:
+        where = seen.detail or f"at {offset}: {error.strerror}"
+        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
+    if moved == len(buffer):
+        return replace(seen, count=seen.count + 1)
+    short = seen.detail or f"at {offset}: {moved} of {len(buffer)} bytes"
+    return replace(seen, failed=seen.failed + 1, detail=short)
+
+
+def _settle(seen: Outcome, descriptor: int, *, flush: bool) -> Outcome:
+    try:
+        if flush:
+            os.fsync(descriptor)
+        os.close(descriptor)
+    except OSError as error:
+        where = seen.detail or f"flush: {error.strerror}"
+        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
+    return seen
+
+
+def pattern(size: int) -> bytes:
+    """Bytes that are not zero and differ from one 8-byte word to the next."""
+    words = (size + 7) // 8
+    return b"".join((0xB15EC70200000000 + index).to_bytes(8, "big") for index in range(words))[:size]
+
+
+def errno_name(error: OSError) -> str:
+    """``EINVAL`` for an OSError."""
+    return errno.errorcode.get(error.errno or 0, f"E{error.errno}")
+
+
+def _run(work: Workload, step: Step) -> Outcome:
+    names = {**work.storage.nodes(), "seed": str(work.plan.seed)}
+    if step.where == "guest":
+        return work.inner().run(step.argv, work.left())
+    argv = fill(step.argv, names)
+    until = time.monotonic() + step.seconds
+    count = 0
+    while True:
+        # A name with a slash is the recipe's own file (the working folder is theirs); any other is looked up in PATH.
+        try:
+            ran = run(argv, timeout=work.left(), env=seed_environment(work.plan.seed), cwd=work.files)
+        except OSError as error:
+            raise Halt("step", f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})") from None
+        count += ran.exit == 0
+        if ran.exit != 0 or time.monotonic() >= until:
+            return Outcome(done=ran.exit is not None, exit=ran.exit, count=count, detail=ran.output)
+
+
+def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
+    """``argv`` with ``{name}`` put in. Raises Halt(plan) for a name that is not there.
+
+    Plain replacement and not str.format: braces of a program's own (awk, JSON) stay.
+    """
+    import re
+
+    def put(found: re.Match[str]) -> str:
+        return names[found[1]] if found[1] in names else found[0]
+
+    if not argv:
+        raise Halt("plan", "run needs a program")
+    return [re.sub(r"\{([A-Za-z0-9_.-]+)\}", put, word) for word in argv]
+
+
+Verb = Callable[[Workload, Step], Outcome]
+VERBS: Mapping[str, Verb] = {
+    "start": _start,
+    "stop": _stop,
+    "restart": _restart,
+    "resume": _resume,
+    "io": _io,
+    "run": _run,
+}
