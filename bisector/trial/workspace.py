@@ -18,8 +18,10 @@ import bisector.agent.plan
 from bisector.agent.plan import Malformed, Plan, Result, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
+from bisector.system.records import start_time
 from bisector.trial import vng
 
+PREFIX = "bisector-"
 AGENT = Path(bisector.agent.plan.__file__).parent
 RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
 KEPT = 1 << 20  # bytes of each log that the agent left
@@ -34,14 +36,15 @@ class ResultBroken(InfraError):
 class Workspace:
     """Work folder of one trial, for ``with``. ``places`` says where things lie."""
 
-    def __init__(self, environ: Mapping[str, str], *, prefix: str = "bisector-") -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._prefix = prefix
         self.places = vng.Places(Path())
 
     def __enter__(self) -> Workspace:
-        root = tempfile.mkdtemp(prefix=self._prefix, dir=scratch(self._environ))
-        self.places = vng.Places(Path(root))
+        base = scratch(self._environ)
+        sweep(base)
+        owner = f"{os.getuid()}-{os.getpid()}-{start_time(os.getpid())}"
+        self.places = vng.Places(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner}-", dir=base)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,8 +82,8 @@ class Workspace:
             places.modules.symlink_to((Path(image.modules) / "lib/modules").resolve(strict=True))
         else:
             places.modules.mkdir()
-        if plan.guest is not None and plan.guest.os == "linux" and not plan.guest.kernel:
-            shutil.copyfile(kernel, places.shared / "kernel")  # the image's own folder may be hidden in the VM
+        if plan.guest is not None and plan.guest.os == "linux":  # a copy: the VM does not see every folder of the host
+            shutil.copyfile(plan.guest.kernel or kernel, places.shared / "guest-kernel")
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
@@ -116,6 +119,13 @@ class Workspace:
                 limit = KEPT if name.endswith(".log") else RESULT
                 (folder / name).write_bytes(_read_regular(shared / name, limit))
 
+    def qemu_exit(self) -> int | None:
+        """QEMU's exit code as a shell gives it; None when it has not ended, or never began."""
+        try:
+            return int(self.places.qemu_exit.read_text())
+        except (OSError, ValueError):
+            return None
+
     def full(self) -> bool:
         """Whether the disk below the work folder has no room left."""
         room = os.statvfs(self.places.root)
@@ -126,6 +136,14 @@ def scratch(environ: Mapping[str, str]) -> Path:
     """Where work folders go: TMPDIR if vng can use it, else /var/tmp; not /run, where disks would eat memory."""
     given = environ.get("TMPDIR", "")
     return Path(given) if given.startswith("/") and vng.SAFE.fullmatch(given) else Path("/var/tmp")
+
+
+def sweep(base: Path) -> None:
+    """Remove work folders of our own whose owner was killed before it could."""
+    for folder in base.glob(f"{PREFIX}{os.getuid()}-*"):
+        owner = re.fullmatch(rf"{PREFIX}\d+-(\d+)-(\d+)-\w+", folder.name)
+        if owner and start_time(int(owner[1])) != int(owner[2]) and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def guest_python() -> str:

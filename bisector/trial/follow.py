@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A trial under way: what was seen so far, when to end it, and what its ending says."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.agent.plan import Plan, Result
+from bisector.model import CancelToken, ConsoleEvent, Ending, Listener, Observation, Progress, Timing
+from bisector.system.proc import Child
+from bisector.trial.console import Complaint, Console, Marker, Sight
+from bisector.trial.logfile import BoundedLog
+from bisector.trial.workspace import ResultBroken, Workspace
+
+TICK = 0.2  # seconds between two looks at the clock and the cancel wish
+LOOK = 0.5  # seconds between two looks at the disk and the result file
+TRACE = 2.0  # seconds after a crash for its trace to reach the log
+OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to tell of it itself
+LATE = 2.0  # seconds between end marker and result for the second of them
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a trial ends, and details in words."""
+
+    ending: Ending
+    detail: str = ""
+
+
+class Watcher:
+    """Follows one process tree, a VM or a sandbox, from its start to the observation.
+
+    Args:
+        plan: with its token and accel filled in.
+        build_id: of the kernel that must run; "" when that is not known.
+        boot: seconds to the agent's first sign.
+    """
+
+    def __init__(self, plan: Plan, build_id: str, boot: float, listener: Listener, cancel: CancelToken) -> None:
+        self._plan = plan
+        self._build_id = build_id
+        self._boot = boot
+        self._tell = listener
+        self._cancel = cancel
+        self._began = time.monotonic()
+        self._decisive = {watch.name for watch in plan.watches if watch.decisive}
+        self._marks: dict[str, float] = {}  # first time of begin, storage, end; complete: of a whole result
+        self._events: list[ConsoleEvent] = []
+        self._crash: ConsoleEvent | None = None  # the kernel's under test
+        self._looked_at = 0.0  # when the disk and the result file were last looked at
+        self._stamp = (0, 0)  # of the result file
+
+    def harness(self, detail: str) -> Observation:
+        """The harness failed: says nothing about the kernel."""
+        return self._observation(End(Ending.HARNESS, detail), None)
+
+    def follow(self, child: Child, workspace: Workspace, folder: Path) -> Observation:
+        """Watch until something ends the trial; kill the tree; say what was seen. Raises OSError, ProgramMissing."""
+        self._tell(Progress("boot"))
+        log = BoundedLog(folder / "console.log")
+        try:
+            console = Console(child.fd, log, self._plan.watches, token=self._plan.token, began=self._began)
+            end = None
+            while end is None:
+                sights = console.read(TICK)
+                end = next((found for sight in sights if (found := self._see(sight))), None)
+                end = end or self._look(child, workspace, console)
+            child.kill()
+            self._events = [self._with_trace(event, console) for event in self._events]
+            return self._conclude(end, workspace)
+        finally:
+            log.close()
+
+    # ---- what the console says ----
+
+    def _see(self, sight: Sight) -> End | None:
+        if isinstance(sight, Complaint):
+            return End(Ending.HARNESS, f"QEMU: {sight.text}")
+        if isinstance(sight, Marker):
+            return self._see_marker(sight)
+        self._events.append(sight)
+        if sight.kind == "watch" and sight.name in self._decisive:
+            return End(Ending.DECISIVE)
+        if sight.kind == "crash":
+            self._crash = self._crash or sight
+        return None
+
+    def _see_marker(self, marker: Marker) -> End | None:
+        match marker.words:
+            case ("guest", name, *rest):
+                return self._see(ConsoleEvent(marker.at, "guest", "watch", name, " ".join(rest)))
+            case ("step", name, "begin"):
+                self._tell(Progress("workload", name))
+            case ("begin" | "storage" | "end" as word,):
+                self._mark(word, marker.at)
+        return None
+
+    def _mark(self, word: str, at: float) -> None:
+        phase = {"begin": "storage", "storage": "workload"}.get(word)
+        if phase and word not in self._marks:
+            self._tell(Progress(phase))
+        self._marks.setdefault(word, at)
+
+    def _with_trace(self, event: ConsoleEvent, console: Console) -> ConsoleEvent:
+        return console.crash() or event if event is self._crash else event
+
+    # ---- what the clock, the disk and the process say ----
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _since(self, word: str) -> float:
+        return self._now() - self._marks[word] if word in self._marks else 0.0
+
+    def _look(self, child: Child, workspace: Workspace, console: Console) -> End | None:
+        if self._cancel.cancelled():
+            return End(Ending.CANCELLED)
+        if "end" in self._marks or self._now() - self._looked_at > LOOK:
+            self._looked_at = self._now()
+            if workspace.full():
+                return End(Ending.HARNESS, _full(workspace))
+            self._look_at_result(workspace)
+        if ("end" in self._marks and self._stamp[0]) or max(self._since("end"), self._since("complete")) > LATE:
+            return End(Ending.FINISHED)
+        if self._crash is not None and self._now() - self._crash.at > TRACE:
+            return self._crashed()
+        if console.eof and _ended(child):
+            return self._gone(workspace, console)
+        if "begin" not in self._marks and self._now() > self._boot:
+            return End(Ending.NO_AGENT, f"no sign of the agent within {self._boot:g} s")
+        if self._since("begin") > self._plan.deadline + OVERTIME:
+            return End(Ending.DEADLINE)
+        return None
+
+    def _look_at_result(self, workspace: Workspace) -> None:
+        """Notice a result, be the console as it may (flooded, or stuck together with the kernel's print lock)."""
+        try:
+            entry = (workspace.places.shared / "result.json").lstat()
+        except OSError:
+            return
+        self._mark("begin", self._now())
+        if self._stamp == (entry.st_mtime_ns, entry.st_ino):
+            return
+        self._stamp = (entry.st_mtime_ns, entry.st_ino)
+        with contextlib.suppress(ResultBroken):  # told at the end
+            result = workspace.result(self._plan.token)
+            if result is not None and result.complete:
+                self._mark("complete", self._now())
+
+    def _crashed(self) -> End:
+        text = self._crash.text if self._crash else ""
+        if "begin" in self._marks:
+            return End(Ending.CRASH, text)
+        return End(Ending.NO_AGENT, f"the kernel crashed before the agent began: {text}")
+
+    def _gone(self, workspace: Workspace, console: Console) -> End:
+        """The process tree ended by itself: did the VM, or did its harness?"""
+        if self._crash is not None:
+            return self._crashed()
+        last = " | ".join(console.last_lines(3))
+        if not self._plan.vm:
+            return End(Ending.HARNESS, f"the agent ended without a result: {last}")
+        code = workspace.qemu_exit()
+        if code is None:
+            return End(Ending.HARNESS, f"vng ended without starting QEMU: {last}")
+        if code > 128:
+            return End(Ending.HARNESS, f"QEMU was killed by signal {code - 128}: {last}")
+        if code:
+            return End(Ending.HARNESS, f"QEMU ended with exit code {code}: {last}")
+        if "begin" in self._marks:
+            return End(Ending.VM_GONE, "the VM was reset or powered off")
+        return End(Ending.NO_AGENT, f"the VM ended before the agent began: {last}")
+
+    # ---- at the end ----
+
+    def _conclude(self, end: End, workspace: Workspace) -> Observation:
+        if end.ending in (Ending.CANCELLED, Ending.HARNESS):
+            return self._observation(end, None)
+        if workspace.full():  # what the VM saw may have been our own disk's failure
+            return self.harness(_full(workspace))
+        try:
+            result = workspace.result(self._plan.token)
+        except ResultBroken as error:
+            return self.harness(error.what)
+        booted = result.kernel.build_id if result else ""
+        if booted and self._build_id and booted != self._build_id:
+            return self.harness(f"the wrong kernel booted: its build id is {booted}, the image's {self._build_id}")
+        if end.ending in (Ending.FINISHED, Ending.VM_GONE, Ending.NO_AGENT, Ending.DEADLINE):
+            end = self._weigh(end, result)
+        return self._observation(end, result)
+
+    def _weigh(self, end: End, result: Result | None) -> End:
+        """What the result says of how the trial ended, whichever came first."""
+        if result is None:
+            return End(Ending.HARNESS, "the agent ended without a result") if end.ending is Ending.FINISHED else end
+        if self._crash is not None:
+            return End(Ending.CRASH, self._crash.text)
+        if self._ran_out_of_time(result):
+            return End(Ending.DEADLINE)
+        if result.complete or result.fault:
+            return End(Ending.FINISHED)
+        if end.ending is Ending.FINISHED:
+            return End(Ending.HARNESS, "the agent ended without saying why")
+        return End(Ending.VM_GONE, "the VM ended by itself") if end.ending is Ending.NO_AGENT else end
+
+    def _ran_out_of_time(self, result: Result) -> bool:
+        """Whether the agent says so, or a step of it was ended by the deadline."""
+        if any(event.source == "agent" and event.name == "deadline" for event in result.events):
+            return True
+        unfinished = any(not step.done for step in result.steps)
+        return unfinished and result.fault is None and result.elapsed >= self._plan.deadline
+
+    def _observation(self, end: End, result: Result | None) -> Observation:
+        return Observation(
+            ending=end.ending,
+            result=result,
+            console=tuple(sorted(self._events, key=lambda event: event.at)),
+            detail=end.detail,
+            timing=self._timing(),
+            accel=self._plan.accel,
+        )
+
+    def _timing(self) -> Timing:
+        total = self._now()
+        begin = self._marks.get("begin", total)
+        storage = max(self._marks.get("storage", total), begin)
+        end = max(self._marks.get("end", total), storage)
+        return Timing(*(round(seconds, 3) for seconds in (begin, storage - begin, end - storage, total)))
+
+
+def _ended(child: Child) -> bool:
+    """Whether the whole tree is dead; waits a moment, because its output has ended and nothing else would wait."""
+    try:
+        child.wait(TICK)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _full(workspace: Workspace) -> str:
+    return f"the disk under {workspace.places.root} is full; make room, or set TMPDIR to another disk"

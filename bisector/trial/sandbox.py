@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One trial without a VM: the agent runs on this host, in a private folder, with a clean environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.agent.plan import Plan
+from bisector.errors import BisectorError
+from bisector.model import CancelToken, Image, Listener, Observation
+from bisector.system.proc import Processes
+from bisector.trial.follow import Watcher
+from bisector.trial.workspace import Workspace
+
+START = 20.0  # seconds to the agent's first sign
+
+
+@dataclass(frozen=True)
+class SandboxRunner:
+    """Runs plans with ``vm`` False. ``environ``: PATH and TMPDIR are read from it; this process's when None."""
+
+    processes: Processes
+    environ: Mapping[str, str] | None = None
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        """Run one trial; what it leaves (plan, result, console.log, command) goes into ``folder``, made here.
+
+        ``image.kernel`` is not booted. Never raises for a failing harness, which is the ending HARNESS.
+        """
+        plan = replace(plan, accel="none", token=plan.token or secrets.token_hex(6))
+        watcher = Watcher(plan, "", START, listener, cancel)
+        try:
+            return self._run(plan, folder, watcher)
+        except BisectorError as error:
+            return watcher.harness(error.what + (f"; {error.hint}" if error.hint else ""))
+        except re.error as error:
+            return watcher.harness(f"a watch of the plan is no regular expression: {error}")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return watcher.harness(f"{where}{error.strerror or error}; make room, or set TMPDIR to another disk")
+
+    def _run(self, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
+        environ = os.environ if self.environ is None else self.environ
+        folder.mkdir(parents=True, exist_ok=True)
+        with Workspace(environ) as workspace:
+            workspace.fill(plan)
+            places = workspace.places
+            for private in (places.home, places.temporary):
+                private.mkdir()
+            main = str(places.shared / "agent/main.py")
+            argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
+            (folder / "command").write_text(shlex.join(argv) + "\n")
+            env = {
+                "PATH": environ.get("PATH", os.defpath),
+                "HOME": str(places.home),
+                "TMPDIR": str(places.temporary),
+                "LANG": "C.UTF-8",
+            }
+            with self.processes.start(argv, cwd=places.shared, env=env) as child:
+                observation = watcher.follow(child, workspace, folder)
+            workspace.keep(folder)
+        return observation
