@@ -181,7 +181,7 @@ def owner(records_folder: Path, marker: str) -> subprocess.Popen[str]:
 
 def test_kill_9_of_the_owner_leaves_no_descendant(processes: Processes, marker: str) -> None:
     child = owner(processes.records, marker)
-    assert len(alive(marker)) > 4
+    assert wait_for(lambda: len(alive(marker)) > 4)
     child.kill()
     child.wait()
     assert wait_for(lambda: len(alive(marker)) == 0, seconds=2.0)
