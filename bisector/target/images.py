@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cache of images: what was built, found by its key, kept by its content.
+
+    images/IDENTITY/{kernel,config,modules/lib/modules/...,image.json}
+    builds/KEY.json   an identity, or a recorded failure
+    builds/KEY.log    the build's whole output
+
+Everything appears by one rename after its bytes are on disk: what can be found here is whole, whenever we were killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bisector.model import BuildFailure, Image
+
+_CHUNK = 1 << 20
+
+
+def identity_of(kernel: Path, modules: Path | None = None) -> str:
+    """What an image is known by: SHA-256 over the kernel file and every file and link below ``modules``, by name.
+
+    The config and the tools are not in it: two builds that give the same bytes are the same image.
+    """
+    total = hashlib.sha256(f"image 1\nkernel {_hash(kernel)}\n".encode())
+    for path in sorted(modules.rglob("*")) if modules else ():
+        name = path.relative_to(modules or path).as_posix()
+        if path.is_symlink():
+            total.update(f"{name} -> {path.readlink()}\n".encode())
+        elif path.is_file():
+            total.update(f"{name} {_hash(path)}\n".encode())
+    return total.hexdigest()
+
+
+class Images:
+    """Images and recorded failures below the cache folder ``folder``. Safe to use from processes at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._images = folder / "images"
+        self._builds = folder / "builds"
+
+    def find(self, key: str) -> Image | BuildFailure | None:
+        """What is known of the build ``key``; None when nothing is, or when its image was pruned."""
+        try:
+            build = json.loads((self._builds / f"{key}.json").read_text())
+            if failure := build.get("failure"):
+                return BuildFailure(**failure | {"errors": tuple(failure["errors"])})
+            folder = self._images / build["identity"]
+            image = _image_from(json.loads((folder / "image.json").read_text()), folder)
+            os.utime(folder)  # the oldest go first when room is needed
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return image if Path(image.kernel).is_file() else None
+
+    def log_of(self, key: str) -> Path:
+        """Where the output of the build ``key`` goes; its folder is there."""
+        self._builds.mkdir(parents=True, exist_ok=True)
+        return self._builds / f"{key}.log"
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder to put an image together in; gone afterwards unless ``keep`` took it."""
+        self._images.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._images))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, key: str, staged: Path, image: Image) -> Image:
+        """Store what lies in ``staged`` (kernel, config, modules) under its identity, and the build under ``key``.
+
+        ``image`` tells the rest; its paths and identity are set here. Returns the image as it can be found.
+        """
+        modules = staged / "modules"
+        identity = identity_of(staged / "kernel", modules if modules.is_dir() else None)
+        _write(staged / "image.json", asdict(replace(image, identity=identity, kernel="", modules="", config="")))
+        staged.chmod(0o755)
+        _sync_below(staged)
+        folder = self._images / identity
+        try:
+            staged.rename(folder)
+            _sync(self._images)
+        except OSError:  # the same image was there: from another source, or another campaign was faster
+            if not (folder / "image.json").is_file():
+                raise
+        self._record(key, {"identity": identity})
+        return _image_from(json.loads((folder / "image.json").read_text()), folder)
+
+    def keep_failure(self, key: str, failure: BuildFailure) -> None:
+        """Record that the candidate of ``key`` cannot be built, so that it is not built again."""
+        self._record(key, {"failure": asdict(failure)})
+
+    def _record(self, key: str, content: dict[str, Any]) -> None:
+        self._builds.mkdir(parents=True, exist_ok=True)
+        write_json(self._builds / f"{key}.json", content)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace the file ``path`` by ``content`` as JSON, so that a kill or a crash leaves the old or the new one."""
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    os.close(handle)
+    try:
+        _write(Path(name), content)
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _write(path: Path, content: object) -> None:
+    with path.open("w") as file:
+        json.dump(content, file, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _image_from(content: dict[str, Any], folder: Path) -> Image:
+    modules, config = folder / "modules", folder / "config"
+    return Image(
+        **content
+        | {
+            "kernel": str(folder / "kernel"),
+            "modules": str(modules) if modules.is_dir() else "",
+            "config": str(config) if config.is_file() else "",
+            "tools": tuple((name, version) for name, version in content["tools"]),
+            "commands": tuple(content["commands"]),
+        }
+    )
+
+
+def _hash(path: Path) -> str:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            content.update(chunk)
+    return content.hexdigest()
+
+
+def _sync_below(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        if not path.is_symlink():
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Objects whose source is gone. See seats.py for why they must not be seen by make.
+
+Kbuild leaves a file ``.NAME.cmd`` beside each target ``NAME``: the command that made it, and for what a compiler made a
+line ``source_TARGET := PATH`` (scripts/basic/fixdep.c). Headers that went away need nothing here: each object has them
+as prerequisites without a rule, so make makes it anew. Programs below tools/ (objtool) are left alone: their build
+system names sources relative to other places, and what they are made from is not part of the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_SOURCE = re.compile(rb"^source_\S+ := (\S+)", re.MULTILINE)
+_COMMAND = re.compile(rb"^(?:saved)?cmd_\S+ := (.*)", re.MULTILINE)
+_IN_TREE = re.compile(rb"(?<![\w./=-])\.\./(?!\.\./)[\w./+,-]*[\w+]")  # kbuild calls the tree ".." (make.py)
+
+
+def remove_leftovers(objects: Path, tree: Path, name: str) -> tuple[str, ...]:
+    """Delete every target whose source is gone, and what was made from such a target in turn.
+
+    Args:
+        objects: the object folder; commands in it were given with its place being ``tree/name``.
+
+    Returns the deleted targets, relative to ``objects``.
+    """
+    sources = {target: tuple(_sources(command)) for target, command in _commands(objects)}
+    removed: list[str] = []
+    while gone := [target for target, needed in sources.items() if not all(map(_Places(objects, tree, name), needed))]:
+        for target in gone:
+            (objects / target).unlink(missing_ok=True)
+            _command_file(objects / target).unlink(missing_ok=True)
+            del sources[target]
+        removed += gone
+    return tuple(sorted(removed))
+
+
+class _Places:
+    """Tells whether a path in a command still stands for something."""
+
+    def __init__(self, objects: Path, tree: Path, name: str) -> None:
+        self._objects, self._tree, self._prefix = os.fspath(objects), os.fspath(tree), os.fspath(tree / name) + "/"
+
+    def __call__(self, path: str) -> bool:
+        if path.startswith("../"):
+            return os.path.lexists(f"{self._tree}/{path[3:]}")
+        return os.path.lexists(f"{self._objects}/{path.removeprefix(self._prefix)}")
+
+
+def _commands(objects: Path) -> Iterator[tuple[str, bytes]]:
+    """Target (relative to ``objects``) and contents of its command file."""
+    for folder, folders, files in os.walk(objects):
+        if folder == os.fspath(objects) and "tools" in folders:
+            folders.remove("tools")
+        for file in files:
+            if file.startswith(".") and file.endswith(".cmd"):
+                path = Path(folder, file)
+                yield os.path.relpath(path.with_name(file[1:-4]), objects), path.read_bytes()
+
+
+def _sources(command: bytes) -> Iterator[str]:
+    """What a target was made from: its source where fixdep noted one, else the tree's files that its command names."""
+    if source := _SOURCE.search(command):
+        yield os.fsdecode(source[1])
+    elif line := _COMMAND.search(command):
+        yield from (os.fsdecode(path) for path in _IN_TREE.findall(line[1]))
+
+
+def _command_file(target: Path) -> Path:
+    return target.with_name(f".{target.name}.cmd")

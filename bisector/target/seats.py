@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Seats: places to build in, each a source tree with its object folder, used by one build at a time.
+
+    seats/N/lock            held (flock) while somebody builds; the kernel frees it with our death
+    seats/N/tree            the source of the last candidate
+    seats/N/objects         its objects; moved to tree/.objects while make runs (see make.py)
+    seats/N/seat.json       what the objects fit, and when they were made
+    seats/N/journal.json    there while make may write: the objects as they were before
+
+An incremental build is right when each object is as new as its source says. Three things break that, and each is
+handled here before make sees the objects:
+
+* A build that was killed. A compiler writes its object in place, fixdep its .cmd file, objtool changes an object that
+  is there already: what was cut short is newer than its source, and kbuild takes it for current. So the journal lists
+  every file with its stat before make starts, and after a kill each file that differs from it is deleted; its owner
+  target is then made anew. Comparing whole stats (inode and ctime too) needs no trust in clocks or their granularity.
+  When the kill fell into the making of include/config or a generated header, the object folder is thrown away: whether
+  the touched symbol files and the headers fit together cannot be told.
+* A source that was deleted. Without its source an object has no rule, and make takes a target without a rule for
+  current: a kernel would be linked that a clean build cannot make. See ``leftovers``.
+* A clock that stepped back, or a file system with coarse times. A source written now must be newer than every object
+  made before; we wait for that, or throw the objects away. After a reboot they are thrown away too: object data that
+  never reached the disk may stand behind a valid stat. ccache, which checks what it reads, makes up for most of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bisector.errors import InfraError
+from bisector.target.images import write_json
+from bisector.target.leftovers import remove_leftovers
+from bisector.target.make import OBJECTS
+
+MOST_SEATS = 4  # per repository; more only when so many builds run at once
+PATIENCE = 10.0  # seconds that a killed build's last processes may take to die
+BEHIND = 2.0  # seconds that the clock may be behind the newest object before the objects are thrown away
+_TICK = 0.02
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_GENERATED = re.compile(r"include/(?:config|generated)/|arch/[^/]+/include/generated/")
+
+Stat = tuple[int, ...]
+
+
+@dataclass
+class Notes:
+    """What is known of a seat's objects. ``lines``: steps that make printed last time, cold (from nothing) and warm."""
+
+    fit: str = ""  # what they were built with; other settings make them useless
+    boot: str = ""
+    newest: int = 0  # mtime of the newest object, ns
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+class Seat:
+    """One seat, held by us. ``take`` gives it; its objects are trustworthy from then on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tree = folder / "tree"
+        self.notes = _read_notes(folder)
+        self._objects = folder / "objects"
+        self._journal = folder / "journal.json"
+
+    @property
+    def objects(self) -> Path:
+        """The object folder while make may work in it."""
+        return self.tree / OBJECTS
+
+    @property
+    def cold(self) -> bool:
+        """Whether there are no objects yet."""
+        return not self._objects.exists() and not self.objects.exists()
+
+    def recover(self) -> None:
+        """Undo what an interrupted build left, and see to it that the next source is newer than every object."""
+        for gone in self.folder.glob("gone-*"):
+            shutil.rmtree(gone)
+        if self.objects.is_dir():  # a build was killed before it could move them back
+            if self._objects.exists():
+                self._discard()
+            self.objects.rename(self._objects)
+        if self._journal.exists():
+            self._wait_for_the_dead()
+            if not self._roll_back():
+                self._discard()
+            self._journal.unlink()
+        if not self.cold and (self.notes.boot != _boot() or not self._clock_is_ahead()):
+            self._discard()
+
+    @contextmanager
+    def at_work(self, fit: str) -> Iterator[None]:
+        """Objects stand in the tree and make may write. When the block raises, or we die, its work is undone later."""
+        if not self.cold and self.notes.fit != fit:
+            self._discard()
+        cold = self.cold
+        self._objects.mkdir(exist_ok=True)
+        remove_leftovers(self._objects, self.tree, OBJECTS)
+        write_json(self._journal, manifest(self._objects))
+        self._objects.rename(self.objects)
+        if cold:
+            self.notes = Notes(lines=self.notes.lines)
+        yield
+        self.objects.rename(self._objects)
+        self.notes.fit, self.notes.boot = fit, _boot()
+        self.notes.newest = max((stat[0] for stat in manifest(self._objects).values()), default=0)
+        write_json(self.folder / "seat.json", asdict(self.notes))
+        self._journal.unlink()
+
+    def _roll_back(self) -> bool:
+        """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
+        before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text()).items()}
+        now = manifest(self._objects)
+        changed = [name for name in now if now[name] != before.get(name)]
+        if any(_GENERATED.match(name) for name in (*changed, *(before.keys() - now.keys()))):
+            return False
+        for name in changed:
+            (self._objects / name).unlink()
+        return True
+
+    def _discard(self) -> None:
+        """Throw the objects away; by a rename first, so that a kill leaves no half of them to be found."""
+        gone = self.folder / f"gone-{time.time_ns()}"
+        if self._objects.exists():
+            self._objects.rename(gone)
+            shutil.rmtree(gone)
+
+    def _wait_for_the_dead(self) -> None:
+        """Wait until nothing works in this seat any more. The killed build's own guard ends its processes."""
+        end = time.monotonic() + PATIENCE
+        while working := list(_working_below(self.folder)):
+            if time.monotonic() > end:
+                pids = " ".join(map(str, working))
+                raise InfraError(f"an earlier build still runs in {self.folder}: process {pids}", hint=f"kill {pids}")
+            time.sleep(_TICK)
+
+    def _clock_is_ahead(self) -> bool:
+        """Whether a file written now is newer than every object; waits for it where the times are coarse."""
+        probe = self.folder / "clock"
+        end = time.monotonic() + BEHIND
+        while True:
+            probe.write_bytes(b"")
+            written = probe.stat().st_mtime_ns
+            if written > self.notes.newest:
+                return True
+            if time.monotonic() > end or self.notes.newest - written > BEHIND * 1e9:
+                return False
+            time.sleep(_TICK)
+
+
+@contextmanager
+def take(folder: Path, fit: str) -> Iterator[Seat]:
+    """Hold a free seat below ``folder``: one whose objects fit, else a new one, else any.
+
+    Args:
+        fit: names the settings that the build will use.
+
+    Raises InfraError when an earlier build's processes still work in the seat.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in _by_promise(folder, fit):
+        place.mkdir(exist_ok=True)
+        handle = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            seat = Seat(place)
+            seat.recover()
+            yield seat
+            return
+        finally:
+            os.close(handle)
+
+
+def manifest(folder: Path) -> dict[str, Stat]:
+    """Relative name → (mtime ns, ctime ns, size, inode) of each file and link below ``folder``."""
+    found: dict[str, Stat] = {}
+    queue = [""]
+    while queue:
+        prefix = queue.pop()
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    queue.append(name + "/")
+                else:
+                    stat = entry.stat(follow_symlinks=False)
+                    found[name] = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+    return found
+
+
+def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
+    """Seats in the order in which to ask for them; without end, so that one is found."""
+    numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    fitting = [number for number in numbers if _read_notes(folder / str(number)).fit == fit]
+    fresh = [number for number in range(MOST_SEATS) if number not in numbers]
+    others = [number for number in numbers if number not in fitting]
+    yield from (folder / str(number) for number in (*fitting, *fresh, *others))
+    number = MOST_SEATS
+    while True:
+        if number not in numbers:
+            yield folder / str(number)
+        number += 1
+
+
+def _read_notes(folder: Path) -> Notes:
+    try:
+        return Notes(**json.loads((folder / "seat.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return Notes()
+
+
+def _working_below(folder: Path) -> Iterator[int]:
+    """Pids of processes that stand below ``folder``: make and all it starts do."""
+    inside = os.path.realpath(folder) + "/"
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                place = str(Path(entry.path, "cwd").readlink())
+            except OSError:  # it ended, or is another user's
+                continue
+            if place.startswith(inside):
+                yield int(entry.name)
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip()
