@@ -218,9 +218,9 @@ def recipes(context: typer.Context, as_json: JsonOption = False) -> None:
 @app.command()
 def schema(context: typer.Context) -> None:
     """The JSON Schema of recipes, for an editor."""
-    from bisector.recipe.schema import json_schema
+    from bisector.recipe.schema import text
 
-    _terminal(context).write(json_schema())
+    _terminal(context).write(text())
 
 
 # ---- past campaigns ------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def _store() -> Store:
 def _load(name: str, overrides: list[str] | None) -> tuple[Recipe, str]:
     from bisector.recipe.load import load
     from bisector.recipe.matrix import override
-    from bisector.recipe.text import resolved_yaml
+    from bisector.recipe.resolve import resolved_yaml
 
     loaded = load(name)
     for each in overrides or []:

@@ -43,6 +43,7 @@ class Terminal:
         self._told: dict[str, float] = {}
         self._since = time.monotonic()
         self._label = ""
+        self._accel = ""
 
     def write(self, text: str) -> None:
         """Print to stdout as it is."""
@@ -66,6 +67,10 @@ class Terminal:
         if progress.phase in LIVE:
             self._live(progress)
             return
+        if progress.phase == "accel":  # told at every trial, of interest once
+            if progress.detail == self._accel:
+                return
+            self._accel = progress.detail
         style = {"verdict": "bold", "search": "cyan", "stage": "bold cyan"}.get(progress.phase, "")
         lead = {"stage": "", "verdict": "  → ", "trial": "    "}.get(progress.phase, "  ")
         self.say(f"{lead}{progress.detail}", style)

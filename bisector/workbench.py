@@ -109,13 +109,13 @@ class Workbench:
 
     def given(self) -> Target:
         """Takes kernels that somebody else built."""
-        return Given(self.setting.folders.cache)
+        return Given(self.setting.folders.cache, self.processes)
 
     def runner(self, recipe: Recipe) -> Runner:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
         if recipe.vm is None:
             return SandboxRunner(self.processes)
-        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, accel=recipe.vm.accel)
+        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel)
 
     def judge(self, campaign: str, recipe: Recipe, target: Target, control: Candidate | None = None) -> Judge:
         """A judge that writes into the campaign."""

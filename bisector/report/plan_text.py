@@ -12,7 +12,7 @@ from bisector.model import Cell, Image
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import build_config, plan_for
-from bisector.target.make import shown_commands
+from bisector.target.make import Make
 from bisector.trial.vng import Places, arguments
 
 
@@ -65,7 +65,10 @@ def _config(recipe: Recipe, every: tuple[Cell, ...]) -> tuple[str, ...]:
 
 
 def _build(recipe: Recipe, every: tuple[Cell, ...]) -> tuple[str, ...]:
-    return shown_commands(build_config(recipe, every))
+    make = Make(build_config(recipe, every).make)
+    return tuple(
+        shlex.join(make.argv(Path("TREE"), *targets)) for targets in (("olddefconfig",), (make.architecture.target,))
+    )
 
 
 def _command(plan: Plan) -> str:

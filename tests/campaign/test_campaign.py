@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whole campaigns over real git repositories and the real store. Kernel and VM stand as a file of the history: each
+commit's ``behaviour`` says what its kernel would do, because a thousand real boots do not fit into a test."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.campaign import Campaign, Request
+from bisector.errors import InfraError, UsageError
+from bisector.model import (
+    BuildFailure,
+    CancelToken,
+    Candidate,
+    ConsoleEvent,
+    Ending,
+    Image,
+    Listener,
+    Observation,
+    Outcome,
+    OutcomeKind,
+    Runner,
+    Target,
+    Timing,
+    silent,
+)
+from bisector.recipe.load import load
+from bisector.recipe.matrix import cells
+from bisector.recipe.model import Recipe
+from bisector.recipe.resolve import resolved_yaml
+from bisector.report import facts, json_format, text
+from bisector.search.clone import PrivateClone
+from bisector.system.xdg import Folders
+from bisector.workbench import Setting, Workbench
+
+
+@dataclass
+class History:
+    """A repository in which each commit says how its kernel behaves."""
+
+    folder: Path
+    oids: dict[str, str] = field(default_factory=dict)
+
+    def git(self, *words: str) -> str:
+        identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+        argv = ["git", "-C", str(self.folder), *identity, *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, name: str, behaviour: str, docs: str = "") -> None:
+        (self.folder / "behaviour").write_text(behaviour + "\n")
+        (self.folder / "docs").write_text(docs or name)
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", name)
+        self.oids[name] = self.git("rev-parse", "HEAD")
+
+
+def observed(behaviour: str) -> Observation:
+    if behaviour == "panics":
+        return Observation(Ending.NO_AGENT)
+    if behaviour == "oops":
+        crash = ConsoleEvent(3.0, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference")
+        return Observation(Ending.CRASH, Result(), (crash,))
+    layers = (LayerFacts("boot", "/dev/x", 511, 512, {"bad": "degraded"}.get(behaviour, "healthy")),)
+    result = Result(complete=True, layers=layers, steps=(StepFacts("probe", 0, 1, done=True, exit=0),))
+    return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
+
+
+@dataclass
+class FileTarget:
+    """Builds nothing: the image is the content of ``behaviour``."""
+
+    clone: PrivateClone
+    folder: Path
+    built: list[str]
+
+    def key(self, candidate: Candidate) -> str:
+        return self.clone.tree_of(candidate)
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        tree = self.clone.tree_of(candidate)
+        behaviour = self.clone.git.ask("cat-file", "blob", f"{tree}:behaviour")
+        self.built.append(candidate.revision)
+        if behaviour == "broken":
+            return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
+        kernel = self.folder / f"{behaviour}.kernel"
+        kernel.write_text(behaviour)
+        return Image(identity=behaviour, kernel=str(kernel))
+
+
+@dataclass
+class FileRunner:
+    """Answers what the image says; ``fail_after`` trials the harness breaks for good."""
+
+    seen: list[str]
+    fail_after: int = 10**6
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        if len(self.seen) >= self.fail_after:
+            return Observation(Ending.HARNESS, detail="QEMU was killed by signal 9")
+        self.seen.append(image.identity)
+        if not plan.steps:
+            return observed("good")
+        return observed(image.identity)
+
+
+class FileBench(Workbench):
+    """A workbench whose kernels are files."""
+
+    fail_after = 10**6
+
+    def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
+        self.built: list[str] = []
+        return FileTarget(clone, self.setting.folders.state, self.built)
+
+    def runner(self, recipe: Recipe) -> Runner:
+        self.seen: list[str] = []
+        return FileRunner(self.seen, self.fail_after)
+
+
+Open = Callable[..., FileBench]
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    made = History(tmp_path / "linux")
+    made.folder.mkdir()
+    made.git("init", "-q")
+    return made
+
+
+def line(history: History, *behaviours: str) -> None:
+    for number, behaviour in enumerate(behaviours):
+        history.commit(f"c{number}", behaviour)
+
+
+def request(history: History, good: str, bad: str, **changes: object) -> Request:
+    recipe = load("virtio-open-lvm-raid1")
+    asked = Request(
+        recipe, resolved_yaml(recipe), history.folder, history.oids[good], history.oids[bad], cells(recipe)[:1]
+    )
+    return replace(asked, **changes)
+
+
+def outcome_of(history: History, setting: Setting, good: str, bad: str, **changes: object) -> Outcome:
+    with FileBench(setting) as bench:
+        row, outcome = Campaign(request(history, good, bad, **changes), bench).run()
+        gathered = facts.gather(bench.store, row)
+        assert row.outcome == outcome
+        assert outcome.kind.value in text.render(gathered)
+        assert json_format.render(gathered).startswith("{")
+    return outcome
+
+
+def test_linear_history_gives_the_planted_culprit(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 9, *["bad"] * 8)
+    outcome = outcome_of(history, setting, "c0", "c16")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c9"]
+    assert [j.candidate.label for j in outcome.proof] == ["culprit", "culprit^1"]
+    assert "git bisect start" in outcome.bisect_log
+
+
+def test_unbuildable_panicking_and_oopsing_commits_are_stepped_over(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 7, "broken", "good", "bad", "panics", "bad", "oops", *["bad"] * 4)
+    outcome = outcome_of(history, setting, "c0", "c16")
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c9"]
+
+
+def test_unjudgeable_neighbour_of_the_culprit_narrows(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 5, "broken", *["bad"] * 5)
+    outcome = outcome_of(history, setting, "c0", "c10")
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert {s.oid for s in outcome.suspects} == {history.oids["c5"], history.oids["c6"]}
+
+
+def test_culprit_inside_a_merged_branch(history: History, setting: Setting) -> None:
+    line(history, "good", "good", "good")
+    history.git("checkout", "-q", "-b", "side", history.oids["c1"])
+    history.commit("s1", "good")
+    history.commit("s2", "bad")
+    history.git("checkout", "-q", "main")
+    history.git("merge", "-q", "--no-ff", "-s", "ours", "-m", "merge", "side")
+    history.commit("m1", "bad")
+    history.commit("m2", "bad")
+    outcome = outcome_of(history, setting, "c0", "m2")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid in (history.oids["s2"], history.oids["m1"])
+
+
+def test_ends_alike_say_so(history: History, setting: Setting) -> None:
+    line(history, "good", "good", "good")
+    outcome = outcome_of(history, setting, "c0", "c2")
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "both ends are good" in outcome.summary
+
+
+def test_ends_the_other_way_round_are_named(history: History, setting: Setting) -> None:
+    line(history, "bad", "bad", "good")
+    outcome = outcome_of(history, setting, "c0", "c2")
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "other way round" in outcome.summary
+
+
+def test_find_fix_gives_the_first_good_commit(history: History, setting: Setting) -> None:
+    line(history, *["bad"] * 6, *["good"] * 5)
+    outcome = outcome_of(history, setting, "c10", "c0", find_fix=True)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c6"]
+
+
+def test_an_end_that_cannot_be_built_is_unresolved(history: History, setting: Setting) -> None:
+    line(history, "good", "good", "broken")
+    outcome = outcome_of(history, setting, "c0", "c2")
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert "undeclared" in outcome.summary
+
+
+def test_harness_failure_keeps_what_is_finished_and_resume_goes_on(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 9, *["bad"] * 8)
+    FileBench.fail_after = 5
+    try:
+        with FileBench(setting) as bench, pytest.raises(InfraError, match="signal 9"):
+            Campaign(request(history, "c0", "c16"), bench).run()
+        first = list(bench.seen)
+    finally:
+        FileBench.fail_after = 10**6
+    with FileBench(setting) as bench:
+        _, outcome = Campaign(request(history, "c0", "c16", resume=True), bench).run()
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c9"]
+    assert first
+    whole = first + bench.seen
+    with FileBench(replace(setting, folders=Folders(setting.folders.cache, setting.folders.state / "other"))) as bench:
+        Campaign(request(history, "c0", "c16"), bench).run()
+    assert sorted(whole) == sorted(bench.seen)
+
+
+def test_resume_without_anything_to_resume_is_a_usage_error(history: History, setting: Setting) -> None:
+    line(history, "good", "bad")
+    with FileBench(setting) as bench, pytest.raises(UsageError, match="no unfinished campaign"):
+        Campaign(request(history, "c0", "c1", resume=True), bench).run()
+
+
+def test_resume_of_a_changed_recipe_is_refused(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 3, *["bad"] * 3)
+    FileBench.fail_after = 1
+    try:
+        with FileBench(setting) as bench, pytest.raises(InfraError):
+            Campaign(request(history, "c0", "c5"), bench).run()
+    finally:
+        FileBench.fail_after = 10**6
+    with FileBench(setting) as bench, pytest.raises(UsageError, match="recipe has changed"):
+        Campaign(request(history, "c0", "c5", resume=True, source="recipe: other\n"), bench).run()
+
+
+def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 3, *["bad"] * 3)
+    FileBench.fail_after = 1
+    try:
+        with FileBench(setting) as bench, pytest.raises(InfraError):
+            Campaign(request(history, "c0", "c5"), bench).run()
+    finally:
+        FileBench.fail_after = 10**6
+    with (
+        FileBench(setting) as bench,
+        bench.lock(bench.store.campaigns()[0].id),
+        pytest.raises(InfraError, match="another process"),
+    ):
+        Campaign(request(history, "c0", "c5", resume=True), bench).run()
