@@ -299,7 +299,15 @@ def simulate(repo: Path, commits: tuple[Planted, ...]) -> tuple[tuple[str, ...],
 
 
 def arrange(
-    objects: Path, root: str, kept: dict[str, Entry], *, commits: int, culprit: int, seed: int, merge: bool
+    objects: Path,
+    root: str,
+    kept: dict[str, Entry],
+    *,
+    commits: int,
+    culprit: int,
+    seed: int,
+    merge: bool,
+    variants: int = VARIANTS,
 ) -> tuple[tuple[Planned, ...], tuple[str, ...]]:
     """The first arrangement in which a bisection meets each untestable commit, else the one that meets the most.
 
@@ -307,7 +315,7 @@ def arrange(
     Raises Unplaceable.
     """
     best: tuple[tuple[Planned, ...], tuple[str, ...]] | None = None
-    for variant in range(VARIANTS):
+    for variant in range(variants):
         planned = layout.plan(commits, culprit, seed, merge, variant)
         with tempfile.TemporaryDirectory(prefix="planted-") as folder:
             scratch = Path(folder)
@@ -330,9 +338,20 @@ def arrange(
 
 
 def build(
-    tree: Path, out: Path, *, culprit: int, seed: int, merge: bool, commits: int, checkout: bool = True
+    tree: Path,
+    out: Path,
+    *,
+    culprit: int,
+    seed: int,
+    merge: bool,
+    commits: int,
+    checkout: bool = True,
+    variants: int = VARIANTS,
 ) -> Manifest:
     """Build the repository ``out`` (must not exist) and return what was planted; see the module's first lines.
+
+    Args:
+        variants: arrangements tried at most; the first is taken when a bisection meets every untestable commit in it.
 
     Raises:
         TreeUnfit, Unplaceable: the arguments do not fit; nothing is left behind.
@@ -349,7 +368,9 @@ def build(
         kept = import_root(partial, tree, layout.plan(commits, culprit, seed, merge)[0])
         root = git(partial, "rev-parse", "main").strip()
         objects = partial.resolve() / ".git/objects"
-        planned, asked = arrange(objects, root, kept, commits=commits, culprit=culprit, seed=seed, merge=merge)
+        planned, asked = arrange(
+            objects, root, kept, commits=commits, culprit=culprit, seed=seed, merge=merge, variants=variants
+        )
         import_commits(partial, root, planned, kept)
         if checkout:
             git(partial, "-c", "checkout.workers=2", "checkout", "--quiet", "--force", "main")

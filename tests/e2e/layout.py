@@ -110,12 +110,13 @@ def _place(commits: int, culprit: int, merge: bool, chance: random.Random) -> Pl
     if not lowest <= culprit <= highest:
         raise Unplaceable(f"the culprit cannot be commit {culprit} of {commits}: give {lowest} to {highest}")
     block = SIDE + BESIDE + 1
-    for _ in range(10_000):
+    for drawn in range(10_000):
+        reach = 3 + drawn // 50  # further away when the culprit's surroundings take the best places
         fork = culprit - 2 if merge else chance.randrange(1, commits - block)
         # Faults far from git's path are never asked: its first question lies in the middle, its last ones around the
         # culprit. A skip sends it to a place that only git knows, so the search over variants decides.
-        panic = commits // 2 + chance.randint(-3, 3)
-        oops = culprit + chance.choice((-1, 1)) * chance.randint(1, 8)
+        panic = commits // 2 + chance.randint(-reach, reach)
+        oops = culprit + chance.choice((-1, 1)) * chance.randint(1, 3 + reach)
         places = Places(fork, culprit, panic, oops)
         taken = [*range(fork + 1, fork + 1 + block)] + ([] if merge else [culprit, culprit + 1, culprit + 2])
         taken += [places.panic, places.panic + 1, places.oops, places.oops + 1]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# "make help" lists the targets. Everything a target needs is set up by it on a fresh Debian 12 or 13; what is already
+# there costs no more than a look at a stamp in .make/.
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Folder of the planted history, its builds and campaigns; about 12 GB.
+export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
+# What the tests that boot a VM need besides the fragments of the end-to-end test's recipe.
+IMAGE_FRAGMENTS ?= loop scsi
+# Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
+E2E_ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: lint image ## Set up everything, lint, all tests (those in a VM too)
+	BISECTOR_TEST_IMAGE="$$(cat .make/image)" $(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: quick
+quick: .make/venv ## Tests that need no VM
+	$(BIN)/pytest -m 'not vm' $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: .make/venv ## ruff, mypy strict, the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing
+
+.PHONY: image
+image: .make/image ## The kernel that the tests in a VM boot
+
+.PHONY: e2e
+e2e: .make/venv ## A real campaign on a planted history over a real kernel tree
+	$(BIN)/python -m tests.e2e.run $(E2E_ARGS)
+
+.PHONY: e2e-merge
+e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
+	$(BIN)/python -m tests.e2e.run --merge $(E2E_ARGS)
+
+.PHONY: bench
+bench: .make/venv ## Figures for docs/performance.md
+	$(BIN)/python -m bench
+
+.PHONY: schema
+schema: .make/venv ## Write the recipes' JSON Schema anew
+	$(BIN)/bisector schema > docs/recipe.schema.json
+
+.PHONY: clean
+clean: ## Remove what this checkout made (the e2e folder stays: rm -r $BISECTOR_E2E)
+	rm -rf .make $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find bisector tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- set up ----------------------------------------------------------------------------------------------------------
+
+.make/host: .ci/setup-host
+	.ci/setup-host
+	@mkdir -p $(@D) && touch $@
+
+# A venv is bound to its path and to the Python that made it.
+.make/venv: .make/host pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "bisector needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1); give another: make PYTHON=..." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Not a stamp alone: the cache that the image lies in may have been removed.
+.PHONY: FORCE
+.make/image: .make/venv FORCE
+	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ]; }; then \
+		$(BIN)/python -m tests.e2e.image --fragments $(IMAGE_FRAGMENTS) > $@.new && mv $@.new $@; fi
