@@ -392,14 +392,9 @@ def build(
     )
 
 
-def default_culprit(merge: bool) -> int:
-    """Places for which 34 commits and seed 1 have an arrangement that meets every untestable commit."""
-    return 25 if merge else 20
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that shape a history."""
-    parser.add_argument("--culprit", type=int, help="number of the culprit, counted from the root (0)")
+    parser.add_argument("--culprit", type=int, default=20, help="number of the culprit, counted from the root (0)")
     parser.add_argument("--seed", type=int, default=1, help="draws the places and kinds of the other commits")
     parser.add_argument("--merge", action="store_true", help="put the culprit inside the merged side branch")
     parser.add_argument("--commits", type=int, default=34, help="commits in all, root and merge included")
@@ -413,7 +408,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-checkout", action="store_true", help="leave the work tree empty")
     arguments(parser)
     given = parser.parse_args(argv)
-    given.culprit = default_culprit(given.merge) if given.culprit is None else given.culprit
     started = time.monotonic()
     try:
         manifest = build(

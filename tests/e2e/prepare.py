@@ -89,8 +89,7 @@ def planted(place: Place, given: argparse.Namespace, say: Say = stderr) -> tuple
 
     Raises InfraError, TreeUnfit, Unplaceable.
     """
-    culprit = history.default_culprit(given.merge) if given.culprit is None else given.culprit
-    name = f"linux-{given.commits}-{culprit}-{given.seed}{'-merge' if given.merge else ''}"
+    name = f"linux-{given.commits}-{given.culprit}-{given.seed}{'-merge' if given.merge else ''}"
     repo, notes = place.root / name, place.root / f"{name}.json"
     if notes.exists() and repo.exists() and given.tree is None:
         manifest = read_manifest(notes)
@@ -102,7 +101,7 @@ def planted(place: Place, given: argparse.Namespace, say: Say = stderr) -> tuple
     manifest = history.build(
         given.tree or source(place, say),
         repo,
-        culprit=culprit,
+        culprit=given.culprit,
         seed=given.seed,
         merge=given.merge,
         commits=given.commits,
