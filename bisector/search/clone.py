@@ -31,7 +31,6 @@ SETTINGS = (
     "commit.gpgSign=false",
     "gc.auto=0",
     "index.threads=0",
-    "index.version=4",  # paths are stored by their difference: a third of the size on a kernel tree
     "maintenance.auto=false",
     "user.email=bisector@localhost",
     "user.name=bisector",

@@ -131,7 +131,7 @@ def search(
     """
     older, newer = (bad, good) if find_fix else (good, bad)
     history = clone.history()
-    assumptions = _check_ends(history, older, newer, find_fix=find_fix)
+    bases = _check_ends(history, older, newer, find_fix=find_fix)
     terms, skips = Terms.of(find_fix), tuple(known_skips)
     bisection = _Bisection(clone, worktree, processes, terms, tuple(paths), first_parent)
 
@@ -145,10 +145,12 @@ def search(
         ended = dialogue.hold(bisection)
     keep_log()
     bisection.compare(dialogue.steps, skips)
-    return _result(bisection, ended, history, tuple(dialogue.steps), assumptions)
+    result = _result(bisection, ended, history, tuple(dialogue.steps))
+    return replace(result, assumptions=_assumptions(history, bases, result.steps, skips))
 
 
 def _check_ends(history: History, older: Commit, newer: Commit, *, find_fix: bool) -> tuple[str, ...]:
+    """Ids of the merge bases that git has to test first: none when the older end is an ancestor of the newer one."""
     names = ("bad", "good") if find_fix else ("good", "bad")
     if older.oid == newer.oid:
         raise UsageError(f"good and bad are the same commit {older}", hint="name two commits")
@@ -159,9 +161,21 @@ def _check_ends(history: History, older: Commit, newer: Commit, *, find_fix: boo
         what = f"{names[1]} {newer} is an ancestor of {names[0]} {older}"
         hint = "without --find-fix, bad must be the newer one" if find_fix else "swap them, or search with --find-fix"
         raise UsageError(what, hint=hint)
-    if older.oid in bases:
+    return () if older.oid in bases else bases
+
+
+def _assumptions(
+    history: History, bases: tuple[str, ...], steps: tuple[Judgement, ...], skips: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What a search between ends on different branches takes for granted."""
+    if not bases:
         return ()
-    return (f"{names[0]} is no ancestor of {names[1]}: their merge base was tested in its place",)
+    judged = {step.candidate.revision for step in steps if step.verdict in (Verdict.GOOD, Verdict.BAD)}
+    skipped = ({step.candidate.revision for step in steps} | set(skips)) - judged
+    said = ["the older end is no ancestor of the newer one: their merge base stood in for it"]
+    # git goes on without them, as if they were like the older end (git-bisect(1) warns, and so do we).
+    said += [f"the merge base {base} cannot be judged" for base in history.commits(set(bases) & skipped)]
+    return tuple(said)
 
 
 @dataclass(frozen=True)
@@ -227,7 +241,7 @@ class _Dialogue:
     """Our side: answers git's steps one by one."""
 
     def __init__(
-        self, ask: Ask, terms: Terms, like: Candidate, listener: Listener, after_step: Callable[[], None]
+        self, ask: Ask, terms: Terms, like: Candidate, listener: Listener, before_step: Callable[[], None]
     ) -> None:
         self.steps: list[Judgement] = []
         self.said = ""  # the end of git's output
@@ -235,7 +249,7 @@ class _Dialogue:
         self._terms = terms
         self._like = like
         self._listener = listener
-        self._after_step = after_step
+        self._before_step = before_step
         self._estimate: tuple[int, int] | None = None
 
     def heard(self, text: str) -> None:
@@ -269,8 +283,8 @@ class _Dialogue:
         try:
             with connection, connection.makefile("rb") as questions:
                 revision = questions.readline().decode("ascii", "replace").strip()
+                self._before_step()
                 code = self._answer(revision)
-                self._after_step()
                 with suppress(OSError):  # the step is gone: git ends by itself, and its exit code tells
                     connection.sendall(b"%d\n" % code)
         except BaseException:
@@ -316,10 +330,9 @@ def _result(
     ended: Finished,
     history: History,
     steps: tuple[Judgement, ...],
-    assumptions: tuple[str, ...],
 ) -> SearchResult:
     log = bisection.log()
-    result = SearchResult(Ended.FIRST_BAD, "", log=log, steps=steps, assumptions=assumptions)
+    result = SearchResult(Ended.FIRST_BAD, "", log=log, steps=steps)
     new = bisection.terms.new
     if found := FOUND.search(log):
         first = history.commit(found[1])

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The search among commits, with the real `git bisect run` over planted histories."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+from planted import PerfectJudge, Planned, chain, git
+
+import bisector.search.commits as commits_room
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.model import Candidate, Judgement, Progress, Verdict
+from bisector.search.commits import Ended
+
+LINE = chain(*"abcdefghij")
+
+# a - b - c ------- m - d - e      (z: as it was before the branch)
+#      \           /
+#       s - t - u -
+BRANCH = [
+    *chain("a", "b", "c"),
+    *chain("s", "t", "u", start="b"),
+    Planned("m", ("c", "u")),
+    *chain("d", "e", start="m"),
+]
+
+# a - b - c - d        and        b - x - y - z
+FORK = [*chain("a", "b", "c", "d"), *chain("x", "y", "z", start="b")]
+
+
+@pytest.mark.parametrize("culprit", ["b", "f", "i", "j"])
+def test_culprit_on_a_line_is_found_in_few_steps(bench: Bench, culprit: str) -> None:
+    judge = PerfectJudge(bench.plant(LINE), culprit)
+    found = bench.search(judge, "a", "j")
+    assert found.ended is Ended.FIRST_BAD
+    assert found.first_bad and found.first_bad.subject == f"{culprit}: a change"
+    assert len(judge.asked) <= 4
+    assert [step.candidate.revision for step in found.steps] == [judge.repository.oid[name] for name in judge.asked]
+
+
+def test_neighbouring_ends_need_no_step(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f")
+    found = bench.search(judge, "e", "f")
+    assert found.first_bad and found.first_bad.oid == judge.repository.oid["f"]
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize("culprit", ["s", "t", "u", "c", "m", "e"])
+def test_culprit_around_a_merge_is_found(bench: Bench, culprit: str) -> None:
+    judge = PerfectJudge(bench.plant(BRANCH), culprit)
+    found = bench.search(judge, "a", "e")
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == culprit
+
+
+def test_first_parent_names_the_merge_and_never_asks_the_branch(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(BRANCH), "t")
+    found = bench.search(judge, "a", "e", first_parent=True)
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "m"
+    assert not {"s", "t", "u"} & set(judge.asked)
+
+
+def test_skips_around_the_culprit_narrow_to_exactly_them_and_the_next_bad(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f", skip="ef")
+    found = bench.search(judge, "a", "j")
+    assert found.ended is Ended.NARROWED
+    assert found.first_bad is None
+    assert [judge.repository.name[commit.oid] for commit in found.suspects] == ["g", "f", "e"]
+    assert "3" in found.summary
+
+
+def test_skips_away_from_the_culprit_do_not_matter(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "h", skip="ef")
+    found = bench.search(judge, "a", "j")
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "h"
+
+
+def test_weak_is_a_skip_for_git_and_is_named(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f", weak="f", skip="g")
+    found = bench.search(judge, "a", "j")
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"f", "g", "h"}
+    assert [judge.repository.name[step.candidate.revision] for step in found.weak] == ["f"]
+
+
+def test_skips_in_a_branch_leave_only_what_may_be_it(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(BRANCH), "t", skip="st")
+    found = bench.search(judge, "a", "e")
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"s", "t", "u"}
+
+
+def test_first_parent_suspects_are_first_parents(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(BRANCH), "t", skip="m")
+    found = bench.search(judge, "a", "e", first_parent=True)
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"m", "d"}
+
+
+def test_known_skips_are_not_asked_again(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f")
+    skips = [judge.repository.oid[name] for name in "ef"]
+    found = bench.search(judge, "a", "j", known_skips=skips)
+    assert not {"e", "f"} & set(judge.asked)
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"e", "f", "g"}
+
+
+def test_known_skips_alone_can_end_the_search(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "c")
+    found = bench.search(judge, "a", "c", known_skips=[judge.repository.oid["b"]])
+    assert judge.asked == []
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"b", "c"}
+
+
+def test_paths_leave_the_other_commits_out(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f")
+    found = bench.search(judge, "a", "j", paths=["own/c", "own/f", "own/h"])
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "f"
+    assert set(judge.asked) <= set("cfh")
+
+
+def test_paths_that_the_culprit_does_not_touch_are_told(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "i")
+    found = bench.search(judge, "a", "j", paths=["own/c", "own/f"])
+    assert found.ended is Ended.OUTSIDE_PATHS
+    assert "own/c, own/f" in found.summary
+
+
+def test_paths_that_nothing_touches_are_told(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "i")
+    assert bench.search(judge, "a", "j", paths=["none/such"]).ended is Ended.OUTSIDE_PATHS
+
+
+def test_good_beside_bad_tests_the_merge_base_first(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(FORK), "y")
+    told: list[Progress] = []
+    found = bench.search(judge, "d", "z", listener=told.append)
+    assert judge.asked[0] == "b"
+    assert "merge base" in told[0].detail
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "y"
+    assert "no ancestor" in found.assumptions[0]
+
+
+def test_bad_merge_base_is_an_end_of_its_own(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(FORK), "b", fix="c")
+    found = bench.search(judge, "d", "z")
+    assert found.ended is Ended.MERGE_BASE_BAD
+    assert found.merge_base and judge.repository.name[found.merge_base.oid] == "b"
+    assert judge.asked == ["b"]
+    assert "fixed on the way to good" in found.summary
+
+
+def test_merge_base_that_cannot_be_judged_is_an_assumption(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(FORK), "y", skip="b")
+    found = bench.search(judge, "d", "z")
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "y"
+    assert any("cannot be judged" in said for said in found.assumptions)
+
+
+def test_fix_is_found(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "a", fix="g")
+    found = bench.search(judge, "j", "a", find_fix=True)
+    assert found.first_bad and judge.repository.name[found.first_bad.oid] == "g"
+    assert "first fixed" in found.summary
+
+
+def test_fix_among_skips_narrows(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "a", fix="g", skip="fg")
+    found = bench.search(judge, "j", "a", find_fix=True)
+    assert judge.repository.names([commit.oid for commit in found.suspects]) == {"f", "g", "h"}
+
+
+def test_fix_on_another_branch_than_the_bug_is_told(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant(FORK), "c")
+    found = bench.search(judge, "z", "d", find_fix=True)
+    assert found.ended is Ended.MERGE_BASE_BAD
+    assert "no fix to find" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "find_fix", "words"),
+    [
+        ("j", "a", False, "--find-fix"),
+        ("a", "j", True, "newer one"),
+        ("c", "c", False, "two commits"),
+    ],
+)
+def test_ends_in_no_order_are_refused(bench: Bench, good: str, bad: str, find_fix: bool, words: str) -> None:
+    judge = PerfectJudge(bench.plant(LINE), "f")
+    with pytest.raises(UsageError) as caught:
+        bench.search(judge, good, bad, find_fix=find_fix)
+    assert words in caught.value.hint
+    assert judge.asked == []
+
+
+def test_ends_without_common_history_are_refused(bench: Bench) -> None:
+    judge = PerfectJudge(bench.plant([*chain("a", "b"), *chain("p", "q")]), "q")
+    with pytest.raises(UsageError, match="no history"):
+        bench.search(judge, "b", "q")
+
+
+class _Stop(BaseException):
+    """Like KeyboardInterrupt, which pytest keeps for itself."""
+
+
+@pytest.mark.parametrize("error", [Interrupted("asked to stop"), InfraError("disk full"), ValueError("a bug"), _Stop()])
+def test_what_ask_raises_comes_out_and_leaves_nothing(bench: Bench, error: BaseException) -> None:
+    repository = bench.plant(LINE)
+
+    def fail(name: str) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        bench.search(PerfectJudge(repository, "f", before=fail), "a", "j")
+    assert caught.value is error
+    assert not list(bench.processes.records.iterdir())
+    found = bench.search(PerfectJudge(repository, "f"), "a", "j")
+    assert found.first_bad and repository.name[found.first_bad.oid] == "f"
+
+
+def test_step_that_fails_in_an_unforeseen_way_is_no_verdict(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_like_that\n")  # python exits with 1, which git takes for bad
+    monkeypatch.setattr(commits_room, "STEP", broken)
+    judge = PerfectJudge(bench.plant(LINE), "f")
+    with pytest.raises(InfraError, match="the campaign said nothing"):
+        bench.search(judge, "a", "j")
+
+
+def test_killed_git_is_infrastructure(bench: Bench) -> None:
+    def kill_git(name: str) -> None:
+        for entry in Path("/proc").iterdir():
+            try:
+                argv = (entry / "cmdline").read_bytes()
+                if b"bisect\0run" in argv and Path(os.readlink(entry / "cwd")).is_relative_to(bench.folder):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+
+    judge = PerfectJudge(bench.plant(LINE), "f", before=kill_git)
+    with pytest.raises(InfraError, match="git bisect ended"):
+        bench.search(judge, "a", "j")
+
+
+def test_progress_counts_steps_and_revisions(bench: Bench) -> None:
+    told: list[Progress] = []
+    bench.search(PerfectJudge(bench.plant(LINE), "f"), "a", "j", listener=told.append)
+    assert told[0] == Progress("search", "1 of about 3: 4 revisions left", 0.0)
+    assert [progress.phase for progress in told] == ["search"] * len(told)
+    fractions = [progress.fraction or 0.0 for progress in told]
+    assert fractions == sorted(fractions)
+
+
+def test_log_is_kept_after_each_step_and_can_be_replayed(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "bisect.log"
+    seen: list[int] = []
+
+    def look(name: str) -> None:
+        seen.append(len(re.findall("^git bisect (good|bad)", log.read_text(), re.MULTILINE)))
+
+    judge = PerfectJudge(bench.plant(LINE), "f", before=look)
+    found = bench.search(judge, "a", "j", log=log)
+    assert seen == list(range(len(judge.asked)))  # the verdicts before this step
+    assert log.read_text() == found.log
+    work = tmp_path / "replay"
+    git(tmp_path, "clone", "-q", os.fspath(judge.repository.folder), os.fspath(work))
+    git(work, "bisect", "replay", os.fspath(log))
+    assert f"# first bad commit: [{judge.repository.oid['f']}]" in git(work, "bisect", "log")
+
+
+def test_state_folder_deeper_than_a_socket_name(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / ("deep" * 20) / ("er and" * 10))
+    bench.folder.mkdir(parents=True)
+    found = bench.search(PerfectJudge(bench.plant(LINE), "f"), "a", "j")
+    assert found.first_bad and found.first_bad.subject.startswith("f")
+
+
+def test_two_searches_in_one_clone_do_not_disturb_each_other(bench: Bench) -> None:
+    repository = bench.plant(LINE)
+    meet = threading.Barrier(2, timeout=60)  # each step of one happens while the other is in a step
+    found: dict[str, str] = {}
+
+    def one(culprit: str) -> None:
+        judge = PerfectJudge(repository, culprit, before=lambda name: meet.wait() and None)
+        result = bench.search(judge, "b", "j", campaign=f"campaign-{culprit}")
+        assert result.first_bad
+        found[culprit] = repository.name[result.first_bad.oid]
+        assert len(judge.asked) == 3
+
+    threads = [threading.Thread(target=one, args=(culprit,)) for culprit in "di"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"d": "d", "i": "i"}
+
+
+def test_one_campaign_cannot_search_twice_at_once(bench: Bench) -> None:
+    repository = bench.plant(LINE)
+    with bench.clone(repository).bisect_worktree("c"), pytest.raises(InfraError, match="already searching"):
+        bench.search(PerfectJudge(repository, "f"), "a", "j", campaign="c")
+
+
+VICTIM = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = {path!r}
+from conftest import Bench
+from planted import PerfectJudge, Planted
+import test_commits
+class Found(Planted):
+    def __init__(self, folder, oid):
+        self.folder, self.oid = folder, oid
+        self.name = {{value: key for key, value in oid.items()}}
+        self.parents = {{commit.name: commit.parents for commit in test_commits.LINE}}
+def hang(name):
+    if {steps} == len(judge.asked):
+        print("hanging", flush=True)
+        time.sleep(600)
+bench = Bench(Path({folder!r}))
+judge = PerfectJudge(Found(Path({repository!r}), {oid!r}), "f", before=hang)
+bench.search(judge, "a", "j")
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_kill_9_leaves_no_process_and_the_next_search_finds_it(bench: Bench, steps: int) -> None:
+    repository = bench.plant(LINE)
+    program = VICTIM.format(
+        path=sys.path, steps=steps, folder=os.fspath(bench.folder), repository=os.fspath(repository.folder),
+        oid=repository.oid,
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as victim:
+        assert victim.stdout and victim.stdout.readline() == b"hanging\n"
+        victim.kill()
+    found = bench.search(PerfectJudge(repository, "f"), "a", "j")  # at once: what it left may still be dying
+    assert found.first_bad and repository.name[found.first_bad.oid] == "f"
+    end = time.monotonic() + 10
+    while (left := _processes_in(bench.folder)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left
+
+
+def _processes_in(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_answers_from_a_store_make_a_second_search_the_same(bench: Bench) -> None:
+    repository = bench.plant(BRANCH)
+    judge = PerfectJudge(repository, "t")
+    first = bench.search(judge, "a", "e")
+    store: dict[Candidate, Judgement] = {step.candidate: step for step in first.steps}
+    again = PerfectJudge(repository, "t")
+    again.__class__ = type("FromStore", (PerfectJudge,), {"__call__": lambda self, asked: store[asked]})
+    assert bench.search(again, "a", "e") == first
+    assert all(step.verdict in (Verdict.GOOD, Verdict.BAD) for step in first.steps)
