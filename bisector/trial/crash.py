@@ -27,7 +27,7 @@ _CRASH = re.compile(
 _FRAME = re.compile(r"(?:RIP: \w+:|\s)(?P<unsure>\? )?(?P<name>[A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _SUFFIX = re.compile(r"\.(?:isra|cold|part|constprop|llvm|lto_priv)(?:\.\d+)*")
 _REPORTERS = re.compile(
-    r"^(?:dump_stack|show_stack|print_|panic|oops_|die|__die|page_fault_oops|__warn|report_|kasan_|asm_|exc_|do_error_trap"
+    r"^(?:dump_stack|show_stack|print_|v?panic|oops_|die|__die|page_fault_oops|__warn|report_|kasan_|asm_|exc_|do_error_trap"
     r"|check_panic|watchdog|__schedule$|schedule$|schedule_timeout|io_schedule)"
 )
 DEPTH = 3  # functions that make a fingerprint

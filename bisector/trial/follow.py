@@ -216,7 +216,7 @@ class Watcher:
     def _observation(self, end: End, result: Result | None) -> Observation:
         return Observation(
             ending=end.ending,
-            result=result,
+            result=None if end.ending is Ending.HARNESS else result,  # what a broken harness tells is no evidence
             console=tuple(sorted(self._events, key=lambda event: event.at)),
             detail=end.detail,
             timing=self._timing(),
