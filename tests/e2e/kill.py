@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kill -9 at random moments of a real campaign, each followed by --resume (law 4). Takes about half an hour.
+
+    python -m tests.e2e.kill [--kills 10] [--seed S]
+
+Compared with an unbroken campaign on the same history: same culprit, same verdicts, same image identities, no finished
+trial or build made again. After each kill nothing that we started may live on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bisector.errors import BisectorError
+from bisector.model import Trial
+from bisector.store import Store
+from tests.e2e import prepare
+from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, _children
+
+GONE_WITHIN = 5.0
+"""Seconds in which everything that a killed campaign started must be gone."""
+
+AT_WORK = {"cc1": "compiling", "ld": "linking", "qemu-system-x86": "VM", "make": "make", "git": "git"}
+
+
+@dataclass
+class Broken:
+    """A campaign that is killed again and again, in folders of its own."""
+
+    repo: Path
+    home: Path
+    checks: Checks
+    moments: list[str] = field(default_factory=list)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return dict(os.environ) | {
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+        }
+
+    def command(self, resume: bool) -> list[str]:
+        ends = ["--repo", str(self.repo), "--good", "good", "--bad", "bad"]
+        argv = [
+            str(Path(sys.executable).with_name("bisector")),
+            "run",
+            str(OPEN_PROBE),
+            *ends,
+            "--cell",
+            CELL,
+            "--json",
+        ]
+        return argv + ["--resume"] * resume
+
+    def start(self, resume: bool) -> subprocess.Popen[str]:
+        log = (self.home / "progress.log").open("a")
+        return subprocess.Popen(
+            self.command(resume),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=self.environ,
+            text=True,
+        )
+
+    def kill_after(self, seconds: float, resume: bool) -> bool:
+        """Start, kill -9 after a while; False when the campaign ended before."""
+        child = self.start(resume)
+        try:
+            child.wait(seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
+        self.moments.append(f"{seconds:.0f} s: {_at_work() or 'between steps'}")
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        end = time.monotonic() + GONE_WITHIN
+        while (left := _children()) and time.monotonic() < end:
+            _reap()
+            time.sleep(0.1)
+        self.checks.that(f"kill {len(self.moments)} ({self.moments[-1]}): nothing lives on", not left, ", ".join(left))
+        return True
+
+    def trials(self) -> tuple[Trial, ...]:
+        return stored_trials(self.home / "state/bisector")
+
+    def begun(self) -> bool:
+        """Whether there is a campaign to resume; a kill may come before it is stored."""
+        store = Store(self.home / "state/bisector")
+        try:
+            return bool(store.campaigns())
+        finally:
+            store.close()
+
+    def builds(self) -> dict[str, int]:
+        """Finished builds of the cache with the time at which they were written."""
+        folder = self.home / "cache/bisector/builds"
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+
+
+def stored_trials(state: Path) -> tuple[Trial, ...]:
+    """The trials of the newest campaign that ``bisector run`` made there."""
+    store = Store(state)
+    try:
+        rows = [row for row in store.campaigns() if row.state != "test"]
+        return store.trials(rows[-1].id) if rows else ()
+    finally:
+        store.close()
+
+
+def _reap() -> None:
+    """Collect the ended orphans that became ours."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _at_work() -> str:
+    names = set()
+    for stat in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            names.add(stat.read_text().strip())
+        except OSError:
+            continue
+    return ", ".join(word for name, word in AT_WORK.items() if name in names)
+
+
+def question(trials: tuple[Trial, ...]) -> list[tuple[str, str, str]]:
+    """What the trials of a campaign were, without what differs by chance (seed, time)."""
+    return sorted((trial.stage, trial.image, trial.reading.signal.value) for trial in trials)
+
+
+def main(argv: list[str]) -> int:
+    """Command line; see the module's first lines."""
+    parser = prepare.parser("tests.e2e.kill", (__doc__ or "").split("\n")[0])
+    parser.add_argument("--kills", type=int, default=10)
+    given = parser.parse_args(argv)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    place, checks = prepare.place(), Checks()
+    try:
+        repo, manifest = prepare.planted(place, given)
+        unbroken = _home(place.root / "kill-unbroken", place)
+        whole = Broken(repo, unbroken, checks)
+        child = whole.start(resume=False)
+        reference = json.loads(child.communicate()[0])
+        checks.that("unbroken campaign: the planted culprit", _culprit(reference) == manifest.culprit)
+        broken = Broken(repo, _home(place.root / "kill-broken", place), checks)
+        _break(broken, given.kills, random.Random(given.seed))
+        child = broken.start(resume=broken.begun())
+        outcome = json.loads(child.communicate()[0])
+    except BisectorError as error:
+        prepare.stderr(f"{error.what}\n{error.hint}")
+        return 3
+    checks.that("after all kills: the planted culprit", _culprit(outcome) == manifest.culprit, _culprit(outcome))
+    checks.that("no finished trial was made again", question(broken.trials()) == question(whole.trials()))
+    images = [{trial.image for trial in each.trials()} for each in (whole, broken)]
+    checks.that("image identities are those of an unbroken campaign", images[0] == images[1])
+    print("\n".join(broken.moments))
+    print(f"kill: {checks.summary}")
+    return 1 if checks.failed else 0
+
+
+def _break(broken: Broken, kills: int, rng: random.Random) -> None:
+    trials: tuple[Trial, ...] = ()
+    builds: dict[str, int] = {}
+    for number in range(kills):
+        if not broken.kill_after(rng.uniform(3, 70), resume=broken.begun()):
+            broken.checks.that(f"{kills} kills fit into the campaign", False, f"it ended after {number}")
+            return
+        now = broken.trials()
+        broken.checks.that(f"kill {number + 1}: finished trials are kept", now[: len(trials)] == trials)
+        made = broken.builds()
+        broken.checks.that(f"kill {number + 1}: finished builds are kept", builds.items() <= made.items())
+        trials, builds = now, made
+
+
+def _home(folder: Path, place: prepare.Place) -> Path:
+    """Fresh folders, with the compiler's cache of the end-to-end test, or this would take hours."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "cache/bisector").mkdir(parents=True)
+    ccache = place.root / "cache/bisector/ccache"
+    ccache.mkdir(parents=True, exist_ok=True)
+    (folder / "cache/bisector/ccache").symlink_to(ccache)
+    return folder
+
+
+def _culprit(document: dict[str, object]) -> str:
+    outcome = document.get("outcome")
+    culprit = outcome.get("culprit") if isinstance(outcome, dict) else None
+    return str(culprit.get("oid")) if isinstance(culprit, dict) else "none"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
