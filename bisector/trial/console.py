@@ -24,7 +24,7 @@ from bisector.model import ConsoleEvent
 from bisector.trial import crash
 from bisector.trial.logfile import BoundedLog
 
-CHUNK = 256 << 10  # bytes per read
+CHUNK = 64 << 10  # bytes per read: a pipe holds no more
 ROUND = 1 << 20  # bytes per call of Console.read, so that the clock is looked at
 LINE = 16 << 10  # characters of a line that are looked at
 EVENTS = 20  # of one watch; a flood of the same line says no more than the first ones

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -14,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.errors import BisectorError
 from bisector.model import CancelToken, Image, Listener, Observation, Progress
-from bisector.system.proc import Processes, ProgramMissing
+from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
 from bisector.trial import vng
+from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
 from bisector.trial.workspace import Workspace
 
@@ -61,15 +60,8 @@ class VmRunner:
             return watcher.harness(f"{QEMU} was not found in PATH; install qemu-system-x86")
         try:
             return self._run(image, plan, folder, watcher, qemu)
-        except ProgramMissing as error:
-            return watcher.harness(f"{error.what}; install virtme-ng")
-        except BisectorError as error:
-            return watcher.harness(error.what + (f"; {error.hint}" if error.hint else ""))
-        except re.error as error:
-            return watcher.harness(f"a watch of the plan is no regular expression: {error}")
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            return watcher.harness(f"{where}{error.strerror or error}; make room, or set TMPDIR to another disk")
+        except FAULTS as error:
+            return watcher.harness(in_words(error))
 
     def _run(self, image: Image, plan: Plan, folder: Path, watcher: Watcher, qemu: str) -> Observation:
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shlex
 import sys
@@ -13,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.errors import BisectorError
 from bisector.model import CancelToken, Image, Listener, Observation
 from bisector.system.proc import Processes
+from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
 from bisector.trial.workspace import Workspace
 
@@ -38,13 +37,8 @@ class SandboxRunner:
         watcher = Watcher(plan, "", START, listener, cancel)
         try:
             return self._run(plan, folder, watcher)
-        except BisectorError as error:
-            return watcher.harness(error.what + (f"; {error.hint}" if error.hint else ""))
-        except re.error as error:
-            return watcher.harness(f"a watch of the plan is no regular expression: {error}")
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            return watcher.harness(f"{where}{error.strerror or error}; make room, or set TMPDIR to another disk")
+        except FAULTS as error:
+            return watcher.harness(in_words(error))
 
     def _run(self, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
         environ = os.environ if self.environ is None else self.environ

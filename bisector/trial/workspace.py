@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -115,9 +114,11 @@ class Workspace:
         shared = self.places.shared
         logs = sorted(path.name for path in shared.glob("*.log"))[:LOGS]
         for name in ("plan.json", "result.json", *logs):
-            with contextlib.suppress(FileNotFoundError):
-                limit = KEPT if name.endswith(".log") else RESULT
-                (folder / name).write_bytes(_read_regular(shared / name, limit))
+            try:
+                data = _read_regular(shared / name, KEPT if name.endswith(".log") else RESULT)
+            except OSError:  # not there, or not a file: the VM may have made anything of it
+                continue
+            (folder / name).write_bytes(data)
 
     def qemu_exit(self) -> int | None:
         """QEMU's exit code as a shell gives it; None when it has not ended, or never began."""
