@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
+"""The recipe: one YAML file, checked, and what the other rooms make of it."""

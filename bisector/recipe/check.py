@@ -10,9 +10,9 @@ from bisector.recipe.model import KINDS, Drive, Guest, Layer, Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
 
-_TAKES = {
-    "disk": {"size"},
-    "lvm": {"of", "size", "log"},
+TAKES: dict[str, set[str]] = {
+    "disk": {"size", "options"},
+    "lvm": {"of", "size", "log", "options"},
     "md": {"of"},
     "fs": {"of"},
     "file": {"of", "size", "full", "options"},
@@ -20,18 +20,24 @@ _TAKES = {
 _NEEDS = {"disk": ("size",), "lvm": ("of", "size"), "md": ("of",), "fs": ("of",), "file": ("size",)}
 _LEGS = {"raid1": 2, "mirror": 2, "raid10": 4, "linear": 1}
 _MIB = 1 << 20
+_OPTIONS = {
+    "disk loop": ("block_size", "direct_io"),
+    "lvm raid1": ("region_size",),
+    "lvm mirror": ("region_size",),
+    "lvm raid10": ("region_size",),
+    "file qcow2": ("cluster_size", "compat", "extended_l2", "lazy_refcounts", "preallocation", "refcount_bits"),
+}
 _SMALLEST = {"xfs": 300 * _MIB, "ext4": 2 * _MIB}  # mkfs.xfs since 5.19 refuses less than 300 MB
 
 
 def faults(recipe: Recipe) -> list[Fault]:
     """Every disagreement inside a recipe whose single keys are right, storage first."""
     found = [*_top(recipe), *_layers(recipe.storage, ("storage",), frozenset())]
+    if not found:
+        found += _sizes(recipe.storage)
     if recipe.guest:
         found += _guest(recipe, recipe.guest)
-    if not any(fault.path[:1] == ("storage",) or fault.path[:2] == ("guest", "storage") for fault in found):
-        found += [*_users(recipe), *_sizes(recipe.storage)]
-        found += check_workload.faults(recipe)
-    return found
+    return [*found, *_users(recipe), *check_workload.faults(recipe)]
 
 
 def _top(recipe: Recipe) -> Iterator[Fault]:
@@ -75,8 +81,8 @@ def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Ite
 def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     kind = layer.kind
     given = {key for key in ("of", "size", "log", "full", "options") if getattr(layer, key) is not None}
-    for key in sorted(given - _TAKES[kind]):
-        allowed = ", ".join(sorted(_TAKES[kind]))
+    for key in sorted(given - TAKES[kind]):
+        allowed = ", ".join(sorted(TAKES[kind]))
         yield Fault((*path, key), f"a layer of kind {kind} has no {key!r} (allowed: {allowed})", at_key=True)
     for key in _NEEDS[kind]:
         if key not in given:
@@ -89,6 +95,12 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), "a disk has at least 1M")
     if layer.size is not None and layer.size % 512:
         yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
+    known = _OPTIONS.get(f"{kind} {layer.type}", ())
+    for key in layer.options or {}:
+        if key not in known:
+            nothing = "" if known else ": it has none"
+            message = f"{kind} {layer.type} has no option {key!r}{nothing}{suggestion(key, known)}"
+            yield Fault((*path, "options", key), message, at_key=True)
     if layer.of is None:
         return
     legs = _LEGS.get(layer.type, 1)
@@ -111,7 +123,7 @@ def _of(name: str, layer: Layer, known: set[str], path: Path) -> Iterator[Fault]
 
 
 def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
-    """One fault per cycle, at the ``of`` of its first layer in the file. Walks with a list of its own, not by recursion."""
+    """The first cycle, at the ``of`` of the layer where it was met. Walks with its own list, not by recursion."""
     done: set[str] = set()
     for start in layers:
         trail: list[str] = []
@@ -123,7 +135,8 @@ def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
                 continue
             if name in trail:
                 cycle = [*trail[trail.index(name) :], name]
-                yield Fault((*at, start, "of"), f"a cycle: {' → '.join(cycle)}")
+                cycle = cycle if len(cycle) <= 9 else [*cycle[:4], "...", *cycle[-4:]]
+                yield Fault((*at, name, "of"), f"a cycle: {' → '.join(cycle)}")
                 return
             if name in done or name not in layers:
                 continue
@@ -133,31 +146,36 @@ def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
 
 
 def _users(recipe: Recipe) -> Iterator[Fault]:
-    """A layer that two would write to."""
+    """A layer that two would write to, and a file system where a block device is wanted."""
     taken: dict[str, str] = {}
-    uses: list[tuple[str, str, Path]] = []
+    for leg, user, path in _uses(recipe):
+        if leg in taken and taken[leg] != user:
+            yield Fault(path, f"{leg.removeprefix('guest ')} is used by {taken[leg]} already")
+        taken.setdefault(leg, user)
     for name, layer in recipe.storage.items():
-        uses += [
-            (leg, name, ("storage", name, "of", i)) for i, leg in enumerate(layer.of or ()) if layer.kind != "file"
-        ]
         for index, leg in enumerate(layer.of or ()):
             on = recipe.storage.get(leg)
-            if on and (on.kind == "fs") is not (layer.kind == "file"):
+            if on and on.kind and layer.kind and (on.kind == "fs") is not (layer.kind == "file"):
                 words = "a file lies on an fs" if layer.kind == "file" else f"{layer.kind} cannot lie on an fs"
                 yield Fault(("storage", name, "of", index), f"{words}, and {leg} is of kind {on.kind}")
-    if recipe.guest:
-        drives = recipe.guest.drives.items()
-        uses += [(drive.of, f"drive {name}", ("guest", "drives", name, "of")) for name, drive in drives]
-        passed = enumerate(recipe.guest.passthrough)
-        uses += [(name, "the passthrough", ("guest", "passthrough", index)) for index, name in passed]
-        for name, layer in recipe.guest.storage.items():
-            uses += [(leg, name, ("guest", "storage", name, "of", i)) for i, leg in enumerate(layer.of or ())]
-    inside = set(recipe.guest.passthrough) if recipe.guest else set()
-    for leg, user, path in uses:
-        scope = f"guest {leg}" if path[:2] == ("guest", "storage") and leg in inside else leg
-        if scope in taken:
-            yield Fault(path, f"{leg} is used by {taken[scope]} already")
-        taken.setdefault(scope, user)
+
+
+def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
+    """Every use of a layer that leaves room for no other: the layer, who uses it, and where that stands."""
+    for name, layer in recipe.storage.items():
+        for index, leg in enumerate(layer.of or ()):
+            if layer.kind in ("lvm", "md", "fs"):
+                yield leg, name, ("storage", name, "of", index)
+    if recipe.guest is None:
+        return
+    for name, drive in recipe.guest.drives.items():
+        yield drive.of, f"drive {name}", ("guest", "drives", name, "of")
+    for index, passed in enumerate(recipe.guest.passthrough):
+        yield passed, "the passthrough", ("guest", "passthrough", index)
+    for name, layer in recipe.guest.storage.items():
+        for index, leg in enumerate(layer.of or ()):
+            if layer.kind in ("lvm", "md", "fs"):
+                yield f"guest {leg}", name, ("guest", "storage", name, "of", index)
 
 
 # ---- sizes ---------------------------------------------------------------------------------------------------------
@@ -174,7 +192,7 @@ def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
             yield Fault(("storage", name, "size"), message)
         smallest = _SMALLEST.get(layer.fs or "", 0)
         if room < smallest:
-            message = f"{layer.fs} needs {format_size(smallest)} or more, and {(layer.of or ('',))[0]} has {format_size(room)}"
+            message = f"{layer.fs} needs {format_size(smallest)} or more, and there are {format_size(room)} below it"
             yield Fault(("storage", name, "of"), message)
 
 

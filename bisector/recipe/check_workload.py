@@ -15,7 +15,7 @@ from bisector.recipe.values import shown, suggestion
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 _COMMON = {"in", "for", "probability"}
-_TAKES = {
+TAKES: dict[str, set[str]] = {
     "start": {"probability"},
     "restart": {"probability"},
     "stop": {"probability"},
@@ -51,8 +51,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         return
     verb = verbs[0]
     given = {key for key in _all_keys() if _KEYS.get(key, key) in step.model_fields_set}
-    for key in sorted(given - _TAKES[verb]):
-        allowed = ", ".join(sorted(_TAKES[verb]))
+    for key in sorted(given - TAKES[verb]):
+        allowed = ", ".join(sorted(TAKES[verb]))
         yield Fault((*path, key), f"the verb {verb} has no {key!r} (allowed: {allowed})", at_key=True)
     if step.where == "guest" and (recipe.guest is None or recipe.guest.os != "linux"):
         what = "there is no 'guest:'" if recipe.guest is None else f"a guest with 'os: {recipe.guest.os}' runs no steps"
@@ -67,7 +67,7 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
 
 
 def _all_keys() -> set[str]:
-    return set().union(*_TAKES.values())
+    return set().union(*TAKES.values())
 
 
 def _guest_verb(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
@@ -205,7 +205,7 @@ def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
     layer = layers.get(where)
     if layer is None:
         yield Fault(path, f"no layer {where!r}{suggestion(where, layers)}", at_key=True)
-    elif layer.kind not in ("lvm", "md") or layer.type == "linear":
+    elif layer.kind and (layer.kind not in ("lvm", "md") or layer.type == "linear"):
         yield Fault(
             path, f"{where} ({layer.kind} {layer.type}) has no health: it has no redundancy to lose", at_key=True
         )

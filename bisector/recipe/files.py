@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
     for step_name, step in recipe.steps.items():
         for index, word in enumerate(step.run or ()):
             if word.startswith("./"):
-                yield from _missing(recipe, word, ("steps", step_name, "run", index))
+                place = ("steps", step_name, "run", index)
+                yield from _missing(recipe, word, place)
+                if index == 0 and recipe.beside(word).is_file() and not os.access(recipe.beside(word), os.X_OK):
+                    yield Fault(place, f"{word} is not executable; chmod +x it, or name its interpreter before it")
 
 
 def is_file(name: str) -> bool:
@@ -61,11 +65,19 @@ def _file(recipe: Recipe, name: str) -> File:
     path = recipe.beside(name)
     with path.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return File(name.removeprefix("./"), str(path.resolve()), content)
+    return File(name_in_trial(name), str(path.resolve()), content)
+
+
+def name_in_trial(name: str) -> str:
+    """What a file of the recipe's is called in the folder of files that a trial gets; stays inside of it."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _missing(recipe: Recipe, name: str, place: Keys) -> Iterator[Fault]:
     path = recipe.beside(name)
+    if ".." in Path(name).parts:
+        yield Fault(place, f"{name}: a recipe's files lie beside it or below; '..' leads out")
+        return
     try:
         there = path.is_file()
     except (OSError, ValueError):

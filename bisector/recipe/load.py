@@ -9,7 +9,8 @@ from pathlib import Path
 from bisector.errors import Diagnostic, RecipeError
 from bisector.recipe import files, matrix, parse
 from bisector.recipe.model import Recipe
-from bisector.recipe.text import MAX_BYTES, Document, Fault, Place, Unreadable, dotted, read
+from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
+from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import suggestion
 from bisector.system import shipped
 
@@ -82,7 +83,7 @@ def _loads(content: bytes, file: Path) -> Recipe:
     found = {Diagnostic(str(file), place.line, place.column, field, text) for place, field, text in document.faults}
     if recipe is not None:
         recipe._file = file
-        overrides = tuple(matrix.faults(recipe, faults))
+        overrides = tuple(matrix.faults(recipe))
         # What the software refuses may be what the matrix changes; then each cell answers for itself.
         base = tuple(fault for fault in faults if not (fault.refused and recipe.matrix))
         faults = (*base, *overrides, *files.faults(recipe))
@@ -93,21 +94,28 @@ def _loads(content: bytes, file: Path) -> Recipe:
 
 
 def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:
-    place = _place(fault, document)
-    return Diagnostic(str(file), place.line, place.column, dotted(_told(fault)), fault.message)
+    """The fault at its place. A step is an item of a list in the file and known by its name in the recipe.
 
-
-def _told(fault: Fault) -> tuple[str | int, ...]:
-    return tuple(part for part in fault.path if part not in ("[key]", "is"))
-
-
-def _place(fault: Fault, document: Document) -> Place:
-    """The place in the file, where a step is an item of a list and is known by its name in the recipe."""
-    path = _told(fault)
+    Parts that stand for no text of the file (the index of ``of: a``, which means ``of: [a]``) are left out.
+    """
+    in_file: Keys = ()
+    field: Keys = ()
     steps = document.data.get("steps") if isinstance(document.data, dict) else None
-    if path[:1] == ("steps",) and len(path) > 1 and isinstance(path[1], str) and isinstance(steps, list):
-        for index, step in enumerate(steps):
-            if isinstance(step, dict) and path[1] in step:
-                path = ("steps", index, *path[1:])
-                break
-    return document.place(path, at_key=fault.at_key)
+    for part in fault.path:
+        if field == ("steps",) and isinstance(steps, list):
+            index = _index_of(steps, part)
+            in_file += () if index is None else (index,)
+            if isinstance(part, int):
+                field = (*field, part) if len(fault.path) == 2 else field
+                continue
+        if part in ("[key]", "is") or (isinstance(part, int) and (*in_file, part) not in document.values):
+            continue
+        in_file, field = (*in_file, part), (*field, part)
+    place = document.place(in_file, at_key=fault.at_key)
+    return Diagnostic(str(file), place.line, place.column, dotted(field), fault.message)
+
+
+def _index_of(steps: list[object], part: str | int) -> int | None:
+    if isinstance(part, int):
+        return part
+    return next((index for index, step in enumerate(steps) if isinstance(step, dict) and part in step), None)

@@ -64,10 +64,10 @@ def override(recipe: Recipe, assignment: str) -> Recipe:
     path = path.strip()
     if not equals or not path:
         raise UsageError(f"--cell {assignment}: expected PATH=VALUE", hint="for example guest.drives.vda.aio=threads")
-    data = plain(recipe)
-    rest = {axis: values for axis, values in data.pop("matrix", {}).items() if axis != path}
-    changed = _overridden(recipe, {path: _value(written)}, keep={"matrix": rest} if rest else {})
-    return changed
+    kept = {key: value for key, value in plain(recipe).items() if key in ("matrix", "controls")}
+    if "matrix" in kept:
+        kept["matrix"] = {axis: values for axis, values in kept["matrix"].items() if axis != path}
+    return _overridden(recipe, {path: _value(written)}, keep={key: value for key, value in kept.items() if value})
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -75,18 +75,16 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def faults(recipe: Recipe, base: tuple[Fault, ...] = ()) -> Iterator[Fault]:
-    """What is wrong with the overrides of matrix and controls, each where it stands.
-
-    ``base``: the faults of the recipe without them, which are not told again.
-    """
+def faults(recipe: Recipe) -> Iterator[Fault]:
+    """What is wrong with the overrides of matrix and controls, each where it stands; not what is wrong without them."""
+    _, base = parse(plain(recipe))
     old = {(fault.path, fault.message) for fault in base}
     bad_axes = False
     for path, values in recipe.matrix.items():
         for index, value in enumerate(values):
             for fault in _faults_of(recipe, {path: value}, old):
                 bad_axes = True
-                yield Fault(("matrix", path, index) if fault.path else ("matrix", path), fault.message, fault.at_key)
+                yield Fault(("matrix", path) if fault.at_key else ("matrix", path, index), fault.message, fault.at_key)
         if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
             yield Fault(("matrix", path), "names a value twice")
     yield from _overlaps(recipe.matrix, ("matrix",))
@@ -106,18 +104,17 @@ def faults(recipe: Recipe, base: tuple[Fault, ...] = ()) -> Iterator[Fault]:
         at = ("controls", name, "set")
         yield from _overlaps(control.overrides, at)
         for fault in _faults_of(recipe, control.overrides, old):
-            yield Fault((*at, *fault.path[:1]), fault.message, fault.at_key)
+            yield Fault((*at, *fault.path), fault.message, fault.at_key)
 
 
 def _faults_of(recipe: Recipe, overrides: Mapping[str, Any], old: set[tuple[Path, str]]) -> Iterator[Fault]:
-    """Faults of the overridden recipe; their path is the override to blame, () with ``at_key`` for a bad path."""
+    """Faults of the overridden recipe; their path is the override to blame, with ``at_key`` for a path to nowhere."""
     data = plain(recipe)
     for path, value in overrides.items():
         try:
             _set(data, path, value)
         except BadPath as error:
-            blame: Path = () if len(overrides) == 1 else (path,)
-            yield Fault(blame, str(error), at_key=True)
+            yield Fault((path,), str(error), at_key=True)
             return
     _, found = parse({key: value for key, value in data.items() if key not in ("matrix", "controls")})
     for fault in found:

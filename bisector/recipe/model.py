@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The grammar of a recipe as types. They mirror the file key by key, so that a fault's place in one is its place in both.
+"""The grammar of a recipe as types. They mirror the file key by key: a fault's path in one is its path in the other.
 
 What a single key may hold stands here; what keys must agree on stands in check.py.
 """
@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from bisector.recipe import values
-from bisector.recipe.values import Duration, Flag, Fraction, OneOrMany, Revision, Size, Text, wrong
+from bisector.recipe.values import Duration, Flag, Fraction, OneOrMany, Revision, Size, Text, Word, wrong
 
 DEFAULT_TRIALS = 2
 """Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
@@ -42,7 +42,9 @@ Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "c
 VERBS: tuple[Verb, ...] = get_args(Verb)
 KINDS = ("disk", "lvm", "md", "fs", "file")
 
-Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$")]
+Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
+LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=20)]
+"""A disk is found by its serial, and NVMe, ATA and virtio-blk keep 20 characters of that."""
 
 
 class Base(BaseModel):
@@ -59,7 +61,7 @@ class KernelTarget(Base):
 
     config: tuple[Text, ...] = Field(min_length=1)
     base_config: Text | None = None
-    make: dict[str, Text] = {}
+    make: dict[str, Word] = {}
 
 
 class QemuTarget(Base):
@@ -108,9 +110,12 @@ class Vm(Base):
     """The VM around a trial."""
 
     memory: Size = 2 << 30
-    cpus: Annotated[int, BeforeValidator(values.count(1, 64))] = 2
+    cpus: Annotated[int, BeforeValidator(values.count(1, 64)), Field(ge=1, le=64)] = 2
     append: tuple[Text, ...] = ()
     accel: Literal["auto", "kvm", "tcg"] = "auto"
+
+
+Option = Annotated[str | bool | int, BeforeValidator(values.option)]
 
 
 class Layer(Base):
@@ -125,17 +130,17 @@ class Layer(Base):
     size: Size | None = None
     log: Literal["core", "disk"] | None = None
     full: Flag | None = None
-    options: dict[str, str | bool | int] | None = None
+    options: dict[str, Option] | None = None
 
     @property
     def kind(self) -> str:
         """disk, lvm, md, fs or file."""
-        return next(kind for kind in KINDS if getattr(self, kind))
+        return next((kind for kind in KINDS if getattr(self, kind)), "")
 
     @property
     def type(self) -> str:
         """The kind's type: nvme, raid1, ext4 ..."""
-        return str(getattr(self, self.kind))
+        return str(getattr(self, self.kind, ""))
 
 
 class Cache(Base):
@@ -156,14 +161,14 @@ class Drive(Base):
 
 
 class Guest(Base):
-    """The inner QEMU. ``os``: none (it opens its drives and that is all), linux (our initramfs), image (a disk's own)."""
+    """The inner QEMU. ``os``: none (it opens its drives, no more), linux (our initramfs), image (what is on a disk)."""
 
     os: Literal["none", "linux", "image"]
     kernel: Text | None = None
     image: Text | None = None
-    drives: dict[Name, Drive] = {}
+    drives: dict[LayerName, Drive] = {}
     passthrough: tuple[Text, ...] = ()
-    storage: dict[Name, Layer] = {}
+    storage: dict[LayerName, Layer] = {}
     memory: Size = 256 << 20
     accel: Literal["auto", "kvm", "tcg"] = "auto"
 
@@ -182,7 +187,7 @@ class Step(Base):
     stamp: OneOrMany[Text] | None = None
     verify: OneOrMany[Text] | None = None
     corrupt: OneOrMany[Text] | None = None
-    run: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     where: Literal["vm", "guest"] = Field("vm", alias="in")
     seconds: Duration | None = Field(None, alias="for")
     read: Size | None = None
@@ -266,7 +271,7 @@ class Expect(Base, Generic[Item]):
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> Any:
         dumped = handler(self)
-        found = next(iter(value for value in dumped.values() if value), [])
+        found: list[Any] = next((value for value in dumped.values() if value), [])
         short = found[0] if len(found) == 1 else found
         return {"not": short} if self.negate else short
 
@@ -282,17 +287,44 @@ Crash = Annotated[str, BeforeValidator(lambda value: "true" if value is True els
 """``true`` for any crash, or a regular expression on its first line."""
 
 
+class ExpectedText(Expect[Text]):
+    """Regular expressions, names of errors, names of events."""
+
+
+class ExpectedExit(Expect[ExitCode]):
+    """Exit codes; a signal is its negative number."""
+
+
+class ExpectedHealth(Expect[Health]):
+    """States of an array."""
+
+
+class ExpectedBlocks(Expect[Blocks]):
+    """What became of stamped blocks."""
+
+
+class ExpectedFlag(Expect[Flag]):
+    """Yes or no."""
+
+
+class ExpectedCrash(Expect[Crash]):
+    """``true`` for any crash, or regular expressions on its first line."""
+
+
+Machine = Literal["vm", "guest"]
+
+
 class Condition(Base):
     """All facts together. The fields' order is the order of the facts."""
 
-    console: dict[Literal["vm", "guest"], Expect[Text]] = {}
-    exit: dict[Text, Expect[ExitCode]] = {}
-    errno: dict[Text, Expect[Text]] = {}
-    health: dict[Text, Expect[Health]] = {}
-    blocks: dict[Text, Expect[Blocks]] = {}
-    event: dict[Literal["vm", "guest"], Expect[Text]] = {}
-    hang: dict[Text, Expect[Flag]] = {}
-    oops: dict[Literal["vm", "guest"], Expect[Crash]] = {}
+    console: dict[Machine, ExpectedText] = {}
+    exit: dict[Text, ExpectedExit] = {}
+    errno: dict[Text, ExpectedText] = {}
+    health: dict[Text, ExpectedHealth] = {}
+    blocks: dict[Text, ExpectedBlocks] = {}
+    event: dict[Literal["guest"], ExpectedText] = {}
+    hang: dict[Text, ExpectedFlag] = {}
+    oops: dict[Machine, ExpectedCrash] = {}
 
 
 class Control(Base):
@@ -303,6 +335,14 @@ class Control(Base):
 
 
 # ---- the recipe ----------------------------------------------------------------------------------------------------
+
+
+class _OrNone:
+    """In the schema too, ``none`` is the word and not an empty value."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        either = handler(schema)["anyOf"]
+        return {"anyOf": [one for one in either if one.get("type") != "null"] + [{"const": "none"}]}
 
 
 class Recipe(Base):
@@ -317,8 +357,9 @@ class Recipe(Base):
         Vm | None,
         BeforeValidator(lambda value: None if value == "none" else value),
         PlainSerializer(lambda vm: "none" if vm is None else vm),
+        _OrNone(),
     ] = Vm()
-    storage: dict[Name, Layer] = {}
+    storage: dict[LayerName, Layer] = {}
     guest: Guest | None = None
     steps: Steps = Field(min_length=1)
     bad_when: dict[Name, Condition] = Field(min_length=1)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bisector.recipe import check
+from bisector.recipe import check, check_workload
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import shown, suggestion
@@ -27,29 +27,61 @@ _MISSING = {
 
 
 def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
-    """A recipe from plain data as YAML gives it, and the faults found; a recipe with faults is only good for messages."""
+    """A recipe from plain data as YAML gives it, and the faults found. One with faults is good for messages alone.
+
+    What is wrong in itself is taken out and the rest looked at again, so that one slip does not hide the others.
+    """
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"expected a mapping at the top, found {shown(data)}"
         return None, (Fault((), f"{what}; a recipe begins with 'recipe: NAME'"),)
-    faults = [*_empty_values(data), *_shape_of_steps(data)]
-    if faults:
-        data = _without(data, faults)
-    recipe: Recipe | None = None
-    try:
-        recipe = Recipe.model_validate(data)
-    except ValidationError as error:
-        found = [_fault(detail) for detail in error.errors(include_url=False)]
-        told = {fault.path for fault in faults}
-        faults += [fault for fault in found if not _told(fault, told)]
-    else:
-        faults += check.faults(recipe)
+    lost = list(_shape_of_steps(data))
+    faults = [*_empty_values(data), *lost]
+    lost += [fault for fault in faults if len(fault.path) == 1]
+    rest = _without(data, {fault.path for fault in faults})
+    if isinstance(rest.get("steps"), list):
+        rest["steps"] = {name: body for step in rest["steps"] for name, body in step.items()}
+    recipe, found = _validated(rest, lost=bool(lost))
+    faults += [fault for fault in found if not _follows(fault, faults)]
+    if recipe is not None:
+        faults += [fault for fault in check.faults(recipe) if not _follows(fault, faults)]
     return recipe, tuple(dict.fromkeys(faults))
 
 
-def _told(fault: Fault, told: set[Path]) -> bool:
-    """Whether the fault only follows from another: the key was taken out for it, or all items of the list were."""
-    emptied = fault.message == "is empty" and any(path[: len(fault.path)] == fault.path for path in told)
-    return emptied or fault.path in told
+def _validated(data: dict[str, Any], *, lost: bool) -> tuple[Recipe | None, list[Fault]]:
+    """The recipe of the data, or of what is left when the faulty keys are out; None when a fault lies in a name.
+
+    ``lost``: whole sections were taken out before, and a recipe without them would only show what follows from it.
+    """
+    faults: list[Fault] = []
+    for _ in range(4):
+        try:
+            recipe = Recipe.model_validate(data)
+            return (None if lost else recipe), faults
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            fresh = [_fault(detail, data) for detail in details]
+            told = {fault.path for fault in faults}
+            faults += [fault for fault in fresh if fault.path not in told]
+            if any(fault.path[-1:] == ("[key]",) for fault in fresh):
+                break
+            data = _without(data, {_key_of(data, fault.path) for fault in fresh})
+    return None, faults
+
+
+def _key_of(data: Any, path: Path) -> Path:
+    """The path as far as it is one of keys in the data."""
+    known: Path = ()
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            break
+        data = data[part]
+        known = (*known, part)
+    return known
+
+
+def _follows(fault: Fault, told: Iterable[Fault]) -> bool:
+    """Whether the fault only says what became of a mapping (or a key) out of which something wrong was taken."""
+    return any(other.path[: len(fault.path)] == fault.path and other != fault for other in told)
 
 
 # ---- before pydantic -----------------------------------------------------------------------------------------------
@@ -87,9 +119,8 @@ def _shape_of_steps(data: dict[str, Any]) -> Iterator[Fault]:
         names.add(name)
 
 
-def _without(data: Any, faults: Iterable[Fault]) -> Any:
-    """The data less what was already found wrong, so that the rest can still be looked at."""
-    gone = {fault.path for fault in faults}
+def _without(data: Any, gone: set[Path]) -> Any:
+    """The data less what stands at the paths."""
 
     def kept(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
@@ -104,11 +135,11 @@ def _without(data: Any, faults: Iterable[Fault]) -> Any:
 # ---- pydantic's errors in our words --------------------------------------------------------------------------------
 
 
-def _fault(detail: ErrorDetails) -> Fault:
+def _fault(detail: ErrorDetails, data: object) -> Fault:
     path, kind, context = tuple(detail["loc"]), detail["type"], detail.get("ctx", {})
     value = detail.get("input")
     if kind == "extra_forbidden":
-        return Fault(path, f"unknown key{suggestion(str(path[-1]), allowed_keys(path[:-1]))}", at_key=True)
+        return Fault(path, f"unknown key{suggestion(str(path[-1]), _allowed_beside(path, data))}", at_key=True)
     if kind == "missing":
         message = _MISSING.get(str(path[-1]), "is missing") if len(path) == 1 else "is missing"
         return Fault(path, message, at_key=True)
@@ -118,16 +149,18 @@ def _fault(detail: ErrorDetails) -> Fault:
         in_key = path[-1:] == ("[key]",)
         return Fault(path, f"{shown(value)} is not known{suggestion(word, choices)}", at_key=in_key)
     if kind == "string_pattern_mismatch":
-        message = (
-            f"{shown(value)} is no name; names begin with a letter and hold letters, digits, '-', '_' (at most 32)"
-        )
+        hold = "letters, digits, '-' and '_'" if path != ("recipe",) else "small letters, digits, '-' and '.'"
+        message = f"{shown(value)} is no name; names begin with a letter and hold {hold}"
         return Fault(path, message, at_key=path[-1:] == ("[key]",))
     if kind in ("model_type", "dict_type", "model_attributes_type", "dataclass_type"):
         return Fault(path, f"expected a mapping, found {shown(value)}")
     if kind in ("tuple_type", "list_type"):
         return Fault(path, f"expected a list, found {shown(value)}")
-    if kind in ("too_short",):
+    if kind == "too_short":
         return Fault(path, "is empty")
+    if kind in ("too_long", "string_too_long"):
+        limit = context.get("max_length")
+        return Fault(path, f"a name has at most {limit} characters here", at_key=path[-1:] == ("[key]",))
     return Fault(path, detail["msg"])
 
 
@@ -145,6 +178,18 @@ def allowed_keys(path: Path) -> tuple[str, ...]:
     if isinstance(found, type) and issubclass(found, BaseModel):
         return tuple(field.alias or name for name, field in found.model_fields.items())
     return ()
+
+
+def _allowed_beside(path: Path, data: object) -> tuple[str, ...]:
+    """The keys that may stand where ``path`` ends; of a step or a layer those of its verb or kind."""
+    allowed = allowed_keys(path[:-1])
+    for part in path[:-1]:
+        data = data.get(part) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        return allowed
+    takes = {**check.TAKES, **check_workload.TAKES} if set(check.TAKES) < set(allowed) else check_workload.TAKES
+    chosen = [word for word in takes if word in data and word in allowed]
+    return (chosen[0], *sorted(takes[chosen[0]])) if len(chosen) == 1 else allowed
 
 
 def _inner(annotation: Any) -> Any:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Recipe and cell → what the other rooms take: a plan for a trial, a question for its reading, a config for the build."""
+"""Recipe and cell → what other rooms take: a plan for a trial, a question for its reading, a config for the build."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 
 from bisector.agent import plan as agent
@@ -11,6 +13,7 @@ from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Questio
 from bisector.recipe import files, matrix
 from bisector.recipe.model import Condition as Asked
 from bisector.recipe.model import Layer, Recipe, Step
+from bisector.recipe.values import SIZE, size
 
 DEADLINE = 120.0
 """Seconds from the agent's start for storage and a short workload under software emulation (FACTS: 12-16 s alone)."""
@@ -34,7 +37,7 @@ _DEVICE_FRAGMENTS = {"scsi": "scsi", "ahci": "ahci", "ide": "ahci"}
 
 
 def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
-    """The plan of the recipe's trials in ``cell``; what belongs to one trial (seed, token, accel) is left at its default.
+    """The plan of the recipe's trials in ``cell``, without what belongs to one trial (seed, token, accel).
 
     Raises:
         UsageError: the cell does not fit the recipe.
@@ -56,7 +59,7 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
     )
     if recipe.vm is None:
         return plan
-    return agent.replace(plan, memory=recipe.vm.memory, cpus=recipe.vm.cpus, append=recipe.vm.append)
+    return dataclasses.replace(plan, memory=recipe.vm.memory, cpus=recipe.vm.cpus, append=recipe.vm.append)
 
 
 def deadline(recipe: Recipe) -> float:
@@ -80,7 +83,7 @@ def _bottom_up(layers: dict[str, Layer]) -> Iterator[tuple[str, Layer]]:
 
 
 def _layer(name: str, layer: Layer) -> agent.Layer:
-    options = {key: _word(value) for key, value in (layer.options or {}).items()}
+    options = {key: _word(key, value) for key, value in (layer.options or {}).items()}
     if layer.log:
         options["log"] = layer.log
     if layer.full:
@@ -88,9 +91,13 @@ def _layer(name: str, layer: Layer) -> agent.Layer:
     return agent.Layer(name, layer.kind, layer.type, layer.of or (), layer.size or 0, tuple(sorted(options.items())))
 
 
-def _word(value: object) -> str:
-    """An option as QEMU's tools write it."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+def _word(key: str, value: str | bool | int) -> str:
+    """An option as QEMU's tools write it; sizes are bytes."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if key.endswith("_size") and isinstance(value, str) and re.fullmatch(SIZE, value):
+        return str(size(value))
+    return str(value)
 
 
 def _guest(recipe: Recipe) -> agent.Guest | None:
@@ -112,8 +119,8 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
     ]
     return agent.Guest(
         os=guest.os,
-        kernel=(guest.kernel or "").removeprefix("./"),
-        image=(guest.image or "").removeprefix("./"),
+        kernel=files.name_in_trial(guest.kernel or ""),
+        image=files.name_in_trial(guest.image or ""),
         drives=tuple(drives),
         passthrough=guest.passthrough,
         storage=tuple(_layer(name, layer) for name, layer in _bottom_up(guest.storage)),

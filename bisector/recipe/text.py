@@ -31,7 +31,7 @@ from bisector.recipe.values import Number, Whole, shown
 
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 32
-MAX_VALUES = 10_000
+MAX_VALUES = 2_000
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file to a value."""
@@ -80,8 +80,8 @@ class Document:
         """Where ``path`` stands; of a path that is not in the file, what of it is there."""
         known: Path = ()
         for part in path:
-            if known + (part,) in self.values:
-                known += (part,)
+            if (*known, part) in self.values:
+                known = (*known, part)
         exact = len(known) == len(path)
         if known in self.keys and (at_key or not exact):
             return self.keys[known]
@@ -168,9 +168,13 @@ def _yaml_message(error: MarkedYAMLError) -> str:
     problem = (error.problem or "not YAML").replace("\n", " ")
     known = (
         ("could not find expected ':'", "a key without its ':' (or a line that belongs to the one before: indent it)"),
-        ("mapping values are not allowed here", "a ':' where no key can stand; quote text that holds ': '"),
+        (
+            "mapping values are not allowed here",
+            "a ':' where no key can stand; is one missing before, or does text that holds ': ' lack quotes?",
+        ),
         ("found character '\\t'", "a tab where YAML wants blanks"),
         ("found unexpected end of stream", "a quote that is never closed"),
+        ("found '<scalar>'", "text after the end of a value; quote the whole (a ' inside '...' is written '')"),
         ("expected <block end>", "the indentation does not fit the lines above"),
         ("expected ',' or", "a bracket that is never closed, or a missing comma"),
         ("expected '<document start>'", "something after the end of the document"),
@@ -258,7 +262,7 @@ class _Builder:
                 first = self._keys[inner]
                 message = f"a second {shown(key)}; the first stands in line {first.line}"
                 self._faults.append((place, dotted(inner), message))
-                _Builder._node(self, next(self._events), (*path, f"{key} (again)"))
+                self._node(next(self._events), (*path, f"{key} (again)"))
                 continue
             self._keys[inner] = place
             items[key] = self._node(next(self._events), inner)
@@ -279,4 +283,5 @@ def _is_mapping(event: Event) -> bool:
 
 def dotted(path: Path) -> str:
     """A path as messages and overrides write it: ``steps.probe.read``."""
-    return ".".join(str(part) for part in path)
+    words = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(words).removeprefix(".")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The scalars of the grammar: sizes, durations, revisions, words. Each says what it wants when it gets something else."""
+"""The scalars of the grammar: sizes, durations, revisions, words. Each says what it wants when it gets another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
-"""Names of layers, drives, steps and conditions: short, and safe as names of files, devices and volumes."""
+NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+"""Names of layers, drives, steps and conditions: safe as names of files, devices and volumes."""
 
 SIZE = r"[1-9][0-9]*[kKMGT]?"
 DURATION = r"[0-9]+(\.[0-9]+)?[smh]"
@@ -76,8 +76,9 @@ def shown(value: object) -> str:
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """``; did you mean ...?`` where something allowed is near, and what is allowed."""
     choices = [str(choice) for choice in allowed]
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return (f"; did you mean {near[0]!r}?" if near else "") + (f" (allowed: {', '.join(choices)})" if choices else "")
+    near = difflib.get_close_matches(word[:64], choices, n=1, cutoff=0.6 if len(word) > 3 else 0.5)
+    listed = ", ".join(choices[:24]) + (" ..." if len(choices) > 24 else "")
+    return (f"; did you mean {near[0]!r}?" if near else "") + (f" (allowed: {listed})" if choices else "")
 
 
 def text(value: object) -> str:
@@ -95,6 +96,11 @@ def raw(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value.raw if isinstance(value, Number | Whole) else str(value)
+
+
+def word(value: object) -> str:
+    """A word of a command, or a variable's value: text, or a number as it was written."""
+    return raw(value) if isinstance(value, Number | Whole) else text(value)
 
 
 def revision(value: object) -> str:
@@ -134,6 +140,13 @@ def duration(value: object) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise wrong(f"{shown(value)} is not between 0s and 24h")
     return seconds
+
+
+def option(value: object) -> str | bool | int:
+    """An option of a layer: a word, a truth value or a whole number."""
+    if isinstance(value, bool | int):
+        return value
+    return text(value)
 
 
 def flag(value: object) -> bool:
@@ -183,6 +196,7 @@ def format_duration(value: float) -> str:
 
 
 Text = Annotated[str, BeforeValidator(text)]
+Word = Annotated[str, BeforeValidator(word), WithJsonSchema({"type": ["string", "number"]})]
 Revision = Annotated[str, BeforeValidator(revision)]
 Flag = Annotated[bool, BeforeValidator(flag)]
 Fraction = Annotated[
