@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Figures for docs/performance.md. Each is a ratio or a difference against a baseline measured in the same call.
+
+python -m bench help                       the command line's start against a bare python
+python -m bench trial --image KERNEL       a trial of the open probe against a bare boot of the same image
+python -m bench step --repo REPO           the driver's own time per step, without build and VM
+python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bisector.campaign import candidate
+from bisector.model import CancelToken, Candidate, Ending, Image, Judgement, Verdict, silent
+from bisector.recipe.load import load
+from bisector.recipe.matrix import apply, cells
+from bisector.recipe.plan import plan_for
+from bisector.search.clone import PrivateClone
+from bisector.search.commits import search
+from bisector.search.gitrepo import UserRepository
+from bisector.system.proc import Processes
+from bisector.trial.run import VmRunner, find_vng
+
+HERE = Path(__file__).parent
+BISECTOR = Path(sys.executable).with_name("bisector")
+RECIPE = "virtio-open-lvm-raid1"
+
+
+def paired(one: Callable[[], float], other: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
+    """Seconds of both in turn, A B A B, after one uncounted round."""
+    one(), other()
+    pairs = [(one(), other()) for _ in range(runs)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def timed(argv: Sequence[str | Path], **options: object) -> float:
+    """Wall seconds of a command; its output is thrown away."""
+    began = time.monotonic()
+    subprocess.run(
+        argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+    )  # type: ignore[call-overload]
+    return time.monotonic() - began
+
+
+def show(name: str, seconds: list[float]) -> None:
+    """One row: minimum, median, maximum."""
+    print(f"{name:<34} {min(seconds):8.3f} {statistics.median(seconds):8.3f} {max(seconds):8.3f} s")
+
+
+def bench_help(given: argparse.Namespace) -> None:
+    """``bisector --help`` against ``python3 -c pass``, the same interpreter."""
+    ours, bare = paired(
+        lambda: timed([BISECTOR, "--help"]), lambda: timed([sys.executable, "-c", "pass"]), given.runs or 20
+    )
+    show("bisector --help", ours)
+    show("python -c pass", bare)
+    print(f"ratio of medians {statistics.median(ours) / statistics.median(bare):.1f} (goal: at most 10)")
+
+
+def bench_trial(given: argparse.Namespace) -> None:
+    """A whole trial of the open probe on raid1 against a bare ``vng --exec /bin/true`` on the same image."""
+    recipe = load(RECIPE)
+    cell = cells(recipe)[0]
+    plan = plan_for(apply(recipe, cell), cell)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as folder:
+        runner = VmRunner(Processes(Path(folder, "processes")), Path(folder), dict(os.environ), accel="tcg")
+        count = iter(range(1000))
+        image = Image(identity="bench", kernel=str(given.image))
+
+        def trial() -> float:
+            place = Path(folder, f"trial-{next(count)}")
+            began = time.monotonic()
+            seen = runner.run(image, replace(plan), place, listener=silent, cancel=CancelToken())
+            taken = time.monotonic() - began
+            if seen.ending is not Ending.FINISHED:
+                raise SystemExit(f"the trial ended as {seen.ending}: {seen.detail}")
+            return taken
+
+        home = Path(folder, "home")
+        home.mkdir()
+        argv = [find_vng(os.environ), "--run", given.image, "--disable-kvm", "--force-9p", "--verbose"]
+        argv += ["--memory", "2G", "--cpus", "2", "--exec", "/bin/true"]
+
+        def bare() -> float:
+            return timed(argv, env=dict(os.environ) | {"HOME": str(home)}, cwd=folder)
+
+        trials, boots = paired(trial, bare, given.runs or 5)
+    show("trial, open probe on raid1", trials)
+    show("vng --exec /bin/true", boots)
+    more = statistics.median(t - b for t, b in zip(trials, boots, strict=True))
+    print(f"median difference {more:.1f} s (goal: at most 8)")
+
+
+def bench_step(given: argparse.Namespace) -> None:
+    """Search with a judge that answers at once: what git, the messenger and our bookkeeping cost a step."""
+    user = UserRepository(given.repo)
+    good, bad = user.resolve("good"), user.resolve("bad")
+    order = [commit.oid for commit in user.log(good.oid, bad.oid)]
+    culprit = order[len(order) // 2]
+    from_culprit = {commit.oid for commit in user.log(f"{culprit}^", bad.oid)}
+
+    def ask(asked: Candidate) -> Judgement:
+        return Judgement(asked, Verdict.BAD if asked.revision in from_culprit else Verdict.GOOD, "")
+
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        processes = Processes(Path(folder, "processes"))
+        clone = PrivateClone.of(user, Path(folder), processes)
+        whole = []
+        for number in range(given.runs or 5):
+            with clone.bisect_worktree(f"bench-{number}") as worktree:
+                began = time.monotonic()
+                found = search(clone, good, bad, ask, worktree=worktree, processes=processes)
+                whole.append((time.monotonic() - began) / len(found.steps))
+        show(f"search, per step ({len(found.steps)} steps)", whole)
+        seat, checkouts = Path(folder, "seat"), []
+        clone.checkout(candidate(good), seat)
+        for commit in (bad, good) * 2:
+            began = time.monotonic()
+            clone.checkout(candidate(commit), seat)
+            checkouts.append(time.monotonic() - began)
+        show("checkout, end to end", checkouts)
+    print("goal: at most 0.5 s a step without build and VM")
+
+
+def bench_campaign(given: argparse.Namespace) -> None:
+    """``bisector run`` against ``plain-bisect.sh``, each with fresh folders and a copy of the same compiler's cache."""
+    seconds = {}
+    for name in ("bisector", "plain"):
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", dir=given.work) as folder:
+            home = Path(folder)
+            (home / "cache/bisector").mkdir(parents=True)
+            if given.ccache:
+                shutil.copytree(given.ccache, home / "cache/bisector/ccache")
+            environ = dict(os.environ) | {
+                "XDG_CACHE_HOME": str(home / "cache"),
+                "XDG_STATE_HOME": str(home / "state"),
+                "CCACHE_DIR": str(home / "cache/bisector/ccache"),
+                "VNG": find_vng(os.environ),
+            }
+            ends = ["--repo", str(given.repo), "--good", "good", "--bad", "bad"]
+            argv = [str(BISECTOR), "run", RECIPE, *ends, "--cell", "guest.drives.vda.aio=native"]
+            if name == "plain":
+                argv = [
+                    "bash",
+                    str(HERE / "plain-bisect.sh"),
+                    str(given.repo),
+                    str(home),
+                    str(HERE.parent / "kconfigs"),
+                ]
+            began = time.monotonic()
+            done = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            seconds[name] = time.monotonic() - began
+            print(f"{name:<10} {seconds[name]:8.0f} s  exit {done.returncode}")
+            print("\n".join("    " + line for line in (done.stdout or done.stderr).splitlines()[-12:]), flush=True)
+    print(f"ratio {seconds['bisector'] / seconds['plain']:.2f}")
+
+
+def main(argv: list[str]) -> int:
+    """Command line; see the module's first lines."""
+    parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["help", "trial", "step", "campaign"])
+    parser.add_argument("--image", type=Path)
+    parser.add_argument("--repo", type=Path)
+    parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
+    parser.add_argument("--runs", type=int, default=0)
+    given = parser.parse_args(argv)
+    {"help": bench_help, "trial": bench_trial, "step": bench_step, "campaign": bench_campaign}[given.what](given)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
