@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bisector.model import Listener, Progress
 
 MOST_ERRORS = 20
-_STEP = re.compile(r"  ([A-Z][A-Z0-9_\[\]]+) +(\S.*)")  # kbuild's short form: "  CC      block/fops.o"
+_STEP = re.compile(r"  [A-Z][A-Z0-9_]+ +\S.*")  # kbuild's short form: "  CC      block/fops.o"
 _ERROR = re.compile(
     r"\berror:|undefined reference|multiple definition of|No rule to make target|^ERROR: |: syntax error|"
     r"recursive dependency detected"
@@ -34,7 +34,7 @@ _HOST_FAULTS = (
     ),
     (r"Too many open files", "raise the limit of open files: ulimit -n"),
     (
-        r"Killed signal terminated program|: Killed$|\bError 137\b|Cannot allocate memory|virtual memory exhausted"
+        r"Killed signal terminated program|[\]:] Killed$|\bError 137\b|Cannot allocate memory|virtual memory exhausted"
         r"|out of memory allocating|Resource temporarily unavailable",
         "the host ran out of memory: fewer jobs, or end other programs",
     ),
@@ -73,9 +73,9 @@ class BuildLog:
     def __call__(self, line: str) -> None:
         """Take one line."""
         line = line.rstrip()
-        if step := _STEP.fullmatch(line):
+        if _STEP.fullmatch(line):
             self.lines += 1
-            self._listener(Progress("build", f"{step[1]} {step[2]}", self.fraction))
+            self._listener(Progress("build", " ".join(line.split()), self.fraction))
         elif line:
             self._look_for_errors(line)
         if self._also is not None:

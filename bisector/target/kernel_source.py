@@ -89,11 +89,11 @@ class KernelSource(Target):
             key = self.key(candidate)
         except EditsDoNotApply as error:
             return BuildFailure("edits", tuple(str(error).splitlines()))
-        if known := self._images.find(key):
-            return known
-        if cancel.cancelled():
-            raise Interrupted(f"the build of {candidate} was not started")
         try:
+            if known := self._images.find(key):
+                return known
+            if cancel.cancelled():
+                raise Interrupted(f"the build of {candidate} was not started")
             with take(self._seats, self._fit) as seat:
                 listener(Progress("checkout", str(candidate)))
                 self._sources.checkout(candidate, seat.tree)

@@ -203,9 +203,10 @@ def manifest(folder: Path) -> dict[str, Stat]:
 def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
     """Seats in the order in which to ask for them; without end, so that one is found."""
     numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
-    fitting = [number for number in numbers if _read_notes(folder / str(number)).fit == fit]
-    fresh = [number for number in range(MOST_SEATS) if number not in numbers]
-    others = [number for number in numbers if number not in fitting]
+    fits = {number: _read_notes(folder / str(number)).fit for number in numbers}
+    fitting = [number for number in numbers if fits[number] == fit]
+    fresh = [number for number in range(MOST_SEATS) if not fits.get(number)]
+    others = [number for number in numbers if number not in (*fitting, *fresh)]
     yield from (folder / str(number) for number in (*fitting, *fresh, *others))
     number = MOST_SEATS
     while True:

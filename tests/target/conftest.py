@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of this room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from target_bench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A place to build in."""
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], bool]], None]:
+    """Waits until something happened; fails after 20 s."""
+
+    def wait(happened: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not happened():
+            assert time.monotonic() < end, "it did not happen within 20 s"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel from source becomes an image, once, the same everywhere; or a failure whose owner is named rightly."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_kernel import revert
+from target_bench import Bench
+
+from bisector.errors import InfraError, Interrupted, RecipeError, UsageError
+from bisector.model import CancelToken, Image, silent
+from bisector.target.kernel_file import build_id_of_elf
+
+
+def test_a_candidate_becomes_an_image(bench: Bench) -> None:
+    image = bench.build(bench.target(), bench.candidate())
+    kernel = Path(image.kernel).read_text()
+    assert "object of core 1" in kernel and "CONFIG_BLOCK=y" in kernel
+    assert image.release == "6.0"
+    assert len(image.build_id) == 40
+    assert Path(image.config).read_text() == "CONFIG_BLOCK=y\n"
+    assert image.modules == ""
+    tools = dict(image.tools)
+    assert "gcc" in tools["compiler"] and "GNU ld" in tools["linker"] and "GNU Make" in tools["make"]
+    assert [command.split()[-1] for command in image.commands] == ["allnoconfig", "bzImage"]
+
+
+def test_the_build_id_is_that_of_vmlinux(bench: Bench) -> None:
+    image = bench.build(bench.target(), bench.candidate())
+    assert image.build_id == build_id_of_elf((bench.seat() / "objects" / "vmlinux").read_bytes())
+
+
+def test_a_known_key_is_not_built_again(bench: Bench) -> None:
+    candidate = bench.candidate()
+    first = bench.build(bench.target(), candidate)
+    shutil.rmtree(bench.root / "a" / "seats")
+    assert bench.build(bench.target(), candidate) == first
+    assert not (bench.root / "a" / "seats").exists()
+
+
+def test_a_pruned_image_is_built_again(bench: Bench) -> None:
+    candidate = bench.candidate()
+    first = bench.build(bench.target(), candidate)
+    shutil.rmtree(Path(first.kernel).parent)
+    again = bench.build(bench.target(), candidate)
+    assert again.identity == first.identity and Path(again.kernel).exists()
+
+
+def test_the_same_tree_at_another_revision_needs_no_build(bench: Bench) -> None:
+    bench.build(bench.target(), bench.candidate("one"))
+    before = bench.compiled()
+    bench.build(bench.target(), bench.candidate("two"))
+    assert bench.compiled() == before
+
+
+def test_a_change_outside_of_what_is_built_gives_the_same_identity(bench: Bench) -> None:
+    target = bench.target()
+    first = bench.build(target, bench.candidate("one"))
+    second_candidate = bench.candidate("two", {"Documentation/x.rst": "words"})
+    assert bench.target().key(second_candidate) != bench.target().key(bench.candidate("one"))
+    assert bench.build(target, second_candidate).identity == first.identity
+
+
+def test_an_incremental_build_equals_a_clean_one_in_another_place(bench: Bench) -> None:
+    target = bench.target()
+    bench.build(target, bench.candidate("one"))
+    changed = bench.candidate("two", {"drivers/disk.c": "disk 2\n"})
+    before = bench.compiled()
+    assert bench.build(target, changed).identity == bench.clean(changed, "another-place").identity
+    assert bench.compiled() == before + 1
+
+
+def test_going_back_to_older_content_rebuilds_it(bench: Bench) -> None:
+    target = bench.target()
+    old, new = bench.candidate("old"), bench.candidate("new", {"drivers/disk.c": "disk 2\n"})
+    first = bench.build(target, old)
+    bench.build(target, new)
+    shutil.rmtree(bench.root / "a" / "cache")
+    assert bench.build(bench.target(), old).identity == first.identity
+
+
+def test_who_builds_and_when_does_not_show(bench: Bench) -> None:
+    kernel = Path(bench.build(bench.target(), bench.candidate()).kernel).read_text()
+    assert "by bisector on bisector at 1970-01-01 00:00:00 UTC" in kernel
+
+
+def test_the_persons_make_environment_does_not_reach_make(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAVOUR", "sour")
+    monkeypatch.setenv("MAKEFLAGS", "--dry-run")
+    assert "sour" not in Path(bench.build(bench.target(), bench.candidate()).kernel).read_text()
+
+
+def test_make_variables_reach_make_and_the_key(bench: Bench) -> None:
+    candidate = bench.candidate()
+    plain, sweet = bench.target(), bench.target(make={"FLAVOUR": "sweet"})
+    assert plain.key(candidate) != sweet.key(candidate)
+    assert "sweet" in Path(bench.build(sweet, candidate).kernel).read_text()
+
+
+def test_a_compiler_that_is_not_there_is_infrastructure(bench: Bench) -> None:
+    with pytest.raises(InfraError, match="gcc-that-is-not-there"):
+        bench.target(make={"CC": "gcc-that-is-not-there"}).key(bench.candidate())
+
+
+def test_a_make_variable_of_ours_is_refused(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="KCONFIG_CONFIG"):
+        bench.target(make={"KCONFIG_CONFIG": "x"})
+
+
+def test_modules_are_installed_when_the_config_has_them(bench: Bench) -> None:
+    fragment = "CONFIG_BLOCK=y\nCONFIG_MODULES=y\n"
+    target = bench.target(fragment=fragment)
+    image = bench.build(target, bench.candidate("one", {"drivers/extra.m": "extra 1"}))
+    installed = Path(image.modules) / "lib" / "modules" / "6.0"
+    assert (installed / "kernel" / "extra.ko").read_text() == "extra 1"
+    assert not (installed / "build").is_symlink()
+    other = bench.build(target, bench.candidate("two", {"drivers/extra.m": "extra 2"}))
+    assert other.identity != image.identity
+    assert Path(other.kernel).read_bytes() == Path(image.kernel).read_bytes()
+
+
+def test_progress_counts_the_steps(bench: Bench) -> None:
+    target = bench.target()
+    bench.build(target, bench.candidate())
+    steps = [told for told in bench.told if told.detail.startswith(("CC ", "LD "))]
+    assert sorted(told.detail for told in steps) == ["CC drivers/core.o", "CC drivers/disk.o", "LD vmlinux"]
+    fractions = [told.fraction for told in steps]
+    assert all(fraction is not None and 0 < fraction < 1 for fraction in fractions)
+    assert fractions == sorted(fractions)  # type: ignore[type-var]
+
+
+# ---- config ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_line_fails_the_build_and_is_named(bench: Bench) -> None:
+    target = bench.target(fragment="CONFIG_BLOCK=y\nCONFIG_NVME=y\n")
+    failure = bench.failure(target, bench.candidate())
+    assert failure.stage == "config"
+    assert failure.errors == ("dropped by Kconfig: my.config:2: CONFIG_NVME=y became n",)
+
+
+def test_an_optional_line_may_be_dropped(bench: Bench) -> None:
+    bench.build(bench.target(fragment="CONFIG_BLOCK=y\nCONFIG_NVME=y # optional\n"), bench.candidate())
+
+
+def test_each_candidate_is_configured_from_the_fragments_alone(bench: Bench) -> None:
+    fragment = "CONFIG_BLOCK=y\nCONFIG_LATER=y # optional\n"
+    without, later = bench.candidate("one", kconfig=("BLOCK",)), bench.candidate("two", kconfig=("BLOCK", "LATER"))
+    target = bench.target(fragment=fragment)
+    assert Path(bench.build(target, later).config).read_text() == "CONFIG_BLOCK=y\nCONFIG_LATER=y\n"
+    assert Path(bench.build(target, without).config).read_text() == "CONFIG_BLOCK=y\n"
+    newer = bench.candidate("three", {"drivers/core.c": "core 3\n"}, kconfig=("BLOCK", "LATER"))
+    assert Path(bench.build(target, newer).config).read_text() == "CONFIG_BLOCK=y\nCONFIG_LATER=y\n"
+
+
+def test_a_config_that_stays_the_same_keeps_its_objects(bench: Bench) -> None:
+    target = bench.target()
+    bench.build(target, bench.candidate("one"))
+    stamp = (bench.seat() / "objects" / ".config").stat().st_mtime_ns
+    bench.build(target, bench.candidate("two", {"Documentation/x.rst": "words"}))
+    assert (bench.seat() / "objects" / ".config").stat().st_mtime_ns == stamp
+    assert bench.compiled() == 2
+
+
+def test_fragments_are_laid_over_a_base_config(bench: Bench) -> None:
+    base = "# CONFIG_BLOCK is not set\nCONFIG_NET=y\nCONFIG_UNKNOWN=y\n"
+    image = bench.build(bench.target(base=base), bench.candidate())
+    assert Path(image.config).read_text() == "CONFIG_BLOCK=y\nCONFIG_NET=y\n"
+    assert "olddefconfig" in image.commands[0]
+
+
+def test_faults_of_the_persons_files_are_said_before_anything_is_built(bench: Bench) -> None:
+    with pytest.raises(RecipeError, match=r"my\.config:1:1: 'CONFIG BLOCK' is no config line"):
+        bench.target(fragment="CONFIG BLOCK\n")
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_does_not_compile_is_a_failure_with_its_errors(bench: Bench) -> None:
+    failure = bench.failure(bench.target(), bench.candidate("one", {"drivers/disk.c": "WRONG"}))
+    assert failure.stage == "compile"
+    assert failure.errors == ("../drivers/disk.c:1:1: error: wrong on purpose",)
+    log = Path(failure.log).read_text()
+    assert log.startswith("# one: one\n$ make -C ") and "wrong on purpose" in log
+
+
+def test_a_failure_is_recorded_and_not_built_again(bench: Bench) -> None:
+    candidate = bench.candidate("one", {"drivers/disk.c": "WRONG"})
+    first = bench.failure(bench.target(), candidate)
+    shutil.rmtree(bench.root / "a" / "seats")
+    assert bench.failure(bench.target(), candidate) == first
+    assert not (bench.root / "a" / "seats").exists()
+
+
+def test_objects_made_before_a_failure_are_kept(bench: Bench) -> None:
+    target = bench.target()
+    bench.failure(target, bench.candidate("one", {"drivers/disk.c": "WRONG"}))
+    good = bench.candidate("two")
+    image = bench.build(target, good)
+    assert bench.compiled() == 3  # core, the failure, disk
+    assert image.identity == bench.clean(good).identity
+
+
+def test_edits_that_do_not_apply_are_a_failure(bench: Bench) -> None:
+    failure = bench.failure(bench.target(), replace(bench.candidate(), edits=(revert(),)))
+    assert failure.stage == "edits" and "conflicts in fops.c" in failure.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "said", "hint"),
+    [("FULL", "No space left", "room"), ("MEMORY", "Killed signal", "memory"), ("TOOL", "flexx", "missing")],
+)
+def test_a_failure_of_this_host_is_never_recorded(bench: Bench, word: str, said: str, hint: str) -> None:
+    candidate = bench.candidate("one", {"drivers/disk.c": word})
+    with pytest.raises(InfraError, match=said) as caught:
+        bench.target().image(candidate, listener=silent, cancel=CancelToken())
+    assert hint in caught.value.hint
+    assert not list((bench.root / "a" / "cache" / "builds").glob("*.json"))
+
+
+def test_a_cancelled_build_is_interrupted_and_not_recorded(bench: Bench) -> None:
+    cancel = CancelToken(str(bench.root / "cancel"))
+    candidate = bench.candidate("one", {"drivers/disk.c": "PAUSE"})
+    target = bench.target()
+    bench.seat().mkdir(parents=True)
+    (bench.seat() / "pause").touch()
+
+    def cancel_at_disk(progress: object) -> None:
+        if "disk.o" in str(progress):
+            cancel.cancel()
+
+    with pytest.raises(Interrupted):
+        target.image(candidate, listener=cancel_at_disk, cancel=cancel)
+    (bench.seat() / "pause").unlink()
+    with pytest.raises(Interrupted):
+        target.image(candidate, listener=silent, cancel=cancel)
+    assert bench.build(target, candidate).identity == bench.clean(candidate).identity
+
+
+def test_a_cache_that_cannot_be_written_is_infrastructure(bench: Bench) -> None:
+    target = bench.target()
+    (bench.root / "a" / "cache").mkdir()
+    (bench.root / "a" / "cache" / "builds").write_text("a file is in the way")
+    with pytest.raises(InfraError, match="builds"):
+        target.image(bench.candidate(), listener=silent, cancel=CancelToken())
+
+
+def test_nothing_is_left_beside_a_kept_image(bench: Bench) -> None:
+    image: Image = bench.build(bench.target(), bench.candidate())
+    cache = bench.root / "a" / "cache"
+    assert [entry.name for entry in (cache / "images").iterdir()] == [image.identity]
+    assert sorted(entry.name for entry in Path(image.kernel).parent.iterdir()) == ["config", "image.json", "kernel"]
