@@ -34,7 +34,7 @@ create table if not exists trials(
 create index if not exists trials_by_question on trials(campaign, image, plan, stage);
 create table if not exists judgements(
   number integer primary key autoincrement, campaign text not null references campaigns(id), stage text not null,
-  judgement text not null, at real not null);
+  asked text not null, judgement text not null, at real not null, unique (campaign, stage, asked));
 """
 VERSION = 1
 
@@ -223,9 +223,14 @@ class Store:
     # ---- judgements: a log for people; verdicts are folded from trials and builds
 
     def add_judgement(self, campaign: str, stage: str, judgement: Judgement) -> None:
-        """Append a verdict to the campaign's log."""
+        """Log a verdict; the same question asked again (on resume) only renews its line."""
         slim = replace(judgement, trials=())
-        self._write("insert into judgements values (null,?,?,?,?)", (campaign, stage, dump(slim), time.time()))
+        asked = dump(judgement.candidate) + judgement.cell
+        self._write(
+            "insert into judgements values (null,?,?,?,?,?) on conflict (campaign, stage, asked) do update set "
+            "judgement=excluded.judgement",
+            (campaign, stage, asked, dump(slim), time.time()),
+        )
 
     def judgements(self, campaign: str) -> tuple[tuple[str, Judgement], ...]:
         """(stage, judgement) in the order in which they were reached."""

@@ -238,7 +238,9 @@ def test_harness_failure_keeps_what_is_finished_and_resume_goes_on(history: Hist
     finally:
         FileBench.fail_after = 10**6
     with FileBench(setting) as bench:
-        _, outcome = Campaign(request(history, "c0", "c16", resume=True), bench).run()
+        row, outcome = Campaign(request(history, "c0", "c16", resume=True), bench).run()
+        told = [(stage, judgement.candidate) for stage, judgement in bench.store.judgements(row.id)]
+    assert len(told) == len(set(told))
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c9"]
     assert first
