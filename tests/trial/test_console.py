@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -81,7 +82,7 @@ TEXT = (
 def test_how_the_stream_is_cut_changes_nothing(cuts: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cuts")
     edges = [0, *sorted(cuts), len(TEXT)]
-    chunks = [TEXT[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    chunks = [TEXT[a:b] for a, b in itertools.pairwise(edges) if a < b]
     cut, first = read_all(chunks, BoundedLog(folder / "a"))
     whole, second = read_all([TEXT], BoundedLog(folder / "b"))
     assert told(cut) == told(whole)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials without a VM: the real agent on this host, in a sandbox."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import Plan, Step
+from bisector.model import CancelToken, Ending, Image, Observation
+from bisector.system.proc import Processes
+from bisector.trial.sandbox import SandboxRunner
+
+
+class Sandbox:
+    def __init__(self, tmp_path: Path) -> None:
+        self.work = tmp_path / "work"
+        self.work.mkdir()
+        self.folder = tmp_path / "stored"
+        self.processes = Processes(tmp_path / "records")
+        self.cancel = CancelToken(str(tmp_path / "cancel"))
+        self.environ = {"PATH": os.environ["PATH"], "TMPDIR": str(self.work), "SECRET": "x"}
+
+    def run(self, *steps: Step, deadline: float = 30.0) -> Observation:
+        runner = SandboxRunner(self.processes, self.environ)
+        plan = Plan(steps=steps, vm=False, deadline=deadline)
+        return runner.run(Image("i", ""), plan, self.folder, listener=lambda _: None, cancel=self.cancel)
+
+    def clean(self) -> bool:
+        return not any(self.work.iterdir()) and not any(self.processes.records.iterdir())
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(tmp_path)
+
+
+def sh(name: str, script: str) -> Step:
+    return Step(name, "run", argv=("sh", "-c", script))
+
+
+def test_exit_codes_come_back(sandbox: Sandbox) -> None:
+    observation = sandbox.run(sh("fine", "exit 0"), sh("wrong", "exit 7"))
+    assert observation.ending is Ending.FINISHED
+    assert observation.accel == "none"
+    assert observation.result is not None
+    assert [step.exit for step in observation.result.steps] == [0, 7]
+    assert observation.timing.total < 5
+    assert sandbox.clean()
+    assert (sandbox.folder / "result.json").exists() and (sandbox.folder / "command").exists()
+
+
+def test_the_environment_is_clean_and_the_home_private(sandbox: Sandbox) -> None:
+    check = f'test -z "$SECRET" && case "$HOME$TMPDIR" in {sandbox.work}/*{sandbox.work}/*) exit 0;; esac; exit 1'
+    observation = sandbox.run(sh("env", check))
+    assert observation.result is not None and observation.result.steps[0].exit == 0
+
+
+def test_a_step_that_hangs_ends_at_the_deadline(sandbox: Sandbox) -> None:
+    observation = sandbox.run(sh("first", "true"), sh("hang", "sleep 600"), deadline=1.5)
+    assert observation.ending is Ending.DEADLINE
+    assert observation.timing.total < 9
+    assert observation.result is not None and observation.result.step("first") is not None
+    assert sandbox.clean()
+
+
+def test_what_a_step_leaves_running_ends_with_the_trial(sandbox: Sandbox, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    sandbox.run(sh("leave", f"setsid sh -c 'echo $$ >{pid}; exec sleep 600' >/dev/null 2>&1 & sleep 0.3"))
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_an_agent_that_is_killed_is_the_harness_failing(sandbox: Sandbox) -> None:
+    observation = sandbox.run(sh("kill", "kill -9 $PPID; sleep 5"))
+    assert observation.ending is Ending.HARNESS
+    assert "without a result" in observation.detail
+
+
+def test_a_wish_to_stop_is_heard(sandbox: Sandbox) -> None:
+    threading.Timer(1.0, sandbox.cancel.cancel).start()
+    begin = time.monotonic()
+    assert sandbox.run(sh("hang", "sleep 600")).ending is Ending.CANCELLED
+    assert time.monotonic() - begin < 2.5
+    assert sandbox.clean()

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What vng and QEMU are called with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import Guest, Layer, Plan
+from bisector.errors import InfraError
+from bisector.model import Image
+from bisector.system.proc import Processes
+from bisector.trial import vng
+
+PLACES = vng.Places(Path("/var/tmp/b-1"))
+IMAGE = Image("identity", "/cache/bzImage")
+LEGS = tuple(Layer(f"leg{n}", "disk", "nvme", size=128 << 20) for n in range(2))
+
+
+def arguments(plan: Plan, image: Image = IMAGE, accel: str = "tcg") -> list[str]:
+    return list(vng.arguments(image, plan, PLACES, accel=accel))
+
+
+def value(argv: list[str], option: str) -> str:
+    return argv[argv.index(option) + 1]
+
+
+def test_the_whole_list_for_two_nvme_legs() -> None:
+    drives = " ".join(
+        f"-drive file=/var/tmp/b-1/disks/leg{n},if=none,id=disk-leg{n},format=raw,cache=unsafe "
+        f"-device nvme,drive=disk-leg{n},serial=leg{n}"
+        for n in range(2)
+    )
+    assert arguments(Plan(steps=(), layers=LEGS, append=("quiet",))) == [
+        *("vng", "--run", "/var/tmp/b-1/s/k/boot/vmlinuz", "--disable-kvm", "--force-9p", "--verbose"),
+        *("--memory", "2048M", "--cpus", "2", "--rwdir=/var/tmp/b-1/s=/var/tmp/b-1/s"),
+        *("--qemu", "/var/tmp/b-1/qemu"),
+        *("--append=printk.devkmsg=on", "--append=watchdog_thresh=30", "--append=quiet"),
+        f"--qemu-opts={drives}",
+        *("--exec", "/var/tmp/b-1/s/start"),
+    ]
+
+
+def test_kvm_is_disabled_only_for_emulation() -> None:
+    assert "--disable-kvm" not in arguments(Plan(steps=()), accel="kvm")
+    assert "--append=watchdog_thresh=30" not in arguments(Plan(steps=()), accel="kvm")
+
+
+def test_loop_legs_are_the_agents() -> None:
+    plan = Plan(steps=(), layers=(Layer("a", "disk", "loop", size=1 << 20), Layer("lv", "lvm", "linear", of=("a",))))
+    assert vng.disks(plan) == ()
+    assert "--qemu-opts=" in arguments(plan)
+
+
+def test_the_script_goes_by_its_path() -> None:
+    assert len(value(arguments(Plan(steps=())), "--exec")) < 60, "it travels in the kernel's 2,048 bytes"
+
+
+@pytest.mark.parametrize("folder", ["/home/a b/tmp", "/tmp/x;y", "/tmp/ä", "/tmp/a,b"])
+def test_a_folder_that_vng_would_cut_is_refused(folder: str) -> None:
+    with pytest.raises(InfraError, match="cannot use the folder") as caught:
+        vng.arguments(IMAGE, Plan(steps=()), vng.Places(Path(folder)), accel="tcg")
+    assert "TMPDIR" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b", "x" * 21, "ä", ""])
+def test_a_name_that_is_no_serial_number_is_refused(name: str) -> None:
+    with pytest.raises(InfraError, match="serial number"):
+        arguments(Plan(steps=(), layers=(Layer(name, "disk", "nvme", size=1 << 20),)))
+
+
+def test_modules_are_shown_under_their_own_path(tmp_path: Path) -> None:
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    argv = arguments(Plan(steps=()), Image("i", "/cache/vmlinuz", modules=str(tmp_path)))
+    assert f"--rodir={tmp_path}/lib/modules={tmp_path}/lib/modules" in argv
+
+
+def test_vng_and_its_parts_come_from_one_folder() -> None:
+    environment = vng.environment(PLACES, {"PATH": "/usr/bin", "HOME": "/root", "EDITOR": "vi"}, "/venv/bin/vng")
+    assert environment["PATH"].startswith("/venv/bin:/usr/bin:")
+    assert environment["HOME"] == "/var/tmp/b-1/home"
+    assert "EDITOR" not in environment
+
+
+MIXED = (
+    *LEGS,
+    Layer("v", "disk", "virtio-blk", size=1 << 20),
+    Layer("s0", "disk", "scsi", size=1 << 20),
+    Layer("s1", "disk", "scsi", size=1 << 20),
+    *(Layer(f"a{n}", "disk", "ahci", size=1 << 20) for n in range(7)),
+)
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed")
+@pytest.mark.parametrize("guest", [None, Guest(os="linux", passthrough=("a0",))])
+def test_qemu_takes_every_kind_of_leg(tmp_path: Path, guest: Guest | None) -> None:
+    places = vng.Places(tmp_path)
+    (tmp_path / "disks").mkdir()
+    plan = Plan(steps=(), layers=MIXED, guest=guest)
+    for layer in vng.disks(plan):
+        places.disk(layer).write_bytes(b"")
+        with places.disk(layer).open("wb") as disk:
+            disk.truncate(layer.size)
+    common = shlex.split("qemu-system-x86_64 -machine q35,accel=tcg -S -nodefaults -display none -m 64 -monitor stdio")
+    told = Processes(tmp_path / "records").run(
+        [*common, *vng.devices(plan, places)], stdin="info block\ninfo qtree\nquit\n", timeout=30
+    )
+    assert "error" not in told.stderr, told.stderr
+    for layer in vng.disks(plan):
+        assert re.search(rf"^disk-{layer.name} .*: {places.disk(layer)} \(raw\)", told.stdout, re.MULTILINE)
+        assert f'serial = "{layer.name}"' in told.stdout
+    assert told.stdout.count("dev: ich9-ahci") == 2  # and -nodefaults leaves the board's own out of the tree's disks
+    assert ("dev: intel-iommu" in told.stdout) is (guest is not None)
+
+
+def test_the_stand_in_notes_how_qemu_ended(tmp_path: Path) -> None:
+    places = vng.Places(tmp_path)
+    processes = Processes(tmp_path / "records")
+    for code, ending in [("exit 3", "3"), ("kill -9 $$", "137"), ("exit 0", "0")]:
+        real = tmp_path / "real qemu"
+        real.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "QEMU version 7.2" && exit 0\n{code}\n')
+        real.chmod(0o755)
+        places.qemu.write_text(vng.qemu_script(str(real), places))
+        places.qemu.chmod(0o755)
+        places.qemu_exit.unlink(missing_ok=True)
+        assert "7.2" in processes.run([str(places.qemu), "--version"]).stdout
+        assert not places.qemu_exit.exists()
+        processes.run([str(places.qemu), "-m", "1G"], check=False)
+        assert places.qemu_exit.read_text().strip() == ending
