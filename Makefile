@@ -10,15 +10,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Folder of the planted history, its builds and campaigns; about 12 GB.
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
-# What the tests that boot a VM need besides the fragments of the end-to-end test's recipe.
-IMAGE_FRAGMENTS ?= loop scsi
+# Fragments for the tests in a VM besides those of the end-to-end test's recipe. With none, the image is the very build
+# that the end-to-end test then finds in the cache as its bad end.
+IMAGE_FRAGMENTS ?=
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
 PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: lint image ## Set up everything, lint, all tests (those in a VM too)
@@ -33,7 +34,7 @@ lint: .make/venv ## ruff, mypy strict, the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 .PHONY: image
 image: .make/image ## The kernel that the tests in a VM boot
@@ -46,9 +47,19 @@ e2e: .make/venv ## A real campaign on a planted history over a real kernel tree
 e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
 	$(BIN)/python -m tests.e2e.run --merge $(E2E_ARGS)
 
+.PHONY: e2e-kill
+e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
+	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
+
 .PHONY: bench
-bench: .make/venv ## Figures for docs/performance.md
-	$(BIN)/python -m bench
+bench: .make/image ## Figures for docs/performance.md (the whole campaign against a plain script: make bench-campaign)
+	$(BIN)/python -m bench help
+	$(BIN)/python -m bench trial --image "$$(cat .make/image)"
+	$(BIN)/python -m bench step --repo $(BISECTOR_E2E)/linux-34-20-1
+
+.PHONY: bench-campaign
+bench-campaign: .make/image ## A whole campaign against a plain script for git bisect run (an hour or more)
+	$(BIN)/python -m bench campaign --repo $(BISECTOR_E2E)/linux-34-20-1
 
 .PHONY: schema
 schema: .make/venv ## Write the recipes' JSON Schema anew
