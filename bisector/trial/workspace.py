@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import py_compile
 import re
 import shutil
 import stat
@@ -87,6 +89,7 @@ class Workspace:
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
+        _precompile(places.shared / "agent")
         _script(places.qemu, vng.qemu_script(qemu, places))
         _script(places.start, vng.start_script(guest_python(), places))
 
@@ -154,6 +157,16 @@ def guest_python() -> str:
     if version and int(version[1]) >= 11 and host.exists():
         return "/usr/bin/python3"
     return str(Path(sys.executable).resolve())
+
+
+def _precompile(folder: Path) -> None:
+    """Compile the agent here: an emulated CPU needs seconds for it. Another version of Python ignores what it finds."""
+    for source in folder.glob("*.py"):
+        py_compile.compile(
+            str(source),
+            cfile=importlib.util.cache_from_source(source),
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
 
 
 def _script(path: Path, text: str) -> None:
