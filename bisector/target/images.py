@@ -10,11 +10,14 @@ Everything appears by one rename after its bytes are on disk: what can be found 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,6 +27,7 @@ from typing import Any
 from bisector.model import BuildFailure, Image
 
 _CHUNK = 1 << 20
+_ABANDONED = 24 * 3600.0  # seconds after which a staging folder belongs to nobody
 
 
 def identity_of(kernel: Path, modules: Path | None = None) -> str:
@@ -70,6 +74,9 @@ class Images:
     def staging(self) -> Iterator[Path]:
         """A folder to put an image together in; gone afterwards unless ``keep`` took it."""
         self._images.mkdir(parents=True, exist_ok=True)
+        for left in self._images.glob(".*-*"):  # by builds that were killed
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._images))
         try:
             yield folder
@@ -87,12 +94,10 @@ class Images:
         staged.chmod(0o755)
         _sync_below(staged)
         folder = self._images / identity
-        try:
-            staged.rename(folder)
-            _sync(self._images)
-        except OSError:  # the same image was there: from another source, or another campaign was faster
-            if not (folder / "image.json").is_file():
-                raise
+        if folder.exists() and not (folder / "kernel").is_file():  # somebody removed a part of it
+            folder.rename(self._images / f".broken-{time.time_ns()}")
+        with contextlib.suppress(FileExistsError):  # the same image was there: from other sources or another campaign
+            _rename_new(staged, folder)
         self._record(key, {"identity": identity})
         return _image_from(json.loads((folder / "image.json").read_text()), folder)
 
@@ -116,6 +121,16 @@ def write_json(path: Path, content: object) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def _rename_new(staged: Path, folder: Path) -> None:
+    try:
+        staged.rename(folder)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder)) from error
+        raise
+    _sync(folder.parent)
 
 
 def _write(path: Path, content: object) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from bisector.errors import InfraError, Interrupted
+from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.model import (
     BuildConfig,
     BuildFailure,
@@ -69,6 +69,11 @@ class KernelSource(Target):
     ) -> None:
         self._sources = sources
         self._seats = Path(os.path.realpath(seats))
+        if any(character.isspace() or character == ":" for character in str(self._seats)):
+            raise UsageError(
+                f"kernels cannot be built in {self._seats}: their make refuses blanks and colons in paths",
+                hint="name another cache folder by XDG_CACHE_HOME",
+            )
         self._cache = cache
         self._processes = processes
         self._wanted = load(config, shipped=shipped.kconfigs(), folder=folder)

@@ -50,6 +50,19 @@ def test_a_pruned_image_is_built_again(bench: Bench) -> None:
     assert again.identity == first.identity and Path(again.kernel).exists()
 
 
+def test_an_image_that_lost_its_kernel_is_replaced(bench: Bench) -> None:
+    first = bench.build(bench.target(), bench.candidate("one"))
+    Path(first.kernel).unlink()
+    again = bench.build(bench.target(), bench.candidate("two", {"README": "words"}))
+    assert again.identity == first.identity and Path(again.kernel).is_file()
+    assert bench.build(bench.target(), bench.candidate("one")) == first
+
+
+def test_a_folder_that_the_kernels_make_refuses_is_said_at_once(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="blanks and colons"):
+        bench.target(name="my place")
+
+
 def test_the_same_tree_at_another_revision_needs_no_build(bench: Bench) -> None:
     bench.build(bench.target(), bench.candidate("one"))
     before = bench.compiled()
