@@ -22,7 +22,7 @@ from bisector.model import (
 )
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
-from bisector.search.commits import SearchResult, search
+from bisector.search.commits import SearchResult, check_ends, search
 from bisector.search.gitrepo import UserRepository
 from bisector.search.proof import Proof, Proven, prove
 from bisector.store import CampaignRow
@@ -71,8 +71,8 @@ class Campaign:
         """Ends, search, proof. Raises InfraError or Interrupted with the state kept for --resume."""
         user = UserRepository(self.request.repo)
         good, bad = user.resolve(self.request.good), user.resolve(self.request.bad)
-        if good.oid == bad.oid:
-            raise UsageError(f"{self.request.good} and {self.request.bad} are the same commit {good.oid[:12]}")
+        older, newer = (bad, good) if self.request.find_fix else (good, bad)
+        check_ends(user, older, newer, find_fix=self.request.find_fix)
         self.row = self._open(str(self.request.repo.resolve()), good, bad)
         with self.bench.lock(self.row.id):
             self.bench.store.set_state(self.row.id, "running")

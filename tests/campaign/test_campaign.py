@@ -213,6 +213,13 @@ def test_ends_the_other_way_round_are_named(history: History, setting: Setting) 
     assert "other way round" in outcome.summary
 
 
+def test_bad_before_good_is_refused_before_anything_is_built(history: History, setting: Setting) -> None:
+    line(history, "bad", "good")
+    with FileBench(setting) as bench, pytest.raises(UsageError, match="is an ancestor"):
+        Campaign(request(history, "c1", "c0"), bench).run()
+    assert not list((setting.folders.state / "campaigns").glob("*"))
+
+
 def test_find_fix_gives_the_first_good_commit(history: History, setting: Setting) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
     outcome = outcome_of(history, setting, "c10", "c0", find_fix=True)
