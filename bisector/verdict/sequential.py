@@ -3,10 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from bisector.model import Reading, Signal, Verdict
+from bisector.verdict.budget import ENDS_PART, Budget, Stage
+from bisector.verdict.chance import as_far_apart
+from bisector.verdict.rate import Background, Rate, log_odds
+
+OTHER_CAP = 3
+TRIAL_CAP = 400
+HIDING = 0.01
+"""Other failures are called unusual when so many come by chance in one candidate of a hundred."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,27 @@ class Evidence:
             signals.count(Signal.REPRODUCED), signals.count(Signal.CLEAN), signals.count(Signal.OTHER_FAILURE)
         )
 
+    def plus(self, signal: Signal) -> Evidence:
+        """With one trial more; an infra trial changes nothing."""
+        if signal is Signal.REPRODUCED:
+            return replace(self, reproduced=self.reproduced + 1)
+        if signal is Signal.CLEAN:
+            return replace(self, clean=self.clean + 1)
+        return replace(self, other=self.other + 1) if signal is Signal.OTHER_FAILURE else self
+
+    def __add__(self, more: Evidence) -> Evidence:
+        return Evidence(self.reproduced + more.reproduced, self.clean + more.clean, self.other + more.other)
+
+    @property
+    def told(self) -> int:
+        """Trials that could tell: reproduced or clean."""
+        return self.reproduced + self.clean
+
+    @property
+    def figures(self) -> str:
+        """Reproduced of those that could tell, as people write it."""
+        return f"{self.reproduced}/{self.told}"
+
 
 @dataclass(frozen=True)
 class FixedTrials:
@@ -40,6 +70,116 @@ class FixedTrials:
 
 
 @dataclass(frozen=True)
+class Belief:
+    """What the campaign knows when it judges a candidate: a fold over the trials of the judgements before it.
+
+    Args:
+        budget: what may be wrong.
+        rate: of bad candidates.
+        background: of the good end.
+        asked_bad: 1 + judgements of the search so far that were not good, and errors that a proof uncovered. The
+            search's first false good comes at its k-th bad candidate for some k, and the k - 1 before were called bad;
+            so share k bounds that event, good candidates cost no share, and the sum over k bounds the search's error.
+        asked_good: likewise 1 + those that were not bad; spent only where there is a background.
+        others: other failures among all trials of candidates known to be bad: (other, all).
+        other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
+        trial_cap: trials that could tell after which the candidate is weak.
+    """
+
+    budget: Budget
+    rate: Rate = field(default_factory=Rate)
+    background: Background = field(default_factory=Background)
+    asked_bad: int = 1
+    asked_good: int = 1
+    others: tuple[int, int] = (0, 0)
+    other_cap: int = OTHER_CAP
+    trial_cap: int = TRIAL_CAP
+
+    @property
+    def may_call_good(self) -> float:
+        """Chance allowed that the next candidate, if bad, is called good."""
+        share = self.budget.share(Stage.CALLED_GOOD, self.asked_bad)
+        if self.background.reproduced:
+            return share
+        return share + self.budget.share(Stage.CALLED_BAD, self.asked_bad)
+
+    @property
+    def may_call_bad(self) -> float:
+        """Chance allowed that the next candidate, if good, is called bad; 0 without a background."""
+        return self.budget.share(Stage.CALLED_BAD, self.asked_good) if self.background.reproduced else 0.0
+
+    @property
+    def search_error(self) -> float:
+        """Chance at most that the search up to here holds an error, the ends' included."""
+        spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.asked_bad)
+        asked = self.asked_good if self.background.reproduced else self.asked_bad
+        return spent + self.budget.spent(Stage.CALLED_BAD, asked)
+
+    def clean_needed(self) -> int:
+        """Clean trials, none reproduced, that make the next candidate good (without a background exact)."""
+        if not self.background.reproduced:
+            return self.rate.clean_needed(self.may_call_good)
+        return _first(lambda count: self._side(0, count) is Verdict.GOOD, 2 * self.trial_cap)
+
+    def more_needed(self, evidence: Evidence) -> int:
+        """Trials that the shortest way to a decision takes from here, at least 1."""
+        to_good = self.clean_needed() - evidence.clean
+        if self.background.reproduced:
+            reproduced, clean = evidence.reproduced, evidence.clean
+            to_good = _first(lambda count: self._side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
+            to_bad = _first(lambda count: self._side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
+            to_good = min(to_good, to_bad)
+        return max(1, min(to_good, self.trial_cap - evidence.told))
+
+    def after(self, verdict: Verdict, evidence: Evidence) -> Belief:
+        """The belief after one more candidate of the search was judged; call it once for each image, in order.
+
+        A candidate that was never tried (it did not build) changes nothing.
+        """
+        if not evidence.told:
+            return self
+        asked_bad = self.asked_bad + (verdict is not Verdict.GOOD)
+        asked_good = self.asked_good + (verdict is not Verdict.BAD)
+        then = replace(self, asked_bad=asked_bad, asked_good=asked_good)
+        if verdict is not Verdict.BAD or self.background.reproduced:
+            return then
+        rate = self.rate.with_stopped(evidence.told, max(self.clean_needed(), evidence.told))
+        return replace(then, rate=rate, others=_others(self.others, evidence))
+
+    def known_bad(self, *tried: Evidence) -> Belief:
+        """The belief with all trials of candidates that are bad for certain: the bad end, a culprit's fresh trials, and
+        what a proof found to have been called good wrongly (its trials of search and proof)."""
+        whole = Evidence()
+        for evidence in tried:
+            whole += evidence
+        return replace(self, rate=self.rate.plus(whole.reproduced, whole.told), others=_others(self.others, whole))
+
+    def known_good(self, *tried: Evidence) -> Belief:
+        """The belief with all trials of candidates that are good for certain; reproductions are background."""
+        reproduced = self.background.reproduced + sum(evidence.reproduced for evidence in tried)
+        trials = self.background.trials + sum(evidence.told for evidence in tried)
+        return replace(self, background=Background(reproduced, trials))
+
+    def corrected(self) -> Belief:
+        """The belief after a proof uncovered an error of the search: its share is spent."""
+        return replace(self, asked_bad=self.asked_bad + 1, asked_good=self.asked_good + 1)
+
+    def hides(self, evidence: Evidence) -> bool:
+        """Whether other failures are so much commoner than at bad candidates that they may hide the bug."""
+        if evidence.other < self.other_cap:
+            return False
+        here = evidence.other, evidence.other + evidence.told
+        return as_far_apart(self.others, here) <= HIDING
+
+    def _side(self, reproduced: int, clean: int) -> Verdict | None:
+        odds = log_odds(reproduced, clean, self.rate, self.background)
+        if odds <= math.log(self.may_call_good):
+            return Verdict.GOOD
+        bad_at = -math.log(self.may_call_bad) if self.background.reproduced else math.inf
+        return Verdict.BAD if odds >= bad_at else None
+
+
+@dataclass(frozen=True)
 class Decided:
     """The verdict, and the evidence in words."""
 
@@ -49,17 +189,35 @@ class Decided:
 
 @dataclass(frozen=True)
 class More:
-    """So many trials more may be drawn at once without wasting one."""
+    """So many trials more may be drawn at once without wasting one, unless one of them reproduces."""
 
     count: int
 
 
-def decide(evidence: Evidence, belief: FixedTrials) -> Decided | More:
+def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
     """Whether the evidence is enough under the belief.
 
-    An other failure says nothing about the candidate (law 2): it costs a trial, and only when ``other_cap`` of them
-    came before a decision is the candidate a skip.
+    An other failure says nothing about the candidate (law 2): it costs a trial. Too many of them before a decision, or
+    unusually many beside clean trials (they may hide the bug), make the candidate a skip.
     """
+    if isinstance(belief, FixedTrials):
+        return _fixed(evidence, belief)
+    side = belief._side(evidence.reproduced, evidence.clean)
+    if side is Verdict.BAD:
+        return Decided(side, f"reproduced in {evidence.figures}")
+    if side is Verdict.GOOD:
+        if belief.hides(evidence):
+            reason = f"{evidence.other} trials ended in another failure, which may hide the bug"
+            return Decided(Verdict.SKIP, reason)
+        return Decided(side, f"clean in {evidence.clean} of {evidence.told}")
+    if evidence.other >= belief.other_cap + 2 * evidence.told:
+        return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+    if evidence.told >= belief.trial_cap:
+        return Decided(Verdict.WEAK, f"undecided after {evidence.told} trials: reproduced in {evidence.figures}")
+    return More(belief.more_needed(evidence))
+
+
+def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:
     if evidence.reproduced:
         return Decided(Verdict.BAD, f"reproduced in {evidence.reproduced} of {evidence.reproduced + evidence.clean}")
     if evidence.clean >= belief.trials:
@@ -67,3 +225,16 @@ def decide(evidence: Evidence, belief: FixedTrials) -> Decided | More:
     if evidence.other >= belief.other_cap:
         return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
     return More(belief.trials - evidence.clean)
+
+
+def _first(holds: Callable[[int], bool], most: int) -> int:
+    """The smallest count up to ``most`` from which ``holds`` holds (it holds from some count on), else ``most``."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def _others(known: tuple[int, int], evidence: Evidence) -> tuple[int, int]:
+    return known[0] + evidence.other, known[1] + evidence.other + evidence.told

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The two ends, in growing rounds: how they differ, that they are alike, or how many trials more of each. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bisector.verdict.budget import Budget, Stage
+from bisector.verdict.chance import as_far_apart, log_beta
+from bisector.verdict.rate import Background, Rate
+from bisector.verdict.sequential import OTHER_CAP, TRIAL_CAP, Belief, Evidence
+
+ENOUGH = 8
+"""Reproductions at the bad end that give its rate: fewer make every good candidate dearer, more cost more than they
+save (bench/calibration)."""
+
+ALWAYS = 4
+"""A bug that reproduced so often without one clean trial is known well enough."""
+
+NEVER = 120
+"""Trials without one reproduction after which the bad end is taken for not bad; at rate 0.05 this happens in 0.2 % of
+campaigns."""
+
+FIRST_ROUND = 4
+ALIKE = 8.0
+"""The ends are alike when one common rate explains them so many times better than two (Bayes factor)."""
+
+
+@dataclass(frozen=True)
+class Differ:
+    """The bad end reproduces more often than the good one; ``belief`` is what the search starts from."""
+
+    belief: Belief
+    reason: str
+
+
+@dataclass(frozen=True)
+class Alike:
+    """No difference that a search could use. ``reversed``: the good end reproduces more often than the bad one."""
+
+    reason: str
+    reversed: bool = False
+
+
+@dataclass(frozen=True)
+class NotTestable:
+    """One end's trials end in other failures. ``bad``: it is the bad end."""
+
+    bad: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class MoreEnds:
+    """So many trials more of each end, to be drawn in turns; none of them can be wasted."""
+
+    good: int
+    bad: int
+
+
+def ends(
+    good: Evidence, bad: Evidence, budget: Budget, *, cell: int = 1, other_cap: int = OTHER_CAP, cap: int = TRIAL_CAP
+) -> Differ | Alike | NotTestable | MoreEnds:
+    """Whether the trials of both ends are enough to start a search on.
+
+    Args:
+        good, bad: trials of both ends in one cell. Where a cell was *chosen* among several for what they showed,
+            the trials of the choice flatter it: ask again with fresh trials of that cell only.
+        cell: number of the cell from 1; each spends its share of the budget.
+        cap: trials that could tell, per end, that are never exceeded.
+
+    Without a reproduction at the good end the bad end is drawn until ENOUGH reproductions (or ALWAYS without a clean
+    trial), the good end until as many clean trials as a bad one would show with the cell's share as chance. With one,
+    both ends grow in doubling rounds; after round k Fisher's exact test is held against the k-th part of the share.
+    """
+    for evidence, is_bad in ((good, False), (bad, True)):
+        if evidence.other >= other_cap + 2 * evidence.told:
+            return NotTestable(is_bad, f"{evidence.other} of its trials ended in another failure")
+    share = budget.share(Stage.ENDS, cell)
+    if good.reproduced:
+        return _with_background(good, bad, budget, share, cap)
+    if not bad.reproduced and bad.told >= NEVER:
+        return Alike(f"the bad end never reproduced in {bad.told} trials, nor did the good one in {good.told}")
+    if bad.told < cap and not _known(bad):
+        wanted = (ALWAYS if bad.reproduced == bad.told else ENOUGH) - bad.reproduced
+        return MoreEnds(max(0, min(FIRST_ROUND + bad.told // 4, cap) - good.told), min(wanted, cap - bad.told))
+    rate = Rate(bad.reproduced, bad.told)
+    needed = rate.clean_needed(share)
+    if good.told < min(needed, cap):
+        return MoreEnds(min(needed, cap) - good.told, 0)
+    if rate.missed(good.clean) > share:
+        return Alike(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
+    return Differ(_belief(good, bad, budget), _figures(good, bad))
+
+
+def _known(bad: Evidence) -> bool:
+    return bad.reproduced >= ENOUGH or (bad.reproduced == bad.told >= ALWAYS)
+
+
+def _with_background(
+    good: Evidence, bad: Evidence, budget: Budget, share: float, cap: int
+) -> Differ | Alike | MoreEnds:
+    size, number = FIRST_ROUND, 1
+    while size < max(good.told, bad.told) and size < cap:
+        size, number = min(2 * size, cap), number + 1
+    if good.told < size or bad.told < size:
+        return MoreEnds(max(0, size - good.told), max(0, size - bad.told))
+    ours, theirs = (good.reproduced, good.told), (bad.reproduced, bad.told)
+    part = share / (number * (number + 1))
+    if as_far_apart(ours, theirs) <= part and _apart(good, bad, budget):
+        return Differ(_belief(good, bad, budget), _figures(good, bad))
+    if as_far_apart(theirs, ours) <= part:
+        return Alike(f"the good end reproduces more often than the bad one: {_figures(good, bad)}", reversed=True)
+    if alike_odds(good, bad) >= ALIKE or size >= cap:
+        return Alike(f"both ends reproduce about as often: {_figures(good, bad)}")
+    return MoreEnds(min(2 * size, cap) - good.told, min(2 * size, cap) - bad.told)
+
+
+def _apart(good: Evidence, bad: Evidence, budget: Budget) -> bool:
+    """Whether the proof, which counts with the bounds of both rates, will be able to tell them apart."""
+    error = budget.share(Stage.RATE, 1) / 2
+    lower = Rate(bad.reproduced, bad.told).lower(error)
+    return bad.reproduced >= ENOUGH and lower > Background(good.reproduced, good.told).upper(error)
+
+
+def alike_odds(good: Evidence, bad: Evidence) -> float:
+    """How much better one rate explains both ends than two do: Bayes factor with uniform rates (Jeffreys, 1935)."""
+    both = good + bad
+    one = log_beta(both.reproduced + 1, both.clean + 1)
+    two = log_beta(good.reproduced + 1, good.clean + 1) + log_beta(bad.reproduced + 1, bad.clean + 1)
+    return math.exp(one - two)
+
+
+def _belief(good: Evidence, bad: Evidence, budget: Budget) -> Belief:
+    return Belief(budget).known_bad(bad).known_good(good)
+
+
+def _figures(good: Evidence, bad: Evidence) -> str:
+    return f"reproduced in {bad.figures} at the bad end and in {good.figures} at the good one"
