@@ -35,6 +35,7 @@ SETTINGS = (
     "user.email=bisector@localhost",
     "user.name=bisector",
 )
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without an object
 NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when what they hold is equal
 
 
@@ -139,8 +140,7 @@ class PrivateClone:
 
     def _anchor(self) -> str:
         """A commit for HEAD of new worktrees: an empty one of our own, so that none of the user's has to last."""
-        tree = self.git.run("mktree", stdin="").stdout.strip()
-        return self.git.ask("commit-tree", "-m", "no source", tree)
+        return self.git.ask("commit-tree", "-m", "no source", EMPTY_TREE)
 
 
 def _make(source: UserRepository, folder: Path, processes: Processes) -> None:

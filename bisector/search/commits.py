@@ -93,10 +93,13 @@ Ask = Callable[[Candidate], Judgement]
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one."""
+    """Write a file so that a kill leaves the old one or the new one. Raises InfraError."""
     draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text)
-    draft.replace(path)
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    except OSError as error:
+        raise InfraError(f"{path} cannot be written: {error.strerror or error}", hint="is the disk full?") from error
 
 
 def search(
@@ -131,7 +134,7 @@ def search(
     """
     older, newer = (bad, good) if find_fix else (good, bad)
     history = clone.history()
-    bases = _check_ends(history, older, newer, find_fix=find_fix)
+    bases = check_ends(history, older, newer, find_fix=find_fix)
     terms, skips = Terms.of(find_fix), tuple(known_skips)
     bisection = _Bisection(clone, worktree, processes, terms, tuple(paths), first_parent)
 
@@ -149,7 +152,7 @@ def search(
     return replace(result, assumptions=_assumptions(history, bases, result.steps, skips))
 
 
-def _check_ends(history: History, older: Commit, newer: Commit, *, find_fix: bool) -> tuple[str, ...]:
+def check_ends(history: History, older: Commit, newer: Commit, *, find_fix: bool) -> tuple[str, ...]:
     """Ids of the merge bases that git has to test first: none when the older end is an ancestor of the newer one."""
     names = ("bad", "good") if find_fix else ("good", "bad")
     if older.oid == newer.oid:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import git
-from git.exc import GitCommandError, GitCommandNotFound, InvalidGitRepositoryError, NoSuchPathError
+from git.exc import GitCommandError, GitCommandNotFound
 
 from bisector.errors import InfraError, UsageError
 from bisector.model import Commit
@@ -22,6 +22,7 @@ from bisector.model import Commit
 OID = re.compile(r"[0-9a-f]{40}")
 COMMIT_FORMAT = "%H%x00%P%x00%an <%ae>%x00%s"
 NEAR_NAMES = 3
+REPOSITORY_HINT = "name a folder that holds the source's git repository"
 
 QUIET: Mapping[str, str] = {
     "GIT_ATTR_NOSYSTEM": "1",  # a person's attributes could change the bytes that a checkout writes
@@ -61,10 +62,6 @@ class _QuietGit(git.Git):
         return super().execute(["env", *(f"--unset={name}" for name in hidden), *command], *args, **kwargs)
 
 
-class _Repo(git.Repo):
-    GitCommandWrapperType = _QuietGit
-
-
 class History:
     """Questions about commits.
 
@@ -76,35 +73,37 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: there is no such folder", hint=REPOSITORY_HINT)
+        # Not git.Repo: it looks for the repository by itself, and follows GIT_DIR and its like on the way.
+        self._git = _QuietGit(folder)
         try:
-            repo = _Repo(folder, search_parent_directories=True, expand_vars=False)
-            answer = repo.git.rev_parse("--absolute-git-dir", "--git-common-dir", "--is-shallow-repository")
-        except NoSuchPathError as error:
-            raise UsageError(f"{folder}: there is no such folder", hint="name the kernel's git folder") from error
-        except (InvalidGitRepositoryError, ValueError) as error:
-            raise UsageError(f"{folder} is not a git repository", hint="name the kernel's git folder") from error
+            answer = self._git.rev_parse("--absolute-git-dir", "--git-common-dir", "--is-shallow-repository")
         except GitCommandNotFound as error:
             raise InfraError("git is not installed", hint="apt install git") from error
         except GitCommandError as error:
-            raise UsageError(f"{folder}: git refuses the repository", hint=_words(error)) from error
+            said = _words(error)
+            if "not a git repository" in said:
+                raise UsageError(f"{folder} is not a git repository", hint=REPOSITORY_HINT) from error
+            raise UsageError(f"{folder}: git refuses the repository", hint=said) from error
         git_dir, common, shallow = answer.splitlines()
         self.git_dir = Path(git_dir)
-        self.common_dir = Path(os.path.realpath(Path(str(repo.working_dir), common)))
+        self.common_dir = Path(os.path.realpath(folder / common))
         self.shallow = shallow == "true"
-        self._git = _QuietGit(repo.working_dir)
-        self._git.opened = True
         # Named, so that git neither searches for it again nor asks again whom it belongs to.
         self._git.set_persistent_git_options(git_dir=git_dir)
+        self._git.opened = True
 
     def resolve(self, revision: str) -> Commit:
         """The commit that ``revision`` names, a tag peeled.
 
         Raises UsageError for what names no commit, with names that are near it.
         """
-        if not revision or revision.startswith("-") or not revision.isprintable():
+        if not revision or revision[0] in "-^" or not revision.isprintable():
             raise UsageError(f"{revision!r} is not a revision", hint="name a tag, a branch or a commit")
+        peeled = revision if revision.startswith(":/") else f"{revision}^{{commit}}"  # :/ takes all that follows
         try:
-            oid = self._ask("rev_parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+            oid = self._ask("rev_parse", "--verify", "--end-of-options", peeled)
         except GitCommandError as error:
             raise UsageError(
                 f"{self.folder} knows no commit {revision!r}", hint=self._remedy(revision, error)
@@ -122,16 +121,12 @@ class History:
             return ()
         if unfit := [oid for oid in wanted if not OID.fullmatch(oid)]:
             raise InfraError(f"{unfit[0]!r} is not the id of a commit")
-        lines = self._get("log", "--no-walk=unsorted", f"--format={COMMIT_FORMAT}", *wanted, "--").splitlines()
-        known = {commit.oid: commit for commit in map(_commit, lines)}
+        known = {commit.oid: commit for commit in self._listed("--no-walk=unsorted", *wanted, "--")}
         return tuple(known[oid] for oid in wanted)
 
     def log(self, good: str, bad: str, *, paths: Iterable[str] = (), first_parent: bool = False) -> tuple[Commit, ...]:
         """Commits reachable from ``bad`` and not from ``good``, newest first."""
-        arguments = self._range(good, bad, paths, first_parent)
-        return tuple(
-            map(_commit, self._get("log", "--topo-order", f"--format={COMMIT_FORMAT}", *arguments).splitlines())
-        )
+        return self._listed("--topo-order", *self._range(good, bad, paths, first_parent))
 
     def count(self, good: str, bad: str, paths: Iterable[str] = (), first_parent: bool = False) -> int:
         """Number of commits that ``log`` would list."""
@@ -163,11 +158,18 @@ class History:
         """Id of a commit's tree."""
         return self._get("rev_parse", "--verify", f"{oid}^{{tree}}")
 
+    def _listed(self, *arguments: str) -> tuple[Commit, ...]:
+        # rev-list, not log: that one heeds log.* of the repository's own configuration (showSignature, follow).
+        form = ["--no-commit-header", f"--format={COMMIT_FORMAT}", "--encoding=UTF-8"]
+        lines = self._get("rev_list", *form, *arguments).split("\n")
+        return tuple(_commit(line) for line in lines if line)
+
     def _range(self, good: str, bad: str, paths: Iterable[str], first_parent: bool) -> list[str]:
         return [*(["--first-parent"] if first_parent else []), bad, f"^{good}", "--", *paths]
 
     def _ask(self, verb: str, *arguments: str) -> str:
-        return str(self._git._call_process(verb, *arguments))
+        answer = str(self._git._call_process(verb, *arguments))
+        return answer.encode(errors="surrogateescape").decode(errors="replace")  # old commits are not all in UTF-8
 
     def _get(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
         try:

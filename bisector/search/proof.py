@@ -76,6 +76,11 @@ def prove(
         named = ", ".join(map(str, untested))
         summary = f"{culprit} is {after}, and whether it came with it cannot be told: no verdict for its parent {named}"
         return Proof(Proven.NARROWED, summary, tuple(judgements), suspects=(culprit, *untested))
-    many = "its parent" if len(culprit.parents) == 1 else f"each of its {len(culprit.parents)} parents"
-    summary = f"{culprit} is {after} and {many} is {before}, all freshly tested"
-    return Proof(Proven.CONFIRMED, summary, tuple(judgements))
+    match len(culprit.parents):
+        case 0:
+            rest = "it has no parent"
+        case 1:
+            rest = f"its parent is {before}"
+        case count:
+            rest = f"each of its {count} parents is {before}"
+    return Proof(Proven.CONFIRMED, f"{culprit} is {after} and {rest}, all freshly tested", tuple(judgements))

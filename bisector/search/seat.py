@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +40,11 @@ class Seat:
         """The seat of ``folder``. Raises InfraError when the folder holds something that is not ours."""
         folder = Path(os.path.realpath(folder))
         notes = all_notes / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        with _writing(folder):
+            return cls._at(folder, notes, git)
+
+    @classmethod
+    def _at(cls, folder: Path, notes: Path, git: _Git) -> Seat:
         if not notes.exists() and folder.exists() and any(folder.iterdir()):
             raise InfraError(f"{folder} is in use: it holds files, and is no seat", hint="empty it, or name another")
         notes.mkdir(parents=True, exist_ok=True)
@@ -50,7 +57,7 @@ class Seat:
         Raises InfraError. After a kill -9 at any moment the next call still ends exactly right.
         """
         done = self.notes / "done"  # the boot during which the last checkout ended
-        with locked(self.notes / "lock"):
+        with locked(self.notes / "lock"), _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             clear_stale([self.notes / "index.lock"])
             if not self._trusted(done):
@@ -80,6 +87,16 @@ class Seat:
     def _git(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
         env = {"GIT_INDEX_FILE": os.fspath(self.notes / "index"), "GIT_WORK_TREE": os.fspath(self.folder)}
         self.git.run("-C", os.fspath(self.folder), *arguments, codes=codes, env=env)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InfraError(
+            f"{error.filename or folder} cannot be written: {error.strerror or error}", hint="is the disk full?"
+        ) from error
 
 
 def _boot() -> str:

@@ -239,7 +239,7 @@ def test_killed_git_is_infrastructure(bench: Bench) -> None:
         for entry in Path("/proc").iterdir():
             try:
                 argv = (entry / "cmdline").read_bytes()
-                if b"bisect\0run" in argv and Path(os.readlink(entry / "cwd")).is_relative_to(bench.folder):
+                if b"bisect\0run" in argv and (entry / "cwd").readlink().is_relative_to(bench.folder):
                     os.kill(int(entry.name), signal.SIGKILL)
             except (OSError, ValueError):
                 continue
@@ -334,7 +334,10 @@ bench.search(judge, "a", "j")
 def test_kill_9_leaves_no_process_and_the_next_search_finds_it(bench: Bench, steps: int) -> None:
     repository = bench.plant(LINE)
     program = VICTIM.format(
-        path=sys.path, steps=steps, folder=os.fspath(bench.folder), repository=os.fspath(repository.folder),
+        path=sys.path,
+        steps=steps,
+        folder=os.fspath(bench.folder),
+        repository=os.fspath(repository.folder),
         oid=repository.oid,
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as victim:
@@ -352,7 +355,7 @@ def _processes_in(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
                 found.append(int(entry.name))
         except OSError:
             continue

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our clone: the user's repository is only read, nothing of the user's configuration acts, a kill leaves no half."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+from planted import PerfectJudge, Planned, Planted, candidate, chain, fingerprint, git
+
+from bisector.errors import InfraError
+from bisector.model import Candidate, Edit, TargetKind
+from bisector.search.clone import PrivateClone
+from bisector.search.gitrepo import UserRepository
+
+LINE = chain(*"abcdefgh")
+
+
+def test_users_repository_is_as_it_was(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    work = repository.folder
+    git(work, "worktree", "add", "-q", "--detach", os.fspath(work / "linked"), repository.oid["c"])
+    (work / "own" / "a").write_text("being edited")
+    (work / "staged").write_text("staged")
+    git(work, "add", "staged")
+    (work / "untracked").write_text("untracked")
+    os.utime(work / "own" / "b", (0, 0))  # its index is stale: a refresh on the side would show
+    before = fingerprint(work)
+    user = UserRepository(work)
+    assert user.resolve("HEAD").oid == repository.oid["h"]
+    user.describe(repository.oid["h"]), user.changed_files(repository.oid["h"])
+    assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
+    clone = bench.clone(repository)
+    clone.checkout(candidate(repository, "e"), tmp_path / "seat")
+    edits = (Edit("revert", repository.oid["c"]),)
+    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, repository.oid["e"], edits), tmp_path / "seat")
+    assert fingerprint(work) == before
+
+
+def test_hooks_and_configuration_of_the_user_do_not_act(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = tmp_path / "trace"
+    hooks = tmp_path / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    for hook in ["post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc"]:
+        (hooks / hook).write_text(f"#!/bin/sh\necho {hook} >> {trace}\n")
+        (hooks / hook).chmod(0o755)
+    home = tmp_path / "home"
+    (home / ".config" / "git").mkdir(parents=True)
+    (home / ".config" / "git" / "attributes").write_text("* text eol=crlf\n")
+    (home / ".gitconfig").write_text(
+        f"[init]\ntemplateDir = {hooks.parent}\n[core]\nhooksPath = {hooks}\nautocrlf = true\nfsmonitor = {hooks}/x\n"
+        "[commit]\ngpgSign = true\n[gc]\nauto = 1\n[clone]\ndefaultRemoteName = elsewhere\n[alias]\nbisect = !false\n"
+    )
+    repository = bench.plant([Planned("a", (), (("f.c", "int a;\n"),)), *chain("b", "c", "d", start="a")])
+    monkeypatch.setenv("HOME", os.fspath(home))
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", os.fspath(hooks.parent))
+    monkeypatch.setenv("GIT_INDEX_FILE", os.fspath(tmp_path / "no-such-index"))
+    monkeypatch.setenv("GIT_ALTERNATE_OBJECT_DIRECTORIES", "/nowhere")
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
+    found = bench.search(PerfectJudge(repository, "c"), "a", "d")
+    assert found.first_bad and repository.name[found.first_bad.oid] == "c"
+    bench.clone(repository).checkout(candidate(repository, "b"), tmp_path / "seat")
+    assert (tmp_path / "seat" / "f.c").read_bytes() == b"int a;\n"
+    assert not trace.exists()
+
+
+def test_new_commits_of_the_user_are_seen(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    clone = bench.clone(repository)
+    (repository.folder / "new").write_text("new")
+    git(repository.folder, "add", "new")
+    git(repository.folder, "commit", "-q", "-m", "came later")
+    later = UserRepository(repository.folder).resolve("HEAD")
+    assert clone.history().commit(later.oid) == later
+    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, later.oid), tmp_path / "seat")
+    assert (tmp_path / "seat" / "new").read_text() == "new"
+
+
+def test_one_clone_per_repository(bench: Bench, tmp_path: Path) -> None:
+    first, second = bench.plant(LINE, "one"), bench.plant(LINE, "two")
+    git(first.folder, "worktree", "add", "-q", "--detach", os.fspath(tmp_path / "linked"), "main")
+    linked = PrivateClone.of(UserRepository(tmp_path / "linked"), bench.state, bench.processes)
+    assert bench.clone(first) == linked
+    assert bench.clone(first) != bench.clone(second)
+    assert bench.clone(first).git.run("count-objects", "-v").stdout.startswith("count: 0\n")
+
+
+def test_clone_travels_to_another_process(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    clone = pickle.loads(pickle.dumps(bench.clone(repository)))
+    clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+    assert (tmp_path / "seat" / "own" / "b").exists()
+
+
+def test_clone_killed_while_it_was_made_is_made_again(bench: Bench) -> None:
+    repository = bench.plant(LINE)
+    clone = bench.clone(repository)
+    half = clone.folder.with_name(f"{clone.folder.name}.making-x1")
+    clone.folder.rename(half)
+    (half / "repo.git" / "HEAD").unlink()
+    again = bench.clone(repository)
+    assert again.history().commit(repository.oid["h"])
+    assert not half.exists()
+
+
+def test_stale_locks_of_a_killed_campaign_are_cleared(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    clone = bench.clone(repository)
+    clone.checkout(candidate(repository, "a"), tmp_path / "seat")
+    with clone.bisect_worktree("c") as worktree:
+        left = clone.git.git_dir / "worktrees" / worktree.name
+        git(worktree, "bisect", "start", "--no-checkout", repository.oid["h"], repository.oid["a"])
+        saved = {path.relative_to(left): path.read_bytes() for path in left.rglob("*") if path.is_file()}
+    for path, content in saved.items():
+        (left / path).parent.mkdir(parents=True, exist_ok=True)
+        (left / path).write_bytes(content)
+    (left / "locked").write_text("initializing")
+    (left / "index.lock").touch()
+    (left / "HEAD.lock").touch()
+    (clone.git.git_dir / "packed-refs.lock").touch()
+    (clone.git.git_dir / "config.lock").touch()
+    (index_lock,) = [path.parent / "index.lock" for path in clone.folder.glob("seats/*/index")]
+    index_lock.touch()
+    assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
+    clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+    assert (tmp_path / "seat" / "own" / "b").exists()
+    assert not list((clone.git.git_dir / "worktrees").iterdir())
+
+
+def test_lock_of_a_living_git_is_waited_for(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    clone = bench.clone(repository)
+    clone.checkout(candidate(repository, "a"), tmp_path / "seat")
+    (index,) = clone.folder.glob("seats/*/index")
+    program = "import sys, time; lock = open(sys.argv[1], 'w'); print('held', flush=True); time.sleep(1)"
+    argv = [sys.executable, "-c", program, f"{index}.lock"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        begin = time.monotonic()
+        clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+        assert time.monotonic() - begin > 0.5
+        assert holder.wait() == 0
+
+
+def test_repository_that_lost_its_objects_is_infrastructure(bench: Bench, tmp_path: Path) -> None:
+    repository = bench.plant(LINE)
+    clone = bench.clone(repository)
+    repository.folder.rename(tmp_path / "moved")
+    with pytest.raises(InfraError):
+        clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+
+
+def test_unwritable_state_is_infrastructure(bench: Bench) -> None:
+    repository = bench.plant(LINE)
+    bench.state.write_text("a file, no folder")
+    with pytest.raises(InfraError):
+        bench.clone(repository)
+
+
+def test_planted_merge_holds_both_sides(bench: Bench) -> None:
+    # the histories of these tests are what they claim to be
+    repository: Planted = bench.plant([*chain("a", "b"), *chain("s", start="a"), Planned("m", ("b", "s"))])
+    assert set(git(repository.folder, "ls-files").split()) == {"own/a", "own/b", "own/s", "own/m"}
