@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disks: finding the node behind a serial number (there is no udev in the VM), and loop devices on files."""
+"""Disks: finding the node behind a serial number (udev is ended in the VM), and loop devices on files."""
 
 from __future__ import annotations
 

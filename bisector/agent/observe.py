@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import struct
 import sys
 import threading
@@ -196,10 +197,23 @@ class Recorder:
 
 def open_console() -> None:
     """Let every marker through to the console: no rate limit on /dev/kmsg, a console level that shows notices."""
-    _write("/proc/sys/kernel/printk_devkmsg", "on")
+    _write("/proc/sys/kernel/printk_devkmsg", "on\n")  # without the line end the kernel takes it for malformed
     level = read_text("/proc/sys/kernel/printk").split()
     if level and int(level[0]) < CONSOLE_LEVEL:
         _write("/proc/sys/kernel/printk", str(CONSOLE_LEVEL))
+
+
+def inside_vm() -> bool:
+    """Whether this is a VM that virtme started: nothing of the machine outside may ever be touched (law 5)."""
+    return "virtme" in read_text("/proc/cmdline")
+
+
+def end_udev() -> None:
+    """End the VM's udevd, which virtme leaves running: it would open and probe our storage whenever it likes."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if read_text(f"/proc/{pid}/comm") in ("systemd-udevd", "(udev-worker)", "udevd"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def drain_console() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .command import Halt, find_tool
-from .observe import Recorder, open_console
+from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Malformed, Plan, Result, Step, StepFacts, dump, load
 from .steps import GuestControl, Workload, perform
 from .storage import Storage
@@ -29,12 +29,19 @@ def main(argv: Sequence[str]) -> int:
         with open(f"{shared}/plan.json") as file:
             plan = load(Plan, file.read())
     except (OSError, Malformed) as error:
-        with open(f"{shared}/result.json", "w") as file:
-            file.write(dump(Result(fault=Fault("plan", str(error)))))
-        print(f"agent: {error}")
+        _refuse(shared, "", str(error))
+        return 0
+    if plan.vm and not inside_vm():
+        _refuse(shared, plan.token, "the plan is for a VM, and this is none: nothing was touched")
         return 0
     Session(shared, plan).run()
     return 0
+
+
+def _refuse(shared: str, token: str, why: str) -> None:
+    with open(f"{shared}/result.json", "w") as file:
+        file.write(dump(Result(token=token, fault=Fault("plan", why))))
+    print(f"agent: {why}")
 
 
 class Session:
@@ -46,8 +53,10 @@ class Session:
         self._scratch = SCRATCH if plan.vm else f"{shared}/work"
         if plan.vm:
             open_console()
+            end_udev()
         self._recorder = Recorder(shared, plan.token, vm=plan.vm)
-        self._storage = Storage(self._scratch)
+        self._storage = Storage(self._scratch, plan.deadline)
+        self._building = True
         self._guest_control: GuestControl | None = None
         self._current: StepFacts | None = None
         self._over = threading.Lock()  # held by who finishes: the plan's end or the watchdog
@@ -72,6 +81,7 @@ class Session:
         """Storage and steps; whether all of it was done before the deadline."""
         warm = self._warm_up()
         self._storage.build(self._plan.layers, vm=self._plan.vm)
+        self._building = False
         self._recorder.layers(self._storage.facts())
         self._recorder.mark("storage")
         self._recorder.write()
@@ -101,8 +111,7 @@ class Session:
     def _guest(self) -> GuestControl | None:
         if self._plan.guest is None:
             return None
-        # Not at the top: a plan without guest does not pay for it.
-        from .guest import Guest
+        from .guest import Guest  # here: a plan without guest does not pay for it
 
         return Guest(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch)
 
@@ -112,7 +121,7 @@ class Session:
         return folder
 
     def _warm_up(self) -> threading.Thread:
-        """Ask for the tools' versions beside the building of the storage.
+        """Beside the building of the storage: load what the guest needs, ask the tools for their versions.
 
         A cold QEMU takes 1.6 s to come over 9p into an emulated VM, a warm one 0.3 s: the storage's waits pay for it.
         """
@@ -122,7 +131,13 @@ class Session:
             names.append("qemu-system-x86_64")
         kinds = {layer.kind for layer in self._plan.layers}
         names += [tool for kind, tool in (("lvm", "lvm"), ("md", "mdadm")) if kind in kinds]
-        thread = threading.Thread(target=self._recorder.tools, args=(tuple(names),), daemon=True)
+
+        def warm() -> None:
+            if self._plan.guest is not None:
+                from . import guest  # noqa: F401
+            self._recorder.tools(tuple(names))
+
+        thread = threading.Thread(target=warm, daemon=True)
         thread.start()
         return thread
 
@@ -132,6 +147,8 @@ class Session:
         if self._over.locked():
             return
         self._recorder.event("agent", "deadline", current.name if current else "")
+        if self._building:
+            self._recorder.fault(Fault("storage", "the storage was not built and synced before the deadline"))
         if current is not None:
             self._recorder.step(replace(current, ended=round(self._recorder.now(), 3), detail="did not end in time"))
         self._finish(complete=False)

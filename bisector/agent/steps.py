@@ -136,7 +136,8 @@ def _io(work: Workload, step: Step) -> Outcome:
         return work.inner().io(step.objects[0], step.io, step.seconds, work.left())
     if work.storage.kind(step.objects[0]) == "fs":
         raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
-    return device_io(work.storage.node(step.objects[0]), step.io, min(step.seconds, work.left()))
+    seen = device_io(work.storage.node(step.objects[0]), step.io, min(step.seconds, work.left()))
+    return replace(seen, exit=int(seen.failed > 0))  # as a program would end, and as dd in the guest does
 
 
 def device_io(path: str, io: Io, seconds: float) -> Outcome:

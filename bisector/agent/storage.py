@@ -11,7 +11,6 @@ from . import disks, volumes
 from .command import Halt, demand
 from .plan import Layer, LayerFacts
 
-BUILD_LIMIT = 300.0  # seconds for one tool or one sync; the trial's own deadline is usually shorter
 FILL_BLOCK = 1 << 20
 
 
@@ -26,11 +25,12 @@ class Built:
 
 
 class Storage:
-    """Builds the layers of a plan in a folder of its own (on a tmpfs in the VM)."""
+    """Builds the layers of a plan in ``folder`` (on a tmpfs in the VM); one tool or sync has ``limit`` seconds."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, limit: float) -> None:
         self._folder = folder
-        self._volumes = volumes.Volumes(folder, BUILD_LIMIT)
+        self._limit = limit
+        self._volumes = volumes.Volumes(folder, limit)
         self._built: dict[str, Built] = {}
         os.makedirs(folder, exist_ok=True)
 
@@ -68,7 +68,7 @@ class Storage:
 
     def facts(self) -> tuple[LayerFacts, ...]:
         """Every layer as it is now."""
-        return tuple(self._facts(built) for built in self._built.values())
+        return tuple(self._facts(built) for built in list(self._built.values()))
 
     def _facts(self, built: Built) -> LayerFacts:
         limits = disks.limits(built.device)
@@ -107,10 +107,10 @@ class Storage:
         if layer.type not in ("ext4", "xfs"):
             raise Halt("plan", f"{layer.name}: fs {layer.type} is not supported by this version")
         force = "-F" if layer.type == "ext4" else "-f"
-        demand([f"mkfs.{layer.type}", "-q", force, legs[0]], stage="storage", timeout=BUILD_LIMIT)
+        demand([f"mkfs.{layer.type}", "-q", force, legs[0]], stage="storage", timeout=self._limit)
         point = f"{self._folder}/{layer.name}"
         os.makedirs(point, exist_ok=True)
-        demand(["mount", "-t", layer.type, legs[0], point], stage="storage", timeout=BUILD_LIMIT)
+        demand(["mount", "-t", layer.type, legs[0], point], stage="storage", timeout=self._limit)
         return point
 
     def _file(self, layer: Layer, legs: Sequence[str]) -> str:
@@ -120,7 +120,7 @@ class Storage:
             if layer.type == "raw":
                 make_raw(path, layer.size, full=switch(options.get("full", "")) == "on")
             elif layer.type == "qcow2":
-                demand(qcow2_command(path, layer), stage="storage", timeout=BUILD_LIMIT)
+                demand(qcow2_command(path, layer), stage="storage", timeout=self._limit)
             else:
                 raise Halt("plan", f"{layer.name}: file {layer.type} is not supported by this version")
         except OSError as error:

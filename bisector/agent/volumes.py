@@ -20,8 +20,8 @@ MODULES = {
     "mirror": ("dm-mirror", "dm-log"),
     "linear": ("dm-mod",),
 }
-# No udev runs in the VM, so LVM scans /dev itself, makes its own nodes and waits for nobody; use_devicesfile came with
-# 2.03.12 and an unknown setting is only a warning.
+# The agent ended the VM's udev, so LVM scans /dev itself, makes its own nodes and waits for nobody; use_devicesfile
+# came with 2.03.12, and before that it is an unknown setting, which is only a warning.
 LVM_CONF = """\
 devices {{ dir="/dev" scan=["/dev"] obtain_device_list_from_udev=0 external_device_info_source="none" hints="none"
   use_devicesfile=0 filter=[{accept}"r|.*|"] multipath_component_detection=0 }}

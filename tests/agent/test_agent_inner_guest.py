@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A real inner guest on this host (one level of emulation instead of two): boots, does I/O, pauses, panics."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.guest import Guest
+from bisector.agent.observe import Recorder
+from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Watch, load
+from bisector.agent.plan import Guest as GuestPlan
+from bisector.agent.storage import Storage
+
+IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE names no kernel image")]
+READ = Io("read", 4096, 16, direct=True)
+
+
+class Bench:
+    """A guest with a recorder and a disk of its own."""
+
+    def __init__(self, folder: Path, accel: str, device: str = "virtio-blk") -> None:
+        self.folder = folder
+        shutil.copy(IMAGE, folder / "guest-kernel")
+        drives = (Drive("data", "img", device, cache_direct=False), Drive("other", "img2", "virtio-blk"))
+        guest = GuestPlan(os="linux", accel=accel, drives=tuple(replace(d, cache_direct=False) for d in drives))
+        layers = (Layer("img", "file", "raw", size=1 << 20), Layer("img2", "file", "raw", size=2 << 20))
+        watch = Watch("crash", "guest", "Kernel panic - not syncing", True)
+        plan = Plan(steps=(), layers=layers, guest=guest, watches=(watch,), vm=False)
+        storage = Storage(str(folder / "work"), 30.0)
+        storage.build(layers, vm=False)
+        self.recorder = Recorder(str(folder), "t0k", vm=False)
+        self.guest = Guest(plan, guest, storage, self.recorder, str(folder), str(folder / "work"))
+
+    def result(self) -> Result:
+        self.recorder.write()
+        return load(Result, (self.folder / "result.json").read_bytes())
+
+    def stop_by_monitor(self) -> None:
+        assert self.guest._qemu is not None
+        self.guest._qemu._say('{"execute": "stop"}')
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path, "tcg")
+    yield bench
+    bench.guest.close()
+
+
+def test_guest_does_io_and_tells_of_it(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.guest.io("data", READ, 0.0, 5.0).done is False  # before its start
+    started = bench.guest.start(120.0)
+    assert (started.done, started.exit) == (True, 0), bench.guest._qemu
+    assert bench.result().guest_accel == "tcg"
+
+    wrote = bench.guest.io("data", Io("write", 4096, 4, direct=True, flush=True), 0.0, 30.0)
+    assert (wrote.exit, wrote.count, wrote.failed, wrote.errno) == (0, 4, 0, "")
+    beyond = bench.guest.io("data", Io("write", 4096, 4, offset=255 * 4096), 0.0, 30.0)
+    assert (beyond.exit, beyond.errno, beyond.failed) == (1, "ENOSPC", 1)
+    assert beyond.count == 1
+    size = bench.guest.run(("blockdev", "--getsize64", "{other}"), 30.0)
+    assert (size.exit, size.detail) == (0, str(2 << 20))
+    quoted = bench.guest.run(("sh", "-c", 'echo "it\'s $BISECTOR_SEED"; exit 3'), 30.0)
+    assert (quoted.exit, quoted.detail) == (3, "it's 0")
+
+    # A pause ends the step; the guest goes on, and the answer that comes late is nobody else's.
+    threading.Timer(0.5, bench.stop_by_monitor).start()
+    paused = bench.guest.io("data", READ, 60.0, 60.0)
+    assert paused.exit is None
+    assert paused.detail.startswith("the guest paused")
+    assert bench.guest.resume().done
+    assert bench.guest.io("data", READ, 0.0, 30.0).count == 16
+    assert {"STOP", "RESUME"} <= {event.name for event in bench.result().events}
+
+    crashed = bench.guest.run(("sh", "-c", "echo c >/proc/sysrq-trigger"), 30.0)
+    assert (crashed.done, crashed.exit) == (False, 0)
+    assert "bisector t0k guest crash" in capsys.readouterr().out
+    assert "Kernel panic" in (bench.folder / "guest-console.log").read_text()
+    assert bench.guest.io("data", READ, 0.0, 5.0).done is False
+
+    again = bench.guest.start(120.0)  # what was written before is still there
+    assert again.done
+    assert bench.guest.stop().exit == 0
+    assert (bench.folder / "work/img.raw").stat().st_size == 1 << 20
+
+
+def test_guest_that_never_boots_is_no_start(bench: Bench) -> None:
+    (bench.folder / "guest-kernel").write_bytes(bytes(1 << 20))
+    started = time.monotonic()
+    outcome = bench.guest.start(3.0)
+    assert (outcome.done, outcome.errno) == (False if outcome.exit is None else outcome.done, "")
+    assert outcome.detail
+    assert time.monotonic() - started < 10
+    assert bench.guest.io("data", READ, 0.0, 5.0).done is False
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="there is no /dev/kvm")
+def test_kvm_that_opens_and_cannot_run_a_kernel_is_left_for_emulation(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "auto")
+    started = bench.guest.start(120.0)
+    accel = bench.result().guest_accel
+    fell_back = any(event.name == "guest-kvm-failed" for event in bench.result().events)
+    read = bench.guest.io("data", READ, 0.0, 30.0)
+    bench.guest.close()
+    assert (started.done, started.exit, read.count) == (True, 0, 16)
+    assert (accel == "tcg") == fell_back

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Storage that needs no VM: order of layers, options of the tools, files."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.command import Halt
+from bisector.agent.plan import Layer
+from bisector.agent.storage import Storage, in_order
+from bisector.agent.volumes import lvcreate_options, md_size
+
+MIB = 1 << 20
+
+
+def test_layers_are_built_from_below() -> None:
+    layers = (Layer("img", "file", "raw", ("fs",)), Layer("fs", "fs", "ext4", ("leg",)), Layer("leg", "disk", "loop"))
+    assert [layer.name for layer in in_order(layers)] == ["leg", "fs", "img"]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Layer("a", "lvm", "linear", ("b",)), Layer("b", "lvm", "linear", ("a",))),
+        (Layer("a", "lvm", "linear", ("a",)),),
+        (Layer("a", "lvm", "linear", ("nowhere",)),),
+    ],
+)
+def test_circles_and_missing_legs_are_faults_of_the_plan(layers: tuple[Layer, ...]) -> None:
+    with pytest.raises(Halt) as caught:
+        in_order(layers)
+    assert caught.value.fault.stage == "plan"
+
+
+@pytest.mark.parametrize(
+    ("layer", "legs", "words"),
+    [
+        (Layer("l", "lvm", "raid1", size=32 * MIB), 2, "--type raid1 -L 33554432b -Wn -Zn -m 1"),
+        (Layer("l", "lvm", "raid10"), 4, "--type raid10 -l 100%FREE -Wn -Zn -m 1 -i 2"),
+        (Layer("l", "lvm", "mirror", size=MIB), 3, "--type mirror -L 1048576b -Wn -Zn -m 2 --mirrorlog core"),
+        (
+            Layer("l", "lvm", "mirror", size=MIB, options=(("log", "disk"),)),
+            2,
+            "--type mirror -L 1048576b -Wn -Zn -m 1 --mirrorlog disk --alloc anywhere",
+        ),
+        (Layer("l", "lvm", "linear", size=MIB), 1, "--type linear -L 1048576b -Wn -Zn"),
+    ],
+)
+def test_lvcreate_is_told_type_and_size(layer: Layer, legs: int, words: str) -> None:
+    assert " ".join(lvcreate_options(layer, legs)) == words
+
+
+def test_md_raid10_share_of_each_leg_is_half_of_its_stripe() -> None:
+    assert md_size(Layer("m", "md", "raid1", size=32 * MIB), 2) == ["--size", "32768"]
+    assert md_size(Layer("m", "md", "raid10", size=32 * MIB), 4) == ["--size", "16384"]
+    assert md_size(Layer("m", "md", "raid1"), 2) == []
+
+
+def test_raw_files_are_sparse_or_full(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "work"), 30.0)
+    full = Layer("full", "file", "raw", size=MIB + 100, options=(("full", "true"),))
+    storage.build((Layer("thin", "file", "raw", size=64 * MIB), full), vm=False)
+    thin_file, full_file = Path(storage.node("thin")).stat(), Path(storage.node("full")).stat()
+    assert (thin_file.st_size, thin_file.st_blocks) == (64 * MIB, 0)
+    assert full_file.st_size == MIB + 100
+    assert full_file.st_blocks * 512 >= MIB
+    assert [facts.health for facts in storage.facts()] == ["", ""]
+
+
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img is not installed")
+def test_qcow2_is_made_with_the_recipes_options(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path), 30.0)
+    options = (("cluster_size", "1048576"), ("extended_l2", "true"))
+    storage.build((Layer("img", "file", "qcow2", size=256 * MIB, options=options),), vm=False)
+    said = subprocess.run(["qemu-img", "info", "--output=json", storage.node("img")], capture_output=True, check=True)
+    info = json.loads(said.stdout)
+    assert (info["virtual-size"], info["cluster-size"]) == (256 * MIB, MIB)
+    assert info["format-specific"]["data"]["extended-l2"] is True
+
+
+@pytest.mark.parametrize("kind", ["disk", "lvm", "md", "fs"])
+def test_without_a_vm_no_block_device_is_made(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(Halt) as caught:
+        Storage(str(tmp_path), 30.0).build((Layer("x", kind, "loop"),), vm=False)
+    assert caught.value.fault.stage == "plan"
