@@ -17,7 +17,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.system.apt import Archive, host_mirror
 from bisector.system.proc import Processes
-from tests.e2e import edits, history
+from tests.e2e import edits, fastimport, history
 from tests.e2e.history import Manifest, Planted
 
 # Where kernels of 6.18 were seen. The lists of the second group are larger, so they are asked only when needed.
@@ -93,7 +93,7 @@ def planted(place: Place, given: argparse.Namespace, say: Say = stderr) -> tuple
     repo, notes = place.root / name, place.root / f"{name}.json"
     if notes.exists() and repo.exists() and given.tree is None:
         manifest = read_manifest(notes)
-        if history.git(repo, "rev-parse", "good", "bad").split() == [manifest.good, manifest.bad]:
+        if fastimport.git(repo, "rev-parse", "good", "bad").split() == [manifest.good, manifest.bad]:
             say(f"{repo} is there: Linux {manifest.version}")
             return repo, manifest
     if repo.exists():

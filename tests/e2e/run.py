@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bisector.errors import BisectorError
-from tests.e2e import history, prepare
+from tests.e2e import fastimport, prepare
 from tests.e2e.edits import TreeUnfit
 from tests.e2e.history import Manifest
 from tests.e2e.layout import UNTESTABLE, Unplaceable
@@ -117,7 +117,7 @@ class EndToEnd:
     def _verdicts(self, judgements: list[dict[str, Any]]) -> None:
         """Each verdict against what was planted; and that the search met what was planted for it."""
         roles = {commit.oid: commit.role for commit in self.manifest.commits}
-        bad = set(history.git(self.repo, "rev-list", "--ancestry-path", f"{self.manifest.culprit}..bad").split())
+        bad = set(fastimport.git(self.repo, "rev-list", "--ancestry-path", f"{self.manifest.culprit}..bad").split())
         bad.add(self.manifest.culprit)
         wrong, met = [], set()
         for judgement in judgements:

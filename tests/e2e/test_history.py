@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import edits, history, layout
+from tests.e2e import edits, fastimport, history, layout
 from tests.e2e.edits import TreeUnfit
 from tests.e2e.layout import UNTESTABLE, Role, Unplaceable
 
@@ -52,7 +52,7 @@ def build(tree: Path, out: Path, *, merge: bool = False, seed: int = 1, variants
 
 
 def text_at(repo: Path, revision: str, path: str) -> str:
-    return history.git(repo, "show", f"{revision}:{path}")
+    return fastimport.git(repo, "show", f"{revision}:{path}")
 
 
 def of_role(manifest: history.Manifest, role: Role) -> history.Planted:
@@ -68,7 +68,7 @@ def test_the_arrangement_makes_a_bisection_meet_each_fault(tree: Path, tmp_path:
 def test_a_bisection_names_the_culprit(tree: Path, tmp_path: Path, merge: bool) -> None:
     manifest = build(tree, tmp_path / "repo", merge=merge)
     scratch = tmp_path / "scratch"
-    history.git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "repo"), str(scratch))
+    fastimport.git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "repo"), str(scratch))
     asked, named = history.simulate(scratch, manifest.commits)
     assert named == manifest.culprit
     assert asked == manifest.asked
@@ -78,7 +78,7 @@ def test_a_bisection_names_the_culprit(tree: Path, tmp_path: Path, merge: bool) 
 def test_the_check_stands_exactly_up_to_the_culprit(tree: Path, tmp_path: Path, merge: bool) -> None:
     repo = tmp_path / "repo"
     manifest = build(tree, repo, merge=merge)
-    after = {*history.git(repo, "rev-list", "--ancestry-path", f"{manifest.culprit}..bad").split(), manifest.culprit}
+    after = {*fastimport.git(repo, "rev-list", "--ancestry-path", f"{manifest.culprit}..bad").split(), manifest.culprit}
     for commit in manifest.commits:
         unchecked = UNCHECKED in text_at(repo, commit.oid, edits.FOPS)
         assert unchecked == (commit.oid in after), commit
@@ -113,10 +113,10 @@ def test_the_merge_holds_what_both_sides_did(tree: Path, tmp_path: Path) -> None
     manifest = build(tree, repo, merge=True)
     merge = of_role(manifest, Role.MERGE)
     main, side = merge.parents
-    base = history.git(repo, "merge-base", main, side).strip()
-    assert manifest.culprit in history.git(repo, "rev-list", f"{base}..{side}").split()
+    base = fastimport.git(repo, "merge-base", main, side).strip()
+    assert manifest.culprit in fastimport.git(repo, "rev-list", f"{base}..{side}").split()
     for parent in merge.parents:
-        for path in history.git(repo, "diff", "--name-only", base, parent).splitlines():
+        for path in fastimport.git(repo, "diff", "--name-only", base, parent).splitlines():
             assert text_at(repo, merge.oid, path) == text_at(repo, parent, path)
 
 
@@ -138,8 +138,12 @@ def test_another_seed_is_another_history_over_the_same_root(tree: Path, tmp_path
 def test_a_clean_checkout_of_the_bad_end_is_left(tree: Path, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     manifest = build(tree, repo)
-    assert history.git(repo, "rev-parse", "HEAD", "bad", "good").split() == [manifest.bad, manifest.bad, manifest.good]
-    assert history.git(repo, "status", "--porcelain", "--ignored") == ""
+    assert fastimport.git(repo, "rev-parse", "HEAD", "bad", "good").split() == [
+        manifest.bad,
+        manifest.bad,
+        manifest.good,
+    ]
+    assert fastimport.git(repo, "status", "--porcelain", "--ignored") == ""
     assert (repo / "dtc").readlink() == Path("scripts")
     assert (repo / "scripts/go.sh").stat().st_mode & 0o111
     assert (repo / 'a "b\\c').read_text() == "odd\n"
