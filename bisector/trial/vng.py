@@ -20,6 +20,7 @@ from bisector.model import Image
 
 SAFE = re.compile(r"[A-Za-z0-9_+/.-]+")  # what vng's --rwdir takes, without the blank that its shell would split at
 SERIAL = 20  # characters of a serial number that reach the VM through NVMe, ATA and virtio-blk
+OPTIONS = 800  # bytes of kernel options; with vng's own 1,000 they stay below the 2,048 that the kernel reads
 AHCI_PORTS = 6  # of one ich9-ahci
 CONFIGURATION = '{"default_opts": {}}'  # found first, so that neither the user's nor the host's file is read
 
@@ -106,13 +107,16 @@ def arguments(image: Image, plan: Plan, places: Places, *, accel: str, vng: str 
 
 
 def kernel_options(plan: Plan, accel: str) -> tuple[str, ...]:
-    """Further options of the VM's kernel command line."""
-    return (
+    """Further options of the VM's kernel command line. Raises InfraError when the kernel would cut them off."""
+    options = (
         "printk.devkmsg=on",  # else the markers are rate-limited
         *(["watchdog_thresh=30"] if accel != "kvm" else []),  # an emulated CPU on a busy host is slow, not locked up
         *(["intel_iommu=on", "iommu=nopt"] if _passthrough(plan) else []),
         *plan.append,
     )
+    if len(" ".join(options)) > OPTIONS:
+        raise InfraError(f"the VM's kernel options are longer than {OPTIONS} characters", hint="shorten vm.append")
+    return options
 
 
 def devices(plan: Plan, places: Places) -> tuple[str, ...]:

@@ -73,6 +73,11 @@ def test_a_name_that_is_no_serial_number_is_refused(name: str) -> None:
         arguments(Plan(steps=(), layers=(Layer(name, "disk", "nvme", size=1 << 20),)))
 
 
+def test_options_that_the_kernel_would_cut_are_refused() -> None:
+    with pytest.raises(InfraError, match="longer than 800"):
+        arguments(Plan(steps=(), append=("x=" + "y" * 800,)))
+
+
 def test_modules_are_shown_under_their_own_path(tmp_path: Path) -> None:
     (tmp_path / "lib/modules").mkdir(parents=True)
     argv = arguments(Plan(steps=()), Image("i", "/cache/vmlinuz", modules=str(tmp_path)))
