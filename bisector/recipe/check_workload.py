@@ -96,7 +96,7 @@ def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
         place = (*path, step.verb, index)
         if name not in known:
             where = "the guest has no" if step.where == "guest" else "no"
-            hint = "" if known else "; the recipe has no 'storage:'"
+            hint = "" if known or step.where == "guest" else "; the recipe has no 'storage:'"
             yield Fault(place, f"{where} layer {name!r}{suggestion(name, known)}{hint}")
         elif step.verb in ("io", "corrupt"):
             layer = recipe.storage.get(name) or (recipe.guest.storage.get(name) if recipe.guest else None)
@@ -197,7 +197,7 @@ def _step_fact(recipe: Recipe, kind: str, where: str, path: Path) -> Iterator[Fa
     if step is None:
         yield Fault(path, f"no step {where!r}{suggestion(where, recipe.steps)}", at_key=True)
     elif kind == "blocks" and step.verb != "verify":
-        yield Fault(path, f"only a verify step sees blocks, and {where} is a {step.verb}", at_key=True)
+        yield Fault(path, f"only a verify step sees blocks, and {where} does {step.verb}", at_key=True)
 
 
 def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:

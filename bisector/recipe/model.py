@@ -14,7 +14,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     PrivateAttr,
@@ -22,7 +21,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema
 
 from bisector.recipe import values
 from bisector.recipe.values import Duration, Flag, Fraction, OneOrMany, Revision, Size, Text, Word, wrong
@@ -216,21 +215,11 @@ class Step(Base):
 
 
 class _ListOfSteps:
-    """``steps`` is a list of one-key mappings in the file and a mapping in the order of the list here."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(_merged, handler(source))
+    """``steps`` is a list of one-key mappings in the file (parse.py) and a mapping in the order of the list here."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         one = {**handler(schema), "minProperties": 1, "maxProperties": 1}
         return {"type": "array", "minItems": 1, "items": one}
-
-
-def _merged(steps: object) -> object:
-    """parse.py has seen to it that this is a list of one-key mappings with different keys."""
-    if not isinstance(steps, list):
-        return steps
-    return {name: body for step in steps for name, body in step.items()}
 
 
 Steps = Annotated[

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,16 @@ def test_command_line_override_takes_its_axis_out_of_the_matrix() -> None:
     ]
     assert recipe.guest and recipe.guest.drives["data"].device == "nvme"
     assert [control.name for control in controls(recipe)] == ["silent"]
+
+
+def test_numbers_in_a_matrix_survive_cells_and_pickles() -> None:
+    recipe = raid1(("{guest.drives.vda.aio: [native, threads]}", "{steps.load.probability: [0.30, 1], vm.cpus: [2]}"))
+    recipe = pickle.loads(pickle.dumps(recipe))
+    assert [cell.name for cell in cells(recipe)] == [
+        "steps.load.probability=0.3,vm.cpus=2",
+        "steps.load.probability=1,vm.cpus=2",
+    ]
+    assert [apply(recipe, cell).steps["load"].probability for cell in cells(recipe)] == [0.3, 1.0]
 
 
 def test_command_line_value_is_yaml() -> None:

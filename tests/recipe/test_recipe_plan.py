@@ -271,6 +271,13 @@ def test_inner_guest_on_the_kernel_under_test_needs_its_devices_in_it(tmp_path: 
     assert added_fragments(loads(other, tmp_path / "r.yaml"), [ONLY]) == ()
 
 
+def test_passthrough_and_nested_kvm_bring_their_fragments() -> None:
+    recipe = grammar(
+        "ahci-passthrough-xfs", ("[base, lvm-raid, xfs, vfio]", "[base]"), ("os: linux", "os: linux\n  accel: kvm")
+    )
+    assert added_fragments(recipe, [ONLY]) == ("ahci", "kvm", "lvm-raid", "vfio", "xfs")
+
+
 def test_own_fragments_and_base_are_found_beside_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "my.config").touch()
     (tmp_path / "distro.config").touch()
