@@ -92,19 +92,27 @@ class Guest(GuestControl):
         if wanted == "kvm" or (wanted == "auto" and kvm_opens()):
             self._recorder.guest_accel("kvm")
             qemu = self._launch("kvm", serial=True)
-            if wanted == "kvm" or self._lives(qemu):
+            if wanted == "kvm" or self._lives(qemu, until):
                 return self._booted(qemu, until)
             qemu.quit(1.0)
             self._recorder.event("agent", "guest-kvm-failed", qemu.output or "no sign of life")
         self._recorder.guest_accel("tcg")
         return self._booted(self._launch("tcg", serial=True), until)
 
-    def _lives(self, qemu: Qemu) -> bool:
-        """Whether a guest on KVM gets going. /dev/kvm that opens proves nothing: only this does."""
-        broken = qemu.wait(FIRST_SIGN, lambda: qemu.ready or bool(KVM_BROKEN.search(qemu.output)))
-        if broken and not qemu.ready:
+    def _lives(self, qemu: Qemu, until: float) -> bool:
+        """Whether a guest on KVM gets going. /dev/kvm that opens proves nothing: only this does.
+
+        A KVM that cannot run the guest's code ends QEMU, or pauses the guest, or leaves it without a word.
+        """
+
+        def broken() -> bool:
+            return qemu.exit is not None or qemu.paused or bool(KVM_BROKEN.search(qemu.output))
+
+        first_sign = min(FIRST_SIGN, until - time.monotonic())
+        if not qemu.wait(first_sign, lambda: qemu.heard or qemu.ready or broken()):
             return False
-        return qemu.heard or (qemu.exit is not None and not KVM_BROKEN.search(qemu.output))
+        qemu.wait(until - time.monotonic(), lambda: qemu.ready or broken())
+        return not broken()
 
     def _booted(self, qemu: Qemu, until: float) -> Outcome:
         if qemu.wait(until - time.monotonic(), lambda: qemu.ready):
