@@ -48,7 +48,7 @@ _HOST_FAULTS = (
     ),
 )
 _COMPILED_FAULTS = tuple((re.compile(pattern), hint) for pattern, hint in _HOST_FAULTS)
-_NAMES_PROGRAM = re.compile(r"not found$|No such file or directory$")
+_NOT_FOUND = re.compile(r"(?:^|\s)([^\s:]+): (?:command )?(?:not found|No such file or directory)$")
 
 
 class BuildLog:
@@ -98,8 +98,14 @@ class BuildLog:
         self._last = [*self._last[-MOST_ERRORS + 1 :], line[:1000]]
         for pattern, hint in _COMPILED_FAULTS:
             if self.fault is None and pattern.search(line):
-                said = [text for text in self._last if _NAMES_PROGRAM.search(text)] if "Error 127" in line else []
-                self.fault = HostFault((said or [line])[-1], hint)
+                self.fault = self._fault(line, hint)
+
+    def _fault(self, line: str, hint: str) -> HostFault | None:
+        if "Error 127" not in line:
+            return HostFault(line, hint)
+        named = [(text, found[1]) for text in self._last if (found := _NOT_FOUND.search(text))]
+        said, program = named[-1] if named else (line, "")
+        return None if "/" in program else HostFault(said, hint)  # a path is a script of the tree's: its own fault
 
     @staticmethod
     def _add(lines: list[str], line: str) -> None:

@@ -77,6 +77,13 @@ def test_the_missing_program_is_named() -> None:
     assert fault is not None and fault.line == "/bin/sh: 1: flex: not found"
 
 
+def test_a_missing_script_of_the_kernel_is_the_candidates() -> None:
+    for said in ("/bin/sh: 1: ../scripts/gone.sh: not found", "make[2]: ../scripts/gone.sh: No such file or directory"):
+        log = seen(said, "make[2]: *** [Makefile.build:9: include/generated/x.h] Error 127")
+        assert log.fault is None
+        assert "Error 127" in log.errors()[0]
+
+
 def test_a_missing_header_of_the_kernel_is_the_candidates() -> None:
     assert seen("../block/fops.c:3:10: fatal error: linux/gone.h: No such file or directory").fault is None
 
