@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,10 @@ _GONE = re.compile(r"\b404\b|File not found")
 
 class FileGone(InfraError):
     """The index lists a file that the mirror does not have any more. Asking again does not help."""
+
+
+class Unfetched(InfraError):
+    """A download failed in a way that may pass."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,27 @@ class Archive:
     def update(self) -> None:
         """Fetch the suites' lists and check their signatures. Raises InfraError, after three tries."""
         self._write_settings()
-        argv = ["apt-get", *self._settings, "update"]
-        self._patiently(lambda: self._apt(argv, UPDATE_TIMEOUT, f"the lists of {self._told}"))
+        argv = ["apt-get", *self.settings, "update"]
+        self.patiently(lambda: self.apt(argv, UPDATE_TIMEOUT, f"the lists of {self._told}"))
+
+    def update_if_older(self, seconds: float) -> bool:
+        """Fetch the lists unless those that are here are younger and of these suites. Returns whether it did.
+
+        Raises InfraError, after three tries.
+        """
+        stamp = self.folder / "lists-of"
+        wanted = f"{self.mirror.uri} {' '.join(self.suites)}\n"
+        if stamp.is_file() and stamp.read_text() == wanted and time.time() - stamp.stat().st_mtime < seconds:
+            return False
+        stamp.unlink(missing_ok=True)
+        self.update()
+        stamp.write_text(wanted)
+        return True
 
     def source_versions(self, package: str) -> tuple[SourceVersion, ...]:
         """Every version of a source package in the lists, oldest upstream first. Raises InfraError when none is."""
-        argv = ["apt-cache", *self._settings, "showsrc", "--only-source", package]
-        done = self.processes.run(argv, timeout=UPDATE_TIMEOUT, env=_environment(), check=False)
+        argv = ["apt-cache", *self.settings, "showsrc", "--only-source", package]
+        done = self.processes.run(argv, timeout=UPDATE_TIMEOUT, env=environment(), check=False)
         versions = {version.version: version for version in parse_sources(done.stdout) if version.package == package}
         if not versions:
             last = done.stderr.strip().splitlines()[-1:]
@@ -143,10 +162,10 @@ class Archive:
         if tarball is None:
             raise InfraError(f"{version.package} {version.version} has no upstream tarball in the index")
         target = folder / tarball.name
-        if target.is_file() and _sha256(target) == tarball.sha256:
+        if target.is_file() and sha256_of(target) == tarball.sha256:
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        self._patiently(lambda: self._fetch_tarball(version, tarball, target))
+        self.patiently(lambda: self._fetch_tarball(version, tarball, target))
         return target
 
     def download_source_between(
@@ -194,7 +213,8 @@ class Archive:
         return f"{', '.join(self.suites)} on {self.mirror.uri}"
 
     @property
-    def _settings(self) -> tuple[str, ...]:
+    def settings(self) -> tuple[str, ...]:
+        """The options that make apt's programs use this archive alone."""
         return "--config-file", os.fspath(self.folder / "apt.conf")
 
     def _write_settings(self) -> None:
@@ -219,58 +239,74 @@ class Archive:
             'Acquire::Languages "none";\n'
         )
 
-    def _apt(self, argv: Sequence[str], timeout: float, what: str, cwd: Path | None = None) -> Finished:
+    def apt(
+        self,
+        argv: Sequence[str],
+        timeout: float,
+        what: str,
+        *,
+        cwd: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Finished:
+        """Run one of apt's programs, its messages in English. ``what`` is fetched, for the error.
+
+        Raises Unfetched (worth another try), FileGone, ProcessTimeout, ProgramMissing, ProcessCancelled.
+        """
         try:
-            return self.processes.run(argv, timeout=timeout, env=_environment(), cwd=cwd)
+            return self.processes.run(
+                argv, timeout=timeout, env=environment(), cwd=cwd, on_line=on_line, cancelled=cancelled
+            )
         except ProgramMissing:
             raise
         except ProcessFailed as error:
             complaint = error.finished.stderr
             reason = [line for line in complaint.splitlines() if line.startswith(("E:", "W:"))] or [error.what]
-            kind = FileGone if _GONE.search(complaint) else _Unfetched
-            raise kind(f"{what} cannot be fetched: {reason[0]}", hint=_NETWORK) from error
+            kind = FileGone if _GONE.search(complaint) else Unfetched
+            raise kind(f"{what} cannot be fetched: {reason[0]}", hint=NETWORK) from error
 
     def _fetch_tarball(self, version: SourceVersion, tarball: SourceFile, target: Path) -> None:
         """Into a folder of its own beside the target first: what lies under the final name is always whole."""
         partial = Path(tempfile.mkdtemp(prefix=f".{tarball.name}-", dir=target.parent))
         try:
-            argv = ["apt-get", *self._settings, "source", "--only-source", "--tar-only", "--download-only"]
+            argv = ["apt-get", *self.settings, "source", "--only-source", "--tar-only", "--download-only"]
             argv.append(f"{version.package}={version.version}")
-            self._apt(argv, DOWNLOAD_TIMEOUT, f"{tarball.name} from {self.mirror.uri}", cwd=partial)
+            self.apt(argv, DOWNLOAD_TIMEOUT, f"{tarball.name} from {self.mirror.uri}", cwd=partial)
             fetched = partial / tarball.name
             if fetched.is_symlink():  # a mirror on this disk (file:) is linked, and may lose the file later
                 fetched = Path(shutil.copy(fetched, partial / "copy"))
-            if not fetched.is_file() or _sha256(fetched) != tarball.sha256:
-                raise _Unfetched(f"{tarball.name} from {self.mirror.uri} is not the file that the index names")
+            if not fetched.is_file() or sha256_of(fetched) != tarball.sha256:
+                raise Unfetched(f"{tarball.name} from {self.mirror.uri} is not the file that the index names")
             fetched.replace(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _patiently(self, job: Callable[[], T]) -> T:
+    def patiently(self, job: Callable[[], T]) -> T:
         """Retries what the network may heal, and nothing else."""
         tries = Retrying(
             stop=stop_after_attempt(TRIES),
             wait=growing(multiplier=self.pause),
-            retry=retry_if_exception_type((_Unfetched, ProcessTimeout)) & retry_if_not_exception_type(FileGone),
+            retry=retry_if_exception_type((Unfetched, ProcessTimeout)) & retry_if_not_exception_type(FileGone),
             reraise=True,
         )
         return tries(job)
 
 
-class _Unfetched(InfraError):
-    """A download failed in a way that may pass."""
-
-
-_NETWORK = "look at the network and at the host's own 'apt-get update', then try again"
+NETWORK = "look at the network and at the host's own 'apt-get update', then try again"
 
 
 def parse_sources(text: str) -> tuple[SourceVersion, ...]:
     """Read what ``apt-cache showsrc`` prints: paragraphs with Package, Version and Checksums-Sha256."""
     return tuple(
-        SourceVersion(paragraph["Package"], paragraph["Version"], _files(paragraph.get("Checksums-Sha256", "")))
-        for paragraph in map(_paragraph, re.split(r"\n\s*\n", text))
-        if {"Package", "Version"} <= set(paragraph)
+        SourceVersion(fields["Package"], fields["Version"], _files(fields.get("Checksums-Sha256", "")))
+        for fields in paragraphs(text)
+        if {"Package", "Version"} <= set(fields)
     )
+
+
+def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
+    """The paragraphs of a control file (deb822(5)), each as its fields."""
+    yield from map(_paragraph, re.split(r"\n\s*\n", text))
 
 
 def _paragraph(text: str) -> Mapping[str, str]:
@@ -295,13 +331,13 @@ def _indexes(processes: Processes) -> Iterator[tuple[str, Sequence[str]]]:
     try:
         fields = "$(REPO_URI) $(CREATED_BY) $(RELEASE) $(CODENAME)"
         argv = ["apt-get", "indextargets", "--format", fields]
-        for line in processes.run(argv, timeout=60, env=_environment()).stdout.splitlines():
+        for line in processes.run(argv, timeout=60, env=environment()).stdout.splitlines():
             uri, created_by, *suites = line.split()
             if created_by == "Packages":
                 yield uri, suites
         # A host whose lists were removed, as in a fresh container, has no index target; what it would fetch it knows.
         argv = ["apt-get", "update", "--print-uris"]
-        for line in processes.run(argv, timeout=60, env=_environment()).stdout.splitlines():
+        for line in processes.run(argv, timeout=60, env=environment()).stdout.splitlines():
             if found := re.match(r"'(\S+/)dists/(\S+)/InRelease'", line):
                 yield found[1], (found[2],)
     except ProgramMissing as error:
@@ -322,11 +358,12 @@ def _keyring() -> Path:
     raise InfraError("the archive's keyring is missing", hint="apt-get install debian-archive-keyring")
 
 
-def _environment() -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
     """Our environment with apt's messages in English: they are read."""
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
