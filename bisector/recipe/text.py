@@ -32,6 +32,7 @@ from bisector.recipe.values import Number, Whole, shown
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 32
 MAX_VALUES = 2_000
+MAX_LINE = 4_096
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file to a value."""
@@ -92,6 +93,7 @@ def read(content: bytes) -> Document:
     """Read a recipe's bytes. Raises Unreadable where nothing can be said about the rest of the text."""
     text = _decode(content)
     _refuse_depth(text)
+    _refuse_long_lines(text)
     builder = _Builder(_events(text))
     try:
         return builder.document()
@@ -140,6 +142,11 @@ def _decode(content: bytes) -> str:
     tab = re.search(r"^ *\t", text, re.MULTILINE)
     if tab and text[tab.end() :].split("\n", 1)[0].strip():
         raise Unreadable(_place_at(text[: tab.end() - 1]), "a tab in the indentation; YAML wants blanks")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith("%"):
+            raise Unreadable(Place(number, 1), "a YAML directive (%...); recipes have none")
+        if line.strip() and not line.startswith("#"):
+            break
     return text
 
 
@@ -157,6 +164,12 @@ def _refuse_depth(text: str) -> None:
         depth = depth + 1 if match[0] in "[{" else max(0, depth - 1)
         if depth > 4 * MAX_DEPTH:
             raise Unreadable(_place_at(text[: match.start()]), f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse_long_lines(text: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_LINE:
+            raise Unreadable(Place(number, 1), f"a line of {len(line)} characters; that is no recipe")
 
 
 def _events(text: str) -> Iterator[Event]:

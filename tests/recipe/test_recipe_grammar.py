@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -116,11 +116,13 @@ def test_shipped_recipes_teach(file: Path) -> None:
 # ---- properties ----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, values.MAX_SIZE))
 def test_size_written_and_read_is_the_same(number: int) -> None:
     assert values.size(values.format_size(number)) == number
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.one_of(st.integers(1, values.MAX_SECONDS), st.decimals("0.1", 1000, places=2)))
 def test_duration_written_and_read_is_the_same(seconds: float) -> None:
     assert values.duration(values.format_duration(float(seconds))) == float(seconds)
@@ -132,6 +134,7 @@ WORDS = st.text(
 WORD = WORDS.filter(lambda word: word.strip() and "{" not in word and not word.startswith("./"))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(title=WORD, argv=st.lists(WORD, min_size=1, max_size=4), make=WORD, pattern=WORD)
 def test_any_text_survives_being_written_out(title: str, argv: list[str], make: str, pattern: str) -> None:
     head = json.dumps(

@@ -8,7 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisector.errors import RecipeError, UsageError
@@ -156,6 +156,7 @@ def test_bad_override_is_a_usage_error_in_words(assignment: str, message: str) -
     assert message in str(caught.value)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=30), st.text(max_size=10))
 def test_any_override_is_applied_or_refused(path: str, value: str) -> None:
     for assignment in (f"{path}={value}", f"guest.drives.vda.{path}={value}", f"steps.load.{path}={value}"):
@@ -173,6 +174,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(VALUES)
 def test_value_of_a_cell_reads_back_as_it_was(value: object) -> None:
     assert value_of(written(value)) == value
