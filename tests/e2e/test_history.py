@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def tree(tmp_path: Path) -> Path:
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_text(text)
     (top / "scripts/go.sh").chmod(0o755)
-    (top / "dtc").symlink_to("scripts")
+    os.symlink("./scripts/", top / "dtc")  # noqa: PTH211 - a Path would lose the dot and the slash
     return top
 
 
@@ -144,7 +145,7 @@ def test_a_clean_checkout_of_the_bad_end_is_left(tree: Path, tmp_path: Path) -> 
         manifest.good,
     ]
     assert fastimport.git(repo, "status", "--porcelain", "--ignored") == ""
-    assert (repo / "dtc").readlink() == Path("scripts")
+    assert os.readlink(repo / "dtc") == "./scripts/"  # noqa: PTH115
     assert (repo / "scripts/go.sh").stat().st_mode & 0o111
     assert (repo / 'a "b\\c').read_text() == "odd\n"
 
