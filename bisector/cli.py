@@ -133,6 +133,9 @@ def test(
     repo: RepoOption = None,
     rev: Annotated[str, typer.Option(help="The revision of --repo to try.")] = "",
     image: Annotated[Optional[Path], typer.Option(help="A kernel image or a build folder to try.")] = None,  # noqa: UP045
+    package: Annotated[
+        str, typer.Option(metavar="VERSION", help="A packaged kernel (6.18.9, a package version, a .deb) to try.")
+    ] = "",
     trials: Annotated[int, typer.Option(min=0, help="Clean trials that make it good (0: the recipe's).")] = 0,
     cell: CellOption = None,
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
@@ -144,9 +147,10 @@ def test(
     from bisector.report import table
 
     loaded, source = _load(recipe, cell)
-    if (image is None) == (repo is None or not rev):
-        raise UsageError("what is to be tested?", hint="give either --repo DIR --rev REV, or --image PATH")
-    request = reproduce.Request(loaded, source, repo, rev, image, trials, controls)
+    if sum((image is not None, bool(package), repo is not None and bool(rev))) != 1:
+        hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
+        raise UsageError("what is to be tested?", hint=hint)
+    request = reproduce.Request(loaded, source, repo, rev, image, trials, controls, package)
     with _bench(context, jobs) as bench:
         answer = reproduce.run(request, bench)
     terminal = _terminal(context)

@@ -20,7 +20,7 @@ from bisector.workbench import Workbench
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked ``bisector test`` for: a revision of a repository, or a given image or build folder."""
+    """What a person asked ``bisector test`` for: a revision of a repository, a given image or build folder, a package."""
 
     recipe: Recipe
     source: str  # the recipe as resolved
@@ -29,6 +29,7 @@ class Request:
     image: Path | None
     trials: int = 0  # 0: the recipe's
     controls: bool = False
+    package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,10 @@ def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> 
     if request.image:
         path = request.image.resolve()
         return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
+    if request.package:
+        path = Path(request.package)
+        packages = bench.kernel_package(request.recipe, wanted, path.parent if path.suffix == ".deb" else None)
+        return packages.candidate(path.name), packages
     if request.repo is None:
         raise UsageError("no repository", hint="give --repo DIR")
     user = UserRepository(request.repo)

@@ -12,17 +12,20 @@ from pathlib import Path
 from types import TracebackType
 
 from bisector.judge import Bench, Case, Judge
-from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target
+from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target, digest
 from bisector.recipe.model import Recipe
+from bisector.recipe.modules import modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
+from bisector.system.apt import Archive, host_mirror
 from bisector.system.executor import Pool
 from bisector.system.proc import Processes
 from bisector.system.xdg import Folders
 from bisector.target.given import Given
+from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage, Shelf
 from bisector.target.kernel_source import KernelSource
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -30,6 +33,10 @@ from bisector.verdict.sequential import FixedTrials
 
 DEFAULT_TRIALS = 2
 """Clean trials that make a candidate good, where the recipe says nothing."""
+
+DEFAULT_SUITES = ("trixie-backports", "bookworm-backports")
+"""Suites of the archive in which packaged kernels are looked for, where the recipe names none: the most series at once,
+with small lists."""
 
 OTHER_FAILURES = 3
 """So many trials that ended in another failure make a candidate a skip."""
@@ -106,6 +113,21 @@ class Workbench:
             self.processes,
             jobs=self.setting.jobs,
         )
+
+    def kernel_package(self, recipe: Recipe, cells: tuple[Cell, ...], folder: Path | None = None) -> KernelPackage:
+        """Takes kernels from the distribution's archive, or from the .deb files in ``folder``.
+
+        Raises InfraError when this host has no such archive.
+        """
+        cache = self.setting.folders.cache
+        shelf: Shelf = FolderShelf(folder, self.processes) if folder else self._archive_shelf(recipe, cache)
+        return KernelPackage(shelf, cache, self.processes, modules_for(recipe, cells))
+
+    def _archive_shelf(self, recipe: Recipe, cache: Path) -> ArchiveShelf:
+        suites = recipe.search.suites or DEFAULT_SUITES
+        folder = cache / "archive" / digest(suites)[:12]
+        archive = Archive(self.processes, folder, suites, host_mirror(self.processes))
+        return ArchiveShelf(archive, cache / "packages")
 
     def given(self) -> Target:
         """Takes kernels that somebody else built."""

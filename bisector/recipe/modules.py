@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernel modules a recipe needs where the kernel is a distribution's, with nearly everything as a module. Pure."""
+"""Which kernel modules a recipe needs where the kernel is a distribution's, nearly all of it in modules. Pure."""
 
 from __future__ import annotations
 

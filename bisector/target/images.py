@@ -49,6 +49,7 @@ class Images:
     """Images and recorded failures below the cache folder ``folder``. Safe to use from processes at once."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._images = folder / "images"
         self._builds = folder / "builds"
 

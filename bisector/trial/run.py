@@ -22,6 +22,7 @@ from bisector.trial.follow import Watcher
 from bisector.trial.workspace import Workspace
 
 BOOT = {"tcg": 90.0, "kvm": 45.0}  # seconds to the agent's first sign
+MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a distribution's, on an idle host
 QEMU = "qemu-system-x86_64"
 
 
@@ -34,7 +35,7 @@ class VmRunner:
         state: our state folder, where it is remembered whether KVM works on this host.
         environ: PATH and TMPDIR are read from it.
         accel: "kvm", "tcg" or "auto" (KVM when a real boot with it worked); a plan's own ``accel`` goes before.
-        boot_deadline: seconds to the agent's first sign; 0: 90 s emulated, 45 s with KVM.
+        boot_deadline: seconds to the agent's first sign; 0: 90 s emulated, 45 s with KVM, twice that with modules.
     """
 
     processes: Processes
@@ -55,7 +56,8 @@ class VmRunner:
             wanted = answer.accel
             listener(Progress("accel", answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
-        watcher = Watcher(plan, image.build_id, self.boot_deadline or BOOT[wanted], listener, cancel)
+        boot = BOOT[wanted] * (MODULES if image.modules else 1.0)
+        watcher = Watcher(plan, image.build_id, self.boot_deadline or boot, listener, cancel)
         if qemu is None:
             return watcher.harness(f"{QEMU} was not found in PATH; install qemu-system-x86")
         try:
