@@ -17,7 +17,7 @@ IsAncestor = Callable[[str, str], bool]
 class Frontier:
     """Commits by verdict, each in the order in which they were judged; the ends stand first.
 
-    The commits that may be the first bad one: ancestors of ``bads[-1]``, itself included, that are ancestors of no good.
+    May be the first bad one: ``bads[-1]`` and its ancestors, less every good commit and its ancestors.
     """
 
     goods: tuple[str, ...]
@@ -61,3 +61,8 @@ class Frontier:
     def covering(self, commit: str, is_ancestor: IsAncestor) -> str:
         """The commit called good last that contains ``commit``: what vouches for one that cannot be tried itself."""
         return next((good for good in reversed(self.goods) if is_ancestor(commit, good)), "")
+
+    def cannot_be_judged(self, *commits: str) -> Frontier:
+        """Commits taken for good that the proof could not judge: they vouch for nothing any more."""
+        goods = tuple(good for good in self.goods if good not in commits)
+        return replace(self, goods=goods, skips=(*self.skips, *commits))

@@ -30,8 +30,8 @@ RATE_PART = 0.25
 FLAT = 4
 """Of the decisions of a search, so many get about the same share before the shares fall."""
 
-FIRST_PROOF = 0.7
-"""Part of the proofs' budget that the first proof may spend, the second of what is left, and so on."""
+FIRST = 0.7
+"""Part that the first proof (or cell) may spend, the second of what is left, and so on."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Budget:
             return self.proof * falling(index)
         if stage is Stage.RATE:
             return RATE_PART * self.max_error * falling(index)
-        part = {Stage.ENDS: ENDS_PART, Stage.CALLED_GOOD: CALLED_GOOD_PART, Stage.CALLED_BAD: CALLED_BAD_PART}[stage]
-        return part * even(index)
+        if stage is Stage.ENDS:
+            return ENDS_PART * falling(index)
+        return (CALLED_GOOD_PART if stage is Stage.CALLED_GOOD else CALLED_BAD_PART) * even(index)
 
     def spent(self, stage: Stage, index: int) -> float:
         """The sum of the shares 1 to ``index``."""
@@ -72,4 +73,4 @@ def even(index: int) -> float:
 
 def falling(index: int) -> float:
     """Shares of a falling geometric sequence, whose sum over all k is 1."""
-    return FIRST_PROOF * (1.0 - FIRST_PROOF) ** (index - 1)
+    return FIRST * (1.0 - FIRST) ** (index - 1)

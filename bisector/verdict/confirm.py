@@ -6,9 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bisector.verdict.budget import Stage
 from bisector.verdict.chance import as_far_apart, too_few
+from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Belief, Evidence
 
 REPRODUCTIONS = 5
@@ -74,7 +76,7 @@ def confirm(
     alone must set it apart from the culprit (Fisher's exact test at the same level as max_error). With a background
     rate each leg is a sequential probability ratio test between the bounds of both rates (Wald, 1945).
     """
-    terms = _Terms.of(bad[0], belief, number)
+    terms = _Terms(belief, bad[0], number)
     for place, evidence in enumerate(good):
         if terms.is_bad(evidence):
             return Contradicted(False, place, f"reproduced in {evidence.figures} fresh trials")
@@ -98,42 +100,59 @@ def confirm(
 
 @dataclass(frozen=True)
 class _Terms:
-    """What one proof asks, from all that is known when it is asked."""
+    """What one proof asks, from all that is known when it is asked. The rates' bounds are dear: found late, kept."""
 
     belief: Belief
+    culprit: Evidence
     number: int
-    p_min: float
-    q_max: float
-    share: float
-    rate_error: float
 
-    @staticmethod
-    def of(culprit: Evidence, belief: Belief, number: int) -> _Terms:
-        budget = belief.budget
-        share, rate_error = budget.share(Stage.PROOF, number), budget.share(Stage.RATE, number)
-        has_background = belief.background.reproduced > 0
-        rate = belief.rate.plus(culprit.reproduced, culprit.told) if culprit.reproduced else belief.rate
-        parts = 2 if has_background else 1
-        p_min = rate.lower(rate_error / parts)
-        q_max = belief.background.upper(rate_error / parts)
-        return _Terms(belief, number, p_min, q_max, share / parts, rate_error)
+    @property
+    def has_background(self) -> bool:
+        return self.belief.background.reproduced > 0
+
+    @property
+    def rate_error(self) -> float:
+        return self.belief.budget.share(Stage.RATE, self.number)
+
+    @property
+    def share(self) -> float:
+        """With a background both sides may err, so each has half."""
+        return self.belief.budget.share(Stage.PROOF, self.number) / (2 if self.has_background else 1)
+
+    @cached_property
+    def rate(self) -> Rate:
+        fresh = self.culprit
+        return self.belief.rate.plus(fresh.reproduced, fresh.told) if fresh.reproduced else self.belief.rate
+
+    @cached_property
+    def p_min(self) -> float:
+        return self.rate.lower(self.rate_error / (2 if self.has_background else 1))
+
+    @cached_property
+    def q_max(self) -> float:
+        return self.belief.background.upper(self.rate_error / 2)
 
     def odds(self, evidence: Evidence) -> float:
         """Logarithm of how much likelier the trials are at p_min than at the highest background."""
-        if not self.q_max:
+        if not self.has_background:
             return math.inf if evidence.reproduced else evidence.clean * math.log1p(-self.p_min)
+        if self.p_min <= self.q_max:
+            return 0.0  # the bounds of the two rates overlap: nothing speaks for either
         up, down = math.log(self.p_min / self.q_max), math.log((1 - self.p_min) / (1 - self.q_max))
         return evidence.reproduced * up + evidence.clean * down
 
     def is_bad(self, evidence: Evidence) -> bool:
-        return self.p_min > self.q_max and self.odds(evidence) >= -math.log(self.share)
+        return evidence.reproduced > 0 and self.odds(evidence) >= -math.log(self.share)
 
     def is_good(self, evidence: Evidence) -> bool:
-        return self.p_min > self.q_max and self.odds(evidence) <= math.log(self.share)
+        return evidence.clean > 0 and self.odds(evidence) <= math.log(self.share)
 
     def far_too_few(self, evidence: Evidence) -> bool:
         """Reproductions came, and so rarely that p_min does not hold for this leg."""
-        return evidence.reproduced > 0 and too_few(evidence.reproduced, evidence.told, self.p_min) <= self.share / 10
+        expected = self.rate.all_reproduced / self.rate.all_trials * evidence.told
+        if not 0 < evidence.reproduced < expected / 2:
+            return False
+        return too_few(evidence.reproduced, evidence.told, self.p_min) <= self.share / 10
 
     def enough_bad(self, place: int, evidence: Evidence) -> bool:
         return self.is_bad(evidence) and evidence.reproduced >= (REPRODUCTIONS if place == 0 else 1)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from bisector.verdict.chance import log_beta, log_beta_below, rate_at_least, rate_at_most
 
-GRID = 600  # points on the logarithm of the rate
+GRID = 250  # points on the logarithm of the rate
 OUTSIDE = 1e-12  # chance that is left outside the grid, about
 
 
@@ -91,15 +92,19 @@ class Rate:
 
 
 def _truncated_lower(rate: Rate, error: float) -> float:
+    """The quantile by the midpoint rule on the logarithm of the rate, from 1 downwards."""
     r, n = rate.all_reproduced, rate.all_trials
-    limits = [candidate.limit for candidate in rate.stopped]
+    limits = Counter(candidate.limit for candidate in rate.stopped)
     floor = r / n * OUTSIDE ** (1.0 / max(1, rate.reproduced))
     step = -math.log(floor) / GRID
     logs: list[float] = []
     for k in range(GRID):
-        x = math.exp(-(k + 0.5) * step)
-        weight = r * math.log(x) + (n - r) * math.log1p(-x)
-        logs.append(weight - sum(math.log(-math.expm1(limit * math.log1p(-x))) for limit in limits))
+        log_x = -(k + 0.5) * step
+        log_clean = math.log1p(-math.exp(log_x))
+        called_bad = 1.0
+        for limit, times in limits.items():
+            called_bad *= (1.0 - math.exp(limit * log_clean)) ** times
+        logs.append(r * log_x + (n - r) * log_clean - math.log(called_bad))
     top = max(logs)
     weights = [math.exp(value - top) for value in logs]
     wanted, passed = error * math.fsum(weights), 0.0

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One simulated campaign: ends in rounds → search → proof → at most three restarts. All decisions are the product's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bench.calibration.git_model import Found, next_commit
+from bench.calibration.target import Target
+from bisector.model import OutcomeKind, Signal, Verdict
+from bisector.search.frontier import Frontier
+from bisector.verdict.budget import Budget
+from bisector.verdict.confirm import Confirmed, Contradicted, Draw, Unconfirmed, confirm
+from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
+from bisector.verdict.sequential import Belief, Decided, Evidence, decide
+
+RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a campaign ended. ``suspects``: one for ``culprit``. ``trials``: by stage, infrastructure faults apart."""
+
+    kind: OutcomeKind
+    suspects: frozenset[int] = frozenset()
+    trials: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
+    false_good: int = 0  # verdicts of the search against the truth
+    false_bad: int = 0
+    p_min: float = 0.0
+    error: float = 1.0
+    steps: int = 0
+
+
+class Campaign:
+    """A campaign at work on a simulated target."""
+
+    def __init__(self, target: Target, budget: Budget) -> None:
+        self.target = target
+        self.budget = budget
+        self.trials: Counter[str] = Counter()
+        self.tried: dict[int, Evidence] = {}
+        self.false_good = self.false_bad = self.steps = 0
+        last = len(target.history) - 1
+        self.frontier = Frontier(("0",), (str(last),))
+
+    def run(self) -> Ended:
+        """The whole story."""
+        started = self._ends()
+        if not isinstance(started, Belief):
+            return self._ended(started)
+        self.belief = started
+        for number in range(1, RESTARTS + 2):
+            found = self._search()
+            ended = self._prove(found, number)
+            if ended is not None:
+                return ended
+        return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=RESTARTS)
+
+    # ---- trials
+
+    def _draw(self, commit: int, stage: str) -> tuple[Signal, Evidence]:
+        """One trial that is evidence; a fault of the harness is drawn again."""
+        while True:
+            signal = self.target.trial(commit, stage)
+            if signal is not Signal.INFRA:
+                self.trials[stage.split("-")[0]] += 1
+                return signal, Evidence().plus(signal)
+
+    # ---- ends
+
+    def _ends(self) -> Belief | OutcomeKind:
+        old, new = 0, len(self.target.history) - 1
+        good, bad = Evidence(), Evidence()
+        while isinstance(step := ends(good, bad, self.budget), MoreEnds):
+            for turn in range(max(step.good, step.bad)):
+                if turn < step.bad:
+                    bad += self._draw(new, "ends")[1]
+                if turn < step.good:
+                    good += self._draw(old, "ends")[1]
+                    if good.reproduced:
+                        break
+        if isinstance(step, Alike):
+            return OutcomeKind.ENDS_ALIKE
+        return OutcomeKind.UNRESOLVED if isinstance(step, NotTestable) else step.belief
+
+    # ---- search
+
+    def _search(self) -> Found:
+        history = self.target.history
+        while True:
+            known = self.frontier
+            goods = [int(good) for good in known.goods]
+            choice = next_commit(history, int(known.bad), goods, frozenset(map(int, known.skips)))
+            if isinstance(choice, Found):
+                return choice
+            verdict = self._ask(choice)
+            name = str(choice)
+            if verdict is Verdict.GOOD:
+                self.frontier = known.with_good(name)
+            elif verdict is Verdict.BAD:
+                self.frontier = known.with_bad(name)
+            else:
+                self.frontier = known.with_skip(name)
+
+    def _ask(self, commit: int) -> Verdict:
+        self.steps += 1
+        if commit in self.target.unbuildable:
+            return Verdict.SKIP
+        evidence = Evidence()
+        while not isinstance(decision := decide(evidence, self.belief), Decided):
+            for _ in range(decision.count):
+                signal, one = self._draw(commit, "search")
+                evidence += one
+                if signal is Signal.REPRODUCED or (signal is Signal.OTHER_FAILURE and evidence.other > 2):
+                    break
+        self.tried[commit] = evidence
+        self.belief = self.belief.after(decision.verdict, evidence)
+        bad = self.target.is_bad(commit)
+        self.false_good += bad and decision.verdict is Verdict.GOOD
+        self.false_bad += not bad and decision.verdict is Verdict.BAD
+        return decision.verdict
+
+    # ---- proof
+
+    def _prove(self, found: Found, number: int) -> Ended | None:
+        """The outcome, or None when the search has to go on."""
+        culprit = int(self.frontier.bad)
+        legs, stand_ins = self._legs(found)
+        fresh = {commit: Evidence() for commit in (culprit, *legs)}
+        while True:
+            step = confirm([fresh[culprit]], [fresh[leg] for leg in legs], self.belief, number)
+            if not isinstance(step, Draw):
+                break
+            wanted = {culprit: step.bad[0], **dict(zip(legs, step.good, strict=True))}
+            for turn in range(max(wanted.values())):
+                for commit, count in wanted.items():
+                    if turn < count:
+                        fresh[commit] += self._draw(commit, f"proof-{number}")[1]
+                if any(fresh[leg].reproduced for leg in legs):
+                    break
+        if isinstance(step, Contradicted):
+            return self._contradicted(step, culprit, legs, fresh, number)
+        if isinstance(step, Unconfirmed):
+            return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
+        if step.unjudged:
+            self.frontier = self.frontier.cannot_be_judged(*(str(legs[place]) for place in step.unjudged))
+            return None
+        suspects = found.suspects | stand_ins
+        kind = OutcomeKind.CULPRIT if len(suspects) == 1 else OutcomeKind.NARROWED
+        return self._ended(kind, suspects, number - 1, step)
+
+    def _legs(self, found: Found) -> tuple[list[int], frozenset[int]]:
+        """Commits to be tried as good, and parents that cannot be tried and are vouched for by a newer good commit."""
+        bounds = {p for c in found.suspects for p in self.target.history.parents[c]} - found.suspects
+        missing = bounds & (self.target.unbuildable | set(map(int, self.frontier.skips)))
+        vouching = {int(self.frontier.covering(str(commit), self._is_ancestor)) for commit in missing}
+        return sorted((bounds - missing) | vouching), frozenset(missing)
+
+    def _contradicted(
+        self, step: Contradicted, culprit: int, legs: list[int], fresh: dict[int, Evidence], number: int
+    ) -> Ended | None:
+        belief = self.belief.corrected()
+        if step.bad:
+            if culprit == len(self.target.history) - 1:
+                return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
+            self.frontier = self.frontier.is_good_after_all(str(culprit), self._is_ancestor)
+            self.belief = belief.known_good(self.tried[culprit], fresh[culprit])
+            return None
+        leg = legs[step.place]
+        if leg == 0:
+            return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
+        wrong = self.frontier.wrongly_good(str(leg), self._is_ancestor)
+        misjudged = [self.tried[int(commit)] for commit in wrong]
+        self.frontier = self.frontier.is_bad_after_all(str(leg), self._is_ancestor)
+        self.belief = belief.known_bad(fresh[culprit], fresh[leg], *misjudged)
+        return None
+
+    def _is_ancestor(self, old: str, new: str) -> bool:
+        return self.target.history.is_ancestor(int(old), int(new))
+
+    def _ended(
+        self,
+        kind: OutcomeKind,
+        suspects: frozenset[int] = frozenset(),
+        restarts: int = 0,
+        proof: Confirmed | None = None,
+    ) -> Ended:
+        return Ended(
+            kind,
+            suspects,
+            self.trials,
+            restarts,
+            self.false_good,
+            self.false_bad,
+            proof.p_min if proof else 0.0,
+            proof.error if proof else 1.0,
+            self.steps,
+        )

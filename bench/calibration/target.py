@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A simulated target: what trials of a commit of a generated history answer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from bench.calibration.history import History
+from bisector.model import Signal
+
+INFRA_IN_A_ROW = 3  # as bisector/judge.py: then the campaign stops with exit 3 and is resumed
+
+
+@dataclass(frozen=True)
+class World:
+    """How the planted bug and the faults around it behave.
+
+    Args:
+        rate: chance that a trial of a bad commit reproduces.
+        background: chance that a trial of a good commit does.
+        other: chance that a trial ends in another crash, whatever the commit.
+        infra: chance that the harness fails during a trial.
+        unbuildable: chance that a commit does not build; the ends always do.
+    """
+
+    rate: float
+    background: float = 0.0
+    other: float = 0.05
+    infra: float = 0.05
+    unbuildable: float = 0.10
+
+
+class Target:
+    """Answers trials; counts what it injected."""
+
+    def __init__(self, history: History, world: World, seed: str) -> None:
+        chance = random.Random(f"history {seed}")
+        self.history = history
+        self.world = world
+        self.culprit = chance.randrange(1, len(history))
+        last = len(history) - 1
+        self.unbuildable = frozenset(c for c in range(1, last) if chance.random() < world.unbuildable)
+        self.infra = self.other = self.stops = 0
+        self._seed = seed
+        self._in_a_row = 0
+        self._streams: dict[tuple[int, str], random.Random] = {}
+
+    def is_bad(self, commit: int) -> bool:
+        """The truth."""
+        return self.history.is_ancestor(self.culprit, commit)
+
+    @property
+    def provable(self) -> bool:
+        """Whether the culprit and all its parents build."""
+        return not ({self.culprit, *self.history.parents[self.culprit]} & self.unbuildable)
+
+    def trial(self, commit: int, stage: str) -> Signal:
+        """One trial; each commit and stage has its own stream of chance, so that rules are compared on the same one."""
+        stream = self._streams.get((commit, stage))
+        if stream is None:
+            stream = self._streams[commit, stage] = random.Random(f"{self._seed} {commit} {stage}")
+        dice = stream.random()
+        if dice < self.world.infra:
+            self.infra += 1
+            self._in_a_row += 1
+            if self._in_a_row == INFRA_IN_A_ROW:
+                self.stops, self._in_a_row = self.stops + 1, 0
+            return Signal.INFRA
+        self._in_a_row = 0
+        if dice < self.world.infra + self.world.other:
+            self.other += 1
+            return Signal.OTHER_FAILURE
+        rate = self.world.rate if self.is_bad(commit) else self.world.background
+        return Signal.REPRODUCED if stream.random() < rate else Signal.CLEAN
