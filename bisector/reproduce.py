@@ -20,7 +20,7 @@ from bisector.workbench import Workbench
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked ``bisector test`` for: a revision of a repository, a given image or build folder, a package."""
+    """What a person asked ``bisector test`` for: a revision of a repository, an image or build folder, a package."""
 
     recipe: Recipe
     source: str  # the recipe as resolved

@@ -84,7 +84,7 @@ def _missing(release: str, parts: dict[str, Package]) -> str:
 
 
 def choose(offer: Offer, wanted: str) -> KernelRelease | None:
-    """The release called ``wanted``: a package version, a uname -r, a file's name, or an upstream version (6.18.9, 6.18).
+    """The release called ``wanted``: a package version, a uname -r, a file name, an upstream version (6.18.9, 6.18).
 
     Of several that fit, the newest: highest patch level, then newest packaging revision. None when nothing fits.
     """
