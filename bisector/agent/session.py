@@ -156,7 +156,7 @@ class Session:
     def _finish(self, complete: bool) -> None:
         """Tell all, once, and end: a thread that is stuck in the kernel is left behind."""
         if not self._over.acquire(blocking=False):
-            return
+            threading.Event().wait()  # the other thread is telling, and ends the process
         self._recorder.layers(self._storage.facts())
         self._recorder.write(complete=complete)
         if self._guest_control is not None:

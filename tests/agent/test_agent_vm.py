@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The agent in a real VM. BISECTOR_TEST_IMAGE names a kernel with the regression, BISECTOR_TEST_IMAGE_GOOD one without.
+
+Measured figures behind the expectations: errno and health per leg type on 6.18.5, with and without the segment check.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from drive_vm import Drove, boot
+
+from bisector.agent.plan import Drive, Guest, Io, Layer, Plan, Result, Step, Watch
+
+BAD = os.environ.get("BISECTOR_TEST_IMAGE", "")
+GOOD = os.environ.get("BISECTOR_TEST_IMAGE_GOOD", "")
+MIB = 1 << 20
+TOKEN = "t0k3n"
+LEGS = (Layer("leg0", "disk", "nvme", size=128 * MIB), Layer("leg1", "disk", "nvme", size=128 * MIB))
+RAID1 = (*LEGS, Layer("boot", "lvm", "raid1", ("leg0", "leg1"), 32 * MIB))
+OPEN = Guest(drives=(Drive("vda", "boot", aio="native"),))
+PROBE = Step("probe", "start")
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(not BAD, reason="BISECTOR_TEST_IMAGE names no kernel image"),
+    pytest.mark.skipif(not shutil.which("lvm"), reason="lvm2 is not installed"),
+]
+
+
+def misaligned(layer: str, offset: int) -> Step:
+    return Step(f"at{offset}", "io", (layer,), io=Io("read", 4096, direct=True, buffer_offset=offset))
+
+
+def finished(drove: Drove) -> Result:
+    assert drove.result is not None, drove.console[-2000:]
+    assert drove.result.fault is None
+    assert drove.result.complete
+    assert f"bisector {TOKEN} end" in drove.console
+    return drove.result
+
+
+def saw(result: Result, step: str) -> tuple[str, int, int]:
+    facts = result.step(step)
+    assert facts is not None
+    return facts.errno, facts.count, facts.failed
+
+
+def health(result: Result, layer: str) -> str:
+    facts = result.layer(layer)
+    assert facts is not None
+    return facts.health
+
+
+def test_qemus_open_fails_a_leg_of_a_raid1(tmp_path: Path) -> None:
+    drove = boot(Path(BAD), Plan(layers=RAID1, guest=OPEN, steps=(PROBE,), token=TOKEN), tmp_path)
+    result = finished(drove)
+    step = result.step("probe")
+    assert step is not None and (step.done, step.exit) == (True, 0)
+    assert health(result, "boot") == "degraded"
+    assert len(result.kernel.build_id) == 40
+    log = drove.text("kernel.log")
+    assert log.splitlines()[0].endswith(f"bisector {TOKEN} begin")
+    assert "Disk failure on" in log
+    words = ("begin", "storage", "step probe begin", "step probe end", "end")
+    places = [drove.console.index(f"bisector {TOKEN} {word}\n") for word in words]
+    assert places == sorted(places)
+
+
+@pytest.mark.skipif(not GOOD, reason="BISECTOR_TEST_IMAGE_GOOD names no kernel image")
+def test_kernel_with_the_check_rejects_and_keeps_its_legs(tmp_path: Path) -> None:
+    plan = Plan(layers=RAID1, guest=OPEN, steps=(misaligned("boot", 1), misaligned("boot", 4), PROBE), token=TOKEN)
+    result = finished(boot(Path(GOOD), plan, tmp_path))
+    assert (saw(result, "at1"), saw(result, "at4")) == (("EINVAL", 0, 1), ("EINVAL", 0, 1))
+    assert health(result, "boot") == "healthy"
+
+
+def test_storage_of_all_kinds_that_the_kernel_has(tmp_path: Path) -> None:
+    loops = tuple(Layer(name, "disk", "loop", size=64 * MIB) for name in "abcd")
+    layers = (
+        Layer("img", "file", "raw", size=MIB),
+        Layer("array", "md", "raid1", ("v0", "lin"), 32 * MIB),
+        *loops,
+        *LEGS,
+        Layer("v0", "disk", "virtio-blk", size=64 * MIB),
+        Layer("lv", "lvm", "raid10", tuple("abcd"), 64 * MIB),
+        Layer("lin", "lvm", "linear", ("leg0", "leg1"), 200 * MIB),
+    )
+    write = Step("write", "io", ("array",), io=Io("write", 4096, 16, direct=True, flush=True))
+    plan = Plan(layers=layers, steps=(misaligned("lv", 4), write, misaligned("array", 512)), token=TOKEN)
+    result = finished(boot(Path(BAD), plan, tmp_path))
+    masks = {facts.name: facts.dma_alignment for facts in result.layers}
+    assert (masks["leg0"], masks["a"], masks["v0"], masks["lv"], masks["img"]) == (3, 511, 511, 511, -1)
+    assert (saw(result, "at4"), health(result, "lv")) == (("EIO", 0, 1), "degraded")
+    assert (saw(result, "write"), saw(result, "at512")) == (("", 16, 0), ("", 1, 0))
+    assert health(result, "array") == "healthy"
+    assert health(result, "lin") == ""
+
+
+def test_step_stuck_in_the_kernel_is_told_at_the_deadline(tmp_path: Path) -> None:
+    mirror = Layer("boot", "lvm", "mirror", ("leg0", "leg1"), 32 * MIB, (("log", "core"),))
+    plan = Plan(layers=(*LEGS, mirror), guest=OPEN, steps=(PROBE,), token=TOKEN, deadline=25.0)
+    drove = boot(Path(BAD), plan, tmp_path, limit=200, kill_on=f"bisector {TOKEN} end")
+    assert ", 0 blocks, I/O Error" in drove.console
+    result = drove.result
+    assert result is not None and not result.complete and result.fault is None
+    step = result.step("probe")
+    assert step is not None and not step.done
+    assert [event.name for event in result.events] == ["deadline"]
+
+
+def test_vm_killed_from_outside_leaves_the_last_whole_result(tmp_path: Path) -> None:
+    mirror = Layer("boot", "lvm", "mirror", ("leg0", "leg1"), 32 * MIB, (("log", "core"),))
+    plan = Plan(layers=(*LEGS, mirror), guest=OPEN, steps=(PROBE,), token=TOKEN)
+    drove = boot(Path(BAD), plan, tmp_path, kill_on=", 0 blocks, I/O Error")
+    assert drove.killed
+    assert drove.result is not None and not drove.result.complete
+    assert health(drove.result, "boot") == "healthy"
+
+
+def test_inner_guest_does_its_io_on_what_the_vm_built(tmp_path: Path) -> None:
+    layers = (*LEGS, Layer("boot", "lvm", "linear", ("leg0",), 32 * MIB))
+    guest = Guest(os="linux", drives=OPEN.drives)
+    watch = Watch("greeting", "guest", "hello from inside", False)
+    steps = (
+        PROBE,
+        Step("load", "io", ("vda",), where="guest", io=Io("read", 4096, 64, direct=True)),
+        Step("between", "io", ("boot",), io=Io("read", 4096, 8, direct=True)),
+        Step("say", "run", where="guest", argv=("sh", "-c", "echo hello from inside >/dev/console; exit 3")),
+        Step("off", "stop"),
+    )
+    plan = Plan(layers=layers, guest=guest, steps=steps, watches=(watch,), token=TOKEN, deadline=240.0)
+    drove = boot(Path(BAD), plan, tmp_path, limit=300)
+    result = finished(drove)
+    assert (saw(result, "load"), saw(result, "between")) == (("", 64, 0), ("", 8, 0))
+    assert [facts.exit for facts in result.steps] == [0, 0, 0, 3, 0]
+    assert result.guest_accel in ("kvm", "tcg")
+    assert f"bisector {TOKEN} guest greeting hello from inside" in drove.console
