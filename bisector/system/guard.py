@@ -26,7 +26,8 @@ SIG_DFL, SIG_IGN = 0, 1
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TIOCSCTTY = 0x540E
 
-GRACE = 0.5  # seconds between a polite SIGTERM and SIGKILL
+GRACE = 1.0  # seconds between a polite SIGTERM and SIGKILL
+ORPHANED = 0.5  # the same, when the owner is dead
 STUBBORN = 10.0  # seconds after which processes that even SIGKILL does not end (state D) are left to the kernel
 ORPHANS = 1.0  # seconds between two looks for adopted orphans that ended
 
@@ -168,7 +169,7 @@ def guard(sock: int, command: int) -> int | None:
             if not order:
                 poll.unregister(sock)
             if deadline is None:
-                deadline = time.monotonic() + GRACE
+                deadline = time.monotonic() + (GRACE if order else ORPHANED)
                 signal_all(SIGTERM)
         status, _ = reap(command, status)
     return kill_everything(command, status)

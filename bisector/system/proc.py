@@ -116,7 +116,7 @@ class Child:
         return code
 
     def kill(self, *, politely: bool = False) -> None:
-        """End the whole tree; returns when it is dead. ``politely``: SIGTERM first, half a second for cleaning up."""
+        """End the whole tree; returns when it is dead. ``politely``: SIGTERM first, a second for cleaning up."""
         if self._returncode is None:
             with contextlib.suppress(OSError):
                 self._control.send(b"t" if politely else b"k")

@@ -134,7 +134,7 @@ def test_timeout_ends_the_whole_tree(processes: Processes, marker: str) -> None:
     begin = time.monotonic()
     with pytest.raises(ProcessTimeout, match=r"within 1\.5 s"):
         processes.run(family(marker, 600), timeout=1.5)
-    assert time.monotonic() - begin < 3.5
+    assert time.monotonic() - begin < 6
     assert alive(marker) == []
 
 
@@ -145,7 +145,7 @@ def test_a_wish_to_stop_ends_the_whole_tree(processes: Processes, marker: str) -
         processes.run(family(marker, 600), cancelled=lambda: bool(seen), on_line=seen.append)
     assert seen == ["family is there"]
     assert caught.value.exit_code == 130
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 5
     assert alive(marker) == []
 
 
@@ -307,7 +307,7 @@ def test_a_terminal_is_a_terminal(processes: Processes) -> None:
 
 def test_politely_leaves_time_to_clean_up(processes: Processes, tmp_path: Path) -> None:
     trace = tmp_path / "cleaned"
-    script = f"trap 'touch {trace}; exit 9' TERM; echo ready; sleep 600 & wait"
+    script = f"trap 'echo >{trace}; exit 9' TERM; echo ready; sleep 600 & wait"
     with processes.start(["sh", "-c", script]) as child:
         os.read(child.fd, 100)
         child.kill(politely=True)

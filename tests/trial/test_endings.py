@@ -26,7 +26,7 @@ def test_a_complete_result_ends_the_trial_at_once(bench, play: Play) -> None:
     observation = play("begin(); mark('storage'); mark('step', 'probe', 'begin'); finish(); time.sleep(600)")
     assert observation.ending is Ending.FINISHED
     assert observation.result is not None and observation.result.complete
-    assert observation.timing.total < 2
+    assert observation.timing.total < 5
     assert observation.accel == "tcg"
     assert [(p.phase, p.detail) for p in bench.phases] == [
         ("boot", ""),
@@ -63,7 +63,7 @@ def test_the_deadline_counts_from_the_agents_begin(play: Play) -> None:
     scenario = "time.sleep(1.5); begin(); result(steps=(StepFacts('probe', 0.0, 0.0),)); time.sleep(600)"
     observation = play(scenario, Plan(steps=STEPS, deadline=1.0))
     assert observation.ending is Ending.DEADLINE
-    assert 7 < observation.timing.total < 10  # 1.5 + 1 + 5 s for the agent to say so itself
+    assert 7 < observation.timing.total < 12  # 1.5 + 1 + 5 s for the agent to say so itself
     assert observation.result is not None and observation.result.steps[0].name == "probe"
 
 
@@ -208,7 +208,7 @@ WATCHES = (
 def test_the_first_decisive_line_ends_the_trial(play: Play) -> None:
     observation = play("play('raid1-leg-failed-6.18.5.log'); time.sleep(600)", Plan(steps=(), watches=WATCHES))
     assert observation.ending is Ending.DECISIVE
-    assert observation.timing.total < 2
+    assert observation.timing.total < 5
     names = [event.name for event in observation.console]
     assert names.count("slow/0") == 10 and names[-1] == "failed/0"
     times = [event.at for event in observation.console]
@@ -231,7 +231,7 @@ def test_a_wish_to_stop_is_heard_within_half_a_second(bench) -> None:
     begin = time.monotonic()
     observation = bench.run()
     assert observation.ending is Ending.CANCELLED
-    assert time.monotonic() - begin < 1.8
+    assert time.monotonic() - begin < 2.5
     assert bench.clean()
 
 
