@@ -18,7 +18,7 @@ LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"
 """Phases that change while one looks: shown on the live line of a terminal, and nowhere else."""
 
 QUIET_SECONDS = 60.0
-"""Without a terminal a live phase is told when it begins and then at most this often."""
+"""Without a terminal a live phase is told only when it lasts, once in so many seconds."""
 
 
 class Terminal:
@@ -40,8 +40,7 @@ class Terminal:
         )
         self._status: Status | None = None
         self._lock = threading.Lock()
-        self._told: dict[str, float] = {}
-        self._since = time.monotonic()
+        self._since = self._told = time.monotonic()
         self._label = ""
         self._accel = ""
 
@@ -78,17 +77,17 @@ class Terminal:
     def _live(self, progress: Progress) -> None:
         percent = f" {progress.fraction:.0%}" if progress.fraction is not None else ""
         now = time.monotonic()
+        if progress.phase != self._label:
+            self._label, self._since, self._told = progress.phase, now, now
         if not self._console.is_terminal:
-            if now - self._told.get(progress.phase, -QUIET_SECONDS) >= QUIET_SECONDS:
-                self._told = {progress.phase: now}
-                self.say(f"    {progress.phase}{percent} {progress.detail}".rstrip())
+            if now - self._told >= QUIET_SECONDS:
+                self._told = now
+                self.say(f"    {progress.phase}{percent}, {now - self._since:.0f} s")
             return
         with self._lock:
             if self._status is None:
                 self._status = self._console.status("")
                 self._status.start()
-            if progress.phase != self._label:
-                self._label, self._since = progress.phase, now
             room = max(20, self._console.width - 30)
             self._status.update(f"{progress.phase}{percent} {now - self._since:.0f} s {progress.detail[:room]}")
 
