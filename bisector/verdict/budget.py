@@ -17,7 +17,7 @@ class Stage(StrEnum):
     RATE = "rate"  # that p_min is above the true rate; index: proof, from 1
 
 
-ENDS_PART, CALLED_GOOD_PART, CALLED_BAD_PART = 0.05, 0.15, 0.10
+ENDS_PART, CALLED_GOOD_PART, CALLED_BAD_PART = 0.10, 0.30, 0.10
 """What the search may err. Large on purpose, and the same for every ``max_error``: an error costs a proof that fails
 early and a search that goes on, while each halving costs more trials at every candidate that is good. Without a
 background rate nothing good is ever called bad, and CALLED_BAD_PART is spent on CALLED_GOOD."""

@@ -11,12 +11,9 @@ from bisector.verdict.chance import as_far_apart, log_beta
 from bisector.verdict.rate import Background, Rate
 from bisector.verdict.sequential import OTHER_CAP, TRIAL_CAP, Belief, Evidence
 
-ENOUGH = 8
+ENOUGH = 6
 """Reproductions at the bad end that give its rate: fewer make every good candidate dearer, more cost more than they
 save (bench/calibration)."""
-
-ALWAYS = 4
-"""A bug that reproduced so often without one clean trial is known well enough."""
 
 NEVER = 120
 """Trials without one reproduction after which the bad end is taken for not bad; at rate 0.05 this happens in 0.2 % of
@@ -70,9 +67,9 @@ def ends(
         cell: number of the cell from 1; each spends its share of the budget.
         cap: trials that could tell, per end, that are never exceeded.
 
-    Without a reproduction at the good end the bad end is drawn until ENOUGH reproductions (or ALWAYS without a clean
-    trial), the good end until as many clean trials as a bad one would show with the cell's share as chance. With one,
-    both ends grow in doubling rounds; after round k Fisher's exact test is held against the k-th part of the share.
+    Without a reproduction at the good end the bad end is drawn until ENOUGH reproductions, the good end until as many
+    clean trials as a bad one would show with the cell's share as chance. With one, both ends grow in doubling rounds;
+    after round k Fisher's exact test is held against the k-th part of the share.
     """
     for evidence, is_bad in ((good, False), (bad, True)):
         if evidence.other >= other_cap + 2 * evidence.told:
@@ -82,8 +79,8 @@ def ends(
         return _with_background(good, bad, budget, share, cap)
     if not bad.reproduced and bad.told >= NEVER:
         return Alike(f"the bad end never reproduced in {bad.told} trials, nor did the good one in {good.told}")
-    if bad.told < cap and not _known(bad):
-        wanted = (ALWAYS if bad.reproduced == bad.told else ENOUGH) - bad.reproduced
+    if bad.told < cap and bad.reproduced < ENOUGH:
+        wanted = ENOUGH - bad.reproduced
         return MoreEnds(max(0, min(FIRST_ROUND + bad.told // 4, cap) - good.told), min(wanted, cap - bad.told))
     rate = Rate(bad.reproduced, bad.told)
     needed = rate.clean_needed(share)
@@ -92,10 +89,6 @@ def ends(
     if rate.missed(good.clean) > share:
         return Alike(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
     return Differ(_belief(good, bad, budget), _figures(good, bad))
-
-
-def _known(bad: Evidence) -> bool:
-    return bad.reproduced >= ENOUGH or (bad.reproduced == bad.told >= ALWAYS)
 
 
 def _with_background(
