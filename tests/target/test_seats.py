@@ -39,12 +39,19 @@ def start_build(bench: Bench, candidate: Candidate) -> subprocess.Popen[str]:
 
 
 def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> None:
-    """Kill -9 the builder of ``candidate`` while a compiler has written half of an object."""
+    """Kill -9 the builder of ``candidate`` while a compiler has written half of an object.
+
+    make and the compiler die by SIGKILL too, all at once: the guard's SIGTERM lets make delete what it was making.
+    """
     seat = bench.seat()
     seat.mkdir(parents=True, exist_ok=True)
     (seat / "pause").touch()
     builder = start_build(bench, candidate)
     wait_for((seat / "reached").exists)
+    at_work = list(seats._working_below(seat))
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in at_work:
+            os.kill(pid, number)
     builder.kill()
     builder.wait()
     (seat / "reached").unlink()
@@ -65,7 +72,7 @@ def test_make_alone_would_take_the_object_cut_short(bench: Bench, wait_for: Wait
     """Why the journal is there: the same kill without it gives a kernel with half an object in it."""
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
     kill_in_the_middle(bench, changed, wait_for)
-    time.sleep(0.7)  # the guard ends the build's processes
+    (bench.seat() / "pause").unlink()
     argv = Make(jobs=1).argv(bench.seat() / "tree", "bzImage")
     subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
     kernel = (bench.seat() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
