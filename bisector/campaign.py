@@ -148,7 +148,8 @@ class Campaign:
         chosen = Ends()
         for cell in self.request.cells:
             case = self.bench.case(apply(self.request.recipe, cell), cell)
-            self._stage(f"Ends{f' in {cell.name}' if cell.name else ''}")
+            names = f"{self.request.good} (good) and {self.request.bad} (bad)"
+            self._stage(f"Ends: {names}{f' in {cell.name}' if cell.name else ''}")
             at_good = self.judge.ask(candidate(good, self.request.good), case, "ends")
             at_bad = self.judge.ask(candidate(bad, self.request.bad), case, "ends")
             told.append((cell, at_good, at_bad))

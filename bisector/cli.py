@@ -55,6 +55,7 @@ class Common:
 
     color: str = "auto"
     debug: bool = False
+    terminal: Terminal | None = None
 
 
 @app.callback()
@@ -295,7 +296,10 @@ def doctor(
 def _terminal(context: typer.Context) -> Terminal:
     from bisector.terminal import Terminal
 
-    return Terminal(sys.stdout, sys.stderr, os.environ, context.obj.color)
+    common: Common = context.obj
+    if common.terminal is None:
+        common.terminal = Terminal(sys.stdout, sys.stderr, os.environ, common.color)
+    return common.terminal
 
 
 def _store() -> Store:
@@ -391,5 +395,6 @@ def _told(common: Common, error: BisectorError, code: ExitCode) -> int:
 
     if common.debug:
         traceback.print_exc()
-    Terminal(sys.stdout, sys.stderr, os.environ, common.color).fail(error)
+    terminal = common.terminal or Terminal(sys.stdout, sys.stderr, os.environ, common.color)
+    terminal.fail(error)
     return code

@@ -85,6 +85,7 @@ class Judge:
 
         Raises InfraError when the harness fails, Interrupted when asked to stop.
         """
+        self._tell("candidate", str(candidate))
         made = self.image(candidate)
         if isinstance(made, BuildFailure):
             first = made.errors[0] if made.errors else "no error line"

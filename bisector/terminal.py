@@ -10,6 +10,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from bisector.errors import BisectorError
 from bisector.model import Progress
@@ -43,9 +44,11 @@ class Terminal:
         self._since = self._told = time.monotonic()
         self._label = ""
         self._accel = ""
+        self._about = ""  # the candidate at work
 
     def write(self, text: str) -> None:
-        """Print to stdout as it is."""
+        """Print to stdout as it is, after the live line."""
+        self.stop()
         self.out.write(text)
         self.out.flush()
 
@@ -66,6 +69,9 @@ class Terminal:
         if progress.phase in LIVE:
             self._live(progress)
             return
+        if progress.phase == "candidate":
+            self._about = progress.detail
+            return
         if progress.phase == "accel":  # told at every trial, of interest once
             if progress.detail == self._accel:
                 return
@@ -82,14 +88,14 @@ class Terminal:
         if not self._console.is_terminal:
             if now - self._told >= QUIET_SECONDS:
                 self._told = now
-                self.say(f"    {progress.phase}{percent}, {now - self._since:.0f} s")
+                self.say(f"    {self._about}: {progress.phase}{percent}, {now - self._since:.0f} s")
             return
         with self._lock:
             if self._status is None:
                 self._status = self._console.status("")
                 self._status.start()
-            room = max(20, self._console.width - 30)
-            self._status.update(f"{progress.phase}{percent} {now - self._since:.0f} s {progress.detail[:room]}")
+            said = f"{self._about}: {progress.phase}{percent} {now - self._since:.0f} s {progress.detail}"
+            self._status.update(Text(said[: self._console.width - 4]))
 
     def stop(self) -> None:
         """End the live line."""
