@@ -108,15 +108,12 @@ def environment(environ: Mapping[str, str], ccache_folder: Path) -> dict[str, st
     """
     inherited = {name: environ[name] for name in _INHERITED if name in environ}
     paths = inherited.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
-    return (
-        inherited
-        | {
-            "PATH": ":".join([*paths, *(path for path in ("/usr/sbin", "/sbin") if path not in paths)]),  # depmod
-            "LC_ALL": "C",
-            "TZ": "UTC",
-            "CCACHE_DIR": str(ccache_folder),
-            "CCACHE_CONFIGPATH": str(ccache_folder / "bisector.conf"),
-            "CCACHE_MAXSIZE": "10G",
-            "CCACHE_DEPEND": "1",  # no preprocessor run of its own, which made a miss 28 % dearer (6.18, gcc 12)
-        }
-    )
+    return inherited | {
+        "PATH": ":".join([*paths, *(path for path in ("/usr/sbin", "/sbin") if path not in paths)]),  # depmod
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "CCACHE_DIR": str(ccache_folder),
+        "CCACHE_CONFIGPATH": str(ccache_folder / "bisector.conf"),
+        "CCACHE_MAXSIZE": "10G",
+        "CCACHE_DEPEND": "1",  # no preprocessor run of its own, which made a miss 28 % dearer (6.18, gcc 12)
+    }
