@@ -32,7 +32,7 @@ from bisector.model import (
 )
 from bisector.store import Store
 from bisector.system.executor import Pool
-from bisector.verdict.sequential import Decided, Evidence, FixedTrials, decide
+from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
 
 INFRA_IN_A_ROW = 3
@@ -50,7 +50,7 @@ class Case:
     cell: Cell
     plan: Plan
     question: Question
-    belief: FixedTrials
+    belief: FixedTrials | Belief
     fixed_deadline: bool = False  # the recipe names its deadline: not scaled
 
 
@@ -65,6 +65,78 @@ class Bench:
     pool: Pool
     listener: Listener
     cancel: CancelToken
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One candidate's trials of one stage, drawn one at a time."""
+
+    judge: Judge
+    candidate: Candidate
+    case: Case
+    stage: str
+    made: Image | BuildFailure
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Those that are evidence or may be: all but the harness's failures."""
+        return tuple(trial for trial in self._stored if trial.reading.signal is not Signal.INFRA)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Counts of the trials by signal."""
+        return Evidence.of(trial.reading for trial in self.trials)
+
+    @property
+    def untestable(self) -> str:
+        """Why this candidate has no trials that could tell: its build failed or it does not boot. Else ""."""
+        if isinstance(self.made, BuildFailure):
+            return f"{self.made.stage} failed: {self.made.errors[0] if self.made.errors else 'no error line'}"
+        stuck = next((trial for trial in self.trials if not reached_agent(trial.observation)), None)
+        return f"does not boot: {stuck.reading.reason}" if stuck else ""
+
+    def draw(self) -> Reading:
+        """One trial more; a failing harness is drawn again. Raises InfraError when it keeps failing, Interrupted."""
+        assert isinstance(self.made, Image)
+        for _ in range(INFRA_IN_A_ROW):
+            trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, len(self._stored))
+            if trial.reading.signal is not Signal.INFRA:
+                return trial.reading
+        folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / trial.folder
+        raise InfraError(
+            f"{INFRA_IN_A_ROW} trials of {self.candidate} in a row failed in the harness: {trial.reading.reason}",
+            hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat with --resume",
+        )
+
+    def judgement(self, verdict: Verdict, reason: str) -> Judgement:
+        """Close the leg with a verdict: it is logged and told."""
+        failure = self.made if isinstance(self.made, BuildFailure) else None
+        image = "" if isinstance(self.made, BuildFailure) else self.made.identity
+        why = self._why(verdict, reason)
+        cell = self.case.cell.name
+        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure)
+        bench = self.judge.bench
+        bench.store.add_judgement(bench.campaign, self.stage, judgement)
+        bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})"))
+        return judgement
+
+    @property
+    def _stored(self) -> tuple[Trial, ...]:
+        if isinstance(self.made, BuildFailure):
+            return ()
+        bench = self.judge.bench
+        plan = self.case.plan.identity()
+        return bench.store.trials(bench.campaign, image=self.made.identity, plan=plan, stage=self.stage)
+
+    def _why(self, verdict: Verdict, reason: str) -> str:
+        """The reason with the condition that was seen, or with the last other failure of a skip."""
+        readings = [trial.reading for trial in self.trials]
+        named = [reading for reading in readings if reading.signal is Signal.REPRODUCED] or readings
+        if not named:
+            return reason
+        if verdict is Verdict.SKIP:
+            return reason if named[-1].reason in reason else f"{reason}: {named[-1].reason}"
+        return f"{reason}: {named[-1].condition}" if named[-1].condition else reason
 
 
 class Judge:
@@ -85,18 +157,7 @@ class Judge:
 
         Raises InfraError when the harness fails, Interrupted when asked to stop.
         """
-        self._tell("candidate", str(candidate))
-        made = self.image(candidate)
-        if isinstance(made, BuildFailure):
-            first = made.errors[0] if made.errors else "no error line"
-            judgement = Judgement(
-                candidate, Verdict.SKIP, f"{made.stage} failed: {first}", cell=case.cell.name, failure=made
-            )
-        else:
-            judgement = self._judge(candidate, made, case, stage)
-        self.bench.store.add_judgement(self.bench.campaign, stage, judgement)
-        self._tell("verdict", f"{candidate}: {judgement.verdict} ({judgement.reason})")
-        return judgement
+        return self._judge(self.leg(candidate, case, stage))
 
     def image(self, candidate: Candidate) -> Image | BuildFailure:
         """The candidate's image, made now if this campaign has not made it yet."""
@@ -114,43 +175,23 @@ class Judge:
         bench.store.add_build(bench.campaign, key, candidate, made)
         return made
 
-    def _judge(self, candidate: Candidate, image: Image, case: Case, stage: str) -> Judgement:
-        infra = 0
-        while True:
-            trials = self._known(image, case, stage)
-            decision = decide(Evidence.of(trial.reading for trial in trials), case.belief)
+    def leg(self, candidate: Candidate, case: Case, stage: str) -> Leg:
+        """The candidate's trials of ``stage``, for a caller that decides itself when it has enough."""
+        self._tell("candidate", str(candidate))
+        return Leg(self, candidate, case, stage, self.image(candidate))
+
+    def _judge(self, leg: Leg) -> Judgement:
+        while not leg.untestable:
+            decision = decide(leg.evidence, leg.case.belief)
             if isinstance(decision, Decided):
-                return self._judgement(candidate, image, case, trials, decision)
-            if any(not reached_agent(trial.observation) for trial in trials):
-                no_boot = Decided(Verdict.SKIP, "does not boot: " + trials[-1].reading.reason)
-                return self._judgement(candidate, image, case, trials, no_boot)
-            trial = self._trial(candidate, image, case, stage, len(trials) + infra)
-            infra = infra + 1 if trial.reading.signal is Signal.INFRA else 0
-            if infra >= INFRA_IN_A_ROW:
-                raise InfraError(
-                    f"{infra} trials of {candidate} in a row failed in the harness: {trial.reading.reason}",
-                    hint=f"see {self.bench.store.campaign_folder(self.bench.campaign) / trial.folder}, then 'bisector "
-                    "doctor', then repeat with --resume; no verdict was taken from them",
-                )
-
-    def _known(self, image: Image, case: Case, stage: str) -> tuple[Trial, ...]:
-        stored = self.bench.store.trials(
-            self.bench.campaign, image=image.identity, plan=case.plan.identity(), stage=stage
-        )
-        return tuple(trial for trial in stored if trial.reading.signal is not Signal.INFRA)
-
-    def _judgement(
-        self, candidate: Candidate, image: Image, case: Case, trials: tuple[Trial, ...], decision: Decided
-    ) -> Judgement:
-        named = [t.reading for t in trials if t.reading.signal is Signal.REPRODUCED] or [t.reading for t in trials]
-        why = f"{decision.reason}: {named[-1].condition}" if named and named[-1].condition else decision.reason
-        if decision.verdict is Verdict.SKIP and named and named[-1].reason not in why:
-            why = f"{why}: {named[-1].reason}"
-        return Judgement(candidate, decision.verdict, why, case.cell.name, image.identity, trials)
+                return leg.judgement(decision.verdict, decision.reason)
+            leg.draw()
+        return leg.judgement(Verdict.SKIP, leg.untestable)
 
     # ---- one trial
 
-    def _trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
+    def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
+        """Run one trial now and store it. ``index`` counts all trials of this image, question and stage."""
         self._stop_if_asked()
         seed = int(digest(self.bench.campaign, image.identity, stage, index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]
