@@ -86,6 +86,10 @@ def run(
     find_fix: Annotated[
         bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")
     ] = False,
+    releases: Annotated[
+        str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
+    ] = "",
+    scan: Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
     ] = False,
@@ -93,38 +97,53 @@ def run(
     jobs: JobsOption = CPUS,
     as_json: JsonOption = False,
 ) -> None:
-    """Search for the first bad commit: both ends, git bisect, proof, outcome."""
+    """Search for the first bad release, and with --repo for the first bad commit: ends, search, proof, outcome."""
+    from bisector import release_campaign, slide
     from bisector.campaign import Campaign, Request
     from bisector.model import OutcomeKind
     from bisector.recipe.matrix import cells
 
     loaded, source = _load(recipe, cell)
-    ends = {"good": good or loaded.search.good or "", "bad": bad or loaded.search.bad or ""}
-    for name, revision in ends.items():
-        if not revision:
-            raise UsageError(f"no {name} end", hint=f"give --{name} REV, or write search.{name} in the recipe")
-    if repo is None:
-        raise UsageError("which repository?", hint="give --repo DIR, a git repository that holds both ends")
-    request = Request(
-        loaded,
-        source,
-        repo,
-        ends["good"],
-        ends["bad"],
-        _applicable(cells(loaded), context),
-        bool(cell),
-        find_fix,
-        resume,
+    good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
+    mode = _release_mode(loaded, releases, scan, repo, good, bad)
+    wanted = _applicable(cells(loaded), context)
+    first = release_campaign.Request(
+        loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, called=recipe
     )
     with _bench(context, jobs) as bench:
         try:
-            row, outcome = Campaign(request, bench).run()
+            if mode == "only" or repo is None:
+                row, outcome = release_campaign.ReleaseCampaign(first, bench).run()
+            elif mode == "auto":
+                row, outcome = slide.run(first, repo, bench)
+            else:
+                asked = Request(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
+                row, outcome = Campaign(asked, bench).run()
         except BisectorError as error:
             _add_resume_line(error, context)
             raise
         _print_report(context, bench.store, row.id, as_json)
     done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
     raise typer.Exit(ExitCode.OK if done else ExitCode.UNDECIDED)
+
+
+def _release_mode(recipe: Recipe, asked: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:
+    """auto (releases, then commits), only or off. Raises UsageError for what does not fit together."""
+    if asked not in ("", "auto", "only", "off"):
+        raise UsageError(f"--releases {asked}: not one of auto, only, off")
+    mode = "only" if scan else asked or recipe.search.releases
+    if scan and asked == "off":
+        raise UsageError("--scan tests releases, and --releases off leaves them out")
+    if recipe.target.kernel is None:
+        mode = "off"
+    if mode == "only" or (mode == "auto" and repo is None):
+        return mode
+    for name, revision in (("good", good), ("bad", bad)):
+        if not revision:
+            raise UsageError(f"no {name} end", hint=f"give --{name} REV, or write search.{name} in the recipe")
+    if repo is None:
+        raise UsageError("which repository?", hint="give --repo DIR, a git repository that holds both ends")
+    return mode
 
 
 @app.command()

@@ -292,6 +292,22 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class ReleaseFacts:
+    """What a search over releases found beside its verdicts. ``last`` and ``first``: the pair, the older one first."""
+
+    last: str = ""
+    first: str = ""
+    series: tuple[str, ...] = ()
+    candidates: int = 0
+    limit: int = 0  # how many it may ask; 0 for a scan, which asks every series
+    downloaded: int = 0  # bytes, by this campaign
+    left_out: tuple[str, ...] = ()  # releases that cannot be had, in words
+    changes: tuple[str, ...] = ()  # of a scan, in words
+    tags: tuple[tuple[str, str], ...] = ()  # pairs (the older first) to look between in the source, best first
+    next_command: str = ""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a campaign found, what proves it, and what was not checked (laws 3 and 6)."""
 
@@ -308,6 +324,7 @@ class Outcome:
     assumptions: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     find_fix: bool = False
+    releases: ReleaseFacts | None = None
 
 
 # ---- what runs meanwhile -------------------------------------------------------------------------------------------

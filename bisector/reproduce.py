@@ -108,7 +108,7 @@ def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> 
         return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
     if request.package:
         path = Path(request.package)
-        packages = bench.kernel_package(request.recipe, wanted, path.parent if path.suffix == ".deb" else None)
+        packages = bench.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
         return packages.candidate(path.name), packages
     if request.repo is None:
         raise UsageError("no repository", hint="give --repo DIR")

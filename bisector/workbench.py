@@ -114,13 +114,13 @@ class Workbench:
             jobs=self.setting.jobs,
         )
 
-    def kernel_package(self, recipe: Recipe, cells: tuple[Cell, ...], folder: Path | None = None) -> KernelPackage:
-        """Takes kernels from the distribution's archive, or from the .deb files in ``folder``.
+    def kernel_package(self, recipe: Recipe, cells: tuple[Cell, ...], folders: tuple[Path, ...] = ()) -> KernelPackage:
+        """Takes kernels from the distribution's archive, or from the .deb files in ``folders``.
 
         Raises InfraError when this host has no such archive.
         """
         cache = self.setting.folders.cache
-        shelf: Shelf = FolderShelf(folder, self.processes) if folder else self._archive_shelf(recipe, cache)
+        shelf: Shelf = FolderShelf(folders, self.processes) if folders else self._archive_shelf(recipe, cache)
         return KernelPackage(shelf, cache, self.processes, modules_for(recipe, cells))
 
     def _archive_shelf(self, recipe: Recipe, cache: Path) -> ArchiveShelf:

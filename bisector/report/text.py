@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bisector.model import Judgement, Outcome, OutcomeKind, Verdict
+from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.report.facts import Facts
 
 WIDTH = 80
@@ -35,13 +35,28 @@ def headline(outcome: Outcome) -> list[str]:
     if outcome.kind is OutcomeKind.NARROWED:
         lines += [_field("", str(suspect)) for suspect in outcome.suspects]
     lines += [_field("proof", _one(judgement)) for judgement in outcome.proof]
+    good, bad = ("good end", "bad end") if outcome.kind is not OutcomeKind.RANGE else _names_of_range(outcome)
     if outcome.good:
-        lines.append(_field("good end", _one(outcome.good)))
+        lines.append(_field(good, _one(outcome.good)))
     if outcome.bad:
-        lines.append(_field("bad end", _one(outcome.bad)))
+        lines.append(_field(bad, _one(outcome.bad)))
     if outcome.cell:
         lines.append(_field("cell", outcome.cell))
-    return lines
+    return lines + (_releases(outcome.releases) if outcome.releases else [])
+
+
+def _names_of_range(outcome: Outcome) -> tuple[str, str]:
+    return ("first good", "last bad") if outcome.find_fix else ("last good", "first bad")
+
+
+def _releases(facts: ReleaseFacts) -> list[str]:
+    """How a search over releases was done, and the command that goes on."""
+    most = f" of at most {facts.limit}" if facts.limit else ""
+    series = f"{len(facts.series)} series ({', '.join(facts.series)})"
+    lines = [_field("candidates", f"{facts.candidates}{most}, for {series}")]
+    lines.append(_field("downloaded", f"{facts.downloaded / 1_000_000:.0f} MB"))
+    lines += [_field("left out", words) for words in facts.left_out]
+    return [*lines, "", "go on with:", f"  {facts.next_command}"] if facts.next_command else lines
 
 
 def _one(judgement: Judgement) -> str:

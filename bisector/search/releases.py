@@ -10,6 +10,7 @@ also hold at its highest one, or the change came inside that series.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,6 +101,12 @@ def numbers(text: str) -> tuple[int, ...]:
     """The version that a revision names: v6.17 gives (6, 17), a commit gives ()."""
     words = text.removeprefix("v").split("-")[0].split(".")
     return tuple(map(int, words)) if len(words) > 1 and all(word.isdecimal() for word in words) else ()
+
+
+def leading(release: str) -> tuple[int, ...]:
+    """The upstream version at the head of a kernel's release: 6.18.9+deb13-amd64 gives (6, 18, 9), nonsense ()."""
+    found = re.match(r"\d+\.\d+(\.\d+)?", release)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def limit(series: int) -> int:

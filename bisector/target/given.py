@@ -78,6 +78,11 @@ class Given(Target):
         self._processes.run([_depmod(), "-b", str(into), release], timeout=600)
 
 
+def release_of(path: Path) -> str:
+    """Release that a kernel image or a build folder names ("6.18.5"), "" when it does not say. Raises UsageError."""
+    return _release(*_located(path))
+
+
 def _located(path: Path) -> tuple[Path, Path | None]:
     """The kernel file, and the build folder it lies in (None for a lone file). Raises UsageError."""
     if path.is_dir():

@@ -65,14 +65,14 @@ class ArchiveShelf:
 
 @dataclass(frozen=True)
 class FolderShelf:
-    """Packages that lie in a folder as ``*.deb`` files; only read."""
+    """Packages that lie in folders as ``*.deb`` files; only read."""
 
-    folder: Path
+    folders: tuple[Path, ...]
     processes: Processes
 
     def packages(self) -> tuple[Package, ...]:
         """All of them. Raises InfraError for a file that is no package."""
-        return debs.in_folder(self.folder, self.processes)
+        return tuple(package for folder in self.folders for package in debs.in_folder(folder, self.processes))
 
     def fetch(self, package: Package, on_fraction: Callable[[float], None], cancel: CancelToken) -> Path:
         """The file itself."""
@@ -109,7 +109,7 @@ class KernelPackage(Target):
         found = choose(self.offer, wanted)
         if found is None:
             have = ", ".join(".".join(map(str, one.upstream)) for one in self.offer.releases) or "nothing"
-            left = [words for words in self.offer.left_out if words.startswith(wanted)]
+            left = [str(one) for one in self.offer.left_out if one.version.startswith(wanted)]
             raise UsageError(f"no kernel package {wanted}", hint="\n".join([f"there is: {have}", *left]))
         return candidate(found)
 

@@ -46,11 +46,27 @@ class KernelRelease:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What there is. ``left_out``: kernels that cannot be put together, a sentence each."""
+class LeftOut:
+    """A kernel that cannot be put together. ``missing``: the package that is not there."""
 
-    releases: tuple[KernelRelease, ...]  # oldest first
-    left_out: tuple[str, ...] = ()
+    version: str
+    missing: str
+
+    @property
+    def upstream(self) -> tuple[int, ...]:
+        """Series and patch level."""
+        return upstream_of(self.version)
+
+    def __str__(self) -> str:
+        return f"{self.version} left out: {self.missing} is not there"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What there is, and what is listed and cannot be had; both oldest first."""
+
+    releases: tuple[KernelRelease, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def offered(packages: Iterable[Package]) -> Offer:
@@ -68,8 +84,8 @@ def offered(packages: Iterable[Package]) -> Offer:
         if not missing:
             usable.append(KernelRelease(version, release, tuple(parts[kind] for kind in sorted(parts))))
         elif set(parts) != {"base"}:
-            left_out.append(f"{version} left out: {missing} is not there")
-    return Offer(tuple(sorted(usable, key=_age)), tuple(sorted(left_out, key=_numbers)))
+            left_out.append(LeftOut(version, missing))
+    return Offer(tuple(sorted(usable, key=_age)), tuple(sorted(left_out, key=_age)))
 
 
 def _missing(release: str, parts: dict[str, Package]) -> str:
@@ -95,7 +111,7 @@ def choose(offer: Offer, wanted: str) -> KernelRelease | None:
     return next((found[-1] for found in (exact, upstream, started) if found), None)
 
 
-def _age(one: KernelRelease) -> tuple[tuple[int, ...], bool, tuple[tuple[int, str], ...]]:
+def _age(one: KernelRelease | LeftOut) -> tuple[tuple[int, ...], bool, tuple[tuple[int, str], ...]]:
     """A pre-release (7.3~rc7) is older than its release; after that the packaging revision counts."""
     return one.upstream, not re.match(r"[\d:.]+~rc", one.version), _numbers(one.version)
 

@@ -34,7 +34,7 @@ def repository(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["run", "virtio-open-lvm-raid1"], ExitCode.USAGE, "which repository"),
+        (["run", "virtio-open-lvm-raid1", "--releases", "off"], ExitCode.USAGE, "which repository"),
         (["run", "nothing-like-it"], ExitCode.INVALID, "there is no such file"),
         (["run", "virtio-open-lvm-raid1", "--repo", "REPO", "--good", "nosuch"], ExitCode.USAGE, "nosuch"),
         (["run", "virtio-open-lvm-raid1", "--repo", "/nonexistent"], ExitCode.USAGE, "/nonexistent"),

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The story of a search over released kernels: what there is → ends → series → range."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.errors import UsageError
+from bisector.model import (
+    Candidate,
+    Cell,
+    Judgement,
+    Outcome,
+    OutcomeKind,
+    Progress,
+    ReleaseFacts,
+    Target,
+    TargetKind,
+    Verdict,
+)
+from bisector.recipe.matrix import apply
+from bisector.recipe.model import Recipe
+from bisector.search import releases
+from bisector.search.releases import Ending, Found, Release
+from bisector.store import CampaignRow
+from bisector.target.choice import Choice
+from bisector.target.given import release_of
+from bisector.target.kernel_package import KernelPackage, candidate
+from bisector.target.packages import LeftOut
+from bisector.workbench import Workbench
+
+STAGE = "release"
+ENDINGS = {
+    Ending.BETWEEN: OutcomeKind.RANGE,
+    Ending.INSIDE: OutcomeKind.RANGE,
+    Ending.ALIKE: OutcomeKind.ENDS_ALIKE,
+    Ending.REVERSED: OutcomeKind.ENDS_ALIKE,
+    Ending.UNJUDGED: OutcomeKind.UNRESOLVED,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for. ``good`` and ``bad``: a series or a release each, "" for the outermost there is."""
+
+    recipe: Recipe
+    source: str  # the recipe as resolved
+    good: str
+    bad: str
+    cells: tuple[Cell, ...]
+    pinned: bool = False
+    find_fix: bool = False
+    scan: bool = False
+    resume: bool = False
+    called: str = ""  # the recipe, as the person called it
+
+    @property
+    def old(self) -> str:
+        """The older end."""
+        return self.bad if self.find_fix else self.good
+
+    @property
+    def new(self) -> str:
+        """The newer end."""
+        return self.good if self.find_fix else self.bad
+
+
+@dataclass
+class Supply:
+    """The releases that can be tried, the target that makes images of them, and what cannot be had."""
+
+    releases: tuple[Release, ...]
+    target: Target
+    packages: KernelPackage | None
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass
+class ReleaseCampaign:
+    """One search over releases at work.
+
+    Args:
+        request: what was asked.
+        bench: what to work with; its store holds everything that was learnt.
+    """
+
+    request: Request
+    bench: Workbench
+
+    def supply(self) -> Supply:
+        """What there is, from images and folders that the recipe names, else from the archive.
+
+        Raises InfraError when an index cannot be had, UsageError for an image that is none.
+        """
+        recipe = self.request.recipe
+        named = [recipe.beside(name) for name in recipe.search.images]
+        folders = tuple(path for path in named if path.is_dir() and any(path.glob("*.deb")))
+        images = [path for path in named if path not in folders]
+        targets: dict[TargetKind, Target] = {TargetKind.GIVEN: self.bench.given()} if images else {}
+        found = [_given(path) for path in images]
+        packages = None
+        if folders or not images or recipe.search.suites:
+            packages = self.bench.kernel_package(recipe, self.request.cells, folders)
+            targets[TargetKind.KERNEL_PACKAGE] = packages
+            found += [Release(one.upstream, candidate(one)) for one in packages.offer.releases]
+        chosen = releases.between(found, self.request.old, self.request.new)
+        left_out = packages.offer.left_out if packages else ()
+        return Supply(chosen, Choice(targets), packages, left_out)
+
+    def run(self, supply: Supply | None = None) -> tuple[CampaignRow, Outcome]:
+        """The search. Raises InfraError or Interrupted with the state kept for --resume."""
+        supply = supply or self.supply()
+        row = self._open()
+        store = self.bench.store
+        with self.bench.lock(row.id):
+            store.set_state(row.id, "running")
+            try:
+                outcome = self._story(row, supply)
+            except BaseException:
+                store.set_state(row.id, "interrupted")
+                raise
+            store.finish(row.id, outcome)
+        return store.campaign(row.id), outcome
+
+    def _story(self, row: CampaignRow, supply: Supply) -> Outcome:
+        request = self.request
+        if not request.cells:
+            return Outcome(OutcomeKind.UNRESOLVED, "no cell of this recipe applies")
+        if not supply.releases:
+            raise UsageError(
+                f"there is no release from {request.old or 'the oldest'} to {request.new or 'the newest'}",
+                hint="\n".join(
+                    ["take other ends, or name other suites in search.suites", *_condensed(supply.left_out)]
+                ),
+            )
+        self._stage(_told(supply.releases, request.scan))
+        cell = request.cells[0]
+        case = self.bench.case(apply(request.recipe, cell), cell)
+        judge = self.bench.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
+
+        def ask(asked: Candidate) -> Judgement:
+            judgement = judge.ask(asked, case, STAGE)
+            if judgement.verdict in (Verdict.GOOD, Verdict.BAD):
+                judge.control = asked  # it boots: what tells a kernel that does not from a harness that does not
+            return judgement
+
+        if request.scan:
+            found = releases.scan(supply.releases, ask)
+        else:
+            found = releases.search(supply.releases, ask, find_fix=request.find_fix)
+        return self._outcome(found, supply, cell)
+
+    def _outcome(self, found: Found, supply: Supply, cell: Cell) -> Outcome:
+        request = self.request
+        change = next((one for one in found.changes if one.is_fix is request.find_fix), found.change)
+        ends = (change.old, change.new) if change else (found.old, found.new)
+        good, bad = reversed(ends) if (change.is_fix if change else request.find_fix) else ends
+        facts = ReleaseFacts(
+            last=str(change.before) if change else "",
+            first=str(change.after) if change else "",
+            series=found.series,
+            candidates=len(found.steps),
+            limit=found.limit,
+            downloaded=supply.packages.downloaded if supply.packages else 0,
+            left_out=_condensed(_within(supply.left_out, supply.releases)),
+            changes=tuple(map(str, found.changes)),
+            tags=tags(change) if change else (),
+            next_command=self._next(change) if change else "",
+        )
+        return Outcome(
+            ENDINGS[found.ending],
+            found.summary,
+            good=good,
+            bad=bad,
+            judgements=found.steps,
+            cell=cell.name,
+            assumptions=self._assumptions(),
+            unchecked=self._unchecked(found, cell),
+            find_fix=request.find_fix,
+            releases=facts,
+        )
+
+    def _next(self, change: releases.Change) -> str:
+        """The command that goes on in the source, with the tags that the pair of releases stands for."""
+        old, new = tags(change)[0]
+        good, bad = (new, old) if change.is_fix else (old, new)
+        recipe = self.request.called or self.request.recipe.recipe
+        words = ["bisector", "run", recipe, "--repo", "LINUX", "--good", good, "--bad", bad]
+        off = ["--releases", "off"] if self.request.recipe.search.releases == "only" else []
+        return shlex.join(words + off + ["--find-fix"] * change.is_fix)
+
+    def _assumptions(self) -> tuple[str, ...]:
+        request = self.request
+        said = [f"the cell {request.cells[0].name} was named by the caller"] if request.pinned else []
+        said.append("a packaged kernel behaves as its release: it has the distribution's config and patches")
+        clean = self.bench.trials(request.recipe)
+        return (*said, f"{clean} clean {'trial makes' if clean == 1 else 'trials make'} a release good")
+
+    def _unchecked(self, found: Found, cell: Cell) -> tuple[str, ...]:
+        others = [other.name for other in self.request.cells if other.name != cell.name]
+        said = [*found.notes]
+        said += [f"the other cells: {', '.join(others)}"] if others else []
+        if found.change and not self.request.scan:
+            said.append("whether it went again, or came before: --scan tests every series")
+        return tuple(said)
+
+    # ---- the row in the store
+
+    def _open(self) -> CampaignRow:
+        request, store = self.request, self.bench.store
+        source = f"{request.source}# scan\n" if request.scan else request.source
+        recipe = request.recipe.recipe
+        if request.resume:
+            row = store.newest_unfinished(recipe, "", request.good, request.bad, request.find_fix)
+            if row and row.source == source:
+                return row
+            raise UsageError(
+                "there is no unfinished search over releases of this recipe between these ends",
+                hint="leave out --resume to start one; what was downloaded is kept",
+            )
+        return self.bench.add_campaign(
+            CampaignRow(
+                id=f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
+                recipe=recipe,
+                title=request.recipe.title or "",
+                source=source,
+                repo="",
+                good=request.good,
+                bad=request.bad,
+                find_fix=request.find_fix,
+                cell=request.cells[0].name if request.pinned else "",
+                created=time.time(),
+                state="running",
+            )
+        )
+
+    def _stage(self, text: str) -> None:
+        self.bench.setting.listener(Progress("stage", text))
+
+
+def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:
+    """Pairs of tags (the older first) to look between, best first.
+
+    A series stands for the tag it was cut from, where that answers alike; else the change lies inside the newer one's
+    stable branch, or inside the older one's.
+    """
+    old, new = (f"v{releases.name(series)}" for series in (change.before.series, change.after.series))
+    before, after = _tag(change.before), _tag(change.after)
+    if change.inside:
+        return ((before, after),)
+    pairs = ((old, new), (new, after), (old, before))
+    return tuple(pair for pair in pairs if pair[0] != pair[1])
+
+
+def _tag(release: Release) -> str:
+    return f"v{release}" if release.version[2:] != (0,) else f"v{releases.name(release.series)}"
+
+
+def _given(path: Path) -> Release:
+    found = release_of(path)
+    version = releases.leading(found)
+    if not version:
+        raise UsageError(f"{path} does not say which release it is", hint="give a bzImage or a whole build folder")
+    return Release(version, Candidate(TargetKind.GIVEN, str(path.resolve()), label=found))
+
+
+def _told(supply: Sequence[Release], scan: bool) -> str:
+    series = list(dict.fromkeys(releases.name(one.series) for one in supply))
+    most = "all are tested" if scan else f"at most {releases.limit(len(series))} candidates"
+    return f"Releases: {len(supply)} of {len(series)} series ({', '.join(series)}), {most}"
+
+
+def _within(left_out: Sequence[LeftOut], supply: Sequence[Release]) -> tuple[LeftOut, ...]:
+    first, last = supply[0].series, supply[-1].series
+    return tuple(one for one in left_out if first <= one.upstream[:2] <= last)
+
+
+def _condensed(left_out: Sequence[LeftOut]) -> tuple[str, ...]:
+    """A line for each series of which something is left out."""
+    by_series: dict[tuple[int, ...], list[LeftOut]] = {}
+    for one in left_out:
+        by_series.setdefault(one.upstream[:2], []).append(one)
+    lines = []
+    for series, members in by_series.items():
+        last = members[-1]
+        lines.append(
+            f"{releases.name(series)}: {len(members)} left out, as {last.version}: {last.missing} is not there"
+        )
+    return tuple(lines)

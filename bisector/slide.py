@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a range of releases into the source: releases → tags → both ends built and tested again → commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bisector import campaign, release_campaign
+from bisector.errors import InfraError, UsageError
+from bisector.model import Image, Outcome, OutcomeKind, Progress, ReleaseFacts, Verdict
+from bisector.release_campaign import ReleaseCampaign
+from bisector.search import releases
+from bisector.search.gitrepo import UserRepository
+from bisector.store import CampaignRow
+from bisector.target.config_difference import storage_symbols
+from bisector.workbench import Workbench
+
+WORTH = 3
+"""So many series between the ends, both included, make it cheaper to boot packages first than to build at once."""
+
+
+def run(request: release_campaign.Request, repo: Path, bench: Workbench) -> tuple[CampaignRow, Outcome]:
+    """Releases first where they can narrow the search, then commits of ``repo``. Raises as the campaigns do.
+
+    Releases are left out, with a word, when the ends name no release, when nothing lies between them, and when no
+    archive can be reached.
+    """
+    narrowed = _narrowed(request, bench)
+    if narrowed is None:
+        return campaign.Campaign(_of_commits(request, repo, request.good, request.bad, bench), bench).run()
+    row, outcome = narrowed
+    if outcome.kind is not OutcomeKind.RANGE or outcome.releases is None:
+        return row, outcome
+    last = None
+    for old, new in _pairs(outcome.releases, UserRepository(repo), bench):
+        good, bad = (new, old) if request.find_fix else (old, new)
+        _say(bench, f"Into the source: {old} to {new}, built with the recipe's own config")
+        last = campaign.Campaign(_of_commits(request, repo, good, bad, bench), bench).run()
+        if not _elsewhere(last[1]):
+            break
+    if last is None:
+        return row, outcome
+    return _noted(bench, last, row, outcome)
+
+
+def _narrowed(request: release_campaign.Request, bench: Workbench) -> tuple[CampaignRow, Outcome] | None:
+    """The search over releases, None (and said why) where it cannot narrow anything."""
+    if request.resume and (done := _finished(request, bench)):
+        return done
+    why = _neighbours(request.good, request.bad)
+    if not why:
+        story = ReleaseCampaign(request, bench)
+        try:
+            supply = story.supply()
+        except InfraError as error:
+            why = error.what
+        else:
+            series = {one.series for one in supply.releases}
+            if len(series) >= WORTH:
+                return story.run(supply)
+            why = f"there are {len(series)} series from {request.old} to {request.new}"
+    _say(bench, f"Releases left out: {why}")
+    return None
+
+
+def _neighbours(good: str, bad: str) -> str:
+    """Why there is no release to try between two ends, "" when there may be one."""
+    ends = releases.numbers(good), releases.numbers(bad)
+    if not all(ends):
+        return "the ends name no release"
+    (major, minor), (other_major, other_minor) = ends[0][:2], ends[1][:2]
+    if major == other_major and abs(minor - other_minor) < WORTH - 1:
+        return f"no series lies between {good} and {bad}"
+    return ""
+
+
+def _finished(request: release_campaign.Request, bench: Workbench) -> tuple[CampaignRow, Outcome] | None:
+    """The newest search over releases of this question, when it is done; what --resume goes on from."""
+    for row in reversed(bench.store.campaigns()):
+        asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
+        wanted = (request.recipe.recipe, "", request.good, request.bad, request.find_fix, request.source)
+        if asked == wanted:
+            return (row, row.outcome) if row.outcome else None
+    return None
+
+
+def _of_commits(
+    request: release_campaign.Request, repo: Path, good: str, bad: str, bench: Workbench
+) -> campaign.Request:
+    asked = campaign.Request(
+        request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.find_fix
+    )
+    if request.resume:
+        user = UserRepository(repo)
+        oids = user.resolve(good).oid, user.resolve(bad).oid
+        known = bench.store.newest_unfinished(request.recipe.recipe, str(repo.resolve()), *oids, request.find_fix)
+        return replace(asked, resume=known is not None)
+    return asked
+
+
+def _pairs(facts: ReleaseFacts, user: UserRepository, bench: Workbench) -> Iterator[tuple[str, str]]:
+    """The pairs of tags to look between that the repository has."""
+    for pair in facts.tags:
+        try:
+            for tag in pair:
+                user.resolve(tag)
+        except UsageError as error:
+            _say(bench, f"{pair[0]} to {pair[1]} cannot be searched: {error.what}")
+            continue
+        yield pair
+
+
+def _elsewhere(outcome: Outcome) -> bool:
+    """Whether alike ends leave the change to another branch: both judged, and not the wrong way round."""
+    verdicts = [judgement.verdict for judgement in (outcome.good, outcome.bad) if judgement]
+    alike = len(verdicts) == 2 and verdicts[0] is verdicts[1]
+    return outcome.kind is OutcomeKind.ENDS_ALIKE and alike and verdicts[0] in (Verdict.GOOD, Verdict.BAD)
+
+
+def _noted(
+    bench: Workbench, commits: tuple[CampaignRow, Outcome], row: CampaignRow, range_: Outcome
+) -> tuple[CampaignRow, Outcome]:
+    """The outcome of the commits, with what the releases said; stored anew."""
+    first = f"releases first: {range_.summary} (campaign {row.id})"
+    outcome = replace(commits[1], releases=range_.releases, assumptions=(first, *commits[1].assumptions))
+    if _elsewhere(outcome):
+        differences = _differences(bench, commits[0], row, outcome)
+        more = f". The packages differ ({range_.summary}); their config does too: {differences}" if differences else ""
+        outcome = replace(outcome, summary=outcome.summary + more)
+    bench.store.finish(commits[0].id, outcome)
+    return bench.store.campaign(commits[0].id), outcome
+
+
+def _differences(bench: Workbench, commits: CampaignRow, packages: CampaignRow, outcome: Outcome) -> str:
+    """Symbols of storage that the distribution's config sets otherwise than ours, at the bad end."""
+    ours = _config(bench, commits.id, outcome.bad.image if outcome.bad else "")
+    packaged = packages.outcome.bad if packages.outcome else None
+    theirs = _config(bench, packages.id, packaged.image if packaged else "")
+    return ", ".join(storage_symbols(ours, theirs)) if ours and theirs else ""
+
+
+def _config(bench: Workbench, campaign_id: str, identity: str) -> str:
+    images: dict[str, Image] = {image.identity: image for image in bench.store.images(campaign_id)}
+    path = Path(images[identity].config) if identity in images and images[identity].config else None
+    return path.read_text() if path and path.is_file() else ""
+
+
+def _say(bench: Workbench, text: str) -> None:
+    bench.setting.listener(Progress("stage", text))
