@@ -183,6 +183,18 @@ class Store:
         rows = self._rows("select image from builds where campaign=? and image is not null order by at", (campaign,))
         return tuple(load(Image, row["image"]) for row in rows)
 
+    def builds(self, campaign: str) -> tuple[tuple[Candidate, Image | BuildFailure, float], ...]:
+        """(candidate, what its build gave, when it was noted in seconds since 1970) in that order."""
+        rows = self._rows("select candidate, image, failure, at from builds where campaign=? order by at", (campaign,))
+        return tuple(
+            (
+                load(Candidate, row["candidate"]),
+                load(Image, row["image"]) if row["image"] else load(BuildFailure, row["failure"]),
+                row["at"],
+            )
+            for row in rows
+        )
+
     # ---- trials
 
     def add_trial(self, campaign: str, trial: Trial) -> Trial:
@@ -219,6 +231,11 @@ class Store:
             observation=load(Observation, row["observation"]),
             folder=row["folder"],
         )
+
+    def trial_ends(self, campaign: str) -> dict[int, float]:
+        """When each trial was stored: number → seconds since 1970."""
+        rows = self._rows("select number, ended from trials where campaign=?", (campaign,))
+        return {row["number"]: row["ended"] for row in rows}
 
     # ---- judgements: a log for people; verdicts are folded from trials and builds
 

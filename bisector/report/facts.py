@@ -4,10 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from bisector.model import Judgement, Outcome, Signal, Trial
+from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
+from bisector.report.excerpt import Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store
+
+LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log")
+"""Logs of a trial, the one that says most first; the guest's own comes first where a guest's line decided."""
+
+LOG_BYTES = 8 << 20
+"""Of one log that are read; a trial keeps less."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,32 @@ class OtherFailure:
     reason: str
     count: int
     first: str  # label of the first candidate that showed it
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the evidence: a judged candidate and the trial that shows best what it does.
+
+    ``log``: the whole kernel log (the console's where there is none) as printable lines. ``config``: the .config's text.
+    """
+
+    judgement: Judgement
+    trial: Trial | None = None
+    image: Image | None = None
+    excerpt: Excerpt = Excerpt()
+    log: tuple[str, ...] = ()
+    config: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where time went: a build or a trial from ``begin`` to ``end``, in seconds since the campaign began."""
+
+    kind: str  # build, trial
+    label: str
+    begin: float
+    end: float
+    told: str = ""  # a trial's signal, failed for a build that failed
 
 
 @dataclass(frozen=True)
@@ -32,17 +67,35 @@ class Facts:
     tools: tuple[tuple[str, str], ...]  # versions that mattered
     alignment: tuple[str, ...]  # "boot: dma_alignment 511, logical block 512"
     folder: str
+    bad: Side | None = None
+    good: Side | None = None
+    builds: tuple[tuple[Candidate, Image | BuildFailure], ...] = ()
+    spans: tuple[Span, ...] = ()
 
     @property
     def infra_count(self) -> int:
         """Trials in which the harness failed."""
         return sum(trial.reading.signal is Signal.INFRA for trial in self.trials)
 
+    def trials_of(self, stage: str, judgement: Judgement) -> tuple[Trial, ...]:
+        """The trials that a judgement stands on; one from the store's log carries none itself."""
+        if judgement.trials or not judgement.image:
+            return judgement.trials
+        return tuple(
+            trial
+            for trial in self.trials
+            if (trial.image, trial.stage, trial.cell) == (judgement.image, stage, judgement.cell)
+        )
+
 
 def gather(store: Store, campaign: CampaignRow) -> Facts:
-    """Read one campaign's facts from the store."""
+    """Read one campaign's facts from the store and its folder. Logs that are gone are left out."""
     trials = store.trials(campaign.id)
     judgements = store.judgements(campaign.id)
+    builds = store.builds(campaign.id)
+    folder = store.campaign_folder(campaign.id)
+    images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
+    told = tuple(_told(campaign.outcome, judgements, trials))
     return Facts(
         campaign=campaign,
         outcome=campaign.outcome,
@@ -51,8 +104,91 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
         others=_others(trials),
         tools=_tools(store, campaign, trials),
         alignment=_alignment(trials),
-        folder=str(store.campaign_folder(campaign.id)),
+        folder=str(folder),
+        bad=_side(Verdict.BAD, told, images, folder),
+        good=_side(Verdict.GOOD, told, images, folder),
+        builds=tuple((candidate, made) for candidate, made, _ in builds),
+        spans=tuple(_spans(store, campaign, trials)),
     )
+
+
+# ---- the evidence of both sides ------------------------------------------------------------------------------------
+
+
+def _told(
+    outcome: Outcome | None, judgements: tuple[tuple[str, Judgement], ...], trials: tuple[Trial, ...]
+) -> Iterator[Judgement]:
+    """Judgements with their trials, those that prove most first: the proof, the ends, then the search's last ones."""
+    if outcome:
+        yield from (judgement for judgement in outcome.proof if not judgement.candidate.edits)
+        yield from filter(None, (outcome.bad, outcome.good))
+    for stage, judgement in reversed(judgements):
+        found = tuple(t for t in trials if (t.image, t.stage, t.cell) == (judgement.image, stage, judgement.cell))
+        yield Judgement(
+            judgement.candidate, judgement.verdict, judgement.reason, judgement.cell, judgement.image, found
+        )
+
+
+def _side(verdict: Verdict, told: tuple[Judgement, ...], images: dict[str, Image], folder: Path) -> Side | None:
+    judged = next((judgement for judgement in told if judgement.verdict is verdict), None)
+    if judged is None:
+        return None
+    wanted = Signal.REPRODUCED if verdict is Verdict.BAD else Signal.CLEAN
+    shown = [trial for trial in judged.trials if trial.reading.signal is wanted]
+    image = images.get(judged.image)
+    config = _read(Path(image.config)).decode(errors="replace") if image and image.config else ""
+    if not shown:
+        return Side(judged, image=image, config=config)
+    trial = shown[-1]
+    name, data = _log(trial, folder / trial.folder)
+    whole = readable(_read(folder / trial.folder / "console.log")) or readable(data)
+    return Side(judged, trial, image, excerpt(name, data, trial), whole, config)
+
+
+def _log(trial: Trial, folder: Path) -> tuple[str, bytes]:
+    """The log in which the trial's decisive line stands, else the first that is there."""
+    prefix = f"{trial.reading.condition}/"
+    own = [event for event in trial.observation.console if event.name.startswith(prefix)]
+    names = ("guest-console.log", *LOGS) if own and own[0].where == "guest" else LOGS
+    texts = [event.text.strip() for event in own]
+    found = [(name, data) for name in names if (data := _read(folder / name))]
+    for name, data in found:
+        if texts and texts[0].encode() in data:
+            return name, data
+    return found[0] if found else ("", b"")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LOG_BYTES)
+    except OSError:
+        return b""
+
+
+# ---- where time went -----------------------------------------------------------------------------------------------
+
+
+def _spans(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> Iterator[Span]:
+    """Builds and trials as they followed each other; what came from the cache took no time here."""
+    ends = store.trial_ends(campaign.id)
+    took = [
+        (at, "build", str(candidate), made.seconds, "failed" if isinstance(made, BuildFailure) else "")
+        for candidate, made, at in store.builds(campaign.id)
+    ]
+    took += [
+        (ends[t.number], "trial", f"{t.candidate}, {t.stage}", t.observation.timing.total, t.reading.signal.value)
+        for t in trials
+        if t.number in ends
+    ]
+    clock = 0.0
+    for at, kind, label, seconds, told in sorted(took):
+        end = max(clock, at - campaign.created)
+        yield Span(kind, label, max(clock, end - seconds), end, told)
+        clock = end
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
 
 
 def _others(trials: tuple[Trial, ...]) -> tuple[OtherFailure, ...]:

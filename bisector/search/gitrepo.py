@@ -158,6 +158,13 @@ class History:
         """Id of a commit's tree."""
         return self._get("rev_parse", "--verify", f"{oid}^{{tree}}")
 
+    def query(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """What a git command prints that only reads, for questions of other rooms (``verb``: ``rev_list`` ...).
+
+        "" for an exit code of ``codes`` other than 0. Raises InfraError for any other.
+        """
+        return self._get(verb, *arguments, codes=codes)
+
     def _listed(self, *arguments: str) -> tuple[Commit, ...]:
         # rev-list, not log: that one heeds log.* of the repository's own configuration (showSignature, follow).
         form = ["--no-commit-header", f"--format={COMMIT_FORMAT}", "--encoding=UTF-8"]

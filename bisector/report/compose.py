@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A mail as bytes: headers folded by hand, because the standard library encodes long Message-IDs, which cuts threads.
+
+Plain text in 7 bits where ASCII does, else UTF-8 in 8 bits, and no line over 998 bytes (RFC 5322). Pure.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from email.header import Header
+from email.utils import formataddr
+
+from bisector.report.excerpt import printable
+from bisector.report.thread import Address
+
+COLUMNS = 75  # of a body on the kernel's lists
+LONGEST = 998  # bytes of a line without its end, RFC 5322 2.1.1
+REFERENCES = 20  # ids kept of a long thread: the first and the last ones, as RFC 1036 advises
+
+
+def message(headers: Sequence[tuple[str, str]], body: str) -> bytes:
+    """The whole mail. ``headers``: names and values from the functions below; ones without value are left away."""
+    plain = body.isascii()
+    fixed = [
+        ("MIME-Version", "1.0"),
+        ("Content-Type", f"text/plain; charset={'us-ascii' if plain else 'utf-8'}"),
+        ("Content-Transfer-Encoding", "7bit" if plain else "8bit"),
+    ]
+    lines = [f"{name}: {value}" for name, value in (*headers, *fixed) if value]
+    text = "\n".join(lines) + "\n\n" + "\n".join(_short(line) for line in body.split("\n"))
+    return text.encode(errors="replace")
+
+
+def addresses(found: Sequence[Address]) -> str:
+    """To, Cc, From: one address a line."""
+    return ",\n\t".join(formataddr((each.name, each.mail)) for each in found)
+
+
+def ids(found: Sequence[str]) -> str:
+    """References: one id a line, of a long thread the first and the last ones."""
+    kept = found if len(found) <= REFERENCES else (*found[:1], *found[1 - REFERENCES :])
+    return "\n\t".join(kept)
+
+
+def subject(text: str) -> str:
+    """A Subject on as many lines as it needs."""
+    line = " ".join(printable(text).split())
+    if not line.isascii():
+        return Header(line, "utf-8", header_name="Subject").encode(linesep="\n")
+    folded = textwrap.wrap(
+        "Subject: " + line, COLUMNS, subsequent_indent=" ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(folded).removeprefix("Subject:").lstrip()
+
+
+def wrap(text: str, *, indent: str = "", first: str | None = None) -> list[str]:
+    """``text`` as lines of at most ``COLUMNS`` columns; a word that is longer is cut.
+
+    Args:
+        indent: before each line.
+        first: before the first one instead.
+    """
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+def fold(line: str, *, indent: str = "  ", more: str = "      ") -> list[str]:
+    """A line of a log or a command as it is, cut where a mail's line must end."""
+    pieces = textwrap.wrap(
+        line,
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=more,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=True,
+        expand_tabs=True,
+        tabsize=8,
+    )
+    return pieces or [""]
+
+
+def _short(line: str) -> str:
+    """The line cut into ones that a mail may hold, never inside a letter."""
+    pieces, rest = [], line
+    while len(rest.encode(errors="replace")) > LONGEST:
+        count = LONGEST
+        while len(rest[:count].encode(errors="replace")) > LONGEST:
+            count -= 1
+        pieces.append(rest[:count])
+        rest = rest[count:]
+    return "\n".join([*pieces, rest])

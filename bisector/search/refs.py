@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the refs of a repository say about a commit: its message, who names it later, which releases hold it.
+
+Only refs at hand are looked at; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bisector.search.gitrepo import History
+
+EVERYWHERE = ("--branches", "--tags", "--remotes")
+NAMED_BY = 8  # digits by which messages are searched; each hit is then compared in full
+
+_REVERT = re.compile(r"^This reverts commit ([0-9a-f]{7,40})", re.MULTILINE)
+_FIXES = re.compile(r"^Fixes:\s+([0-9a-f]{7,40})", re.MULTILINE | re.IGNORECASE)
+_UPSTREAM = re.compile(
+    r"^(?:commit ([0-9a-f]{40}) upstream\.?|\[ Upstream commit ([0-9a-f]{40}) \]|"
+    r"\(cherry picked from commit ([0-9a-f]{40})\))\s*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A commit that names another. ``kind``: fixes, revert, or backport (it is the same change in a stable series)."""
+
+    oid: str
+    subject: str
+    kind: str
+
+
+def message(history: History, oid: str) -> str:
+    """A commit's whole message. Raises InfraError when it is not there."""
+    return history.query("rev_list", "--no-walk", "--no-commit-header", "--encoding=UTF-8", "--format=%B", oid, "--")
+
+
+def upstream(text: str) -> str:
+    """Id of the mainline commit of which a message says that it carries it, "" when it says none."""
+    found = _UPSTREAM.search(text)
+    return next(filter(None, found.groups()), "") if found else ""
+
+
+def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[Mention, ...]:
+    """Commits on any ref, and not before ``since``, whose message names one of ``names`` (40 digits each) by a
+    ``Fixes:`` line, as reverted, or as its upstream commit. Newest first.
+    """
+    greps = [f"--grep={name[:NAMED_BY]}" for name in names]
+    form = ["--no-commit-header", "--encoding=UTF-8", "--format=%H%x00%s%x00%B%x00"]
+    told = history.query("rev_list", *form, "--fixed-strings", *greps, *EVERYWHERE, f"^{since}", "--")
+    fields = told.split("\0")
+    found = zip(*[iter(fields)] * 3, strict=False)
+    return tuple(
+        Mention(oid.strip(), subject, kind)
+        for oid, subject, body in found
+        if (kind := _kind(body, names)) and oid.strip() not in names
+    )
+
+
+def _kind(body: str, names: tuple[str, ...]) -> str:
+    if any(_named(each, names) for each in _REVERT.findall(body)):
+        return "revert"
+    if any(_named(each, names) for each in _FIXES.findall(body)):
+        return "fixes"
+    return "backport" if upstream(body) in names else ""
+
+
+def _named(digits: str, names: tuple[str, ...]) -> bool:
+    return any(name.startswith(digits.lower()) for name in names)
+
+
+def tags(history: History, *, contains: str = "") -> dict[str, str]:
+    """Tags of kernels and linux-next → commit id; only those that hold ``contains`` when it is given."""
+    narrowed = [f"--contains={contains}"] if contains else []
+    form = "--format=%(refname:short)%00%(objectname)%00%(*objectname)"
+    told = history.query("for_each_ref", form, *narrowed, "refs/tags/v*", "refs/tags/next-*")
+    return {name: peeled or oid for name, oid, peeled in _triples(told)}
+
+
+def tips(history: History) -> dict[str, str]:
+    """Remote branches that mainline goes by → commit id."""
+    form = "--format=%(refname:short)%00%(objectname)%00"
+    told = history.query("for_each_ref", form, "refs/remotes/*/master", "refs/remotes/*/main")
+    return {name: oid for name, oid, _ in _triples(told)}
+
+
+def branches(history: History, oid: str) -> tuple[str, ...]:
+    """Branches, local and remote, that hold a commit."""
+    form = "--format=%(refname:short)"
+    return tuple(history.query("for_each_ref", form, f"--contains={oid}", "refs/heads", "refs/remotes").split())
+
+
+def _triples(told: str) -> Iterator[tuple[str, str, str]]:
+    for line in told.splitlines():
+        name, _, rest = line.partition("\0")
+        oid, _, peeled = rest.partition("\0")
+        yield name, oid, peeled
