@@ -60,7 +60,7 @@ class Images:
             if failure := build.get("failure"):
                 return BuildFailure(**failure | {"errors": tuple(failure["errors"])})
             folder = self._images / build["identity"]
-            image = _image_from(json.loads((folder / "image.json").read_text()), folder)
+            image = _image_from(json.loads((folder / "image.json").read_text()), folder, build["seconds"])
             os.utime(folder)  # the oldest go first when room is needed
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
@@ -99,8 +99,8 @@ class Images:
             folder.rename(self._images / f".broken-{time.time_ns()}")
         with contextlib.suppress(FileExistsError):  # the same image was there: from other sources or another campaign
             _rename_new(staged, folder)
-        self._record(key, {"identity": identity})
-        return _image_from(json.loads((folder / "image.json").read_text()), folder)
+        self._record(key, {"identity": identity, "seconds": image.seconds})
+        return _image_from(json.loads((folder / "image.json").read_text()), folder, image.seconds)
 
     def keep_failure(self, key: str, failure: BuildFailure) -> None:
         """Record that the candidate of ``key`` cannot be built, so that it is not built again."""
@@ -141,7 +141,7 @@ def _write(path: Path, content: object) -> None:
         os.fsync(file.fileno())
 
 
-def _image_from(content: dict[str, Any], folder: Path) -> Image:
+def _image_from(content: dict[str, Any], folder: Path, seconds: float) -> Image:
     modules, config = folder / "modules", folder / "config"
     return Image(
         **content
@@ -151,6 +151,7 @@ def _image_from(content: dict[str, Any], folder: Path) -> Image:
             "config": str(config) if config.is_file() else "",
             "tools": tuple((name, version) for name, version in content["tools"]),
             "commands": tuple(content["commands"]),
+            "seconds": seconds,  # of this build; other sources that gave the same image took their own time
         }
     )
 
