@@ -11,7 +11,7 @@ from bench.calibration.target import Target
 from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.search.frontier import Frontier
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import Confirmed, Contradicted, Draw, Unconfirmed, confirm
+from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Draw, Unconfirmed, confirm
 from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
 from bisector.verdict.sequential import Belief, Decided, Evidence, decide
 
@@ -44,10 +44,11 @@ class Campaign:
         self.false_good = self.false_bad = self.steps = 0
         last = len(target.history) - 1
         self.frontier = Frontier(("0",), (str(last),))
+        self.good_end = self.bad_end = Evidence()
 
     def run(self) -> Ended:
         """The whole story."""
-        started = self._ends()
+        started = self._ends(1)
         if not isinstance(started, Belief):
             return self._ended(started)
         self.belief = started
@@ -70,17 +71,17 @@ class Campaign:
 
     # ---- ends
 
-    def _ends(self) -> Belief | OutcomeKind:
+    def _ends(self, number: int) -> Belief | OutcomeKind:
         old, new = 0, len(self.target.history) - 1
-        good, bad = Evidence(), Evidence()
-        while isinstance(step := ends(good, bad, self.budget), MoreEnds):
+        while isinstance(step := ends(self.good_end, self.bad_end, self.budget, number=number), MoreEnds):
             for turn in range(max(step.good, step.bad)):
                 if turn < step.bad:
-                    bad += self._draw(new, "ends")[1]
+                    self.bad_end += self._draw(new, "ends")[1]
                 if turn < step.good:
-                    good += self._draw(old, "ends")[1]
-                    if good.reproduced:
-                        break
+                    before = self.good_end.reproduced
+                    self.good_end += self._draw(old, "ends")[1]
+                    if self.good_end.reproduced and not before:
+                        break  # a background: other rounds
         if isinstance(step, Alike):
             return OutcomeKind.ENDS_ALIKE
         return OutcomeKind.UNRESOLVED if isinstance(step, NotTestable) else step.belief
@@ -108,7 +109,7 @@ class Campaign:
         self.steps += 1
         if commit in self.target.unbuildable:
             return Verdict.SKIP
-        evidence = Evidence()
+        evidence = self.tried.get(commit, Evidence())
         while not isinstance(decision := decide(evidence, self.belief), Decided):
             for _ in range(decision.count):
                 signal, one = self._draw(commit, "search")
@@ -138,10 +139,13 @@ class Campaign:
                 for commit, count in wanted.items():
                     if turn < count:
                         fresh[commit] += self._draw(commit, f"proof-{number}")[1]
-                if any(fresh[leg].reproduced for leg in legs):
+                if not self.belief.background.reproduced and any(fresh[leg].reproduced == 1 for leg in legs):
                     break
         if isinstance(step, Contradicted):
-            return self._contradicted(step, culprit, legs, fresh, number)
+            return self._contradicted(legs[step.place], culprit, fresh, number)
+        if isinstance(step, BackgroundSeen):
+            commit = culprit if step.bad else legs[step.place]
+            return self._background(commit, fresh[commit], number)
         if isinstance(step, Unconfirmed):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
@@ -158,23 +162,27 @@ class Campaign:
         vouching = {int(self.frontier.covering(str(commit), self._is_ancestor)) for commit in missing}
         return sorted((bounds - missing) | vouching), frozenset(missing)
 
-    def _contradicted(
-        self, step: Contradicted, culprit: int, legs: list[int], fresh: dict[int, Evidence], number: int
-    ) -> Ended | None:
-        belief = self.belief.corrected()
-        if step.bad:
-            if culprit == len(self.target.history) - 1:
-                return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
-            self.frontier = self.frontier.is_good_after_all(str(culprit), self._is_ancestor)
-            self.belief = belief.known_good(self.tried[culprit], fresh[culprit])
-            return None
-        leg = legs[step.place]
+    def _contradicted(self, leg: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
         if leg == 0:
             return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
         wrong = self.frontier.wrongly_good(str(leg), self._is_ancestor)
         misjudged = [self.tried[int(commit)] for commit in wrong]
         self.frontier = self.frontier.is_bad_after_all(str(leg), self._is_ancestor)
-        self.belief = belief.known_bad(fresh[culprit], fresh[leg], *misjudged)
+        self.belief = self.belief.corrected().known_bad(fresh[culprit], fresh[leg], *misjudged)
+        self.tried[leg] = self.tried.get(leg, Evidence()) + fresh[leg]
+        return None
+
+    def _background(self, commit: int, fresh: Evidence, number: int) -> Ended | None:
+        """A good commit reproduces now and then. Ends again, now knowing that, then all verdicts again."""
+        last = len(self.target.history) - 1
+        if commit == last:
+            return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
+        self.good_end += self.tried.get(commit, Evidence()) + fresh
+        again = self._ends(number + 1)
+        if not isinstance(again, Belief):
+            return self._ended(again, restarts=number - 1)
+        self.belief = again.carrying(self.belief.corrected())
+        self.frontier = Frontier(("0",), (str(last),))
         return None
 
     def _is_ancestor(self, old: str, new: str) -> bool:

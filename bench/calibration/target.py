@@ -22,6 +22,9 @@ class World:
         other: chance that a trial ends in another crash, whatever the commit.
         infra: chance that the harness fails during a trial.
         unbuildable: chance that a commit does not build; the ends always do.
+        masked: what a second bug does over part of the range, from the commit that brought it to the one that mended
+            it: "" (there is none), "always" (each trial crashes otherwise), "instead" (just those that would
+            reproduce crash otherwise).
     """
 
     rate: float
@@ -29,6 +32,7 @@ class World:
     other: float = 0.05
     infra: float = 0.05
     unbuildable: float = 0.10
+    masked: str = ""
 
 
 class Target:
@@ -41,6 +45,7 @@ class Target:
         self.culprit = chance.randrange(1, len(history))
         last = len(history) - 1
         self.unbuildable = frozenset(c for c in range(1, last) if chance.random() < world.unbuildable)
+        self._second = sorted(chance.sample(range(1, last), 2)) if last > 2 else [1, 1]
         self.infra = self.other = self.stops = 0
         self._seed = seed
         self._in_a_row = 0
@@ -72,4 +77,13 @@ class Target:
             self.other += 1
             return Signal.OTHER_FAILURE
         rate = self.world.rate if self.is_bad(commit) else self.world.background
-        return Signal.REPRODUCED if stream.random() < rate else Signal.CLEAN
+        reproduces = stream.random() < rate
+        if self.world.masked and self._is_masked(commit) and (reproduces or self.world.masked == "always"):
+            self.other += 1
+            return Signal.OTHER_FAILURE
+        return Signal.REPRODUCED if reproduces else Signal.CLEAN
+
+    def _is_masked(self, commit: int) -> bool:
+        brought, mended = self._second
+        is_ancestor = self.history.is_ancestor
+        return is_ancestor(brought, commit) and not is_ancestor(mended, commit)

@@ -10,7 +10,7 @@ from enum import StrEnum
 class Stage(StrEnum):
     """What a share of the budget is spent on."""
 
-    ENDS = "ends"  # that alike ends are taken for different; index: cell, from 1
+    ENDS = "ends"  # that alike ends are taken for different; index: comparison, from 1
     CALLED_GOOD = "called_good"  # that the search calls a bad candidate good; index: Belief.asked_bad
     CALLED_BAD = "called_bad"  # that the search calls a good candidate bad; index: Belief.asked_good
     PROOF = "proof"  # that the fresh trials of a proof repeat the search's error; index: proof, from 1
@@ -31,7 +31,7 @@ FLAT = 4
 """Of the decisions of a search, so many get about the same share before the shares fall."""
 
 FIRST = 0.7
-"""Part that the first proof (or cell) may spend, the second of what is left, and so on."""
+"""Part that the first proof (or comparison of ends) may spend, the second of what is left, and so on."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bisector.verdict.budget import Stage
+from bisector.verdict.budget import RATE_PART, Stage
 from bisector.verdict.chance import as_far_apart, too_few
+from bisector.verdict.hiding import hidden_odds
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Evidence
+from bisector.verdict.sequential import Belief, Evidence, first
 
 REPRODUCTIONS = 5
 """Fresh reproductions asked of the culprit: they sharpen p_min, and let its difference from a parent show by itself."""
+
+REFUTED = 3
+"""Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
+
+HIDDEN, UNHIDDEN = math.log(20.0), math.log(5.0)
+"""Other failures are taken for hidden reproductions at odds of 20, and for nothing at odds of 1 to 5."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,18 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Contradicted:
-    """A leg came out the other way: the search erred. ``bad``: it is among the bad legs; ``place``: which one."""
+    """A good leg is bad after all: the search erred. ``place``: which one."""
+
+    place: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class BackgroundSeen:
+    """A leg reproduced now or in the search, but far less often than a bad candidate does: good, with a background.
+
+    ``bad``: it is among the bad legs (the culprit, then). Verdicts that stand on single reproductions are in doubt.
+    """
 
     bad: bool
     place: int
@@ -59,9 +77,10 @@ class Unconfirmed:
     reason: str
 
 
-def confirm(
-    bad: Sequence[Evidence], good: Sequence[Evidence], belief: Belief, number: int
-) -> Draw | Confirmed | Contradicted | Unconfirmed:
+Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed
+
+
+def confirm(bad: Sequence[Evidence], good: Sequence[Evidence], belief: Belief, number: int) -> Step:
     """Whether the fresh trials of a proof are enough.
 
     Args:
@@ -73,29 +92,42 @@ def confirm(
 
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good leg must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
-    alone must set it apart from the culprit (Fisher's exact test at the same level as max_error). With a background
-    rate each leg is a sequential probability ratio test between the bounds of both rates (Wald, 1945).
+    alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
+    not look like hidden reproductions. With a background rate each leg is a sequential probability ratio test between
+    the bounds of both rates (Wald, 1945).
     """
     terms = _Terms(belief, bad[0], number)
-    for place, evidence in enumerate(good):
-        if terms.is_bad(evidence):
-            return Contradicted(False, place, f"reproduced in {evidence.figures} fresh trials")
-    for place, evidence in enumerate(bad):
-        if terms.is_good(evidence) or terms.far_too_few(evidence):
-            return Contradicted(True, place, f"reproduced in {evidence.figures} fresh trials only")
-        if terms.failing(evidence) and not terms.enough_bad(place, evidence):
-            return Unconfirmed(place, f"{evidence.other} fresh trials ended in another failure: {evidence.figures}")
-    unjudged = tuple(place for place, evidence in enumerate(good) if terms.unjudged(evidence, bad[0]))
+    settled = _against(bad, good, terms)
+    if settled:
+        return settled
+    doubtful = [terms.in_doubt(evidence) for evidence in good]
+    if any(doubtful):  # a good leg reproduced: whether it is bad or a background shows comes first
+        return Draw((0,) * len(bad), tuple(doubtful))
+    unjudged = tuple(place for place, evidence in enumerate(good) if terms.unjudged(evidence))
     more_bad = tuple(terms.more_bad(place, evidence) for place, evidence in enumerate(bad))
-    pace = bad[0].told + more_bad[0]
+    pace = bad[0].told + more_bad[0] if more_bad[0] else 0
     more_good = tuple(
-        0 if place in unjudged else terms.more_good(evidence, bad[0], pace if more_bad[0] else 0)
-        for place, evidence in enumerate(good)
+        0 if place in unjudged else terms.more_good(evidence, pace) for place, evidence in enumerate(good)
     )
     if any(more_bad) or any(more_good):
         return Draw(more_bad, more_good)
     judged = [evidence for place, evidence in enumerate(good) if place not in unjudged]
     return Confirmed(terms.p_min, 1.0 - terms.rate_error, terms.error(judged), unjudged)
+
+
+def _against(bad: Sequence[Evidence], good: Sequence[Evidence], terms: _Terms) -> Step | None:
+    """What ends the proof against the search, None when nothing does."""
+    for place, evidence in enumerate(good):
+        if terms.refuted(evidence):
+            return Contradicted(place, f"reproduced in {evidence.figures} fresh trials")
+        if terms.far_too_few(evidence):
+            return BackgroundSeen(False, place, f"reproduced in {evidence.figures} fresh trials")
+    for place, evidence in enumerate(bad):
+        if terms.is_good(evidence) or terms.far_too_few(evidence):
+            return BackgroundSeen(True, place, f"reproduced in {evidence.figures} fresh trials only")
+        if terms.failing(evidence) and not terms.enough_bad(place, evidence):
+            return Unconfirmed(place, f"{evidence.other} fresh trials ended in another failure: {evidence.figures}")
+    return None
 
 
 @dataclass(frozen=True)
@@ -147,12 +179,20 @@ class _Terms:
     def is_good(self, evidence: Evidence) -> bool:
         return evidence.clean > 0 and self.odds(evidence) <= math.log(self.share)
 
+    def refuted(self, evidence: Evidence) -> bool:
+        """A good leg that is bad; without a background one reproduction would do, had one not overlooked one."""
+        return self.is_bad(evidence) and evidence.reproduced >= (1 if self.has_background else REFUTED)
+
     def far_too_few(self, evidence: Evidence) -> bool:
-        """Reproductions came, and so rarely that p_min does not hold for this leg."""
-        expected = self.rate.all_reproduced / self.rate.all_trials * evidence.told
-        if not 0 < evidence.reproduced < expected / 2:
+        """Reproductions came, and so rarely that it is no bad candidate."""
+        known = self.belief.rate
+        if self.has_background or not 0 < evidence.reproduced < evidence.told * known.all_reproduced / known.all_trials:
             return False
-        return too_few(evidence.reproduced, evidence.told, self.p_min) <= self.share / 10
+        return too_few(evidence.reproduced, evidence.told, known.lower(self.rate_error)) <= self.share
+
+    def in_doubt(self, evidence: Evidence) -> int:
+        """Trials more of a good leg that reproduced where no background was seen, before anything else is drawn."""
+        return REFUTED - evidence.reproduced if evidence.reproduced and not self.has_background else 0
 
     def enough_bad(self, place: int, evidence: Evidence) -> bool:
         return self.is_bad(evidence) and evidence.reproduced >= (REPRODUCTIONS if place == 0 else 1)
@@ -162,34 +202,31 @@ class _Terms:
             return 0
         return max(1, (REPRODUCTIONS if place == 0 else 1) - evidence.reproduced)
 
-    def enough_good(self, evidence: Evidence, culprit: Evidence) -> bool:
-        ours, theirs = (evidence.reproduced, evidence.told), (culprit.reproduced, culprit.told)
-        level = self.belief.budget.max_error - self.belief.budget.spent(Stage.RATE, 50)
-        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
+    def enough_good(self, evidence: Evidence) -> bool:
+        ours, theirs = (evidence.reproduced, evidence.told), (self.culprit.reproduced, self.culprit.told)
+        level = (1.0 - RATE_PART) * self.belief.budget.max_error
+        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level and self.hidden(evidence) <= -UNHIDDEN
 
-    def more_good(self, evidence: Evidence, culprit: Evidence, pace: int) -> int:
+    def hidden(self, evidence: Evidence) -> float:
+        other, known = self.belief.others
+        fresh = self.culprit
+        known_others = other + fresh.other, known + fresh.other + fresh.told
+        return hidden_odds(evidence.other, evidence.clean, known_others, self.rate.mean)
+
+    def more_good(self, evidence: Evidence, pace: int) -> int:
         """Trials more of a good leg; while the culprit still draws, no further than it (``pace``)."""
         if pace:
             return max(0, pace - evidence.told)
-        low, high = 0, 1
-        while not self.enough_good(evidence + Evidence(clean=high), culprit) and high <= self.belief.trial_cap:
-            low, high = high, 2 * high
-        if self.enough_good(evidence, culprit):
-            return 0
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (
-                (low, middle) if self.enough_good(evidence + Evidence(clean=middle), culprit) else (middle, high)
-            )
-        return min(high, max(1, self.belief.trial_cap - evidence.told))
+        most = max(1, 2 * self.belief.trial_cap - evidence.told)
+        return first(lambda more: self.enough_good(evidence + Evidence(clean=more)), most)
 
     def failing(self, evidence: Evidence) -> bool:
         return evidence.other >= self.belief.other_cap + 2 * evidence.told or evidence.told >= 2 * self.belief.trial_cap
 
-    def unjudged(self, evidence: Evidence, culprit: Evidence) -> bool:
-        if self.enough_good(evidence, culprit):
-            return self.belief.hides(evidence)
-        return self.failing(evidence)
+    def unjudged(self, evidence: Evidence) -> bool:
+        if self.enough_good(evidence):
+            return False
+        return self.failing(evidence) or (self.is_good(evidence) and self.hidden(evidence) >= HIDDEN)
 
     def error(self, judged: Sequence[Evidence]) -> float:
         """Search × proof + rate, with the proofs before this one and the trials that this one really drew."""

@@ -57,24 +57,25 @@ class MoreEnds:
 
 
 def ends(
-    good: Evidence, bad: Evidence, budget: Budget, *, cell: int = 1, other_cap: int = OTHER_CAP, cap: int = TRIAL_CAP
+    good: Evidence, bad: Evidence, budget: Budget, *, number: int = 1, other_cap: int = OTHER_CAP, cap: int = TRIAL_CAP
 ) -> Differ | Alike | NotTestable | MoreEnds:
     """Whether the trials of both ends are enough to start a search on.
 
     Args:
         good, bad: trials of both ends in one cell. Where a cell was *chosen* among several for what they showed,
             the trials of the choice flatter it: ask again with fresh trials of that cell only.
-        cell: number of the cell from 1; each spends its share of the budget.
+        number: of this comparison in the campaign, from 1: each cell is one, and each time that a background which
+            nobody had seen sends the campaign back to its ends. Each spends its share of the budget.
         cap: trials that could tell, per end, that are never exceeded.
 
     Without a reproduction at the good end the bad end is drawn until ENOUGH reproductions, the good end until as many
-    clean trials as a bad one would show with the cell's share as chance. With one, both ends grow in doubling rounds;
+    clean trials as a bad one would show with this share as chance. With one, both ends grow in doubling rounds;
     after round k Fisher's exact test is held against the k-th part of the share.
     """
     for evidence, is_bad in ((good, False), (bad, True)):
         if evidence.other >= other_cap + 2 * evidence.told:
             return NotTestable(is_bad, f"{evidence.other} of its trials ended in another failure")
-    share = budget.share(Stage.ENDS, cell)
+    share = budget.share(Stage.ENDS, number)
     if good.reproduced:
         return _with_background(good, bad, budget, share, cap)
     if not bad.reproduced and bad.told >= NEVER:

@@ -47,6 +47,11 @@ class Rate:
         """Trials, the search's among them."""
         return self.trials + sum(candidate.trials for candidate in self.stopped)
 
+    @property
+    def mean(self) -> float:
+        """The rate as it is expected (mean of Beta(r, n - r + 1))."""
+        return self.all_reproduced / (self.all_trials + 1)
+
     def plus(self, reproduced: int, trials: int) -> Rate:
         """With more trials that were drawn until so many reproduced."""
         return replace(self, reproduced=self.reproduced + reproduced, trials=self.trials + trials)

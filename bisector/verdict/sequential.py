@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from bisector.model import Reading, Signal, Verdict
 from bisector.verdict.budget import ENDS_PART, Budget, Stage
-from bisector.verdict.chance import as_far_apart
+from bisector.verdict.hiding import hidden_odds
 from bisector.verdict.rate import Background, Rate, log_odds
 
 OTHER_CAP = 3
 TRIAL_CAP = 400
-HIDING = 0.01
-"""Other failures are called unusual when so many come by chance in one candidate of a hundred."""
+HIDING = math.log(3.0)
+"""Odds of hidden reproductions at which a candidate that looks good is a skip."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,15 @@ class Belief:
         """Clean trials, none reproduced, that make the next candidate good (without a background exact)."""
         if not self.background.reproduced:
             return self.rate.clean_needed(self.may_call_good)
-        return _first(lambda count: self._side(0, count) is Verdict.GOOD, 2 * self.trial_cap)
+        return first(lambda count: self._side(0, count) is Verdict.GOOD, 2 * self.trial_cap)
 
     def more_needed(self, evidence: Evidence) -> int:
         """Trials that the shortest way to a decision takes from here, at least 1."""
         to_good = self.clean_needed() - evidence.clean
         if self.background.reproduced:
             reproduced, clean = evidence.reproduced, evidence.clean
-            to_good = _first(lambda count: self._side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
-            to_bad = _first(lambda count: self._side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
+            to_good = first(lambda count: self._side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
+            to_bad = first(lambda count: self._side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
             to_good = min(to_good, to_bad)
         return max(1, min(to_good, self.trial_cap - evidence.told))
 
@@ -164,12 +164,13 @@ class Belief:
         """The belief after a proof uncovered an error of the search: its share is spent."""
         return replace(self, asked_bad=self.asked_bad + 1, asked_good=self.asked_good + 1)
 
+    def carrying(self, before: Belief) -> Belief:
+        """This belief, from ends tried anew, with the shares that the search has spent before it."""
+        return replace(self, asked_bad=before.asked_bad, asked_good=before.asked_good)
+
     def hides(self, evidence: Evidence) -> bool:
-        """Whether other failures are so much commoner than at bad candidates that they may hide the bug."""
-        if evidence.other < self.other_cap:
-            return False
-        here = evidence.other, evidence.other + evidence.told
-        return as_far_apart(self.others, here) <= HIDING
+        """Whether other failures, commoner than at bad candidates, may well be hidden reproductions."""
+        return hidden_odds(evidence.other, evidence.clean, self.others, self.rate.mean) >= HIDING
 
     def _side(self, reproduced: int, clean: int) -> Verdict | None:
         odds = log_odds(reproduced, clean, self.rate, self.background)
@@ -227,7 +228,7 @@ def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:
     return More(belief.trials - evidence.clean)
 
 
-def _first(holds: Callable[[int], bool], most: int) -> int:
+def first(holds: Callable[[int], bool], most: int) -> int:
     """The smallest count up to ``most`` from which ``holds`` holds (it holds from some count on), else ``most``."""
     low, high = 0, most
     while low < high:
