@@ -30,6 +30,9 @@ _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?P<packed>\.xz|\.gz|\.zst)?")
 _FIELD = re.compile(rb"(?<![\x21-\x7e])(depends|softdep)=([\x20-\x7e]*)\0")  # strings of the section .modinfo
 _BUILTIN = re.compile(r"([^/]+)\.ko$", re.MULTILINE)
+_ALGORITHMS = {"crc32c": ("crc32c_generic", "crc32c_intel")}
+"""Soft dependencies that name what several modules offer: libcrc32c up to 6.13, and through it raid456 and dm-raid."""
+
 TIMEOUT = 600.0  # seconds for one package
 
 
@@ -151,7 +154,8 @@ def _builtin(contents: _Contents, base: str) -> Iterator[str]:
 def _depends(module: bytes) -> Iterator[str]:
     for kind, value in _FIELD.findall(module):
         words = value.decode().split("," if kind == b"depends" else None)
-        yield from (_plain(word) for word in words if word and not word.endswith(":"))
+        for word in words:
+            yield from _ALGORITHMS.get(word, (_plain(word),))
 
 
 def _unpacked(path: str, data: bytes, processes: Processes, scratch: Path) -> bytes:
