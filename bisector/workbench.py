@@ -13,7 +13,7 @@ from types import TracebackType
 
 from bisector.judge import Bench, Case, Judge
 from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target, digest
-from bisector.recipe.model import Recipe
+from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
 from bisector.search.clone import PrivateClone
@@ -29,14 +29,15 @@ from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPack
 from bisector.target.kernel_source import KernelSource
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
-from bisector.verdict.sequential import FixedTrials
-
-DEFAULT_TRIALS = 2
-"""Clean trials that make a candidate good, where the recipe says nothing."""
+from bisector.verdict.budget import Budget
+from bisector.verdict.sequential import Belief, FixedTrials
 
 DEFAULT_SUITES = ("trixie-backports", "bookworm-backports")
 """Suites of the archive in which packaged kernels are looked for, where the recipe names none: the most series at once,
 with small lists."""
+
+DEFAULT_MAX_ERROR = 0.01
+"""Chance of a wrong culprit that a campaign allows itself, where the recipe says nothing."""
 
 OTHER_FAILURES = 3
 """So many trials that ended in another failure make a candidate a skip."""
@@ -144,17 +145,40 @@ class Workbench:
         bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, self.setting.listener, self.cancel)
         return Judge(bench, control)
 
-    def case(self, recipe: Recipe, cell: Cell) -> Case:
-        """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied."""
+    def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
+        """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied.
+
+        Args:
+            sequential: as a whole campaign asks, which learns the rate of reproduction from its ends; else, and where
+                the recipe says ``trials: N``, by a fixed number of trials.
+        """
+        belief: FixedTrials | Belief = FixedTrials(self.trials(recipe), OTHER_FAILURES)
+        if sequential and recipe.trials is None:
+            belief = Belief(Budget(_max_error(recipe)))
         return Case(
             cell=cell,
             plan=plan_for(recipe, cell),
             question=question_for(recipe),
-            belief=FixedTrials(self.trials(recipe), OTHER_FAILURES),
+            belief=belief,
             fixed_deadline=recipe.deadline is not None,
         )
 
     @staticmethod
     def trials(recipe: Recipe) -> int:
-        """Clean trials that make a candidate good."""
+        """Clean trials that make a candidate good where no rate is learnt."""
         return recipe.trials or DEFAULT_TRIALS
+
+    @staticmethod
+    def how_sure(recipe: Recipe) -> str:
+        """What makes a candidate good in a campaign of this recipe, in words."""
+        if recipe.trials is not None:
+            good = f"{recipe.trials} clean trials make a candidate good, as the recipe says"
+            return f"{good}; what chance of error that leaves is not known"
+        return (
+            f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
+            "equally often wherever it is"
+        )
+
+
+def _max_error(recipe: Recipe) -> float:
+    return recipe.confidence.max_error if recipe.confidence else DEFAULT_MAX_ERROR

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The two ends of a search: in every cell of the recipe, until one cell tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bisector.judge import Case, Judge
+from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
+from bisector.search.rounds import EndsDrawn, draw_ends
+from bisector.verdict.budget import Budget
+from bisector.verdict.ends import Alike, Differ, NotTestable
+from bisector.verdict.sequential import Belief, Evidence
+
+ADVICE = "Try a longer workload, more I/O, another cell, or ends further apart"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The cell in which the search runs, with what it starts from."""
+
+    good: Judgement
+    bad: Judgement
+    case: Case
+
+
+def ends_in_cells(
+    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], *, find_fix: bool
+) -> Ends | Outcome:
+    """Judge both ends in every cell; the search runs in the one that tells them apart best.
+
+    With a sequential belief a cell that was chosen among several is judged again by fresh trials: what it was chosen
+    for flatters it. Gives the outcome when no cell tells the ends apart.
+    """
+    belief = cases[0].belief
+    if not isinstance(belief, Belief):
+        return _with_fixed_trials(judge, good, bad, cases, find_fix=find_fix)
+    drawn = [
+        (case, _draw(judge, good, bad, case, belief.budget, "ends", number)) for number, case in enumerate(cases, 1)
+    ]
+    able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
+    if not able:
+        return _stop(drawn[0][0], drawn[0][1], find_fix=find_fix)
+    case, chosen = max(able, key=lambda pair: pair[1].rate)
+    if len(cases) > 1:
+        chosen = _draw(judge, good, bad, case, belief.budget, "ends-again", len(cases) + 1)
+    if not isinstance(chosen.result, Differ):
+        return _stop(case, chosen, find_fix=find_fix)
+    return Ends(chosen.good, chosen.bad, replace(case, belief=chosen.result.belief))
+
+
+def ends_with_background(judge: Judge, ends: Ends, budget: Budget, background: Evidence, number: int) -> Ends | Outcome:
+    """Both ends once more, after a proof saw that good commits reproduce now and then."""
+    case = ends.case
+    drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, case, budget, "ends", number, background)
+    if not isinstance(drawn.result, Differ):
+        return _stop(case, drawn, find_fix=False)
+    return Ends(drawn.good, drawn.bad, replace(case, belief=drawn.result.belief))
+
+
+NOTHING = Evidence()
+
+
+def _draw(
+    judge: Judge,
+    good: Candidate,
+    bad: Candidate,
+    case: Case,
+    budget: Budget,
+    stage: str,
+    number: int,
+    background: Evidence = NOTHING,
+) -> EndsDrawn:
+    good_leg = judge.leg(good, case, stage)
+    bad_leg = judge.leg(bad, case, stage)
+    return draw_ends(good_leg, bad_leg, budget, number=number, background=background)
+
+
+def _with_fixed_trials(
+    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], *, find_fix: bool
+) -> Ends | Outcome:
+    answers = [(case, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends")) for case in cases]
+    for case, at_good, at_bad in answers:
+        if (at_good.verdict, at_bad.verdict) == (Verdict.GOOD, Verdict.BAD):
+            return Ends(at_good, at_bad, case)
+    case, at_good, at_bad = answers[0]
+    return _stop(case, EndsDrawn(None, at_good, at_bad), find_fix=find_fix)
+
+
+def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
+    """The outcome of a campaign that ends at its ends, in words."""
+    good, bad = drawn.good, drawn.bad
+    kind = OutcomeKind.ENDS_ALIKE
+    unjudged = next((one for one in (good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
+    if unjudged or isinstance(drawn.result, NotTestable):
+        kind = OutcomeKind.UNRESOLVED
+        one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
+        what = f"the end {one.candidate} cannot be judged: {one.reason}"
+    elif (good.verdict, bad.verdict) == (Verdict.BAD, Verdict.GOOD):
+        swap = "swap --good and --bad" + ("" if find_fix else ", and add --find-fix to look for the fix")
+        what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
+    elif isinstance(drawn.result, Alike):
+        what = f"the ends cannot be told apart: {drawn.result.reason}. {ADVICE}"
+    else:
+        what = (
+            f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"
+        )
+    return Outcome(kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=find_fix)

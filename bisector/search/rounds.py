@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials of several candidates in turns, where one decision rests on all of them: the ends, and the proof.
+
+The arithmetic is verdict/ends.py and verdict/confirm.py; here trials are drawn as they ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bisector.judge import Leg
+from bisector.model import Judgement, Signal, Verdict
+from bisector.verdict.budget import Budget
+from bisector.verdict.confirm import Draw, Step, confirm
+from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.sequential import Belief, Evidence
+
+NOTHING = Evidence()
+
+
+@dataclass(frozen=True)
+class EndsDrawn:
+    """Both ends in one cell. ``result`` is None when one of them cannot be tried at all."""
+
+    result: Differ | Alike | NotTestable | None
+    good: Judgement
+    bad: Judgement
+
+    @property
+    def rate(self) -> float:
+        """Part of the bad end's trials that reproduced."""
+        reproduced, told = self.bad.counts
+        return reproduced / told if told else 0.0
+
+
+def draw_ends(good: Leg, bad: Leg, budget: Budget, *, number: int, background: Evidence = NOTHING) -> EndsDrawn:
+    """Trials of both ends in growing rounds until they differ, are alike, or cannot be tried.
+
+    Args:
+        number: of this drawing in the campaign, from 1; each spends its share of the budget.
+        background: trials of good commits that reproduced now and then, seen by a proof.
+    """
+    while not (good.untestable or bad.untestable):
+        step = ends(good.evidence + background, bad.evidence, budget, number=number)
+        if not isinstance(step, MoreEnds):
+            if isinstance(step, Differ):
+                return EndsDrawn(
+                    step, good.judgement(Verdict.GOOD, _told(good)), bad.judgement(Verdict.BAD, _told(bad))
+                )
+            return EndsDrawn(step, _close_end(good), _close_end(bad))
+        _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,))
+    return EndsDrawn(None, _close_end(good), _close_end(bad))
+
+
+def draw_proof(bad: Sequence[Leg], good: Sequence[Leg], belief: Belief, number: int) -> Step:
+    """Fresh trials of those that must be bad against those that must be good, head to head.
+
+    A leg that cannot be tried must not be among them. ``number``: of this proof in the campaign, from 1.
+    """
+    while True:
+        step = confirm([leg.evidence for leg in bad], [leg.evidence for leg in good], belief, number)
+        if not isinstance(step, Draw):
+            return step
+        wanted = (*zip(bad, step.bad, strict=True), *zip(good, step.good, strict=True))
+        _draw_in_turns(wanted, stop=good)
+
+
+def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> None:
+    """Draw as many as wanted of each leg, in turns; a reproduction at a leg of ``stop`` ends the round."""
+    legs, watched = tuple(wanted), tuple(stop)
+    for turn in range(max(count for _, count in legs)):
+        for leg, count in legs:
+            if turn >= count or leg.untestable:
+                continue
+            if leg.draw().signal is Signal.REPRODUCED and leg in watched:
+                return
+
+
+def _close_end(leg: Leg) -> Judgement:
+    if leg.untestable:
+        return leg.judgement(Verdict.SKIP, leg.untestable)
+    evidence = leg.evidence
+    if not evidence.told:
+        return leg.judgement(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+    return leg.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _told(leg))
+
+
+def _told(leg: Leg) -> str:
+    return f"reproduced in {leg.evidence.figures}"
