@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bisector.agent.plan import MARKER
 from bisector.model import ConsoleEvent, Trial
@@ -31,6 +32,9 @@ class Excerpt:
     name: str = ""
     lines: tuple[str, ...] = ()
     left_out: int = 0
+
+
+NOTHING = Excerpt()
 
 
 def printable(text: str) -> str:
@@ -122,7 +126,7 @@ def _window(kept: list[int], focus: int) -> list[int]:
 
 
 def _gaps(chosen: Sequence[int]) -> int:
-    return sum(after - before > 1 for before, after in zip(chosen, chosen[1:], strict=False))
+    return sum(after - before > 1 for before, after in pairwise(chosen))
 
 
 def _with_gaps(lines: Sequence[str], kept: Sequence[int]) -> Iterable[str]:

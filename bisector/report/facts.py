@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
-from bisector.report.excerpt import Excerpt, excerpt, readable
+from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store
 
 LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log")
@@ -33,13 +33,13 @@ class OtherFailure:
 class Side:
     """One side of the evidence: a judged candidate and the trial that shows best what it does.
 
-    ``log``: the whole kernel log (the console's where there is none) as printable lines. ``config``: the .config's text.
+    ``log``: the whole console as printable lines. ``config``: the text of the .config.
     """
 
     judgement: Judgement
     trial: Trial | None = None
     image: Image | None = None
-    excerpt: Excerpt = Excerpt()
+    excerpt: Excerpt = NOTHING
     log: tuple[str, ...] = ()
     config: str = ""
 

@@ -304,9 +304,7 @@ def _ancestors(mail: Mail, known: Mapping[str, Mail]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _apply(
-    command: regzbot.Command, mail: Mail, known: Mapping[str, Mail], reports: dict[str, _Report]
-) -> None:
+def _apply(command: regzbot.Command, mail: Mail, known: Mapping[str, Mail], reports: dict[str, _Report]) -> None:
     above = _ancestors(mail, known)
     report = next((reports[oid] for oid in above if oid in reports), None)
     words = command.parameter.split()

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The sections of a mail that stand on figures: how sure, on what, by which command, and what is left open. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from bisector.model import Judgement, Outcome, Signal
+from bisector.report.compose import COLUMNS, fold, wrap
+from bisector.report.facts import Facts
+from bisector.report.fixed import Fixed, Later, Newest
+from bisector.report.regzbot import one_line
+
+NAME = 34  # columns of a candidate's name in a table
+WORDS = {"fixes": 'names it in "Fixes:"', "revert": "reverts it", "backport": "is the same change in a stable series"}
+
+
+def figures(judgement: Judgement, facts: Facts) -> list[str]:
+    """One line of proof: the candidate, its verdict, how many of its trials reproduced."""
+    reproduced, told = judgement.counts
+    trials = judgement.trials
+    other = sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in trials)
+    shown = f"reproduced in {reproduced} of {told} trials" if told else one_line(judgement.reason)
+    more = f", {other} ended in another failure" if other and told else ""
+    return _row(name_of(judgement, facts), f"{judgement.verdict}, {shown}{more}")
+
+
+def revert_untested() -> list[str]:
+    """The line that stands where a revert on the bad end was not tried."""
+    return _row("revert on top of the bad end", "not tested")
+
+
+def name_of(judgement: Judgement, facts: Facts) -> str:
+    """The candidate as a reader of the mail knows it."""
+    candidate = judgement.candidate
+    oid = candidate.revision[:12] if re.fullmatch("[0-9a-f]{40}", candidate.revision) else candidate.revision
+    bad = facts.outcome.bad.candidate.revision if facts.outcome and facts.outcome.bad else facts.campaign.bad
+    if any(edit.kind == "revert" for edit in candidate.edits):
+        return "revert on top of the bad end" if candidate.revision == bad else f"revert on top of {oid}"
+    if candidate.label.startswith("culprit^"):
+        number = candidate.label.removeprefix("culprit^")
+        return f"its parent {oid}" if number == "1" else f"its parent {number}, {oid}"
+    if candidate.label == "culprit":
+        return f"at it ({oid})"
+    if candidate.target.value == "given":  # a path of this machine says nothing to others
+        return one_line(candidate.label) or "a given image"
+    return f"{one_line(candidate.label)} ({oid})" if candidate.label and candidate.label != oid else oid
+
+
+def _row(name: str, told: str) -> list[str]:
+    return wrap(told, indent=" " * (NAME + 2), first=f"  {name:<{NAME}}" + ("" if len(name) < NAME else " "))
+
+
+# ---- environment and command ---------------------------------------------------------------------------------------
+
+
+def environment(facts: Facts) -> list[str]:
+    """Versions of everything that mattered, taint, alignment masks."""
+    told: list[tuple[str, str]] = []
+    side = facts.bad or facts.good
+    result = side.trial.observation.result if side and side.trial else None
+    if result:
+        taint = "not tainted" if not result.kernel.taint else f"tainted: {result.kernel.taint}"
+        told.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
+    elif side and side.image and side.image.release:
+        told.append(("kernel", side.image.release))
+    told += list(facts.tools)
+    told += [("layer", line) for line in facts.alignment]
+    if facts.outcome and facts.outcome.cell:
+        told.append(("variant", facts.outcome.cell))
+    lines = []
+    for name, value in told:
+        lines += wrap(one_line(value), indent=" " * 15, first=f"  {name:<13}")
+    return lines
+
+
+def reproduce(facts: Facts, shipped: bool) -> list[str]:
+    """The one command, cut where a shell allows it."""
+    outcome = facts.outcome
+    shown = facts.bad.judgement.candidate if facts.bad else outcome.bad.candidate if outcome and outcome.bad else None
+    if shown is None:
+        return []
+    recipe = facts.campaign.recipe if shipped else f"./{facts.campaign.recipe}.yaml"
+    match shown.target.value:
+        case "kernel_source":
+            where = ["--repo LINUX", f"--rev {shown.revision[:12]}"]
+        case "kernel_package":
+            where = [f"--package '{shown.revision}'"]
+        case _:
+            where = ["--image IMAGE"]
+    cell = outcome.cell if outcome else ""
+    words = ["bisector test", recipe, *where, *([f"--cell '{each}'" for each in cell.split(", ")] if cell else [])]
+    note = "LINUX is a git repository of the kernel" if "--repo LINUX" in where else ""
+    note = (
+        f"{note}; the recipe follows as an answer to this mail." if note and not shipped else f"{note}." if note else ""
+    )
+    return [*_command(words), *(["", *wrap(note)] if note else [])]
+
+
+def _command(words: Sequence[str]) -> Iterator[str]:
+    line = " "
+    for word in words:
+        if len(line) + len(word) + 3 > COLUMNS and line.strip():
+            yield line + " \\"
+            line = "     "
+        line += f" {word}"
+    yield line
+
+
+# ---- log and what is open ------------------------------------------------------------------------------------------
+
+
+def bisect_log(log: str, *, claimed: bool = True) -> list[str]:
+    """``git bisect log`` that ``git bisect replay`` still takes: ids of 12 digits, comments cut to a mail's width.
+
+    ``claimed``: False leaves out the line in which git names a first bad commit, which the proof did not bear out.
+    """
+    lines = []
+    for line in log.replace(" '--no-checkout'", "").splitlines():  # a reader has a work tree, our clone has none
+        if line.startswith("# first bad commit") and not claimed:
+            continue
+        short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", one_line(line))
+        if short.startswith("#"):
+            lines.append(short if len(short) <= COLUMNS else short[: COLUMNS - 3] + "...")
+        elif short:
+            lines += [short] if len(short) <= COLUMNS else _broken(short)
+    return lines
+
+
+def _broken(line: str) -> list[str]:
+    pieces = fold(line, indent="", more="  ")
+    return [f"{piece} \\" if number < len(pieces) - 1 and len(piece) < COLUMNS - 1 else piece
+            for number, piece in enumerate(pieces)]  # fmt: skip
+
+
+def fixed_lines(fixed: Fixed, facts: Facts) -> list[str]:
+    """What the refs at hand say about a fix, and what the newest kernels there answered."""
+    if not fixed.looked:
+        return [f"  Not looked for: {one_line(fixed.why)}."] if fixed.why else []
+    lines = [line for each in fixed.later for line in _later(each)]
+    if facts.outcome and facts.outcome.culprit and not fixed.later:
+        lines += wrap("No commit on a ref at hand names the culprit as fixed or reverted.", indent="  ")
+    lines += [line for each in fixed.newest for line in _newest(each)]
+    return lines
+
+
+def _later(later: Later) -> list[str]:
+    where = f" (in {', '.join(map(one_line, later.inside))})" if later.inside else ""
+    commit = f'{later.commit.oid[:12]} ("{one_line(later.commit.subject)}")'
+    return wrap(f"{commit} {WORDS[later.kind]}{where}.", indent="    ", first="  ")
+
+
+def _newest(newest: Newest) -> list[str]:
+    name = f"The newest {newest.kind} at hand, {one_line(newest.name)},"
+    if newest.verdict is None:
+        return wrap(f"{name} was not tested.", indent="    ", first="  ")
+    trials = f" ({newest.reproduced} of {newest.told} trials reproduced)" if newest.told else ""
+    return wrap(f"{name} is {newest.verdict}{trials}.", indent="    ", first="  ")
+
+
+def not_checked(outcome: Outcome, fixed: Fixed) -> list[str]:
+    """What the campaign says it left open, less what was done since."""
+    answered = any(each.verdict is not None and each.kind == "mainline" for each in fixed.newest)
+    lines = []
+    for each in outcome.unchecked:
+        if answered and each.startswith("whether a newer kernel"):
+            continue
+        lines += wrap(one_line(each), indent="  ", first="- ")
+    return lines
