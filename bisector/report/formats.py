@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The formats of a report that are one document each, by name. A format's module is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from bisector.errors import InfraError
+from bisector.report.facts import Facts
+
+ENDINGS = {"text": "txt", "json": "json", "junit": "xml", "ktap": "ktap", "kcidb": "json", "html": "html"}
+"""Format → how its file's name ends."""
+
+_MODULES = {"json": "json_format"}
+
+NAMES = (*ENDINGS, "mail")
+
+
+def render(name: str, facts: Facts) -> str:
+    """The document. ``name``: a key of ``ENDINGS``."""
+    made: Callable[[Facts], str] = import_module(f"bisector.report.{_MODULES.get(name, name)}").render
+    return made(facts)
+
+
+def save(name: str, facts: Facts, folder: Path) -> Path:
+    """Write the document into ``folder`` as ``report.*`` (``report.kcidb.json``, to stand beside ``report.json``)."""
+    kind = "kcidb.json" if name == "kcidb" else ENDINGS[name]
+    path = folder / f"report.{kind}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(name, facts), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InfraError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path

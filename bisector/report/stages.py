@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A campaign's verdicts grouped as machines read them: stage by stage, in the order they were reached in. Pure."""
+
+from __future__ import annotations
+
+from bisector.model import Judgement
+from bisector.report.facts import Facts
+
+
+def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
+    """(stage, its judgements) in order of the stages' first ones."""
+    grouped: dict[str, list[Judgement]] = {}
+    for stage, judgement in facts.judgements:
+        grouped.setdefault(stage, []).append(judgement)
+    return tuple((stage, tuple(judgements)) for stage, judgements in grouped.items())
+
+
+def case_name(judgement: Judgement) -> str:
+    """Candidate and cell: a name that is the same in every report of this question."""
+    return f"{judgement.candidate} [{judgement.cell}]" if judgement.cell else str(judgement.candidate)
