@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -51,7 +52,8 @@ def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> 
     at_work = list(seats._working_below(seat))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # the pause's own sleep ends by itself
+                os.kill(pid, number)
     builder.kill()
     builder.wait()
     (seat / "reached").unlink()
