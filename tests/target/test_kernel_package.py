@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernels from packages: layouts, dependencies, and every way in which a download or an unpacking can fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from deb_archive import DebArchive, build_deb, kernel_files, module
+
+from bisector.errors import InfraError, UsageError
+from bisector.model import BuildFailure, CancelToken, Candidate, Image, Progress, TargetKind, silent
+from bisector.system.apt import Archive, Mirror
+from bisector.system.proc import Processes
+from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage
+
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in ("apt-get", "dpkg-deb", "gcc")), reason="needs apt, dpkg-deb and gcc"
+)
+NEEDED = ("9p", "9pnet_virtio", "dm_mod", "dm_raid", "nvme", "raid1")
+REL = "6.18.9+deb13-amd64"
+VERSION = "6.18.9-1~bpo13+1"
+
+
+class Place:
+    """An archive, a cache, and the target over both."""
+
+    def __init__(self, root: Path, uri: str = "") -> None:
+        self.root = root
+        self.mirror = DebArchive(root / "mirror")
+        self.processes = Processes(root / "records")
+        self.uri = uri or f"file:{self.mirror.root}"
+
+    def deb(self, version: str = VERSION, release: str = REL, **how: object) -> Path:
+        files = kernel_files(release, **how)  # type: ignore[arg-type]
+        return build_deb(self.root / "built", f"linux-image-{release}", version, files)
+
+    def target(self) -> KernelPackage:
+        archive = Archive(self.processes, self.root / "apt", ("planted",), Mirror(self.uri, "Trusted: yes"), pause=0.01)
+        shelf = ArchiveShelf(archive, self.root / "cache/packages")
+        return KernelPackage(shelf, self.root / "cache", self.processes, NEEDED)
+
+    def images(self) -> list[str]:
+        folder = self.root / "cache/images"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def made(target: KernelPackage, wanted: str = "6.18.9", listener: Callable[[Progress], None] = silent) -> Image:
+    image = target.image(target.candidate(wanted), listener=listener, cancel=CancelToken())
+    assert isinstance(image, Image), image
+    return image
+
+
+def modules_of(image: Image) -> list[str]:
+    return sorted(path.name for path in Path(image.modules).rglob("*.ko"))
+
+
+# ---- what comes out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("usr", ["", "usr/"], ids=["lib", "usr-lib"])
+def test_only_the_needed_modules_and_what_they_depend_on_are_unpacked(place: Place, usr: str) -> None:
+    place.mirror.add(place.deb(usr=usr))
+    place.mirror.publish()
+    image = made(place.target())
+    expected = ["9p", "9pnet", "9pnet_virtio", "dm-mod", "dm-raid", "md-mod", "nvme", "raid1"]
+    assert modules_of(image) == [f"{name}.ko" for name in expected]
+    assert Path(image.kernel).read_bytes() == f"kernel {REL}".encode()
+    assert Path(image.config).read_text() == "CONFIG_MD=y\n"
+    assert image.release == REL
+    dependencies = (Path(image.modules) / f"lib/modules/{REL}/modules.dep").read_text()
+    assert "kernel/drivers/dm-raid.ko:" in dependencies
+
+
+def test_the_split_layout_is_put_together(place: Place) -> None:
+    release, version = "7.2.6+deb13-amd64", "7.2.6-1~bpo13+1"
+    files = kernel_files(release)
+    kernel = files.pop(f"boot/vmlinuz-{release}")
+    config = files.pop(f"boot/config-{release}")
+    base = f"usr/lib/modules/{release}"
+    depends = ", ".join(f"linux-{part}-{release} (= {version})" for part in ("base", "binary", "modules"))
+    parts = {
+        "image": ({"usr/share/doc/x": b""}, depends),
+        "modules": (files, ""),
+        "binary": ({f"{base}/vmlinuz": kernel}, ""),
+        "base": ({f"{base}/config": config}, ""),
+    }
+    for part, (content, needs) in parts.items():
+        place.mirror.add(build_deb(place.root / "built", f"linux-{part}-{release}", version, content, needs))
+    place.mirror.publish()
+    image = made(place.target(), "7.2")
+    assert "dm-raid.ko" in modules_of(image)
+    assert Path(image.kernel).read_bytes() == kernel
+    assert Path(image.config).read_bytes() == config
+
+
+def test_what_is_built_in_needs_no_file(place: Place) -> None:
+    place.mirror.add(place.deb(without=("9p",), builtin="kernel/fs/9p/9p.ko\n"))
+    place.mirror.publish()
+    assert "9p.ko" not in modules_of(made(place.target()))
+
+
+def test_a_soft_dependency_on_an_algorithm_is_unpacked(place: Place) -> None:
+    files = kernel_files(REL)
+    base = f"usr/lib/modules/{REL}/kernel/lib"
+    files[f"{base}/md-mod.ko"] = module("md_mod", ["libcrc32c"])
+    files[f"{base}/libcrc32c.ko"] = module("libcrc32c", softdep="pre: crc32c")
+    files[f"{base}/crc32c_generic.ko"] = module("crc32c_generic")
+    del files[f"usr/lib/modules/{REL}/kernel/drivers/md-mod.ko.xz"]
+    place.mirror.add(build_deb(place.root / "built", f"linux-image-{REL}", VERSION, files))
+    place.mirror.publish()
+    assert {"libcrc32c.ko", "crc32c_generic.ko"} <= set(modules_of(made(place.target())))
+
+
+def test_a_folder_of_packages_serves_too(place: Place) -> None:
+    place.deb()
+    shelf = FolderShelf((place.root / "built",), place.processes)
+    target = KernelPackage(shelf, place.root / "cache", place.processes, NEEDED)
+    assert "raid1.ko" in modules_of(made(target))
+    assert target.downloaded == 0
+
+
+def test_a_version_is_found_by_its_upstream_part_and_the_newest_packaging_taken(place: Place) -> None:
+    versions = {
+        "6.12.90-1~bpo12+1": "6.12.90+deb12-amd64",
+        "6.12.90-2~bpo12+1": "6.12.90+deb12.1-amd64",
+        "6.12.9-1": "6.12.9-amd64",
+    }
+    for version, release in versions.items():
+        place.mirror.add(place.deb(version, release))
+    place.mirror.publish()
+    target = place.target()
+    assert target.candidate("6.12.90").revision == "6.12.90-2~bpo12+1"
+    assert target.candidate("6.12").revision == "6.12.90-2~bpo12+1"
+    assert target.candidate("6.12.9").revision == "6.12.9-1"
+    with pytest.raises(UsageError, match=r"no kernel package 6\.13"):
+        target.candidate("6.13")
+
+
+def test_cloud_and_debug_packages_are_no_kernels_here(place: Place) -> None:
+    place.mirror.add(place.deb())
+    for name in ("linux-image-6.18.9+deb13-cloud-amd64", f"linux-image-{REL}-dbg", "linux-image-amd64"):
+        place.mirror.add(build_deb(place.root / "built", name, VERSION, {"usr/share/doc/x": b""}))
+    place.mirror.publish()
+    assert [one.release for one in place.target().offer.releases] == [REL]
+
+
+# ---- left out ------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_whose_modules_are_gone_is_left_out_with_a_word(place: Place) -> None:
+    release, version = "7.0.4+deb13-amd64", "7.0.4-1~bpo13+1"
+    place.mirror.add(place.deb())
+    needs = f"linux-binary-{release}, linux-modules-{release}"
+    place.mirror.add(
+        build_deb(place.root / "built", f"linux-image-{release}", version, {"usr/share/doc/x": b""}, needs)
+    )
+    place.mirror.add(build_deb(place.root / "built", f"linux-binary-{release}", version, {"usr/share/doc/y": b""}))
+    place.mirror.publish()
+    offer = place.target().offer
+    assert [one.version for one in offer.releases] == [VERSION]
+    assert [str(one) for one in offer.left_out] == [f"{version} left out: linux-modules-{release} is not there"]
+
+
+def test_a_package_without_modules_is_left_out(place: Place) -> None:
+    files = {path: data for path, data in kernel_files(REL).items() if ".ko" not in path}
+    place.mirror.add(build_deb(place.root / "built", f"linux-image-{REL}", VERSION, files))
+    place.mirror.publish()
+    failure = _failure(place.target())
+    assert failure.stage == "unpack"
+    assert "no modules" in failure.errors[0]
+    assert place.images() == []
+
+
+def test_a_kernel_without_9p_is_left_out(place: Place) -> None:
+    place.mirror.add(place.deb(without=("9p", "9pnet_virtio")))
+    place.mirror.publish()
+    assert "has no 9p" in _failure(place.target()).errors[0]
+
+
+def test_a_package_that_the_mirror_lost_is_left_out(place: Place) -> None:
+    place.mirror.add(place.deb()).unlink()
+    place.mirror.publish()
+    assert _failure(place.target()).stage == "download"
+
+
+def _failure(target: KernelPackage) -> BuildFailure:
+    failure = target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+    assert isinstance(failure, BuildFailure), failure
+    return failure
+
+
+# ---- the harness fails: never a verdict, never a BuildFailure ------------------------------------------------------
+
+
+def test_an_index_out_of_reach_is_an_error_of_the_harness(place: Place) -> None:
+    with pytest.raises(InfraError, match="the lists of planted"):
+        _ = place.target().offer
+
+
+def test_half_a_package_on_the_mirror_is_an_error_of_the_harness(place: Place) -> None:
+    deb = place.mirror.add(place.deb())
+    place.mirror.publish()
+    deb.write_bytes(deb.read_bytes()[: deb.stat().st_size // 2])
+    _fails(place, "linux-image")
+
+
+def test_a_wrong_checksum_is_an_error_of_the_harness(place: Place) -> None:
+    deb = place.mirror.add(place.deb())
+    place.mirror.publish()
+    deb.write_bytes(deb.read_bytes()[:-1] + b"x")
+    _fails(place, "linux-image")
+
+
+def _fails(place: Place, what: str) -> None:
+    target = place.target()
+    with pytest.raises(InfraError, match=what) as told:
+        target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+    assert told.value.hint
+    assert not list((place.root / "cache/packages").glob("*.deb"))
+    assert place.images() == []
+
+
+def test_a_damaged_file_in_a_folder_is_an_error_of_the_harness(place: Place) -> None:
+    deb = place.deb()
+    content = bytearray(deb.read_bytes())
+    content[len(content) // 2 :] = b"\0" * (len(content) - len(content) // 2)
+    deb.write_bytes(content)
+    shelf = FolderShelf((deb.parent,), place.processes)
+    target = KernelPackage(shelf, place.root / "cache", place.processes, NEEDED)
+    with pytest.raises(InfraError, match="cannot be unpacked"):
+        target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+    assert place.images() == []
+
+
+def test_a_full_disk_is_an_error_of_the_harness(place: Place) -> None:
+    """The cache lies on a file system of 200 KB, in a mount namespace of its own; the package unpacks to more."""
+    try:
+        subprocess.run(["unshare", "-rm", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no mount namespace to be had here")
+    files = kernel_files(REL)
+    files[f"boot/vmlinuz-{REL}"] = os.urandom(400_000)
+    build_deb(place.root / "built", f"linux-image-{REL}", VERSION, files)
+    small = place.root / "small"
+    small.mkdir()
+    script = f"""
+from pathlib import Path
+from bisector.errors import InfraError
+from bisector.model import CancelToken, silent
+from bisector.system.proc import Processes
+from bisector.target.kernel_package import FolderShelf, KernelPackage
+processes = Processes(Path({str(place.root / "records")!r}))
+shelf = FolderShelf((Path({str(place.root / "built")!r}),), processes)
+target = KernelPackage(shelf, Path({str(small)!r}), processes, {NEEDED!r})
+try:
+    target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+except InfraError as error:
+    left = sorted(path.name for path in Path({str(small)!r}, "images").iterdir())
+    print("harness:", error.what, "|", error.hint, left)
+"""
+    mount = f'mount -t tmpfs -o size=200k small {small} && exec {sys.executable} -c "$SCRIPT"'
+    argv = ["unshare", "-rm", "sh", "-c", mount]
+    done = subprocess.run(argv, env={**os.environ, "SCRIPT": script}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("harness: unpacking 6.18.9"), done
+    assert "No space left on device" in done.stdout
+    assert "bisector cache" in done.stdout
+    assert done.stdout.strip().endswith("[]")  # nothing that looks finished
+
+
+# ---- downloads -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_image_needs_no_mirror(place: Place) -> None:
+    place.mirror.add(place.deb())
+    place.mirror.publish()
+    first = made(place.target())
+    shutil.rmtree(place.mirror.root)
+    again = place.target()
+    assert made(again) == first
+    assert again.downloaded == 0
+
+
+def test_other_modules_of_the_same_package_need_no_mirror(place: Place) -> None:
+    place.mirror.add(place.deb())
+    place.mirror.publish()
+    target = place.target()
+    made(target)
+    shutil.rmtree(place.mirror.root)
+    shelf = target._shelf
+    more = KernelPackage(shelf, place.root / "cache", place.processes, (*NEEDED, "radio"))
+    assert "tuner.ko" in modules_of(made(more))
+    assert more.downloaded == 0
+
+
+def test_a_download_tells_how_far_it_is_and_counts_its_bytes(place: Place) -> None:
+    deb = place.mirror.add(place.deb())
+    place.mirror.publish()
+    told: list[Progress] = []
+    target = place.target()
+    made(target, listener=told.append)
+    assert (told[0].phase, told[0].fraction) == ("download", 0.0)
+    assert told[-1].phase == "unpack"
+    assert target.downloaded == deb.stat().st_size
+
+
+def test_a_download_that_breaks_off_is_gone_on_with(tmp_path: Path) -> None:
+    with flaky_server(tmp_path / "mirror") as (uri, served):
+        place = Place(tmp_path, uri)
+        release = kernel_files(REL)
+        release["usr/share/doc/ballast"] = os.urandom(600_000)
+        deb = place.mirror.add(build_deb(tmp_path / "built", f"linux-image-{REL}", VERSION, release))
+        place.mirror.publish()
+        made(place.target())
+        assert len(served) == 2
+        assert served[0] + served[1] == deb.stat().st_size  # the second asked for the rest alone
+
+
+@contextmanager
+def flaky_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Serves ``folder``; the first answer with a .deb breaks off in the middle. Gives its address, and bytes served."""
+    served: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = folder / self.path.lstrip("/").replace("%2b", "+").replace("%7e", "~")
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content = path.read_bytes()
+            asked = self.headers.get("Range", "")
+            begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+            self.send_header(
+                "Last-Modified", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(path.stat().st_mtime))
+            )
+            body = content[begin:]
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if path.suffix == ".deb":
+                if not served:
+                    body = body[: len(body) // 2]
+                    self.close_connection = True
+                served.append(len(body))
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", served
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_candidate_of_another_index_is_refused(place: Place) -> None:
+    place.mirror.add(place.deb())
+    place.mirror.publish()
+    with pytest.raises(UsageError, match="not there any more"):
+        place.target().key(Candidate(TargetKind.KERNEL_PACKAGE, "9.9-1"))
