@@ -309,6 +309,39 @@ def doctor(
     raise typer.Exit(ExitCode.INFRA if any(finding.needed and not finding.ok for finding in findings) else ExitCode.OK)
 
 
+@app.command()
+def cache(
+    context: typer.Context,
+    prune: Annotated[
+        str, typer.Option(metavar="SIZE", help="Remove the least recently used images and packages until SIZE (10G).")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """What the cache holds, and making room in it."""
+    from bisector import cache as room
+    from bisector.recipe.values import size
+    from bisector.system.xdg import folders
+
+    places, terminal = folders(os.environ), _terminal(context)
+    if not prune:
+        sizes, entries = room.sizes(places), room.entries(places)
+        if as_json:
+            listed = [{"part": e.part, "path": str(e.path), "size": e.size, "used": e.used} for e in entries]
+            _write_json(terminal, "cache", {"sizes": sizes, "entries": listed})
+        else:
+            terminal.write(room.as_text(sizes, entries, places.cache))
+        return
+    try:
+        limit = 0 if prune == "0" else size(int(prune) if prune.isdecimal() else prune)
+    except ValueError:
+        raise UsageError(f"--prune {prune} is not a size", hint="write 500M, 10G, or 0 to remove all") from None
+    done = room.prune(places, _store(), limit)
+    if as_json:
+        _write_json(terminal, "cache", {"removed": [str(entry.path) for entry in done.removed], "left": done.left})
+    else:
+        terminal.write(room.pruned_text(done))
+
+
 # ---- shared pieces -------------------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from bisector.cache import at_work
 from bisector.judge import Bench, Case, Judge
 from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target, digest
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
@@ -65,6 +66,8 @@ class Workbench:
         self.processes = Processes(setting.folders.state / "processes")
         self.processes.reap_orphans()
         self.pool = Pool(builds=1, trials=1)
+        self._at_work = ExitStack()
+        self._at_work.enter_context(at_work(setting.folders.cache))
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
 
     def __enter__(self) -> Workbench:
@@ -78,6 +81,7 @@ class Workbench:
         self.pool.shutdown(cancel_futures=True)
         Path(self.cancel.path).unlink(missing_ok=True)
         self.store.close()
+        self._at_work.close()
 
     # ---- the campaign's row and folder
 

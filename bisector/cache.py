@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What our cache folder holds, and making room in it without taking anything from a campaign at work."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.errors import InfraError
+from bisector.search.locks import locked
+from bisector.store import CampaignRow, Store
+from bisector.system.xdg import Folders
+
+PARTS = {
+    "images": "kernels with their modules, built or unpacked",
+    "packages": "packaged kernels as they were downloaded",
+    "archive": "lists of the distribution's archive",
+    "seats": "source trees with their objects",
+    "ccache": "compiler cache (it keeps itself below its own limit)",
+}
+PRUNED = ("images", "packages")
+RECENT = 24 * 3600.0  # seconds; while somebody works, what was used within them stays
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A thing that can go as a whole. ``size`` in bytes on disk; ``used``: when last, seconds since 1970."""
+
+    part: str
+    path: Path
+    size: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning did. ``kept``: what it would have removed, and a campaign at work may need."""
+
+    removed: tuple[Entry, ...]
+    kept: tuple[Entry, ...]
+    left: int  # bytes of images and packages that remain
+
+
+def sizes(folders: Folders) -> dict[str, int]:
+    """Bytes on disk of each part of the cache. Raises InfraError when it cannot be read."""
+    with _told(folders.cache):
+        return {part: _size(folders.cache / part) for part in PARTS}
+
+
+def entries(folders: Folders) -> tuple[Entry, ...]:
+    """All images and packages, the least recently used first. Raises InfraError."""
+    found = []
+    with _told(folders.cache):
+        for part in PRUNED:
+            for path in _children(folders.cache / part):
+                if not path.name.startswith("."):
+                    found.append(Entry(part, path, _size(path), path.stat().st_mtime))
+    return tuple(sorted(found, key=lambda entry: entry.used))
+
+
+def prune(folders: Folders, store: Store, limit: int) -> Pruned:
+    """Remove the least recently used images and packages until all of them take at most ``limit`` bytes.
+
+    While a command works on the cache, the images of unfinished campaigns and all that was used within a day stay.
+    Raises InfraError.
+    """
+    listed = entries(folders)
+    total = sum(entry.size for entry in listed)
+    removed, kept = [], []
+    with _told(folders.cache), alone(folders.cache) as nobody_works:
+        held = set() if nobody_works else _held(store)
+        young = time.time() - RECENT
+        for entry in listed:
+            if total <= limit:
+                break
+            if entry.path.name in held or (not nobody_works and entry.used > young):
+                kept.append(entry)
+                continue
+            _remove(entry.path)
+            removed.append(entry)
+            total -= entry.size
+        if nobody_works:
+            _sweep(folders.cache)
+    return Pruned(tuple(removed), tuple(kept), total)
+
+
+@contextmanager
+def at_work(cache: Path) -> Iterator[None]:
+    """Held while a command works with the cache. The kernel frees it with our death, however we die."""
+    with _told(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        handle = os.open(cache / ".in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(cache: Path) -> Iterator[bool]:
+    """Whether no other command works with the cache; if so none begins to before the end."""
+    cache.mkdir(parents=True, exist_ok=True)
+    handle = os.open(cache / ".in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            nobody = True
+        except BlockingIOError:
+            nobody = False
+        yield nobody
+    finally:
+        os.close(handle)
+
+
+def _held(store: Store) -> set[str]:
+    """Identities of the images of campaigns that another process has locked."""
+    return {image.identity for row in store.campaigns() if _busy(store, row) for image in store.images(row.id)}
+
+
+def _busy(store: Store, row: CampaignRow) -> bool:
+    if row.outcome is not None:
+        return False
+    try:
+        with locked(store.campaign_folder(row.id) / "lock", busy="at work"):
+            return False
+    except InfraError:
+        return True
+
+
+def _remove(path: Path) -> None:
+    """By a rename first: what is half removed must not look whole."""
+    gone = path.with_name(f".gone-{path.name}")
+    path.rename(gone)
+    _delete(gone)
+
+
+def _sweep(cache: Path) -> None:
+    """What killed commands left half made. Half a download stays: it is gone on with."""
+    for part in PRUNED:
+        for path in _children(cache / part):
+            if path.name.startswith((".new-", ".gone-", ".unpack-")):
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _children(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _size(path: Path) -> int:
+    """Bytes on disk of a file or of all below a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    with suppress(FileNotFoundError):
+        total += path.lstat().st_blocks * 512
+        if path.is_dir() and not path.is_symlink():
+            for folder, _, names in os.walk(path):
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        total += Path(folder, name).lstat().st_blocks * 512
+    return total
+
+
+@contextmanager
+def _told(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InfraError(f"the cache in {cache} cannot be used: {error.filename}: {error.strerror or error}") from error
+
+
+def as_text(found: dict[str, int], listed: tuple[Entry, ...], folder: Path) -> str:
+    """The parts with their sizes, then images and packages, the least recently used first."""
+    lines = [f"{folder}", ""]
+    lines += [f"{size / MB:>9,.0f} MB  {part:<9} {PARTS[part]}" for part, size in found.items()]
+    lines.append(f"{sum(found.values()) / MB:>9,.0f} MB  in all")
+    if listed:
+        lines += ["", "Least recently used first (this is the order in which --prune SIZE removes):"]
+        lines += [
+            f"{entry.size / MB:>9,.1f} MB  {_day(entry.used)}  {entry.part[:-1]} {_short(entry)}" for entry in listed
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def pruned_text(done: Pruned) -> str:
+    """What pruning did, in a few lines."""
+    freed = sum(entry.size for entry in done.removed)
+    lines = [f"removed {len(done.removed)} of the least recently used images and packages, {freed / MB:,.0f} MB"]
+    if done.kept:
+        lines.append(f"kept {len(done.kept)} that a running command may need")
+    return "\n".join([*lines, f"{done.left / MB:,.0f} MB of images and packages are left"]) + "\n"
+
+
+def _short(entry: Entry) -> str:
+    if entry.part != "images":
+        return entry.path.name
+    with suppress(OSError, ValueError, KeyError):
+        return f"{json.loads((entry.path / 'image.json').read_text())['release']} ({entry.path.name[:12]})"
+    return entry.path.name[:12]
+
+
+def _day(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
