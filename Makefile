@@ -62,8 +62,9 @@ bench-campaign: .make/image ## A whole campaign against a plain script for git b
 	$(BIN)/python -m bench campaign --repo $(BISECTOR_E2E)/linux-34-20-1
 
 .PHONY: schema
-schema: .make/venv ## Write the recipes' JSON Schema anew
+schema: .make/venv ## Write the JSON Schemas of recipes and reports anew
 	$(BIN)/bisector schema > docs/recipe.schema.json
+	$(BIN)/bisector schema --of report > docs/report.schema.json
 
 .PHONY: clean
 clean: ## Remove what this checkout made (the e2e folder stays: rm -r $BISECTOR_E2E)

@@ -22,6 +22,7 @@ from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from bisector.events import EventLog
     from bisector.recipe.model import Recipe
     from bisector.store import Store
     from bisector.terminal import Terminal
@@ -46,6 +47,10 @@ CellOption = Annotated[
 ]
 CPUS = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
+EventsOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--events", metavar="FILE", help="Append what happens to this file, a JSON object a line."),
+]
 CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Its id, or the start of it.")]
 
 
@@ -95,11 +100,13 @@ def run(
     ] = False,
     cell: CellOption = None,
     jobs: JobsOption = CPUS,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the first bad release, and with --repo for the first bad commit: ends, search, proof, outcome."""
     from bisector import release_campaign, slide
     from bisector.campaign import Campaign, Request
+    from bisector.events import watched
     from bisector.model import OutcomeKind
     from bisector.recipe.matrix import cells
 
@@ -110,7 +117,7 @@ def run(
     first = release_campaign.Request(
         loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, called=recipe
     )
-    with _bench(context, jobs) as bench:
+    with watched(events, "run", recipe=loaded.recipe) as log, _bench(context, jobs, log) as bench:
         try:
             if mode == "only" or repo is None:
                 row, outcome = release_campaign.ReleaseCampaign(first, bench).run()
@@ -122,6 +129,7 @@ def run(
         except BisectorError as error:
             _add_resume_line(error, context)
             raise
+        log.write("outcome", campaign=row.id, kind=outcome.kind.value, summary=outcome.summary)
         _print_report(context, bench.store, row.id, as_json)
     done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
     raise typer.Exit(ExitCode.OK if done else ExitCode.UNDECIDED)
@@ -240,10 +248,17 @@ def recipes(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def schema(context: typer.Context) -> None:
-    """The JSON Schema of recipes, for an editor."""
-    from bisector.recipe.schema import text
-
+def schema(
+    context: typer.Context,
+    of: Annotated[str, typer.Option("--of", help="recipe, or report: what 'report --format json' prints.")] = "recipe",
+) -> None:
+    """The JSON Schema of recipes, for an editor; or of reports."""
+    if of not in ("recipe", "report"):
+        raise UsageError(f"--of {of}: not one of recipe, report")
+    if of == "recipe":
+        from bisector.recipe.schema import text
+    else:
+        from bisector.report.json_format import schema_text as text
     _terminal(context).write(text())
 
 
@@ -280,13 +295,36 @@ def log(context: typer.Context, campaign: CampaignArgument) -> None:
 def report(
     context: typer.Context,
     campaign: CampaignArgument,
-    format_: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    format_: Annotated[str, typer.Option("--format", help="text, json, html, junit, ktap, kcidb or mail.")] = "text",
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", metavar="DIR", help="Write into this folder and print the paths."),
+    ] = None,
+    reply_to: Annotated[
+        str, typer.Option("--reply-to", metavar="FILE|ID", help="mail: answer this mail (.eml, mbox or Message-ID).")
+    ] = "",
+    mbox: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--mbox", metavar="FILE", help="mail: the whole thread that is answered."),
+    ] = None,
+    to: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--to", metavar="ADDRESS", help="mail: one more recipient; may be repeated."),
+    ] = None,
+    signature: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--signature", metavar="FILE", help="mail: lines to stand below it."),
+    ] = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="mail: hand the drafts to git send-email, after asking.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="mail: with --send, do not ask.")] = False,
 ) -> None:
-    """What a campaign found, with its evidence."""
-    if format_ not in ("text", "json"):
-        raise UsageError(f"--format {format_}: not one of text, json")
-    store = _store()
-    _print_report(context, store, store.campaign(campaign).id, format_ == "json")
+    """What a campaign found, with its evidence; as a mail it is a draft."""
+    from bisector.report import command
+
+    asked = command.Asked(format_, out, reply_to, mbox, tuple(to or ()), signature, send, yes)
+    command.run(asked, campaign, _store(), _terminal(context), os.environ)
 
 
 @app.command()
@@ -372,13 +410,14 @@ def _load(name: str, overrides: list[str] | None) -> tuple[Recipe, str]:
     return loaded, resolved_yaml(loaded)
 
 
-def _bench(context: typer.Context, jobs: int) -> Workbench:
-    """A workbench that stops cleanly on the first Ctrl-C or SIGTERM."""
+def _bench(context: typer.Context, jobs: int, log: EventLog | None = None) -> Workbench:
+    """A workbench that stops cleanly on the first Ctrl-C or SIGTERM; what it tells goes to ``log`` too."""
     from bisector.system.xdg import folders
     from bisector.workbench import Setting, Workbench
 
     terminal = _terminal(context)
-    bench = Workbench(Setting(folders(os.environ), dict(os.environ), terminal.listen, jobs))
+    listener = log.beside(terminal.listen) if log else terminal.listen
+    bench = Workbench(Setting(folders(os.environ), dict(os.environ), listener, jobs))
 
     def stop(number: int, _: Any) -> None:
         bench.cancel.cancel()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, dump
@@ -76,6 +76,7 @@ class Leg:
     case: Case
     stage: str
     made: Image | BuildFailure
+    _seen: list[Trial] = field(default_factory=list, compare=False, repr=False)  # what was read of the store
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -117,16 +118,19 @@ class Leg:
         judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure)
         bench = self.judge.bench
         bench.store.add_judgement(bench.campaign, self.stage, judgement)
-        bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})"))
+        bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})", judgement=judgement))
         return judgement
 
     @property
-    def _stored(self) -> tuple[Trial, ...]:
+    def _stored(self) -> list[Trial]:
+        """All trials of this image, question and stage; another leg of the same image may have drawn some."""
         if isinstance(self.made, BuildFailure):
-            return ()
+            return self._seen
         bench = self.judge.bench
         plan = self.case.plan.identity()
-        return bench.store.trials(bench.campaign, image=self.made.identity, plan=plan, stage=self.stage)
+        if bench.store.count_trials(bench.campaign, self.made.identity, plan, self.stage) != len(self._seen):
+            self._seen[:] = bench.store.trials(bench.campaign, image=self.made.identity, plan=plan, stage=self.stage)
+        return self._seen
 
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""
@@ -151,6 +155,7 @@ class Judge:
     def __init__(self, bench: Bench, control: Candidate | None = None) -> None:
         self.bench = bench
         self.control = control
+        self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
 
     def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
@@ -203,7 +208,9 @@ class Judge:
             0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
         )
         stored = self.bench.store.add_trial(self.bench.campaign, trial)
-        self._tell("trial", f"{candidate}: {reading.signal} ({reading.condition or reading.reason})")
+        self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), _agent_seconds(trial))
+        told = f"{candidate}: {reading.signal} ({reading.condition or reading.reason})"
+        self.bench.listener(Progress("trial", told, trial=stored))
         return stored
 
     def _run(self, image: Image, plan: Plan, folder: str) -> Observation:
@@ -244,11 +251,14 @@ class Judge:
         """Seconds for the agent's part: scaled from the slowest clean trial of this question, once there is one."""
         if case.fixed_deadline:
             return case.plan.deadline
-        stored = self.bench.store.trials(self.bench.campaign, plan=case.plan.identity())
-        clean = [t.observation.timing for t in stored if t.reading.signal is Signal.CLEAN]
-        slowest = max((timing.storage + timing.workload for timing in clean), default=0.0)
-        scaled = max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)
-        return min(case.plan.deadline, scaled) if slowest else case.plan.deadline
+        question = case.plan.identity()
+        if question not in self._slowest:
+            stored = self.bench.store.trials(self.bench.campaign, plan=question)
+            self._slowest[question] = max((_agent_seconds(trial) for trial in stored), default=0.0)
+        slowest = self._slowest[question]
+        return (
+            min(case.plan.deadline, max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)) if slowest else case.plan.deadline
+        )
 
     def _stop_if_asked(self) -> None:
         if self.bench.cancel.cancelled():
@@ -256,6 +266,12 @@ class Judge:
 
     def _tell(self, phase: str, detail: str) -> None:
         self.bench.listener(Progress(phase, detail))
+
+
+def _agent_seconds(trial: Trial) -> float:
+    """What a clean trial took from the agent's start on; 0 for any other, which may have been cut short."""
+    timing = trial.observation.timing
+    return timing.storage + timing.workload if trial.reading.signal is Signal.CLEAN else 0.0
 
 
 def _build(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:

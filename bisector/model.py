@@ -332,11 +332,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ..."""
+    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ...
+
+    ``trial`` and ``judgement``: what it tells of, for machines; with the phases trial and verdict.
+    """
 
     phase: str
     detail: str = ""
     fraction: float | None = None  # 0..1 where known
+    trial: Trial | None = None
+    judgement: Judgement | None = None
 
 
 Listener = Callable[[Progress], None]

@@ -1,28 +1,111 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A campaign for machines: one JSON object with a ``schema`` version. Pure."""
+"""A campaign for machines: one JSON object with a ``schema`` version, and the JSON Schema it follows. Pure.
+
+Within one version fields are only added.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from bisector.report.facts import Facts
+from bisector.model import Judgement, Outcome, Trial
+from bisector.report.facts import Facts, OtherFailure, Side, Span
 
 SCHEMA = "bisector.campaign/1"
 
 
+@dataclass(frozen=True)
+class About:
+    """The campaign: what was asked. ``created``: seconds since 1970."""
+
+    id: str
+    recipe: str
+    title: str
+    repo: str
+    good: str
+    bad: str
+    find_fix: bool
+    cell: str
+    created: float
+    state: str
+
+
+@dataclass(frozen=True)
+class Staged(Judgement):
+    """A verdict and the stage that asked for it: ends, search, proof."""
+
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One side: the candidate, the trial that shows it best, and the lines of its log that matter."""
+
+    candidate: str
+    trial: int | None
+    log: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A campaign's report, as ``bisector report --format json`` and ``bisector run --json`` print it."""
+
+    schema: Literal["bisector.campaign/1"]
+    campaign: About
+    outcome: Outcome | None
+    judgements: tuple[Staged, ...]
+    trials: tuple[Trial, ...]
+    other_failures: tuple[OtherFailure, ...]
+    tools: dict[str, str]
+    alignment: tuple[str, ...]
+    folder: str
+    bad: Evidence | None = None
+    good: Evidence | None = None
+    spans: tuple[Span, ...] = ()
+
+
+def document(facts: Facts) -> Document:
+    """The report as an object."""
+    row = facts.campaign
+    return Document(
+        schema="bisector.campaign/1",
+        campaign=About(**{field.name: getattr(row, field.name) for field in dataclasses.fields(About)}),
+        outcome=facts.outcome,
+        judgements=tuple(Staged(**_shallow(judgement), stage=stage) for stage, judgement in facts.judgements),
+        trials=facts.trials,
+        other_failures=facts.others,
+        tools=dict(facts.tools),
+        alignment=facts.alignment,
+        folder=facts.folder,
+        bad=_evidence(facts.bad),
+        good=_evidence(facts.good),
+        spans=facts.spans,
+    )
+
+
 def render(facts: Facts) -> str:
     """The whole report as one JSON object, indented, that ends in a newline."""
-    campaign = {k: v for k, v in dataclasses.asdict(facts.campaign).items() if k not in ("outcome", "source")}
-    document = {
-        "schema": SCHEMA,
-        "campaign": campaign,
-        "outcome": dataclasses.asdict(facts.outcome) if facts.outcome else None,
-        "judgements": [{"stage": stage, **dataclasses.asdict(judgement)} for stage, judgement in facts.judgements],
-        "trials": [dataclasses.asdict(trial) for trial in facts.trials],
-        "other_failures": [dataclasses.asdict(other) for other in facts.others],
-        "tools": dict(facts.tools),
-        "alignment": list(facts.alignment),
-        "folder": facts.folder,
-    }
-    return json.dumps(document, indent=2) + "\n"
+    return json.dumps(dataclasses.asdict(document(facts)), indent=2) + "\n"
+
+
+def schema_text() -> str:
+    """The JSON Schema of the report; docs/report.schema.json is this."""
+    from pydantic import TypeAdapter  # loading it takes longer than writing a report
+
+    schema = TypeAdapter(Document).json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _shallow(judgement: Judgement) -> dict[str, Any]:
+    return {field.name: getattr(judgement, field.name) for field in dataclasses.fields(Judgement)}
+
+
+def _evidence(side: Side | None) -> Evidence | None:
+    if side is None:
+        return None
+    number = side.trial.number if side.trial else None
+    return Evidence(str(side.judgement.candidate), number, side.excerpt.name, side.excerpt.lines)

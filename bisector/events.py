@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a command does, as JSON lines for a program that watches: one object a line, each with ``schema``, ``at``
+(seconds since 1970), ``event`` and what belongs to it. A reader skips events and fields that it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bisector import __version__
+from bisector.errors import BisectorError, UsageError
+from bisector.exitcodes import ExitCode
+from bisector.model import Judgement, Listener, Progress, Trial
+
+SCHEMA = "bisector.event/1"
+LIVE_SECONDS = 1.0
+"""A phase that goes on (build 43 %, 44 % ...) is written when it begins and then at most this often."""
+
+
+class EventLog:
+    """Appends events to a file; every line is whole once ``write`` has returned.
+
+    Args:
+        path: made when it is not there; a later command goes on where an earlier one stopped.
+        clock: gives seconds since 1970.
+
+    Raises UsageError when the file cannot be opened. A disk that fills later ends the events and never the campaign.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(f"--events {path}: {error.strerror or error}") from error
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._live: dict[str, tuple[str, float]] = {}
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write one event. Safe from threads."""
+        line = json.dumps({"schema": SCHEMA, "at": round(self._clock(), 3), "event": event, **fields}, default=str)
+        with self._lock:
+            try:
+                self._file.write(line.encode() + b"\n")
+            except (OSError, ValueError):
+                self._file.close()
+
+    def listen(self, progress: Progress) -> None:
+        """A listener: what is told to people, and of trials and verdicts what they stand on."""
+        if progress.trial is None and progress.judgement is None and not self._is_news(progress):
+            return
+        fields: dict[str, object] = {"detail": progress.detail}
+        if progress.fraction is not None:
+            fields["fraction"] = round(progress.fraction, 4)
+        if progress.trial is not None:
+            fields |= _trial(progress.trial)
+        if progress.judgement is not None:
+            fields |= _verdict(progress.judgement)
+        self.write(progress.phase, **fields)
+
+    def beside(self, listener: Listener) -> Listener:
+        """A listener that tells both."""
+
+        def both(progress: Progress) -> None:
+            self.listen(progress)
+            listener(progress)
+
+        return both
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        with self._lock:
+            self._file.close()
+
+    def _is_news(self, progress: Progress) -> bool:
+        now = self._clock()
+        detail, at = self._live.get(progress.phase, ("", -LIVE_SECONDS))
+        if progress.fraction is None and detail != progress.detail:
+            self._live[progress.phase] = (progress.detail, now)
+            return True
+        if now - at < LIVE_SECONDS:
+            return False
+        self._live[progress.phase] = (progress.detail, now)
+        return True
+
+
+@contextmanager
+def watched(path: Path | None, command: str, **about: object) -> Iterator[EventLog]:
+    """An event log around a command: ``begin`` first, and ``end`` with the error, if any, last.
+
+    Args:
+        path: None: nobody watches.
+        about: what ``begin`` says of the command.
+
+    Raises UsageError when the file cannot be opened, and what comes from inside.
+    """
+    log = EventLog(path or Path(os.devnull))
+    log.write("begin", command=command, version=__version__, pid=os.getpid(), **about)
+    try:
+        yield log
+    except BisectorError as error:
+        log.write("end", error=error.what, hint=error.hint, exit_code=int(error.exit_code))
+        raise
+    except KeyboardInterrupt:
+        log.write("end", error="interrupted", exit_code=int(ExitCode.INTERRUPTED))
+        raise
+    except Exception as error:
+        log.write("end", error=f"{type(error).__name__}: {error}", exit_code=int(ExitCode.INFRA))
+        raise
+    else:
+        log.write("end")
+    finally:
+        log.close()
+
+
+def _trial(trial: Trial) -> dict[str, object]:
+    timing = trial.observation.timing
+    return {
+        "number": trial.number,
+        "candidate": str(trial.candidate),
+        "revision": trial.candidate.revision,
+        "stage": trial.stage,
+        "cell": trial.cell,
+        "signal": trial.reading.signal.value,
+        "condition": trial.reading.condition,
+        "reason": trial.reading.reason,
+        "seconds": timing.total,
+        "folder": trial.folder,
+    }
+
+
+def _verdict(judgement: Judgement) -> dict[str, object]:
+    reproduced, told = judgement.counts
+    return {
+        "candidate": str(judgement.candidate),
+        "revision": judgement.candidate.revision,
+        "cell": judgement.cell,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "reproduced": reproduced,
+        "told": told,
+    }
