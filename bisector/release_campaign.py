@@ -189,9 +189,9 @@ class ReleaseCampaign:
         old, new = tags(change)[0]
         good, bad = (new, old) if change.is_fix else (old, new)
         recipe = self.request.called or self.request.recipe.recipe
-        words = ["bisector", "run", recipe, "--repo", "LINUX", "--good", good, "--bad", bad]
         off = ["--releases", "off"] if self.request.recipe.search.releases == "only" else []
-        return shlex.join(words + off + ["--find-fix"] * change.is_fix)
+        fix = ["--find-fix"] if change.is_fix else []
+        return shlex.join(["bisector", "run", recipe, *off, *fix, "--repo", "LINUX", "--good", good, "--bad", bad])
 
     def _assumptions(self) -> tuple[str, ...]:
         request = self.request
@@ -271,7 +271,7 @@ def _given(path: Path) -> Release:
 def _told(supply: Sequence[Release], scan: bool) -> str:
     series = list(dict.fromkeys(releases.name(one.series) for one in supply))
     most = "all are tested" if scan else f"at most {releases.limit(len(series))} candidates"
-    return f"Releases: {len(supply)} of {len(series)} series ({', '.join(series)}), {most}"
+    return f"Releases: {len(supply)} in {len(series)} series ({', '.join(series)}), {most}"
 
 
 def _within(left_out: Sequence[LeftOut], supply: Sequence[Release]) -> tuple[LeftOut, ...]:

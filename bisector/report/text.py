@@ -15,9 +15,10 @@ LABEL = 12
 def render(facts: Facts) -> str:
     """The whole report as text that ends in a newline."""
     outcome = facts.outcome
-    lines = [f"{facts.campaign.recipe}: {facts.campaign.title}", ""]
+    lines = [_wrap(f"{facts.campaign.recipe}: {facts.campaign.title}", ""), ""]
     lines += headline(outcome) if outcome else [f"campaign {facts.campaign.id} is {facts.campaign.state}"]
-    lines += ["", *_table(facts), "", *_environment(facts)]
+    releases_only = outcome is not None and outcome.releases is not None and not outcome.bisect_log
+    lines += ["", *(_trials(facts) if releases_only else _table(facts)), "", *_environment(facts)]
     if facts.others:
         lines += ["", "Other failures seen (they say nothing about any candidate):"]
         lines += [_wrap(f"{o.count} × {o.reason} (first at {o.first})", "  - ") for o in facts.others]
@@ -56,7 +57,29 @@ def _releases(facts: ReleaseFacts) -> list[str]:
     lines = [_field("candidates", f"{facts.candidates}{most}, for {series}")]
     lines.append(_field("downloaded", f"{facts.downloaded / 1_000_000:.0f} MB"))
     lines += [_field("left out", words) for words in facts.left_out]
-    return [*lines, "", "go on with:", f"  {facts.next_command}"] if facts.next_command else lines
+    return [*lines, "", "go on with:", *_command(facts.next_command)] if facts.next_command else lines
+
+
+def _command(command: str) -> list[str]:
+    """A command that can be copied as it stands, on lines that fit."""
+    lines = textwrap.wrap(command, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+    return [f"  {'  ' * bool(number)}{line}" for number, line in enumerate(" \\\n".join(lines).split("\n"))]
+
+
+def _trials(facts: Facts) -> list[str]:
+    """A row for each trial of each release, and one for a release that had none."""
+    lines = [f"{'release':<10}{'package':<22}{'verdict':<9}{'trial':<15}{'seen':<14}seconds"]
+    for _, judgement in facts.judgements:
+        asked = judgement.candidate
+        head = f"{asked!s:<9} {asked.revision.rpartition('/')[2]:<21} {judgement.verdict:<9}"
+        trials = [trial for trial in facts.trials if trial.candidate == asked]
+        for trial in trials:
+            seen = f"{trial.reading.signal:<14} {trial.reading.condition or '-':<13}"
+            lines.append(f"{head}{seen} {trial.observation.timing.total:>4.0f}")
+        if not trials or judgement.verdict is Verdict.SKIP:
+            lines.append(_wrap(judgement.reason, f"{head if not trials else '':<41}", indent=12))
+    lines.append(f"{len(facts.judgements)} candidates, {len(facts.trials)} trials")
+    return lines
 
 
 def _one(judgement: Judgement) -> str:
@@ -88,7 +111,7 @@ def _said(title: str, lines: tuple[str, ...]) -> list[str]:
 
 
 def _field(name: str, text: str) -> str:
-    return _wrap(text, f"{name:<{LABEL}}", indent=LABEL)
+    return _wrap(text, f"{name:<{LABEL - 1}} ", indent=LABEL)
 
 
 def _wrap(text: str, head: str, indent: int = 4) -> str:

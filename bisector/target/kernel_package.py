@@ -164,7 +164,6 @@ class KernelPackage(Target):
                 kernel="",
                 build_id=build_id_of_image(staged / "kernel", self._processes),
                 release=release.release,
-                tools=tuple(("package", str(package)) for package in release.packages),
                 commands=(f"# of {', '.join(str(one) for one in release.packages)}: {', '.join(modules)}",),
             )
             return self._images.keep(key, staged, image)
