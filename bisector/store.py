@@ -217,6 +217,14 @@ class Store:
         )
         return tuple(self._trial(row) for row in rows)
 
+    def count_trials(self, campaign: str, image: str, plan: str, stage: str) -> int:
+        """How many trials of one image, question and stage are stored."""
+        rows = self._rows(
+            "select count(*) from trials where campaign=? and image=? and plan=? and stage=?",
+            (campaign, image, plan, stage),
+        )
+        return int(rows[0][0])
+
     @staticmethod
     def _trial(row: sqlite3.Row) -> Trial:
         return Trial(

@@ -2,8 +2,9 @@
 """Whole campaigns over real git repositories and the real store. Kernel and VM stand as a file of the history: each
 commit's ``behaviour`` says what its kernel would do, because a thousand real boots do not fit into a test."""
 
+import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from bisector.model import (
     Outcome,
     OutcomeKind,
     Runner,
+    Signal,
     Target,
     Timing,
+    Verdict,
     silent,
 )
-from bisector.recipe.load import load
+from bisector.recipe.load import find, load, loads
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
@@ -97,12 +100,15 @@ class FileRunner:
 
     seen: list[str]
     fail_after: int = 10**6
+    rate: float = 1.0
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         if len(self.seen) >= self.fail_after:
             return Observation(Ending.HARNESS, detail="QEMU was killed by signal 9")
         self.seen.append(image.identity)
         if not plan.steps:
+            return observed("good")
+        if image.identity == "bad" and random.Random(plan.seed).random() >= self.rate:
             return observed("good")
         return observed(image.identity)
 
@@ -111,6 +117,7 @@ class FileBench(Workbench):
     """A workbench whose kernels are files."""
 
     fail_after = 10**6
+    rate = 1.0
 
     def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
         self.built: list[str] = []
@@ -118,7 +125,7 @@ class FileBench(Workbench):
 
     def runner(self, recipe: Recipe) -> Runner:
         self.seen: list[str] = []
-        return FileRunner(self.seen, self.fail_after)
+        return FileRunner(self.seen, self.fail_after, self.rate)
 
 
 Open = Callable[..., FileBench]
@@ -289,3 +296,76 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
         pytest.raises(InfraError, match="another process"),
     ):
         Campaign(request(history, "c0", "c5", resume=True), bench).run()
+
+
+# ---- with a budget of error instead of a fixed number of trials
+
+
+def unsure(history: History, good: str, bad: str, **changes: object) -> Request:
+    text = find("virtio-open-lvm-raid1").read_text().replace("trials: 2\n", "confidence: {max_error: 0.01}\n")
+    recipe = loads(text, "unsure.yaml")
+    whole = request(history, good, bad, **changes)
+    return replace(whole, recipe=recipe, source=resolved_yaml(recipe))
+
+
+@pytest.fixture(params=[1.0, 0.5])
+def rate(request: pytest.FixtureRequest) -> Iterator[float]:
+    FileBench.rate = request.param
+    yield request.param
+    FileBench.rate = 1.0
+
+
+def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: Setting, rate: float) -> None:
+    line(history, *["good"] * 9, *["bad"] * 8)
+    with FileBench(setting) as bench:
+        _, outcome = Campaign(unsure(history, "c0", "c16"), bench).run()
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c9"]
+    assert "chance of error below" in outcome.summary
+    assert any("kept below 0.01" in line for line in outcome.assumptions)
+    if rate == 1.0:  # deterministic stays cheap: one trial for a bad candidate, at most four for a good one
+        for step in outcome.judgements:
+            assert len(step.trials) <= (1 if step.verdict is Verdict.BAD else 4)
+
+
+def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> None:
+    line(history, *["bad"] * 6, *["good"] * 5)
+    with FileBench(setting) as bench:
+        _, outcome = Campaign(unsure(history, "c10", "c0", find_fix=True), bench).run()
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c6"]
+
+
+def test_unjudgeable_neighbour_narrows_with_a_budget_too(history: History, setting: Setting, rate: float) -> None:
+    line(history, *["good"] * 5, "broken", *["bad"] * 5)
+    with FileBench(setting) as bench:
+        _, outcome = Campaign(unsure(history, "c0", "c10"), bench).run()
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert {s.oid for s in outcome.suspects} == {history.oids["c5"], history.oids["c6"]}
+
+
+def test_two_good_ends_are_alike_with_a_budget(history: History, setting: Setting) -> None:
+    line(history, "good", "good", "good")
+    with FileBench(setting) as bench:
+        _, outcome = Campaign(unsure(history, "c0", "c2"), bench).run()
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "never reproduced" in outcome.summary
+
+
+def test_a_resumed_flaky_campaign_repeats_no_trial(history: History, setting: Setting) -> None:
+    line(history, *["good"] * 9, *["bad"] * 8)
+    FileBench.rate, FileBench.fail_after = 0.5, 30
+    try:
+        with FileBench(setting) as bench, pytest.raises(InfraError):
+            Campaign(unsure(history, "c0", "c16"), bench).run()
+        FileBench.fail_after = 10**6
+        with FileBench(setting) as bench:
+            row, outcome = Campaign(unsure(history, "c0", "c16", resume=True), bench).run()
+            stored = [t for t in bench.store.trials(row.id) if t.reading.signal is not Signal.INFRA]
+            assert len(stored) == 30 + len(bench.seen)
+    finally:
+        FileBench.rate, FileBench.fail_after = 1.0, 10**6
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c9"]
