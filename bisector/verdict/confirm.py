@@ -20,8 +20,8 @@ REPRODUCTIONS = 5
 REFUTED = 3
 """Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
 
-HIDDEN, UNHIDDEN = math.log(20.0), math.log(5.0)
-"""Other failures are taken for hidden reproductions at odds of 20, and for nothing at odds of 1 to 5."""
+HIDDEN = math.log(30.0)
+"""Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak against it."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class _Terms:
     def enough_good(self, evidence: Evidence) -> bool:
         ours, theirs = (evidence.reproduced, evidence.told), (self.culprit.reproduced, self.culprit.told)
         level = (1.0 - RATE_PART) * self.belief.budget.max_error
-        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level and self.hidden(evidence) <= -UNHIDDEN
+        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level and self.hidden(evidence) <= 0.0
 
     def hidden(self, evidence: Evidence) -> float:
         other, known = self.belief.others

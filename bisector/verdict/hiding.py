@@ -12,29 +12,36 @@ FEW = 3
 STEPS = 60
 
 
+LEAST = 0.7
+"""Part of the estimated rate that hidden reproductions must have at least: the estimate may be too high."""
+
+
 def hidden_odds(other: int, clean: int, known: tuple[int, int], rate: float) -> float:
     """Logarithm of how much better "bad, but hidden" explains a candidate than "good" does.
 
     Args:
         other, clean: its trials; none of them reproduced.
         known: (other failures, all trials) of candidates known to be bad.
-        rate: of reproduction.
+        rate: of reproduction, estimated.
 
-    A likelihood ratio with the common rate of other failures at its best value under each hypothesis: good, all
-    trials fail otherwise at one rate w; hidden, those of this candidate at w + (1 - w) × rate.
+    A likelihood ratio, each side at its best. Good: other failures have one rate w everywhere. Hidden: here they have
+    w + (1 - w) × h, with h not below LEAST × rate.
     """
-    if other < FEW or (clean and rate >= 1.0):
+    if other < FEW:
         return -math.inf
     known_other, known_all = known
+    usual, here = known_other / max(1, known_all), other / (other + clean)
+    least = LEAST * rate
 
-    def likelihood(w: float, extra: float) -> float:
-        here = w + (1.0 - w) * extra
-        return (
-            _log(known_other, w) + _log(known_all - known_other, 1.0 - w) + _log(other, here) + _log(clean, 1.0 - here)
-        )
+    def likelihood(w: float, h: float) -> float:
+        return _log(known_other, w) + _log(known_all - known_other, 1 - w) + _log(other, h) + _log(clean, 1 - h)
 
-    good = (known_other + other) / (known_all + other + clean)
-    return _highest(lambda w: likelihood(w, rate)) - likelihood(good, 0.0)
+    common = (known_other + other) / (known_all + other + clean)
+    if here >= usual + (1.0 - usual) * least:
+        hidden = likelihood(usual, here)
+    else:
+        hidden = _highest(lambda w: likelihood(w, w + (1.0 - w) * least))
+    return hidden - likelihood(common, common)
 
 
 def _log(count: int, chance: float) -> float:

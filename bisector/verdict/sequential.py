@@ -14,7 +14,7 @@ from bisector.verdict.rate import Background, Rate, log_odds
 
 OTHER_CAP = 3
 TRIAL_CAP = 400
-HIDING = math.log(3.0)
+HIDING = math.log(10.0)
 """Odds of hidden reproductions at which a candidate that looks good is a skip."""
 
 
