@@ -21,6 +21,10 @@ PYTEST_ARGS ?=
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: demo
+demo: .make/run ## Set up what running needs; then find the release since which a real bug is there, without a build
+	$(BIN)/bisector run recipes/virtio-dio-lvm-raid1-releases.yaml
+
 .PHONY: test
 test: lint image ## Set up everything, lint, all tests (those in a VM too)
 	BISECTOR_TEST_IMAGE="$$(cat .make/image)" $(BIN)/pytest $(PYTEST_ARGS)
@@ -73,15 +77,30 @@ clean: ## Remove what this checkout made (the e2e folder stays: rm -r $BISECTOR_
 
 # ---- set up ----------------------------------------------------------------------------------------------------------
 
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "bisector needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1); give another: make PYTHON=..." >&2; \
+	exit 1; }
+
 .make/host: .ci/setup-host
 	.ci/setup-host
 	@mkdir -p $(@D) && touch $@
 
+# Enough to run: no compiler and no tools of development. What "make test" set up is enough, too.
+.make/run: .ci/setup-host pyproject.toml
+	@mkdir -p $(@D)
+	@[ -e .make/venv ] || $(MAKE) --no-print-directory .make/venv-run
+	@touch $@
+
+.make/venv-run: .ci/setup-host pyproject.toml
+	.ci/setup-host run
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
 # A venv is bound to its path and to the Python that made it.
 .make/venv: .make/host pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "bisector needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1); give another: make PYTHON=..." >&2; \
-		exit 1; }
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
