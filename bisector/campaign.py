@@ -13,6 +13,7 @@ from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.search.commits import SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_in_cells, ends_with_background
+from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
 from bisector.search.knowledge import Knowledge
@@ -75,7 +76,7 @@ class Campaign:
         self.history = self.clone.history()
         target = self.bench.kernel_source(self.request.recipe, self.request.cells, self.clone)
         good, bad = candidate(self.good, self.request.good), candidate(self.bad, self.request.bad)
-        self.judge = self.bench.judge(self.row.id, self.request.recipe, target, control=good)
+        self.judge = self.bench.judge(self.row.id, self.request.recipe, target, good, self._fixups())
         recipe = self.request.recipe
         cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {good} (good) and {bad} (bad)")
@@ -83,6 +84,11 @@ class Campaign:
         if isinstance(found, Outcome):
             return found
         return self._said(self._search_and_prove(found), found)
+
+    def _fixups(self) -> Fixups:
+        named = self.request.recipe.search.fixups
+        resolve = self.history.resolve
+        return Fixups(tuple(Fixup(resolve(f.broken_by), resolve(f.fixed_by)) for f in named), self.history.is_ancestor)
 
     def _search_and_prove(self, ends: Ends) -> Outcome:
         """Search, prove, and when the proof contradicts go on from what is left, a bounded number of times."""
@@ -200,6 +206,10 @@ class Campaign:
         assumed = [*self.base_assumptions, *outcome.assumptions]
         if recipe.search.paths:
             assumed.append(f"the change lies under {', '.join(recipe.search.paths)} (search.paths)")
+        for fixup in recipe.search.fixups:
+            assumed.append(
+                f"{fixup.fixed_by} mends {fixup.broken_by}; it was laid over what lies between (search.fixups)"
+            )
         if recipe.search.first_parent:
             assumed.append("only first parents were searched (search.first_parent): a merge stands for its branch")
         if self.request.pinned:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,6 +66,9 @@ class Bench:
     pool: Pool
     listener: Listener
     cancel: CancelToken
+
+
+Mend = Callable[[Candidate], Candidate]
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,12 @@ class Judge:
         bench: the tools.
         control: a candidate known to boot (the good end); its image tells a kernel that does not boot from a harness
             that does not. None where there is none.
+        mend: lays over a candidate the fixups that it needs to be judged at all.
     """
 
-    def __init__(self, bench: Bench, control: Candidate | None = None) -> None:
+    def __init__(self, bench: Bench, control: Candidate | None = None, mend: Mend | None = None) -> None:
         self.bench = bench
+        self.mend = mend
         self.control = control
         self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
 
@@ -182,8 +188,9 @@ class Judge:
 
     def leg(self, candidate: Candidate, case: Case, stage: str) -> Leg:
         """The candidate's trials of ``stage``, for a caller that decides itself when it has enough."""
-        self._tell("candidate", str(candidate))
-        return Leg(self, candidate, case, stage, self.image(candidate))
+        mended = self.mend(candidate) if self.mend else candidate
+        self._tell("candidate", str(mended))
+        return Leg(self, mended, case, stage, self.image(mended))
 
     def _judge(self, leg: Leg) -> Judgement:
         while not leg.untestable:
@@ -237,9 +244,9 @@ class Judge:
 
     def _control_boots(self, candidate: Candidate, case: Case) -> str:
         """Boot the known-good end's image at once; says in words that it did, "" when it did not or there is none."""
-        if self.control is None or self.control == candidate:
+        if self.control is None or self.control.revision == candidate.revision:
             return ""
-        image = self.image(self.control)
+        image = self.image(self.mend(self.control) if self.mend else self.control)
         if isinstance(image, BuildFailure):
             return ""
         token = digest("control", time.time_ns())[:12]

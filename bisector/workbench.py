@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bisector.cache import at_work
-from bisector.judge import Bench, Case, Judge
+from bisector.judge import Bench, Case, Judge, Mend
 from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target, digest
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import modules_for
@@ -144,10 +144,17 @@ class Workbench:
             return SandboxRunner(self.processes)
         return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel)
 
-    def judge(self, campaign: str, recipe: Recipe, target: Target, control: Candidate | None = None) -> Judge:
+    def judge(
+        self,
+        campaign: str,
+        recipe: Recipe,
+        target: Target,
+        control: Candidate | None = None,
+        mend: Mend | None = None,
+    ) -> Judge:
         """A judge that writes into the campaign."""
         bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, self.setting.listener, self.cancel)
-        return Judge(bench, control)
+        return Judge(bench, control, mend)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
         """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied.

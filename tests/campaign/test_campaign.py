@@ -87,7 +87,9 @@ class FileTarget:
         tree = self.clone.tree_of(candidate)
         behaviour = self.clone.git.ask("cat-file", "blob", f"{tree}:behaviour")
         self.built.append(candidate.revision)
-        if behaviour == "broken":
+        files = self.clone.git.ask("ls-tree", "--name-only", tree).split()
+        hole = self.clone.git.ask("cat-file", "blob", f"{tree}:hole") if "hole" in files else ""
+        if "broken" in (behaviour, hole):
             return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
         kernel = self.folder / f"{behaviour}.kernel"
         kernel.write_text(behaviour)
@@ -296,6 +298,26 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
         pytest.raises(InfraError, match="another process"),
     ):
         Campaign(request(history, "c0", "c5", resume=True), bench).run()
+
+
+def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Setting) -> None:
+    """c3 breaks the build in a file of its own and c9 mends it; the culprit c6 lies between."""
+    for number in range(12):
+        if number == 3:
+            (history.folder / "hole").write_text("broken\n")
+        if number == 9:
+            (history.folder / "hole").write_text("mended\n")
+        docs = "c8" if number == 9 else ""  # the repair touches nothing else
+        history.commit(f"c{number}", "bad" if number >= 6 else "good", docs)
+    assert outcome_of(history, setting, "c0", "c11").kind is OutcomeKind.NARROWED
+    text = find("virtio-open-lvm-raid1").read_text()
+    fixups = f"fixups: [{{broken_by: {history.oids['c3']}, fixed_by: {history.oids['c9']}}}]"
+    recipe = loads(text.replace("bad: v6.18}", f"bad: v6.18, {fixups}}}"), "mended.yaml")
+    outcome = outcome_of(history, setting, "c0", "c11", recipe=recipe, source=resolved_yaml(recipe))
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["c6"]
+    assert any("search.fixups" in line for line in outcome.assumptions)
 
 
 # ---- with a budget of error instead of a fixed number of trials
