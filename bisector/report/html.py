@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A campaign as one HTML page that needs nothing else: no script, no file, no network. Pure but for its template.
+
+What a kernel under test wrote is escaped by the template engine, and stripped of what is not printable before that.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector import __version__
+from bisector.model import Judgement, Outcome, OutcomeKind
+from bisector.report import picture
+from bisector.report.excerpt import printable
+from bisector.report.facts import Facts, Side
+
+TEMPLATE = "page.html.j2"
+LOG_LINES = 1500  # of a folded log, its last ones
+
+WORDS = {
+    OutcomeKind.CULPRIT: "culprit",
+    OutcomeKind.RANGE: "range",
+    OutcomeKind.NARROWED: "narrowed",
+    OutcomeKind.ENDS_ALIKE: "ends alike",
+    OutcomeKind.UNRESOLVED: "unresolved",
+    OutcomeKind.NOT_CONFIRMED: "not confirmed",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One side as the page shows it: a heading and pairs of name and value."""
+
+    verdict: str
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+    source: str
+    log: tuple[str, ...]
+    cut: int
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """A cell of the matrix: its verdicts at both ends; "" where it was not tried."""
+
+    name: str
+    good: str
+    bad: str
+    searched: bool
+
+
+def render(facts: Facts) -> str:
+    """The page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # loaded for this format alone
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_clean,
+    )
+    rows = picture.funnel(facts)
+    return environment.get_template(TEMPLATE).render(
+        facts=facts,
+        outcome=facts.outcome,
+        headline=_headline(facts),
+        sides=tuple(_evidence(side) for side in (facts.good, facts.bad) if side),
+        rows=rows,
+        height=len(rows) * picture.ROW,
+        marks=picture.MARK,
+        cells=_cells(facts),
+        bars=picture.bars(facts.spans),
+        lane=picture.LANE,
+        ticks=picture.ticks(picture.length(facts.spans)),
+        shares=picture.shares(facts),
+        duration=picture.duration,
+        verdicts=tuple((stage, judgement, _counts(facts, stage, judgement)) for stage, judgement in facts.judgements),
+        began=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.campaign.created)),
+        version=__version__,
+        words=WORDS,
+    )
+
+
+def _clean(value: object) -> object:
+    """Text without control characters and direction marks; markup of the template itself passes."""
+    return printable(value) if type(value) is str else value
+
+
+def _headline(facts: Facts) -> str:
+    outcome = facts.outcome
+    if outcome is None:
+        return f"This campaign is {facts.campaign.state}; it has no outcome yet."
+    lead = {
+        OutcomeKind.CULPRIT: "Fixed by " if outcome.find_fix else "First bad commit: ",
+        OutcomeKind.NARROWED: f"One of {len(outcome.suspects)} commits: ",
+    }.get(outcome.kind, "")
+    return lead + outcome.summary
+
+
+def _counts(facts: Facts, stage: str, judgement: Judgement) -> str:
+    full = facts.trials_of(stage, judgement)
+    reproduced, told = Judgement(judgement.candidate, judgement.verdict, "", trials=full).counts
+    return f"{reproduced}/{told}" if told else "–"
+
+
+def _evidence(side: Side) -> Evidence:
+    judgement, trial = side.judgement, side.trial
+    pairs = [("verdict", f"{judgement.verdict}: {judgement.reason}")]
+    if trial:
+        pairs.append(
+            ("trial", f"{trial.number}, stage {trial.stage}, {picture.duration(trial.observation.timing.total)}")
+        )
+        pairs.append(("condition", f"{trial.reading.condition or '–'}: {trial.reading.reason}"))
+    if side.image:
+        pairs += [("kernel", side.image.release), ("build id", side.image.build_id)]
+    result = trial.observation.result if trial else None
+    if result:
+        pairs.append(("taint", str(result.kernel.taint) if result.kernel.taint else "none"))
+        pairs += [(f"step {step.name}", _step(step.exit, step.errno, step.blocks)) for step in result.steps]
+        pairs += [(f"layer {layer.name}", f"{layer.health} {layer.status}") for layer in result.layers if layer.health]
+    shown = tuple((name, value) for name, value in pairs if value.strip())
+    log = side.log[-LOG_LINES:]
+    return Evidence(
+        judgement.verdict.value,
+        str(judgement.candidate),
+        shown,
+        side.excerpt.lines,
+        side.excerpt.name,
+        log,
+        len(side.log) - len(log),
+    )
+
+
+def _step(code: int | None, errno: str, blocks: tuple[str, ...]) -> str:
+    told = [f"exit {code}"] if code is not None else []
+    return ", ".join([*told, *([errno] if errno else []), *blocks]) or "done"
+
+
+def _cells(facts: Facts) -> tuple[CellRow, ...]:
+    """The ends in every cell in which they were tried."""
+    outcome = facts.outcome
+    found: dict[str, dict[str, str]] = {}
+    good = _end(outcome, "good", facts.campaign.good)
+    for stage, judgement in facts.judgements:
+        if stage in ("ends", "test"):
+            place = "good" if judgement.candidate.revision == good else "bad"
+            verdict = f"{judgement.verdict} {_counts(facts, stage, judgement)}"
+            found.setdefault(judgement.cell, {})[place] = verdict
+    return tuple(
+        CellRow(
+            name or "the recipe as it is",
+            ends.get("good", ""),
+            ends.get("bad", ""),
+            bool(outcome and outcome.cell == name and len(found) > 1),
+        )
+        for name, ends in found.items()
+    )
+
+
+def _end(outcome: Outcome | None, name: str, default: str) -> str:
+    judgement: Judgement | None = getattr(outcome, name) if outcome else None
+    return judgement.candidate.revision if judgement else default

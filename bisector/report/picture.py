@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where things stand in the pictures of the HTML page: the search as a funnel, the time as two lanes. Pure geometry.
+
+Places across are per cent of the width, so that one drawing fits every screen; places down are pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bisector.model import Judgement, Outcome, Signal, Verdict
+from bisector.report.facts import Facts, Span
+
+LEFT, RIGHT = 5.0, 95.0
+ROW = 56  # pixels of one candidate's row
+MARKS = 14  # trials drawn one by one
+MARK = 9  # pixels from one trial's mark to the next
+NAME = 26  # characters of a candidate's name
+LANE = 26  # pixels
+NARROW = 0.25  # per cent; a span is never drawn thinner
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate tried. ``low`` to ``high``: what was left of the history before it; ``at``: where it stands."""
+
+    number: int
+    name: str
+    stage: str
+    verdict: str
+    counts: str
+    reason: str
+    low: float
+    high: float
+    at: float
+    y: int
+    marks: tuple[str, ...]  # signals of its trials
+    more: int  # trials beyond those drawn
+    leftward: bool  # marks run to the left, for there is more room
+    culprit: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A span on its lane, with what it says when pointed at."""
+
+    x: float
+    width: float
+    lane: int
+    kind: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """Seconds that one kind of work took, and its part of all work in per cent."""
+
+    name: str
+    seconds: float
+    percent: float
+    x: float
+
+
+# ---- the search ----------------------------------------------------------------------------------------------------
+
+
+def funnel(facts: Facts) -> tuple[Row, ...]:
+    """The candidates in the order in which they were tried, each halving what the ones before it left.
+
+    The places are those of a bisection, not of a calendar: at the scale of a real history, the last steps of a search
+    would all be one dot.
+    """
+    outcome = facts.outcome
+    rows: list[Row] = []
+    low, high = 0.0, 1.0
+    placed: dict[str, float] = {}
+    for stage, judgement in facts.judgements:
+        if stage == "ends" and outcome and judgement.cell != outcome.cell:
+            continue
+        key = judgement.candidate.revision + "".join(edit.kind + edit.commit for edit in judgement.candidate.edits)
+        if key not in placed:
+            placed[key] = _place(stage, judgement, low, high, outcome)
+        at = placed[key]
+        rows.append(_row(len(rows), stage, judgement, (low, high, at), facts))
+        if stage != "proof" and low <= at <= high:
+            low, high = _left(judgement.verdict, at, low, high, bool(outcome and outcome.find_fix))
+    return tuple(rows)
+
+
+def _place(stage: str, judgement: Judgement, low: float, high: float, outcome: Outcome | None) -> float:
+    older = Verdict.BAD if outcome and outcome.find_fix else Verdict.GOOD
+    if stage == "ends":
+        if outcome and outcome.good and outcome.bad:
+            is_good = judgement.candidate == outcome.good.candidate
+            return 0.0 if is_good is (older is Verdict.GOOD) else 1.0
+        return 0.0 if judgement.verdict is older else 1.0
+    if judgement.candidate.edits:
+        return 1.0
+    if stage == "proof":
+        return low
+    step = {Verdict.SKIP: 0.38, Verdict.WEAK: 0.62}.get(judgement.verdict, 0.5)
+    return low + (high - low) * step
+
+
+def _left(verdict: Verdict, at: float, low: float, high: float, find_fix: bool) -> tuple[float, float]:
+    if verdict is (Verdict.BAD if find_fix else Verdict.GOOD):
+        return max(low, at), high
+    if verdict is (Verdict.GOOD if find_fix else Verdict.BAD):
+        return low, min(high, at)
+    return low, high
+
+
+def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, float, float], facts: Facts) -> Row:
+    trials = facts.trials_of(stage, judgement)
+    reproduced = sum(trial.reading.signal is Signal.REPRODUCED for trial in trials)
+    told = reproduced + sum(trial.reading.signal is Signal.CLEAN for trial in trials)
+    signals = tuple(trial.reading.signal.value for trial in trials)
+    low, high, at = (across(part) for part in place)
+    culprit = facts.outcome.culprit if facts.outcome else None
+    return Row(
+        number=number + 1,
+        name=short(str(judgement.candidate), NAME),
+        stage=stage,
+        verdict=judgement.verdict.value,
+        counts=f"{reproduced}/{told}" if told else "",
+        reason=judgement.reason,
+        low=low,
+        high=high,
+        at=at,
+        y=number * ROW,
+        marks=signals[:MARKS],
+        more=max(0, len(signals) - MARKS),
+        leftward=place[2] > 0.5,
+        culprit=bool(culprit and culprit.oid == judgement.candidate.revision and not judgement.candidate.edits),
+    )
+
+
+def across(part: float) -> float:
+    """0 to 1 as per cent of the width, within the margins."""
+    return round(LEFT + (RIGHT - LEFT) * part, 2)
+
+
+def short(text: str, limit: int) -> str:
+    """``text``, its middle left out where it is longer than ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit // 2 - 1] + "…" + text[-(limit - limit // 2) :]
+
+
+# ---- time ----------------------------------------------------------------------------------------------------------
+
+
+def bars(spans: Sequence[Span]) -> tuple[Bar, ...]:
+    """Builds on the first lane, trials on the second."""
+    whole = length(spans)
+    return tuple(_bar(span, whole) for span in spans) if whole else ()
+
+
+def length(spans: Sequence[Span]) -> float:
+    """Seconds from the campaign's begin to the last end."""
+    return max((span.end for span in spans), default=0.0)
+
+
+def _bar(span: Span, whole: float) -> Bar:
+    width = max(NARROW, 100 * (span.end - span.begin) / whole)
+    x = min(100 - width, 100 * span.begin / whole)
+    kind = span.told or span.kind
+    said = f"{span.kind} {span.label}: {duration(span.end - span.begin)}" + (f", {span.told}" if span.told else "")
+    return Bar(round(x, 3), round(width, 3), 0 if span.kind == "build" else 1, kind, said)
+
+
+def shares(facts: Facts) -> tuple[Share, ...]:
+    """What the time was spent on, by kind of work."""
+    timings = [trial.observation.timing for trial in facts.trials]
+    building = sum(span.end - span.begin for span in facts.spans if span.kind == "build")
+    boot = sum(timing.boot for timing in timings)
+    storage = sum(timing.storage for timing in timings)
+    workload = sum(timing.workload for timing in timings)
+    rest = max(0.0, sum(timing.total for timing in timings) - boot - storage - workload)
+    named = [("build", building), ("boot", boot), ("storage", storage), ("workload", workload), ("other", rest)]
+    return tuple(_cumulated([(name, seconds) for name, seconds in named if seconds >= 0.5]))
+
+
+def _cumulated(named: Sequence[tuple[str, float]]) -> Iterator[Share]:
+    whole = sum(seconds for _, seconds in named)
+    x = 0.0
+    for name, seconds in named:
+        percent = 100 * seconds / whole
+        yield Share(name, seconds, round(percent, 2), round(x, 2))
+        x += percent
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def ticks(whole: float) -> Iterable[tuple[float, str, str]]:
+    """(per cent, text, which end of the text stands there) below the lanes."""
+    return (
+        (0.0, "0", "start"),
+        (50.0, duration(whole / 2), "middle"),
+        (100.0, duration(whole), "end"),
+    )
