@@ -25,6 +25,18 @@ from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Belief, Evidence, More, decide
 
 RATES = (1.0, 0.5, 0.2, 0.1)
+BEYOND = (
+    World(0.6, background=0.05),
+    World(0.3, background=0.02),
+    World(0.9, background=0.3),
+    World(1.0, masked="always"),
+    World(0.3, masked="always"),
+    World(1.0, masked="instead"),
+    World(0.3, masked="instead"),
+    World(0.1, masked="instead"),
+)
+"""Backgrounds, and second bugs over part of the range: what the budget's promise was not made for."""
+
 SMALLEST, LARGEST = 30, 1000  # commits of a history, evenly spread on the logarithm
 
 
@@ -121,7 +133,7 @@ def report(results: dict[str, Any]) -> str:
     """The tables, in Markdown."""
     ours, others, rates = results["ours"], results["fixed"], list(results["ours"])
     parts = [table(
-        ("p", "campaigns", "wrong", "95 % bound", "culprit | provable", "narrowed", "other outcomes", "search erred",
+        ("p", "campaigns", "wrong", "95 % bound", "culprit, of provable", "narrowed", "other outcomes", "search erred",
          "restarts", "p_min > p", "stops"),
         [_row(rate, ours[rate]) for rate in rates],
     )]  # fmt: skip
@@ -146,6 +158,12 @@ def report(results: dict[str, Any]) -> str:
         parts.append(table(
             ("p", "campaigns", "git_bayesect wrong", "its trials", "gave up", "ours: ends + search", "proof", "wrong"),
             beside,
+        ))  # fmt: skip
+    if results["beyond"]:
+        parts.append(table(
+            ("p", "background", "second bug", "campaigns", "wrong", "95 % bound", "culprit, of provable", "narrowed",
+             "other outcomes", "ends", "search", "proof"),
+            [_beyond_row(world, tally) for world, tally in results["beyond"]],
         ))  # fmt: skip
     parts.append(f"Infrastructure faults injected: {results['infra']}; verdicts from {results['only']} in a row: "
                  f"{results['from_faults']}. Other crashes injected: {results['other']}; bad verdicts on good commits: "
@@ -175,12 +193,23 @@ def _cost(rate: str, tally: Tally, others: dict[str, Any], max_error: float) -> 
     )  # fmt: skip
 
 
+def _beyond_row(world: World, tally: Tally) -> Sequence[object]:
+    rest = {kind: n for kind, n in tally.kinds.items() if kind not in ("culprit", "narrowed")}
+    culprits = f"{tally.provable_kinds['culprit'] / tally.provable:.1%}"
+    return (
+        f"{world.rate:g}", f"{world.background:g}", world.masked or "no", tally.campaigns, tally.wrong,
+        f"{upper(tally.wrong, tally.campaigns):.2%}", culprits, tally.kinds["narrowed"], rest or "none",
+        tally.mean("ends"), tally.mean("search"), tally.mean("proof"),
+    )  # fmt: skip
+
+
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.calibration", description=__doc__)
     parser.add_argument("--campaigns", type=int, default=3000, help="a cell")
     parser.add_argument("--max-error", type=float, default=0.01)
     parser.add_argument("--bayesect", type=int, default=300, help="campaigns of git_bayesect a cell; 0 leaves it out")
+    parser.add_argument("--beyond", type=int, default=1000, help="campaigns of each world the promise is not made for")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--json", type=Path, help="file for the raw figures")
     asked = parser.parse_args()
@@ -198,6 +227,10 @@ def main() -> None:
             results["strand"][name] = campaigns(building, asked.bayesect, asked.max_error, strand=True)
             results["bayesect"][name] = bayesect_rule(building, asked.bayesect, 1 - asked.max_error, 4000)
             print(f"p = {name}: git_bayesect {results['bayesect'][name]}", flush=True)
+    results["beyond"] = []
+    for world in BEYOND if asked.beyond else ():
+        results["beyond"].append((world, campaigns(world, asked.beyond, asked.max_error)))
+        print(f"{world}: {_beyond_row(*results['beyond'][-1])}", flush=True)
     tallies = [*results["ours"].values(), *results["strand"].values()]
     results["only"], results["from_faults"] = 100_000, only_faults(100_000)
     for name in ("infra", "other", "false_bad"):
@@ -208,7 +241,9 @@ def main() -> None:
 
 
 def _plain(value: object) -> object:
-    return asdict(value) if isinstance(value, Tally) else dict(value) if isinstance(value, Counter) else str(value)
+    return (
+        asdict(value) if isinstance(value, Tally | World) else dict(value) if isinstance(value, Counter) else str(value)
+    )
 
 
 if __name__ == "__main__":

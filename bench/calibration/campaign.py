@@ -164,7 +164,7 @@ class Campaign:
 
     def _contradicted(self, leg: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
         if leg == 0:
-            return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
+            return self._background(leg, fresh[leg], number)
         wrong = self.frontier.wrongly_good(str(leg), self._is_ancestor)
         misjudged = [self.tried[int(commit)] for commit in wrong]
         self.frontier = self.frontier.is_bad_after_all(str(leg), self._is_ancestor)
@@ -176,8 +176,9 @@ class Campaign:
         """A good commit reproduces now and then. Ends again, now knowing that, then all verdicts again."""
         last = len(self.target.history) - 1
         if commit == last:
-            return self._ended(OutcomeKind.ENDS_ALIKE, restarts=number - 1)
-        self.good_end += self.tried.get(commit, Evidence()) + fresh
+            self.bad_end += fresh
+        else:
+            self.good_end += self.tried.get(commit, Evidence()) + fresh
         again = self._ends(number + 1)
         if not isinstance(again, Belief):
             return self._ended(again, restarts=number - 1)

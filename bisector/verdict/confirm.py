@@ -20,6 +20,9 @@ REPRODUCTIONS = 5
 REFUTED = 3
 """Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
 
+UNLIKE = 0.02
+"""Chance (Fisher's exact test) at which a parent that reproduces is told from a bad candidate: it has a background."""
+
 HIDDEN = math.log(30.0)
 """Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak against it."""
 
@@ -120,7 +123,7 @@ def _against(bad: Sequence[Evidence], good: Sequence[Evidence], terms: _Terms) -
     for place, evidence in enumerate(good):
         if terms.refuted(evidence):
             return Contradicted(place, f"reproduced in {evidence.figures} fresh trials")
-        if terms.far_too_few(evidence):
+        if terms.unlike_bad_end(evidence):
             return BackgroundSeen(False, place, f"reproduced in {evidence.figures} fresh trials")
     for place, evidence in enumerate(bad):
         if terms.is_good(evidence) or terms.far_too_few(evidence):
@@ -181,14 +184,22 @@ class _Terms:
 
     def refuted(self, evidence: Evidence) -> bool:
         """A good leg that is bad; without a background one reproduction would do, had one not overlooked one."""
+        if self.unlike_bad_end(evidence):
+            return False
         return self.is_bad(evidence) and evidence.reproduced >= (1 if self.has_background else REFUTED)
 
     def far_too_few(self, evidence: Evidence) -> bool:
-        """Reproductions came, and so rarely that it is no bad candidate."""
+        """A bad leg reproduces so rarely that it is no bad candidate."""
         known = self.belief.rate
         if self.has_background or not 0 < evidence.reproduced < evidence.told * known.all_reproduced / known.all_trials:
             return False
         return too_few(evidence.reproduced, evidence.told, known.lower(self.rate_error)) <= self.share
+
+    def unlike_bad_end(self, evidence: Evidence) -> bool:
+        """A good leg reproduces, but so much less often than the bad end that it is a background."""
+        if self.has_background or not evidence.reproduced:
+            return False
+        return as_far_apart((evidence.reproduced, evidence.told), self.belief.bad_end) <= UNLIKE
 
     def in_doubt(self, evidence: Evidence) -> int:
         """Trials more of a good leg that reproduced where no background was seen, before anything else is drawn."""

@@ -127,7 +127,7 @@ def alike_odds(good: Evidence, bad: Evidence) -> float:
 
 
 def _belief(good: Evidence, bad: Evidence, budget: Budget) -> Belief:
-    return Belief(budget).known_bad(bad).known_good(good)
+    return Belief(budget, bad_end=(bad.reproduced, bad.told)).known_bad(bad).known_good(good)
 
 
 def _figures(good: Evidence, bad: Evidence) -> str:

@@ -81,6 +81,7 @@ class Belief:
             search's first false good comes at its k-th bad candidate for some k, and the k - 1 before were called bad;
             so share k bounds that event, good candidates cost no share, and the sum over k bounds the search's error.
         asked_good: likewise 1 + those that were not bad; spent only where there is a background.
+        bad_end: (reproduced, trials) of the bad end alone, which no error of a search can spoil.
         others: other failures among all trials of candidates known to be bad: (other, all).
         other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
         trial_cap: trials that could tell after which the candidate is weak.
@@ -91,6 +92,7 @@ class Belief:
     background: Background = field(default_factory=Background)
     asked_bad: int = 1
     asked_good: int = 1
+    bad_end: tuple[int, int] = (0, 0)
     others: tuple[int, int] = (0, 0)
     other_cap: int = OTHER_CAP
     trial_cap: int = TRIAL_CAP
