@@ -55,6 +55,7 @@ BUILD = (
 VM = (
     Program("qemu-system-x86_64", "qemu-system-x86", "boots the VM, and the inner guest"),
     Program("busybox", "busybox-static", "the inner guest's userspace"),
+    Program("file", "file", "virtme-ng finds a kernel's modules by the release that it shows"),
 )
 LVM = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
 MD = (Program("mdadm", "mdadm", "builds md layers"),)
