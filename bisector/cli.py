@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -22,6 +22,7 @@ from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from bisector.model import Cell
     from bisector.events import EventLog
     from bisector.recipe.model import Recipe
     from bisector.store import Store
@@ -113,7 +114,7 @@ def run(
     loaded, source = _load(recipe, cell)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
-    wanted = _applicable(cells(loaded), context)
+    wanted = _applicable(cells(loaded), context, cell)
     first = release_campaign.Request(
         loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, called=recipe
     )
@@ -429,12 +430,14 @@ def _bench(context: typer.Context, jobs: int, log: EventLog | None = None) -> Wo
     return bench
 
 
-def _applicable(cells: Any, context: typer.Context) -> Any:
+def _applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:
+    """The cells that the software does not refuse; those are told. A cell without axis is named by its overrides."""
     terminal = _terminal(context)
-    for cell in cells:
+    for cell in every:
         if cell.not_applicable:
             terminal.say(f"not applicable: {cell.name}: {cell.not_applicable}")
-    return tuple(cell for cell in cells if not cell.not_applicable)
+    named = ", ".join(overrides or ())
+    return tuple(replace(cell, name=cell.name or named) for cell in every if not cell.not_applicable)
 
 
 def _print_report(context: typer.Context, store: Store, campaign: str, as_json: bool) -> None:

@@ -26,6 +26,9 @@ from bisector.model import (
 HARNESS_STAGES = ("plan", "tools")
 """Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
 
+TIME_STAMP = re.compile(r"^\[\s*\d+\.\d+\]\s*(\[\s*[TC]\d+\]\s*)?")
+"""printk's time, and the caller's id with CONFIG_PRINTK_CALLER."""
+
 
 def read(observation: Observation, question: Question) -> Reading:
     """The signal of one trial.
@@ -42,7 +45,7 @@ def read(observation: Observation, question: Question) -> Reading:
     if console and (crash is None or console[0] <= crash.at):
         return Reading(Signal.REPRODUCED, console[1].name, _reason(console[1], observation))
     if crash:
-        return Reading(Signal.OTHER_FAILURE, reason=f"crash: {crash.text}", fingerprint=crash.fingerprint or crash.name)
+        return Reading(Signal.OTHER_FAILURE, reason=f"crash: {untimed(crash.text)}", fingerprint=crash.fingerprint or crash.name)
     for condition in question.bad:
         if holds(condition, observation):
             return Reading(Signal.REPRODUCED, condition.name, _reason(condition, observation))
@@ -52,6 +55,11 @@ def read(observation: Observation, question: Question) -> Reading:
 def holds(condition: Condition, observation: Observation) -> bool:
     """Whether every fact of the condition was seen. A fact that could not be seen holds neither way."""
     return all(_holds(condition, index, observation) for index in range(len(condition.facts)))
+
+
+def untimed(line: str) -> str:
+    """A kernel's line without its time stamp."""
+    return TIME_STAMP.sub("", line)
 
 
 def reached_agent(observation: Observation) -> bool:
@@ -76,7 +84,7 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
         return Reading(Signal.OTHER_FAILURE, reason=f"{fault.stage}: {fault.message}")
     guest_crash = next((e for e in observation.console if e.kind == "crash"), None)
     if guest_crash:
-        return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {guest_crash.text}")
+        return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {untimed(guest_crash.text)}")
     for condition in question.good:
         if holds(condition, observation):
             return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
@@ -214,5 +222,5 @@ def _reason(condition: Condition, observation: Observation) -> str:
     for index, fact in enumerate(condition.facts):
         event = _watched(condition.watch_name(index), observation)
         if fact.kind is FactKind.CONSOLE and event:
-            return f"console: {event.text}"
+            return f"console: {untimed(event.text)}"
     return summarize(observation)
