@@ -12,6 +12,7 @@ from email.header import Header
 from email.utils import formataddr
 
 from bisector.report.excerpt import printable
+from bisector.report.regzbot import plain
 from bisector.report.thread import Address
 
 COLUMNS = 75  # of a body on the kernel's lists
@@ -55,14 +56,14 @@ def subject(text: str) -> str:
 
 
 def wrap(text: str, *, indent: str = "", first: str | None = None) -> list[str]:
-    """``text`` as lines of at most ``COLUMNS`` columns; a word that is longer is cut.
+    """``text``, made plain, as lines of at most ``COLUMNS`` columns; a word that is longer is cut.
 
     Args:
         indent: before each line.
         first: before the first one instead.
     """
     return textwrap.wrap(
-        text,
+        plain(text),
         COLUMNS,
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bisector.model import Judgement, Outcome, OutcomeKind, digest
 from bisector.report import claim, compose
 from bisector.report.compose import fold, wrap
+from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
 from bisector.report.fixed import UNKNOWN, Fixed
 from bisector.report.recipients import NOBODY, People
@@ -122,7 +123,7 @@ def subject_of(letter: Letter) -> str:
 
 def title(facts: Facts) -> str:
     """What went wrong in one line, with the culprit's subsystem as its subject names it."""
-    text = one_line(facts.campaign.title or f"{facts.campaign.recipe} fails")[:TITLE].rstrip()
+    text = (one_line(facts.campaign.title) or f"{facts.campaign.recipe} fails")[:TITLE].rstrip()
     culprit = facts.outcome.culprit if facts.outcome and _claims(facts) else None
     area, colon, _ = culprit.subject.partition(": ") if culprit else ("", "", "")
     return f"{one_line(area)}: {text}" if colon and len(area) <= 30 and not text.startswith(area) else text
@@ -161,7 +162,7 @@ def _section(name: str, lines: Iterable[str]) -> list[str]:
 
 
 def _signed(signature: str) -> str:
-    lines = [line for text in defuse(signature).splitlines() for line in wrap(text) or [""]]
+    lines = [line for text in signature.splitlines() for line in wrap(text) or [""]]
     return "\n".join(["-- ", *lines])
 
 
@@ -171,7 +172,7 @@ def _claims(facts: Facts) -> bool:
 
 def symptom(facts: Facts, outcome: Outcome) -> str:
     """The first sentence; of an outcome that claims nothing it says so."""
-    what = one_line(facts.campaign.title or f"the recipe {facts.campaign.recipe} shows its failure")
+    what = one_line(facts.campaign.title) or f"the recipe {facts.campaign.recipe} shows its failure"
     what = what[:1].upper() + what[1:]
     good, bad = claim.ends(facts)
     if outcome.find_fix:
@@ -245,19 +246,24 @@ def _follow_ups(letter: Letter) -> list[tuple[str, str, str]]:
         found.append(("config", f".config of the kernel at {side.judgement.candidate}:", _config(side.config)))
     if side and side.log and side.trial:
         what = f"Kernel log of trial {side.trial.number}, at {side.judgement.candidate} (bad):"
-        found.append(("kernel-log", what, _middle_out(side.log)))
+        found.append(("kernel-log", what, _middle_out(_clean(side.log))))
     if not letter.shipped:
-        found.append(
-            ("recipe", f"The recipe {facts.campaign.recipe}:", _middle_out(facts.campaign.source.splitlines()))
-        )
-    return [(name, defuse("\n".join(wrap(what))), defuse(text)) for name, what, text in found]
+        recipe = facts.campaign.source.splitlines()
+        found.append(("recipe", f"The recipe {facts.campaign.recipe}:", _middle_out(_clean(recipe))))
+    return [(name, "\n".join(wrap(what)), text) for name, what, text in found]
+
+
+def _clean(lines: Iterable[str]) -> list[str]:
+    """Lines as they are, but for what is not printable and what regzbot would hear."""
+    return [defuse(printable(line)) for line in lines]
 
 
 def _config(text: str) -> str:
     """The config; the options that are off left away where it is too long for a mail (olddefconfig knows them)."""
-    if len(text.encode()) <= FOLLOW_UP:
-        return text.strip()
-    return _middle_out([line for line in text.splitlines() if not line.startswith("#")])
+    lines = _clean(text.splitlines())
+    if sum(len(line.encode()) + 1 for line in lines) <= FOLLOW_UP:
+        return "\n".join(lines)
+    return _middle_out([line for line in lines if not line.startswith("#")])
 
 
 def _middle_out(lines: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bisector.report.excerpt import printable
+
 LONGEST = 400  # bytes of a command's line; a subject that would make it longer is left away
 
 _BLOCK = re.compile(r"^\n#regzbot.*?\n(?=\n|\Z)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
@@ -108,9 +110,11 @@ def defuse(text: str) -> str:
     return _NAME.sub("# ", text)
 
 
+def plain(text: str) -> str:
+    """``text`` on one line, of printable characters, and without a command."""
+    return " ".join(defuse(printable(text)).split())
+
+
 def one_line(text: str) -> str:
-    """``text`` as one line that can neither end a command nor begin one, and that no shortening cuts a letter of."""
-    line = " ".join(defuse(text).split())
-    while len(line.encode()) > LONGEST:
-        line = line[:-1]
-    return line
+    """``plain`` text of at most ``LONGEST`` bytes, no letter cut."""
+    return plain(text).encode()[:LONGEST].decode(errors="ignore")

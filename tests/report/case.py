@@ -135,9 +135,7 @@ UNBUILT = Judgement(
 SEARCH_BAD = judged(source(CULPRIT.oid), image("d", "6.17.0-rc6"), "search", Verdict.BAD, 7, 1)
 PROOF_BAD = judged(source(CULPRIT.oid, "culprit"), image("d", "6.17.0-rc6"), "proof", Verdict.BAD, 8, 6)
 PROOF_GOOD = judged(source(PARENT.oid, "culprit^1"), image("e", "6.17.0-rc6"), "proof", Verdict.GOOD, 14, 6)
-REVERTED = judged(
-    source(BAD, "v6.18", Edit("revert", CULPRIT.oid)), image("f", "6.18.0"), "proof", Verdict.GOOD, 20, 6
-)
+REVERTED = judged(source(BAD, "v6.18", Edit("revert", CULPRIT.oid)), image("f", "6.18.0"), "proof", Verdict.GOOD, 20, 6)
 COMMON = {"good": GOOD_END, "bad": BAD_END, "cell": CELL}
 LEFT_OPEN = (
     "the search ran in one cell; the proof was not repeated in guest.drives.vda.aio=threads",
@@ -151,7 +149,11 @@ BAD_PACKAGE = replace(BAD_END, candidate=Candidate(TargetKind.KERNEL_PACKAGE, "6
 
 OUTCOMES: dict[str, Outcome] = {
     "culprit": Outcome(
-        OutcomeKind.CULPRIT, str(CULPRIT), CULPRIT, proof=(PROOF_BAD, PROOF_GOOD), **SEARCHED  # type: ignore[arg-type]
+        OutcomeKind.CULPRIT,
+        str(CULPRIT),
+        CULPRIT,
+        proof=(PROOF_BAD, PROOF_GOOD),
+        **SEARCHED,  # type: ignore[arg-type]
     ),
     "narrowed": Outcome(
         OutcomeKind.NARROWED,
