@@ -130,9 +130,11 @@ class ReleaseCampaign:
         request = self.request
         if not request.cells:
             return Outcome(OutcomeKind.UNRESOLVED, "no cell of this recipe applies")
-        if not supply.releases:
+        if len(supply.releases) < 2:
+            have = str(supply.releases[0]) if supply.releases else "none"
             raise UsageError(
-                f"there is no release from {request.old or 'the oldest'} to {request.new or 'the newest'}",
+                f"two releases at least are needed from {request.old or 'the oldest'} to "
+                f"{request.new or 'the newest'}, and there is {have}",
                 hint="\n".join(
                     ["take other ends, or name other suites in search.suites", *_condensed(supply.left_out)]
                 ),

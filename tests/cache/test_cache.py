@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Listing and pruning the cache."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bisector import cache
+from bisector.model import Candidate, Image, TargetKind
+from bisector.search.locks import locked
+from bisector.store import CampaignRow, Store
+from bisector.system.xdg import Folders
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "cache", tmp_path / "state")
+
+
+@pytest.fixture
+def store(folders: Folders) -> Store:
+    return Store(folders.state)
+
+
+def image(folders: Folders, name: str, days: float, size: int = 100_000) -> Path:
+    folder = folders.cache / "images" / name
+    folder.mkdir(parents=True)
+    (folder / "kernel").write_bytes(os.urandom(size))
+    return _aged(folder, days)
+
+
+def package(folders: Folders, name: str, days: float, size: int = 100_000) -> Path:
+    path = folders.cache / "packages" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(size))
+    return _aged(path, days)
+
+
+def _aged(path: Path, days: float) -> Path:
+    used = time.time() - days * DAY
+    os.utime(path, (used, used))
+    return path
+
+
+def campaign(store: Store, name: str, identity: str) -> Path:
+    store.add_campaign(CampaignRow(name, "r", "", "", "", "", "", False, "", time.time(), "running"))
+    made = Image(identity=identity, kernel="k")
+    store.add_build(name, "key", Candidate(TargetKind.GIVEN, "x"), made)
+    return store.campaign_folder(name) / "lock"
+
+
+def test_the_least_recently_used_go_first_and_no_more_than_needed(folders: Folders, store: Store) -> None:
+    old, middle, young = image(folders, "aa", 9), package(folders, "b.deb", 5), image(folders, "cc", 1)
+    done = cache.prune(folders, store, 250_000)
+    assert [entry.path for entry in done.removed] == [old]
+    assert middle.exists()
+    assert young.exists()
+    assert done.left <= 250_000
+
+
+def test_nothing_goes_while_all_fits(folders: Folders, store: Store) -> None:
+    image(folders, "aa", 9)
+    assert cache.prune(folders, store, 10**9).removed == ()
+
+
+def test_seats_and_compiler_cache_are_listed_and_never_pruned(folders: Folders, store: Store) -> None:
+    for part in ("seats", "ccache"):
+        (folders.cache / part).mkdir(parents=True)
+        (folders.cache / part / "file").write_bytes(os.urandom(50_000))
+    assert cache.sizes(folders)["seats"] >= 50_000
+    cache.prune(folders, store, 0)
+    assert (folders.cache / "seats/file").exists()
+    assert (folders.cache / "ccache/file").exists()
+
+
+def test_what_a_running_campaign_holds_stays(folders: Folders, store: Store) -> None:
+    held, free = image(folders, "held", 9), image(folders, "free", 8)
+    lock = campaign(store, "busy", "held")
+    with locked(lock), cache.at_work(folders.cache):
+        done = cache.prune(folders, store, 0)
+    assert held.exists()
+    assert not free.exists()
+    assert [entry.path for entry in done.kept] == [held]
+
+
+def test_what_was_used_today_stays_while_any_command_works(folders: Folders, store: Store) -> None:
+    today = package(folders, "today.deb", 0)
+    with cache.at_work(folders.cache):
+        cache.prune(folders, store, 0)
+    assert today.exists()
+    cache.prune(folders, store, 0)
+    assert not today.exists()
+
+
+def test_an_interrupted_campaign_holds_nothing(folders: Folders, store: Store) -> None:
+    gone = image(folders, "mine", 9)
+    campaign(store, "cut", "mine")
+    cache.prune(folders, store, 0)
+    assert not gone.exists()
+
+
+def test_leavings_of_killed_commands_are_swept_and_half_a_download_stays(folders: Folders, store: Store) -> None:
+    leavings = folders.cache / "images/.new-abc"
+    leavings.mkdir(parents=True)
+    half = package(folders, ".linux.deb.part", 1)
+    cache.prune(folders, store, 10**9)
+    assert not leavings.exists()
+    assert half.exists()

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Searches over releases, with real packages in a folder and the real store. A kernel's release tells what it does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bisector import slide
+from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.errors import InfraError, UsageError
+from bisector.model import (
+    CancelToken,
+    Ending,
+    Image,
+    Listener,
+    Observation,
+    OutcomeKind,
+    Runner,
+    Timing,
+    Verdict,
+    silent,
+)
+from bisector.recipe.load import load
+from bisector.recipe.matrix import cells
+from bisector.recipe.model import Recipe
+from bisector.recipe.resolve import resolved_yaml
+from bisector.release_campaign import ReleaseCampaign, Request
+from bisector.report import facts, json_format, text
+from bisector.system.xdg import Folders
+from bisector.workbench import Setting, Workbench
+from tests.target.deb_archive import build_deb, kernel_files
+
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in ("dpkg-deb", "gcc")), reason="needs dpkg-deb and gcc"
+)
+
+
+class ReleaseRunner:
+    """Answers by the image's release: bad, good, or no boot."""
+
+    def __init__(self, bad: Callable[[str], bool], broken: tuple[str, ...], seen: list[str]) -> None:
+        self.bad, self.broken, self.seen = bad, broken, seen
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        assert (Path(image.modules) / f"lib/modules/{image.release}/modules.dep").is_file()
+        release = image.release.removesuffix("-amd64")
+        if release in self.broken:
+            return Observation(Ending.NO_AGENT)
+        self.seen.append(release)
+        health = "degraded" if self.bad(release) else "healthy"
+        result = Result(
+            complete=True,
+            layers=(LayerFacts("boot", "/dev/x", 511, 512, health),),
+            steps=(StepFacts("probe", 0, 1, done=True, exit=0),),
+        )
+        return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
+
+
+class ReleaseBench(Workbench):
+    """A workbench whose kernels answer by their release."""
+
+    bad: Callable[[str], bool] = staticmethod(lambda release: release.startswith("6.18"))
+    broken: tuple[str, ...] = ()
+
+    def runner(self, recipe: Recipe) -> Runner:
+        self.seen: list[str] = []
+        return ReleaseRunner(self.bad, self.broken, self.seen)
+
+
+RELEASES = ("6.12.43", "6.12.95", "6.16.3", "6.16.12", "6.17.8", "6.17.13", "6.18.5", "6.18.15", "7.2.6")
+
+
+@pytest.fixture(scope="module")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("debs")
+    for release in RELEASES:
+        build_deb(folder, f"linux-image-{release}-amd64", f"{release}-1", kernel_files(f"{release}-amd64"))
+    return folder
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[ReleaseBench]:
+    with ReleaseBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as made:
+        yield made
+
+
+def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) -> Request:
+    recipe = load("virtio-dio-lvm-raid1-releases")
+    search = recipe.search.model_copy(update={"images": (str(debs),), "suites": ()})
+    recipe = recipe.model_copy(update={"search": search})
+    asked = Request(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
+    return replace(asked, **how)  # type: ignore[arg-type]
+
+
+def test_the_range_is_found_and_told_with_the_command_that_goes_on(bench: ReleaseBench, debs: Path) -> None:
+    row, outcome = ReleaseCampaign(request(debs), bench).run()
+    assert outcome.kind is OutcomeKind.RANGE
+    assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
+    assert (str(outcome.good.candidate), str(outcome.bad.candidate)) == ("6.17.13", "6.18.5")  # type: ignore[union-attr]
+    assert bench.seen == ["6.12.95", "6.18.5", "6.17.8", "6.17.13"]
+    report = text.render(facts.gather(bench.store, row))
+    assert "candidates  4 of at most 6, for 4 series (6.12, 6.16, 6.17, 6.18)" in report
+    assert "--good v6.17 --bad" in report
+    assert "6.17.13-1" in report
+    assert all(len(line) <= 80 for line in report.splitlines() if "/" not in line)
+    assert '"next_command"' in json_format.render(facts.gather(bench.store, row))
+
+
+def test_a_scan_shows_introduction_and_fix(bench: ReleaseBench, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, bad="7.2", scan=True), bench).run()
+    assert outcome.kind is OutcomeKind.RANGE
+    assert outcome.summary == (
+        "good 6.12 to 6.17, bad 6.18, good 7.2; introduced between 6.17.13 and 6.18.5; fixed between 6.18.15 and 7.2.6"
+    )
+
+
+def test_alike_ends_are_no_range(bench: ReleaseBench, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, bad="7.2"), bench).run()
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "--scan tests every series" in outcome.summary
+
+
+def test_a_fix_is_found(bench: ReleaseBench, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, good="7.2", bad="6.18", find_fix=True), bench).run()
+    assert outcome.summary == "6.18 bad, 7.2 good: look between v6.18 and v7.2"
+    assert outcome.releases is not None
+    assert outcome.releases.next_command.endswith("--find-fix --repo LINUX --good v7.2 --bad v6.18")
+
+
+def test_a_release_that_does_not_boot_is_stepped_over(bench: ReleaseBench, debs: Path) -> None:
+    bench.broken = ("6.17.8",)
+    _, outcome = ReleaseCampaign(request(debs), bench).run()
+    assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
+    skipped = [str(one.candidate) for one in outcome.judgements if one.verdict is Verdict.SKIP]
+    assert skipped == ["6.17.8"]
+
+
+def test_an_oldest_release_that_does_not_boot_is_stepped_over_too(bench: ReleaseBench, debs: Path) -> None:
+    bench.broken = ("6.12.95",)
+    _, outcome = ReleaseCampaign(request(debs), bench).run()
+    assert outcome.kind is OutcomeKind.RANGE
+
+
+def test_a_host_that_boots_nothing_gives_no_verdict(bench: ReleaseBench, debs: Path) -> None:
+    bench.broken = RELEASES
+    with pytest.raises(InfraError, match="never reached the agent"):
+        ReleaseCampaign(request(debs), bench).run()
+    assert bench.store.campaigns()[0].outcome is None
+
+
+def test_a_package_without_modules_is_left_out_and_not_judged(bench: ReleaseBench, debs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "debs"
+    shutil.copytree(debs, folder)
+    empty = {path: data for path, data in kernel_files("6.17.8-amd64").items() if ".ko" not in path}
+    build_deb(folder, "linux-image-6.17.8-amd64", "6.17.8-1", empty)
+    _, outcome = ReleaseCampaign(request(folder), bench).run()
+    assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
+    left_out = next(one for one in outcome.judgements if str(one.candidate) == "6.17.8")
+    assert left_out.verdict is Verdict.SKIP
+    assert "left out: no modules" in left_out.reason
+
+
+def test_an_interrupted_search_goes_on_where_it_was(bench: ReleaseBench, debs: Path) -> None:
+    whole = bench.bad
+
+    def cut(release: str) -> bool:
+        if release == "6.17.8":
+            raise InfraError("the network is gone")
+        return whole(release)
+
+    bench.bad = cut
+    with pytest.raises(InfraError):
+        ReleaseCampaign(request(debs), bench).run()
+    bench.bad = whole
+    _, outcome = ReleaseCampaign(request(debs, resume=True), bench).run()
+    assert outcome.kind is OutcomeKind.RANGE
+    assert bench.seen == ["6.17.8", "6.17.13"]
+    assert len(bench.store.campaigns()) == 1
+
+
+def test_a_lack_of_releases_between_the_ends_is_said(bench: ReleaseBench, debs: Path) -> None:
+    with pytest.raises(UsageError, match=r"from 8\.1 to 8\.2, and there is 7\.2\.6"):
+        ReleaseCampaign(request(debs, "8.1", "8.2"), bench).run()
+
+
+def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None:
+    for number, release in enumerate(("6.17.0", "6.18.0")):
+        build = tmp_path / f"build{number}"
+        (build / "arch/x86/boot").mkdir(parents=True)
+        (build / "include/config").mkdir(parents=True)
+        (build / "include/config/kernel.release").write_text(f"{release}\n")
+        image = bytearray(0x1000)
+        image[0x202:0x206] = b"HdrS"
+        (build / "arch/x86/boot/bzImage").write_bytes(bytes(image) + release.encode())
+    asked = request(tmp_path, "6.17", "6.18")
+    names = tuple(str(tmp_path / f"build{number}") for number in range(2))
+    recipe = asked.recipe.model_copy(
+        update={"search": asked.recipe.search.model_copy(update={"images": names, "suites": ()})}
+    )
+    supply = ReleaseCampaign(replace(asked, recipe=recipe), bench).supply()
+    assert [str(one) for one in supply.releases] == ["6.17.0", "6.18.0"]
+    assert supply.packages is None
+
+
+# ---- into the source -----------------------------------------------------------------------------------------------
+
+
+def test_neighbouring_ends_go_straight_into_the_source(bench: ReleaseBench, debs: Path) -> None:
+    assert slide._narrowed(request(debs, "v6.17", "v6.18"), bench) is None
+    assert slide._narrowed(request(debs, "5ff3f74e145a", "v6.18"), bench) is None
+    assert bench.store.campaigns() == ()
+
+
+def test_far_ends_are_narrowed_first_and_a_finished_range_is_not_searched_again(
+    bench: ReleaseBench, debs: Path
+) -> None:
+    asked = request(debs, "v6.12", "v6.18")
+    narrowed = slide._narrowed(asked, bench)
+    assert narrowed is not None
+    facts_ = narrowed[1].releases
+    assert facts_ is not None
+    assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"), ("v6.17", "v6.17.13"))
+    again = slide._narrowed(replace(asked, resume=True), bench)
+    assert again is not None
+    assert again[0].id == narrowed[0].id
