@@ -22,8 +22,8 @@ from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
-    from bisector.model import Cell
     from bisector.events import EventLog
+    from bisector.model import Cell
     from bisector.recipe.model import Recipe
     from bisector.store import Store
     from bisector.terminal import Terminal

@@ -77,7 +77,8 @@ def known(state: Path, qemu: str, *, device: Path = DEVICE) -> Answer | None:
 def _read_answer(observation: Observation) -> Answer:
     if observation.ending is Ending.FINISHED:
         return Answer("kvm", "a boot with it worked on this host")
-    return Answer("tcg", f"KVM was tried with a real boot and failed ({observation.detail or observation.ending})")
+    why = observation.detail.partition(" | ")[0] or str(observation.ending)
+    return Answer("tcg", f"KVM was tried with a real boot and failed ({why})")
 
 
 def _host(qemu: str) -> str:

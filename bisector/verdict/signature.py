@@ -45,7 +45,8 @@ def read(observation: Observation, question: Question) -> Reading:
     if console and (crash is None or console[0] <= crash.at):
         return Reading(Signal.REPRODUCED, console[1].name, _reason(console[1], observation))
     if crash:
-        return Reading(Signal.OTHER_FAILURE, reason=f"crash: {untimed(crash.text)}", fingerprint=crash.fingerprint or crash.name)
+        fingerprint = crash.fingerprint or crash.name
+        return Reading(Signal.OTHER_FAILURE, reason=f"crash: {untimed(crash.text)}", fingerprint=fingerprint)
     for condition in question.bad:
         if holds(condition, observation):
             return Reading(Signal.REPRODUCED, condition.name, _reason(condition, observation))
