@@ -248,13 +248,13 @@ def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:
     """Pairs of tags (the older first) to look between, best first.
 
     A series stands for the tag it was cut from, where that answers alike; else the change lies inside the newer one's
-    stable branch, or inside the older one's.
+    stable branch.
     """
     old, new = (f"v{releases.name(series)}" for series in (change.before.series, change.after.series))
     before, after = _tag(change.before), _tag(change.after)
     if change.inside:
         return ((before, after),)
-    pairs = ((old, new), (new, after), (old, before))
+    pairs = ((old, new), (new, after))
     return tuple(pair for pair in pairs if pair[0] != pair[1])
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,17 @@ from bisector import slide
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
+    BuildFailure,
     CancelToken,
+    Candidate,
     Ending,
     Image,
     Listener,
     Observation,
+    Outcome,
     OutcomeKind,
     Runner,
+    Target,
     Timing,
     Verdict,
     silent,
@@ -31,8 +36,10 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.release_campaign import ReleaseCampaign, Request
 from bisector.report import facts, json_format, text
+from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench
+from tests.campaign.test_campaign import FileBench, FileTarget, History
 from tests.target.deb_archive import build_deb, kernel_files
 
 pytestmark = pytest.mark.skipif(
@@ -224,7 +231,85 @@ def test_far_ends_are_narrowed_first_and_a_finished_range_is_not_searched_again(
     assert narrowed is not None
     facts_ = narrowed[1].releases
     assert facts_ is not None
-    assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"), ("v6.17", "v6.17.13"))
+    assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"))
     again = slide._narrowed(replace(asked, resume=True), bench)
     assert again is not None
     assert again[0].id == narrowed[0].id
+
+
+class Configured(FileTarget):
+    """Its images show a config, as built ones do."""
+
+    def image(self, candidate: Candidate, **more: Any) -> Image | BuildFailure:
+        made = super().image(candidate, **more)
+        assert isinstance(made, Image)
+        config = self.folder / "config"
+        config.write_text("CONFIG_MD=y\nCONFIG_BLK_DEV_NVME=y\nCONFIG_SOUND=y\n")
+        return replace(made, config=str(config))
+
+
+class BothBench(FileBench):
+    """Packages answer by their release, commits by the file ``behaviour`` of their tree."""
+
+    def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
+        return Configured(clone, self.setting.folders.state, [])
+
+    def runner(self, recipe: Recipe) -> Runner:
+        packages = ReleaseRunner(lambda release: release.startswith("6.18"), (), [])
+        commits = super().runner(recipe)
+
+        class Both:
+            def run(self, image: Image, *words: Any, **more: Any) -> Observation:
+                return (packages if image.release else commits).run(image, *words, **more)
+
+        return Both()
+
+
+def tagged(tmp_path: Path, **tags: tuple[str, ...]) -> History:
+    """A line of commits; each tag is set on the last of its commits, which behave as listed."""
+    history = History(tmp_path / "linux")
+    history.folder.mkdir()
+    history.git("init", "-q")
+    for tag, behaviours in tags.items():
+        for number, behaviour in enumerate(behaviours):
+            history.commit(f"{tag}-{number}", behaviour)
+        history.git("tag", tag.replace("_", "."))
+    return history
+
+
+def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Workbench]:
+    with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as bench:
+        row, outcome = slide.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
+        assert bench.store.campaign(row.id).outcome == outcome
+        return outcome, bench
+
+
+def test_from_the_range_into_the_source_to_the_culprit(tmp_path: Path, debs: Path) -> None:
+    history = tagged(tmp_path, v6_12=("good",), v6_17=("good",), v6_18=("good", "good", "bad", "bad"), v6_18_5=("bad",))
+    outcome, _ = slid(tmp_path, debs, history)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["v6_18-2"]
+    assert outcome.assumptions[0].startswith("releases first: 6.17 good, 6.18 bad")
+
+
+def test_a_base_that_answers_otherwise_leads_into_the_stable_branch(tmp_path: Path, debs: Path) -> None:
+    history = tagged(tmp_path, v6_17=("good",), v6_18=("good", "good"), v6_18_5=("good", "bad", "bad"))
+    outcome, _ = slid(tmp_path, debs, history)
+    assert outcome.culprit is not None
+    assert outcome.culprit.oid == history.oids["v6_18_5-1"]
+
+
+def test_a_repository_without_the_tags_ends_with_the_range(tmp_path: Path, debs: Path) -> None:
+    outcome, _ = slid(tmp_path, debs, tagged(tmp_path, v5_0=("good", "good")))
+    assert outcome.kind is OutcomeKind.RANGE
+
+
+def test_alike_ends_in_the_source_name_the_symbols_that_differ(tmp_path: Path, debs: Path) -> None:
+    history = tagged(tmp_path, v6_17=("good",), v6_18=("good",), v6_18_5=("good",))
+    outcome, _ = slid(tmp_path, debs, history)
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "The packages differ" in outcome.summary
+    assert "MD y/n" not in outcome.summary  # the same there and here
+    assert "BLK_DEV_NVME y/n" in outcome.summary
+    assert "SOUND" not in outcome.summary
