@@ -129,17 +129,18 @@ class KernelSource(Target):
         log.write_text(f"# {candidate.revision}: {candidate}\n")
         begin = time.monotonic()
         build = _Build(self._processes, self._make, self._environment, seat, log, listener, cancel, self._wanted)
-        with seat.at_work(self._fit), self._images.staging() as staged:
+        with seat.at_work(self._fit):
             try:
                 build.configure()
                 build.compile()
-                facts = build.collect(staged)
+                with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
+                    facts = build.collect(staged)
+                    image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
+                    return self._images.keep(key, staged, image)
             except _CannotBeBuilt as error:  # an orderly end: kbuild deletes the target that failed (.DELETE_ON_ERROR)
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
                 self._images.keep_failure(key, failure)
                 return failure
-            image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
-            return self._images.keep(key, staged, image)
 
 
 class _CannotBeBuilt(Exception):

@@ -263,6 +263,17 @@ def test_a_cache_that_cannot_be_written_is_infrastructure(bench: Bench) -> None:
         target.image(bench.candidate(), listener=silent, cancel=CancelToken())
 
 
+def test_a_cache_that_is_emptied_during_the_build_does_not_lose_it(bench: Bench) -> None:
+    images = bench.root / "a" / "cache" / "images"
+
+    def empty_at_the_last_step(progress: object) -> None:
+        if "BUILD" in str(progress):
+            shutil.rmtree(images, ignore_errors=True)
+
+    outcome = bench.target().image(bench.candidate(), listener=empty_at_the_last_step, cancel=CancelToken())
+    assert isinstance(outcome, Image) and Path(outcome.kernel).is_file()
+
+
 def test_nothing_is_left_beside_a_kept_image(bench: Bench) -> None:
     image: Image = bench.build(bench.target(), bench.candidate())
     cache = bench.root / "a" / "cache"
