@@ -47,6 +47,7 @@ class Letter:
     signature: str = ""
     version: str = ""
     shipped: bool = True  # the recipe comes with bisector: its name is enough
+    extra: tuple[Address, ...] = ()  # whom the sender named, whatever is claimed
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def recipients(letter: Letter) -> tuple[tuple[Address, ...], tuple[Address, ...]
     if parent:
         to = unique((*parent.sender, *parent.to, *to))
         cc = unique((*parent.cc, *cc))
-    found = People(to, cc).without([letter.sender.mail] if letter.sender else [])
+    found = People((*to, *letter.extra), cc).without([letter.sender.mail] if letter.sender else [])
     return (found.to, found.cc) if found.to else (found.cc, ())
 
 

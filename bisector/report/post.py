@@ -7,7 +7,7 @@ A draft is a file. Nothing is ever sent that was not asked for by ``--send`` and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import __version__
@@ -65,8 +65,7 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
     series = claim.stable_series(facts)
     looked = fixed.examine(facts, store, history, series=series)
     stable = bool(series) or looked.upstream is not None
-    found = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable)
-    people = replace(found, to=(*found.to, *extra))
+    people = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable)
     letter = Letter(
         facts,
         thread,
@@ -76,9 +75,8 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
         wish.signature,
         __version__,
         (shipped.recipes() / f"{row.recipe}.yaml").is_file(),
+        extra,
     )
-    if thread.state is State.NEW and not claim.claims(facts.outcome):
-        letter = replace(letter, thread=thread, people=replace(people, to=extra, cc=()))
     return Written(drafts(letter), (*notes, *people.notes, *_notes(letter)))
 
 
@@ -161,8 +159,8 @@ def command(paths: Sequence[Path], *, dry: bool = False) -> list[str]:
         *(["--dry-run"] if dry else []),
         "--no-thread",
         "--no-format-patch",
-        "--suppress-cc=body",
-        "--suppress-cc=cccmd",
+        *("--no-to", "--no-cc"),  # those of the configuration
+        *(f"--suppress-cc={whom}" for whom in ("body", "cccmd", "author", "self")),
         "--confirm=never",
         *map(str, paths),
     ]

@@ -2,8 +2,8 @@
 """Reads regzbot commands as regzbot's rules have it, line by line and without the project's own reader.
 
 A block begins at a line that starts with ``#regzbot`` in column 0 after a truly empty line (or at the very beginning),
-and ends before the next truly empty line (or at the very end). Inside, ``#regzbot`` after white space begins a command
-too, and what follows a command on further lines belongs to its last parameter.
+and ends before the next truly empty line (or at the very end). Inside, ``#regzbot`` at a line's beginning or after a
+semicolon begins a command, elsewhere it only ends one; what follows on further lines belongs to the last parameter.
 """
 
 from __future__ import annotations
@@ -32,11 +32,17 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 def _in_block(block: list[str]) -> list[tuple[str, str]]:
     words: list[list[str]] = []
-    for word in " ".join(block).split():
-        if word.lower() == TAG:
-            words.append([])
-        else:
-            words[-1].append(word)
+    previous, lost = "", False
+    for line in block:
+        for number, word in enumerate(line.split()):
+            if word.lower() == TAG:
+                begins = (number == 0 and not line[0].isspace()) or previous.endswith(";")
+                lost = not begins
+                if begins:
+                    words.append([])
+            elif not lost:
+                words[-1].append(word)
+            previous = word
     return [(each[0].rstrip(":").lower(), " ".join(each[1:]).removesuffix(";")) for each in words if each]
 
 

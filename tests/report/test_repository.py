@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a repository tells a report: who is to hear of it, whether it is fixed, what the newest kernels answered."""
+
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bisector.errors import UsageError
+from bisector.model import Verdict
+from bisector.report import fixed, recipients
+from bisector.report.mail import body
+from bisector.report.post import Wish, command, save, send, write
+from bisector.report.recipients import People
+from bisector.report.thread import Address
+from bisector.search.gitrepo import History
+from bisector.store import Store
+from bisector.system.proc import Processes
+from tests.report import case
+from tests.report.test_mail import golden, letter
+
+# Says what the kernel's own script says in this form; that one is tried on a real tree by hand (it needs MAINTAINERS).
+SCRIPT = """#!/usr/bin/perl
+use strict;
+die "not asked as expected: @ARGV" unless "@ARGV" =~ /--no-tree .*--roles .*-f block\\/fops\\.c/;
+open(my $list, "<", "MAINTAINERS") or die "no MAINTAINERS";
+die "the file is not there" unless -e "block/fops.c";
+print while <$list>;
+"""
+MAINTAINERS = """Jens Axboe <axboe@kernel.dk> (maintainer:BLOCK LAYER)
+Ming Lei <ming@example.org> (reviewer:BLOCK LAYER)
+linux-block@vger.kernel.org (open list:BLOCK LAYER)
+secret@example.org (subscriber list:BLOCK LAYER)
+linux-kernel@vger.kernel.org (open list)
+"""
+
+
+@dataclass
+class Repository:
+    folder: Path
+
+    def git(self, *words: str, env: dict[str, str] | None = None) -> str:
+        argv = [
+            "git",
+            "-C",
+            str(self.folder),
+            "-c",
+            "user.name=Keith Busch",
+            "-c",
+            "user.email=kbusch@kernel.org",
+            *words,
+        ]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, env=env).stdout.strip()
+
+    def commit(self, message: str, **files: str) -> str:
+        for name, text in files.items():
+            path = self.folder / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "linux")
+    made.folder.mkdir()
+    made.git("init", "-q", "-b", "master")
+    (made.folder / "scripts").mkdir()
+    (made.folder / "scripts/get_maintainer.pl").write_text(SCRIPT)
+    made.commit("base", MAINTAINERS=MAINTAINERS, block__fops_c="one")
+    made.git("tag", "v6.17")
+    return made
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Processes:
+    return Processes(tmp_path / "processes")
+
+
+def culprit(repository: Repository) -> str:
+    signed = "\n".join(f"Signed-off-by: {who}" for who in (
+        "Keith Busch <kbusch@kernel.org>", "Martin K. Petersen <mkp@example.org>", "nobody", "x <a@b.c> <d@e.f>",
+    ))  # fmt: skip
+    return repository.commit(f"block: simplify\n\nWhy.\n\n{signed}\n", block__fops_c="two")
+
+
+def test_author_signers_maintainers_and_lists_hear_of_it(repository: Repository, processes: Processes) -> None:
+    oid = culprit(repository)
+    history = History(repository.folder)
+    found = recipients.people((history.commit(oid),), history, processes, tree=oid, stable=True)
+    assert found.notes == ()
+    assert [each.mail for each in found.to][:2] == ["kbusch@kernel.org", "mkp@example.org"]
+    assert {"axboe@kernel.dk", "ming@example.org"} <= {each.mail for each in found.to}
+    lists = [each.mail for each in found.cc]
+    assert lists == ["linux-block@vger.kernel.org", "linux-kernel@vger.kernel.org", "regressions@lists.linux.dev",
+                     "stable@vger.kernel.org"]  # fmt: skip
+
+
+def test_a_tree_without_the_script_is_said(repository: Repository, processes: Processes) -> None:
+    repository.git("rm", "-q", "scripts/get_maintainer.pl")
+    oid = culprit(repository)
+    history = History(repository.folder)
+    found = recipients.people((history.commit(oid),), history, processes, tree=oid, stable=False)
+    assert "get_maintainer.pl" in found.notes[0]
+    assert found.to[0].mail == "kbusch@kernel.org"
+    assert [each.mail for each in found.cc] == ["regressions@lists.linux.dev"]
+
+
+# ---- fixed already? ------------------------------------------------------------------------------------------------
+
+
+def examine(repository: Repository, store: Store, oid: str, **changes: object) -> fixed.Fixed:
+    history = History(repository.folder)
+    outcome = replace(case.OUTCOMES["culprit"], culprit=history.commit(oid))
+    facts = case.facts(outcome)
+    series = str(changes.pop("series", ""))
+    return fixed.examine(facts, store, history, series=series)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "state")
+
+
+def test_fixes_and_reverts_on_any_ref_are_found_with_their_releases(repository: Repository, store: Store) -> None:
+    oid = culprit(repository)
+    repository.git("tag", "v6.18")
+    repository.git("checkout", "-q", "-b", "linux-6.18.y")
+    repository.commit(f'block: mend it\n\ncommit {"c" * 40} upstream.\n\nFixes: {oid[:12]} ("block: simplify")\n')
+    repository.git("tag", "v6.18.3")
+    repository.git("checkout", "-q", "master")
+    repository.commit(f"unrelated\n\nThis mentions {oid[:12]} in passing.\n")
+    mended = repository.commit(f'block: mend it\n\nFixes: {oid[:12]} ("block: simplify")\n')
+    repository.git("tag", "v7.0-rc1")
+    reverted = repository.commit(f'Revert "block: simplify"\n\nThis reverts commit {oid}.\n')
+    repository.git("tag", "v7.0")
+    found = examine(repository, store, oid, series="6.18")
+    by_kind = {each.kind: each for each in found.later}
+    assert set(by_kind) == {"fixes", "revert"}
+    assert by_kind["fixes"].commit.oid == mended
+    assert set(by_kind["fixes"].inside) == {"v7.0-rc1", "v6.18.3"}
+    assert by_kind["revert"].commit.oid == reverted
+    assert by_kind["revert"].inside == ("v7.0",)
+    assert [(each.kind, each.name, each.verdict) for each in found.newest] == [
+        ("mainline", "v7.0", None),
+        ("stable", "v6.18.3", None),
+    ]
+    assert found.hints[0].startswith("#regzbot fix: ")
+    text = body(letter("culprit", fixed=found))
+    assert "reverts it (in v7.0)" in text
+    assert "#regzbot fix" not in text
+
+
+def test_another_commit_that_begins_alike_is_not_taken(repository: Repository, store: Store) -> None:
+    oid = culprit(repository)
+    other = oid[:8] + ("0" if oid[8] != "0" else "1") + oid[9:12]
+    repository.commit(f'x\n\nFixes: {other} ("something else")\n')
+    found = examine(repository, store, oid)
+    assert found.looked
+    assert found.later == ()
+
+
+def test_a_backport_is_traced_to_mainline_and_mainlines_fixes(repository: Repository, store: Store) -> None:
+    mainline = culprit(repository)
+    repository.git("tag", "v6.18")
+    repository.commit(f'block: mend\n\nFixes: {mainline[:12]} ("block: simplify")\n')
+    repository.git("tag", "v6.19-rc1")
+    repository.git("checkout", "-q", "-b", "stable", "v6.17")
+    oid = repository.commit(f"block: simplify\n\n[ Upstream commit {mainline} ]\n", block__fops_c="two")
+    found = examine(repository, store, oid)
+    assert found.upstream is not None
+    assert found.upstream.oid == mainline
+    assert [(each.kind, each.inside) for each in found.later] == [("fixes", ("v6.19-rc1",))]
+
+
+def test_the_newest_mainlines_answer_comes_from_a_test_of_the_same_recipe(repository: Repository, store: Store) -> None:
+    oid = culprit(repository)
+    newest = repository.commit("later")
+    repository.git("tag", "-a", "-m", "Linux 7.1-rc2", "v7.1-rc2")
+    repository.git("tag", "v7.1-rc1", oid)
+    assert [each.verdict for each in examine(repository, store, oid).newest] == [None]
+    row = replace(case.ROW, id="test-1", state="test")
+    store.add_campaign(row)
+    judgement = case.judged(case.source(newest, "v7.1-rc2"), case.image("n", "7.1.0-rc2"), "test", Verdict.BAD, 0, 2)
+    for trial in judgement.trials:
+        store.add_trial(row.id, trial)
+    store.add_judgement(row.id, "test", judgement)
+    found = examine(repository, store, oid).newest
+    assert [(each.name, each.verdict, each.reproduced, each.told) for each in found] == [
+        ("v7.1-rc2", Verdict.BAD, 2, 2)
+    ]
+
+
+# ---- drafts on the disk, and git send-email ------------------------------------------------------------------------
+
+
+def finished(repository: Repository, store: Store, outcome: str = "culprit") -> case.CampaignRow:
+    oid = culprit(repository)
+    history = History(repository.folder)
+    found = case.OUTCOMES[outcome]
+    if found.culprit:
+        found = replace(found, culprit=history.commit(oid))
+    row = replace(case.ROW, repo=str(repository.folder), good=repository.git("rev-parse", "v6.17"), bad=oid)
+    store.add_campaign(row)
+    store.finish(row.id, found)
+    return store.campaign(row.id)
+
+
+def home(folder: Path) -> dict[str, str]:
+    """A person's git configuration, and nothing that could deliver."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitconfig").write_text(
+        "[user]\n\tname = Jane Doe\n\temail = jane@example.org\n[sendemail]\n\tsmtpServer = /nonexistent/sendmail\n"
+    )
+    return {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def test_a_campaign_becomes_drafts_in_a_folder(
+    repository: Repository, store: Store, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", home(tmp_path / "home")["HOME"])
+    row = finished(repository, store)
+    written = write(Wish(to=("More <more@example.org>",), signature="Jane"), store, row, processes)
+    paths = save(written, tmp_path / "drafts")
+    first = paths[0].read_text()
+    assert first.startswith("From: Jane Doe <jane@example.org>\n")
+    assert "More <more@example.org>" in first
+    assert "axboe@kernel.dk" in first
+    assert "stable@vger.kernel.org" not in first
+    assert any("newest mainline" in note for note in written.notes)
+    (tmp_path / "drafts" / "7-old.eml").write_text("left by an earlier call")
+    assert sorted(save(written, tmp_path / "drafts")) == sorted((tmp_path / "drafts").glob("*.eml"))
+
+
+@pytest.mark.parametrize("outcome", ["ends_alike", "unresolved", "not_confirmed"])
+def test_nobody_is_written_to_about_nothing(
+    repository: Repository, store: Store, processes: Processes, outcome: str
+) -> None:
+    row = finished(repository, store, outcome)
+    with pytest.raises(UsageError, match="no regression to report"):
+        write(Wish(), store, row, processes)
+    written = write(Wish(to=("me@example.org",)), store, row, processes)
+    assert [each.mail for each in (*written.drafts[0].to, *written.drafts[0].cc)] == ["me@example.org"]
+
+
+def test_an_address_that_is_none_is_refused(repository: Repository, store: Store, processes: Processes) -> None:
+    with pytest.raises(UsageError, match="not an address"):
+        write(Wish(to=("nonsense\nBcc: x@y.z",)), store, finished(repository, store), processes)
+
+
+@pytest.mark.parametrize("name", case.OUTCOMES)
+def test_git_send_email_takes_the_drafts_as_they_are(name: str, tmp_path: Path, processes: Processes) -> None:
+    from bisector.report.mail import drafts
+    from bisector.report.post import Written
+
+    made = drafts(golden(name))
+    paths = save(Written(made, ()), tmp_path / "drafts")
+    told = processes.run(command(paths, dry=True), cwd=tmp_path, env=home(tmp_path / "home"), check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("Result: OK") == len(made)
+    assert "Dry-OK" in told.stdout
+    wanted = {each.mail for each in (*made[0].to, *made[0].cc)}
+    handed = [line.split() for line in told.stdout.split("\n") if line.startswith("Sendmail: ")]
+    assert handed
+    assert all(set(words[words.index("-i") + 1 :]) == wanted for words in handed)
+    for draft in made[1:]:
+        assert f"In-Reply-To: {_id(made[0].data)}" in told.stdout, draft.name
+
+
+def _id(data: bytes) -> str:
+    return next(line for line in data.decode().split("\n") if line.startswith("Message-ID:")).split()[1]
+
+
+def test_nothing_is_sent_when_the_person_says_no(
+    repository: Repository, store: Store, processes: Processes, tmp_path: Path
+) -> None:
+    written = write(Wish(), store, finished(repository, store), processes)
+    paths = save(written, tmp_path / "drafts")
+    asked: list[str] = []
+
+    def no(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    with pytest.raises(UsageError, match="nothing was sent"):
+        send(paths, written, processes, ask=no, folder=tmp_path)
+    assert "kbusch@kernel.org" in asked[0]
+
+
+def test_a_letter_to_nobody_is_not_sent(processes: Processes, tmp_path: Path) -> None:
+    from bisector.report.mail import drafts
+    from bisector.report.post import Written
+
+    made = drafts(letter("ends_alike", people=People()))
+    written = Written(made, ())
+    with pytest.raises(UsageError, match="no recipient"):
+        send(save(written, tmp_path / "d"), written, processes, ask=None, folder=tmp_path)
+
+
+def test_people_stand_once_and_in_to_rather_than_cc() -> None:
+    found = People((Address("A", "a@x.org"), Address("", "A@X.org")), (Address("", "a@x.org"), Address("", "l@x.org")))
+    kept = found.without(["L@x.org"])
+    assert (kept.to, kept.cc) == ((Address("A", "a@x.org"),), ())
