@@ -96,6 +96,9 @@ def run(
         str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
     ] = "",
     scan: Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Try releases again that an earlier campaign tried for the same question.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
     ] = False,
@@ -116,7 +119,7 @@ def run(
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
     wanted = _applicable(cells(loaded), context, cell)
     first = release_campaign.Request(
-        loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, called=recipe
+        loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh
     )
     with watched(events, "run", recipe=loaded.recipe) as log, _bench(context, jobs, log) as bench:
         try:

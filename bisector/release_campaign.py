@@ -6,27 +6,32 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bisector.agent.plan import Plan
 from bisector.errors import UsageError
 from bisector.model import (
+    BuildFailure,
     Candidate,
     Cell,
+    Image,
     Judgement,
     Outcome,
     OutcomeKind,
     Progress,
     ReleaseFacts,
+    Signal,
     Target,
     TargetKind,
+    Trial,
     Verdict,
 )
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
-from bisector.store import CampaignRow
+from bisector.store import CampaignRow, Store
 from bisector.target.choice import Choice
 from bisector.target.given import release_of
 from bisector.target.kernel_package import KernelPackage, candidate
@@ -57,6 +62,7 @@ class Request:
     scan: bool = False
     resume: bool = False
     called: str = ""  # the recipe, as the person called it
+    fresh: bool = False  # try again what an earlier campaign tried
 
     @property
     def old(self) -> str:
@@ -77,6 +83,43 @@ class Supply:
     target: Target
     packages: KernelPackage | None
     left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass
+class Known:
+    """Trials of earlier campaigns: the same kernel is not tried twice for the same question."""
+
+    store: Store
+    row: CampaignRow
+    earlier: Sequence[CampaignRow]
+    used: dict[str, int] = field(default_factory=dict)  # campaign → trials taken over
+
+    def take_over(self, image: Image | BuildFailure, plan: Plan) -> str:
+        """Copy the trials of the newest campaign that has any into ours. Returns its id, "" when there is none."""
+        if isinstance(image, BuildFailure) or self._trials(self.row, image, plan):
+            return ""
+        for row in reversed(self.earlier):
+            if row.id == self.row.id or not (trials := self._trials(row, image, plan)):
+                continue
+            for trial in trials:
+                self.store.add_trial(self.row.id, replace(trial, folder=f"../{row.id}/{trial.folder}"))
+            self.used[row.id] = self.used.get(row.id, 0) + len(trials)
+            return row.id
+        return ""
+
+    def said(self) -> tuple[str, ...]:
+        """What was taken over, in words."""
+        return tuple(
+            f"{count} {'trial was' if count == 1 else 'trials were'} taken over from campaign {name}, of the same "
+            "kernels and the same question (--fresh tries them again)"
+            for name, count in self.used.items()
+        )
+
+    def _trials(self, row: CampaignRow, image: Image, plan: Plan) -> list[Trial]:
+        found = self.store.trials(row.id, image=image.identity, plan=plan.identity(), stage=STAGE)
+        return [
+            trial for trial in found if trial.reading.signal is not Signal.INFRA and not trial.folder.startswith("..")
+        ]
 
 
 @dataclass
@@ -144,7 +187,11 @@ class ReleaseCampaign:
         case = self.bench.case(apply(request.recipe, cell), cell)
         judge = self.bench.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
 
+        known = Known(self.bench.store, row, () if request.fresh else self.bench.store.campaigns())
+
         def ask(asked: Candidate) -> Judgement:
+            if told := known.take_over(judge.image(asked), case.plan):
+                self.bench.setting.listener(Progress("trial", f"{asked}: tried before, in campaign {told}"))
             judgement = judge.ask(asked, case, STAGE)
             if judgement.verdict in (Verdict.GOOD, Verdict.BAD):
                 judge.control = asked  # it boots: what tells a kernel that does not from a harness that does not
@@ -154,7 +201,8 @@ class ReleaseCampaign:
             found = releases.scan(supply.releases, ask)
         else:
             found = releases.search(supply.releases, ask, find_fix=request.find_fix)
-        return self._outcome(found, supply, cell)
+        outcome = self._outcome(found, supply, cell)
+        return replace(outcome, assumptions=outcome.assumptions + known.said())
 
     def _outcome(self, found: Found, supply: Supply, cell: Cell) -> Outcome:
         request = self.request

@@ -190,6 +190,18 @@ def test_an_interrupted_search_goes_on_where_it_was(bench: ReleaseBench, debs: P
     assert len(bench.store.campaigns()) == 1
 
 
+def test_what_an_earlier_campaign_tried_is_not_tried_again_and_said(bench: ReleaseBench, debs: Path) -> None:
+    first, _ = ReleaseCampaign(request(debs), bench).run()
+    _, outcome = ReleaseCampaign(request(debs), bench).run()
+    assert outcome.kind is OutcomeKind.RANGE
+    assert bench.seen == []
+    assert f"4 trials were taken over from campaign {first.id}" in outcome.assumptions[-1]
+    _, third = ReleaseCampaign(request(debs), bench).run()
+    assert f"campaign {first.id}" in third.assumptions[-1]  # where they were made, not where they were copied
+    ReleaseCampaign(request(debs, fresh=True), bench).run()
+    assert len(bench.seen) == 4
+
+
 def test_a_lack_of_releases_between_the_ends_is_said(bench: ReleaseBench, debs: Path) -> None:
     with pytest.raises(UsageError, match=r"from 8\.1 to 8\.2, and there is 7\.2\.6"):
         ReleaseCampaign(request(debs, "8.1", "8.2"), bench).run()
