@@ -65,7 +65,7 @@ def render(facts: Facts) -> str:
         finalize=_clean,
     )
     rows = picture.funnel(facts)
-    return environment.get_template(TEMPLATE).render(
+    page = environment.get_template(TEMPLATE).render(
         facts=facts,
         outcome=facts.outcome,
         headline=_headline(facts),
@@ -84,6 +84,7 @@ def render(facts: Facts) -> str:
         version=__version__,
         words=WORDS,
     )
+    return page + "\n"
 
 
 def _clean(value: object) -> object:

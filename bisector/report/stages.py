@@ -17,4 +17,8 @@ def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
 
 def case_name(judgement: Judgement) -> str:
     """Candidate and cell: a name that is the same in every report of this question."""
-    return f"{judgement.candidate} [{judgement.cell}]" if judgement.cell else str(judgement.candidate)
+    candidate = judgement.candidate
+    name = str(candidate)
+    if candidate.label.startswith("culprit"):  # which one it is, another campaign calls otherwise
+        name += f" ({candidate.revision[:12]})"
+    return f"{name} [{judgement.cell}]" if judgement.cell else name

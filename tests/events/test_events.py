@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Events: whole lines of JSON, enough to draw a dashboard, and never a reason for a campaign to end."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from bisector.errors import InfraError, UsageError
+from bisector.events import SCHEMA, EventLog, watched
+from bisector.model import Progress
+from tests.report import case
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_verdicts_and_trials_carry_their_figures(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    log = EventLog(path, clock=lambda: 1000.5)
+    log.listen(Progress("trial", "told", trial=case.PROOF_BAD.trials[0]))
+    log.listen(Progress("verdict", "told", judgement=case.PROOF_BAD))
+    trial, verdict = read(path)
+    assert (trial["schema"], trial["at"], trial["event"], trial["signal"]) == (SCHEMA, 1000.5, "trial", "reproduced")
+    assert (trial["condition"], trial["seconds"], trial["revision"]) == ("leg-failed", 12.3, case.CULPRIT.oid)
+    assert (verdict["verdict"], verdict["reproduced"], verdict["told"]) == ("bad", 6, 6)
+
+
+def test_a_phase_that_goes_on_is_told_once_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    now = [0.0]
+    log = EventLog(path, clock=lambda: now[0])
+    for step in range(50):
+        now[0] = step / 10
+        log.listen(Progress("build", "drivers/md", step / 50))
+    assert [event["at"] for event in read(path)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    log.listen(Progress("stage", "one"))
+    log.listen(Progress("stage", "two"))
+    assert [event["detail"] for event in read(path)][-2:] == ["one", "two"]
+
+
+def test_threads_write_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    log = EventLog(path)
+    threads = [
+        threading.Thread(target=lambda: [log.write("x", text="é" * 500) for _ in range(50)]) for _ in range(8)
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read(path)) == 400
+
+
+def test_both_listeners_hear_it(tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    path = tmp_path / "events"
+    EventLog(path).beside(heard.append)(Progress("stage", "x"))
+    assert len(heard) == len(read(path)) == 1
+
+
+def test_a_command_is_framed_by_begin_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with watched(path, "run", recipe="r") as log:
+        log.write("outcome", kind="culprit")
+    with pytest.raises(InfraError), watched(path, "run"):
+        raise InfraError("QEMU was killed", hint="see the log")
+    with pytest.raises(KeyboardInterrupt), watched(path, "run"):
+        raise KeyboardInterrupt
+    told = read(path)
+    assert [event["event"] for event in told] == ["begin", "outcome", "end", "begin", "end", "begin", "end"]
+    assert told[0]["recipe"] == "r"
+    assert (told[4]["error"], told[4]["exit_code"]) == ("QEMU was killed", 3)
+    assert told[6]["exit_code"] == 130
+
+
+def test_a_file_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--events"), watched(tmp_path / "none" / "events", "run"):
+        pass
+
+
+def test_a_full_disk_ends_the_events_and_not_the_campaign() -> None:
+    log = EventLog(Path("/dev/full"))
+    for _ in range(3):
+        log.listen(Progress("stage", "x"))
+    log.close()
+
+
+def test_nobody_watching_costs_nothing_and_leaves_nothing() -> None:
+    with watched(None, "run") as log:
+        log.listen(Progress("stage", "x"))
