@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -112,7 +113,7 @@ class Workbench:
         folders = self.setting.folders
         return KernelSource(
             clone,
-            folders.cache / "seats" / clone.folder.name,
+            folders.cache / "seats" / f"{clone.folder.name}-{_birth(clone)}",
             folders.cache,
             build_config(recipe, cells),
             self.processes,
@@ -189,6 +190,18 @@ class Workbench:
             f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
             "equally often wherever it is"
         )
+
+
+def _birth(clone: PrivateClone) -> str:
+    """A name that a clone made anew (its state was removed, the cache was kept) does not share with its forerunner:
+    seats of the old one hold files of which the new one knows nothing."""
+    name, draft = clone.folder / "birth", clone.folder / f"birth-{os.getpid()}"
+    if not name.exists():
+        draft.write_text(secrets.token_hex(4))
+        with suppress(FileExistsError):
+            name.hardlink_to(draft)  # whole or not at all, and only the first of two processes
+        draft.unlink()
+    return name.read_text()
 
 
 def _max_error(recipe: Recipe) -> float:
