@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -198,7 +199,7 @@ def _birth(clone: PrivateClone) -> str:
     name, draft = clone.folder / "birth", clone.folder / f"birth-{os.getpid()}"
     if not name.exists():
         draft.write_text(secrets.token_hex(4))
-        with suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError):
             name.hardlink_to(draft)  # whole or not at all, and only the first of two processes
         draft.unlink()
     return name.read_text()
