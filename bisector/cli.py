@@ -182,7 +182,9 @@ def test(
     if sum((image is not None, bool(package), repo is not None and bool(rev))) != 1:
         hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
         raise UsageError("what is to be tested?", hint=hint)
-    request = reproduce.Request(loaded, source, repo, rev, image, trials, controls, package)
+    request = reproduce.Request(
+        loaded, source, repo, rev, image, trials, controls, package, overrides=tuple(cell or ())
+    )
     with _bench(context, jobs) as bench:
         answer = reproduce.run(request, bench)
     terminal = _terminal(context)

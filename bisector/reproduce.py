@@ -29,6 +29,7 @@ class Request:
     image: Path | None
     trials: int = 0  # 0: the recipe's
     controls: bool = False
+    overrides: tuple[str, ...] = ()  # as given on the command line; they name a cell without axis
     package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
 
 
@@ -68,7 +69,9 @@ class Answer:
 
 def run(request: Request, bench: Workbench) -> Answer:
     """Judge the candidate in every cell. Raises InfraError, Interrupted, UsageError."""
-    wanted = cells(request.recipe) + (controls(request.recipe) if request.controls else ())
+    named = ", ".join(request.overrides)
+    wanted = tuple(replace(cell, name=cell.name or named) for cell in cells(request.recipe))
+    wanted += controls(request.recipe) if request.controls else ()
     candidate, target = _candidate(request, bench, tuple(cell for cell in wanted if not cell.not_applicable))
     row = bench.add_campaign(
         CampaignRow(
