@@ -183,7 +183,7 @@ def test(
         hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
         raise UsageError("what is to be tested?", hint=hint)
     request = reproduce.Request(
-        loaded, source, repo, rev, image, trials, controls, package, overrides=tuple(cell or ())
+        loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
     with _bench(context, jobs) as bench:
         answer = reproduce.run(request, bench)
