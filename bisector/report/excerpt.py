@@ -50,7 +50,7 @@ def _acts(letter: str) -> bool:
 
 def readable(data: bytes) -> tuple[str, ...]:
     """A whole log as lines of printable text, the agent's markers left out."""
-    lines = (printable(line)[:WIDTH] for line in data.decode(errors="replace").split("\n"))
+    lines = (printable(line)[:WIDTH] for line in _split(data))
     return tuple(line for line in lines if line and not _is_marker(line))
 
 
@@ -61,13 +61,18 @@ def excerpt(name: str, data: bytes, trial: Trial) -> Excerpt:
     decided is the one of the condition's console event, else of a crash, else the last one of the workload. Of lines
     that repeat themselves but for their numbers the first ones are kept.
     """
-    raw = [printable(line)[:WIDTH] for line in data.decode(errors="replace").split("\n")]
+    raw = [printable(line)[:WIDTH] for line in _split(data)]
     lines = [line for line in _workload(raw) if line]
     if not lines:
         return Excerpt(name)
     focus = _focus(lines, trial)
     kept = _window(_without_repeats(lines, focus), focus)
     return Excerpt(name, tuple(_with_gaps(lines, kept)), len(lines) - len(kept))
+
+
+def _split(data: bytes) -> list[str]:
+    """Lines; a line end inside a message stands as ``\\x0a`` in what /dev/kmsg gives (Documentation/ABI, dev-kmsg)."""
+    return data.replace(rb"\x0a", b"\n").decode(errors="replace").split("\n")
 
 
 def _is_marker(line: str) -> bool:

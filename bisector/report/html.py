@@ -15,6 +15,7 @@ from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts, Side
+from bisector.report.stages import candidate_name
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -83,6 +84,7 @@ def render(facts: Facts) -> str:
         began=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.campaign.created)),
         version=__version__,
         words=WORDS,
+        named=candidate_name,
     )
     return page + "\n"
 
@@ -128,7 +130,7 @@ def _evidence(side: Side) -> Evidence:
     log = side.log[-LOG_LINES:]
     return Evidence(
         judgement.verdict.value,
-        str(judgement.candidate),
+        candidate_name(judgement.candidate),
         shown,
         side.excerpt.lines,
         side.excerpt.name,

@@ -13,6 +13,7 @@ from bisector.report.fixed import Fixed, Later, Newest
 from bisector.report.regzbot import one_line
 
 NAME = 34  # columns of a candidate's name in a table
+WIDEST = 20  # columns of a name in the environment's table
 WORDS = {"fixes": 'names it in "Fixes:"', "revert": "reverts it", "backport": "is the same change in a stable series"}
 
 
@@ -69,9 +70,10 @@ def environment(facts: Facts) -> list[str]:
     told += [("layer", line) for line in facts.alignment]
     if facts.outcome and facts.outcome.cell:
         told.append(("variant", facts.outcome.cell))
+    width = max([len(name) for name, _ in told if len(name) <= WIDEST], default=0)
     lines = []
     for name, value in told:
-        lines += wrap(one_line(value), indent=" " * 15, first=f"  {name:<13}")
+        lines += wrap(value, indent=" " * (width + 4), first=f"  {one_line(name):<{width}}  ")
     return lines
 
 

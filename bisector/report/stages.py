@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bisector.model import Judgement
+from bisector.model import Candidate, Judgement
 from bisector.report.facts import Facts
 
 
@@ -17,8 +17,11 @@ def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
 
 def case_name(judgement: Judgement) -> str:
     """Candidate and cell: a name that is the same in every report of this question."""
-    candidate = judgement.candidate
-    name = str(candidate)
-    if candidate.label.startswith("culprit"):  # which one it is, another campaign calls otherwise
-        name += f" ({candidate.revision[:12]})"
+    name = candidate_name(judgement.candidate)
     return f"{name} [{judgement.cell}]" if judgement.cell else name
+
+
+def candidate_name(candidate: Candidate) -> str:
+    """A candidate's name; of the culprit and its parents with their ids, for each campaign has others."""
+    name = str(candidate)
+    return f"{name} ({candidate.revision[:12]})" if candidate.label.startswith("culprit") else name

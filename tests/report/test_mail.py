@@ -374,3 +374,11 @@ def test_signals_and_outcomes_of_the_case_are_what_the_tests_say() -> None:
     assert facts.bad is not None
     assert facts.bad.trial is not None
     assert facts.bad.trial.reading.signal is Signal.REPRODUCED
+
+
+def test_a_message_of_several_lines_is_shown_as_several() -> None:
+    made = case.facts(case.OUTCOMES["culprit"])
+    assert made.bad is not None
+    assert made.bad.trial is not None
+    shown = excerpt("kernel.log", rb"[    8.0] md: Disk failure.\x0amd: Operation continuing." + b"\n", made.bad.trial)
+    assert shown.lines == ("[    8.0] md: Disk failure.", "md: Operation continuing.")
