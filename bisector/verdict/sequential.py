@@ -121,15 +121,15 @@ class Belief:
         """Clean trials, none reproduced, that make the next candidate good (without a background exact)."""
         if not self.background.reproduced:
             return self.rate.clean_needed(self.may_call_good)
-        return first(lambda count: self._side(0, count) is Verdict.GOOD, 2 * self.trial_cap)
+        return first(lambda count: self.side(0, count) is Verdict.GOOD, 2 * self.trial_cap)
 
     def more_needed(self, evidence: Evidence) -> int:
         """Trials that the shortest way to a decision takes from here, at least 1."""
         to_good = self.clean_needed() - evidence.clean
         if self.background.reproduced:
             reproduced, clean = evidence.reproduced, evidence.clean
-            to_good = first(lambda count: self._side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
-            to_bad = first(lambda count: self._side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
+            to_good = first(lambda count: self.side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
+            to_bad = first(lambda count: self.side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
             to_good = min(to_good, to_bad)
         return max(1, min(to_good, self.trial_cap - evidence.told))
 
@@ -174,7 +174,8 @@ class Belief:
         """Whether other failures, commoner than at bad candidates, may well be hidden reproductions."""
         return hidden_odds(evidence.other, evidence.clean, self.others, self.rate.mean) >= HIDING
 
-    def _side(self, reproduced: int, clean: int) -> Verdict | None:
+    def side(self, reproduced: int, clean: int) -> Verdict | None:
+        """What the trials that could tell speak for, None while they do not speak clearly enough."""
         odds = log_odds(reproduced, clean, self.rate, self.background)
         if odds <= math.log(self.may_call_good):
             return Verdict.GOOD
@@ -205,7 +206,7 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
     """
     if isinstance(belief, FixedTrials):
         return _fixed(evidence, belief)
-    side = belief._side(evidence.reproduced, evidence.clean)
+    side = belief.side(evidence.reproduced, evidence.clean)
     if side is Verdict.BAD:
         return Decided(side, f"reproduced in {evidence.figures}")
     if side is Verdict.GOOD:
