@@ -72,7 +72,7 @@ def render(facts: Facts) -> str:
         headline=_headline(facts),
         sides=tuple(_evidence(side) for side in (facts.good, facts.bad) if side),
         rows=rows,
-        height=len(rows) * picture.ROW,
+        height=picture.ROW,
         marks=picture.MARK,
         cells=_cells(facts),
         bars=picture.bars(facts.spans),

@@ -34,7 +34,6 @@ class Row:
     low: float
     high: float
     at: float
-    y: int
     marks: tuple[str, ...]  # signals of its trials
     more: int  # trials beyond those drawn
     leftward: bool  # marks run to the left, for there is more room
@@ -128,7 +127,6 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
         low=low,
         high=high,
         at=at,
-        y=number * ROW,
         marks=signals[:MARKS],
         more=max(0, len(signals) - MARKS),
         leftward=place[2] > 0.5,

@@ -49,6 +49,11 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
     Raises UsageError when there is nothing to write about, nobody to write to, or the mail to answer cannot be used.
     """
     facts = gather(store, row)
+    if row.state == "test":
+        raise UsageError(
+            f"{row.id} is a test of one candidate: it has no outcome to report",
+            hint="'bisector run' searches for where it came",
+        )
     if facts.outcome is None:
         raise UsageError(
             f"campaign {row.id} is {row.state} and has no outcome yet",
