@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The proof's arithmetic: culprit against parents, head to head."""
+
+import pytest
+
+from bisector.model import Verdict
+from bisector.verdict.budget import Budget, Stage
+from bisector.verdict.confirm import (
+    REPRODUCTIONS,
+    BackgroundSeen,
+    Confirmed,
+    Contradicted,
+    Draw,
+    Unconfirmed,
+    confirm,
+)
+from bisector.verdict.rate import Background, Rate
+from bisector.verdict.sequential import Belief, Evidence
+
+BUDGET = Budget(0.01)
+ALWAYS = Belief(BUDGET, Rate(6, 6), bad_end=(6, 6))
+RARE = Belief(BUDGET, Rate(6, 60), bad_end=(6, 60))
+NOISY = Belief(BUDGET, Rate(60, 100), Background(5, 100), bad_end=(60, 100))
+
+
+def played(belief: Belief, culprit: list[int], parents: list[list[int]], number: int = 1) -> object:
+    """Draw as the proof asks; 1 reproduces, 0 is clean, the last answer repeats."""
+    answers, legs = [culprit, *parents], [Evidence() for _ in range(1 + len(parents))]
+    while isinstance(step := confirm(legs[:1], legs[1:], belief, number), Draw):
+        for place, count in enumerate((*step.bad, *step.good)):
+            for _ in range(count):
+                reply = answers[place].pop(0) if len(answers[place]) > 1 else answers[place][0]
+                legs[place] += Evidence(reply, 1 - reply)
+    return step, legs
+
+
+def test_a_deterministic_culprit_is_proven_in_few_trials() -> None:
+    step, legs = played(ALWAYS, [1], [[0]])
+    assert isinstance(step, Confirmed)
+    assert legs[0] == Evidence(REPRODUCTIONS)
+    assert legs[1].clean <= 6
+    assert step.error <= 0.01
+
+
+def test_a_merge_is_held_against_each_of_its_parents() -> None:
+    step, legs = played(RARE, [0, 0, 0, 1] * 100, [[0], [0], [0]])
+    assert isinstance(step, Confirmed)
+    assert len({leg.clean for leg in legs[1:]}) == 1
+    assert (1 - step.p_min) ** legs[1].clean <= BUDGET.share(Stage.PROOF, 1)
+
+
+def test_a_parent_that_keeps_reproducing_contradicts() -> None:
+    step, _ = played(RARE, [0] * 9 + [1], [[0] * 5 + [1] + [0] * 9 + [1] + [0] * 4 + [1]])
+    assert isinstance(step, Contradicted)
+
+
+def test_a_parent_that_reproduced_once_at_a_deterministic_bug_shows_a_background() -> None:
+    step, _ = played(ALWAYS, [1], [[0, 1, 0]])
+    assert step == BackgroundSeen(False, 0, step.reason)
+
+
+def test_a_culprit_that_does_not_reproduce_again_was_background() -> None:
+    step, legs = played(RARE, [0], [[0]])
+    assert isinstance(step, BackgroundSeen)
+    assert step.bad
+    assert legs[0].clean < 300
+
+
+def test_nobody_else_is_drawn_while_a_parent_is_in_doubt() -> None:
+    step = confirm([Evidence(1, 3)], [Evidence(1, 3), Evidence(0, 4)], RARE, 1)
+    assert step == Draw((0,), (2, 0))
+
+
+def test_a_culprit_whose_trials_crash_otherwise_is_not_confirmed() -> None:
+    assert isinstance(confirm([Evidence(0, 0, 3)], [Evidence()], RARE, 1), Unconfirmed)
+
+
+def test_a_parent_with_hidden_reproductions_cannot_be_judged() -> None:
+    step = confirm([Evidence(5, 0, 0)], [Evidence(0, 30, 30)], Belief(BUDGET, Rate(12, 24), others=(1, 25)), 1)
+    assert isinstance(step, Confirmed)
+    assert step.unjudged == (0,)
+
+
+def test_each_proof_of_a_campaign_asks_for_more() -> None:
+    _, first = played(RARE, [0] * 9 + [1] + [0] * 9 + [1], [[0]], number=1)
+    _, third = played(RARE, [0] * 9 + [1] + [0] * 9 + [1], [[0]], number=3)
+    assert third[1].clean > first[1].clean
+
+
+def test_with_a_background_a_parent_may_reproduce_now_and_then() -> None:
+    step, legs = played(NOISY, [1, 0, 1] * 50, [[1] + [0] * 300])
+    assert isinstance(step, Confirmed)
+    assert legs[1].reproduced == 1
+
+
+def test_with_a_background_a_parent_as_bad_as_the_culprit_contradicts() -> None:
+    step, _ = played(NOISY, [1, 0, 1] * 50, [[1, 0, 1] * 50])
+    assert isinstance(step, Contradicted)
+
+
+@pytest.mark.parametrize("max_error", [0.001, 0.01, 0.05])
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_the_printed_error_stays_inside_the_budget(max_error: float, number: int) -> None:
+    belief = Belief(Budget(max_error), Rate(6, 30), bad_end=(6, 30))
+    for _ in range(6):
+        belief = belief.after(Verdict.BAD, Evidence(1, 4))
+    step, _ = played(belief, [0, 0, 0, 0, 1] * 60, [[0]], number)
+    assert isinstance(step, Confirmed)
+    assert step.error <= max_error
