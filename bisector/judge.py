@@ -236,15 +236,20 @@ class Judge:
         control = self._control_boots(candidate, case)
         if control:
             return replace(reading, reason=f"{reading.reason} (the good end's image boots here: {control})")
+        other = "nor does that of the good end"
+        if not self._has_control(candidate):
+            other = "and no kernel is known to boot here"
         raise InfraError(
-            f"the VM of {candidate} never reached the agent, and no kernel known to boot does either "
-            f"({reading.reason})",
-            hint="the harness or the host is broken, or this kernel's config cannot boot here: see 'bisector doctor'",
+            f"the VM of {candidate} never reached the agent, {other} ({reading.reason})",
+            hint="the host is overloaded or broken, or this config cannot boot here: see 'bisector doctor'",
         )
+
+    def _has_control(self, candidate: Candidate) -> bool:
+        return self.control is not None and self.control.revision != candidate.revision
 
     def _control_boots(self, candidate: Candidate, case: Case) -> str:
         """Boot the known-good end's image at once; says in words that it did, "" when it did not or there is none."""
-        if self.control is None or self.control.revision == candidate.revision:
+        if self.control is None or not self._has_control(candidate):
             return ""
         image = self.image(self.mend(self.control) if self.mend else self.control)
         if isinstance(image, BuildFailure):

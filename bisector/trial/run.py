@@ -21,7 +21,7 @@ from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
 from bisector.trial.workspace import Workspace
 
-BOOT = {"tcg": 90.0, "kvm": 45.0}  # seconds to the agent's first sign
+BOOT = {"tcg": 180.0, "kvm": 60.0}  # seconds to the agent's first sign; an idle host takes 7, a crowded one 90
 MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a distribution's, on an idle host
 QEMU = "qemu-system-x86_64"
 
@@ -35,7 +35,7 @@ class VmRunner:
         state: our state folder, where it is remembered whether KVM works on this host.
         environ: PATH and TMPDIR are read from it.
         accel: "kvm", "tcg" or "auto" (KVM when a real boot with it worked); a plan's own ``accel`` goes before.
-        boot_deadline: seconds to the agent's first sign; 0: 90 s emulated, 45 s with KVM, twice that with modules.
+        boot_deadline: seconds to the agent's first sign; 0: 180 s emulated, 60 s with KVM, twice that with modules.
     """
 
     processes: Processes
