@@ -214,3 +214,10 @@ def test_our_reader_and_the_tests_own_hear_the_same(lines: list[str]) -> None:
     names = {"invalid": "resolve"}
     theirs = [names.get(name, name) for name, _ in reader.commands(text)]
     assert [command.name for command in regzbot.commands(text)] == theirs
+
+
+@pytest.mark.parametrize("data", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_is_read_of_headers_is_one_printable_line(data: bytes) -> None:
+    found = parse(data)
+    names = [each.name for each in (*found.sender, *found.to, *found.cc)]
+    assert all(text.isprintable() for text in (found.subject, found.id, *found.references, *names))
