@@ -118,6 +118,16 @@ def confirm(bad: Sequence[Evidence], good: Sequence[Evidence], belief: Belief, n
     return Confirmed(terms.p_min, 1.0 - terms.rate_error, terms.error(judged), unjudged)
 
 
+def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
+    """(reproductions of the culprit, clean trials of each parent) that a proof is going to ask for, as far as is known.
+
+    The second figure assumes that the culprit reproduces as often as is expected, and that nothing fails otherwise.
+    """
+    clean = round(REPRODUCTIONS * belief.rate.all_trials / belief.rate.all_reproduced) - REPRODUCTIONS
+    terms = _Terms(belief, Evidence(REPRODUCTIONS, clean), number)
+    return REPRODUCTIONS, first(lambda count: terms.enough_good(Evidence(clean=count)), 2 * belief.trial_cap)
+
+
 def _against(bad: Sequence[Evidence], good: Sequence[Evidence], terms: _Terms) -> Step | None:
     """What ends the proof against the search, None when nothing does."""
     for place, evidence in enumerate(good):

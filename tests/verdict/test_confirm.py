@@ -13,6 +13,7 @@ from bisector.verdict.confirm import (
     Draw,
     Unconfirmed,
     confirm,
+    proof_trials,
 )
 from bisector.verdict.rate import Background, Rate
 from bisector.verdict.sequential import Belief, Evidence
@@ -40,6 +41,15 @@ def test_a_deterministic_culprit_is_proven_in_few_trials() -> None:
     assert legs[0] == Evidence(REPRODUCTIONS)
     assert legs[1].clean <= 6
     assert step.error <= 0.01
+
+
+@pytest.mark.parametrize("belief", [ALWAYS, RARE])
+def test_what_a_proof_will_ask_for_is_known_beforehand(belief: Belief) -> None:
+    every = round(1 / belief.rate.mean)
+    _, legs = played(belief, ([0] * (every - 1) + [1]) * 5, [[0]])
+    reproductions, clean = proof_trials(belief)
+    assert reproductions == legs[0].reproduced
+    assert abs(clean - legs[1].clean) <= 0.1 * legs[1].clean + 1
 
 
 def test_a_merge_is_held_against_each_of_its_parents() -> None:
