@@ -122,6 +122,7 @@ class PrivateClone:
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
         """Make ``folder`` hold exactly the candidate's source; see seat.py. Raises EditsDoNotApply, InfraError."""
+        self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the seat
         Seat.at(folder, self.folder / "seats", self.git).put(self.tree_of(candidate))
 
     @contextmanager

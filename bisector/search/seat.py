@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from bisector.search.locks import clear_stale, locked
 from bisector.system.proc import Finished
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+TRIES, PAUSE = 20, 0.2  # seconds between two tries to take git's lock
 
 
 class _Git(Protocol):
@@ -86,7 +89,16 @@ class Seat:
 
     def _git(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
         env = {"GIT_INDEX_FILE": os.fspath(self.notes / "index"), "GIT_WORK_TREE": os.fspath(self.folder)}
-        self.git.run("-C", os.fspath(self.folder), *arguments, codes=codes, env=env)
+        for left in reversed(range(TRIES)):
+            try:
+                self.git.run("-C", os.fspath(self.folder), *arguments, codes=codes, env=env)
+                return
+            except InfraError as error:
+                if "index.lock" not in error.hint or not left:
+                    raise
+                # A git of a campaign that was killed this very moment has taken it; its guard is ending it.
+                time.sleep(PAUSE)
+                clear_stale([self.notes / "index.lock"])
 
 
 @contextmanager

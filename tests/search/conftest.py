@@ -5,45 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from planted import PerfectJudge, Planned, Planted
+from planted import Planted
+from searching import Bench
 
-from bisector.search.clone import PrivateClone
-from bisector.search.commits import SearchResult, search
-from bisector.search.gitrepo import UserRepository
 from bisector.system.proc import Processes
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Processes:
     return Processes(tmp_path / "records")
-
-
-class Bench:
-    """One state folder; searches planted histories in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "state"
-        self.processes = Processes(folder / "records")
-
-    def plant(self, plan: list[Planned], name: str = "linux") -> Planted:
-        """Make a repository."""
-        return Planted(self.folder / name, plan)
-
-    def clone(self, repository: Planted) -> PrivateClone:
-        """Our clone of it."""
-        return PrivateClone.of(UserRepository(repository.folder), self.state, self.processes)
-
-    def search(self, judge: PerfectJudge, good: str, bad: str, *, campaign: str = "c", **options: Any) -> SearchResult:
-        """Search between two planned commits."""
-        repository = judge.repository
-        clone = self.clone(repository)
-        ends = clone.history().commits([repository.oid[good], repository.oid[bad]])
-        with clone.bisect_worktree(campaign) as worktree:
-            return search(clone, *ends, judge, worktree=worktree, processes=self.processes, **options)
 
 
 @pytest.fixture

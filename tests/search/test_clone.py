@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from planted import PerfectJudge, Planned, Planted, candidate, chain, fingerprint, git
+from searching import Bench
 
 from bisector.errors import InfraError
 from bisector.model import Candidate, Edit, TargetKind

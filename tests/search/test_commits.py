@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from planted import PerfectJudge, Planned, chain, git
+from searching import Bench
 
 import bisector.search.commits as commits_room
 from bisector.errors import InfraError, Interrupted, UsageError
@@ -312,7 +312,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {path!r}
-from conftest import Bench
+from searching import Bench
 from planted import PerfectJudge, Planted
 import test_commits
 class Found(Planted):
@@ -334,7 +334,7 @@ bench.search(judge, "a", "j")
 def test_kill_9_leaves_no_process_and_the_next_search_finds_it(bench: Bench, steps: int) -> None:
     repository = bench.plant(LINE)
     program = VICTIM.format(
-        path=sys.path,
+        path=[os.fspath(Path(__file__).parent), *sys.path],  # other rooms' tests have a conftest too
         steps=steps,
         folder=os.fspath(bench.folder),
         repository=os.fspath(repository.folder),

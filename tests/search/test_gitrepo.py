@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from planted import Planned, Planted, chain, git
+from searching import Bench
 
 from bisector.errors import InfraError, UsageError
 from bisector.search.gitrepo import History, UserRepository

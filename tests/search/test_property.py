@@ -6,10 +6,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from conftest import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted import PerfectJudge, Planned
+from searching import Bench
 
 from bisector.search.commits import Ended
 

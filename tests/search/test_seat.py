@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from planted import Planned, Planted, candidate, chain, git
+from searching import Bench
 
 from bisector.errors import InfraError
 from bisector.model import Candidate, Edit, EditsDoNotApply, TargetKind

@@ -313,8 +313,3 @@ def test_politely_leaves_time_to_clean_up(processes: Processes, tmp_path: Path) 
         child.kill(politely=True)
         assert child.poll() == 9
     assert trace.exists()
-
-
-def test_a_start_costs_little(processes: Processes) -> None:
-    times = sorted(processes.run(["true"]).seconds for _ in range(15))
-    assert times[0] < 0.06, times  # 17 ms where it was written; a busy machine is forgiven

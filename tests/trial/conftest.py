@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from trialing import Bench
 
 from bisector.agent.plan import Plan
-from bisector.model import CancelToken, Image, Observation, Progress
-from bisector.system.proc import Processes
-from bisector.trial.run import VmRunner
+from bisector.model import Image, Observation
 
 DATA = Path(__file__).with_name("data")
 
@@ -58,46 +53,6 @@ def finish(**fields):
     mark("end")
 
 """
-
-
-@dataclass
-class Bench:
-    """One runner on one fake vng, and what the trial left."""
-
-    tmp_path: Path
-    image: Image
-    phases: list[Progress] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.bin = self.tmp_path / "bin"
-        self.bin.mkdir()
-        self.work = self.tmp_path / "work"
-        self.work.mkdir()
-        self.folder = self.tmp_path / "stored"
-        self.environ = {"PATH": f"{self.bin}:{os.environ['PATH']}", "TMPDIR": str(self.work)}
-        self.processes = Processes(self.tmp_path / "records")
-        self.cancel = CancelToken(str(self.tmp_path / "cancel"))
-
-    def play(self, scenario: str) -> None:
-        """Install a vng that does this."""
-        script = self.bin / "vng"
-        script.write_text(PLAYER.format(python=sys.executable, data=str(DATA)) + textwrap.dedent(scenario))
-        script.chmod(0o755)
-
-    def run(self, plan: Plan | None = None, **runner: object) -> Observation:
-        """Run one trial on it."""
-        options = {"accel": "tcg", **runner}
-        vm = VmRunner(self.processes, self.tmp_path / "state", self.environ, **options)  # type: ignore[arg-type]
-        return vm.run(self.image, plan or Plan(steps=()), self.folder, listener=self.phases.append, cancel=self.cancel)
-
-    @property
-    def log(self) -> str:
-        """The stored console."""
-        return (self.folder / "console.log").read_text(errors="replace")
-
-    def clean(self) -> bool:
-        """Whether nothing is left: no work folder, no recorded process."""
-        return not any(self.work.iterdir()) and not any(self.processes.records.iterdir())
 
 
 @pytest.fixture

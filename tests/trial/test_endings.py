@@ -287,7 +287,7 @@ FULL_DISK = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from conftest import Bench
+from trialing import Bench
 from bisector.model import Image
 (Path({tmp!r}) / "bzImage").write_text("k")
 bench = Bench(Path({tmp!r}), Image("i", {tmp!r} + "/bzImage"))
