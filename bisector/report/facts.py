@@ -212,7 +212,7 @@ def _tools(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> tu
         seen.update(dict(image.tools))
     for trial in trials:
         if trial.observation.result:
-            seen.update(dict(trial.observation.result.tools))
+            seen.update({name: version for name, version in trial.observation.result.tools if version})
         if trial.observation.accel:
             seen["acceleration"] = trial.observation.accel
     return tuple(seen.items())
