@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +51,11 @@ def timed(argv: Sequence[str | Path], **options: object) -> float:
         argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
     )  # type: ignore[call-overload]
     return time.monotonic() - began
+
+
+def with_vng(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with vng's own programs in PATH: it starts virtme-run by name."""
+    return dict(environ) | {"PATH": f"{Path(find_vng(environ)).parent}:{environ.get('PATH', os.defpath)}"}
 
 
 def show(name: str, seconds: list[float]) -> None:
@@ -93,7 +98,7 @@ def bench_trial(given: argparse.Namespace) -> None:
         argv += ["--memory", "2G", "--cpus", "2", "--exec", "/bin/true"]
 
         def bare() -> float:
-            return timed(argv, env=dict(os.environ) | {"HOME": str(home)}, cwd=folder)
+            return timed(argv, env=with_vng(os.environ) | {"HOME": str(home)}, cwd="/")
 
         trials, boots = paired(trial, bare, given.runs or 5)
     show("trial, open probe on raid1", trials)
@@ -142,7 +147,7 @@ def bench_campaign(given: argparse.Namespace) -> None:
             (home / "cache/bisector").mkdir(parents=True)
             if given.ccache:
                 shutil.copytree(given.ccache, home / "cache/bisector/ccache")
-            environ = dict(os.environ) | {
+            environ = with_vng(os.environ) | {
                 "XDG_CACHE_HOME": str(home / "cache"),
                 "XDG_STATE_HOME": str(home / "state"),
                 "CCACHE_DIR": str(home / "cache/bisector/ccache"),
