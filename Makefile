@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 # Fragments for the tests in a VM besides those of the end-to-end test's recipe. With none, the image is the very build
 # that the end-to-end test then finds in the cache as its bad end.
-IMAGE_FRAGMENTS ?=
+IMAGE_FRAGMENTS ?= loop
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
 PYTEST_ARGS ?=
