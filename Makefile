@@ -10,8 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Folder of the planted history, its builds and campaigns; about 12 GB.
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
-# Fragments for the tests in a VM besides those of the end-to-end test's recipe. With none, the image is the very build
-# that the end-to-end test then finds in the cache as its bad end.
+# Fragments for the tests in a VM besides those of the end-to-end test's recipe: one of them builds on loop legs.
 IMAGE_FRAGMENTS ?= loop
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
