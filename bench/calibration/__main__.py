@@ -10,7 +10,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +241,7 @@ def main() -> None:
 
 def _plain(value: object) -> object:
     return (
-        asdict(value) if isinstance(value, Tally | World) else dict(value) if isinstance(value, Counter) else str(value)
+        vars(value) if isinstance(value, Tally | World) else dict(value) if isinstance(value, Counter) else str(value)
     )
 
 
