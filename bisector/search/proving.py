@@ -84,7 +84,10 @@ class Proving:
         if isinstance(step, Unconfirmed):
             return Again(f"{bad[step.place].candidate}: {step.reason}", final=True)
         assert isinstance(step, Confirmed)
-        stand_ins += tuple(self._commit(good[place]) for place in step.unjudged)
+        if step.unjudged:  # what cannot be tried vouches for nothing, and the first bad commit may be older
+            unjudged = [good[place] for place in step.unjudged]
+            self.known.vouches_no_more(*(leg.candidate.revision for leg in unjudged))
+            return Again(f"no verdict in fresh trials for {', '.join(str(leg.candidate) for leg in unjudged)}")
         return self._concluded(culprit, (*suspects, *stand_ins), bad, good, step)
 
     def _concluded(
