@@ -94,10 +94,7 @@ class Proving:
         self, culprit: Commit, suspects: tuple[Commit, ...], bad: list[Leg], good: list[Leg], step: Confirmed
     ) -> Outcome | Again:
         judged = tuple(leg.judgement(Verdict.BAD, f"reproduced in {leg.evidence.figures}") for leg in bad)
-        unjudged = [good[place] for place in step.unjudged]
-        for leg in good:
-            verdict = Verdict.SKIP if leg in unjudged else Verdict.GOOD
-            judged += (leg.judgement(verdict, f"reproduced in {leg.evidence.figures}"),)
+        judged += tuple(leg.judgement(Verdict.GOOD, f"reproduced in {leg.evidence.figures}") for leg in good)
         sure = (
             f"chance of error below {_percent(step.error)} for a bug that reproduces in at least "
             f"{step.p_min:.0%} of trials"
