@@ -126,8 +126,10 @@ def test_environment_and_folder_are_the_ones_given(processes: Processes, tmp_pat
 
 
 def test_signals_are_as_a_shell_would_set_them(processes: Processes) -> None:
-    ignored = processes.run(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]).stdout.split()
-    assert ignored[1::2] == ["0000000000000000"] * 2
+    status = processes.run(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]).stdout.split()
+    # glibc keeps signals 32 and 33 for its threads: no program can set them, they stay as whoever started us left them.
+    settable = ~(1 << 31 | 1 << 32)
+    assert [int(mask, 16) & settable for mask in status[1::2]] == [0, 0]
 
 
 def test_timeout_ends_the_whole_tree(processes: Processes, marker: str) -> None:
