@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The application: options before the command, the commands, and exceptions turned into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from bisector import __version__
+from bisector.cli import campaigns, host, recipes, search
+from bisector.cli.pieces import Common
+from bisector.errors import BisectorError, UsageError
+from bisector.exitcodes import ExitCode
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a one-page recipe of a storage failure to the first bad commit, proven.",
+)
+for module in (search, recipes, campaigns, host):
+    app.add_typer(module.commands)
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if color not in ("auto", "always", "never"):
+        raise UsageError(f"--color {color}: not one of auto, always, never")
+    context.obj.color, context.obj.debug = color, debug
+    if version:
+        typer.echo(f"bisector {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; gives the exit code (bisector/exitcodes.py)."""
+    common = Common()
+    try:
+        app(args=arguments, obj=common, prog_name="bisector")
+    except SystemExit as end:
+        return int(end.code or 0) if not isinstance(end.code, str) else ExitCode.USAGE
+    except BisectorError as error:
+        return _told(common, error, error.exit_code)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of stdout has gone; nothing to flush
+        return ExitCode.INFRA
+    except Exception as error:  # noqa: BLE001 (law 1: whatever goes wrong in here is the harness's, exit 3)
+        what = BisectorError(
+            f"unexpected {type(error).__name__}: {error}", hint="--debug shows where; please report it"
+        )
+        return _told(common, what, ExitCode.INFRA)
+    return ExitCode.OK
+
+
+def _told(common: Common, error: BisectorError, code: ExitCode) -> int:
+    from bisector.terminal import Terminal
+
+    if common.debug:
+        traceback.print_exc()
+    terminal = common.terminal or Terminal(sys.stdout, sys.stderr, os.environ, common.color)
+    terminal.fail(error)
+    return code

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+RepoOption = Annotated[
+    Path | None, typer.Option("--repo", help="Git repository of the software under test; only read.")
+]
+CellOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--cell", metavar="PATH=VALUE", help="Override of the recipe, as in its matrix; may be repeated."),
+]
+CPUS = os.cpu_count() or 1
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
+EventsOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--events", metavar="FILE", help="Append what happens to this file, a JSON object a line."),
+]
+CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Its id, or the start of it.")]

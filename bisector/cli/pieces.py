@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What several commands need: the terminal, the store, a loaded recipe, a workbench, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bisector.errors import BisectorError
+from bisector.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from bisector.events import EventLog
+    from bisector.model import Cell
+    from bisector.recipe.model import Recipe
+    from bisector.store import CampaignRow, Store
+    from bisector.terminal import Terminal
+    from bisector.workbench import Workbench
+
+
+@dataclass
+class Common:
+    """Options that stand before the command."""
+
+    color: str = "auto"
+    debug: bool = False
+    terminal: Terminal | None = None
+
+
+def terminal_of(context: typer.Context) -> Terminal:
+    """The terminal of this call, opened at its first use."""
+    from bisector.terminal import Terminal
+
+    common: Common = context.obj
+    if common.terminal is None:
+        common.terminal = Terminal(sys.stdout, sys.stderr, os.environ, common.color)
+    return common.terminal
+
+
+def open_store() -> Store:
+    """The database of campaigns in the state folder."""
+    from bisector.store import Store
+    from bisector.system.xdg import folders
+
+    return Store(folders(os.environ).state)
+
+
+def load_recipe(name: str, overrides: list[str] | None) -> tuple[Recipe, str]:
+    """A recipe with its overrides, and its text as resolved. Raises RecipeError, UsageError."""
+    from bisector.recipe.load import load
+    from bisector.recipe.matrix import override
+    from bisector.recipe.resolve import resolved_yaml
+
+    loaded = load(name)
+    for each in overrides or []:
+        loaded = override(loaded, each)
+    return loaded, resolved_yaml(loaded)
+
+
+def workbench(context: typer.Context, jobs: int, log: EventLog | None = None) -> Workbench:
+    """A workbench that stops cleanly on the first Ctrl-C or SIGTERM; what it tells goes to ``log`` too."""
+    from bisector.system.xdg import folders
+    from bisector.workbench import Setting, Workbench
+
+    terminal = terminal_of(context)
+    listener = log.beside(terminal.listen) if log else terminal.listen
+    bench = Workbench(Setting(folders(os.environ), dict(os.environ), listener, jobs))
+
+    def stop(number: int, _: Any) -> None:
+        bench.cancel.cancel()
+        signal.signal(number, signal.default_int_handler)  # a second one ends at once
+        os.write(2, b"\nstopping; what is finished is kept (again: stop at once)\n")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return bench
+
+
+def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:
+    """The cells that the software does not refuse; those are told. A cell without axis is named by its overrides."""
+    terminal = terminal_of(context)
+    for cell in every:
+        if cell.not_applicable:
+            terminal.say(f"not applicable: {cell.name}: {cell.not_applicable}")
+    named = ", ".join(overrides or ())
+    return tuple(replace(cell, name=cell.name or named) for cell in every if not cell.not_applicable)
+
+
+def print_report(context: typer.Context, store: Store, campaign: str, as_json: bool) -> None:
+    """A campaign on stdout, as text or as JSON."""
+    from bisector.report import facts, json_format, text
+
+    gathered = facts.gather(store, store.campaign(campaign))
+    terminal_of(context).write(json_format.render(gathered) if as_json else text.render(gathered))
+
+
+def add_resume_line(error: BisectorError, context: typer.Context) -> None:
+    """Every end of a campaign that keeps its state says how to go on."""
+    if error.exit_code in (ExitCode.INFRA, ExitCode.INTERRUPTED):
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        error.hint = f"{error.hint}\ngo on with: bisector {' '.join(words)} --resume".strip()
+
+
+def outcome_kind(row: CampaignRow) -> str:
+    """What a campaign ended with, "" while it has not."""
+    return row.outcome.kind.value if row.outcome else ""
+
+
+def print_object(terminal: Terminal, what: str, body: object) -> None:
+    """One JSON object with the version of its schema."""
+    terminal.write(json.dumps({"schema": f"bisector.{what}/1", what: body}, indent=2, default=str) + "\n")

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""check, show, recipes and schema: recipes, and nothing is run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bisector.cli.options import CellOption, JsonOption, RecipeArgument
+from bisector.cli.pieces import load_recipe, print_object, terminal_of
+from bisector.errors import UsageError
+from bisector.exitcodes import ExitCode
+
+commands = typer.Typer()
+
+
+@commands.command()
+def check(
+    context: typer.Context,
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Recipe files or names.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Validate recipes, run nothing; errors with line and column."""
+    from bisector.errors import RecipeError
+    from bisector.recipe.load import load
+    from bisector.recipe.matrix import cells, controls
+
+    terminal = terminal_of(context)
+    faults, good = [], []
+    for name in recipes:
+        try:
+            loaded = load(name)
+            every = (*cells(loaded), *controls(loaded))
+        except RecipeError as error:
+            faults += [str(diagnostic) for diagnostic in error.diagnostics]
+            continue
+        good.append(f"{name}: ok, {len(every)} cells and controls")
+        good += [f"  not applicable: {cell.name}: {cell.not_applicable}" for cell in every if cell.not_applicable]
+    if as_json:
+        print_object(terminal, "check", {"ok": not faults, "errors": faults, "notes": good})
+    else:
+        terminal.write("".join(line + "\n" for line in good))
+        for fault in faults:
+            terminal.say(fault)
+    raise typer.Exit(ExitCode.INVALID if faults else ExitCode.OK)
+
+
+@commands.command()
+def show(context: typer.Context, recipe: RecipeArgument, cell: CellOption = None, as_json: JsonOption = False) -> None:
+    """The recipe as resolved, its cells, and what a trial would run.
+
+    The commands are the exact ones, with their paths.
+    """
+    from bisector.report import plan_text
+
+    loaded, source = load_recipe(recipe, cell)
+    terminal = terminal_of(context)
+    if as_json:
+        print_object(terminal, "show", plan_text.as_object(loaded, source))
+    else:
+        terminal.write(plan_text.as_text(loaded, source))
+
+
+@commands.command()
+def recipes(context: typer.Context, as_json: JsonOption = False) -> None:
+    """The shipped recipes."""
+    from bisector.recipe.load import load
+    from bisector.system import shipped
+
+    terminal = terminal_of(context)
+    found = [load(path) for path in sorted(shipped.recipes().glob("*.yaml"))]
+    if as_json:
+        print_object(terminal, "recipes", [{"recipe": r.recipe, "title": r.title or ""} for r in found])
+    else:
+        terminal.write("".join(f"{r.recipe:<28} {r.title or ''}\n" for r in found))
+
+
+@commands.command()
+def schema(
+    context: typer.Context,
+    of: Annotated[str, typer.Option("--of", help="recipe, or report: what 'report --format json' prints.")] = "recipe",
+) -> None:
+    """The JSON Schema of recipes or of reports, for an editor."""
+    if of not in ("recipe", "report"):
+        raise UsageError(f"--of {of}: not one of recipe, report")
+    if of == "recipe":
+        from bisector.recipe.schema import text
+    else:
+        from bisector.report.json_format import schema_text as text
+    terminal_of(context).write(text())

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""run and test: the commands that build and boot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from bisector.cli.options import CPUS, CellOption, EventsOption, JobsOption, JsonOption, RecipeArgument, RepoOption
+from bisector.cli.pieces import add_resume_line, applicable, load_recipe, print_report, terminal_of, workbench
+from bisector.errors import BisectorError, UsageError
+from bisector.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from bisector.recipe.model import Recipe
+
+commands = typer.Typer()
+
+
+@commands.command()
+def run(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    repo: RepoOption = None,
+    good: Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")] = "",
+    bad: Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")] = "",
+    find_fix: Annotated[
+        bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")
+    ] = False,
+    releases: Annotated[
+        str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
+    ] = "",
+    scan: Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Try releases again that an earlier campaign tried for the same question.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
+    ] = False,
+    cell: CellOption = None,
+    jobs: JobsOption = CPUS,
+    events: EventsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for the first bad release, or commit (with --repo).
+
+    Ends, search, proof, outcome: progress on stderr, the outcome on stdout.
+    """
+    from bisector import release_campaign, slide
+    from bisector.campaign import Campaign, Request
+    from bisector.events import watched
+    from bisector.model import OutcomeKind
+    from bisector.recipe.matrix import cells
+
+    loaded, source = load_recipe(recipe, cell)
+    good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
+    mode = _release_mode(loaded, releases, scan, repo, good, bad)
+    wanted = applicable(cells(loaded), context, cell)
+    first = release_campaign.Request(
+        loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh
+    )
+    with watched(events, "run", recipe=loaded.recipe) as log, workbench(context, jobs, log) as bench:
+        try:
+            if mode == "only" or repo is None:
+                row, outcome = release_campaign.ReleaseCampaign(first, bench).run()
+            elif mode == "auto":
+                row, outcome = slide.run(first, repo, bench)
+            else:
+                asked = Request(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
+                row, outcome = Campaign(asked, bench).run()
+        except BisectorError as error:
+            add_resume_line(error, context)
+            raise
+        log.write("outcome", campaign=row.id, kind=outcome.kind.value, summary=outcome.summary)
+        print_report(context, bench.store, row.id, as_json)
+    done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
+    raise typer.Exit(ExitCode.OK if done else ExitCode.UNDECIDED)
+
+
+def _release_mode(recipe: Recipe, asked: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:
+    """auto (releases, then commits), only or off. Raises UsageError for what does not fit together."""
+    if asked not in ("", "auto", "only", "off"):
+        raise UsageError(f"--releases {asked}: not one of auto, only, off")
+    mode = "only" if scan else asked or recipe.search.releases
+    if scan and asked == "off":
+        raise UsageError("--scan tests releases, and --releases off leaves them out")
+    if recipe.target.kernel is None:
+        mode = "off"
+    if mode == "only" or (mode == "auto" and repo is None):
+        return mode
+    for name, revision in (("good", good), ("bad", bad)):
+        if not revision:
+            raise UsageError(f"no {name} end", hint=f"give --{name} REV, or write search.{name} in the recipe")
+    if repo is None:
+        raise UsageError("which repository?", hint="give --repo DIR, a git repository that holds both ends")
+    return mode
+
+
+@commands.command()
+def test(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    repo: RepoOption = None,
+    rev: Annotated[str, typer.Option(help="The revision of --repo to try.")] = "",
+    image: Annotated[Optional[Path], typer.Option(help="A kernel image or a build folder to try.")] = None,  # noqa: UP045
+    package: Annotated[
+        str, typer.Option(metavar="VERSION", help="A packaged kernel (6.18.9, a package version, a .deb) to try.")
+    ] = "",
+    trials: Annotated[int, typer.Option(min=0, help="Clean trials that make it good (0: the recipe's).")] = 0,
+    cell: CellOption = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
+    jobs: JobsOption = CPUS,
+    as_json: JsonOption = False,
+) -> None:
+    """Reproduce on one candidate, in all cells of the matrix.
+
+    One cell prints its verdict, several a table.
+    """
+    from bisector import reproduce
+    from bisector.report import table
+
+    loaded, source = load_recipe(recipe, cell)
+    if sum((image is not None, bool(package), repo is not None and bool(rev))) != 1:
+        hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
+        raise UsageError("what is to be tested?", hint=hint)
+    request = reproduce.Request(
+        loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
+    )
+    with workbench(context, jobs) as bench:
+        answer = reproduce.run(request, bench)
+    terminal = terminal_of(context)
+    terminal.write(table.as_json(answer) if as_json else table.as_text(answer))
+    raise typer.Exit(answer.exit_code)
