@@ -22,10 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.campaign import candidate
-from bisector.model import CancelToken, Candidate, Ending, Image, Judgement, Verdict, silent
+from bisector.model import Candidate, Ending, Image, Judgement, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import apply, cells
 from bisector.recipe.plan import plan_for
+from bisector.seams import CancelToken, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.commits import search
 from bisector.search.gitrepo import UserRepository

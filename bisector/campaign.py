@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import UsageError
-from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, Progress, TargetKind
+from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
+from bisector.seams import Progress
 from bisector.search.commits import SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_in_cells, ends_with_background
 from bisector.search.fixups import Fixup, Fixups

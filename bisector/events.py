@@ -16,7 +16,8 @@ from pathlib import Path
 from bisector import __version__
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.model import Judgement, Listener, Progress, Trial
+from bisector.model import Judgement, Trial
+from bisector.seams import Listener, Progress
 
 SCHEMA = "bisector.event/1"
 LIVE_SECONDS = 1.0

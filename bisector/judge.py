@@ -12,25 +12,20 @@ from bisector.agent.plan import Plan, dump
 from bisector.errors import InfraError, Interrupted
 from bisector.model import (
     BuildFailure,
-    CancelToken,
     Candidate,
     Cell,
-    EditsDoNotApply,
     Ending,
     Image,
     Judgement,
-    Listener,
     Observation,
-    Progress,
     Question,
     Reading,
-    Runner,
     Signal,
-    Target,
     Trial,
     Verdict,
     digest,
 )
+from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
@@ -178,7 +173,7 @@ class Judge:
         except EditsDoNotApply as error:
             return BuildFailure("edits", (str(error),))
         known = bench.store.build(bench.campaign, key)
-        if known and (isinstance(known, BuildFailure) or Path(known.kernel).exists()):
+        if known and (isinstance(known, BuildFailure) or Path(known.path).exists()):
             return known
         self._stop_if_asked()
         future = bench.pool.submit("build", _build, bench.target, candidate, bench.listener, bench.cancel)

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Protocol
 
-from bisector.agent.plan import Plan, Result
+from bisector.agent.plan import Result
 
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
@@ -61,10 +58,13 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class Image:
-    """A built (or given) thing that boots. ``identity`` hashes its content and is all that trials are keyed by."""
+    """A built (or given) thing that is tried: a kernel that boots, or programs of QEMU's.
+
+    ``identity`` hashes its content and is all that trials are keyed by.
+    """
 
     identity: str
-    kernel: str  # path of the kernel image
+    kernel: str  # path of the kernel image, "" for an image of programs
     modules: str = ""  # folder that holds lib/modules, "" when the kernel has none
     build_id: str = ""  # GNU build id in hex, "" when the image shows none
     release: str = ""
@@ -72,6 +72,12 @@ class Image:
     tools: tuple[tuple[str, str], ...] = ()  # compiler, make, host: name and version
     commands: tuple[str, ...] = ()  # the exact commands that made it
     seconds: float = 0.0
+    programs: str = ""  # folder of the programs under test, "" for a kernel
+
+    @property
+    def path(self) -> str:
+        """What must be there for the image to be tried."""
+        return self.programs or self.kernel
 
 
 @dataclass(frozen=True)
@@ -325,82 +331,6 @@ class Outcome:
     unchecked: tuple[str, ...] = ()
     find_fix: bool = False
     releases: ReleaseFacts | None = None
-
-
-# ---- what runs meanwhile -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ...
-
-    ``trial`` and ``judgement``: what it tells of, for machines; with the phases trial and verdict.
-    """
-
-    phase: str
-    detail: str = ""
-    fraction: float | None = None  # 0..1 where known
-    trial: Trial | None = None
-    judgement: Judgement | None = None
-
-
-Listener = Callable[[Progress], None]
-
-
-def silent(_: Progress) -> None:
-    """A listener that tells nobody."""
-
-
-@dataclass(frozen=True)
-class CancelToken:
-    """A wish to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
-
-    path: str = ""
-
-    def cancelled(self) -> bool:
-        """Whether somebody asked to stop."""
-        return bool(self.path) and Path(self.path).exists()
-
-    def cancel(self) -> None:
-        """Ask to stop. Idempotent."""
-        if self.path:
-            Path(self.path).touch()
-
-
-class Sources(Protocol):
-    """Where source trees come from; search/gitrepo.py is one, a test's folder another."""
-
-    def tree_of(self, candidate: Candidate) -> str:
-        """Content identity of the candidate's source with its edits applied. Raises EditsDoNotApply."""
-        ...
-
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes. Raises EditsDoNotApply."""
-        ...
-
-
-class EditsDoNotApply(Exception):
-    """An edit (revert, fixup, apply) conflicts with the candidate's revision."""
-
-
-class Target(Protocol):
-    """Candidate → image."""
-
-    def key(self, candidate: Candidate) -> str:
-        """Names the build before it is made: equal keys give equal images. Raises EditsDoNotApply."""
-        ...
-
-    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-        """Build, fetch or look up. Raises InfraError when the harness, not the candidate, failed; Interrupted."""
-        ...
-
-
-class Runner(Protocol):
-    """Image + plan → observation."""
-
-    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
-        """Run one trial in ``folder`` (made here). Never raises for what a kernel does: that is an ending."""
-        ...
 
 
 def digest(*parts: object) -> str:

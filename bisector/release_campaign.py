@@ -19,16 +19,15 @@ from bisector.model import (
     Judgement,
     Outcome,
     OutcomeKind,
-    Progress,
     ReleaseFacts,
     Signal,
-    Target,
     TargetKind,
     Trial,
     Verdict,
 )
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
+from bisector.seams import Progress, Target
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
 from bisector.store import CampaignRow, Store

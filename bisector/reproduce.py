@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
-from bisector.model import Candidate, Cell, Judgement, Progress, Target, TargetKind, Verdict
+from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
+from bisector.seams import Progress, Target
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import FixedTrials

@@ -15,10 +15,11 @@ from types import TracebackType
 
 from bisector.cache import at_work
 from bisector.judge import Bench, Case, Judge, Mend
-from bisector.model import CancelToken, Candidate, Cell, Listener, Runner, Target, digest
+from bisector.model import Candidate, Cell, digest
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
+from bisector.seams import CancelToken, Listener, Runner, Target
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked

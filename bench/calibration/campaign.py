@@ -149,7 +149,11 @@ class Campaign:
         if isinstance(step, Unconfirmed):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
-            self.frontier = self.frontier.cannot_be_judged(*(str(legs[place]) for place in step.unjudged))
+            unjudged = [str(legs[place]) for place in step.unjudged]
+            if self.frontier.goods[0] in unjudged:
+                return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
+            self.frontier = self.frontier.only_ends(*unjudged)
+            self.belief = self.belief.warned()
             return None
         suspects = found.suspects | stand_ins
         kind = OutcomeKind.CULPRIT if len(suspects) == 1 else OutcomeKind.NARROWED

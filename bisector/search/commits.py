@@ -21,7 +21,8 @@ from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
 from bisector.exitcodes import GitCode
-from bisector.model import Candidate, Commit, Edit, Judgement, Listener, Progress, TargetKind, Verdict, silent
+from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
+from bisector.seams import Listener, Progress, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
 from bisector.system.proc import Child, Finished, Processes

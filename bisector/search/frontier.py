@@ -62,7 +62,7 @@ class Frontier:
         """The commit called good last that contains ``commit``: what vouches for one that cannot be tried itself."""
         return next((good for good in reversed(self.goods) if is_ancestor(commit, good)), "")
 
-    def cannot_be_judged(self, *commits: str) -> Frontier:
-        """Commits taken for good that the proof could not judge: they vouch for nothing any more."""
-        goods = tuple(good for good in self.goods if good not in commits)
-        return replace(self, goods=goods, skips=(*self.skips, *commits))
+    def only_ends(self, *commits: str) -> Frontier:
+        """Commits taken for good that the proof could not judge: none of what the search called good vouches for
+        anything any more, and these are skipped."""
+        return replace(self, goods=self.goods[:1], skips=(*self.skips, *commits))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bisector.model import Listener, Progress
+from bisector.seams import Listener, Progress
 
 MOST_ERRORS = 20
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]+ +\S.*")  # kbuild's short form: "  CC      block/fops.o"

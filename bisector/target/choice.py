@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bisector.model import BuildFailure, CancelToken, Candidate, Image, Listener, Target, TargetKind
+from bisector.model import BuildFailure, Candidate, Image, TargetKind
+from bisector.seams import CancelToken, Listener, Target
 
 
 class Choice(Target):

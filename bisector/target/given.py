@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
-from bisector.model import BuildFailure, CancelToken, Candidate, Image, Listener, Progress, Target, digest
+from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system.proc import Processes
 from bisector.target.images import Images, identity_of
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, is_kernel, release_of_image

@@ -2,6 +2,7 @@
 """The cache of images: what was built, found by its key, kept by its content.
 
     images/IDENTITY/{kernel,config,modules/lib/modules/...,image.json}
+    images/IDENTITY/{bin/...,share/...,image.json}     programs, and the data that they look for beside their folder
     builds/KEY.json   an identity, or a recorded failure
     builds/KEY.log    the build's whole output
 
@@ -26,6 +27,8 @@ from typing import Any
 
 from bisector.model import BuildFailure, Image
 
+PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../share), as it does when installed
+
 _CHUNK = 1 << 20
 _ABANDONED = 24 * 3600.0  # seconds after which a staging folder belongs to nobody
 
@@ -36,13 +39,28 @@ def identity_of(kernel: Path, modules: Path | None = None) -> str:
     The config and the tools are not in it: two builds that give the same bytes are the same image.
     """
     total = hashlib.sha256(f"image 1\nkernel {_hash(kernel)}\n".encode())
-    for path in sorted(modules.rglob("*")) if modules else ():
-        name = path.relative_to(modules or path).as_posix()
-        if path.is_symlink():
-            total.update(f"{name} -> {path.readlink()}\n".encode())
-        elif path.is_file():
-            total.update(f"{name} {_hash(path)}\n".encode())
+    for line in _listed(modules) if modules else ():
+        total.update(line)
     return total.hexdigest()
+
+
+def identity_of_programs(folder: Path) -> str:
+    """What an image of programs is known by: SHA-256 over every file and link below its bin and share, by name."""
+    total = hashlib.sha256(b"programs 1\n")
+    for name in PROGRAMS:
+        total.update(f"{name}/\n".encode())
+        for line in _listed(folder / name):
+            total.update(line)
+    return total.hexdigest()
+
+
+def _listed(folder: Path) -> Iterator[bytes]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            yield f"{name} -> {path.readlink()}\n".encode()
+        elif path.is_file():
+            yield f"{name} {_hash(path)}\n".encode()
 
 
 class Images:
@@ -64,7 +82,7 @@ class Images:
             os.utime(folder)  # the oldest go first when room is needed
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return image if Path(image.kernel).is_file() else None
+        return image if Path(image.path).exists() else None
 
     def log_of(self, key: str) -> Path:
         """Where the output of the build ``key`` goes; its folder is there."""
@@ -85,17 +103,22 @@ class Images:
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, key: str, staged: Path, image: Image) -> Image:
-        """Store what lies in ``staged`` (kernel, config, modules) under its identity, and the build under ``key``.
+        """Store what lies in ``staged`` under its identity, and the build under ``key``.
 
-        ``image`` tells the rest; its paths and identity are set here. Returns the image as it can be found.
+        ``staged`` holds kernel, config and modules, or bin and share; ``image`` tells the rest, its paths and identity
+        are set here. Returns the image as it can be found.
         """
-        modules = staged / "modules"
-        identity = identity_of(staged / "kernel", modules if modules.is_dir() else None)
-        _write(staged / "image.json", asdict(replace(image, identity=identity, kernel="", modules="", config="")))
+        modules, main = staged / "modules", "bin" if (staged / "bin").is_dir() else "kernel"
+        if main == "bin":
+            identity = identity_of_programs(staged)
+        else:
+            identity = identity_of(staged / "kernel", modules if modules.is_dir() else None)
+        nowhere = replace(image, identity=identity, kernel="", modules="", config="", programs="")
+        _write(staged / "image.json", asdict(nowhere))
         staged.chmod(0o755)
         _sync_below(staged)
         folder = self._images / identity
-        if folder.exists() and not (folder / "kernel").is_file():  # somebody removed a part of it
+        if folder.exists() and not (folder / main).exists():  # somebody removed a part of it
             folder.rename(self._images / f".broken-{time.time_ns()}")
         with contextlib.suppress(FileExistsError):  # the same image was there: from other sources or another campaign
             _rename_new(staged, folder)
@@ -142,11 +165,12 @@ def _write(path: Path, content: object) -> None:
 
 
 def _image_from(content: dict[str, Any], folder: Path, seconds: float) -> Image:
-    modules, config = folder / "modules", folder / "config"
+    modules, config, programs = folder / "modules", folder / "config", folder / "bin"
     return Image(
         **content
         | {
-            "kernel": str(folder / "kernel"),
+            "kernel": "" if programs.is_dir() else str(folder / "kernel"),
+            "programs": str(programs) if programs.is_dir() else "",
             "modules": str(modules) if modules.is_dir() else "",
             "config": str(config) if config.is_file() else "",
             "tools": tuple((name, version) for name, version in content["tools"]),

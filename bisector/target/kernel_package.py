@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.model import BuildFailure, CancelToken, Candidate, Image, Listener, Progress, Target, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
+from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
 from bisector.system.debs import Package

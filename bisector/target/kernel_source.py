@@ -13,19 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.model import (
-    BuildConfig,
-    BuildFailure,
-    CancelToken,
-    Candidate,
-    EditsDoNotApply,
-    Image,
-    Listener,
-    Progress,
-    Sources,
-    Target,
-    digest,
-)
+from bisector.model import BuildConfig, BuildFailure, Candidate, Image, digest
+from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources, Target
 from bisector.system import shipped
 from bisector.system.proc import Processes
 from bisector.target.buildlog import BuildLog

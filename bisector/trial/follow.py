@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
-from bisector.model import CancelToken, ConsoleEvent, Ending, Listener, Observation, Progress, Timing
+from bisector.model import ConsoleEvent, Ending, Observation, Timing
+from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Child
 from bisector.trial.console import Complaint, Console, Marker, Sight
 from bisector.trial.logfile import BoundedLog

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.model import CancelToken, Image, Listener, Observation, Progress
+from bisector.model import Image, Observation
+from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
 from bisector.trial import vng

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.model import CancelToken, Image, Listener, Observation
+from bisector.model import Image, Observation
+from bisector.seams import CancelToken, Listener
 from bisector.system.proc import Processes
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher

@@ -24,7 +24,8 @@ UNLIKE = 0.02
 """Chance (Fisher's exact test) at which a parent that reproduces is told from a bad candidate: it has a background."""
 
 HIDDEN = math.log(30.0)
-"""Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak against it."""
+"""Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak as loudly
+against it."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Confirmed:
         confidence: chance that the true rate is not below p_min.
         error: chance at most that the whole campaign prints a wrong commit, at rates at or above p_min or not.
         unjudged: places among the good legs that could not be judged (law 3: then it is ``narrowed``).
+        unchecked: edited legs that could not be judged: (whether it is a bad leg, place). They block nothing.
     """
 
     p_min: float
     confidence: float
     error: float
     unjudged: tuple[int, ...] = ()
+    unchecked: tuple[tuple[bool, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,26 @@ class Unconfirmed:
     reason: str
 
 
-Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed
+@dataclass(frozen=True)
+class Contrary:
+    """The culprit stands against its parents, but an edited leg is not as it has to be: without it the bug is there
+    still, or with it not yet. ``bad``: it is among the bad legs."""
+
+    bad: bool
+    place: int
+    reason: str
 
 
-def confirm(bad: Sequence[Evidence], good: Sequence[Evidence], belief: Belief, number: int) -> Step:
+Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed | Contrary
+
+
+def confirm(
+    bad: Sequence[Evidence],
+    good: Sequence[Evidence],
+    belief: Belief,
+    number: int,
+    edited: tuple[int, int] = (0, 0),
+) -> Step:
     """Whether the fresh trials of a proof are enough.
 
     Args:
@@ -92,30 +111,41 @@ def confirm(bad: Sequence[Evidence], good: Sequence[Evidence], belief: Belief, n
             be good (the culprit reverted on the bad end).
         belief: as the search left it.
         number: of this proof in the campaign, from 1.
+        edited: how many of the last bad and of the last good legs are the culprit's own edits laid over an end. They
+            are drawn with the rest, and heard when culprit and parents are settled: what contradicts the search sends
+            it on, whatever the edits say.
 
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good leg must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
     alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
-    not look like hidden reproductions. With a background rate each leg is a sequential probability ratio test between
-    the bounds of both rates (Wald, 1945).
+    speak against hidden reproductions at odds of HIDDEN; while they do not, the culprit is drawn along, which tells how
+    common they are where nothing is hidden. With a background rate each leg is a sequential probability ratio test
+    between the bounds of both rates (Wald, 1945).
     """
     terms = _Terms(belief, bad[0], number)
-    settled = _against(bad, good, terms)
+    main_bad, main_good = len(bad) - edited[0], len(good) - edited[1]
+    settled = _against(bad[:main_bad], good, main_good, terms)
     if settled:
         return settled
     doubtful = [terms.in_doubt(evidence) for evidence in good]
     if any(doubtful):  # a good leg reproduced: whether it is bad or a background shows comes first
         return Draw((0,) * len(bad), tuple(doubtful))
-    unjudged = tuple(place for place, evidence in enumerate(good) if terms.unjudged(evidence))
-    more_bad = tuple(terms.more_bad(place, evidence) for place, evidence in enumerate(bad))
-    pace = bad[0].told + more_bad[0] if more_bad[0] else 0
-    more_good = tuple(
-        0 if place in unjudged else terms.more_good(evidence, pace) for place, evidence in enumerate(good)
-    )
-    if any(more_bad) or any(more_good):
-        return Draw(more_bad, more_good)
+    draw = _more(bad, good, main_bad, terms)
+    if any(draw.bad) or any(draw.good):
+        return draw
+    unjudged = [place for place, evidence in enumerate(good) if terms.unjudged(evidence)]
+    if all(place >= main_good for place in unjudged):
+        for place, evidence in enumerate(good[main_good:], main_good):
+            if terms.refuted(evidence):
+                return Contrary(False, place, f"reproduced in {evidence.figures} fresh trials")
+        for place, evidence in enumerate(bad[main_bad:], main_bad):
+            if terms.is_good(evidence):
+                return Contrary(True, place, f"reproduced in {evidence.figures} fresh trials")
     judged = [evidence for place, evidence in enumerate(good) if place not in unjudged]
-    return Confirmed(terms.p_min, 1.0 - terms.rate_error, terms.error(judged), unjudged)
+    lost = [(True, place) for place, evidence in enumerate(bad) if not terms.enough_bad(place, evidence)]
+    lost += [(False, place) for place in unjudged if place >= main_good]
+    missing = tuple(place for place in unjudged if place < main_good)
+    return Confirmed(terms.p_min, 1.0 - terms.rate_error, terms.error(judged), missing, tuple(lost))
 
 
 def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
@@ -128,10 +158,31 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
     return REPRODUCTIONS, first(lambda count: terms.enough_good(Evidence(clean=count)), 2 * belief.trial_cap)
 
 
-def _against(bad: Sequence[Evidence], good: Sequence[Evidence], terms: _Terms) -> Step | None:
+def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, terms: _Terms) -> Draw:
+    """What every leg still needs; nothing where it is settled, either way."""
+    more_bad = [
+        0 if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence)) else terms.more_bad(place, evidence)
+        for place, evidence in enumerate(bad)
+    ]
+    pace = bad[0].told + more_bad[0] if more_bad[0] else 0
+    open_legs = [not (terms.unjudged(evidence) or terms.refuted(evidence)) for evidence in good]
+    more_good = [
+        terms.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_legs, strict=True)
+    ]
+    if not pace:
+        behind = [
+            min(more, evidence.told + more - bad[0].told)
+            for evidence, more in zip(good, more_good, strict=True)
+            if more and terms.only_hidden(evidence)
+        ]
+        more_bad[0] = max([0, *behind])
+    return Draw(tuple(more_bad), tuple(more_good))
+
+
+def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, terms: _Terms) -> Step | None:
     """What ends the proof against the search, None when nothing does."""
     for place, evidence in enumerate(good):
-        if terms.refuted(evidence):
+        if place < main_good and terms.refuted(evidence):
             return Contradicted(place, f"reproduced in {evidence.figures} fresh trials")
         if terms.unlike_bad_end(evidence):
             return BackgroundSeen(False, place, f"reproduced in {evidence.figures} fresh trials")
@@ -213,7 +264,7 @@ class _Terms:
 
     def in_doubt(self, evidence: Evidence) -> int:
         """Trials more of a good leg that reproduced where no background was seen, before anything else is drawn."""
-        return REFUTED - evidence.reproduced if evidence.reproduced and not self.has_background else 0
+        return max(0, REFUTED - evidence.reproduced) if evidence.reproduced and not self.has_background else 0
 
     def enough_bad(self, place: int, evidence: Evidence) -> bool:
         return self.is_bad(evidence) and evidence.reproduced >= (REPRODUCTIONS if place == 0 else 1)
@@ -223,10 +274,17 @@ class _Terms:
             return 0
         return max(1, (REPRODUCTIONS if place == 0 else 1) - evidence.reproduced)
 
-    def enough_good(self, evidence: Evidence) -> bool:
+    def enough_clean(self, evidence: Evidence) -> bool:
         ours, theirs = (evidence.reproduced, evidence.told), (self.culprit.reproduced, self.culprit.told)
         level = (1.0 - RATE_PART) * self.belief.budget.max_error
-        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level and self.hidden(evidence) <= 0.0
+        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
+
+    def enough_good(self, evidence: Evidence) -> bool:
+        return self.enough_clean(evidence) and self.hidden(evidence) <= -HIDDEN
+
+    def only_hidden(self, evidence: Evidence) -> bool:
+        """Clean often enough, and its other failures leave a doubt."""
+        return self.enough_clean(evidence) and self.hidden(evidence) > -HIDDEN
 
     def hidden(self, evidence: Evidence) -> float:
         other, known = self.belief.others

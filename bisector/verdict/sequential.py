@@ -16,6 +16,8 @@ OTHER_CAP = 3
 TRIAL_CAP = 400
 HIDING = math.log(10.0)
 """Odds of hidden reproductions at which a candidate that looks good is a skip."""
+WARY = 5
+"""So many times the usual clean trials a wary search gives a candidate whose other failures leave a doubt."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Belief:
         asked_good: likewise 1 + those that were not bad; spent only where there is a background.
         bad_end: (reproduced, trials) of the bad end alone, which no error of a search can spoil.
         others: other failures among all trials of candidates known to be bad: (other, all).
+        wary: a proof met a good candidate whose other failures may hide the bug; from then on a candidate is good only
+            where its own speak against that.
         other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
         trial_cap: trials that could tell after which the candidate is weak.
     """
@@ -94,6 +98,7 @@ class Belief:
     asked_good: int = 1
     bad_end: tuple[int, int] = (0, 0)
     others: tuple[int, int] = (0, 0)
+    wary: bool = False
     other_cap: int = OTHER_CAP
     trial_cap: int = TRIAL_CAP
 
@@ -168,11 +173,15 @@ class Belief:
 
     def carrying(self, before: Belief) -> Belief:
         """This belief, from ends tried anew, with the shares that the search has spent before it."""
-        return replace(self, asked_bad=before.asked_bad, asked_good=before.asked_good)
+        return replace(self, asked_bad=before.asked_bad, asked_good=before.asked_good, wary=before.wary)
 
-    def hides(self, evidence: Evidence) -> bool:
-        """Whether other failures, commoner than at bad candidates, may well be hidden reproductions."""
-        return hidden_odds(evidence.other, evidence.clean, self.others, self.rate.mean) >= HIDING
+    def warned(self) -> Belief:
+        """The belief after a proof met other failures that may hide the bug: good verdicts are asked for again."""
+        return replace(self.corrected(), wary=True)
+
+    def hidden(self, evidence: Evidence) -> float:
+        """Logarithm of how much better "its other failures are hidden reproductions" explains a candidate."""
+        return hidden_odds(evidence.other, evidence.clean, self.others, self.rate.mean)
 
     def side(self, reproduced: int, clean: int) -> Verdict | None:
         """What the trials that could tell speak for, None while they do not speak clearly enough."""
@@ -210,15 +219,24 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
     if side is Verdict.BAD:
         return Decided(side, f"reproduced in {evidence.figures}")
     if side is Verdict.GOOD:
-        if belief.hides(evidence):
-            reason = f"{evidence.other} trials ended in another failure, which may hide the bug"
-            return Decided(Verdict.SKIP, reason)
-        return Decided(side, f"clean in {evidence.clean} of {evidence.told}")
+        return _good_or_hidden(evidence, belief)
     if evidence.other >= belief.other_cap + 2 * evidence.told:
         return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
     if evidence.told >= belief.trial_cap:
         return Decided(Verdict.WEAK, f"undecided after {evidence.told} trials: reproduced in {evidence.figures}")
     return More(belief.more_needed(evidence))
+
+
+def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
+    """Clean often enough; a wary belief asks for more until other failures speak clearly, for WARY times as many."""
+    odds = belief.hidden(evidence)
+    most = min(belief.trial_cap, WARY * belief.clean_needed())
+    if odds >= HIDING or (belief.wary and odds > -HIDING and evidence.told >= most):
+        return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure, which may hide the bug")
+    if belief.wary and odds > -HIDING:
+        room = most - evidence.told
+        return More(max(1, first(lambda more: belief.hidden(evidence + Evidence(clean=more)) <= -HIDING, room)))
+    return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.told}")
 
 
 def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:

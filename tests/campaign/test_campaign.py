@@ -15,27 +15,23 @@ from bisector.campaign import Campaign, Request
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
     BuildFailure,
-    CancelToken,
     Candidate,
     ConsoleEvent,
     Ending,
     Image,
-    Listener,
     Observation,
     Outcome,
     OutcomeKind,
-    Runner,
     Signal,
-    Target,
     Timing,
     Verdict,
-    silent,
 )
 from bisector.recipe.load import find, load, loads
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.report import facts, json_format, text
+from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench

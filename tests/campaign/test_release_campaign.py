@@ -14,28 +14,14 @@ import pytest
 from bisector import slide
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.errors import InfraError, UsageError
-from bisector.model import (
-    BuildFailure,
-    CancelToken,
-    Candidate,
-    Ending,
-    Image,
-    Listener,
-    Observation,
-    Outcome,
-    OutcomeKind,
-    Runner,
-    Target,
-    Timing,
-    Verdict,
-    silent,
-)
+from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.release_campaign import ReleaseCampaign, Request
 from bisector.report import facts, json_format, text
+from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench

@@ -9,7 +9,7 @@ import pytest
 
 from bisector.errors import InfraError, UsageError
 from bisector.events import SCHEMA, EventLog, watched
-from bisector.model import Progress
+from bisector.seams import Progress
 from tests.report import case
 
 

@@ -12,7 +12,6 @@ from bisector.errors import InfraError, Interrupted
 from bisector.judge import INFRA_IN_A_ROW, Bench, Case, Judge
 from bisector.model import (
     BuildFailure,
-    CancelToken,
     Candidate,
     Cell,
     Condition,
@@ -21,15 +20,14 @@ from bisector.model import (
     Fact,
     FactKind,
     Image,
-    Listener,
     Observation,
     Question,
     Signal,
     TargetKind,
     Timing,
     Verdict,
-    silent,
 )
+from bisector.seams import CancelToken, Listener, silent
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
 from bisector.verdict.sequential import FixedTrials

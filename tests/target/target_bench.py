@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fake_kernel import FakeSources
 
-from bisector.model import BuildConfig, BuildFailure, CancelToken, Candidate, Image, Progress, silent
+from bisector.model import BuildConfig, BuildFailure, Candidate, Image
+from bisector.seams import CancelToken, Progress, silent
 from bisector.system.proc import Processes
 from bisector.target.kernel_source import KernelSource
 

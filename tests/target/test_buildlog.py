@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bisector.model import Progress, silent
+from bisector.seams import Progress, silent
 from bisector.target.buildlog import BuildLog
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from bisector.errors import UsageError
-from bisector.model import CancelToken, Candidate, Image, TargetKind, silent
+from bisector.model import Candidate, Image, TargetKind
+from bisector.seams import CancelToken, silent
 from bisector.system.proc import Processes
 from bisector.target.given import Given
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, build_id_of_notes, release_of_image

@@ -18,7 +18,8 @@ import pytest
 from deb_archive import DebArchive, build_deb, kernel_files, module
 
 from bisector.errors import InfraError, UsageError
-from bisector.model import BuildFailure, CancelToken, Candidate, Image, Progress, TargetKind, silent
+from bisector.model import BuildFailure, Candidate, Image, TargetKind
+from bisector.seams import CancelToken, Progress, silent
 from bisector.system.apt import Archive, Mirror
 from bisector.system.proc import Processes
 from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage
@@ -261,7 +262,7 @@ def test_a_full_disk_is_an_error_of_the_harness(place: Place) -> None:
     script = f"""
 from pathlib import Path
 from bisector.errors import InfraError
-from bisector.model import CancelToken, silent
+from bisector.seams import CancelToken, silent
 from bisector.system.proc import Processes
 from bisector.target.kernel_package import FolderShelf, KernelPackage
 processes = Processes(Path({str(place.root / "records")!r}))

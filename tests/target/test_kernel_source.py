@@ -12,7 +12,8 @@ from fake_kernel import revert
 from target_bench import Bench
 
 from bisector.errors import InfraError, Interrupted, RecipeError, UsageError
-from bisector.model import CancelToken, Image, silent
+from bisector.model import Image
+from bisector.seams import CancelToken, silent
 from bisector.target.kernel_file import build_id_of_elf
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The seams between rooms: who makes images, who runs trials, and what is told meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bisector.agent.plan import Plan
+from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Trial
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ...
+
+    ``trial`` and ``judgement``: what it tells of, for machines; with the phases trial and verdict.
+    """
+
+    phase: str
+    detail: str = ""
+    fraction: float | None = None  # 0..1 where known
+    trial: Trial | None = None
+    judgement: Judgement | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """A listener that tells nobody."""
+
+
+@dataclass(frozen=True)
+class CancelToken:
+    """A wish to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
+
+    path: str = ""
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return bool(self.path) and Path(self.path).exists()
+
+    def cancel(self) -> None:
+        """Ask to stop. Idempotent."""
+        if self.path:
+            Path(self.path).touch()
+
+
+class Sources(Protocol):
+    """Where source trees come from; search/gitrepo.py is one, a test's folder another."""
+
+    def tree_of(self, candidate: Candidate) -> str:
+        """Content identity of the candidate's source with its edits applied. Raises EditsDoNotApply."""
+        ...
+
+    def checkout(self, candidate: Candidate, folder: Path) -> None:
+        """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes. Raises EditsDoNotApply."""
+        ...
+
+
+class EditsDoNotApply(Exception):
+    """An edit (revert, fixup, apply) conflicts with the candidate's revision."""
+
+
+class Target(Protocol):
+    """Candidate → image."""
+
+    def key(self, candidate: Candidate) -> str:
+        """Names the build before it is made: equal keys give equal images. Raises EditsDoNotApply."""
+        ...
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        """Build, fetch or look up. Raises InfraError when the harness, not the candidate, failed; Interrupted."""
+        ...
+
+
+class Runner(Protocol):
+    """Image + plan → observation."""
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        """Run one trial in ``folder`` (made here). Never raises for what a kernel does: that is an ending."""
+        ...
