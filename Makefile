@@ -50,6 +50,10 @@ e2e: .make/venv ## A real campaign on a planted history over a real kernel tree
 e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
 	$(BIN)/python -m tests.e2e.run --merge $(E2E_ARGS)
 
+.PHONY: e2e-slide
+e2e-slide: .make/venv ## Released kernels first, then the commits between their tags, for real (a quarter of an hour)
+	$(BIN)/python -m tests.e2e.slide $(E2E_ARGS)
+
 .PHONY: e2e-kill
 e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
 	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
