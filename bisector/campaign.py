@@ -198,7 +198,7 @@ class Campaign:
             created=time.time(),
             state="running",
         )
-        return self.bench.add_campaign(row)
+        return self.bench.add_campaign(row, request.recipe)
 
     # ---- what is said beside the outcome (law 6)
 

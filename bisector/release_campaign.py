@@ -284,7 +284,8 @@ class ReleaseCampaign:
                 cell=request.cells[0].name if request.pinned else "",
                 created=time.time(),
                 state="running",
-            )
+            ),
+            request.recipe,
         )
 
     def _stage(self, text: str) -> None:

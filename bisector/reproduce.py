@@ -87,7 +87,8 @@ def run(request: Request, bench: Workbench) -> Answer:
             cell="",
             created=time.time(),
             state="test",
-        )
+        ),
+        request.recipe,
     )
     judge = bench.judge(row.id, request.recipe, target)
     rows = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from types import TracebackType
 from bisector.cache import at_work
 from bisector.judge import Bench, Case, Judge, Mend
 from bisector.model import Candidate, Cell, digest
+from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
@@ -42,6 +44,12 @@ with small lists."""
 
 DEFAULT_MAX_ERROR = 0.01
 """Chance of a wrong culprit that a campaign allows itself, where the recipe says nothing."""
+
+OWN = "own"
+"""Folder of a campaign with what its recipe names beside itself, so that the campaign can be repeated and sent on."""
+
+OWN_LIMIT = 64 << 20
+"""Bytes of such a file; a larger one, a guest's disk, stays where it is and is known by its hash in the plan."""
 
 OTHER_FAILURES = 3
 """So many trials that ended in another failure make a candidate a skip."""
@@ -88,13 +96,15 @@ class Workbench:
 
     # ---- the campaign's row and folder
 
-    def add_campaign(self, row: CampaignRow) -> CampaignRow:
-        """Store a new campaign under an id that is free, with its recipe in its folder."""
+    def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
+        """Store a new campaign under an id that is free, with its recipe in its folder and the files that it names."""
         taken = {known.id for known in self.store.campaigns()}
         names = (row.id, *(f"{row.id}-{count}" for count in range(2, 1000)))
         free = replace(row, id=next(name for name in names if name not in taken))
         self.store.add_campaign(free)
-        (self.store.campaign_folder(free.id) / "recipe.yaml").write_text(free.source)
+        folder = self.store.campaign_folder(free.id)
+        (folder / "recipe.yaml").write_text(free.source)
+        _keep_own(recipe, folder / OWN)
         return free
 
     @contextmanager
@@ -192,6 +202,15 @@ class Workbench:
             f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
             "equally often wherever it is"
         )
+
+
+def _keep_own(recipe: Recipe, folder: Path) -> None:
+    for name in files.own(recipe):
+        source = recipe.beside(name)
+        if source.is_file() and source.stat().st_size <= OWN_LIMIT:
+            place = folder / files.name_in_trial(name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
 
 
 def _birth(clone: PrivateClone) -> str:

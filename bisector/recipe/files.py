@@ -55,10 +55,22 @@ def fragments() -> tuple[str, ...]:
 
 def of_workload(recipe: Recipe) -> tuple[File, ...]:
     """The recipe's own files that its steps and its guest need, with the hash of their content. Raises OSError."""
+    return tuple(_file(recipe, name) for name in _workload(recipe))
+
+
+def own(recipe: Recipe) -> tuple[str, ...]:
+    """Names of all files that the recipe needs beside itself: of its workload, and of its build's config."""
+    kernel = recipe.target.kernel
+    config = [name for name in kernel.config if is_file(name)] if kernel else []
+    base = [kernel.base_config] if kernel and kernel.base_config else []
+    return tuple(dict.fromkeys((*_workload(recipe), *config, *base)))
+
+
+def _workload(recipe: Recipe) -> tuple[str, ...]:
     names = [word for step in recipe.steps.values() for word in step.run or () if word.startswith("./")]
     if recipe.guest:
         names += [name for name in (recipe.guest.kernel, recipe.guest.image) if name]
-    return tuple(_file(recipe, name) for name in dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))
 
 
 def _file(recipe: Recipe, name: str) -> File:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""export and replay: a campaign for somebody else, and one of its trials once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from bisector.cli.options import CPUS, CampaignArgument, JobsOption, JsonOption
+from bisector.cli.pieces import open_store, print_object, terminal_of, workbench
+
+if TYPE_CHECKING:
+    from bisector.pack.source import Source
+
+commands = typer.Typer()
+
+
+@commands.command()
+def export(
+    context: typer.Context,
+    campaign: CampaignArgument,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", metavar="FILE", help="The file to write; default: CAMPAIGN.tar.gz here."),
+    ] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Pack the kernels that were tried, with their modules.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a campaign for somebody else: recipe, config, commands, versions, hashes, trials, logs, outcome."""
+    from bisector.pack import export as room
+    from bisector.pack import show
+
+    store = open_store()
+    row = store.campaign(campaign)
+    done = room.export(store, row, out or Path(f"{row.id}.tar.gz"), with_images=with_images)
+    if as_json:
+        print_object(terminal_of(context), "export", show.exported_object(done))
+    else:
+        terminal_of(context).write(show.exported_text(done))
+
+
+@commands.command()
+def replay(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="CAMPAIGN|FILE", help="A campaign's id, or a file of 'export'.")],
+    step: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Argument(metavar="[STEP]", help="The trial to repeat; left out: the list of them."),
+    ] = None,
+    image: Annotated[Optional[Path], typer.Option(help="Try it on this kernel image or build folder.")] = None,  # noqa: UP045
+    repo: Annotated[Optional[Path], typer.Option(help="Build its candidate from this repository.")] = None,  # noqa: UP045
+    trust: Annotated[
+        bool, typer.Option("--trust", help="A recipe without VM from a FILE may run its programs on this host.")
+    ] = False,
+    jobs: JobsOption = CPUS,
+    as_json: JsonOption = False,
+) -> None:
+    """Repeat one recorded trial, here or elsewhere, and say what differs from the first time."""
+    from bisector.errors import UsageError
+    from bisector.pack import replay as room
+    from bisector.pack import show
+
+    if image and repo:
+        raise UsageError("--image and --repo are two sources of one image", hint="give one of them")
+    terminal = terminal_of(context)
+    with _opened(source, step) as found:
+        if step is None:
+            if as_json:
+                print_object(terminal, "steps", show.steps_object(found))
+            else:
+                terminal.write(show.steps_text(found))
+            return
+        found.trial(step)  # before a workbench is opened: a wrong number is the caller's
+        with workbench(context, jobs) as bench:
+            done = room.run(room.Request(step, image, repo, trust), found, bench)
+    terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))
+    raise typer.Exit(done.exit_code)
+
+
+@contextmanager
+def _opened(source: str, step: int | None) -> Iterator[Source]:
+    from bisector.pack.source import of_campaign, of_file
+
+    path = Path(source)
+    if path.is_file():
+        with of_file(path, image_of=step) as found:
+            yield found
+    else:
+        store = open_store()
+        found = of_campaign(store, store.campaign(source))
+        store.close()
+        yield found

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two trials of one question, and in what they differ. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bisector.model import Image, Observation, Trial
+
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One trial with what it ran on. ``bisector``: the version that ran it; ``plan``: identity of the question."""
+
+    trial: Trial
+    image: Image
+    bisector: str
+    config: str = ""  # text of the .config
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing of both trials. ``kind``: answer, kernel, tool, fact, time."""
+
+    kind: str
+    name: str
+    first: str
+    now: str
+
+    @property
+    def same(self) -> bool:
+        """Whether the two say the same; times never do, and are not compared."""
+        return self.kind == "time" or self.first == self.now
+
+
+def compare(first: Sight, now: Sight) -> tuple[Line, ...]:
+    """All that can be told of both, in the order in which people look."""
+    return (*_answer(first, now), *_kernel(first, now), *_tools(first, now), *_facts(first, now), *_times(first, now))
+
+
+def same_answer(lines: tuple[Line, ...]) -> bool:
+    """Whether the trial read as it did the first time."""
+    return all(line.same for line in lines if line.kind == "answer")
+
+
+def _answer(first: Sight, now: Sight) -> Iterator[Line]:
+    one, other = first.trial.reading, now.trial.reading
+    yield Line("answer", "signal", one.signal.value, other.signal.value)
+    yield Line("answer", "condition", one.condition or NONE, other.condition or NONE)
+
+
+def _kernel(first: Sight, now: Sight) -> Iterator[Line]:
+    for name in ("identity", "build_id", "release"):
+        ours, theirs = getattr(first.image, name), getattr(now.image, name)
+        yield Line("kernel", f"image {name}".replace("_", " "), ours or NONE, theirs or NONE)
+    if first.config and now.config:
+        ours, theirs = (set(sight.config.splitlines()) - {""} for sight in (first, now))
+        changed = sorted(line for line in ours ^ theirs if "CONFIG_" in line)
+        yield Line("kernel", ".config", "as recorded", f"{len(changed)} lines differ" if changed else "as recorded")
+
+
+def _tools(first: Sight, now: Sight) -> Iterator[Line]:
+    """Versions of what built the kernel and of what ran beside it, ours included."""
+    yield Line("tool", "bisector", first.bisector or NONE, now.bisector or NONE)
+    yield from _pairs("tool", dict(first.image.tools), dict(now.image.tools))
+    yield from _pairs("tool", _inside(first), _inside(now))
+    yield Line("tool", "acceleration", *(sight.trial.observation.accel or NONE for sight in (first, now)))
+
+
+def _inside(sight: Sight) -> dict[str, str]:
+    result = sight.trial.observation.result
+    return dict(result.tools) if result else {}
+
+
+def _facts(first: Sight, now: Sight) -> Iterator[Line]:
+    question = ("the recorded one", "the recorded one" if first.trial.plan == now.trial.plan else "another one")
+    yield Line("fact", "question", *question)
+    yield Line("fact", "ending", first.trial.observation.ending.value, now.trial.observation.ending.value)
+    yield from _pairs("fact", dict(_seen(first.trial.observation)), dict(_seen(now.trial.observation)))
+
+
+def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
+    """What the agent and the consoles saw; counts that hang on the speed of a machine are left away."""
+    result = observation.result
+    if result:
+        yield "taint", str(result.kernel.taint)
+        for step in result.steps:
+            done = "done" if step.done else "skipped" if step.skipped else "not ended"
+            told = [f"exit {step.exit}"] if step.exit is not None else []
+            yield f"step {step.name}", ", ".join([done, *told, *filter(None, [step.errno]), *step.blocks])
+        for layer in result.layers:
+            yield f"layer {layer.name}", f"{layer.health or 'no state'}, dma_alignment {layer.dma_alignment}"
+        if result.fault:
+            yield "fault", f"{result.fault.stage}: {result.fault.message}"
+    for event in observation.console:
+        yield f"console {event.where}", f"{event.kind} {event.name}"
+
+
+def _times(first: Sight, now: Sight) -> Iterator[Line]:
+    for name in ("boot", "storage", "workload", "total"):
+        ours, theirs = (getattr(sight.trial.observation.timing, name) for sight in (first, now))
+        yield Line("time", name, f"{ours:.1f} s", f"{theirs:.1f} s")
+
+
+def _pairs(kind: str, ours: dict[str, str], theirs: dict[str, str]) -> Iterator[Line]:
+    """A line for each name that one of the two has; what only one of them could tell differs."""
+    for name in dict.fromkeys((*ours, *theirs)):
+        yield Line(kind, name, ours.get(name) or NONE, theirs.get(name) or NONE)

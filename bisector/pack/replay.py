@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``bisector replay``: one recorded trial once more, and in what it differs from the first time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector import __version__
+from bisector.agent.plan import Plan, dump
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.exitcodes import ExitCode
+from bisector.judge import Case
+from bisector.model import (
+    BuildFailure,
+    Candidate,
+    Cell,
+    Ending,
+    Image,
+    Observation,
+    Signal,
+    TargetKind,
+    Trial,
+    digest,
+)
+from bisector.pack.compare import Line, Sight, compare, same_answer
+from bisector.pack.source import Source
+from bisector.recipe.matrix import apply, cells, controls
+from bisector.recipe.model import Recipe
+from bisector.seams import CancelToken, Listener, Progress, Runner, Target
+from bisector.search.gitrepo import UserRepository
+from bisector.store import CampaignRow
+from bisector.target.images import Images
+from bisector.verdict.signature import read
+from bisector.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for: a trial, and where its image comes from (neither: from the export or the cache).
+
+    ``trusted``: a recipe without a VM, of somebody else's, may run its programs on this host.
+    """
+
+    trial: int
+    image: Path | None = None
+    repo: Path | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A trial and its repetition."""
+
+    source: str  # the campaign, and the file it came in
+    first: Trial
+    now: Trial
+    lines: tuple[Line, ...]
+    campaign: str  # where the repetition is stored
+    folder: str
+
+    @property
+    def same(self) -> bool:
+        """Whether signal and condition are those of the first time."""
+        return same_answer(self.lines)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 for the same answer, 4 for another, 3 when the harness failed (which is no answer)."""
+        if self.now.reading.signal is Signal.INFRA and self.first.reading.signal is not Signal.INFRA:
+            return ExitCode.INFRA
+        return ExitCode.OK if self.same else ExitCode.UNDECIDED
+
+
+def run(request: Request, source: Source, bench: Workbench) -> Replayed:
+    """Repeat one trial with its own seed. Raises UsageError, RecipeError, InfraError, Interrupted."""
+    first = source.trial(request.trial)
+    recipe = source.recipe()
+    if recipe.vm is None and source.file and not request.trusted:
+        programs = ", ".join(" ".join(step.run or ()) for step in recipe.steps.values() if step.run)
+        raise UsageError(
+            f"this recipe runs its programs on this host and not in a VM, and they came with {source.file}",
+            hint=f"read them first ({programs}); --trust runs them",
+        )
+    cell = _cell(recipe, first.cell)
+    recipe = apply(recipe, cell)
+    case = bench.case(recipe, cell)
+    image = _image(request, source, first, recipe, bench)
+    row = bench.add_campaign(_row(source, first), recipe)
+    trial = _tried(bench, row, first, image, case, bench.runner(recipe))
+    known = source.record.images().get(first.image) or replace(image, identity=first.image, tools=())
+    lines = compare(
+        Sight(first, known, source.made_by, source.config(first.image)),
+        Sight(trial, image, __version__, _text(image.config)),
+    )
+    told = source.record.campaign.id + (f" ({source.file})" if source.file else "")
+    folder = bench.store.campaign_folder(row.id) / trial.folder
+    return Replayed(told, first, trial, lines, row.id, str(folder))
+
+
+def _cell(recipe: Recipe, name: str) -> Cell:
+    """The cell or control of that name; the recipe as it is where its caller had pinned a cell."""
+    known = {cell.name: cell for cell in (*controls(recipe), *cells(recipe))}
+    return known.get(name) or Cell(name)
+
+
+def _row(source: Source, first: Trial) -> CampaignRow:
+    """Where the repetition is stored: like a test of one candidate, to be read, exported and repeated as one."""
+    known = source.record.campaign
+    return CampaignRow(
+        id=f"replay-{known.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
+        recipe=known.recipe,
+        title=known.title,
+        source=known.source,
+        repo="",
+        good="",
+        bad=first.candidate.revision,
+        find_fix=False,
+        cell=first.cell,
+        created=time.time(),
+        state="test",
+    )
+
+
+# ---- the image -----------------------------------------------------------------------------------------------------
+
+
+def _image(request: Request, source: Source, first: Trial, recipe: Recipe, bench: Workbench) -> Image:
+    candidate = first.candidate
+    target: Target | None = None
+    if request.image:
+        path = request.image.resolve()
+        candidate, target = Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
+    elif request.repo:
+        target = _built_from(request.repo, candidate, recipe, bench)
+    elif found := source.image(first.image, Images(bench.setting.folders.cache)):
+        return found
+    elif candidate.target is TargetKind.KERNEL_PACKAGE:
+        target = bench.kernel_package(recipe, cells(recipe))
+    if target is None:
+        raise UsageError(
+            f"the image of trial {first.number} ({candidate}, {first.image[:12]}) is not at hand",
+            hint="give --image PATH or --repo DIR, or ask for an export made --with-images",
+        )
+    made = bench.pool.submit("build", _made, target, candidate, bench.setting.listener, bench.cancel).result()
+    if isinstance(made, BuildFailure):
+        first_line = made.errors[0] if made.errors else made.log
+        raise UsageError(f"{candidate} cannot be built here: {made.stage} failed: {first_line}", hint=made.log)
+    return made
+
+
+def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, bench: Workbench) -> Target:
+    if candidate.target is not TargetKind.KERNEL_SOURCE:
+        raise UsageError(f"{candidate} was not built from source: --repo does not fit", hint="give --image PATH")
+    user = UserRepository(repo)
+    for oid in (candidate.revision, *(edit.commit for edit in candidate.edits)):
+        user.resolve(oid)
+    return bench.kernel_source(recipe, (*cells(recipe), *controls(recipe)), bench.clone(user))
+
+
+def _made(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+    return target.image(candidate, listener=listener, cancel=cancel)
+
+
+# ---- the trial -----------------------------------------------------------------------------------------------------
+
+
+def _tried(bench: Workbench, row: CampaignRow, first: Trial, image: Image, case: Case, runner: Runner) -> Trial:
+    """The recorded trial's question and seed on an image; stored. The clock is the recipe's whole one: a deadline that
+    was scaled to another machine means nothing here."""
+    token = digest(row.id, time.time_ns())[:12]
+    plan = replace(case.plan, seed=first.seed, token=token)
+    place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
+    folder = bench.store.campaign_folder(row.id) / place
+    bench.setting.listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
+    future = bench.pool.submit("trial", _run, runner, image, plan, folder, bench.setting.listener, bench.cancel)
+    observation = future.result()
+    if observation.ending is Ending.CANCELLED:
+        raise Interrupted("stopped during the trial; nothing of it is stored")
+    reading = read(observation, case.question)
+    bench.store.add_build(row.id, image.identity, first.candidate, image)
+    return bench.store.add_trial(
+        row.id,
+        replace(
+            first, number=0, image=image.identity, plan=plan.identity(), reading=reading, observation=observation,
+            folder=place,
+        ),
+    )  # fmt: skip
+
+
+def _run(
+    runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
+) -> Observation:
+    observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "observation.json").write_text(dump(observation) + "\n")
+    except OSError as error:
+        raise InfraError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return observation
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text(errors="replace") if path and Path(path).is_file() else ""

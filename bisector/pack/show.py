@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What export and replay tell, for people and as JSON. Pure. The text of an export is made printable: it is not ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from bisector.model import Trial
+from bisector.pack.export import Exported
+from bisector.pack.replay import Replayed
+from bisector.pack.source import Source
+from bisector.report.excerpt import printable
+from bisector.report.stages import candidate_name
+
+WIDTH = 36  # columns of one trial's side of a comparison
+
+
+def exported_text(done: Exported) -> str:
+    """The path first, for a script; then what is in it."""
+    lines = [str(done.path), f"{done.members} files, {done.images} whole images, {done.size / 1e6:.1f} MB"]
+    lines += [f"left out: {each}" for each in done.left_out]
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+def exported_object(done: Exported) -> dict[str, object]:
+    """For --json."""
+    return dataclasses.asdict(done) | {"path": str(done.path)}
+
+
+# ---- the trials that can be repeated -------------------------------------------------------------------------------
+
+
+def steps_text(source: Source) -> str:
+    """A line for each trial: what ``replay`` calls it, what it was, whether its image is at hand."""
+    lines = [f"{'step':>6}  {'stage':<12} {'signal':<14} {'condition':<22} {'seconds':>7}  candidate"]
+    lines += [_step(trial) for trial in source.record.trials]
+    if not source.record.trials:
+        lines = ["this campaign has no trials"]
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+def _step(trial: Trial) -> str:
+    seconds = trial.observation.timing.total
+    cell = f" [{trial.cell}]" if trial.cell else ""
+    reading = trial.reading
+    head = f"{trial.number:>6}  {trial.stage:<12} {reading.signal.value:<14} {reading.condition or '-':<22} "
+    return f"{head}{seconds:>7.0f}  {candidate_name(trial.candidate)}{cell}"
+
+
+def steps_object(source: Source) -> list[dict[str, object]]:
+    """For --json."""
+    return [
+        {
+            "step": trial.number,
+            "stage": trial.stage,
+            "candidate": str(trial.candidate),
+            "cell": trial.cell,
+            "image": trial.image,
+            "signal": trial.reading.signal.value,
+            "condition": trial.reading.condition,
+            "seconds": trial.observation.timing.total,
+        }
+        for trial in source.record.trials
+    ]
+
+
+# ---- a comparison --------------------------------------------------------------------------------------------------
+
+
+def replayed_text(done: Replayed) -> str:
+    """Both trials side by side; what differs is marked, and named again in the last line."""
+    first = done.first
+    lines = [f"trial {first.number} ({first.stage}, {first.candidate}) of {done.source}", ""]
+    lines.append(f"  {'':<22} {'the first time':<{WIDTH}} now")
+    for line in done.lines:
+        mark = " " if line.same else "*"
+        now = "the same" if line.first == line.now else line.now
+        lines += _row(f"{mark} {line.name:<22} ", line.first, now)
+    differing = [line.name for line in done.lines if not line.same]
+    lines += ["", "the same answer" if done.same else "ANOTHER ANSWER than the first time"]
+    lines.append(f"differs (*): {', '.join(differing)}" if differing else "nothing differs but the times")
+    lines.append(f"logs: {done.folder}")
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+def _row(head: str, first: str, now: str) -> list[str]:
+    if len(first) <= WIDTH:
+        return [f"{head}{first:<{WIDTH}} {now}"]
+    return [f"{head}{first}", f"{'':<{len(head) + WIDTH}} {now}"] if now != "the same" else [f"{head}{first}  the same"]
+
+
+def replayed_json(done: Replayed) -> str:
+    """One JSON object with a ``schema`` version."""
+    document = {
+        "schema": "bisector.replay/1",
+        "source": done.source,
+        "step": done.first.number,
+        "same": done.same,
+        "exit_code": int(done.exit_code),
+        "lines": [dataclasses.asdict(line) | {"same": line.same} for line in done.lines],
+        "campaign": done.campaign,
+        "folder": done.folder,
+    }
+    return json.dumps(document, indent=2) + "\n"
