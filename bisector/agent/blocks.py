@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Self-describing 4 KiB blocks: how they are made, a mebibyte at a time, and what a sector says of itself. Pure.
+
+A sector begins with four 64-bit words, little-endian:
+
+    magic << 32 | file                  block << 3 | place of the sector in its block (block below 2**32)
+    generation << 32 | crc of the rest  seal: a checksum of the other three words
+
+The other 480 bytes are one of two fillings, chosen by block and generation, in which no two sectors of a mebibyte are
+alike. So each sector tells where it belongs, from when it is, and whether it is whole; and what it must be is known
+byte for byte, so that a look at a good one is one memcmp.
+
+This file runs in the inner guest too, an emulated machine inside an emulated one, where a bytecode costs microseconds
+and the import of dataclasses seconds: plain classes, and all sectors of a mebibyte in a few operations on large numbers
+(one lane of 64 bits per sector) instead of a loop.
+"""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+
+SECTOR = 512
+BLOCK = 4096
+CHUNK = 1 << 20  # bytes that are made, written, read and compared at once
+SECTORS = BLOCK // SECTOR
+BLOCKS = CHUNK // BLOCK  # in a chunk
+LANES = CHUNK // SECTOR
+HEAD = 32
+WORDS = SECTOR // 8
+FILLINGS = 2
+MAGIC = 0xB15EC705
+
+Store = bytearray | mmap.mmap
+
+_M63 = (1 << 63) - 1
+# Odd multipliers of the seal (digits of pi and e). What is summed is below 2**63 in each lane, so that a sum of two
+# never carries over into the next lane: 32 bits of a crc times 31, and 11 bits of a place times 50, fit as they are.
+_K0, _K1, _K2, _K3 = 0x243F6A8885A308D3, 0x3198A2E037073, 0x2B7E151628AED2A7, 0x5F3759DF
+_ONES = int.from_bytes(b"\1\0\0\0\0\0\0\0" * LANES, "little")
+_MASK = _ONES * _M63
+
+
+class Sector:
+    """What a whole sector says of itself: ``place`` is 0 to 7 within its block."""
+
+    __slots__ = ("block", "file", "generation", "place")
+
+    def __init__(self, file: int, block: int, place: int, generation: int) -> None:
+        self.file = file
+        self.block = block
+        self.place = place
+        self.generation = generation
+
+
+def read_sector(data: bytes) -> Sector | None:
+    """What the 512 bytes say of themselves; None when they are not ours, or not whole."""
+    w0, w1, w2, w3 = (int.from_bytes(data[at : at + 8], "little") for at in (0, 8, 16, 24))
+    if w0 >> 32 != MAGIC or w1 >> 35 or w3 != _seal(w0, w1, w2) or zlib.crc32(data[HEAD:]) != w2 & 0xFFFFFFFF:
+        return None
+    return Sector(w0 & 0xFFFFFFFF, w1 >> 3, w1 & 7, w2 >> 32)
+
+
+def _seal(w0: int, w1: int, w2: int) -> int:
+    return (w0 * _K0 + w1 * _K1 + (w2 >> 32) * _K2 + (w2 & 0xFFFFFFFF) * _K3) & _M63
+
+
+def filling(number: int) -> bytes:
+    """One mebibyte in which no two sectors are alike, the place of the sectors' heads included."""
+    state = 0x9E3779B97F4A7C15 * (number + 1)
+    words = []
+    for _ in range(WORDS * SECTORS):  # one block from a plain generator (Knuth's MMIX constants) ...
+        state = (state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
+        words.append((state ^ state >> 29).to_bytes(8, "little"))
+    block = b"".join(words)
+    plain = int.from_bytes(bytes(range(256)), "little")
+    ones = int.from_bytes(b"\1" * 256, "little")
+    # ... and each block of the chunk is it again, every byte XORed with the block's place
+    return b"".join(block.translate((plain ^ ones * place).to_bytes(256, "little")) for place in range(BLOCKS))
+
+
+class Pattern:
+    """Makes the blocks of one file. ``file``: its number, below 2**32. ``aligned``: in memory fit for direct I/O.
+
+    Two templates of a mebibyte are made when first needed and written over again and again: only the two words that
+    name the block change from one chunk to the next.
+    """
+
+    def __init__(self, file: int, *, aligned: bool = False) -> None:
+        self._file = file
+        self._w0 = MAGIC << 32 | file
+        self._aligned = aligned
+        self._stores: dict[int, Store] = {}
+        self._views: dict[int, memoryview] = {}
+        self._sums: dict[int, int] = {}  # filling → crc of each sector, in lanes
+        self._seals: dict[int, int] = {}  # filling → seal of what does not change with the chunk, in lanes
+        self._generation: dict[int, int] = {}  # filling → generation that the template carries
+        self._places = int.from_bytes(b"".join(n.to_bytes(8, "little") for n in range(LANES)), "little")
+
+    def chunk(self, number: int, generation: int) -> Store:
+        """Chunk ``number`` as it is written in ``generation``; valid until the next call."""
+        which = (number + generation) % FILLINGS
+        if self._generation.get(which) != generation:
+            self._prepare(which, generation)
+        first = number * LANES
+        view = self._views[which]
+        view[1::WORDS] = _lanes(self._places + _ONES * first)
+        view[3::WORDS] = _lanes((self._seals[which] + _ONES * (first * _K1 & _M63)) & _MASK)
+        return self._stores[which]
+
+    def _prepare(self, which: int, generation: int) -> None:
+        if which not in self._stores:
+            data = filling(which)
+            store: Store = mmap.mmap(-1, CHUNK) if self._aligned else bytearray(CHUNK)
+            store[:] = data
+            sums = b"".join(
+                zlib.crc32(data[at + HEAD : at + SECTOR]).to_bytes(8, "little") for at in range(0, CHUNK, SECTOR)
+            )
+            self._stores[which], self._views[which] = store, memoryview(store).cast("Q")
+            self._sums[which] = int.from_bytes(sums, "little")
+        view = self._views[which]
+        view[0::WORDS] = _lanes(_ONES * self._w0)
+        view[2::WORDS] = _lanes(self._sums[which] + _ONES * (generation << 32))
+        same = (self._w0 * _K0 + generation * _K2) & _M63
+        seals = (self._places * _K1 + _ONES * same) & _MASK
+        self._seals[which] = (seals + self._sums[which] * _K3) & _MASK
+        self._generation[which] = generation
+
+    def block(self, number: int, generation: int) -> bytes:
+        """Block ``number`` as it is written in ``generation``."""
+        at = number % BLOCKS * BLOCK
+        return bytes(self.chunk(number // BLOCKS, generation)[at : at + BLOCK])
+
+
+def _lanes(value: int) -> memoryview:
+    return memoryview(value.to_bytes(LANES * 8, "little")).cast("Q")

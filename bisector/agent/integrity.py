@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writing and verifying self-describing blocks: the I/O around blocks.py, journal.py and mismatch.py.
+
+Runs in the VM and, by inside.py, in the inner guest.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import time
+from collections.abc import Callable
+
+from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector, Store
+from .journal import Extent, Journal, placed
+from .mismatch import Finding, examine, settle
+
+FLUSH_EVERY = 16  # chunks; less often would leave more unjudged after a kill, more often would measure flushes
+FINDINGS = 2000  # after so many it is enough
+SHOWN = 12  # findings that are described
+FS_IOC_FIEMAP = 0xC020660B  # include/uapi/linux/fiemap.h
+FIEMAP_FLAG_SYNC = 1
+FIEMAP_UNUSABLE = 0x2 | 0x4 | 0x8 | 0x100 | 0x200 | 0x400  # unknown, delayed, encoded, not aligned, inline, tail
+DROP_CACHES = "/proc/sys/vm/drop_caches"
+
+
+class Written:
+    """How a stamp ended: ``count`` blocks written, flushed or not; ``errno`` is a name, "" when all went well."""
+
+    __slots__ = ("count", "detail", "errno", "generation")
+
+    def __init__(self, count: int, generation: int, errno: str = "", detail: str = "") -> None:
+        self.count = count
+        self.generation = generation
+        self.errno = errno
+        self.detail = detail
+
+
+class Verified:
+    """What a look at a file's blocks found: ``judged`` blocks, and what is wrong with some of them."""
+
+    __slots__ = ("errno", "findings", "judged")
+
+    def __init__(self, judged: int, findings: list[Finding], errno: str = "") -> None:
+        self.judged = judged
+        self.findings = findings
+        self.errno = errno
+
+    def classes(self) -> tuple[str, ...]:
+        """What was seen, as conditions name it; () when nothing was judged, which is neither clean nor bad."""
+        kinds = tuple(sorted({finding.kind for finding in self.findings}))
+        return kinds or (("clean",) if self.judged else ())
+
+    def describe(self) -> list[str]:
+        """Lines for people: a sum, then the first findings."""
+        count = {kind: sum(f.kind == kind for f in self.findings) for kind in {f.kind for f in self.findings}}
+        told = ", ".join(f"{number} {kind}" for kind, number in sorted(count.items())) or "none differs"
+        stopped = ", and stopped there" if len(self.findings) >= FINDINGS else ""
+        return [f"{self.judged} blocks judged: {told}{stopped}", *(f.describe() for f in self.findings[:SHOWN])]
+
+
+def stamp(
+    path: str,
+    file: int,
+    blocks: int,
+    generation: int,
+    *,
+    direct: bool,
+    tell: Callable[[str], None],
+    seconds: float = 0.0,
+) -> Written:
+    """Write ``blocks`` blocks once, or generation upon generation for ``seconds``; flush every 16 MiB and at the end.
+
+    Even generations go from the end to the beginning, so that a file is not always cut at the same side. ``tell`` takes
+    the journal's lines, each before what it tells of may happen (W) or after it did (F).
+    """
+    pattern = Pattern(file, aligned=True)
+    until = time.monotonic() + seconds
+    written = 0
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _create(path) | (os.O_DIRECT if direct else 0), 0o644)
+    except OSError as error:
+        return Written(0, generation, name(error), f"open {path}: {error.strerror}")
+    try:
+        while True:
+            written += _generation(descriptor, pattern, blocks, generation, tell)
+            if time.monotonic() >= until:
+                break
+            generation += 1
+        for extent in extents(descriptor):
+            tell(f"X {extent.first} {extent.place} {extent.count}")
+    except OSError as error:
+        return Written(written, generation, name(error), f"{path}: {error.strerror}")
+    finally:
+        os.close(descriptor)
+    return Written(written, generation)
+
+
+def _create(path: str) -> int:
+    return 0 if path.startswith("/dev/") else os.O_CREAT
+
+
+def _generation(descriptor: int, pattern: Pattern, blocks: int, generation: int, tell: Callable[[str], None]) -> int:
+    size = FLUSH_EVERY * BLOCKS
+    regions = [(first, min(first + size, blocks)) for first in range(0, blocks, size)]
+    for first, end in regions if generation % 2 else reversed(regions):
+        tell(f"W {first} {end - first} {generation}")
+        for at in range(first, end, BLOCKS):
+            chunk = memoryview(pattern.chunk(at // BLOCKS, generation))
+            _write(descriptor, chunk[: min(end - at, BLOCKS) * BLOCK], at * BLOCK)
+        os.fsync(descriptor)
+        tell("F")
+    return blocks
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of ``data``: a short write is followed by the rest, which then tells its error."""
+    done = 0
+    while done < len(data):
+        moved = os.pwrite(descriptor, data[done:], offset + done)
+        if moved == 0:
+            raise OSError(errno.EIO, "a write wrote nothing")
+        done += moved
+
+
+def extents(descriptor: int) -> list[Extent]:
+    """Where a regular file's blocks lie on the device below; [] for anything else, and where that cannot be told."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return []
+    found: list[Extent] = []
+    start, room = 0, 64
+    while True:
+        head = start.to_bytes(8, "little") + (2**64 - 1 - start).to_bytes(8, "little")
+        asked = bytearray(head + FIEMAP_FLAG_SYNC.to_bytes(4, "little") + bytes(4) + room.to_bytes(4, "little"))
+        asked += bytes(4 + room * 56)
+        try:
+            fcntl.ioctl(descriptor, FS_IOC_FIEMAP, asked)
+        except OSError:
+            return []
+        count = int.from_bytes(asked[20:24], "little")
+        for at in range(32, 32 + count * 56, 56):
+            logical, physical, length = (int.from_bytes(asked[at + k : at + k + 8], "little") for k in (0, 8, 16))
+            flags = int.from_bytes(asked[at + 40 : at + 44], "little")
+            start = logical + length
+            if not flags & FIEMAP_UNUSABLE and not (logical | physical | length) % BLOCK:
+                found.append(Extent(logical // BLOCK, physical // BLOCK, length // BLOCK))
+            if flags & 1:  # FIEMAP_EXTENT_LAST
+                return found
+        if count == 0:
+            return found
+
+
+def verify(
+    path: str, file: int, journal: Journal, *, direct: bool, below: list[Extent] | None = None, shift: int = 0
+) -> Verified:
+    """Read every flushed block and look at each that differs.
+
+    ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is looked at
+    block by block, and what stays unreadable is told as that.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
+    reader = _Reader(os.open(path, flags), below, shift)
+    pattern = Pattern(file)
+    findings: list[Finding] = []
+    judged = 0
+    try:
+        for first, end, generation in journal.pieces(BLOCKS):
+            wanted = pattern.chunk(first // BLOCKS, generation)
+            found, missing, unknown = reader.read(first, end)
+            judged += end - first - len(unknown)
+            if end - first == BLOCKS and wanted == found and not unknown:
+                continue
+            findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
+            findings += _differing(journal, file, (first, end, generation), found, wanted, missing | unknown)
+            if len(findings) >= FINDINGS:
+                break
+    finally:
+        reader.close()
+    settle(findings, lambda origin: _at_home(origin, file, journal))
+    return Verified(judged, findings, reader.errno)
+
+
+def _differing(
+    journal: Journal, file: int, run: tuple[int, int, int], found: mmap.mmap, wanted: Store, left_out: set[int]
+) -> list[Finding]:
+    first, end, generation = run
+    pending = journal.on_their_way(first, end)
+    good = memoryview(wanted)
+    findings = []
+    for block in range(first, end):
+        at = block % BLOCKS * BLOCK
+        data, right = found[at : at + BLOCK], bytes(good[at : at + BLOCK])
+        if data != right and block not in left_out:
+            finding = examine(data, block, file, right, generation, pending)
+            findings += [finding] if finding else []
+    return findings
+
+
+def _at_home(origin: Sector, file: int, journal: Journal) -> bool:
+    home = journal.generation(origin.block) == origin.generation
+    return home and origin.file == file and not journal.on_their_way(origin.block, origin.block + 1)
+
+
+class _Reader:
+    """Reads chunks of a file, or of the device that it lies on, into one aligned buffer."""
+
+    def __init__(self, descriptor: int, below: list[Extent] | None, shift: int) -> None:
+        self._descriptor = descriptor
+        self._below = below
+        self._shift = shift
+        self._memory = mmap.mmap(-1, CHUNK)
+        self._view = memoryview(self._memory)
+        self.errno = ""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+    def read(self, first: int, end: int) -> tuple[mmap.mmap, set[int], set[int]]:
+        """The chunk of the blocks from ``first`` to before ``end``, each in its place in it.
+
+        Beside it the blocks that cannot be read, and those that lie nowhere known.
+        """
+        pieces = [(first, first, end - first)] if self._below is None else list(placed(self._below, first, end))
+        known = {block for at, _, count in pieces for block in range(at, at + count)}
+        missing: set[int] = set()
+        for at, place, count in pieces:
+            if not self._fill(at, place, count):
+                missing |= {at + n for n in range(count) if not self._fill(at + n, place + n, 1)}
+        return self._memory, missing, set(range(first, end)) - known
+
+    def _fill(self, block: int, place: int, count: int) -> bool:
+        start = block % BLOCKS * BLOCK
+        part = self._view[start : start + count * BLOCK]
+        try:
+            moved = os.preadv(self._descriptor, [part], place * BLOCK + self._shift)
+        except OSError as error:
+            self.errno = self.errno or name(error)
+            return False
+        return moved == len(part)
+
+
+def drop_caches() -> None:
+    """Let the kernel forget what it read; what is dirty is written first."""
+    os.sync()
+    with open(DROP_CACHES, "w") as knob:
+        knob.write("3\n")
+
+
+def name(error: OSError) -> str:
+    """``EIO`` for an OSError."""
+    return errno.errorcode.get(error.errno or 0, f"E{error.errno}")

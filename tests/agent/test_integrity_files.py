@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stamping and verifying real files: a writer that is killed, direct and buffered, damage found where it was put."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.blocks import BLOCK, BLOCKS, Pattern
+from bisector.agent.integrity import extents, stamp, verify
+from bisector.agent.journal import Extent, Journal
+
+FILE = 77
+SIZE = 5 * BLOCKS + 3  # blocks; the last chunk is not a whole one
+
+
+def stamped(path: Path, *, direct: bool = False, generations: int = 1) -> Journal:
+    journal = Journal()
+    for generation in range(1, generations + 1):
+        done = stamp(str(path), FILE, SIZE, generation, direct=direct, tell=journal.tell)
+        assert (done.count, done.errno) == (SIZE, ""), done.detail
+    return journal
+
+
+def put(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_what_was_stamped_is_clean(tmp_path: Path, direct: bool) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path, direct=direct, generations=3)
+    assert path.stat().st_size == SIZE * BLOCK
+    for again in (False, True):
+        seen = verify(str(path), FILE, journal, direct=again)
+        assert (seen.classes(), seen.judged, seen.errno) == (("clean",), SIZE, "")
+
+
+def test_damage_is_found_where_it_was_put(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path, generations=2)
+    pattern = Pattern(FILE)
+    for block in range(160, 165):
+        put(path, block * BLOCK, pattern.block(165, 2))
+    put(path, 300 * BLOCK, bytes(BLOCK))
+    put(path, 700 * BLOCK + 512, pattern.block(700, 1)[512:1024])
+    last = bytearray(pattern.block(SIZE - 1, 2))
+    last[4000] ^= 4
+    put(path, (SIZE - 1) * BLOCK, bytes(last))
+    seen = verify(str(path), FILE, journal, direct=False)
+    assert [(f.block, f.kind) for f in seen.findings] == [
+        *((block, "duplicate") for block in range(160, 165)),
+        *((300, "zeroed"), (700, "torn"), (SIZE - 1, "flipped")),
+    ]
+    assert seen.classes() == ("duplicate", "flipped", "torn", "zeroed")
+    assert seen.describe()[0] == f"{SIZE} blocks judged: 5 duplicate, 1 flipped, 1 torn, 1 zeroed"
+
+
+def test_what_was_never_flushed_is_neither_clean_nor_bad(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    stamped(path)
+    journal = Journal()
+    journal.tell(f"W 0 {SIZE} 1")
+    assert verify(str(path), FILE, journal, direct=False).classes() == ()
+
+
+def test_a_file_that_is_cut_short_is_unreadable_there(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path)
+    os.truncate(path, 900 * BLOCK)
+    seen = verify(str(path), FILE, journal, direct=False)
+    assert seen.classes() == ("unreadable",)
+    assert [f.block for f in seen.findings] == list(range(900, SIZE))
+
+
+def test_a_file_is_found_on_the_device_below_by_its_extents(tmp_path: Path) -> None:
+    """A device on which the file lies in two parts, the second before the first, 8 KiB into it."""
+    path, device = tmp_path / "stamped", tmp_path / "device"
+    journal = stamped(path)
+    data = path.read_bytes()
+    cut = 300
+    with device.open("wb") as file:
+        file.truncate(64 << 20)
+    put(device, 8192 + 4000 * BLOCK, data[: cut * BLOCK])
+    put(device, 8192 + 100 * BLOCK, data[cut * BLOCK :])
+    below = [Extent(0, 4000, cut), Extent(cut, 100, SIZE - cut)]
+    assert verify(str(device), FILE, journal, direct=True, below=below, shift=8192).classes() == ("clean",)
+    put(device, 8192 + 101 * BLOCK, bytes(BLOCK))
+    seen = verify(str(device), FILE, journal, direct=True, below=below, shift=8192)
+    assert [(f.block, f.kind) for f in seen.findings] == [(cut + 1, "zeroed")]
+    some = verify(str(device), FILE, journal, direct=True, below=below[:1], shift=8192)
+    assert (some.judged, some.classes()) == (cut, ("clean",))  # what lies nowhere known is not judged
+
+
+def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path)
+    with path.open("rb") as file:
+        found = extents(file.fileno())
+    if not found:
+        pytest.skip("the file system under the test's folder tells no extents")
+    assert sum(extent.count for extent in found) == SIZE
+    assert [(e.first, e.place, e.count) for e in journal.extents] == [(e.first, e.place, e.count) for e in found]
+
+
+def test_a_full_file_system_is_told_as_what_the_write_returned(tmp_path: Path) -> None:
+    journal = Journal()
+    done = stamp("/dev/full", FILE, SIZE, 1, direct=False, tell=journal.tell)
+    assert (done.errno, done.count) == ("ENOSPC", 0)
+    assert journal.blocks() == 0
+    assert stamp(str(tmp_path / "no/such"), FILE, 1, 1, direct=False, tell=journal.tell).errno == "ENOENT"
+
+
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from bisector.agent.integrity import stamp
+def tell(line):
+    print(line, flush=True)
+stamp(sys.argv[2], 77, 48 * 256, 1, direct=sys.argv[3] == "direct", tell=tell, seconds=60.0)
+"""
+
+
+@pytest.mark.parametrize("mode", ["direct", "buffered"])
+def test_a_writer_killed_in_the_middle_leaves_no_finding(tmp_path: Path, mode: str) -> None:
+    root = str(Path(__file__).parents[2])
+    path = tmp_path / "stamped"
+    for moment in (0.15, 0.4, 0.75):
+        argv = [sys.executable, "-c", WRITER, root, str(path), mode]
+        writer = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert writer.stdout is not None
+        journal = Journal()
+        journal.tell(writer.stdout.readline().strip())
+        time.sleep(moment)
+        os.killpg(writer.pid, signal.SIGKILL)
+        for line in writer.stdout.read().splitlines():
+            journal.tell(line)
+        writer.wait()
+        seen = verify(str(path), FILE, journal, direct=mode == "direct")
+        assert seen.findings == []
+        if journal.blocks():
+            break
+    else:
+        pytest.fail("no writer got as far as its first flush")
