@@ -12,7 +12,7 @@ from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, Target
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.seams import Progress
-from bisector.search.commits import SearchResult, check_ends, search
+from bisector.search.commits import Ended, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_in_cells, ends_with_background
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
@@ -25,6 +25,10 @@ from bisector.workbench import Workbench
 
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
+
+NOT_SEARCHED = (
+    "no commit was searched for: the culprit was a suspect beforehand, and was tried against its parents at once"
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Request:
     pinned: bool = False  # the person named the cell
     find_fix: bool = False
     resume: bool = False
+    good_label: str = ""  # what people call the end; default: the revision as given
+    bad_label: str = ""
+    suspects: tuple[str, ...] = ()  # ids of commits to prove before anything is searched
 
 
 class Campaign:
@@ -76,7 +83,8 @@ class Campaign:
         self.clone = self.bench.clone(self.user)
         self.history = self.clone.history()
         target = self.bench.kernel_source(self.request.recipe, self.request.cells, self.clone)
-        good, bad = candidate(self.good, self.request.good), candidate(self.bad, self.request.bad)
+        good = candidate(self.good, self.request.good_label or self.request.good)
+        bad = candidate(self.bad, self.request.bad_label or self.request.bad)
         self.judge = self.bench.judge(self.row.id, self.request.recipe, target, good, self._fixups())
         recipe = self.request.recipe
         cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
@@ -84,12 +92,28 @@ class Campaign:
         found = ends_in_cells(self.judge, good, bad, cases, find_fix=self.request.find_fix)
         if isinstance(found, Outcome):
             return found
-        return self._said(self._search_and_prove(found), found)
+        return self._said(self._suspected(found) or self._search_and_prove(found), found)
 
     def _fixups(self) -> Fixups:
         named = self.request.recipe.search.fixups
         resolve = self.history.resolve
         return Fixups(tuple(Fixup(resolve(f.broken_by), resolve(f.fixed_by)) for f in named), self.history.is_ancestor)
+
+    def _suspected(self, ends: Ends) -> Outcome | None:
+        """The outcome when one of the suspects stands its proof: no commit has to be searched for. None: search."""
+        for number, oid in enumerate(self.request.suspects, 1):
+            suspect = self.history.commit(oid)
+            self._stage(f"Proof of the suspect {suspect}")
+            case = ends.case
+            if isinstance(case.belief, Belief):
+                case = replace(case, belief=case.belief.of_suspect())
+            known = self._fresh_knowledge(replace(ends, case=case))
+            proving = Proving(self.judge, known, self.history, self.old, self.new, self.request.find_fix, number)
+            answer = proving.prove(SearchResult(Ended.FIRST_BAD, str(suspect), first_bad=suspect))
+            if isinstance(answer, Outcome) and answer.kind is OutcomeKind.CULPRIT:
+                return replace(answer, assumptions=(*answer.assumptions, NOT_SEARCHED))
+            self._stage(f"Not so: {answer.summary if isinstance(answer, Outcome) else answer.reason}")
+        return None
 
     def _search_and_prove(self, ends: Ends) -> Outcome:
         """Search, prove, and when the proof contradicts go on from what is left, a bounded number of times."""
@@ -102,7 +126,8 @@ class Campaign:
                 return Outcome(OutcomeKind.UNRESOLVED, result.summary, judgements=steps, bisect_log=log)
             named = result.first_bad or f"one of {len(result.suspects)} commits"
             self._stage(f"Proof of {named}")
-            proving = Proving(self.judge, known, self.history, self.old, self.new, self.request.find_fix, number)
+            place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
+            proving = Proving(self.judge, known, self.history, self.old, self.new, self.request.find_fix, place)
             answer = proving.prove(result)
             if isinstance(answer, Outcome):
                 return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
@@ -173,7 +198,7 @@ class Campaign:
         request, store = self.request, self.bench.store
         question = (request.recipe.recipe, repo, self.good.oid, self.bad.oid, request.find_fix)
         if request.resume:
-            row = store.newest_unfinished(*question)
+            row = store.newest_unfinished(*question, source=request.source) or store.newest_unfinished(*question)
             if row is None:
                 raise UsageError(
                     "there is no unfinished campaign of this recipe, repository, good and bad",

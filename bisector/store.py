@@ -35,6 +35,11 @@ create index if not exists trials_by_question on trials(campaign, image, plan, s
 create table if not exists judgements(
   number integer primary key autoincrement, campaign text not null references campaigns(id), stage text not null,
   asked text not null, judgement text not null, at real not null, unique (campaign, stage, asked));
+create table if not exists nights(
+  watch text not null, tag text not null, next text not null, began real not null, body text not null,
+  primary key (watch, tag, next));
+create table if not exists regressions(
+  watch text not null, id text not null, body text not null, primary key (watch, id));
 """
 VERSION = 1
 
@@ -138,12 +143,17 @@ class Store:
         what = f"no campaign {prefix}" if not found else f"{prefix} names {len(found)} campaigns"
         raise UsageError(what, hint="'bisector campaigns' lists them")
 
-    def newest_unfinished(self, recipe: str, repo: str, good: str, bad: str, find_fix: bool) -> CampaignRow | None:
-        """The newest campaign of this question that has no outcome yet; what --resume goes on with."""
+    def newest_unfinished(
+        self, recipe: str, repo: str, good: str, bad: str, find_fix: bool, *, source: str = ""
+    ) -> CampaignRow | None:
+        """The newest campaign of this question that has no outcome yet; what --resume goes on with.
+
+        ``source``: the recipe as resolved; "" for whatever it is.
+        """
         rows = self._rows(
             "select * from campaigns where recipe=? and repo=? and good=? and bad=? and find_fix=? and outcome is null "
-            "order by created desc",
-            (recipe, repo, good, bad, int(find_fix)),
+            "and ? in (source, '') order by created desc",
+            (recipe, repo, good, bad, int(find_fix), source),
         )
         return self._campaign(rows[0]) if rows else None
 
@@ -261,3 +271,23 @@ class Store:
         """(stage, judgement) in the order in which they were reached."""
         rows = self._rows("select stage, judgement from judgements where campaign=? order by number", (campaign,))
         return tuple((row["stage"], load(Judgement, row["judgement"])) for row in rows)
+
+    # ---- what a nightly watch remembers; bodies are nightly/memory.py's types as JSON
+
+    def save_night(self, watch: str, tag: str, oid: str, began: float, body: str) -> None:
+        """Store a night as it stands. ``oid``: the commit that its tag named; ``began``: seconds since 1970."""
+        self._write("insert or replace into nights values (?,?,?,?,?)", (watch, tag, oid, began, body))
+
+    def nights(self, watch: str) -> tuple[str, ...]:
+        """The nights of a watch, oldest first."""
+        return tuple(
+            row["body"] for row in self._rows("select body from nights where watch=? order by began", (watch,))
+        )
+
+    def save_regression(self, watch: str, name: str, body: str) -> None:
+        """Store a regression as it stands."""
+        self._write("insert or replace into regressions values (?,?,?)", (watch, name, body))
+
+    def regressions(self, watch: str) -> tuple[str, ...]:
+        """The regressions that a watch has met."""
+        return tuple(row["body"] for row in self._rows("select body from regressions where watch=?", (watch,)))

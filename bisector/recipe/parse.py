@@ -58,8 +58,7 @@ def _validated(data: dict[str, Any], *, lost: bool) -> tuple[Recipe | None, list
             recipe = Recipe.model_validate(data)
             return (None if lost else recipe), faults
         except ValidationError as error:
-            details = error.errors(include_url=False)
-            fresh = [_fault(detail, data) for detail in details]
+            fresh = faults_of(error, data)
             told = {fault.path for fault in faults}
             faults += [fault for fault in fresh if fault.path not in told]
             if any(fault.path[-1:] == ("[key]",) for fault in fresh):
@@ -135,11 +134,16 @@ def _without(data: Any, gone: set[Path]) -> Any:
 # ---- pydantic's errors in our words --------------------------------------------------------------------------------
 
 
-def _fault(detail: ErrorDetails, data: object) -> Fault:
+def faults_of(error: ValidationError, data: object, top: type[BaseModel] = Recipe) -> list[Fault]:
+    """pydantic's errors in our words. ``top``: the model that ``data`` was to be."""
+    return [_fault(detail, data, top) for detail in error.errors(include_url=False)]
+
+
+def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
     path, kind, context = tuple(detail["loc"]), detail["type"], detail.get("ctx", {})
     value = detail.get("input")
     if kind == "extra_forbidden":
-        return Fault(path, f"unknown key{suggestion(str(path[-1]), _allowed_beside(path, data))}", at_key=True)
+        return Fault(path, f"unknown key{suggestion(str(path[-1]), _allowed_beside(path, data, top))}", at_key=True)
     if kind == "missing":
         message = _MISSING.get(str(path[-1]), "is missing") if len(path) == 1 else "is missing"
         return Fault(path, message, at_key=True)
@@ -164,9 +168,9 @@ def _fault(detail: ErrorDetails, data: object) -> Fault:
     return Fault(path, detail["msg"])
 
 
-def allowed_keys(path: Path) -> tuple[str, ...]:
+def allowed_keys(path: Path, top: type[BaseModel] = Recipe) -> tuple[str, ...]:
     """The keys that the grammar knows at ``path``; () where any name may stand."""
-    found: Any = Recipe
+    found: Any = top
     for part in path:
         if isinstance(found, type) and issubclass(found, BaseModel):
             fields = {field.alias or name: field.annotation for name, field in found.model_fields.items()}
@@ -180,9 +184,9 @@ def allowed_keys(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _allowed_beside(path: Path, data: object) -> tuple[str, ...]:
+def _allowed_beside(path: Path, data: object, top: type[BaseModel]) -> tuple[str, ...]:
     """The keys that may stand where ``path`` ends; of a step or a layer those of its verb or kind."""
-    allowed = allowed_keys(path[:-1])
+    allowed = allowed_keys(path[:-1], top)
     for part in path[:-1]:
         data = data.get(part) if isinstance(data, dict) else None
     if not isinstance(data, dict):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from bisector.model import Reading, Signal, Verdict
-from bisector.verdict.budget import ENDS_PART, Budget, Stage
+from bisector.verdict.budget import ENDS_PART, SEARCH_PART, Budget, Stage
 from bisector.verdict.hiding import hidden_odds
 from bisector.verdict.rate import Background, Rate, log_odds
 
@@ -89,6 +89,7 @@ class Belief:
             where its own speak against that.
         other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
         trial_cap: trials that could tell after which the candidate is weak.
+        unsearched: no search names the candidate that is to be proven: nothing but its proof speaks for it.
     """
 
     budget: Budget
@@ -101,6 +102,7 @@ class Belief:
     wary: bool = False
     other_cap: int = OTHER_CAP
     trial_cap: int = TRIAL_CAP
+    unsearched: bool = False
 
     @property
     def may_call_good(self) -> float:
@@ -118,6 +120,8 @@ class Belief:
     @property
     def search_error(self) -> float:
         """Chance at most that the search up to here holds an error, the ends' included."""
+        if self.unsearched:
+            return 1.0
         spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.asked_bad)
         asked = self.asked_good if self.background.reproduced else self.asked_bad
         return spent + self.budget.spent(Stage.CALLED_BAD, asked)
@@ -166,6 +170,14 @@ class Belief:
         reproduced = self.background.reproduced + sum(evidence.reproduced for evidence in tried)
         trials = self.background.trials + sum(evidence.told for evidence in tried)
         return replace(self, background=Background(reproduced, trials))
+
+    def of_suspect(self) -> Belief:
+        """The belief for the proof of a suspect that no search named.
+
+        The proof's budget counts on a search that errs in SEARCH_PART of campaigns at most. Without one it has to be
+        stricter by that factor for the same ``max_error``.
+        """
+        return replace(self, budget=Budget(self.budget.max_error * SEARCH_PART), unsearched=True)
 
     def corrected(self) -> Belief:
         """The belief after a proof uncovered an error of the search: its share is spent."""

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our own clone of linux-next: its newest day, the mainline state that the day stands on, and what was rebased.
+
+linux-next is built anew every day: no day is an ancestor of another, and what only yesterday's day held is unreachable
+today. So each day that was looked at is pinned under refs of ours, together with its base.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from bisector.errors import InfraError, UsageError
+from bisector.model import Commit
+from bisector.search.clone import SETTINGS, Git, quoted
+from bisector.search.gitrepo import OID, UserRepository, git_environment
+from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
+
+TAG = re.compile(r"next-\d{8}")
+RELEASE = re.compile(r"v\d+\.\d+(\.\d+)?")
+URL = re.compile(r"(https?|git|ssh|file)://|[\w.-]+@[\w.-]+:")
+SHA1S = "Next/SHA1s"  # the trees that went into the day, in the order of merging; mainline is the first
+
+PINS = "refs/bisector/nights"
+MAINLINE = "refs/remotes/mainline/master"  # where reports look for the newest mainline at hand
+
+FETCH_TRIES = 4
+FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
+SUSPECTS = 3  # commits that are taken for one that was rebased
+PATCHES = 400  # commits whose patch is compared, newest first
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of linux-next. ``base``: mainline as the day found it; ``base_name``: what the day's list calls it."""
+
+    tag: str
+    next: Commit
+    base: Commit
+    base_name: str
+
+    @property
+    def pins(self) -> str:
+        """Where both are pinned. A tag that is moved later gets pins of its own."""
+        return f"{PINS}/{self.tag}/{self.next.oid[:12]}"
+
+
+@dataclass(frozen=True)
+class NextTree:
+    """The clone. ``source``: a URL or a local path. ``pause``: seconds before the second try of a fetch."""
+
+    folder: Path
+    source: str
+    processes: Processes
+    pause: float = 5.0
+
+    @property
+    def git(self) -> Git:
+        """git in the clone."""
+        return Git(self.folder, self.processes)
+
+    @property
+    def history(self) -> UserRepository:
+        """Questions to the clone."""
+        return UserRepository(self.folder)
+
+    # ---- fetching: the one part that is tried again
+
+    def newest(self) -> tuple[str, str]:
+        """The newest day that the source has: its tag, and the id of its commit. Nothing is fetched.
+
+        Raises InfraError when the source cannot be reached, UsageError when it has no such tag.
+        """
+        self._open()
+        told = self._again(lambda: self._remote("ls-remote", "--tags", "--", self.source, "refs/tags/next-*")).stdout
+        found: dict[str, str] = {}
+        for line in told.splitlines():
+            oid, _, ref = line.partition("\t")
+            name, peeled, _ = ref.removeprefix("refs/tags/").partition("^{}")
+            if TAG.fullmatch(name) and OID.fullmatch(oid) and (peeled or name not in found):
+                found[name] = oid
+        if not found:
+            raise UsageError(f"{self.source} has no tag next-YYYYMMDD", hint="name a repository of linux-next")
+        newest = max(found)
+        return newest, found[newest]
+
+    def fetch(self, tag: str) -> None:
+        """Get one day and the releases; a tag that was moved is taken as it is now. Raises InfraError."""
+        refs = (f"+refs/tags/{tag}:refs/tags/{tag}", "+refs/tags/v*:refs/tags/v*")
+        quiet = ("--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        self._again(lambda: self._remote("fetch", *quiet, "--", self.source, *refs))
+
+    def _remote(self, *arguments: str) -> Finished:
+        environment = git_environment(os.environ) | {
+            "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # no program may hide behind a URL
+            "GIT_CONFIG_GLOBAL": os.fspath(self._trust),
+        }
+        argv = ["git", f"--git-dir={self.folder}", *arguments]
+        return self.processes.run(argv, cwd=self.folder, env=environment, timeout=FETCH_LIMIT)
+
+    def _again(self, call: Callable[[], Finished]) -> Finished:
+        tries = FETCH_TRIES if URL.match(self.source) else 1  # a folder that cannot be read now cannot be read later
+        again = Retrying(
+            retry=retry_if_exception_type((ProcessFailed, ProcessTimeout)),
+            stop=stop_after_attempt(tries),
+            wait=wait_exponential(multiplier=self.pause),
+            reraise=True,
+        )
+        try:
+            return again(call)
+        except InfraError as error:
+            raise InfraError(f"{self.source} cannot be fetched: {error.what}", hint=error.hint) from error
+
+    @property
+    def _trust(self) -> Path:
+        return self.folder / "source.gitconfig"
+
+    def _open(self) -> None:
+        """Make the clone at the first call."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._trust.write_text(self._trusted())
+        except OSError as error:
+            raise InfraError(f"{self.folder} cannot be written: {error.strerror or error}") from error
+        if (self.folder / "HEAD").exists():
+            return
+        argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
+        self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))
+        for setting in SETTINGS:
+            self.git.run("config", *setting.split("=", 1))
+
+    def _trusted(self) -> str:
+        """git's configuration for a fetch: whose local repository the user's own git trusts, ours does too."""
+        if URL.match(self.source):
+            return ""
+        return f'[safe]\n\tdirectory = "{quoted(UserRepository(Path(self.source)).common_dir)}"\n'
+
+    # ---- one day
+
+    def day(self, tag: str) -> Day:
+        """A day that was fetched. Raises InfraError when it does not say what it stands on."""
+        history = self.history
+        day = history.resolve(f"refs/tags/{tag}")
+        told = history.query("cat_file", "blob", f"{day.oid}:{SHA1S}", codes=(0, 128))
+        hint = f"is {self.source} a linux-next? This day is left out; the next tag is looked at when it is there"
+        if not told:
+            raise InfraError(f"{tag} has no {SHA1S}, so that its base is not known", hint=hint)
+        name, oid = _first(told)
+        if not oid:
+            raise InfraError(f"{SHA1S} of {tag} names no commit", hint=hint)
+        kind = history.query("cat_file", "-t", oid, codes=(0, 128))
+        if kind != "commit" or not history.is_ancestor(oid, day.oid) or oid == day.oid:
+            raise InfraError(f"{tag} does not stand on {oid[:12]}, which its {SHA1S} names first ({name})", hint=hint)
+        return Day(tag, day, history.commit(oid), name)
+
+    def pin(self, day: Day) -> None:
+        """Keep the day and its base for ever, and name its base as the newest mainline at hand."""
+        self.git.run("update-ref", f"{day.pins}/next", day.next.oid)
+        self.git.run("update-ref", f"{day.pins}/base", day.base.oid)
+        self.git.run("update-ref", MAINLINE, day.base.oid)
+
+    # ---- ends on mainline
+
+    def newest_of(self, oids: Iterable[str], base: str) -> str:
+        """The one of these commits that is nearest to ``base`` among those that it holds (and is not); else ""."""
+        history = self.history
+        held = [oid for oid in dict.fromkeys(oids) if oid != base and history.is_ancestor(oid, base)]
+        return min(held, key=lambda oid: history.count(oid, base), default="")
+
+    def last_release(self, base: str) -> str:
+        """Name of the newest release tag (no candidate) that ``base`` holds and is not, "" when there is none."""
+        names = self.history.query("for_each_ref", "--format=%(refname:short)", f"--merged={base}", "refs/tags/v*")
+        commits = {name: self.history.resolve(name).oid for name in names.splitlines() if RELEASE.fullmatch(name)}
+        newest = self.newest_of(commits.values(), base)
+        return next((name for name, oid in commits.items() if oid == newest), "")
+
+    # ---- a commit that was rebased
+
+    def patch_id(self, oid: str) -> str:
+        """What a commit changes, whatever it stands on; "" for a merge and for one that changes nothing."""
+        shown = self.git.run("diff-tree", "-p", "--no-ext-diff", "--no-textconv", oid).stdout
+        told = self.git.run("patch-id", "--stable", stdin=shown).stdout if shown else ""
+        return told.split(" ")[0]
+
+    def rebased(self, lost: Commit, patch: str, good: str, bad: str) -> tuple[Commit, ...]:
+        """Commits of ``good..bad`` that may be ``lost`` under a new id: the same patch, or the same subject and author.
+
+        A suspicion, never a verdict. Best first, at most three.
+        """
+        history = self.history
+        named = [
+            commit
+            for commit in history.log(good, bad)
+            if (commit.subject, commit.author) == (lost.subject, lost.author) and len(commit.parents) == 1
+        ]
+        files = history.changed_files(lost.oid) if patch else ()
+        touching = history.log(good, bad, paths=files)[:PATCHES] if files else ()
+        alike = [commit for commit in touching if len(commit.parents) == 1 and self.patch_id(commit.oid) == patch]
+        both = [commit for commit in alike if commit in named]
+        return tuple(dict.fromkeys((*both, *alike, *named)))[:SUSPECTS]
+
+
+def _first(text: str) -> tuple[str, str]:
+    """Name and id of the first tree of the list, which begins with a heading: ``origin<TAB>...``."""
+    for line in text.splitlines():
+        match line.split():
+            case [name, oid] if OID.fullmatch(oid):
+                return name, oid
+    return "", ""
