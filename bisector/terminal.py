@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Mapping
@@ -78,7 +79,15 @@ class Terminal:
             self._accel = progress.detail
         style = {"verdict": "bold", "search": "cyan", "stage": "bold cyan"}.get(progress.phase, "")
         lead = {"stage": "", "verdict": "  → ", "trial": "    "}.get(progress.phase, "  ")
-        self.say(f"{lead}{progress.detail}", style)
+        self.say(self._wrapped(f"{lead}{progress.detail}", len(lead) + 2), style)
+
+    def _wrapped(self, text: str, indent: int) -> str:
+        """``text`` broken at blanks on a terminal; errors are not, what they tell to type must stay one line."""
+        if not self._console.is_terminal:
+            return text
+        return textwrap.fill(
+            text, self._console.width, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True
+        )
 
     def _live(self, progress: Progress) -> None:
         percent = f" {progress.fraction:.0%}" if progress.fraction is not None else ""
