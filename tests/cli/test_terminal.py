@@ -2,6 +2,7 @@
 """What a person sees: lines broken at blanks on a terminal, and as they are in a file."""
 
 import io
+import re
 
 import pytest
 
@@ -29,7 +30,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def test_a_long_line_is_broken_at_blanks_and_indented(narrow: dict[str, str]) -> None:
     screen = Screen()
     Terminal(io.StringIO(), screen, narrow).listen(Progress("verdict", f"e8c370797750: {LONG}"))
-    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()]
     assert len(lines) > 1
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("  → e8c370797750: skip")
