@@ -33,6 +33,8 @@ from bisector.system.xdg import Folders
 from bisector.target.given import Given
 from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage, Shelf
 from bisector.target.kernel_source import KernelSource
+from bisector.target.programs import Programs
+from bisector.target.qemu_source import QemuSource
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
 from bisector.verdict.budget import Budget
@@ -120,17 +122,32 @@ class Workbench:
         """Our private clone of the user's repository."""
         return PrivateClone.of(user, self.setting.folders.state, self.processes)
 
+    def source(self, recipe: Recipe, cells: tuple[Cell, ...], clone: PrivateClone) -> Target:
+        """Builds what the recipe tests, from the clone."""
+        if recipe.target.qemu:
+            return self.qemu_source(recipe.target.qemu.build, clone)
+        return self.kernel_source(recipe, cells, clone)
+
+    def qemu_source(self, programs: tuple[str, ...], clone: PrivateClone) -> Target:
+        """Builds programs of QEMU from the clone."""
+        cache = self.setting.folders.cache
+        jobs, environ = self.setting.jobs, self.setting.environ
+        return QemuSource(clone, self._seats(clone), cache, programs, self.processes, jobs=jobs, environ=environ)
+
     def kernel_source(self, recipe: Recipe, cells: tuple[Cell, ...], clone: PrivateClone) -> Target:
         """Builds kernels from the clone with the union of the cells' configs."""
         folders = self.setting.folders
         return KernelSource(
             clone,
-            folders.cache / "seats" / f"{clone.folder.name}-{_birth(clone)}",
+            self._seats(clone),
             folders.cache,
             build_config(recipe, cells),
             self.processes,
             jobs=self.setting.jobs,
         )
+
+    def _seats(self, clone: PrivateClone) -> Path:
+        return self.setting.folders.cache / "seats" / f"{clone.folder.name}-{_birth(clone)}"
 
     def kernel_package(self, recipe: Recipe, cells: tuple[Cell, ...], folders: tuple[Path, ...] = ()) -> KernelPackage:
         """Takes kernels from the distribution's archive, or from the .deb files in ``folders``.
@@ -150,6 +167,11 @@ class Workbench:
     def given(self) -> Target:
         """Takes kernels that somebody else built."""
         return Given(self.setting.folders.cache, self.processes)
+
+    def programs(self, recipe: Recipe) -> Target:
+        """Takes programs of QEMU that somebody else built, or that are installed."""
+        wanted = recipe.target.qemu.build if recipe.target.qemu else ()
+        return Programs(self.setting.folders.cache, wanted, self.setting.environ, self.processes)
 
     def runner(self, recipe: Recipe) -> Runner:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
@@ -210,7 +232,7 @@ def _keep_own(recipe: Recipe, folder: Path) -> None:
         if source.is_file() and source.stat().st_size <= OWN_LIMIT:
             place = folder / files.name_in_trial(name)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, place)
+            shutil.copy(source, place)  # with its mode: a program stays one
 
 
 def _birth(clone: PrivateClone) -> str:

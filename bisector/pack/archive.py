@@ -228,10 +228,10 @@ def _manifest(path: Path, text: bytes) -> Manifest:
     for member in manifest.members:
         if problem := _unfit(member.name):
             raise _broken(path, f"it names {member.name[:80]!r}, {problem}")
-        if not 0 <= member.size <= MEMBER_LIMIT or not _HASH.fullmatch(member.sha256):
-            raise _broken(
-                path, f"{member.name} is announced with {member.size} bytes; at most {MEMBER_LIMIT} are taken"
-            )
+        if not _HASH.fullmatch(member.sha256):
+            raise _broken(path, f"it gives no SHA-256 for {member.name}")
+        if not 0 <= member.size <= MEMBER_LIMIT:
+            raise _broken(path, f"{member.name} is announced with {member.size} bytes, not 0 to {MEMBER_LIMIT}")
     if sum(member.size for member in manifest.members) > TOTAL_LIMIT:
         raise _broken(path, f"it announces more than {TOTAL_LIMIT >> 30} GiB")
     _no_file_is_a_folder(path, names)

@@ -60,7 +60,7 @@ def without_paths(record: Record) -> Record:
 
 def _bare(build: Build) -> Build:
     if build.image:
-        return replace(build, image=replace(build.image, kernel="", modules="", config=""))
+        return replace(build, image=replace(build.image, kernel="", modules="", config="", programs=""))
     return replace(build, failure=replace(build.failure, log="") if build.failure else None)
 
 

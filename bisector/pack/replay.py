@@ -77,12 +77,8 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
     """Repeat one trial with its own seed. Raises UsageError, RecipeError, InfraError, Interrupted."""
     first = source.trial(request.trial)
     recipe = source.recipe()
-    if recipe.vm is None and source.file and not request.trusted:
-        programs = ", ".join(" ".join(step.run or ()) for step in recipe.steps.values() if step.run)
-        raise UsageError(
-            f"this recipe runs its programs on this host and not in a VM, and they came with {source.file}",
-            hint=f"read them first ({programs}); --trust runs them",
-        )
+    if source.file and not request.trusted:
+        _refuse_what_runs_here(recipe, request, source.file)
     cell = _cell(recipe, first.cell)
     recipe = apply(recipe, cell)
     case = bench.case(recipe, cell)
@@ -97,6 +93,22 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
     told = source.record.campaign.id + (f" ({source.file})" if source.file else "")
     folder = bench.store.campaign_folder(row.id) / trial.folder
     return Replayed(told, first, trial, lines, row.id, str(folder))
+
+
+def _refuse_what_runs_here(recipe: Recipe, request: Request, file: str) -> None:
+    """Of somebody else's export nothing runs on this host, outside of a VM, that the person did not agree to."""
+    if recipe.vm is None:
+        programs = ", ".join(" ".join(step.run or ()) for step in recipe.steps.values() if step.run)
+        raise UsageError(
+            f"this recipe runs its programs on this host and not in a VM, and they came with {file}",
+            hint=f"read them first ({programs}); --trust runs them",
+        )
+    if request.repo and recipe.target.kernel and recipe.target.kernel.make:
+        told = ", ".join(f"{name}={value}" for name, value in recipe.target.kernel.make.items())
+        raise UsageError(
+            f"the recipe in {file} gives variables to make, which runs on this host",
+            hint=f"look at them first ({told}); --trust builds with them",
+        )
 
 
 def _cell(recipe: Recipe, name: str) -> Cell:

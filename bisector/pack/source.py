@@ -112,7 +112,7 @@ def of_file(path: Path, *, image_of: int | None = None) -> Iterator[Source]:
     with TemporaryDirectory(prefix="bisector-export-") as name:
         folder = Path(name)
         manifest = archive.unpack(path, folder, lambda member: not member.startswith(("images/", "trials/")))
-        found = _record(path, folder)
+        found = record.without_paths(_record(path, folder))
         if found.campaign.id != manifest.campaign:
             raise PackBroken(f"{path} is of campaign {manifest.campaign!r} and holds another one's record")
         wanted = {trial.image for trial in found.trials if trial.number == image_of}

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An exported campaign is repeated elsewhere; trials without a VM, so that each is a second and real."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bisector.cli import main
+from bisector.errors import RecipeError, UsageError
+from bisector.exitcodes import ExitCode
+from bisector.model import Candidate, Cell, Image, TargetKind, digest
+from bisector.pack import record
+from bisector.pack.archive import PackBroken
+from bisector.pack.export import Exported, export
+from bisector.pack.replay import Replayed, Request, run
+from bisector.pack.source import Source, of_campaign, of_file
+from bisector.recipe.load import load
+from bisector.recipe.resolve import resolved_yaml
+from bisector.seams import silent
+from bisector.store import CampaignRow
+from bisector.system.xdg import Folders
+from bisector.target.images import Images
+from bisector.workbench import Setting, Workbench
+
+RECIPE = """
+recipe: own-program
+title: a program of the recipe's own says what it finds
+target: {qemu: {build: [qemu-img]}}
+vm: none
+steps:
+  - race: {run: [./race.sh, '{seed}']}
+bad_when:
+  broken: {exit: {race: 7}}
+good_when:
+  intact: {exit: {race: 0}}
+trials: 1
+"""
+PROGRAM = "#!/bin/sh\necho seed $1\nexit 7\n"
+CANDIDATE = Candidate(TargetKind.QEMU_SOURCE, "5" * 40, label="v10.1.0")
+
+
+@contextmanager
+def workbench(home: Path) -> Iterator[Workbench]:
+    folders = Folders(cache=home / "cache", state=home / "state")
+    environ = {"PATH": "/usr/bin:/bin", "TMPDIR": str(home)}
+    with Workbench(Setting(folders, environ, silent, 1)) as bench:
+        yield bench
+
+
+def recorded(home: Path, recipe: Path) -> CampaignRow:
+    """A campaign with one real trial."""
+    loaded = load(recipe)
+    with workbench(home) as bench:
+        row = bench.add_campaign(
+            CampaignRow("own-program-1", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "",
+                        time.time(), "test"),
+            loaded,
+        )  # fmt: skip
+        images = Images(bench.setting.folders.cache)
+        with images.staging() as staged:
+            (staged / "bin").mkdir()
+            (staged / "share").mkdir()
+            (staged / "bin/qemu-img").write_bytes(b"#!/bin/sh\n")
+            (staged / "bin/qemu-io").symlink_to("qemu-img")
+            (staged / "share/keymap").write_bytes(b"a keymap")
+            image = images.keep("key", staged, Image("", "", release="10.1.0", tools=(("compiler", "gcc 12"),)))
+        case = bench.case(loaded, Cell(""))
+        bench.judge(row.id, loaded, bench.given()).trial(CANDIDATE, image, case, "ends", 0)
+        bench.store.add_build(row.id, digest("key"), CANDIDATE, image)
+        return row
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "race.sh").write_text(PROGRAM)
+    (folder / "race.sh").chmod(0o755)
+    (folder / "own.yaml").write_text(RECIPE)
+    return folder / "own.yaml"
+
+
+@pytest.fixture
+def first(tmp_path: Path, recipe: Path) -> CampaignRow:
+    return recorded(tmp_path / "first", recipe)
+
+
+def exported(home: Path, row: CampaignRow, out: Path, *, with_images: bool = True) -> Exported:
+    with workbench(home) as bench:
+        return export(bench.store, bench.store.campaign(row.id), out, with_images=with_images)
+
+
+def replayed(home: Path, source: Source, **wish: object) -> Replayed:
+    with workbench(home) as bench:
+        return run(Request(1, **{"trusted": True, **wish}), source, bench)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pack(tmp_path: Path, first: CampaignRow, recipe: Path) -> Path:
+    """An export, after which nothing of its maker is left."""
+    path = tmp_path / "x.tar.gz"
+    exported(tmp_path / "first", first, path)
+    (tmp_path / "first").rename(tmp_path / "gone")
+    recipe.parent.rename(tmp_path / "gone-recipe")
+    return path
+
+
+def test_a_trial_is_repeated_elsewhere_with_its_seed_program_and_image(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack, image_of=1) as source:
+        done = replayed(tmp_path / "second", source)
+    assert (done.same, done.exit_code) == (True, ExitCode.OK)
+    assert done.now.reading.condition == "broken"
+    assert done.now.seed == done.first.seed
+    assert done.now.image == done.first.image
+    assert {line.name for line in done.lines if not line.same} == set()
+    assert json.loads((Path(done.folder) / "plan.json").read_text())["seed"] == done.first.seed
+    kept = tmp_path / "second/cache/images" / done.first.image
+    assert (kept / "bin/qemu-io").readlink() == Path("qemu-img")
+    assert os.access(kept / "bin/qemu-img", os.X_OK)
+
+
+def test_a_repetition_can_itself_be_exported_and_repeated(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack, image_of=1) as source:
+        done = replayed(tmp_path / "second", source)
+    with workbench(tmp_path / "second") as bench:
+        again = run(Request(done.now.number), of_campaign(bench.store, bench.store.campaign(done.campaign)), bench)
+    assert again.same
+
+
+def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: CampaignRow, recipe: Path) -> None:
+    recipe.parent.rename(tmp_path / "gone-recipe")
+    with workbench(tmp_path / "first") as bench:
+        done = run(Request(1), of_campaign(bench.store, first), bench)
+    assert done.same
+
+
+def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
+    (tmp_path / "first/state/campaigns" / first.id / "own/race.sh").write_text("#!/bin/sh\nexit 0\n")
+    with workbench(tmp_path / "first") as bench:
+        done = run(Request(1), of_campaign(bench.store, first), bench)
+    assert (done.same, done.exit_code) == (False, ExitCode.UNDECIDED)
+    assert {(line.name, line.first, line.now) for line in done.lines if not line.same} == {
+        ("signal", "reproduced", "clean"),
+        ("condition", "broken", "intact"),
+        ("question", "the recorded one", "another one"),  # the program is part of it
+        ("step race", "done, exit 7", "done, exit 0"),
+    }
+
+
+def test_an_image_that_is_nowhere_is_asked_for(tmp_path: Path, first: CampaignRow) -> None:
+    exported(tmp_path / "first", first, tmp_path / "small", with_images=False)
+    missing = pytest.raises(UsageError, match="is not at hand")
+    with of_file(tmp_path / "small", image_of=1) as source, missing as raised:
+        replayed(tmp_path / "second", source)
+    assert "--image" in raised.value.hint
+    with of_file(tmp_path / "small", image_of=1) as source:  # but here the cache has it
+        assert replayed(tmp_path / "first", source).same
+
+
+def test_programs_of_somebody_else_run_on_this_host_only_when_trusted(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack, image_of=1) as source, pytest.raises(UsageError, match="not in a VM") as raised:
+        replayed(tmp_path / "second", source, trusted=False)
+    assert "./race.sh" in raised.value.hint
+
+
+def changed(pack: Path, out: Path, name: str, data: bytes) -> Path:
+    """The export with another content of one member, its manifest fitting."""
+    with tarfile.open(pack) as old, tarfile.open(out, "w:gz", format=tarfile.USTAR_FORMAT) as new:
+        contents = {header.name: old.extractfile(header).read() for header in old}  # type: ignore[union-attr]
+        manifest = json.loads(contents["manifest.json"])
+        contents[name] = data
+        for member in manifest["members"]:
+            content = contents[member["name"]]
+            member |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        if name not in {member["name"] for member in manifest["members"]}:
+            manifest["members"].append({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        contents["manifest.json"] = json.dumps(manifest).encode()
+        for each in ("manifest.json", *(other for other in contents if other != "manifest.json")):
+            header = tarfile.TarInfo(each)
+            header.size = len(contents[each])
+            new.addfile(header, io.BytesIO(contents[each]))
+    return out
+
+
+def image_prefix(pack: Path) -> str:
+    with tarfile.open(pack) as tar:
+        return next(name for name in tar.getnames() if name.endswith("/bin/qemu-img")).removesuffix("/bin/qemu-img")
+
+
+def test_an_image_that_is_not_the_one_tried_is_refused(tmp_path: Path, pack: Path) -> None:
+    other = changed(pack, tmp_path / "y", f"{image_prefix(pack)}/bin/qemu-img", b"another program")
+    with of_file(other, image_of=1) as source, pytest.raises(PackBroken, match="another image"):
+        replayed(tmp_path / "second", source)
+    assert not list((tmp_path / "second/cache/images").iterdir())
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"bin/x": "/etc/passwd"},
+        {"bin/x": "../../x"},
+        {"../x": "y"},
+        {"share/a/l": "..", "share/a/l/m": "../.."},
+        {"bin/qemu-img": "x"},
+        ["bin"],
+    ],
+)
+def test_a_link_that_leads_out_of_its_image_is_refused(tmp_path: Path, pack: Path, links: object) -> None:
+    other = changed(pack, tmp_path / "y", f"{image_prefix(pack)}/links.json", json.dumps(links).encode())
+    with of_file(other, image_of=1) as source, pytest.raises(PackBroken, match=r"leads out|malformed"):
+        replayed(tmp_path / "second", source)
+
+
+def test_a_record_cannot_name_files_of_this_host(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack) as source:
+        told = json.loads(record.dump(source.record))
+    told["builds"][0]["image"] |= {
+        "kernel": "/etc/passwd",
+        "programs": "/etc",
+        "config": "/etc/passwd",
+        "identity": "e" * 64,
+    }
+    told["trials"][0]["image"] = "e" * 64
+    other = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
+    with of_file(other, image_of=1) as source:
+        assert source.config("e" * 64) == ""
+        with pytest.raises(UsageError, match="is not at hand"):
+            replayed(tmp_path / "second", source)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("campaign.json", b"{}", "malformed"),
+        ("campaign.json", b"\xff", "malformed"),
+        ("recipe/recipe.yaml", b"recipe: other\n", "two recipes that differ"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(tmp_path: Path, pack: Path, name: str, data: bytes, said: str) -> None:
+    with pytest.raises(PackBroken, match=said), of_file(changed(pack, tmp_path / "y", name, data)):
+        pass
+
+
+def test_a_recipe_that_is_none_is_refused(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack) as source:
+        told = json.loads(record.dump(source.record))
+    hostile = "recipe: x\nstorage: {../../x: {disk: nvme, size: 1M}}\n"
+    told["campaign"]["source"] = hostile
+    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
+    other = changed(first, tmp_path / "z", "recipe/recipe.yaml", hostile.encode())
+    with of_file(other, image_of=1) as source, pytest.raises(RecipeError):
+        replayed(tmp_path / "second", source)
+
+
+def test_exit_codes_and_lists_of_the_commands(
+    tmp_path: Path, first: CampaignRow, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "first/state").rename(tmp_path / "home/bisector")
+    assert main(["export", first.id, "--json"]) == ExitCode.OK
+    told = json.loads(capfd.readouterr().out)
+    assert (told["schema"], told["export"]["images"]) == ("bisector.export/1", 0)
+    assert main(["replay", first.id]) == ExitCode.OK
+    assert "reproduced     broken" in capfd.readouterr().out
+    assert main(["replay", first.id, "--json"]) == ExitCode.OK
+    assert json.loads(capfd.readouterr().out)["steps"][0]["step"] == 1
+    assert main(["replay", first.id, "2"]) == ExitCode.USAGE
+    assert "has no trial 2" in capfd.readouterr().err
+    assert main(["export", first.id]) == ExitCode.USAGE  # a second time
+    assert main(["replay", "nothing-like-it"]) == ExitCode.USAGE
