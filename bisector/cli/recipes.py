@@ -79,13 +79,17 @@ def recipes(context: typer.Context, as_json: JsonOption = False) -> None:
 @commands.command()
 def schema(
     context: typer.Context,
-    of: Annotated[str, typer.Option("--of", help="recipe, or report: what 'report --format json' prints.")] = "recipe",
+    of: Annotated[
+        str, typer.Option("--of", help="recipe, nightly, or report: what 'report --format json' prints.")
+    ] = "recipe",
 ) -> None:
-    """The JSON Schema of recipes or of reports, for an editor."""
-    if of not in ("recipe", "report"):
-        raise UsageError(f"--of {of}: not one of recipe, report")
+    """The JSON Schema of recipes, nightly watches or reports, for an editor."""
+    if of not in ("recipe", "nightly", "report"):
+        raise UsageError(f"--of {of}: not one of recipe, nightly, report")
     if of == "recipe":
         from bisector.recipe.schema import text
+    elif of == "nightly":
+        from bisector.nightly.config import schema_text as text
     else:
         from bisector.report.json_format import schema_text as text
     terminal_of(context).write(text())

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""nightly: one night's work against linux-next, for a timer or a CI job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption
+from bisector.cli.pieces import print_object, terminal_of, workbench
+from bisector.exitcodes import ExitCode
+
+commands = typer.Typer()
+
+
+@commands.command()
+def nightly(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file of the watch, see docs/nightly.md.")],
+    check: Annotated[bool, typer.Option("--check", help="Check the file and its recipes, and run nothing.")] = False,
+    jobs: JobsOption = CPUS,
+    events: EventsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the newest day of linux-next with every recipe of a watch.
+
+    Exit code 0: nothing new; 1: a new regression; 3: the harness failed.
+    """
+    from bisector.events import watched
+    from bisector.nightly import config as grammar
+    from bisector.nightly import night, summary
+
+    watch, terminal = grammar.load(config), terminal_of(context)
+    if check:
+        told = {"ok": True, "recipes": [{"recipe": each.name, "cells": len(each.wanted)} for each in watch.items]}
+        lines = "".join(f"{each.name}: {len(each.wanted)} cells\n" for each in watch.items)
+        if as_json:
+            print_object(terminal, "check", told)
+        else:
+            terminal.write(lines)
+        return
+    with watched(events, "nightly", watch=watch.name) as log, workbench(context, jobs, log) as bench:
+        report = night.run(watch, bench)
+        code = report.exit_code
+        log.write("night", tag=report.night.tag, ran=not report.nothing, state=report.night.state.value)
+    if as_json:
+        terminal.write(summary.document(report.night, report.regressions, int(code), nothing=report.nothing))
+    elif report.nothing:
+        terminal.write(summary.nothing_text(report.night))
+    else:
+        terminal.write(summary.text(report.night, report.regressions))
+        terminal.say(f"summaries are in {watch.out}, {watch.out / 'index.html'} shows them all")
+    raise typer.Exit(ExitCode(code))

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The desk of one night: what it works with, what it remembers, and each change of that written down at once.
+
+A night that is killed at any moment finds on its desk what was written before, and asks nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bisector.agent.plan import dump, load
+from bisector.model import Outcome
+from bisector.nightly.config import Watch, Watched
+from bisector.nightly.memory import (
+    A_NIGHT,
+    Answer,
+    Kind,
+    News,
+    Night,
+    Regression,
+    checks,
+    clean_so_far,
+    evidence,
+    open_one,
+    trials_to_call_gone,
+)
+from bisector.nightly.trying import Question, Trier
+from bisector.search.nexttree import Day, NextTree
+from bisector.store import Store
+from bisector.workbench import DEFAULT_MAX_ERROR, Workbench
+
+
+def nights_of(store: Store, watch: str) -> tuple[Night, ...]:
+    """All nights of a watch, oldest first."""
+    return tuple(load(Night, body) for body in store.nights(watch))
+
+
+def regressions_of(store: Store, watch: str) -> tuple[Regression, ...]:
+    """All regressions of a watch."""
+    return tuple(load(Regression, body) for body in store.regressions(watch))
+
+
+@dataclass
+class Desk:
+    """One night at work. ``night`` and ``regressions`` are as stored; change them by the methods alone."""
+
+    watch: Watch
+    bench: Workbench
+    tree: NextTree
+    day: Day
+    trier: Trier
+    night: Night
+    before: tuple[Night, ...]
+    regressions: dict[str, Regression]
+
+    # ---- what is written down
+
+    def save_night(self, night: Night) -> None:
+        """The night as it stands now."""
+        self.night = night
+        self.bench.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
+
+    def save(self, regression: Regression) -> Regression:
+        """A regression as it stands now."""
+        self.regressions[regression.id] = regression
+        self.bench.store.save_regression(regression.watch, regression.id, dump(regression))
+        return regression
+
+    def tell(self, kind: Kind, regression: Regression, text: str) -> None:
+        """One thing more to tell of this night."""
+        self.save_night(self.night.telling(News(kind, regression.id, text)))
+
+    def settle(self, regression: Regression) -> None:
+        """Nothing is left to do for it tonight."""
+        if regression.id not in self.night.settled:
+            self.save_night(replace(self.night, settled=(*self.night.settled, regression.id)))
+
+    # ---- what is asked
+
+    def ask(self, question: Question) -> Answer:
+        """The answer, from tonight if it was given already. Raises InfraError, Interrupted."""
+        mine = (question.item.name, question.cell.name, question.role, question.asked)
+        known = self.night.answer(*mine)
+        if known:
+            return known
+        answer = self.trier.ask(question, self.before)
+        self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
+        return answer
+
+    def open_of(self, item: Watched) -> Iterator[Regression]:
+        """Open regressions of a recipe."""
+        yield from [each for each in self.regressions.values() if each.is_open and each.recipe == item.name]
+
+    def open_one(self, item: Watched, condition: str) -> Regression | None:
+        """The open regression that a condition of a recipe belongs to."""
+        return open_one(self.regressions.values(), item.name, condition)
+
+    def item(self, regression: Regression) -> Watched | None:
+        """The recipe of a regression, None when it is watched no more, or not in that cell."""
+        for item in self.watch.items:
+            if item.name == regression.recipe and regression.cell in [cell.name for cell in item.wanted]:
+                return item if regression.condition in item.recipe.bad_when else None
+        return None
+
+    def needed(self, item: Watched, regression: Regression) -> int:
+        """Clean trials in a row that call this regression gone tonight; never fewer than the recipe asks for."""
+        known = evidence((*self.before, self.night), regression, self.outcomes(regression))
+        max_error = item.recipe.confidence.max_error if item.recipe.confidence else DEFAULT_MAX_ERROR
+        check = checks(self.before, regression) + 1
+        return max(trials_to_call_gone(known, max_error, check), self.bench.trials(item.recipe))
+
+    def tonight(self, item: Watched, regression: Regression) -> int:
+        """How many of them are drawn tonight: what earlier clean nights left, within reason."""
+        left = self.needed(item, regression) - clean_so_far(self.before, regression)
+        return max(min(left, A_NIGHT), self.bench.trials(item.recipe))
+
+    def outcomes(self, regression: Regression) -> tuple[Outcome, ...]:
+        """Outcomes of the regression's campaigns."""
+        rows = [self.bench.store.campaign(name) for name in regression.campaigns]
+        return tuple(row.outcome for row in rows if row.outcome)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a watch remembers across nights, as frozen types, and the questions that one night asks of it. Pure.
+
+A verdict is carried over by the identical candidate and question alone. Of a commit that was rebased only the suspicion
+is carried over: its subject, its author and its patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from bisector.model import Commit, Outcome, OutcomeKind, Verdict
+from bisector.verdict.budget import even
+from bisector.verdict.rate import Rate
+from bisector.verdict.sequential import TRIAL_CAP, Evidence
+
+A_NIGHT = 40
+"""So many clean trials at most are spent in one night on whether a regression is gone; the next night goes on."""
+
+SEARCHES = 3
+"""So many searches of a regression may end without a culprit; then only people can help."""
+
+
+class Where(StrEnum):
+    """The tree in which a regression was met first, or has arrived."""
+
+    UNKNOWN = ""
+    NEXT = "next"
+    MAINLINE = "mainline"
+
+
+class State(StrEnum):
+    """Of a regression, or of a night's work."""
+
+    OPEN = "open"
+    FIXED = "fixed"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+class Kind(StrEnum):
+    """What there is to tell of a regression."""
+
+    OPENED = "opened"  # seen for the first time
+    BACK = "back"  # was fixed, and is there again
+    NAMED = "named"  # its culprit (or a set that holds it) was found
+    CHANGED = "changed"  # another change than before is its culprit now
+    STILL = "still"  # seen again
+    REBASED = "rebased"  # the culprit has a new id, and was proven anew
+    MOVED = "moved"  # it is in mainline now
+    SAME = "same"  # its culprit is that of another regression: one bug
+    HELD = "held"  # gone from next, and still in mainline
+    FIXED = "fixed"
+    UNKNOWN = "unknown"  # not seen, and not shown to be gone either
+    UNFINISHED = "unfinished"  # the search ended without a culprit, or has not ended
+
+
+NEW = (Kind.OPENED, Kind.BACK, Kind.NAMED, Kind.CHANGED)
+"""What makes a night one with something new."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one candidate answered, in one cell of one recipe.
+
+    ``role``: next or base. ``asked``: the one condition that was asked for, "" for all of the recipe's.
+    ``question`` and ``key`` name recipe and build; with equal ones, an equal candidate's answer may be carried over.
+    """
+
+    recipe: str
+    cell: str
+    role: str
+    asked: str
+    candidate: str  # 40 hex digits
+    question: str
+    key: str
+    verdict: Verdict
+    reason: str
+    conditions: tuple[str, ...]  # those that were seen
+    reproduced: int
+    told: int
+    campaign: str
+    sure: bool = False  # the trials were as many as it takes to call a known regression gone
+    carried: str = ""  # the tag of the night that it comes from
+
+    def is_of(self, recipe: str, cell: str, role: str, asked: str) -> bool:
+        """Whether it answers this."""
+        return (self.recipe, self.cell, self.role, self.asked) == (recipe, cell, role, asked)
+
+
+@dataclass(frozen=True)
+class News:
+    """One line of a night: what there is to tell of a regression."""
+
+    kind: Kind
+    regression: str  # id
+    text: str
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night as far as it has come. ``troubles``: what the harness could not do; the night is not done then."""
+
+    watch: str
+    tag: str
+    next: str
+    base: str
+    base_name: str
+    began: float
+    ended: float = 0.0
+    state: State = State.OPEN
+    stopped: str = ""  # why it is not done
+    moved_from: str = ""  # the commit that the tag named when it was looked at before
+    answers: tuple[Answer, ...] = ()
+    news: tuple[News, ...] = ()
+    troubles: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()  # regressions for which nothing is left to do tonight
+
+    @property
+    def name(self) -> str:
+        """The tag; of a night that looked at a tag anew because it had been moved, with the commit."""
+        return f"{self.tag}-{self.next[:8]}" if self.moved_from else self.tag
+
+    def answer(self, recipe: str, cell: str, role: str, asked: str) -> Answer | None:
+        """The answer given tonight, None when it was not asked."""
+        return next((each for each in self.answers if each.is_of(recipe, cell, role, asked)), None)
+
+    def telling(self, news: News) -> Night:
+        """The night with one thing more to tell; told twice it is told once."""
+        return self if news in self.news else replace(self, news=(*self.news, news))
+
+    def telling_last(self, kind: Kind, regression: str, text: str) -> Night:
+        """The night with the latest of its kind to tell of a regression, in the place of an earlier one."""
+        kept = tuple(each for each in self.news if (each.kind, each.regression) != (kind, regression))
+        return replace(self, news=(*kept, News(kind, regression, text)))
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that was begun: its ends (ids, and what people call them), and commits to prove first."""
+
+    good: str
+    bad: str
+    good_label: str
+    bad_label: str
+    where: Where
+    suspects: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()  # good ends of mainline that turned out bad
+    began: float = 0.0  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One regression: one condition of one recipe, from the night that met it to the one that found it gone."""
+
+    id: str
+    watch: str
+    recipe: str
+    condition: str
+    cell: str
+    opened: str  # the night that met it
+    state: State = State.OPEN
+    where: Where = Where.UNKNOWN
+    culprit: Commit | None = None
+    patch: str = ""  # of the culprit
+    suspects: tuple[Commit, ...] = ()  # when the search narrowed it down and no further
+    campaigns: tuple[str, ...] = ()
+    searches: int = 0  # that ended without a culprit
+    seen: tuple[str, ...] = ()  # nights, in order
+    search: Search | None = None  # one that was begun and has not ended
+    closed: str = ""  # the night that found it gone
+    draft: str = ""  # folder of the one draft
+    same_as: str = ""  # id of the regression with the same culprit
+    summary: str = ""  # of the outcome
+
+    def is_of(self, recipe: str, condition: str) -> bool:
+        """Whether a trial of this recipe that shows this condition shows this regression."""
+        return (self.recipe, self.condition) == (recipe, condition)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known to be gone."""
+        return self.state is State.OPEN
+
+    @property
+    def found(self) -> bool:
+        """Whether nothing has to be searched for."""
+        return self.culprit is not None or bool(self.suspects)
+
+
+# ---- questions -----------------------------------------------------------------------------------------------------
+
+
+def carried(nights: Sequence[Night], question: str, candidate: str, key: str) -> Answer | None:
+    """An earlier good or bad answer of exactly this candidate to exactly this question, newest first."""
+    for night in reversed(nights):
+        for answer in night.answers:
+            same = (answer.question, answer.candidate, answer.key) == (question, candidate, key)
+            if same and answer.verdict in (Verdict.GOOD, Verdict.BAD):
+                return replace(answer, carried=answer.carried or night.tag)
+    return None
+
+
+def known_good(nights: Sequence[Night], recipe: str, cell: str, condition: str) -> tuple[str, ...]:
+    """Mainline commits that were good in this condition, and those whose whole day was.
+
+    A place to search from; every search tries its ends itself.
+    """
+    return tuple(
+        answer.candidate if answer.role == "base" else night.base
+        for night in reversed(nights)
+        for answer in night.answers
+        if (answer.recipe, answer.cell) == (recipe, cell)
+        if answer.verdict is Verdict.GOOD and answer.asked in ("", condition)
+    )
+
+
+def open_one(regressions: Iterable[Regression], recipe: str, condition: str) -> Regression | None:
+    """The open regression that a condition belongs to."""
+    return next((each for each in regressions if each.is_open and each.is_of(recipe, condition)), None)
+
+
+def closed_one(regressions: Iterable[Regression], recipe: str, condition: str) -> Regression | None:
+    """The newest one of this condition that is gone and whose culprit is known."""
+    of_it = [each for each in regressions if not each.is_open and each.is_of(recipe, condition) and each.culprit]
+    return max(of_it, key=lambda each: (each.closed, each.id), default=None)
+
+
+def same_bug(regressions: Iterable[Regression], found: Regression) -> Regression | None:
+    """Another open regression with the same culprit, by id or by its patch."""
+    for each in regressions:
+        if each.id == found.id or not each.is_open or each.same_as or not each.culprit or not found.culprit:
+            continue
+        if each.culprit.oid == found.culprit.oid or (found.patch and each.patch == found.patch):
+            return each
+    return None
+
+
+def checks(nights: Sequence[Night], regression: Regression) -> int:
+    """How many nights before have asked whether the regression is gone."""
+    mine = (regression.recipe, regression.cell)
+    since = [night for night in nights if night.name > regression.opened]
+    return sum(any(each.sure and (each.recipe, each.cell) == mine for each in night.answers) for night in since)
+
+
+def clean_so_far(nights: Sequence[Night], regression: Regression) -> int:
+    """Clean trials of linux-next in all nights since the last one that saw it: one more would have ended the row."""
+    last = regression.seen[-1] if regression.seen else regression.opened
+    mine = (regression.recipe, regression.cell, "next")
+    return sum(
+        each.told
+        for night in nights
+        if night.name > last
+        for each in night.answers
+        if (each.recipe, each.cell, each.role) == mine and each.asked in ("", regression.condition)
+        if each.verdict is Verdict.GOOD and not each.carried
+    )
+
+
+def evidence(nights: Sequence[Night], regression: Regression, outcomes: Iterable[Outcome]) -> Evidence:
+    """Trials of candidates that have the regression: those of the nights, and of its campaigns' bad end and culprit."""
+    found = Evidence()
+    for night in nights:
+        for answer in night.answers:
+            mine = answer.recipe == regression.recipe and regression.condition in answer.conditions
+            if mine and not answer.carried and answer.verdict is Verdict.BAD:
+                found += Evidence(answer.reproduced, answer.told - answer.reproduced)
+    for outcome in outcomes:
+        judged = [outcome.bad, *(one for one in outcome.proof if one.verdict is Verdict.BAD)]
+        for one in judged:
+            if one is not None and one.verdict is Verdict.BAD and outcome.kind is not OutcomeKind.ENDS_ALIKE:
+                reproduced, told = one.counts
+                found += Evidence(reproduced, told - reproduced)
+    return found
+
+
+def trials_to_call_gone(known: Evidence, max_error: float, check: int) -> int:
+    """Clean trials in a row after which a regression of this rate is gone.
+
+    The sequential test of a search, held to ``max_error`` over *all* nights that ask: night ``check`` (from 1) may err
+    by a share of it, and the shares sum to 1. One reproduction ends the test the other way.
+    """
+    if not known.reproduced:
+        return TRIAL_CAP
+    return min(TRIAL_CAP, Rate(known.reproduced, known.told).clean_needed(max_error * even(check)))
+
+
+def new_name(taken: Iterable[str], recipe: str, condition: str) -> str:
+    """An id for a regression: recipe, condition, and a number from the second one on."""
+    first, used = f"{recipe}-{condition}", set(taken)
+    return next(name for name in (first, *(f"{first}-{n}" for n in range(2, 10_000))) if name not in used)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a night has to say: text for people, JSON for programs, and one HTML page over all nights."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bisector import __version__
+from bisector.errors import InfraError
+from bisector.model import Verdict
+from bisector.nightly.config import Watch
+from bisector.nightly.memory import Answer, Kind, News, Night, Regression, State
+from bisector.report.excerpt import printable
+from bisector.search.commits import write_whole
+
+SCHEMA = "bisector.nightly/1"
+TEMPLATE = "index.html.j2"
+NIGHTS_SHOWN = 60
+
+HEADINGS = {
+    Kind.OPENED: "new",
+    Kind.BACK: "there again",
+    Kind.NAMED: "culprit",
+    Kind.CHANGED: "another culprit",
+    Kind.STILL: "still there",
+    Kind.REBASED: "rebased",
+    Kind.MOVED: "in mainline now",
+    Kind.SAME: "the same bug",
+    Kind.HELD: "gone from next, not from mainline",
+    Kind.FIXED: "fixed",
+    Kind.UNKNOWN: "not told",
+    Kind.UNFINISHED: "search",
+}
+
+
+def news(night: Night, regressions: Iterable[Regression], kinds: Sequence[Kind]) -> tuple[News, ...]:
+    """What of these kinds there is to tell; of a regression that turned out to be another one, nothing."""
+    merged = {each.id for each in regressions if each.same_as}
+    return tuple(each for each in night.news if each.kind in kinds and each.regression not in merged)
+
+
+def text(night: Night, regressions: Sequence[Regression]) -> str:
+    """The night for people at a terminal or in a mail."""
+    lines = [f"{night.tag} ({night.next[:12]}) on {night.base_name} {night.base[:12]}"]
+    if night.moved_from:
+        lines.append(f"the tag was moved: it named {night.moved_from[:12]} when it was looked at before")
+    lines += ["", *(_answer(each) for each in night.answers if not each.asked)]
+    lines += [f"  {_answer(each)}, asked for {each.asked} alone" for each in night.answers if each.asked]
+    if night.news:
+        lines += ["", *(f"{HEADINGS[each.kind]}: {each.regression}: {printable(each.text)}" for each in night.news)]
+    known = {each.id: each for each in regressions}
+    fresh = {each.regression for each in night.news if each.kind in (Kind.NAMED, Kind.CHANGED)}
+    drafts = [known[name].draft for name in sorted(fresh) if name in known and known[name].draft]
+    if drafts:
+        lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
+    if night.troubles:
+        lines += ["", *(f"the harness failed: {printable(trouble)}" for trouble in night.troubles)]
+    open_ones = [each for each in regressions if each.is_open and not each.same_as]
+    lines += ["", f"{len(open_ones)} open, {_count(regressions, State.FIXED)} fixed"]
+    if night.stopped:
+        lines.append(f"not done: {night.stopped}; the next call goes on")
+    return "\n".join(lines) + "\n"
+
+
+def nothing_text(night: Night) -> str:
+    """There was no new day."""
+    return f"nothing new: {night.tag} was looked at before, and nothing was run\n"
+
+
+def document(night: Night, regressions: Sequence[Regression], exit_code: int, *, nothing: bool = False) -> str:
+    """The night as one JSON object; ``ran`` is false when there was no new day."""
+    body = {
+        **asdict(night),
+        "ran": not nothing,
+        "exit_code": exit_code,
+        "regressions": [asdict(each) for each in regressions],
+    }
+    return json.dumps({"schema": SCHEMA, "nightly": body}, indent=2) + "\n"
+
+
+def write(
+    watch: Watch, night: Night, nights: Sequence[Night], regressions: Sequence[Regression], exit_code: int
+) -> None:
+    """Write a night's summary into ``watch.out``, and the page over all nights anew. Raises InfraError."""
+    folder = watch.out / night.name
+    _folder(folder)
+    write_whole(folder / "summary.txt", text(night, regressions))
+    write_whole(folder / "summary.json", document(night, regressions, exit_code))
+    write_index(watch.out, watch.name, nights, regressions)
+
+
+def write_index(out: Path, name: str, nights: Sequence[Night], regressions: Sequence[Regression]) -> None:
+    """The page over all nights. Raises InfraError."""
+    _folder(out)
+    write_whole(out / "index.html", page(out, name, nights, regressions))
+
+
+def page(out: Path, name: str, nights: Sequence[Night], regressions: Sequence[Regression]) -> str:
+    """One self-contained page: what is open, what was fixed, and every night."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # loaded for this page alone
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = printable
+    order = sorted(regressions, key=lambda each: (each.opened, each.id), reverse=True)
+    return environment.get_template(TEMPLATE).render(
+        name=name,
+        open_ones=[each for each in order if each.is_open],
+        fixed=[each for each in order if not each.is_open and not each.same_as],
+        nights=list(reversed(nights))[:NIGHTS_SHOWN],
+        older=max(0, len(nights) - NIGHTS_SHOWN),
+        headings=HEADINGS,
+        links={each.id: _links(out, each) for each in regressions},
+        when=lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else "",
+        version=__version__,
+    )
+
+
+def _links(out: Path, regression: Regression) -> list[tuple[str, str]]:
+    """What there is to read of a regression: names and paths from the page's own folder."""
+    found = [
+        (f"report {number}", f"campaigns/{name}/report.html") for number, name in enumerate(regression.campaigns, 1)
+    ]
+    drafts = sorted(Path(regression.draft).glob("*.eml")) if regression.draft else []
+    if drafts:
+        found.append(("draft", f"drafts/{regression.id}/{drafts[0].name}"))
+    return [(words, path) for words, path in found if (out / path).exists()]
+
+
+def _answer(answer: Answer) -> str:
+    cell = f" ({answer.cell})" if answer.cell else ""
+    carried = f", known from {answer.carried}" if answer.carried else ""
+    word = "cannot be judged" if answer.verdict in (Verdict.SKIP, Verdict.WEAK) else answer.verdict.value
+    return f"{answer.role:<4} {word:<4} {answer.recipe}{cell}: {printable(answer.reason)}{carried}"
+
+
+def _count(regressions: Iterable[Regression], state: State) -> int:
+    return sum(each.state is state and not each.same_as for each in regressions)
+
+
+def _folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfraError(f"{folder} cannot be written: {error.strerror or error}", hint="see 'out'") from error
