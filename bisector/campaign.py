@@ -11,6 +11,7 @@ from bisector.errors import UsageError
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
+from bisector.recipe.plan import source_kind
 from bisector.seams import Progress
 from bisector.search.commits import Ended, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_in_cells, ends_with_background
@@ -22,6 +23,8 @@ from bisector.search.proving import Again, Proving
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
 from bisector.workbench import Workbench
+
+NEWER = "whether a newer {} than the bad end has it fixed already"
 
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
@@ -60,6 +63,7 @@ class Campaign:
     def __init__(self, request: Request, bench: Workbench) -> None:
         self.request = request
         self.bench = bench
+        self.kind = source_kind(request.recipe)
 
     def run(self) -> tuple[CampaignRow, Outcome]:
         """Ends, search, proof. Raises InfraError or Interrupted with the state kept for --resume."""
@@ -82,9 +86,9 @@ class Campaign:
     def _story(self) -> Outcome:
         self.clone = self.bench.clone(self.user)
         self.history = self.clone.history()
-        target = self.bench.kernel_source(self.request.recipe, self.request.cells, self.clone)
-        good = candidate(self.good, self.request.good_label or self.request.good)
-        bad = candidate(self.bad, self.request.bad_label or self.request.bad)
+        target = self.bench.source(self.request.recipe, self.request.cells, self.clone)
+        good = candidate(self.good, self.request.good_label or self.request.good, self.kind)
+        bad = candidate(self.bad, self.request.bad_label or self.request.bad, self.kind)
         self.judge = self.bench.judge(self.row.id, self.request.recipe, target, good, self._fixups())
         recipe = self.request.recipe
         cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
@@ -108,7 +112,7 @@ class Campaign:
             if isinstance(case.belief, Belief):
                 case = replace(case, belief=case.belief.of_suspect())
             known = self._fresh_knowledge(replace(ends, case=case))
-            proving = Proving(self.judge, known, self.history, self.old, self.new, self.request.find_fix, number)
+            proving = self._proving(known, number)
             answer = proving.prove(SearchResult(Ended.FIRST_BAD, str(suspect), first_bad=suspect))
             if isinstance(answer, Outcome) and answer.kind is OutcomeKind.CULPRIT:
                 return replace(answer, assumptions=(*answer.assumptions, NOT_SEARCHED))
@@ -127,7 +131,7 @@ class Campaign:
             named = result.first_bad or f"one of {len(result.suspects)} commits"
             self._stage(f"Proof of {named}")
             place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
-            proving = Proving(self.judge, known, self.history, self.old, self.new, self.request.find_fix, place)
+            proving = self._proving(known, place)
             answer = proving.prove(result)
             if isinstance(answer, Outcome):
                 return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
@@ -143,6 +147,10 @@ class Campaign:
                 return outcome
             known = self._after(answer, known, ends, number)
         return outcome
+
+    def _proving(self, known: Knowledge, number: int) -> Proving:
+        ends = self.old, self.new
+        return Proving(self.judge, known, self.history, *ends, self.request.find_fix, number, self.kind)
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
@@ -188,6 +196,7 @@ class Campaign:
                 paths=recipe.search.paths,
                 first_parent=recipe.search.first_parent,
                 find_fix=self.request.find_fix,
+                target=self.kind,
                 log=self.bench.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,
             )
@@ -245,7 +254,7 @@ class Campaign:
         unchecked = list(outcome.unchecked)
         if others:
             unchecked.append(f"the search ran in one cell; it was not repeated in {', '.join(others)}")
-        unchecked.append("whether a newer kernel than the bad end has it fixed already")
+        unchecked.append(NEWER.format("QEMU" if recipe.target.qemu else "kernel"))
         return replace(
             outcome,
             good=ends.good,
@@ -260,9 +269,9 @@ class Campaign:
         self.bench.setting.listener(Progress("stage", text))
 
 
-def candidate(commit: Commit, label: str = "") -> Candidate:
+def candidate(commit: Commit, label: str = "", kind: TargetKind = TargetKind.KERNEL_SOURCE) -> Candidate:
     """A commit as a candidate of a source history."""
-    return Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label="" if commit.oid.startswith(label) else label)
+    return Candidate(kind, commit.oid, label="" if commit.oid.startswith(label) else label)
 
 
 def _time_left(progress: Progress, began: float) -> str:

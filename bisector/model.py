@@ -151,6 +151,7 @@ class FactKind(StrEnum):
 
     CONSOLE = "console"
     EXIT = "exit"
+    OUTPUT = "output"
     ERRNO = "errno"
     HEALTH = "health"
     BLOCKS = "blocks"
@@ -164,7 +165,8 @@ class Fact:
     """One fact asked for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
 
     console: ``values`` are the regular expressions and ``where`` is vm or guest; the plan carries them as watches
-    named ``condition/index-of-fact``. exit: decimal numbers. errno: names, "none" for success. hang: "true"/"false".
+    named ``condition/index-of-fact``. exit: decimal numbers. output: regular expressions, looked
+    for in what the step printed (its last 4 KiB). errno: names, "none" for success. hang: "true"/"false".
     """
 
     kind: FactKind

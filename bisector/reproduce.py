@@ -12,16 +12,21 @@ from bisector.exitcodes import ExitCode
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
+from bisector.recipe.plan import source_kind
 from bisector.seams import Progress, Target
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
+from bisector.target.programs import installed
 from bisector.verdict.sequential import FixedTrials
 from bisector.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked ``bisector test`` for: a revision of a repository, an image or build folder, a package."""
+    """What a person asked ``bisector test`` for: a revision of a repository, an image or build folder, a package.
+
+    None of them is the installed QEMU, for a recipe that tests QEMU.
+    """
 
     recipe: Recipe
     source: str  # the recipe as resolved
@@ -106,8 +111,12 @@ def run(request: Request, bench: Workbench) -> Answer:
 
 
 def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
-    if request.recipe.target.kernel is None:
-        raise UsageError(f"recipe {request.recipe.recipe} has no kernel target; this version tests kernels only")
+    if request.recipe.target.qemu and request.package:
+        raise UsageError("--package names a kernel, and the recipe tests QEMU", hint="leave it out: the installed QEMU")
+    if request.recipe.target.qemu and request.repo is None:
+        folder = request.image.resolve() if request.image else None
+        programs = bench.programs(request.recipe)
+        return (Candidate(TargetKind.GIVEN, str(folder), label=folder.name) if folder else installed()), programs
     if request.image:
         path = request.image.resolve()
         return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
@@ -119,6 +128,6 @@ def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> 
         raise UsageError("no repository", hint="give --repo DIR")
     user = UserRepository(request.repo)
     commit = user.resolve(request.rev)
-    target = bench.kernel_source(request.recipe, wanted, bench.clone(user))
+    target = bench.source(request.recipe, wanted, bench.clone(user))
     label = request.rev if not commit.oid.startswith(request.rev) else ""
-    return Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label=label), target
+    return Candidate(source_kind(request.recipe), commit.oid, label=label), target

@@ -104,7 +104,10 @@ def test(
     recipe: RecipeArgument,
     repo: RepoOption = None,
     rev: Annotated[str, typer.Option(help="The revision of --repo to try.")] = "",
-    image: Annotated[Optional[Path], typer.Option(help="A kernel image or a build folder to try.")] = None,  # noqa: UP045
+    image: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A kernel image or a build folder to try; of QEMU, a folder with its programs."),
+    ] = None,
     package: Annotated[
         str, typer.Option(metavar="VERSION", help="A packaged kernel (6.18.9, a package version, a .deb) to try.")
     ] = "",
@@ -116,13 +119,15 @@ def test(
 ) -> None:
     """Reproduce on one candidate, in all cells of the matrix.
 
-    One cell prints its verdict, several a table.
+    One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
     from bisector import reproduce
     from bisector.report import table
 
     loaded, source = load_recipe(recipe, cell)
-    if sum((image is not None, bool(package), repo is not None and bool(rev))) != 1:
+    given = sum((image is not None, bool(package), repo is not None and bool(rev)))
+    installed = loaded.target.qemu is not None and repo is None and not rev  # with nothing given
+    if given > 1 or not (given or installed):
         hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
         raise UsageError("what is to be tested?", hint=hint)
     request = reproduce.Request(

@@ -167,7 +167,7 @@ def _facts(condition: Condition) -> Iterator[tuple[str, str, Expect[Any]]]:
 
 
 def _proves_work(kind: str, expect: Expect[Any]) -> bool:
-    return kind not in ("hang", "oops") and not (expect.negate and kind in ("console", "event"))
+    return kind not in ("hang", "oops") and not (expect.negate and kind in ("console", "event", "output"))
 
 
 def _fact(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path) -> Iterator[Fault]:
@@ -185,6 +185,8 @@ def _fact(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path
         yield from _guest_there(recipe, where, path)
     else:
         yield from _step_fact(recipe, kind, where, path)
+    if kind == "output":
+        yield from _expressions(expect, values)
     if kind == "errno":
         for index, name in enumerate(expect.values):
             if name != "none" and name not in errno.errorcode.values():
@@ -198,6 +200,8 @@ def _step_fact(recipe: Recipe, kind: str, where: str, path: Path) -> Iterator[Fa
         yield Fault(path, f"no step {where!r}{suggestion(where, recipe.steps)}", at_key=True)
     elif kind == "blocks" and step.verb != "verify":
         yield Fault(path, f"only a verify step sees blocks, and {where} does {step.verb}", at_key=True)
+    elif kind == "output" and step.verb != "run":
+        yield Fault(path, f"only a program prints, and {where} does {step.verb}", at_key=True)
 
 
 def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
@@ -220,6 +224,10 @@ def _guest_there(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
 
 def _patterns(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path, values: Path) -> Iterator[Fault]:
     yield from _guest_there(recipe, where, path)
+    yield from _expressions(expect, values)
+
+
+def _expressions(expect: Expect[Any], values: Path) -> Iterator[Fault]:
     for index, pattern in enumerate(expect.values):
         try:
             compiled = re.compile(pattern)

@@ -39,6 +39,7 @@ Health = Literal["healthy", "degraded", "syncing"]
 Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
+QemuProgram = Literal["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64"]
 KINDS = ("disk", "lvm", "md", "fs", "file")
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
@@ -66,7 +67,7 @@ class KernelTarget(Base):
 class QemuTarget(Base):
     """A QEMU from source. ``build``: the programs that the recipe needs of it."""
 
-    build: tuple[Text, ...] = Field(min_length=1)
+    build: tuple[QemuProgram, ...] = Field(min_length=1)
 
 
 class Target(Base):
@@ -308,6 +309,7 @@ class Condition(Base):
 
     console: dict[Machine, ExpectedText] = {}
     exit: dict[Text, ExpectedExit] = {}
+    output: dict[Text, ExpectedText] = {}
     errno: dict[Text, ExpectedText] = {}
     health: dict[Text, ExpectedHealth] = {}
     blocks: dict[Text, ExpectedBlocks] = {}

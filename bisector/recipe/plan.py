@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
-from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
+from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
 from bisector.recipe import files, matrix
 from bisector.recipe.model import Condition as Asked
 from bisector.recipe.model import Layer, Recipe, Step
@@ -194,6 +194,11 @@ def _watches(question: Question) -> Iterator[agent.Watch]:
 
 
 # ---- build ---------------------------------------------------------------------------------------------------------
+
+
+def source_kind(recipe: Recipe) -> TargetKind:
+    """What the commits of a repository are, for this recipe."""
+    return TargetKind.QEMU_SOURCE if recipe.target.qemu else TargetKind.KERNEL_SOURCE
 
 
 def build_config(recipe: Recipe, cells: Iterable[Cell]) -> BuildConfig:

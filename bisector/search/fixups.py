@@ -27,7 +27,7 @@ class Fixups:
 
     def __call__(self, candidate: Candidate) -> Candidate:
         """The candidate with the fixups it needs, before its own edits."""
-        if candidate.target is not TargetKind.KERNEL_SOURCE:
+        if candidate.target not in (TargetKind.KERNEL_SOURCE, TargetKind.QEMU_SOURCE):
             return candidate
         needed = tuple(self._needed(candidate))
         return replace(candidate, edits=needed + candidate.edits) if needed else candidate

@@ -41,6 +41,7 @@ class Proving:
     new: Commit
     find_fix: bool
     number: int
+    target: TargetKind = TargetKind.KERNEL_SOURCE
 
     def prove(self, found: SearchResult) -> Outcome | Again:
         """The outcome that fresh trials allow (law 3), or what the search has to take into account."""
@@ -48,7 +49,8 @@ class Proving:
             return self._sequential(found, self.known.case.belief)
         if found.first_bad is None:
             return Outcome(OutcomeKind.NARROWED, found.summary, suspects=found.suspects)
-        proof = prove(found.first_bad, self._ask_fresh, lookup=self.history.commit, find_fix=self.find_fix)
+        lookup = self.history.commit
+        proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, find_fix=self.find_fix, target=self.target)
         if proof.kind is Proven.NOT_CONFIRMED:
             return Again(proof.summary, final=True)
         if proof.kind is Proven.NARROWED:
@@ -126,7 +128,7 @@ class Proving:
         return [(self.history.commit(oid), label) for oid, label in bounds.items()], tuple(skipped)
 
     def _leg(self, commit: Commit, label: str) -> Leg:
-        asked = Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label=label)
+        asked = Candidate(self.target, commit.oid, label=label)
         return self.judge.leg(asked, self.known.case, self._stage)
 
     def _commit(self, leg: Leg) -> Commit:
@@ -160,7 +162,7 @@ class Proving:
                 unchecked.append(f"the commit {words} an end: it is a merge")
                 continue
             label = "the good end" if (end is self.old) is not self.find_fix else "the bad end"
-            asked = Candidate(TargetKind.KERNEL_SOURCE, end.oid, (Edit(kind, culprit.oid),), label=label)
+            asked = Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label)
             answer = self._ask_fresh(asked)
             if answer.verdict in (Verdict.SKIP, Verdict.WEAK):
                 unchecked.append(f"the commit {words} {label}: {answer.reason}")

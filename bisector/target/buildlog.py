@@ -11,8 +11,9 @@ from bisector.seams import Listener, Progress
 
 MOST_ERRORS = 20
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]+ +\S.*")  # kbuild's short form: "  CC      block/fops.o"
+_NINJA_STEP = re.compile(r"\[(\d+)/(\d+)\] (.+)")  # "[12/526] Compiling C object libblock.fa.p/block_io.c.o"
 _ERROR = re.compile(
-    r"\berror:|undefined reference|multiple definition of|No rule to make target|^ERROR: |: syntax error|"
+    r"\berror:|: ERROR: |undefined reference|multiple definition of|No rule to make target|^ERROR: |: syntax error|"
     r"recursive dependency detected"
 )
 _MAKE_ERROR = re.compile(r"\*\*\* ")
@@ -46,6 +47,10 @@ _HOST_FAULTS = (
         r"fatal error: (?:openssl/\S+|gelf\.h|libelf\.h|elf\.h|gmp\.h|mpc\.h): No such file",
         "a library the kernel's build needs is missing: libelf-dev and libssl-dev on Debian",
     ),
+    (
+        r'Dependency "(?:glib-2\.0|zlib|pixman-1|libfdt|fdt)" not found',
+        "a library that QEMU's build needs is missing: bisector doctor names its package",
+    ),
 )
 _COMPILED_FAULTS = tuple((re.compile(pattern), hint) for pattern, hint in _HOST_FAULTS)
 _NOT_FOUND = re.compile(r"(?:^|\s)([^\s:]+): (?:command )?(?:not found|No such file or directory)$")
@@ -76,6 +81,9 @@ class BuildLog:
         if _STEP.fullmatch(line):
             self.lines += 1
             self._listener(Progress("build", " ".join(line.split()), self.fraction))
+        elif step := _NINJA_STEP.fullmatch(line):  # ninja knows how many there are
+            self.lines, self._expected = int(step[1]), int(step[2])
+            self._listener(Progress("build", step[3], self.fraction))
         elif line:
             self._look_for_errors(line)
         if self._also is not None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from bisector.model import BuildConfig, BuildFailure, Candidate, Image, digest
 from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources, Target
 from bisector.system import shipped
 from bisector.system.proc import Processes
-from bisector.target.buildlog import BuildLog
+from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images
 from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf
@@ -25,7 +24,6 @@ from bisector.target.make import Make, environment
 from bisector.target.seats import Seat, take
 
 FORMAT = 1  # of a build: a change here, or in how make is called, makes every earlier build another one
-TIMEOUT = 6 * 3600.0  # seconds; a full distribution config on two cores takes two hours
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -117,7 +115,8 @@ class KernelSource(Target):
         log = self._images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n")
         begin = time.monotonic()
-        build = _Build(self._processes, self._make, self._environment, seat, log, listener, cancel, self._wanted)
+        commands = Commands(self._processes, self._environment, log, listener, cancel)
+        build = _Build(commands, self._make, seat, listener, self._wanted)
         with seat.at_work(self._fit):
             try:
                 build.configure()
@@ -126,36 +125,26 @@ class KernelSource(Target):
                     facts = build.collect(staged)
                     image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
                     return self._images.keep(key, staged, image)
-            except _CannotBeBuilt as error:  # an orderly end: kbuild deletes the target that failed (.DELETE_ON_ERROR)
+            except CannotBeBuilt as error:  # an orderly end: kbuild deletes the target that failed (.DELETE_ON_ERROR)
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
                 self._images.keep_failure(key, failure)
                 return failure
-
-
-class _CannotBeBuilt(Exception):
-    def __init__(self, stage: str, errors: tuple[str, ...]) -> None:
-        super().__init__(stage)
-        self.failure = BuildFailure(stage, errors)
 
 
 @dataclass
 class _Build:
     """One build in a seat, from the pristine fragments to files of an image."""
 
-    processes: Processes
+    commands: Commands
     make: Make
-    environment: Mapping[str, str]
     seat: Seat
-    log: Path
     listener: Listener
-    cancel: CancelToken
     wanted: Wanted
-    commands: tuple[str, ...] = ()
 
     def configure(self) -> None:
         """Make the .config from the fragments alone, never from an earlier .config; replace that only if it differs.
 
-        A new mtime of .config costs a look at every symbol. Raises _CannotBeBuilt when a line was dropped.
+        A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
         self.listener(Progress("build", "config"))
         wish, final = self.seat.folder / "wanted.config", self.seat.folder / "new.config"
@@ -168,13 +157,13 @@ class _Build:
             self._make("config", "allnoconfig", KCONFIG_CONFIG=str(final), KCONFIG_ALLCONFIG=str(wish))
         text = final.read_text()
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
-            raise _CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
+            raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
         current = self.seat.objects / ".config"
         if not current.exists() or current.read_text() != text:
             current.write_text(text)
 
     def compile(self) -> None:
-        """Make kernel and modules. Raises _CannotBeBuilt."""
+        """Make kernel and modules. Raises CannotBeBuilt."""
         cold = "cold" if not (self.seat.objects / "vmlinux").exists() else "warm"
         values = final_values((self.seat.objects / ".config").read_text())
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
@@ -195,7 +184,7 @@ class _Build:
             kernel="",
             build_id=build_id_of_elf((objects / "vmlinux").read_bytes()),
             release=(objects / "include/config/kernel.release").read_text().strip(),
-            commands=self.commands,
+            commands=self.commands.done,
         )
 
     @property
@@ -211,31 +200,5 @@ class _Build:
                 raise InfraError("depmod is missing: modules cannot be loaded without it", hint="install kmod")
 
     def _make(self, stage: str, *targets: str, expected: int = 0, **settings: str) -> int:
-        """Run make. Returns the number of steps it printed. Raises _CannotBeBuilt, InfraError, Interrupted."""
-        argv = self.make.argv(self.seat.tree, *targets, settings=settings)
-        command = shlex.join(argv)
-        self.commands += (command,)
-        with self.log.open("a") as log:
-            log.write(f"$ {command}\n")
-        listener = self.listener if expected else _mute
-        output = BuildLog(expected, listener)
-        finished = self.processes.run(
-            argv,
-            env=self.environment,
-            timeout=TIMEOUT,
-            check=False,
-            cancelled=self.cancel.cancelled,
-            log=self.log,
-            on_line=output,
-        )
-        if finished.returncode == 0:
-            return output.lines
-        if finished.returncode < 0:
-            raise InfraError(f"make was killed by signal {-finished.returncode}", hint=f"see {self.log}")
-        if output.fault:
-            raise InfraError(f"the build failed on this host: {output.fault.line}", hint=output.fault.hint)
-        raise _CannotBeBuilt(stage, output.errors())
-
-
-def _mute(_: Progress) -> None:
-    """Steps of configuring are not counted."""
+        """Run make. Returns the number of steps it printed. Raises CannotBeBuilt, InfraError, Interrupted."""
+        return self.commands.run(stage, self.make.argv(self.seat.tree, *targets, settings=settings), expected=expected)

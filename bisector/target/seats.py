@@ -64,7 +64,8 @@ class Notes:
 class Seat:
     """One seat, held by us. ``take`` gives it; its objects are trustworthy from then on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, whole: bool = False) -> None:
+        self._whole = whole
         self.folder = folder
         self.tree = folder / "tree"
         self.notes = _read_notes(folder)
@@ -118,6 +119,8 @@ class Seat:
 
     def _roll_back(self) -> bool:
         """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
+        if self._whole:
+            return False
         before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text()).items()}
         now = manifest(self._objects)
         changed = [name for name in now if now[name] != before.get(name)]
@@ -158,11 +161,12 @@ class Seat:
 
 
 @contextmanager
-def take(folder: Path, fit: str) -> Iterator[Seat]:
+def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[Seat]:
     """Hold a free seat below ``folder``: one whose objects fit, else a new one, else any.
 
     Args:
         fit: names the settings that the build will use.
+        whole: after a kill all objects go, not those alone that it touched: for a build system that is not kbuild.
 
     Raises InfraError when an earlier build's processes still work in the seat.
     """
@@ -175,7 +179,7 @@ def take(folder: Path, fit: str) -> Iterator[Seat]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            seat = Seat(place)
+            seat = Seat(place, whole=whole)
             seat.recover()
             yield seat
             return

@@ -32,16 +32,17 @@ class SandboxRunner:
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         """Run one trial; what it leaves (plan, result, console.log, command) goes into ``folder``, made here.
 
-        ``image.kernel`` is not booted. Never raises for a failing harness, which is the ending HARNESS.
+        ``image.kernel`` is not booted; ``image.programs`` come first in PATH, for the layers and for the steps. Never
+        raises for a failing harness, which is the ending HARNESS.
         """
         plan = replace(plan, accel="none", token=plan.token or secrets.token_hex(6))
         watcher = Watcher(plan, "", START, listener, cancel)
         try:
-            return self._run(plan, folder, watcher)
+            return self._run(image, plan, folder, watcher)
         except FAULTS as error:
             return watcher.harness(in_words(error))
 
-    def _run(self, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
+    def _run(self, image: Image, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
         environ = os.environ if self.environ is None else self.environ
         folder.mkdir(parents=True, exist_ok=True)
         with Workspace(environ) as workspace:
@@ -53,7 +54,7 @@ class SandboxRunner:
             argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
             (folder / "command").write_text(shlex.join(argv) + "\n")
             env = {
-                "PATH": environ.get("PATH", os.defpath),
+                "PATH": ":".join(filter(None, (image.programs, environ.get("PATH", os.defpath)))),
                 "HOME": str(places.home),
                 "TMPDIR": str(places.temporary),
                 "LANG": "C.UTF-8",

@@ -160,6 +160,8 @@ def _step_fact(fact: Fact, step: StepFacts | None) -> bool | None:
         return None
     if fact.kind is FactKind.EXIT:
         return None if step.exit is None else str(step.exit) in fact.values
+    if fact.kind is FactKind.OUTPUT:
+        return any(re.search(value, step.detail, re.MULTILINE) for value in fact.values)
     if fact.kind is FactKind.ERRNO:
         return (step.errno or "none") in fact.values
     return any(block in fact.values for block in step.blocks) if step.blocks else None
@@ -224,4 +226,13 @@ def _reason(condition: Condition, observation: Observation) -> str:
         event = _watched(condition.watch_name(index), observation)
         if fact.kind is FactKind.CONSOLE and event:
             return f"console: {untimed(event.text)}"
+        if fact.kind is FactKind.OUTPUT and not fact.negate and (line := _printed(fact, observation)):
+            return f"{fact.where}: {line}"
     return summarize(observation)
+
+
+def _printed(fact: Fact, observation: Observation) -> str:
+    """The first line of a step's output in which the fact was seen."""
+    step = observation.result.step(fact.where) if observation.result else None
+    lines = step.detail.splitlines() if step else []
+    return next((line.strip() for line in lines if any(re.search(value, line) for value in fact.values)), "")

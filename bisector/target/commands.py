@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands of one build: each is written into its log, and a failing host is told from a failing candidate."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.errors import InfraError
+from bisector.model import BuildFailure
+from bisector.seams import CancelToken, Listener, Progress
+from bisector.system.proc import Processes
+from bisector.target.buildlog import BuildLog
+
+TIMEOUT = 6 * 3600.0  # seconds; a full distribution config of a kernel on two cores takes two hours
+
+
+class CannotBeBuilt(Exception):
+    """The candidate's own failure. ``stage``: config, compile."""
+
+    def __init__(self, stage: str, errors: tuple[str, ...]) -> None:
+        super().__init__(stage)
+        self.failure = BuildFailure(stage, errors)
+
+
+@dataclass
+class Commands:
+    """Runs commands one after the other. ``done``: those that were run, as one could type them."""
+
+    processes: Processes
+    environment: Mapping[str, str]
+    log: Path
+    listener: Listener
+    cancel: CancelToken
+    done: tuple[str, ...] = ()
+
+    def run(self, stage: str, argv: Sequence[str], *, cwd: Path | None = None, expected: int = 0) -> int:
+        """Run one, and return the number of steps that it printed.
+
+        Args:
+            stage: what a failure is called.
+            cwd: the working folder, for a program that is bound to it.
+            expected: steps that it is expected to print; 0: its steps are not told.
+
+        Raises CannotBeBuilt, InfraError, Interrupted.
+        """
+        command = f"cd {shlex.quote(str(cwd))} && {shlex.join(argv)}" if cwd else shlex.join(argv)
+        self.done += (command,)
+        with self.log.open("a") as log:
+            log.write(f"$ {command}\n")
+        output = BuildLog(expected, self.listener if expected else _mute)
+        finished = self.processes.run(
+            argv,
+            cwd=cwd,
+            env=self.environment,
+            timeout=TIMEOUT,
+            check=False,
+            cancelled=self.cancel.cancelled,
+            log=self.log,
+            on_line=output,
+        )
+        if finished.returncode == 0:
+            return output.lines
+        if finished.returncode < 0:
+            raise InfraError(f"{argv[0]} was killed by signal {-finished.returncode}", hint=f"see {self.log}")
+        if output.fault:
+            raise InfraError(f"the build failed on this host: {output.fault.line}", hint=output.fault.hint)
+        raise CannotBeBuilt(stage, output.errors())
+
+
+def _mute(_: Progress) -> None:
+    """Steps of configuring are not counted."""

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs of QEMU from source: checked out into a seat, configured as small as it goes, built, kept by their content.
+
+Ninja knows by content hash of the command and by mtime what to build anew, but a folder that was configured for another
+revision may hold generated files that a clean one would not have. So the objects are kept only while everything that
+configure and meson read is as it was; else they go, and ccache makes up for most of it. After a kill they go too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources, Target
+from bisector.system.proc import Processes
+from bisector.target import make
+from bisector.target.commands import CannotBeBuilt, Commands
+from bisector.target.images import Images
+from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
+from bisector.target.seats import Seat, take
+
+FORMAT = 1  # of a build: a change here, or in how configure is called, makes every earlier build another one
+OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
+CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
+REMEDY = "apt-get install {}   (bisector doctor RECIPE names all that is missing)"
+_DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
+_DESCRIPTION_SUFFIXES = (".mak", ".wrap")
+_KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
+_SUBMODULE = "ui/keycodemapdb"  # to 8.0, configure refuses a tree without it; these programs read nothing of it
+
+
+class QemuSource(Target):
+    """Builds programs of QEMU.
+
+    Args:
+        sources: where trees come from.
+        seats: folder of the seats; its path may hold no blank and no colon (QEMU's configure refuses both).
+        cache: our cache folder, for images and ccache.
+        programs: what is built, by name (ninja.TARGETS).
+        jobs: parallel jobs of one build.
+        environ: where PATH is taken from; ours when None.
+
+    Raises UsageError for a program that is not known.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        seats: Path,
+        cache: Path,
+        programs: Sequence[str],
+        processes: Processes,
+        *,
+        jobs: int,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._sources = sources
+        self._seats = Path(os.path.realpath(seats))
+        if any(character.isspace() or character == ":" for character in str(self._seats)):
+            raise UsageError(
+                f"QEMU cannot be built in {self._seats}: its configure refuses blanks and colons in paths",
+                hint="name another cache folder by XDG_CACHE_HOME",
+            )
+        self._cache = cache
+        self._processes = processes
+        self._environ = dict(os.environ if environ is None else environ)
+        self._programs = tuple(programs)
+        self._jobs = jobs
+        self._images = Images(cache)
+        Ninja(self._programs)  # an unknown one is the user's error, said at once
+
+    def key(self, candidate: Candidate) -> str:
+        """Names the build: source tree, programs, options, compiler. Raises EditsDoNotApply, InfraError."""
+        return digest("qemu", self._sources.tree_of(candidate), self._fit)
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
+        try:
+            key = self.key(candidate)
+        except EditsDoNotApply as error:
+            return BuildFailure("edits", tuple(str(error).splitlines()))
+        try:
+            if known := self._images.find(key):
+                return known
+            if cancel.cancelled():
+                raise Interrupted(f"the build of {candidate} was not started")
+            with take(self._seats, self._fit, whole=True) as seat:
+                listener(Progress("checkout", str(candidate)))
+                self._sources.checkout(candidate, seat.tree)
+                return self._built(key, candidate, seat, listener, cancel)
+        except OSError as error:
+            what = f"building {candidate}: {error.filename or self._seats}: {error.strerror or error}"
+            raise InfraError(what, hint="bisector cache shows what can go") from error
+
+    @cached_property
+    def _ninja(self) -> Ninja:
+        """How the tools of this host are called. Raises InfraError when one is missing."""
+        meson = self._which("meson", "meson")
+        self._which("ninja", "ninja-build")
+        return Ninja(
+            self._programs,
+            self._jobs,
+            "gcc" if shutil.which("gcc", path=self._path) else "cc",
+            meson,
+            _interpreter(Path(meson)),
+            "ccache" if shutil.which("ccache", path=self._path) else "",
+        )
+
+    @cached_property
+    def _tools(self) -> tuple[tuple[str, str], ...]:
+        asked = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
+        versions = [(name, f"{program}: {self._asked(program, '--version')}") for name, program in asked]
+        libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
+        for library in libraries:
+            package = "libglib2.0-dev" if library == "glib-2.0" else "libpixman-1-dev"
+            versions.append((library, self._asked("pkg-config", "--modversion", library, package=package)))
+        return tuple(versions)
+
+    @cached_property
+    def _fit(self) -> str:
+        """What objects must have been made with to be of use; with the tree it names the build."""
+        return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), self._tools)
+
+    @property
+    def _path(self) -> str:
+        return self._environ.get("PATH", os.defpath)
+
+    def _which(self, program: str, package: str) -> str:
+        found = shutil.which(program, path=self._path)
+        if not found:
+            raise InfraError(f"{program} is missing: QEMU is built with it", hint=REMEDY.format(package))
+        return found
+
+    def _asked(self, program: str, *arguments: str, package: str = "") -> str:
+        """The first line of what a tool says. Raises InfraError."""
+        self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
+        env = make.environment(self._environ, self._cache / "ccache")
+        finished = self._processes.run([program, *arguments], env=env, timeout=60, check=False)
+        if finished.returncode:
+            what = f"{' '.join((program, *arguments))}: {(finished.stderr or finished.stdout).strip()[:200]}"
+            raise InfraError(what, hint=REMEDY.format(package) if package else "")
+        return finished.stdout.splitlines()[0]
+
+    def _built(
+        self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
+    ) -> Image | BuildFailure:
+        log = self._images.log_of(key)
+        log.write_text(f"# {candidate.revision}: {candidate}\n")
+        begin = time.monotonic()
+        env = environment(self._environ, self._cache / "ccache", seat.tree)
+        commands = Commands(self._processes, env, log, listener, cancel)
+        build = _Build(commands, self._ninja, seat, listener)
+        with seat.at_work(self._fit):
+            try:
+                build.configure()
+                build.compile()
+                with self._images.staging() as staged:  # not before: the cache may be emptied meanwhile
+                    facts = build.collect(staged)
+                    image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
+                    return self._images.keep(key, staged, image)
+            except CannotBeBuilt as error:
+                failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
+                self._images.keep_failure(key, failure)
+                return failure
+
+
+@dataclass
+class _Build:
+    """One build in a seat, from configure to files of an image."""
+
+    commands: Commands
+    ninja: Ninja
+    seat: Seat
+    listener: Listener
+
+    def configure(self) -> None:
+        """Configure an empty folder, unless it is configured for the very same. Raises CannotBeBuilt."""
+        objects, tree = self.seat.objects, self.seat.tree
+        known = "".join(_text(tree / name) for name in _KNOWN_OPTIONS)
+        if not known:
+            raise CannotBeBuilt("config", ("this tree has no configure: it is no QEMU",))
+        argv = self.ninja.configure(tree, known)
+        wanted = digest(argv, list(_descriptions(tree)))
+        stamp = objects / CONFIGURED
+        if _text(stamp) == wanted:
+            return
+        self.listener(Progress("build", "configure"))
+        _empty(objects)
+        submodule = tree / _SUBMODULE
+        if not self.ninja.system and submodule.is_dir() and not any(submodule.iterdir()):
+            (submodule / "README").touch()
+        self.commands.run("config", argv, cwd=objects)
+        stamp.write_text(wanted)
+
+    def compile(self) -> None:
+        """Build the programs. Raises CannotBeBuilt."""
+        self.commands.run("compile", self.ninja.build(), cwd=self.seat.objects, expected=OBJECTS_EXPECTED)
+
+    def collect(self, staged: Path) -> Image:
+        """Put the programs into ``staged``. Returns what is known of them, without identity and paths."""
+        programs = staged / "bin"
+        programs.mkdir()
+        for name in self.ninja.programs:
+            shutil.copy(self.seat.objects / TARGETS[name], programs / name)
+        if SYSTEM in self.ninja.programs:
+            _copy_firmware(self.seat, staged / "share" / "qemu")
+        return Image(
+            identity="",
+            kernel="",
+            release=f"QEMU {_text(self.seat.tree / 'VERSION').strip()}".strip(),
+            commands=self.commands.done,
+        )
+
+
+def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
+    """Name and hash of each file that says what is built and how."""
+    for folder, folders, files in os.walk(tree):
+        folders.sort()
+        if folder == os.fspath(tree):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(files):
+            if name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
+                path = Path(folder, name)
+                if path.is_file():
+                    yield str(path.relative_to(tree)), hashlib.sha256(path.read_bytes()).hexdigest()
+    for name in _KNOWN_OPTIONS[1:]:
+        yield name, hashlib.sha256(_text(tree / name).encode()).hexdigest()
+
+
+def _copy_firmware(seat: Seat, share: Path) -> None:
+    """What the emulator looks for at ../share/qemu; a source package may lack it."""
+    share.mkdir(parents=True)
+    for folder in (seat.tree / "pc-bios", seat.objects / "pc-bios"):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_file() and path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd"):
+                shutil.copyfile(path, share / path.name)
+
+
+def _interpreter(program: Path) -> str:
+    """The interpreter in a script's first line, "" when it is none or env's choice."""
+    with program.open("rb") as file:
+        first = os.fsdecode(file.readline(256)).strip()
+    words = first.removeprefix("#!").split()
+    return words[0] if first.startswith("#!") and words and Path(words[0]).name != "env" else ""
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
