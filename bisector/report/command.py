@@ -12,6 +12,7 @@ from typing import Protocol
 
 from bisector.errors import UsageError
 from bisector.report import formats, post
+from bisector.report.decode import decoded
 from bisector.report.facts import gather
 from bisector.store import CampaignRow, Store
 from bisector.system.proc import Processes
@@ -54,12 +55,17 @@ def run(asked: Asked, campaign: str, store: Store, screen: Screen, environ: Mapp
     if asked.yes and not asked.send:
         raise UsageError("--yes goes with --send")
     row = store.campaign(campaign)
+    processes = Processes(folders(environ).state / "processes")
     if asked.format == "mail":
-        _mail(asked, store, row, screen, Processes(folders(environ).state / "processes"))
-    elif asked.out:
-        screen.write(f"{formats.save(asked.format, gather(store, row), asked.out)}\n")
+        _mail(asked, store, row, screen, processes)
+        return
+    facts = gather(store, row)
+    if asked.format == "html":
+        facts = decoded(facts, post.history_of(row)[0], processes)
+    if asked.out:
+        screen.write(f"{formats.save(asked.format, facts, asked.out)}\n")
     else:
-        screen.write(formats.render(asked.format, gather(store, row)))
+        screen.write(formats.render(asked.format, facts))
 
 
 def _mail(asked: Asked, store: Store, row: CampaignRow, screen: Screen, processes: Processes) -> None:

@@ -19,6 +19,9 @@ LOG_BYTES = 8 << 20
 """Of one log that are read; a trial keeps less."""
 
 
+NOT_DECODED = "the lines of the source that the trace goes through: it is as the kernel printed it, for {}"
+
+
 @dataclass(frozen=True)
 class OtherFailure:
     """A failure that is not the recipe's: kept for people, no evidence about any candidate."""
@@ -71,6 +74,7 @@ class Facts:
     good: Side | None = None
     builds: tuple[tuple[Candidate, Image | BuildFailure], ...] = ()
     spans: tuple[Span, ...] = ()
+    undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
     def infra_count(self) -> int:

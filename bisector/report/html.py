@@ -14,7 +14,7 @@ from bisector import __version__
 from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture
 from bisector.report.excerpt import printable
-from bisector.report.facts import Facts, Side
+from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.stages import candidate_name
 
 TEMPLATE = "page.html.j2"
@@ -84,9 +84,15 @@ def render(facts: Facts) -> str:
         began=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.campaign.created)),
         version=__version__,
         words=WORDS,
+        unchecked=_unchecked(facts),
         named=candidate_name,
     )
     return page + "\n"
+
+
+def _unchecked(facts: Facts) -> tuple[str, ...]:
+    said = facts.outcome.unchecked if facts.outcome else ()
+    return (*said, NOT_DECODED.format(facts.undecoded)) if facts.undecoded else said
 
 
 def _clean(value: object) -> object:

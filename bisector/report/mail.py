@@ -147,7 +147,7 @@ def body(letter: Letter) -> str:
         _section("Is it fixed already?", fixed_lines(letter.fixed, facts)),
         _section("Bisect log", bisect_log(outcome.bisect_log, claimed=_claims(facts))),
         _section("Assumed", [line for each in outcome.assumptions for line in wrap(each, indent="  ", first="- ")]),
-        _section("Not checked", not_checked(outcome, letter.fixed)),
+        _section("Not checked", not_checked(outcome, letter.fixed, facts.undecoded)),
         wrap(_automated(letter)),
     ]
     text = "\n\n".join("\n".join(part) for part in parts if part)

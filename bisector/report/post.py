@@ -14,6 +14,7 @@ from bisector import __version__
 from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.model import Commit
 from bisector.report import claim, fixed, recipients
+from bisector.report.decode import decoded
 from bisector.report.facts import Facts, gather
 from bisector.report.mail import Draft, Letter, drafts
 from bisector.report.thread import NEW, Address, State, Thread, address, load
@@ -66,7 +67,8 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
             f"the outcome is {facts.outcome.kind}: there is no regression to report, and so nobody to write to",
             hint="answer a mail with --reply-to FILE, or name somebody with --to ADDRESS; --format text shows it all",
         )
-    history, notes = _history(row)
+    history, notes = history_of(row)
+    facts = decoded(facts, history, processes)
     series = claim.stable_series(facts)
     looked = fixed.examine(facts, store, history, series=series)
     stable = bool(series) or looked.upstream is not None
@@ -97,7 +99,8 @@ def _taken_apart(word: str) -> tuple[str, str]:
     return (name.strip(), rest.rstrip("> ")) if bracket else ("", word.strip())
 
 
-def _history(row: CampaignRow) -> tuple[History | None, tuple[str, ...]]:
+def history_of(row: CampaignRow) -> tuple[History | None, tuple[str, ...]]:
+    """The campaign's repository, None when it is not at hand; and a note that says why it cannot be read."""
     try:
         return (History(Path(row.repo)), ()) if row.repo else (None, ())
     except BisectorError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bisector.model import Judgement, Outcome, Signal
 from bisector.report.compose import COLUMNS, fold, wrap
-from bisector.report.facts import Facts
+from bisector.report.facts import NOT_DECODED, Facts
 from bisector.report.fixed import Fixed, Later, Newest
 from bisector.report.regzbot import one_line
 
@@ -161,12 +161,14 @@ def _newest(newest: Newest) -> list[str]:
     return wrap(f"{name} is {newest.verdict}{trials}.", indent="    ", first="  ")
 
 
-def not_checked(outcome: Outcome, fixed: Fixed) -> list[str]:
-    """What the campaign says it left open, less what was done since."""
+def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str]:
+    """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
     answered = any(each.verdict is not None and each.kind == "mainline" for each in fixed.newest)
     lines = []
     for each in outcome.unchecked:
         if answered and each.startswith("whether a newer kernel"):
             continue
         lines += wrap(one_line(each), indent="  ", first="- ")
+    if undecoded:
+        lines += wrap(one_line(NOT_DECODED.format(undecoded)), indent="  ", first="- ")
     return lines
