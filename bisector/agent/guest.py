@@ -6,16 +6,19 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
-from .command import Halt
+from .command import Halt, demand
 from .disks import SERIAL_LENGTH
 from .initramfs import guest_root
+from .inner_storage import InnerStorage
+from .inside import read_stamped, read_verified
 from .lines import printable
-from .machine import Ports, dd_command, dd_records, errno_in, kvm_opens, qemu_command
+from .machine import Ports, dd_command, dd_records, errno_in, kvm_opens, overlay_command, qemu_command
 from .observe import BoundedLog, Recorder
 from .plan import Guest as GuestPlan
-from .plan import Io, Plan
+from .plan import Io, Plan, Step
 from .qemu import Listeners, Qemu
 from .steps import GuestControl, Outcome, fill
 from .storage import Storage
@@ -23,17 +26,30 @@ from .storage import Storage
 FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
 WATCH_LIMIT = 20  # matches of one watch that are told; a flood repeats itself
 LINE_LIMIT = 300
+JOURNAL = 3000  # characters; the guest's terminal holds 4,095 of a line (n_tty)
+LEAVE = 60.0  # seconds for an orderly end of the guest's storage
 KVM_BROKEN = re.compile(r"KVM internal error|failed to initialize kvm|Could not access KVM", re.IGNORECASE)
 
 
 class Guest(GuestControl):
     """Starts QEMU on the plan's drives, and speaks with the guest's init over its second serial port."""
 
-    def __init__(self, plan: Plan, guest: GuestPlan, storage: Storage, recorder: Recorder, shared: str, scratch: str):
-        if guest.os not in ("none", "linux") or guest.storage or guest.passthrough:
-            what = f"os {guest.os}" if guest.os not in ("none", "linux") else "storage or passthrough"
-            raise Halt("plan", f"a guest with {what} is not supported by this version")
+    def __init__(
+        self,
+        plan: Plan,
+        guest: GuestPlan,
+        storage: Storage,
+        recorder: Recorder,
+        shared: str,
+        scratch: str,
+        journal: Callable[[str], None] = lambda line: None,
+    ):
+        if guest.passthrough:
+            raise Halt("plan", "a guest with passthrough is not supported by this version")
         self._guest = guest
+        self._inner = InnerStorage(guest)
+        self._fresh = True  # its storage was not made yet
+        self._cut_short: int | None = None  # a command that a pause cut short
         self._recorder = recorder
         self._nodes = {drive.of: storage.node(drive.of) for drive in guest.drives}
         self._kernel = f"{shared}/guest-kernel"
@@ -43,17 +59,33 @@ class Guest(GuestControl):
         self._told = dict.fromkeys((name for name, _ in self._watches), 0)
         self._output = BoundedLog(f"{shared}/qemu.log")
         self._console = BoundedLog(f"{shared}/guest-console.log")
-        self._listeners = Listeners(self._on_output, self._on_console, self._on_event)
+        self._ready = re.compile(guest.ready) if guest.ready else None
+        self._is_up = False
+        self._system = f"{scratch}/system.qcow2"
+        self._image = f"{shared}/files/{guest.image}"
+        self._listeners = Listeners(self._on_output, self._on_console, self._on_event, journal)
         self._qemu: Qemu | None = None
         self._seed = plan.seed
         if guest.os == "linux":
-            self._prepare()
+            stamping = any(step.where == "guest" and step.verb in ("stamp", "verify") for step in plan.steps)
+            self._prepare(scratch, stamping=stamping)
+        elif guest.os == "image":
+            try:
+                demand(overlay_command(self._image, self._system), stage="tools", timeout=60.0)
+            except OSError as error:
+                raise Halt("plan", f"the guest's image is not in the shared folder: {error}") from None
 
-    def _prepare(self) -> None:
+    def _prepare(self, scratch: str, *, stamping: bool) -> None:
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
+        more = []
+        if stamping or self._inner.programs():
+            from . import packing  # here: a plan without them does not pay for it
+
+            more += packing.tools(self._inner.programs())
+            more += packing.python(scratch) if stamping else []
         with open(self._initramfs, "wb") as file:
-            file.write(guest_root(*self._files))
+            file.write(guest_root(*self._files, more))
 
     def _on_output(self, line: str) -> None:
         self._output.write(f"{line}\n".encode())
@@ -63,6 +95,7 @@ class Guest(GuestControl):
 
     def _on_console(self, line: str) -> None:
         self._console.write(f"[{self._recorder.now():9.3f}] {line}\n".encode())
+        self._is_up = self._is_up or bool(self._ready and self._ready.search(line))
         for name, pattern in self._watches:
             if self._told[name] < WATCH_LIMIT and pattern.search(line):
                 self._told[name] += 1
@@ -70,12 +103,41 @@ class Guest(GuestControl):
                 self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
 
     def start(self, seconds: float) -> Outcome:
-        """Open the drives (os=none), or boot the guest until its init takes commands (os=linux)."""
+        """Open the drives (none), boot until init takes commands (linux) or until its console says so (image).
+
+        A linux guest then makes its storage, or assembles what its last life left.
+        """
         if self._qemu is not None and self._qemu.exit is None:
             raise Halt("plan", "the inner guest is started while it runs")
-        return self._open(seconds) if self._guest.os == "none" else self._boot(seconds)
+        self._cut_short, self._is_up = None, False
+        if self._guest.os == "none":
+            return self._open_drives(seconds)
+        until = time.monotonic() + seconds
+        seen = self._boot(seconds)
+        if self._guest.storage and seen.done and seen.exit == 0:
+            return self._storage(until, seen)
+        return seen
 
-    def _open(self, seconds: float) -> Outcome:
+    def _storage(self, until: float, booted: Outcome) -> Outcome:
+        qemu = self._running()
+        if isinstance(qemu, Outcome):
+            return qemu
+        nodes = self._nodes_inside(qemu)
+        lines = self._inner.create(nodes) if self._fresh else self._inner.assemble(nodes)
+        self._fresh = False
+        for line in lines:
+            code, text = qemu.ask(line, until - time.monotonic())
+            if code is None:
+                return self._unanswered(qemu, Outcome(detail=f"{line}: {text}"))
+            if code != 0:
+                return Outcome(exit=code, errno=errno_in(text), detail=f"{line}: {text}")
+        return booted
+
+    def _nodes_inside(self, qemu: Qemu) -> dict[str, str]:
+        names = [*(drive.name for drive in self._guest.drives), *self._guest.passthrough]
+        return {name: qemu.disk(name[:SERIAL_LENGTH]) for name in names}
+
+    def _open_drives(self, seconds: float) -> Outcome:
         self._recorder.guest_accel("tcg")
         qemu = self._launch("tcg", serial=False)
         code = qemu.quit(seconds)
@@ -111,19 +173,28 @@ class Guest(GuestControl):
         first_sign = min(FIRST_SIGN, until - time.monotonic())
         if not qemu.wait(first_sign, lambda: qemu.heard or qemu.ready or broken()):
             return False
-        qemu.wait(until - time.monotonic(), lambda: qemu.ready or broken())
+        qemu.wait(until - time.monotonic(), lambda: self._up(qemu) or broken())
         return not broken()
 
+    def _up(self, qemu: Qemu) -> bool:
+        """Whether the guest is up: by its init's word, or by its console's; a foreign one without marker by any."""
+        if self._guest.os == "linux":
+            return qemu.ready
+        return self._is_up if self._ready else qemu.heard
+
     def _booted(self, qemu: Qemu, until: float) -> Outcome:
-        if qemu.wait(until - time.monotonic(), lambda: qemu.ready):
+        if qemu.wait(until - time.monotonic(), lambda: self._up(qemu)):
             return Outcome(exit=0, count=len(self._guest.drives))
         if qemu.exit is None:
-            return Outcome(done=False, detail="the inner guest did not reach its init in time")
+            where = "its init" if self._guest.os == "linux" else "the console line that it is waited for"
+            return Outcome(done=False, detail=f"the inner guest did not reach {where} in time")
         # Refused options are an observation; a guest that panicked ends QEMU with 0, and that is no start.
         return Outcome(done=qemu.exit != 0, exit=qemu.exit, errno=errno_in(qemu.output), detail=qemu.output)
 
     def _launch(self, accel: str, *, serial: bool) -> Qemu:
-        boot = (self._kernel, self._initramfs) if serial else None
+        boot: tuple[str, ...] | None = (self._kernel, self._initramfs) if serial else None
+        if self._guest.os == "image":
+            boot = (self._system,)
 
         def command(ports: Ports) -> list[str]:
             argv = qemu_command(self._guest, self._nodes, accel, ports, boot)
@@ -134,19 +205,31 @@ class Guest(GuestControl):
         return self._qemu
 
     def stop(self) -> Outcome:
-        """End QEMU; its exit code."""
+        """Take the guest's storage off, as a shutdown does, and end QEMU; its exit code."""
         if self._qemu is None or self._qemu.exit is not None:
             return Outcome(exit=None if self._qemu is None else self._qemu.exit, detail="the guest was not running")
+        left = ""
+        if self._guest.storage and self._qemu.ready and not self._qemu.paused:
+            code, text = self._qemu.ask(f"sync; {self._inner.leave()}", LEAVE)
+            left = "" if code == 0 else f"the guest's storage was not taken off: {text}"
         code = self._qemu.quit()
-        return Outcome(done=code is not None, exit=code, detail=self._qemu.output)
+        return Outcome(done=code is not None, exit=code, detail=left or self._qemu.output)
 
-    def resume(self) -> Outcome:
-        """Let the guest go on after a pause."""
+    def resume(self, seconds: float = 5.0) -> Outcome:
+        """Let the guest go on after a pause, and wait for the end of the step that the pause cut short.
+
+        Exit code and errno are that step's.
+        """
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
+        until = time.monotonic() + seconds
         qemu.go_on()
-        return Outcome(done=qemu.wait(5.0, lambda: not qemu.paused), exit=0)
+        if not qemu.wait(min(5.0, seconds), lambda: not qemu.paused):
+            return Outcome(done=False, detail="QEMU did not let the guest go on")
+        if self._cut_short is None:
+            return Outcome(exit=0)
+        return self._late(qemu, self._cut_short, until - time.monotonic())
 
     def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
         """dd on the drive with this name, once or for ``repeat`` seconds; ends too when the guest pauses."""
@@ -159,7 +242,7 @@ class Guest(GuestControl):
         start = time.monotonic()
         seen = Outcome(exit=0)
         while True:
-            code, text = qemu.ask(dd_command(device, io), seconds - (time.monotonic() - start))
+            code, text = self._ask(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
             seen = _add(seen, code, text)
             if code is None:
                 return self._unanswered(qemu, seen)
@@ -171,11 +254,97 @@ class Guest(GuestControl):
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
-        names = {drive.name: qemu.disk(drive.name[:SERIAL_LENGTH]) for drive in self._guest.drives}
+        names = self._nodes_inside(qemu)
         words = " ".join(quote(word) for word in fill(argv, {**names, "seed": str(self._seed)}))
-        code, text = qemu.ask(f"BISECTOR_SEED={self._seed} {words}", seconds)
+        code, text = self._ask(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds)
         seen = Outcome(exit=code, detail=text)
         return self._unanswered(qemu, seen) if code is None else seen
+
+    def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
+        """Stamp the step's object; with ``kill`` QEMU is killed when the step's own seconds are over."""
+        qemu = self._running()
+        if isinstance(qemu, Outcome):
+            return qemu
+        blocks = step.size // 4096
+        words = ["stamp", step.objects[0], self._path(qemu, step.objects[0]), str(file), str(blocks), str(generation)]
+        # A writer that is going to be killed must not come to its end before.
+        rounds = step.seconds + seconds if step.kill else step.seconds
+        command = self._program([*words, "direct" if step.direct else "buffered", str(rounds)])
+        if step.kill:
+            number = qemu.send(command)
+            qemu.answer(number, min(step.seconds, seconds))
+            code = qemu.cut()
+            return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
+        code, text = self._ask(qemu, command, seconds)
+        return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+
+    def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
+        """Verify what was stamped on ``name``, in the guest."""
+        qemu = self._running()
+        if isinstance(qemu, Outcome):
+            return qemu
+        if len(journal) > JOURNAL:
+            raise Halt("step", f"{step.name}: the journal of {name} is too long for the guest's port")
+        until = time.monotonic() + seconds
+        if step.caches == "remount" and self._inner.is_mounted(name):
+            code, text = self._ask(qemu, self._inner.remount(name, self._nodes_inside(qemu)), seconds)
+            if code != 0:
+                seen = Outcome(exit=code, errno=errno_in(text), detail=text)
+                return self._unanswered(qemu, seen) if code is None else seen
+        mode, caches = ("direct", "keep") if step.direct else ("buffered", step.caches)
+        words = ["verify", self._path(qemu, name), str(file), journal, mode, "keep" if caches == "keep" else "drop"]
+        code, text = self._ask(qemu, self._program(words), until - time.monotonic())
+        return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+
+    def below(self, name: str) -> tuple[tuple[str, int], ...]:
+        """Layers of the VM that hold the bytes of ``name`` as they stand, and how many bytes into them they begin."""
+        qemu = self._running()
+        if isinstance(qemu, Outcome):
+            return ()
+        nodes = self._nodes_inside(qemu)
+        drives = {drive.name: drive for drive in self._guest.drives}
+        found = []
+        for leg, array, _ in self._inner.legs(name):
+            shift = 0
+            if array:
+                code, text = qemu.ask(self._inner.offset_command(array, leg, nodes), 30.0)
+                if code != 0 or not text.strip().isdigit():
+                    continue
+                shift = int(text) * 512
+            if leg not in drives:
+                found.append((leg, shift))
+            elif drives[leg].format == "raw":
+                found.append((drives[leg].of, shift))
+        return tuple(found)
+
+    def is_mounted(self, name: str) -> bool:
+        """Whether ``name`` is a file system of the guest."""
+        return self._inner.is_mounted(name)
+
+    def _path(self, qemu: Qemu, name: str) -> str:
+        path = self._inner.path(name, self._nodes_inside(qemu))
+        if not path:
+            raise Halt("plan", f"the guest has no {name}")
+        return path
+
+    def _program(self, words: list[str]) -> str:
+        from .packing import python_command
+
+        return " ".join(quote(word) for word in [*python_command(), *words])
+
+    def _ask(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
+        """Ask, and remember what a pause cut short."""
+        number = qemu.send(command)
+        code, text = qemu.answer(number, seconds)
+        self._cut_short = number if code is None and qemu.paused else None
+        return code, text
+
+    def _late(self, qemu: Qemu, number: int, seconds: float) -> Outcome:
+        code, text = qemu.answer(number, seconds)
+        if code is None:
+            return self._unanswered(qemu, Outcome(detail=text))
+        self._cut_short = None
+        return command_outcome(code, text)
 
     def _running(self) -> Qemu | Outcome:
         if self._qemu is None:
@@ -210,6 +379,18 @@ def _add(seen: Outcome, code: int | None, text: str) -> Outcome:
         return replace(seen, count=seen.count + records, detail=seen.detail or text)
     name = seen.errno or errno_in(text)
     return replace(seen, exit=code, errno=name, count=seen.count + records, failed=seen.failed + 1, detail=text)
+
+
+def command_outcome(code: int, text: str) -> Outcome:
+    """What a command in the guest saw: inside.py tells it in its last lines, any other program by an error's words."""
+    stamped, verified = read_stamped(text), read_verified(text)
+    if stamped:
+        return Outcome(exit=code, errno=stamped[1], count=stamped[0], failed=int(bool(stamped[1])), detail=stamped[2])
+    if verified:
+        judged, name, findings, classes = verified
+        told = text.partition("\n")[2]
+        return Outcome(exit=code, errno=name, count=judged, failed=findings, blocks=classes, detail=told)
+    return Outcome(exit=code, errno=errno_in(text) if code else "", detail=text)
 
 
 def quote(word: str) -> str:

@@ -86,8 +86,10 @@ def is_static(head: bytes) -> bool:
     return ELF_INTERPRETER.to_bytes(4, "little") not in kinds
 
 
-def guest_root(folder: str, names: Iterable[str]) -> bytes:
+def guest_root(folder: str, names: Iterable[str], more: Iterable[Entry] = ()) -> bytes:
     """The inner guest's root: busybox under all its names, our init, the recipe's files ``names`` of ``folder``.
+
+    ``more``: further files and folders, which go before a busybox of the same name.
 
     Raises Halt(tools).
     """
@@ -95,12 +97,15 @@ def guest_root(folder: str, names: Iterable[str]) -> bytes:
     with open(busybox, "rb") as file:
         program = file.read()
     applets = run([busybox, "--list"], timeout=20.0).output.split() or ["sh"]
-    folders = ("bin", "dev", "proc", "sys", "tmp", "files")
+    folders = ("bin", "dev", "proc", "sys", "tmp", "files", "mnt")
+    more = [entry for entry in more if entry.path not in folders]
+    applets = [name for name in applets if f"bin/{name}" not in {entry.path for entry in more}]
     entries = [Entry(name, stat.S_IFDIR | 0o755) for name in folders]
     # The kernel opens /dev/console for init before devtmpfs is mounted; without it init has no output.
     entries.append(Entry("init", stat.S_IFREG | 0o755, INIT.encode()))
     entries.append(Entry("bin/busybox", stat.S_IFREG | 0o755, program))
     entries += [Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in applets if name != "busybox"]
+    entries += more
     for name in names:
         entries += _own_file(folder, name)
     return cpio(entries)

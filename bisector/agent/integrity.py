@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector, Store
+from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector
 from .journal import Extent, Journal, placed
 from .mismatch import Finding, examine, settle
 
@@ -174,7 +174,9 @@ def verify(
             if end - first == BLOCKS and wanted == found and not unknown:
                 continue
             findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
-            findings += _differing(journal, file, (first, end, generation), found, wanted, missing | unknown)
+            pending = journal.on_their_way(first, end)
+            good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
+            findings += _differing(file, (first, end, generation), pending, found, good, missing | unknown)
             if len(findings) >= FINDINGS:
                 break
     finally:
@@ -184,17 +186,21 @@ def verify(
 
 
 def _differing(
-    journal: Journal, file: int, run: tuple[int, int, int], found: mmap.mmap, wanted: Store, left_out: set[int]
+    file: int,
+    run: tuple[int, int, int],
+    pending: tuple[int, ...],
+    found: mmap.mmap,
+    good: list[bytes],
+    left_out: set[int],
 ) -> list[Finding]:
+    """Look at a chunk block by block. ``good``: it as it was flushed, then as each write on its way would make it."""
     first, end, generation = run
-    pending = journal.on_their_way(first, end)
-    good = memoryview(wanted)
     findings = []
     for block in range(first, end):
-        at = block % BLOCKS * BLOCK
-        data, right = found[at : at + BLOCK], bytes(good[at : at + BLOCK])
-        if data != right and block not in left_out:
-            finding = examine(data, block, file, right, generation, pending)
+        place = slice(block % BLOCKS * BLOCK, (block % BLOCKS + 1) * BLOCK)
+        data = found[place]
+        if block not in left_out and not any(data == one[place] for one in good):
+            finding = examine(data, block, file, good[0][place], generation, pending)
             findings += [finding] if finding else []
     return findings
 
@@ -248,6 +254,16 @@ def drop_caches() -> None:
     os.sync()
     with open(DROP_CACHES, "w") as knob:
         knob.write("3\n")
+
+
+def forget(path: str) -> None:
+    """Let the kernel forget what it read of one file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 def name(error: OSError) -> str:

@@ -31,9 +31,11 @@ class Ports:
 
 
 def qemu_command(
-    guest: Guest, nodes: Mapping[str, str], accel: str, ports: Ports, boot: tuple[str, str] | None
+    guest: Guest, nodes: Mapping[str, str], accel: str, ports: Ports, boot: tuple[str, ...] | None
 ) -> list[str]:
-    """QEMU's command line. ``nodes``: layer → path; ``boot``: kernel and initramfs, None for an open that runs nothing.
+    """QEMU's command line.
+
+    ``nodes``: layer → path; ``boot``: kernel and initramfs, or a system disk alone, None for an open that runs nothing.
 
     Raises Halt(plan) for a device that is not known.
     """
@@ -50,6 +52,10 @@ def qemu_command(
         return [*argv, "-S"]
     argv += ["-chardev", f"socket,id=console,fd={ports.console}", "-serial", "chardev:console"]
     argv += ["-chardev", f"socket,id=control,fd={ports.control}", "-serial", "chardev:control"]
+    if len(boot) == 1:
+        # What firmware and boot loaders of any system find: a disk on the board's own IDE or AHCI controller.
+        argv += ["-drive", f"file={boot[0].replace(',', ',,')},format=qcow2,if=none,id=system"]
+        return [*argv, "-device", "ide-hd,drive=system,bootindex=0"]
     return [*argv, "-kernel", boot[0], "-initrd", boot[1], "-append", KERNEL_OPTIONS]
 
 
@@ -118,6 +124,13 @@ def dd_command(device: str, io: Io) -> str:
         return f"dd if={device} of=/dev/null {size} skip={io.offset // io.block}{flags}"
     flags = (" oflag=direct" if io.direct else "") + (" conv=fsync" if io.flush else "")
     return f"dd if=/dev/zero of={device} {size} seek={io.offset // io.block}{flags}"
+
+
+def overlay_command(image: str, overlay: str) -> list[str]:
+    """``qemu-img create`` for a disk over ``image``, which is never written. Raises OSError."""
+    with open(image, "rb") as file:
+        form = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"  # docs/interop/qcow2.txt
+    return ["qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", form, overlay]
 
 
 def dd_records(text: str) -> int:

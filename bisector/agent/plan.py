@@ -55,6 +55,7 @@ class Guest:
     os: str = "none"
     kernel: str = ""  # "": the kernel under test; else a kernel image readable in the VM
     image: str = ""  # os=image: a foreign disk image, console only
+    ready: str = ""  # os=image: a console line that matches this regular expression says that it is up
     drives: tuple[Drive, ...] = ()
     passthrough: tuple[str, ...] = ()
     storage: tuple[Layer, ...] = ()
@@ -89,6 +90,8 @@ class Step:
     size: int = 0
     damage: str = ""  # corrupt: the class of damage, or "none"
     direct: bool = False
+    caches: str = ""  # verify without direct: drop them before (""), keep them, or remount
+    kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
 

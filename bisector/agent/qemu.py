@@ -28,6 +28,7 @@ class Listeners:
     output: Callable[[str], None]
     console: Callable[[str], None]
     event: Callable[[str, str], None]
+    journal: Callable[[str], None]  # what a writer in the guest tells of its writes
 
 
 class Qemu:
@@ -115,6 +116,9 @@ class Qemu:
 
     def _on_control(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
+        if kind == "J":
+            self._listeners.journal(rest)
+            return
         first, _, text = rest.partition(" ")
         with self._changed:
             self._ready = self._ready or line == "ready"
@@ -163,10 +167,17 @@ class Qemu:
 
     def ask(self, command: str, seconds: float) -> tuple[int | None, str]:
         """Exit code and output of a shell command in the guest; the code is None when it never came (or paused)."""
+        return self.answer(self.send(command), seconds)
+
+    def send(self, command: str) -> int:
+        """Give the guest a shell command; the number of its answer."""
         self._asked += 1
-        number = self._asked
         with contextlib.suppress(OSError):
-            os.write(self._control, f"{number} {command}\n".encode())
+            os.write(self._control, f"{self._asked} {command}\n".encode())
+        return self._asked
+
+    def answer(self, number: int, seconds: float) -> tuple[int | None, str]:
+        """The answer to the command ``number``, as ``ask`` gives it."""
         self.wait(seconds, lambda: number in self._exits or self._paused)
         return self._exits.get(number), "\n".join(self._answers.get(number, ()))
 
@@ -177,6 +188,12 @@ class Qemu:
     def go_on(self) -> None:
         """Let a paused guest run again; the RESUME event follows."""
         self._say('{"execute": "cont"}')
+
+    def cut(self) -> int | None:
+        """Kill QEMU as it stands, as a loss of power would; its exit code, None when it is stuck in the kernel."""
+        kill(self._child)
+        self.wait(5.0, lambda: False)
+        return self._exit
 
     def quit(self, seconds: float = QUIT_TIME) -> int | None:
         """End QEMU through its monitor, else by force; its exit code, None when it is stuck in the kernel.

@@ -12,6 +12,7 @@ from dataclasses import replace
 from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Malformed, Plan, Result, Step, StepFacts, dump, load
+from .stamps import Stamps
 from .steps import GuestControl, Workload, perform
 from .storage import Storage
 
@@ -56,6 +57,7 @@ class Session:
             end_udev()
         self._recorder = Recorder(shared, plan.token, vm=plan.vm)
         self._storage = Storage(self._scratch, plan.deadline)
+        self._stamps = Stamps(plan, shared)
         self._building = True
         self._guest_control: GuestControl | None = None
         self._current: StepFacts | None = None
@@ -86,7 +88,7 @@ class Session:
         self._recorder.mark("storage")
         self._recorder.write()
         self._guest_control = self._guest()
-        work = Workload(self._plan, self._storage, self._recorder, self._files(), self._guest_control)
+        work = Workload(self._plan, self._storage, self._recorder, self._files(), self._guest_control, self._stamps)
         for step in self._plan.steps:
             if self._recorder.now() >= self._plan.deadline:
                 self._recorder.event("agent", "deadline", step.name)
@@ -113,7 +115,15 @@ class Session:
             return None
         from .guest import Guest  # here: a plan without guest does not pay for it
 
-        return Guest(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch)
+        return Guest(
+            self._plan,
+            self._plan.guest,
+            self._storage,
+            self._recorder,
+            self._shared,
+            self._scratch,
+            self._stamps.tell,
+        )
 
     def _files(self) -> str:
         folder = f"{self._shared}/files"
@@ -161,5 +171,6 @@ class Session:
         self._recorder.write(complete=complete)
         if self._guest_control is not None:
             self._guest_control.close()
+        self._stamps.close()
         self._recorder.close()
         os._exit(0)

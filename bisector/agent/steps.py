@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from .command import Halt, run, search_path, seed_environment
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
+from .stamps import Below, Look, Stamps, blocks_of, stamp_here, together, verify_here
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
@@ -42,8 +43,24 @@ class GuestControl:
         """End it."""
         raise NotImplementedError
 
-    def resume(self) -> Outcome:
-        """Let it go on after a pause."""
+    def resume(self, seconds: float) -> Outcome:
+        """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
+        raise NotImplementedError
+
+    def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
+        """Write blocks in it, within ``seconds``."""
+        raise NotImplementedError
+
+    def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
+        """Verify blocks in it, within ``seconds``."""
+        raise NotImplementedError
+
+    def below(self, name: str) -> tuple[tuple[str, int], ...]:
+        """Layers of the VM that hold what it has as ``name``, and how many bytes into them that begins."""
+        raise NotImplementedError
+
+    def is_mounted(self, name: str) -> bool:
+        """Whether ``name`` is a file system of its."""
         raise NotImplementedError
 
     def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
@@ -68,6 +85,7 @@ class Workload:
     recorder: Recorder
     files: str
     guest: GuestControl | None
+    stamps: Stamps
 
     def left(self) -> float:
         """Seconds until the deadline, at least a little."""
@@ -126,7 +144,7 @@ def _restart(work: Workload, step: Step) -> Outcome:
 
 
 def _resume(work: Workload, step: Step) -> Outcome:
-    return work.inner().resume()
+    return work.inner().resume(work.left())
 
 
 def _io(work: Workload, step: Step) -> Outcome:
@@ -233,6 +251,51 @@ def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
     return [re.sub(r"\{([A-Za-z0-9_.-]+)\}", put, word) for word in argv]
 
 
+def _stamp(work: Workload, step: Step) -> Outcome:
+    blocks = blocks_of(step)
+    if step.where != "guest":
+        errno, count, detail = stamp_here(work.stamps, work.storage, step, work.left())
+        return Outcome(exit=int(bool(errno)), errno=errno, count=count, failed=int(bool(errno)), detail=detail)
+    guest, stamped = work.inner(), work.stamps.of(step.objects[0])
+    stamped.mapped = guest.is_mounted(stamped.name)
+    stamped.below = tuple(Below(layer, shift) for layer, shift in guest.below(stamped.name))
+    seen = guest.stamp(step, stamped.file, stamped.journal.latest() + 1, work.left())
+    return replace(seen, detail=seen.detail or f"{stamped.journal.blocks()} of {blocks} blocks flushed")
+
+
+def _verify(work: Workload, step: Step) -> Outcome:
+    if step.where != "guest":
+        return _looked(together([verify_here(work.stamps, work.storage, name, step) for name in step.objects]))
+    looks, ended = [], Outcome()
+    for name in step.objects:
+        stamped = work.stamps.known(name)
+        if stamped is None:
+            raise Halt("plan", f"{step.name}: nothing was stamped on {name} in the guest")
+        ended = work.inner().verify(step, name, stamped.file, stamped.journal.text(), work.left())
+        looks.append(Look(ended.blocks, ended.count, ended.failed, ended.errno, tuple(ended.detail.splitlines())))
+        if not ended.done or ended.exit is None:
+            break
+    return replace(_looked(together(looks)), done=ended.done, exit=ended.exit)
+
+
+def _looked(look: Look) -> Outcome:
+    bad = bool(look.findings or look.errno)
+    detail = "\n".join(look.lines)
+    return Outcome(True, int(bad), look.errno, look.judged, look.findings, look.classes, detail)
+
+
+def _corrupt(work: Workload, step: Step) -> Outcome:
+    if step.damage == "none":
+        return Outcome(exit=0)
+    from .damage import corrupt  # here: only a control needs it
+
+    nodes = {name: work.storage.node(name) for name in step.objects}
+    try:
+        return Outcome(exit=0, count=len(nodes), detail=corrupt(work.stamps, nodes, step.damage, work.plan.seed))
+    except OSError as error:
+        raise Halt("step", f"{step.name}: {error}") from None
+
+
 Verb = Callable[[Workload, Step], Outcome]
 VERBS: Mapping[str, Verb] = {
     "start": _start,
@@ -241,4 +304,7 @@ VERBS: Mapping[str, Verb] = {
     "resume": _resume,
     "io": _io,
     "run": _run,
+    "stamp": _stamp,
+    "verify": _verify,
+    "corrupt": _corrupt,
 }

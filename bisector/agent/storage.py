@@ -62,6 +62,16 @@ class Storage:
         """The kind of the layer ``name``, "" when there is none."""
         return self._built[name].layer.kind if name in self._built else ""
 
+    def legs(self, name: str) -> tuple[str, ...]:
+        """The layers that the layer ``name`` is made of."""
+        return self._built[name].layer.of if name in self._built else ()
+
+    def remount(self, name: str) -> None:
+        """Take the file system ``name`` off and mount it again. Raises Halt(storage)."""
+        built = self._built[name]
+        demand(["umount", built.node], stage="storage", timeout=self._limit)
+        self._attach(built.layer, self.node(built.layer.of[0]), built.node)
+
     def nodes(self) -> dict[str, str]:
         """Layer name → what a program opens."""
         return {name: built.node for name, built in self._built.items()}
@@ -110,8 +120,11 @@ class Storage:
         demand([f"mkfs.{layer.type}", "-q", force, legs[0]], stage="storage", timeout=self._limit)
         point = f"{self._folder}/{layer.name}"
         os.makedirs(point, exist_ok=True)
-        demand(["mount", "-t", layer.type, legs[0], point], stage="storage", timeout=self._limit)
+        self._attach(layer, legs[0], point)
         return point
+
+    def _attach(self, layer: Layer, device: str, point: str) -> None:
+        demand(["mount", "-t", layer.type, device, point], stage="storage", timeout=self._limit)
 
     def _file(self, layer: Layer, legs: Sequence[str]) -> str:
         path = f"{legs[0] if legs else self._folder}/{layer.name}.{layer.type}"

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from bisector.recipe import check_workload
 from bisector.recipe.model import KINDS, Drive, Guest, Layer, Recipe
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import format_size, suggestion
+from bisector.recipe.values import format_size, shown, suggestion
 
 TAKES: dict[str, set[str]] = {
     "disk": {"size", "options"},
@@ -71,8 +72,9 @@ def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Ite
             found = f", not {' and '.join(kinds)}" if kinds else ""
             yield Fault((*at, name), f"a layer is one of {', '.join(KINDS)}{found}", at_key=True)
             continue
-        if at[0] == "guest" and kinds[0] == "disk":
-            yield Fault((*at, name), "the guest's disks are its drives and what is passed through", at_key=True)
+        if at[0] == "guest" and kinds[0] not in ("md", "fs"):
+            message = "inside the guest there are md and fs; its disks are its drives and what is passed through"
+            yield Fault((*at, name), message, at_key=True)
         yield from _shape(layer, (*at, name))
         yield from _of(name, layer, {*layers, *below}, (*at, name))
     yield from _cycles(layers, at)
@@ -217,6 +219,8 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
     if (guest.os == "image") is not (guest.image is not None):
         words = "names the disk image of 'os: image'" if guest.image else "'os: image' needs 'image: FILE'"
         yield Fault(("guest", "image" if guest.image else "os"), words)
+    if guest.ready is not None:
+        yield from _ready(guest.ready, guest.os)
     if guest.os != "linux":
         for key in ("kernel", "storage"):
             if getattr(guest, key):
@@ -235,6 +239,18 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
             )
     yield from _guest_names(recipe, guest)
     yield from _layers(guest.storage, ("guest", "storage"), frozenset({*guest.drives, *guest.passthrough}))
+
+
+def _ready(pattern: str, system: str) -> Iterator[Fault]:
+    if system != "image":
+        yield Fault(("guest", "ready"), "is for 'os: image'; a guest of ours says itself when it is up", at_key=True)
+    try:
+        matches_nothing = re.compile(pattern).search("") is not None
+    except (re.error, OverflowError, RecursionError) as error:
+        yield Fault(("guest", "ready"), f"the regular expression {shown(pattern)} does not compile: {error}")
+        return
+    if matches_nothing:
+        yield Fault(("guest", "ready"), f"the regular expression {shown(pattern)} matches an empty line, so every one")
 
 
 def _guest_names(recipe: Recipe, guest: Guest) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from bisector.recipe.values import shown, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
+BLOCK = 4096  # bytes of a stamped block
 _COMMON = {"in", "for", "probability"}
 TAKES: dict[str, set[str]] = {
     "start": {"probability"},
@@ -21,8 +22,8 @@ TAKES: dict[str, set[str]] = {
     "stop": {"probability"},
     "resume": {"probability"},
     "io": {*_COMMON, "read", "write", "size", "count", "offset", "direct", "buffer_offset", "flush"},
-    "stamp": {*_COMMON, "size", "direct"},
-    "verify": {"in", "direct", "probability"},
+    "stamp": {*_COMMON, "size", "direct", "kill"},
+    "verify": {"in", "direct", "caches", "probability"},
     "corrupt": {"class", "probability"},
     "run": {*_COMMON},
 }
@@ -119,10 +120,23 @@ def _details(step: Step, path: Path) -> Iterator[Fault]:
             yield Fault((*path, "size"), f"is no multiple of {key}")
         if step.flush and step.read:
             yield Fault((*path, "flush"), "is for writes", at_key=True)
-    if step.verb == "stamp" and step.size is None:
-        yield Fault(path, "stamp needs 'size'", at_key=True)
+    if step.verb == "stamp":
+        yield from _stamp(step, path)
+    if step.verb == "verify" and step.direct and step.caches:
+        yield Fault((*path, "caches"), "is for buffered reads; direct ones go past the caches", at_key=True)
     if step.verb == "corrupt" and step.damage is None:
         yield Fault(path, "corrupt needs 'class' ('none' leaves the blocks alone)", at_key=True)
+
+
+def _stamp(step: Step, path: Path) -> Iterator[Fault]:
+    if step.size is None:
+        yield Fault(path, "stamp needs 'size'", at_key=True)
+    elif step.size % BLOCK:
+        yield Fault((*path, "size"), "is no multiple of 4k, the size of a stamped block")
+    if len(step.objects) > 1:
+        yield Fault((*path, "stamp"), "one step stamps one object")
+    if step.kill and (step.where != "guest" or step.seconds is None):
+        yield Fault((*path, "kill"), "needs 'in: guest', and 'for' for when QEMU is killed", at_key=True)
 
 
 def _order(recipe: Recipe) -> Iterator[Fault]:

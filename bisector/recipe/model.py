@@ -34,9 +34,9 @@ LvmType = Literal["linear", "raid1", "mirror", "raid10"]
 MdType = Literal["raid1", "raid10"]
 FsType = Literal["ext4", "xfs"]
 FileType = Literal["raw", "qcow2"]
-Damage = Literal["none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "xfs-metadata"]
+Damage = Literal["none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata"]
 Health = Literal["healthy", "degraded", "syncing"]
-Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected"]
+Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QemuProgram = Literal["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64"]
@@ -161,11 +161,15 @@ class Drive(Base):
 
 
 class Guest(Base):
-    """The inner QEMU. ``os``: none (it opens its drives, no more), linux (our initramfs), image (what is on a disk)."""
+    """The inner QEMU. ``os``: none (it opens its drives, no more), linux (our initramfs), image (what is on a disk).
+
+    ``ready``: a regular expression for the console line at which a foreign image is up.
+    """
 
     os: Literal["none", "linux", "image"]
     kernel: Text | None = None
     image: Text | None = None
+    ready: Text | None = None
     drives: dict[LayerName, Drive] = {}
     passthrough: tuple[Text, ...] = ()
     storage: dict[LayerName, Layer] = {}
@@ -198,6 +202,8 @@ class Step(Base):
     direct: Flag | None = None
     buffer_offset: Annotated[int, BeforeValidator(values.count(0, 4095))] | None = None
     flush: Flag | None = None
+    caches: Literal["drop", "keep", "remount"] | None = None
+    kill: Flag | None = None
     damage: Damage | None = Field(None, alias="class")
     probability: Fraction | None = None
 

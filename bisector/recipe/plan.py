@@ -121,6 +121,7 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
         os=guest.os,
         kernel=files.name_in_trial(guest.kernel or ""),
         image=files.name_in_trial(guest.image or ""),
+        ready=guest.ready or "",
         drives=tuple(drives),
         passthrough=guest.passthrough,
         storage=tuple(_layer(name, layer) for name, layer in _bottom_up(guest.storage)),
@@ -141,6 +142,8 @@ def _step(name: str, step: Step) -> agent.Step:
         size=step.size or 0 if step.verb != "io" else 0,
         damage=step.damage or "",
         direct=bool(step.direct),
+        caches=step.caches or "",
+        kill=bool(step.kill),
         probability=1.0 if step.probability is None else step.probability,
     )
 

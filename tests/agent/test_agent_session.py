@@ -127,13 +127,14 @@ def test_killed_program_shows_its_signal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "stage", "words"),
     [
-        ({"steps": (Step("v", "verify", ("img",)),)}, "plan", "not supported by this version"),
+        ({"steps": (Step("v", "verify", ("img",)),)}, "plan", "nothing that was stamped lies on img"),
+        ({"steps": (Step("v", "polish", ("img",)),)}, "plan", "not supported by this version"),
         ({"steps": (Step("x", "io", ("nowhere",), io=Io("read", 512)),)}, "plan", "no layer nowhere"),
         ({"steps": (Step("x", "run", argv=("no-such-program",)),)}, "step", "no-such-program cannot be run"),
         ({"steps": (Step("x", "start"),)}, "plan", "the plan has none"),
         ({"layers": (Layer("d", "disk", "nvme"),)}, "plan", "without a VM"),
         ({"vm": True}, "plan", "this is none"),
-        ({"guest": Guest(os="image")}, "plan", "not supported"),
+        ({"guest": Guest(os="image")}, "plan", "the guest's image is not in the shared folder"),
     ],
 )
 def test_what_cannot_be_done_is_a_named_fault(

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb corrupt: damage of a known class put under stamped blocks, so that an oracle can be seen to see it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+from collections.abc import Callable
+
+from .blocks import BLOCK, SECTOR, Pattern
+from .command import Halt
+from .journal import placed
+from .stamps import Stamped, Stamps
+
+NEIGHBOURS = 5  # blocks that become copies of the next one: the report of 2014 has 160-164 = 165
+TRIES = 1000
+
+Content = dict[int, bytes]  # block of the file → what is put there
+Make = Callable[[Pattern, int, int, random.Random], Content]
+
+
+def _duplicate(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    origin = pattern.block(block + NEIGHBOURS, generation)
+    return {block + n: origin for n in range(NEIGHBOURS)}
+
+
+def _misdirected(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    return {block: pattern.block(block + 1, generation), block + 1: pattern.block(block, generation)}
+
+
+def _stale(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    return {block: pattern.block(block, generation - 1)}
+
+
+def _torn(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    cut = draw.randrange(1, BLOCK // SECTOR) * SECTOR
+    old = pattern.block(block, generation - 1) if generation > 1 else bytes(BLOCK)
+    return {block: pattern.block(block, generation)[:cut] + old[cut:]}
+
+
+def _zeroed(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    return {block: bytes(BLOCK)}
+
+
+def _flipped(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    data = bytearray(pattern.block(block, generation))
+    bit = draw.randrange(BLOCK * 8)
+    data[bit // 8] ^= 1 << bit % 8
+    return {block: bytes(data)}
+
+
+def _foreign(pattern: Pattern, block: int, generation: int, draw: random.Random) -> Content:
+    return {block: draw.randbytes(BLOCK)}
+
+
+CLASSES: dict[str, Make] = {
+    "duplicate": _duplicate,
+    "misdirected": _misdirected,
+    "stale": _stale,
+    "torn": _torn,
+    "zeroed": _zeroed,
+    "flipped": _flipped,
+    "foreign": _foreign,
+}
+
+
+def corrupt(stamps: Stamps, layers: dict[str, str], damage: str, seed: int) -> str:
+    """Damage the same blocks on each of ``layers`` (layer of the VM → its node); what was done, for people.
+
+    Raises Halt(plan) for a class that is not known, Halt(step) when there is nothing to damage, and OSError.
+    """
+    if damage not in CLASSES:
+        raise Halt("plan", f"corrupt: class {damage} is not supported here (there are {', '.join(CLASSES)})")
+    told = []
+    for layer, node in layers.items():
+        stamped, shift = _target(stamps, layer)
+        draw = random.Random(f"{seed}:corrupt")
+        block, generation = _choose(stamped, draw)
+        content = CLASSES[damage](Pattern(stamped.file), block, generation, draw)
+        places = stamped.places() if stamps.known(layer) is None else None
+        for number, data in content.items():
+            _put(node, _place(places, number) * BLOCK + shift, data)
+        told.append(f"{damage}: blocks {min(content)} to {max(content)} of {stamped.name} on {layer} ({node})")
+    return "; ".join(told)
+
+
+def _target(stamps: Stamps, layer: str) -> tuple[Stamped, int]:
+    own = stamps.known(layer)
+    found = [(own, 0)] if own else stamps.on(layer)
+    if not found:
+        raise Halt("plan", f"corrupt: nothing that was stamped lies on {layer}")
+    return found[0]
+
+
+def _choose(stamped: Stamped, draw: random.Random) -> tuple[int, int]:
+    """A block whose neighbours are flushed in the same generation and lie behind it, and that generation."""
+    places = stamped.places()
+    runs = [run for run in stamped.journal.flushed if run[1] - run[0] > NEIGHBOURS]
+    for _ in range(TRIES if runs else 0):
+        first, end, generation = draw.choice(runs)
+        block = draw.randrange(first, end - NEIGHBOURS)
+        whole = places is None or sum(p[2] for p in placed(places, block, block + NEIGHBOURS + 1)) == NEIGHBOURS + 1
+        if whole and not stamped.journal.on_their_way(block, block + NEIGHBOURS + 1):
+            return block, generation
+    raise Halt("step", f"corrupt: {stamped.name} has no flushed blocks whose place is known")
+
+
+def _place(places: list | None, block: int) -> int:  # type: ignore[type-arg]
+    return block if places is None else next(placed(places, block, block + 1))[1]
+
+
+def _put(path: str, offset: int, data: bytes) -> None:
+    """Write past the page cache, which forgets what it held there; where a file takes no direct I/O, through it."""
+    memory = mmap.mmap(-1, BLOCK)
+    memory[:] = data
+    try:
+        node = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        node = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if os.pwrite(node, memory, offset) != BLOCK:
+            raise Halt("step", f"corrupt: a short write to {path}")
+        os.fsync(node)
+    finally:
+        os.close(node)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The agent's side of stamp, verify and corrupt: a journal for each stamped object, kept outside of who writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from dataclasses import dataclass, field
+
+from .command import Halt
+from .integrity import Verified, drop_caches, forget, name, stamp, verify
+from .journal import Extent, Journal
+from .observe import BoundedLog
+from .plan import Plan, Step
+from .storage import Storage
+
+
+@dataclass(frozen=True)
+class Below:
+    """A layer of the VM that a stamped object lies on, ``shift`` bytes into it."""
+
+    layer: str
+    shift: int = 0
+
+
+@dataclass
+class Stamped:
+    """One stamped object. ``file`` is its number in every block; ``mapped``: its blocks lie where its extents say."""
+
+    name: str
+    file: int
+    journal: Journal = field(default_factory=Journal)
+    mapped: bool = False
+    below: tuple[Below, ...] = ()
+
+    def places(self) -> list[Extent] | None:
+        """Where its blocks lie on what is below; None: at the same place."""
+        return self.journal.extents if self.mapped else None
+
+
+class Stamps:
+    """All stamped objects of a trial. Lines of their writers are kept in ``SHARED/stamps.log``, too."""
+
+    def __init__(self, plan: Plan, shared: str) -> None:
+        self._token = plan.token
+        self.vm = plan.vm
+        self._objects: dict[str, Stamped] = {}
+        stamping = any(step.verb == "stamp" for step in plan.steps)
+        self._log = BoundedLog(f"{shared}/stamps.log") if stamping else None
+
+    def of(self, name: str) -> Stamped:
+        """The object called ``name``, made when it is first asked for."""
+        if name not in self._objects:
+            self._objects[name] = Stamped(name, zlib.crc32(f"{self._token}/{name}".encode()))
+        return self._objects[name]
+
+    def known(self, name: str) -> Stamped | None:
+        """The object called ``name`` when it was stamped."""
+        return self._objects.get(name)
+
+    def on(self, layer: str) -> list[tuple[Stamped, int]]:
+        """The stamped objects that lie on ``layer`` of the VM, and how many bytes into it."""
+        return [
+            (stamped, below.shift)
+            for stamped in self._objects.values()
+            for below in stamped.below
+            if below.layer == layer
+        ]
+
+    def tell(self, line: str) -> None:
+        """Take ``NAME LINE`` of a writer."""
+        object_name, _, rest = line.partition(" ")
+        with contextlib.suppress(ValueError):  # cut off by a kill: what it told of counts as not told
+            self.of(object_name).journal.tell(rest)
+            if self._log:
+                self._log.write(f"{line}\n".encode())
+
+    def close(self) -> None:
+        """End the log."""
+        if self._log:
+            self._log.close()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a verify saw of one object, or what kept it from that."""
+
+    classes: tuple[str, ...] = ()
+    judged: int = 0
+    findings: int = 0
+    errno: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def look_of(seen: Verified) -> Look:
+    """A look as plain facts."""
+    return Look(seen.classes(), seen.judged, len(seen.findings), seen.errno, tuple(seen.describe()))
+
+
+def together(looks: list[Look]) -> Look:
+    """Several looks as one: every class that was seen, and clean only when all that was looked at is."""
+    bad = {kind for look in looks for kind in look.classes} - {"clean"}
+    all_judged = all(look.classes for look in looks)
+    return Look(
+        tuple(sorted(bad)) or (("clean",) if looks and all_judged else ()),
+        sum(look.judged for look in looks),
+        sum(look.findings for look in looks),
+        next((look.errno for look in looks if look.errno), ""),
+        tuple(line for look in looks for line in look.lines),
+    )
+
+
+def path_of(storage: Storage, layer: str) -> str:
+    """What stamp and verify open of a layer of the VM."""
+    node = storage.node(layer)
+    return f"{node}/stamped" if storage.kind(layer) == "fs" else node
+
+
+def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> tuple[str, int, str]:
+    """Stamp the step's object in the VM: errno ("" for none), blocks written, detail."""
+    stamped = stamps.of(step.objects[0])
+    mapped = storage.kind(stamped.name) == "fs"
+    stamped.mapped = mapped
+    stamped.below = tuple(Below(leg) for leg in storage.legs(stamped.name)) if mapped else ()
+    done = stamp(
+        path_of(storage, stamped.name),
+        stamped.file,
+        blocks_of(step),
+        stamped.journal.latest() + 1,
+        direct=step.direct,
+        tell=lambda line: stamps.tell(f"{stamped.name} {line}"),
+        seconds=min(step.seconds, seconds),
+    )
+    return done.errno, done.count, done.detail
+
+
+def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Look:
+    """Verify a layer of the VM: what was stamped on it, or what was stamped on something that lies on it.
+
+    Raises Halt(plan) when nothing was stamped there.
+    """
+    stamped, above = stamps.known(layer), stamps.on(layer)
+    if stamped is None and not above:
+        raise Halt("plan", f"{step.name}: nothing that was stamped lies on {layer}")
+    if not step.direct and step.caches != "keep":
+        if step.caches == "remount" and storage.kind(layer) == "fs":
+            storage.remount(layer)
+        if stamps.vm:  # the host's caches are not ours
+            drop_caches()
+        else:
+            forget(path_of(storage, layer))
+    if stamped is not None:
+        return _look(path_of(storage, layer), stamped, step.direct, None, 0)
+    return together(
+        [_look(storage.node(layer), stamped, step.direct, stamped.places(), shift) for stamped, shift in above]
+    )
+
+
+def _look(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None, shift: int) -> Look:
+    if below == []:
+        return Look(lines=(f"where the blocks of {stamped.name} lie was never told",))
+    try:
+        if not os.path.exists(path):
+            return Look(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))
+        return look_of(verify(path, stamped.file, stamped.journal, direct=direct, below=below, shift=shift))
+    except OSError as error:
+        return Look(("unreadable",), errno=name(error), lines=(f"{path}: {error.strerror}",))
+
+
+def blocks_of(step: Step) -> int:
+    """How many blocks a stamp writes. Raises Halt(plan) for less than one."""
+    if step.size < 4096 or len(step.objects) != 1:
+        raise Halt("plan", f"{step.name}: stamp needs one object and a size of 4k or more")
+    return step.size // 4096
