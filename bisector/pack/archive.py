@@ -19,7 +19,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from bisector.agent.plan import Malformed, load
@@ -251,6 +251,18 @@ def _unfit(name: str) -> str:
         if not _NAME.fullmatch(part) or part.endswith(" "):
             return "which is no path inside of an export"
     return ""
+
+
+def leads_out(name: str, target: str) -> bool:
+    """Whether a link called ``name``, in a part of an image (modules, bin, share), points out of that part."""
+    depth = len(PurePosixPath(name).parts) - 1
+    if target.startswith("/") or not target:
+        return True
+    for part in target.split("/"):
+        depth += -1 if part == ".." else 0 if part in ("", ".") else 1
+        if depth < 1:
+            return True
+    return False
 
 
 def _no_file_is_a_folder(path: Path, names: Sequence[str]) -> None:

@@ -50,6 +50,9 @@ class _Gathered:
         elif isinstance(content, bytes) or content.is_file():
             self.contents[name] = content
 
+    def drop(self, prefix: str) -> None:
+        self.contents = {name: each for name, each in self.contents.items() if not name.startswith(prefix)}
+
     def take_below(self, prefix: str, folder: Path) -> dict[str, str]:
         """Take all plain files below ``folder``; gives the links there, which an export cannot hold: name → target."""
         links = {}
@@ -124,8 +127,12 @@ def _take_image(gathered: _Gathered, image: Image, whole: bool) -> bool:
             gathered.take(f"{prefix}/{name}", part)
         else:
             links |= gathered.take_below(f"{prefix}/{name}", part)
-    if links:
-        told = {name.removeprefix(f"{prefix}/"): to for name, to in links.items()}
+    told = {name.removeprefix(f"{prefix}/"): to for name, to in links.items()}
+    if outside := [f"{name} to {to}" for name, to in sorted(told.items()) if archive.leads_out(name, to)]:
+        gathered.drop(f"{prefix}/")
+        gathered.left_out.append(f"{prefix}: it is linked to this host ({outside[0]})")
+        return False
+    if told:
         gathered.take(f"{prefix}/{LINKS}", json.dumps(told, sort_keys=True).encode())
     return True
 

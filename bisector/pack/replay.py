@@ -143,7 +143,8 @@ def _image(request: Request, source: Source, first: Trial, recipe: Recipe, bench
     target: Target | None = None
     if request.image:
         path = request.image.resolve()
-        candidate, target = Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
+        candidate = Candidate(TargetKind.GIVEN, str(path), label=path.name)
+        target = bench.programs(recipe) if recipe.target.qemu else bench.given()
     elif request.repo:
         target = _built_from(request.repo, candidate, recipe, bench)
     elif found := source.image(first.image, Images(bench.setting.folders.cache)):
@@ -163,12 +164,12 @@ def _image(request: Request, source: Source, first: Trial, recipe: Recipe, bench
 
 
 def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, bench: Workbench) -> Target:
-    if candidate.target is not TargetKind.KERNEL_SOURCE:
+    if candidate.target not in (TargetKind.KERNEL_SOURCE, TargetKind.QEMU_SOURCE):
         raise UsageError(f"{candidate} was not built from source: --repo does not fit", hint="give --image PATH")
     user = UserRepository(repo)
     for oid in (candidate.revision, *(edit.commit for edit in candidate.edits)):
         user.resolve(oid)
-    return bench.kernel_source(recipe, (*cells(recipe), *controls(recipe)), bench.clone(user))
+    return bench.source(recipe, (*cells(recipe), *controls(recipe)), bench.clone(user))
 
 
 def _made(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:

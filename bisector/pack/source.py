@@ -164,17 +164,6 @@ def _links(path: Path, file: str) -> dict[str, str]:
         raise PackBroken(f"{file}: {LINKS} of an image is malformed") from None
     for name, target in pairs.items():
         through = any(str(above) in pairs for above in PurePosixPath(name).parents)
-        if not archive.fits(name) or through or _leads_out(name, target) or (path.parent / name).exists():
+        if not archive.fits(name) or through or archive.leads_out(name, target) or (path.parent / name).exists():
             raise PackBroken(f"{file} has a link that leads out of its image: {name[:80]!r} to {target[:80]!r}")
     return pairs
-
-
-def _leads_out(name: str, target: str) -> bool:
-    depth = len(PurePosixPath(name).parts) - 1
-    if target.startswith("/") or not target:
-        return True
-    for part in target.split("/"):
-        depth += -1 if part == ".." else 0 if part in ("", ".") else 1
-        if depth < 1:  # not above the part (modules, bin, share) that the link stands in
-            return True
-    return False

@@ -17,6 +17,7 @@ from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sou
 from bisector.system import shipped
 from bisector.system.proc import Processes
 from bisector.target.commands import CannotBeBuilt, Commands
+from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.images import Images
 from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf
@@ -179,6 +180,8 @@ class _Build:
             self._settle(staged / "modules" / "lib" / "modules")
         shutil.copyfile(objects / self.make.architecture.kernel, staged / "kernel")
         shutil.copyfile(objects / ".config", staged / "config")
+        if has_lines(objects / VMLINUX):  # somebody asked for debug info: a report's trace needs it
+            shutil.copyfile(objects / VMLINUX, staged / VMLINUX)
         return Image(
             identity="",
             kernel="",

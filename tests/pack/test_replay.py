@@ -155,6 +155,16 @@ def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: Campaig
     }
 
 
+def test_an_image_that_is_linked_to_its_host_is_left_out(tmp_path: Path, first: CampaignRow) -> None:
+    (kept,) = (tmp_path / "first/cache/images").glob("*/bin")
+    (kept / "qemu-system-x86_64").symlink_to("/usr/bin/qemu-system-x86_64")
+    done = exported(tmp_path / "first", first, tmp_path / "x")
+    assert done.images == 0
+    assert done.left_out[0].endswith("linked to this host (bin/qemu-system-x86_64 to /usr/bin/qemu-system-x86_64)")
+    with of_file(tmp_path / "x", image_of=1) as source:
+        assert not source.has_image(source.record.trials[0].image)
+
+
 def test_an_image_that_is_nowhere_is_asked_for(tmp_path: Path, first: CampaignRow) -> None:
     exported(tmp_path / "first", first, tmp_path / "small", with_images=False)
     missing = pytest.raises(UsageError, match="is not at hand")

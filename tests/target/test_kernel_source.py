@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_kernel import revert
+from fake_kernel import MAKEFILE, revert
 from target_bench import Bench
 
 from bisector.errors import InfraError, Interrupted, RecipeError, UsageError
 from bisector.model import Image
 from bisector.seams import CancelToken, silent
+from bisector.target.debug_info import of_image
 from bisector.target.kernel_file import build_id_of_elf
 
 
@@ -33,6 +34,17 @@ def test_a_candidate_becomes_an_image(bench: Bench) -> None:
 def test_the_build_id_is_that_of_vmlinux(bench: Bench) -> None:
     image = bench.build(bench.target(), bench.candidate())
     assert image.build_id == build_id_of_elf((bench.seat() / "objects" / "vmlinux").read_bytes())
+
+
+def test_the_file_with_line_numbers_is_kept_where_there_are_any(bench: Bench) -> None:
+    plain = bench.build(bench.target(), bench.candidate())
+    assert not Path(plain.kernel).with_name("vmlinux").exists()
+    makefile = MAKEFILE.replace("@: | as -o", "@printf '.text\\nnop\\n' | as -g -o")
+    with_lines = bench.build(
+        bench.target(), bench.candidate("two", {"Makefile": makefile, "drivers/disk.c": "disk 2\n"})
+    )
+    found, why = of_image(with_lines, bench.candidate("two"))
+    assert (found, why) == (Path(with_lines.kernel).with_name("vmlinux"), "")
 
 
 def test_a_known_key_is_not_built_again(bench: Bench) -> None:
