@@ -14,12 +14,12 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
 from bisector.seams import Progress
 from bisector.search.commits import Ended, SearchResult, check_ends, search
-from bisector.search.ends import Ends, ends_in_cells, ends_with_background
+from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
 from bisector.search.knowledge import Knowledge
-from bisector.search.proving import Again, Proving
+from bisector.search.proving import Proving
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
 from bisector.workbench import Workbench
@@ -96,7 +96,8 @@ class Campaign:
         found = ends_in_cells(self.judge, good, bad, cases, find_fix=self.request.find_fix)
         if isinstance(found, Outcome):
             return found
-        return self._said(self._suspected(found) or self._search_and_prove(found), found)
+        outcome = self._suspected(found) or self._search_and_prove(found)
+        return self._said(outcome, found)
 
     def _fixups(self) -> Fixups:
         named = self.request.recipe.search.fixups
@@ -145,7 +146,13 @@ class Campaign:
             )
             if answer.final:
                 return outcome
-            known = self._after(answer, known, ends, number)
+            if number > RESTARTS:
+                return replace(answer.instead, judgements=steps, bisect_log=log) if answer.instead else outcome
+            if answer.in_doubt:
+                again = ends_anew(self.judge, ends, answer.good, answer.bad, find_fix=self.request.find_fix)
+                if isinstance(again, Outcome):
+                    return replace(again, judgements=steps, bisect_log=log)
+                known, ends = self._knowledge_after(known, again), again
         return outcome
 
     def _proving(self, known: Knowledge, number: int) -> Proving:
@@ -156,18 +163,14 @@ class Campaign:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
         return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.find_fix)
 
-    def _after(self, answer: Again, known: Knowledge, ends: Ends, number: int) -> Knowledge:
-        """What the next search knows. A background rate puts every verdict in doubt, so all are asked for again."""
-        belief = known.case.belief
-        if not answer.background.told or not isinstance(belief, Belief):
-            return known
-        again = ends_with_background(self.judge, ends, belief.budget, answer.background, number + 1)
-        if isinstance(again, Outcome):
-            raise UsageError(again.summary)
-        case = again.case
-        if isinstance(case.belief, Belief):
-            case = replace(case, belief=case.belief.carrying(belief.corrected()))
-        fresh = self._fresh_knowledge(replace(again, case=case))
+    def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
+        """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are asked for
+        again (their trials are stored, and count); what the search has spent of its budget stays spent."""
+        before, case = known.case.belief, ends.case
+        assert isinstance(before, Belief)
+        assert isinstance(case.belief, Belief)
+        case = replace(case, belief=case.belief.carrying(before.corrected()))
+        fresh = self._fresh_knowledge(replace(ends, case=case))
         fresh.steps = known.steps
         return fresh
 
@@ -250,6 +253,8 @@ class Campaign:
         if self.request.pinned:
             assumed.append(f"the cell {ends.case.cell.name} was named by the caller")
         assumed.append(self.bench.how_sure(recipe))
+        if ends.case.lasting:
+            assumed.append(f"the workload was stretched: {ends.case.lasting}")
         others = [cell.name for cell in self.request.cells if cell.name != ends.case.cell.name]
         unchecked = list(outcome.unchecked)
         if others:

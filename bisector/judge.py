@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from bisector.model import (
 from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target
 from bisector.store import Store
 from bisector.system.executor import Pool
+from bisector.verdict.duration import lasting, learnt, stretched_plan
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
 
@@ -37,6 +38,12 @@ INFRA_IN_A_ROW = 3
 DEADLINE_FACTOR = 5.0
 DEADLINE_FLOOR = 30.0
 """A trial may take so many times what the slowest clean one took, and never less than the floor (seconds)."""
+
+LONGEST = 600.0
+"""Seconds that a stretched workload never passes, where the recipe names no deadline."""
+
+SPARE = 2.0
+"""Where it does, so many times what the slowest clean trial took beside its workload stay free."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,29 @@ class Case:
     question: Question
     belief: FixedTrials | Belief
     fixed_deadline: bool = False  # the recipe names its deadline: not scaled
+    lasting: str = ""  # how much longer the workload lasts than the recipe says, and why; "" where it does not
+
+
+def stretched(case: Case, reproducing: Sequence[Trial]) -> Case:
+    """The case with its workload (``for:``) as long as the bug needs to show; itself where nothing is to be stretched.
+
+    ``reproducing``: all trials of one candidate that is bad for certain. A stretched plan asks another question and has
+    another identity: no trial of the shorter one counts for it.
+    """
+    plan = case.plan
+    asked = lasting(plan)
+    slowest = max((_agent_seconds(trial) for trial in reproducing), default=0.0)
+    ceiling = plan.deadline - SPARE * max(0.0, slowest - asked) if case.fixed_deadline else LONGEST
+    found = learnt(
+        [trial.observation for trial in reproducing], [trial.reading for trial in reproducing], plan, ceiling
+    )
+    if found is None or found.seconds <= asked:
+        return case
+    longer = stretched_plan(plan, found.seconds)
+    deadline = plan.deadline if case.fixed_deadline else plan.deadline + found.seconds - asked
+    mean = f"about {found.mean:.0f} s on average" if found.mean < found.seconds else f"{found.mean:.0f} s or more"
+    words = f"for: {found.seconds:.0f} s instead of {asked:.0f} s, because the bug takes {mean} to show"
+    return replace(case, plan=replace(longer, deadline=deadline), lasting=words)
 
 
 @dataclass(frozen=True)
@@ -68,19 +98,25 @@ Mend = Callable[[Candidate], Candidate]
 
 @dataclass(frozen=True)
 class Leg:
-    """One candidate's trials of one stage, drawn one at a time."""
+    """One candidate's trials of one stage, drawn one at a time.
+
+    ``rounds``: it is drawn in rounds with others, whose end depends on what all of them showed. Trials that are stored
+    already are then taken one by one as they were drawn, so that a resumed campaign decides as an unbroken one.
+    """
 
     judge: Judge
     candidate: Candidate
     case: Case
     stage: str
     made: Image | BuildFailure
+    rounds: bool = False
+    _taken: list[Trial] = field(default_factory=list, compare=False, repr=False)
     _seen: list[Trial] = field(default_factory=list, compare=False, repr=False)  # what was read of the store
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """Those that are evidence or may be: all but the harness's failures."""
-        return tuple(trial for trial in self._stored if trial.reading.signal is not Signal.INFRA)
+        return tuple(self._taken) if self.rounds else self._telling
 
     @property
     def evidence(self) -> Evidence:
@@ -98,15 +134,24 @@ class Leg:
     def draw(self) -> Reading:
         """One trial more; a failing harness is drawn again. Raises InfraError when it keeps failing, Interrupted."""
         assert isinstance(self.made, Image)
+        if self.take(1):
+            return self._taken[-1].reading
         for _ in range(INFRA_IN_A_ROW):
             trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, len(self._stored))
             if trial.reading.signal is not Signal.INFRA:
+                self._taken.append(trial)
                 return trial.reading
         folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / trial.folder
         raise InfraError(
             f"{INFRA_IN_A_ROW} trials of {self.candidate} in a row failed in the harness: {trial.reading.reason}",
             hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat with --resume",
         )
+
+    def take(self, count: int) -> int:
+        """Take up to ``count`` trials that are stored already (a leg drawn in rounds); how many there were."""
+        taken = self._telling[len(self._taken) :][:count] if self.rounds else ()
+        self._taken.extend(taken)
+        return len(taken)
 
     def judgement(self, verdict: Verdict, reason: str) -> Judgement:
         """Close the leg with a verdict: it is logged and told."""
@@ -119,6 +164,10 @@ class Leg:
         bench.store.add_judgement(bench.campaign, self.stage, judgement)
         bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})", judgement=judgement))
         return judgement
+
+    @property
+    def _telling(self) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self._stored if trial.reading.signal is not Signal.INFRA)
 
     @property
     def _stored(self) -> list[Trial]:
@@ -139,7 +188,8 @@ class Leg:
             return reason
         if verdict is Verdict.SKIP:
             return reason if named[-1].reason in reason else f"{reason}: {named[-1].reason}"
-        return f"{reason}: {named[-1].condition}" if named[-1].condition else reason
+        told = f"{reason}: {named[-1].condition}" if named[-1].condition else reason
+        return f"{told} ({self.case.lasting})" if self.case.lasting else told
 
 
 class Judge:
@@ -181,11 +231,14 @@ class Judge:
         bench.store.add_build(bench.campaign, key, candidate, made)
         return made
 
-    def leg(self, candidate: Candidate, case: Case, stage: str) -> Leg:
-        """The candidate's trials of ``stage``, for a caller that decides itself when it has enough."""
+    def leg(self, candidate: Candidate, case: Case, stage: str, *, rounds: bool = False) -> Leg:
+        """The candidate's trials of ``stage``, for a caller that decides itself when it has enough.
+
+        ``rounds``: drawn in rounds with other legs.
+        """
         mended = self.mend(candidate) if self.mend else candidate
-        self._tell("candidate", str(mended))
-        return Leg(self, mended, case, stage, self.image(mended))
+        self.tell("candidate", str(mended))
+        return Leg(self, mended, case, stage, self.image(mended), rounds)
 
     def _judge(self, leg: Leg) -> Judgement:
         while not leg.untestable:
@@ -271,7 +324,8 @@ class Judge:
         if self.bench.cancel.cancelled():
             raise Interrupted("stopped between trials", hint="repeat with --resume to go on")
 
-    def _tell(self, phase: str, detail: str) -> None:
+    def tell(self, phase: str, detail: str) -> None:
+        """Say what goes on."""
         self.bench.listener(Progress(phase, detail))
 
 

@@ -11,7 +11,7 @@ from bench.calibration.target import Target
 from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.search.frontier import Frontier
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Draw, Unconfirmed, confirm
+from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Draw, Unconfirmed, confirm
 from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
 from bisector.verdict.sequential import Belief, Decided, Evidence, decide
 
@@ -129,12 +129,19 @@ class Campaign:
         """The outcome, or None when the search has to go on."""
         culprit = int(self.frontier.bad)
         legs, stand_ins = self._legs(found)
-        fresh = {commit: Evidence() for commit in (culprit, *legs)}
+        bads, edited = [culprit], [0, 0]
+        if len(found.suspects | stand_ins) == 1 and len(self.target.history.parents[culprit]) == 1:
+            for side, kind, tried in ((1, "revert", legs), (0, "apply", bads)):
+                if leg := self.target.edited(culprit, kind):
+                    tried.append(leg)
+                    edited[side] = 1
+        fresh = {commit: Evidence() for commit in (*bads, *legs)}
         while True:
-            step = confirm([fresh[culprit]], [fresh[leg] for leg in legs], self.belief, number)
+            told = [fresh[leg] for leg in bads], [fresh[leg] for leg in legs]
+            step = confirm(*told, self.belief, number, (edited[0], edited[1]))
             if not isinstance(step, Draw):
                 break
-            wanted = {culprit: step.bad[0], **dict(zip(legs, step.good, strict=True))}
+            wanted = {**dict(zip(bads, step.bad, strict=True)), **dict(zip(legs, step.good, strict=True))}
             for turn in range(max(wanted.values())):
                 for commit, count in wanted.items():
                     if turn < count:
@@ -146,12 +153,14 @@ class Campaign:
         if isinstance(step, BackgroundSeen):
             commit = culprit if step.bad else legs[step.place]
             return self._background(commit, fresh[commit], number)
-        if isinstance(step, Unconfirmed):
+        if isinstance(step, Unconfirmed | Contrary):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
             unjudged = [str(legs[place]) for place in step.unjudged]
             if self.frontier.goods[0] in unjudged:
                 return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
+            if number > RESTARTS:
+                return self._ended(OutcomeKind.NARROWED, self._left(culprit, legs, step), number - 1, step)
             self.frontier = self.frontier.only_ends(*unjudged)
             self.belief = self.belief.warned()
             return None
@@ -165,6 +174,15 @@ class Campaign:
         missing = bounds & (self.target.unbuildable | set(map(int, self.frontier.skips)))
         vouching = {int(self.frontier.covering(str(commit), self._is_ancestor)) for commit in missing}
         return sorted((bounds - missing) | vouching), frozenset(missing)
+
+    def _left(self, culprit: int, legs: list[int], step: Confirmed) -> frozenset[int]:
+        """What may be the first bad commit when nothing vouches but the good end and legs that were judged."""
+        ancestors = self.target.history.ancestors
+        left = ancestors[culprit] & ~ancestors[0]
+        for place, leg in enumerate(legs):
+            if place not in step.unjudged and leg >= 0:
+                left &= ~ancestors[leg]
+        return frozenset(commit for commit in range(culprit + 1) if left >> commit & 1)
 
     def _contradicted(self, leg: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
         if leg == 0:

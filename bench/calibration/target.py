@@ -48,17 +48,28 @@ class Target:
         self._second = sorted(chance.sample(range(1, last), 2)) if last > 2 else [1, 1]
         self.infra = self.other = self.stops = 0
         self._seed = seed
+        self._named = 0
         self._in_a_row = 0
         self._streams: dict[tuple[int, str], random.Random] = {}
 
     def is_bad(self, commit: int) -> bool:
         """The truth."""
+        if commit < 0:
+            return (commit == -2) is (self._named == self.culprit)
         return self.history.is_ancestor(self.culprit, commit)
 
     @property
     def provable(self) -> bool:
         """Whether the culprit and all its parents build."""
         return not ({self.culprit, *self.history.parents[self.culprit]} & self.unbuildable)
+
+    def edited(self, culprit: int, kind: str) -> int:
+        """The culprit's own edit over an end as a candidate of its own: -1 reverts it on the bad end, -2 applies it on
+        the good one. The named commit is the culprit: a wrong one changes nothing. 0: the edit does not apply or build.
+        """
+        self._named = culprit
+        chance = random.Random(f"{self._seed} {kind} {culprit}")
+        return (-1 if kind == "revert" else -2) if chance.random() >= self.world.unbuildable else 0
 
     def trial(self, commit: int, stage: str) -> Signal:
         """One trial; each commit and stage has its own stream of chance, so that rules are compared on the same one."""
@@ -84,6 +95,8 @@ class Target:
         return Signal.REPRODUCED if reproduces else Signal.CLEAN
 
     def _is_masked(self, commit: int) -> bool:
+        if commit < 0:
+            return False  # the ends are on neither side of the second bug
         brought, mended = self._second
         is_ancestor = self.history.is_ancestor
         return is_ancestor(brought, commit) and not is_ancestor(mended, commit)

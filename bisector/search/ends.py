@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from bisector.judge import Case, Judge
+from bisector.judge import Case, Judge, stretched
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.rounds import EndsDrawn, draw_ends
 from bisector.verdict.budget import Budget
 from bisector.verdict.ends import Alike, Differ, NotTestable
 from bisector.verdict.sequential import Belief, Evidence
 
+NOTHING = Evidence()
 ADVICE = "Try a longer workload, more I/O, another cell, or ends further apart"
 
 
@@ -23,6 +24,9 @@ class Ends:
     good: Judgement
     bad: Judgement
     case: Case
+    stage: str = "ends"  # of the trials that they stand on
+    drawings: int = 1  # of ends in the campaign so far: each has its share of the budget
+    more: tuple[Evidence, Evidence] = field(default=(NOTHING, NOTHING))  # what proofs have seen of either end
 
 
 def ends_in_cells(
@@ -31,7 +35,8 @@ def ends_in_cells(
     """Judge both ends in every cell; the search runs in the one that tells them apart best.
 
     With a sequential belief a cell that was chosen among several is judged again by fresh trials: what it was chosen
-    for flatters it. Gives the outcome when no cell tells the ends apart.
+    for flatters it. Where the bug takes longer to show than the recipe gives it, the workload is stretched, and the
+    ends are tried once more as the search will try. Gives the outcome when no cell tells the ends apart.
     """
     belief = cases[0].belief
     if not isinstance(belief, Belief):
@@ -43,23 +48,46 @@ def ends_in_cells(
     if not able:
         return _stop(drawn[0][0], drawn[0][1], find_fix=find_fix)
     case, chosen = max(able, key=lambda pair: pair[1].rate)
+    stage, drawings = "ends", len(cases)
     if len(cases) > 1:
-        chosen = _draw(judge, good, bad, case, belief.budget, "ends-again", len(cases) + 1)
+        stage, drawings = "ends-again", len(cases) + 1
+        chosen = _draw(judge, good, bad, case, belief.budget, stage, drawings)
     if not isinstance(chosen.result, Differ):
         return _stop(case, chosen, find_fix=find_fix)
-    return Ends(chosen.good, chosen.bad, replace(case, belief=chosen.result.belief))
+    ends = Ends(chosen.good, chosen.bad, replace(case, belief=chosen.result.belief), stage, drawings)
+    return _long_enough(judge, ends, belief.budget)
 
 
-def ends_with_background(judge: Judge, ends: Ends, budget: Budget, background: Evidence, number: int) -> Ends | Outcome:
-    """Both ends once more, after a proof saw that good commits reproduce now and then."""
-    case = ends.case
-    drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, case, budget, "ends", number, background)
+def _long_enough(judge: Judge, ends: Ends, budget: Budget) -> Ends:
+    """The ends with a workload that gives the bug the time to show. Another length is another question, so its rate is
+    learnt from trials of its own; where they do not tell the ends apart, the recipe's own length stays."""
+    longer = stretched(ends.case, ends.bad.trials)
+    if longer is ends.case:
+        return ends
+    stage, drawings = "ends-longer", ends.drawings + 1
+    judge.tell("stage", f"Ends with a longer workload: {longer.lasting}")
+    drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, budget, stage, drawings)
     if not isinstance(drawn.result, Differ):
-        return _stop(case, drawn, find_fix=False)
-    return Ends(drawn.good, drawn.bad, replace(case, belief=drawn.result.belief))
+        return replace(ends, drawings=drawings)
+    return Ends(drawn.good, drawn.bad, replace(longer, belief=drawn.result.belief), stage, drawings)
 
 
-NOTHING = Evidence()
+def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, *, find_fix: bool) -> Ends | Outcome:
+    """Both ends once more, after a proof saw that they, or good commits, reproduce otherwise than was thought.
+
+    Args:
+        good: fresh trials of the good end, or of good commits that reproduced now and then.
+        bad: fresh trials of the bad end.
+    """
+    case, belief, drawings = ends.case, ends.case.belief, ends.drawings + 1
+    assert isinstance(belief, Belief)
+    more = ends.more[0] + good, ends.more[1] + bad
+    at = ends.good.candidate, ends.bad.candidate
+    have = len(ends.good.trials), len(ends.bad.trials)
+    drawn = _draw(judge, *at, case, belief.budget, ends.stage, drawings, more, have)
+    if not isinstance(drawn.result, Differ):
+        return _stop(case, drawn, find_fix=find_fix)
+    return Ends(drawn.good, drawn.bad, replace(case, belief=drawn.result.belief), ends.stage, drawings, more)
 
 
 def _draw(
@@ -70,11 +98,15 @@ def _draw(
     budget: Budget,
     stage: str,
     number: int,
-    background: Evidence = NOTHING,
+    more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
+    have: tuple[int, int] = (0, 0),
 ) -> EndsDrawn:
-    good_leg = judge.leg(good, case, stage)
-    bad_leg = judge.leg(bad, case, stage)
-    return draw_ends(good_leg, bad_leg, budget, number=number, background=background)
+    """``have``: trials of each end that an earlier drawing of this stage took."""
+    good_leg = judge.leg(good, case, stage, rounds=True)
+    bad_leg = judge.leg(bad, case, stage, rounds=True)
+    good_leg.take(have[0])
+    bad_leg.take(have[1])
+    return draw_ends(good_leg, bad_leg, budget, number=number, more=more)
 
 
 def _with_fixed_trials(

@@ -63,6 +63,7 @@ class Frontier:
         return next((good for good in reversed(self.goods) if is_ancestor(commit, good)), "")
 
     def only_ends(self, *commits: str) -> Frontier:
-        """Commits taken for good that the proof could not judge: none of what the search called good vouches for
-        anything any more, and these are skipped."""
-        return replace(self, goods=self.goods[:1], skips=(*self.skips, *commits))
+        """Commits that the proof could not judge: these are skipped, and none of what the search called good vouches
+        for anything any more."""
+        bads = tuple(bad for bad in self.bads if bad not in commits)
+        return replace(self, goods=self.goods[:1], bads=bads, skips=(*self.skips, *commits))

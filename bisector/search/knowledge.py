@@ -76,22 +76,27 @@ class Knowledge:
 
     def new_was_wrong(self, commit: Commit, fresh: Evidence) -> None:
         """The commit that the search named is, in fresh trials, as the older side."""
-        searched = self._searched(commit.oid)
+        searched = self.searched(commit.oid)
         self.frontier = self.frontier.is_good_after_all(commit.oid, self.is_ancestor)
         self._correct(lambda belief: self._known_side(belief, self.old_is_bad, searched, fresh))
 
     def old_was_wrong(self, commit: str, fresh: Evidence, culprit: Evidence) -> None:
         """A commit of the older side is, in fresh trials, as the newer side; so is what contains it."""
         wrong = self.frontier.wrongly_good(commit, self.is_ancestor)
-        searched = [self._searched(each) for each in wrong]
+        searched = [self.searched(each) for each in wrong]
         self.frontier = self.frontier.is_bad_after_all(commit, self.is_ancestor)
         self._correct(lambda belief: self._known_side(belief, not self.old_is_bad, culprit, fresh, *searched))
 
-    def vouches_no_more(self, *commits: str) -> None:
-        """Commits of the older side that the proof could not try."""
-        self.frontier = self.frontier.cannot_be_judged(*commits)
+    def hidden_from(self, *commits: str) -> None:
+        """Commits that the proof could not judge for other failures, which may hide the bug: every good verdict is
+        asked for again, and warily."""
+        self.frontier = self.frontier.only_ends(*commits)
+        self._images = {self._judged[oid].image for oid in self.frontier.bads if oid in self._judged}
+        if isinstance(self.case.belief, Belief):
+            self.case = replace(self.case, belief=self.case.belief.warned())
 
-    def _searched(self, oid: str) -> Evidence:
+    def searched(self, oid: str) -> Evidence:
+        """The trials that the search itself drew of a commit."""
         judged = self._judged.get(oid)
         return Evidence.of(trial.reading for trial in judged.trials) if judged else Evidence()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The proof of what a search found: fresh trials of the culprit against each parent, then both ways by its edits."""
+"""The proof of what a search found: fresh trials of the culprit against each parent, and both ways by its edits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from bisector.model import Candidate, Commit, Edit, Judgement, Outcome, OutcomeK
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
+from bisector.search.legs import Gathering, Legs
 from bisector.search.proof import Proof, Proven, prove
 from bisector.search.rounds import draw_proof
-from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Unconfirmed
+from bisector.search.splitting import what_splits
+from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Unconfirmed
 from bisector.verdict.sequential import Belief, Evidence
 
 NOTHING = Evidence()
@@ -22,12 +24,22 @@ NOTHING = Evidence()
 class Again:
     """The proof contradicts the search. ``final``: nothing is left to go on from.
 
-    ``background``: trials of good commits that reproduced now and then; with it every verdict is in doubt.
+    Args:
+        good: trials of the good end, or of good commits, that reproduced now and then; every verdict is in doubt.
+        bad: trials of the bad end, which reproduces more rarely than was thought; likewise.
+        instead: what can be said for certain where the search may not go on any more.
     """
 
     reason: str
     final: bool = False
-    background: Evidence = NOTHING
+    good: Evidence = NOTHING
+    bad: Evidence = NOTHING
+    instead: Outcome | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the ends have to be told apart anew."""
+        return bool(self.good.told or self.bad.told)
 
 
 @dataclass(frozen=True)
@@ -48,14 +60,16 @@ class Proving:
         if isinstance(self.known.case.belief, Belief):
             return self._sequential(found, self.known.case.belief)
         if found.first_bad is None:
-            return Outcome(OutcomeKind.NARROWED, found.summary, suspects=found.suspects)
+            summary = found.summary + what_splits(found.suspects, self.known.steps)
+            return Outcome(OutcomeKind.NARROWED, summary, suspects=found.suspects)
         lookup = self.history.commit
         proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, find_fix=self.find_fix, target=self.target)
         if proof.kind is Proven.NOT_CONFIRMED:
             return Again(proof.summary, final=True)
         if proof.kind is Proven.NARROWED:
-            return Outcome(OutcomeKind.NARROWED, proof.summary, suspects=proof.suspects, proof=proof.judgements)
-        return self._both_ways(found.first_bad, proof, "")
+            summary = proof.summary + what_splits(proof.suspects, proof.judgements)
+            return Outcome(OutcomeKind.NARROWED, summary, suspects=proof.suspects, proof=proof.judgements)
+        return self._both_ways(found.first_bad, proof)
 
     @property
     def _stage(self) -> str:
@@ -67,92 +81,122 @@ class Proving:
     # ---- with a belief: head to head, as many trials as the budget asks for
 
     def _sequential(self, found: SearchResult, belief: Belief) -> Outcome | Again:
-        culprit = found.first_bad or self.history.commit(self.known.frontier.bad)
-        suspects = found.suspects or (culprit,)
-        new_leg = self._leg(culprit, "culprit" if found.first_bad else "newest suspect")
-        bounds, stand_ins = self._bounds(suspects)
-        old_legs = [self._leg(commit, label) for commit, label in bounds]
-        tried = [leg for leg in old_legs if not leg.untestable]
-        stand_ins += tuple(self._commit(leg) for leg in old_legs if leg.untestable)
-        if new_leg.untestable or not tried:
-            what = new_leg.untestable or "no parent of it can be tried"
-            return Outcome(OutcomeKind.NARROWED, f"{culprit}: {what}", suspects=(*suspects, *stand_ins))
-        bad, good = (tried, [new_leg]) if self.find_fix else ([new_leg], tried)
-        step = draw_proof(bad, good, belief, self.number)
+        ends = self.old, self.new
+        legs = Gathering(self.judge, self.known, self.history, *ends, self.find_fix, self._stage, self.target).legs(
+            found
+        )
+        if legs.new.untestable or not (legs.bad and legs.good):
+            return self._no_proof(legs)
+        step = draw_proof(legs.bad, legs.good, belief, self.number, legs.edited)
         if isinstance(step, Contradicted):
-            return self._contradicted(good[step.place], new_leg, step.reason)
+            return self._contradicted(legs.good[step.place], legs, step.reason)
         if isinstance(step, BackgroundSeen):
-            return self._background((bad if step.bad else good)[step.place], step.reason)
+            return self._background((legs.bad if step.bad else legs.good)[step.place], legs, step.reason)
         if isinstance(step, Unconfirmed):
-            return Again(f"{bad[step.place].candidate}: {step.reason}", final=True)
+            return Again(f"{legs.bad[step.place].candidate}: {step.reason}", final=True)
+        if isinstance(step, Contrary):
+            return Again(f"{(legs.bad if step.bad else legs.good)[step.place].candidate} {step.reason}", final=True)
         assert isinstance(step, Confirmed)
-        if step.unjudged:  # what cannot be tried vouches for nothing, and the first bad commit may be older
-            unjudged = [good[place] for place in step.unjudged]
-            self.known.vouches_no_more(*(leg.candidate.revision for leg in unjudged))
-            return Again(f"no verdict in fresh trials for {', '.join(str(leg.candidate) for leg in unjudged)}")
-        return self._concluded(culprit, (*suspects, *stand_ins), bad, good, step)
+        return self._unjudged(legs, step) if step.unjudged else self._concluded(legs, step)
 
-    def _concluded(
-        self, culprit: Commit, suspects: tuple[Commit, ...], bad: list[Leg], good: list[Leg], step: Confirmed
-    ) -> Outcome | Again:
-        judged = tuple(leg.judgement(Verdict.BAD, f"reproduced in {leg.evidence.figures}") for leg in bad)
-        judged += tuple(leg.judgement(Verdict.GOOD, f"reproduced in {leg.evidence.figures}") for leg in good)
-        sure = (
+    def _no_proof(self, legs: Legs) -> Outcome:
+        """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
+        why = legs.new.untestable or "nothing older than it can be tried"
+        summary = (
+            f"the first {self._word} commit is one of {len(legs.all_suspects)}, and no fresh trial proves it: {why}"
+        )
+        return self._narrowed(summary, legs.all_suspects, (), legs.unchecked)
+
+    def _concluded(self, legs: Legs, step: Confirmed) -> Outcome:
+        judged, unchecked = self._judged(legs, step), list(legs.unchecked)
+        for bad, place in step.unchecked:
+            leg = (legs.bad if bad else legs.good)[place]
+            unchecked.append(f"{leg.candidate}: {leg.evidence.told} trials could tell, {leg.evidence.other} could not")
+        sure = self._sure(step)
+        if len(legs.all_suspects) > 1:
+            count = len(legs.all_suspects)
+            summary = f"the first {self._word} commit is one of {count} that cannot be told apart; {sure}"
+            return self._narrowed(summary, legs.all_suspects, judged, tuple(unchecked))
+        (culprit,) = legs.suspects
+        summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}; {sure}"
+        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=tuple(unchecked))
+
+    def _judged(self, legs: Legs, step: Confirmed) -> tuple[Judgement, ...]:
+        """The legs' verdicts, those that could be judged; the culprit's edits last."""
+        lost = {*step.unchecked, *((False, place) for place in step.unjudged)}
+        sides = ((True, legs.bad, Verdict.BAD), (False, legs.good, Verdict.GOOD))
+        told = [
+            (legs.is_edited(leg), leg.judgement(verdict, f"reproduced in {leg.evidence.figures}"))
+            for bad, side, verdict in sides
+            for place, leg in enumerate(side)
+            if (bad, place) not in lost
+        ]
+        return tuple(judgement for _, judgement in sorted(told, key=lambda each: each[0]))
+
+    def _narrowed(
+        self, summary: str, suspects: tuple[Commit, ...], proof: tuple[Judgement, ...], unchecked: tuple[str, ...]
+    ) -> Outcome:
+        splits = what_splits(suspects, self.known.steps)
+        return Outcome(OutcomeKind.NARROWED, summary + splits, suspects=suspects, proof=proof, unchecked=unchecked)
+
+    @staticmethod
+    def _sure(step: Confirmed) -> str:
+        return (
             f"chance of error below {_percent(step.error)} for a bug that reproduces in at least "
             f"{step.p_min:.0%} of trials"
         )
-        if len(suspects) > 1:
-            summary = f"the first {self._word} commit is one of {len(suspects)} that cannot be told apart; {sure}"
-            return Outcome(OutcomeKind.NARROWED, summary, suspects=suspects, proof=judged)
-        return self._both_ways(culprit, Proof(Proven.CONFIRMED, "", judged), sure)
 
     @property
     def _word(self) -> str:
         return "fixed" if self.find_fix else "bad"
 
-    def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[tuple[Commit, str]], tuple[Commit, ...]]:
-        """Parents of the suspects outside their set. One that was skipped is vouched for by a newer good commit, and
-        is a suspect itself."""
-        inside = {suspect.oid for suspect in suspects}
-        parents = [oid for suspect in suspects for oid in suspect.parents if oid not in inside]
-        bounds: dict[str, str] = {}
-        skipped = []
-        for place, oid in enumerate(dict.fromkeys(parents), 1):
-            if oid not in self.known.frontier.skips:
-                bounds[oid] = f"culprit^{place}" if len(suspects) == 1 else f"bound {place}"
-                continue
-            skipped.append(self.history.commit(oid))
-            cover = self.known.frontier.covering(oid, self.known.is_ancestor)
-            if cover:
-                bounds[cover] = f"vouches for {oid[:12]}"
-        return [(self.history.commit(oid), label) for oid, label in bounds.items()], tuple(skipped)
+    # ---- against the search
 
-    def _leg(self, commit: Commit, label: str) -> Leg:
-        asked = Candidate(self.target, commit.oid, label=label)
-        return self.judge.leg(asked, self.known.case, self._stage)
+    def _unjudged(self, legs: Legs, step: Confirmed) -> Again:
+        """What cannot be judged vouches for nothing, and the first bad commit may be older. Other failures that may
+        hide the bug may have hidden it from the search too, so it takes its good verdicts anew."""
+        unjudged = [legs.good[place].candidate for place in step.unjudged]
+        reason = f"no verdict in fresh trials for {', '.join(map(str, unjudged))}"
+        oids = [candidate.revision for candidate in unjudged]
+        if self.old.oid in oids or self.new.oid in oids:
+            return Again(reason, final=True)
+        instead = None
+        if not self.find_fix:
+            good = [leg.candidate.revision for leg in legs.good if leg.candidate.revision not in oids]
+            suspects = self.history.left(legs.new.candidate.revision, (self.old.oid, *good))
+            summary = f"the first bad commit is one of {len(suspects)}: {reason}; {self._sure(step)}"
+            instead = self._narrowed(summary, suspects, self._judged(legs, step), legs.unchecked)
+        self.known.hidden_from(*oids)
+        return Again(reason, instead=instead)
 
     def _commit(self, leg: Leg) -> Commit:
         return self.history.commit(leg.candidate.revision)
 
-    def _contradicted(self, leg: Leg, new_leg: Leg, reason: str) -> Again:
-        """A leg that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix)."""
+    def _contradicted(self, leg: Leg, legs: Legs, reason: str) -> Again:
+        """A leg that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix).
+
+        An end was tried before, so the search did not err there: the ends are told apart anew with these trials too.
+        """
         commit, fresh = self._commit(leg), leg.evidence
         if commit.oid in (self.old.oid, self.new.oid):
-            return Again(f"the end {leg.candidate} {reason}", final=True)
-        if leg is new_leg:
+            return Again(f"the end {leg.candidate} {reason}", good=fresh)
+        if leg is legs.new:
             self.known.new_was_wrong(commit, fresh)
         else:
-            self.known.old_was_wrong(commit.oid, fresh, new_leg.evidence)
+            self.known.old_was_wrong(commit.oid, fresh, legs.new.evidence)
         return Again(f"{leg.candidate} ({commit}) {reason}")
 
-    def _background(self, leg: Leg, reason: str) -> Again:
-        commit = self._commit(leg)
-        final = commit.oid == self.new.oid
-        return Again(f"{leg.candidate} ({commit}) {reason}: good commits reproduce too", final, leg.evidence)
+    def _background(self, leg: Leg, legs: Legs, reason: str) -> Again:
+        """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
+        oid = leg.candidate.revision
+        if oid == (self.old if self.find_fix else self.new).oid and not legs.is_edited(leg):
+            return Again(f"the bad end {leg.candidate} {reason}", bad=leg.evidence)
+        searched = NOTHING if legs.is_edited(leg) else self.known.searched(oid)
+        return Again(f"{leg.candidate} {reason}: good commits reproduce too", good=searched + leg.evidence)
 
-    # ---- the culprit's own edits: without it on the new end, with it on the old end
+    # ---- with a fixed number of trials: the culprit's own edits after its parents
 
-    def _both_ways(self, culprit: Commit, proof: Proof, sure: str) -> Outcome | Again:
+    def _both_ways(self, culprit: Commit, proof: Proof) -> Outcome | Again:
         new_side = Verdict.GOOD if self.find_fix else Verdict.BAD
         old_side = Verdict.BAD if self.find_fix else Verdict.GOOD
         judged, unchecked = list(proof.judgements), []
@@ -171,7 +215,7 @@ class Proving:
             if answer.verdict is not wanted:
                 return Again(f"with the commit {words} {label} it is {answer.verdict}: {answer.reason}", final=True)
         figures = ", ".join(_figure(one) for one in judged)
-        summary = f"{culprit}: reproduced {figures}" + (f"; {sure}" if sure else "")
+        summary = f"{culprit}: reproduced {figures}"
         return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=tuple(judged), unchecked=tuple(unchecked))
 
 

@@ -7,7 +7,7 @@ The arithmetic is verdict/ends.py and verdict/confirm.py; here trials are drawn 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bisector.judge import Leg
 from bisector.model import Judgement, Signal, Verdict
@@ -34,15 +34,17 @@ class EndsDrawn:
         return reproduced / told if told else 0.0
 
 
-def draw_ends(good: Leg, bad: Leg, budget: Budget, *, number: int, background: Evidence = NOTHING) -> EndsDrawn:
+def draw_ends(
+    good: Leg, bad: Leg, budget: Budget, *, number: int, more: tuple[Evidence, Evidence] = (NOTHING, NOTHING)
+) -> EndsDrawn:
     """Trials of both ends in growing rounds until they differ, are alike, or cannot be tried.
 
     Args:
         number: of this drawing in the campaign, from 1; each spends its share of the budget.
-        background: trials of good commits that reproduced now and then, seen by a proof.
+        more: what proofs have seen of the good end and its like, and of the bad end.
     """
     while not (good.untestable or bad.untestable):
-        step = ends(good.evidence + background, bad.evidence, budget, number=number)
+        step = ends(good.evidence + more[0], bad.evidence + more[1], budget, number=number)
         if not isinstance(step, MoreEnds):
             if isinstance(step, Differ):
                 return EndsDrawn(
@@ -53,17 +55,26 @@ def draw_ends(good: Leg, bad: Leg, budget: Budget, *, number: int, background: E
     return EndsDrawn(None, _close_end(good), _close_end(bad))
 
 
-def draw_proof(bad: Sequence[Leg], good: Sequence[Leg], belief: Belief, number: int) -> Step:
+def draw_proof(
+    bad: Sequence[Leg], good: Sequence[Leg], belief: Belief, number: int, edited: tuple[int, int] = (0, 0)
+) -> Step:
     """Fresh trials of those that must be bad against those that must be good, head to head.
 
-    A leg that cannot be tried must not be among them. ``number``: of this proof in the campaign, from 1.
+    ``number``: of this proof in the campaign, from 1; ``edited``: as ``confirm`` takes it.
     """
     while True:
-        step = confirm([leg.evidence for leg in bad], [leg.evidence for leg in good], belief, number)
+        tried = [_evidence(leg, belief) for leg in bad], [_evidence(leg, belief) for leg in good]
+        step = confirm(*tried, belief, number, edited)
         if not isinstance(step, Draw):
             return step
         wanted = (*zip(bad, step.bad, strict=True), *zip(good, step.good, strict=True))
         _draw_in_turns(wanted, stop=good)
+
+
+def _evidence(leg: Leg, belief: Belief) -> Evidence:
+    """Counts of the leg. One that boots no more gives no trials: it has as many other failures as end a leg."""
+    seen = leg.evidence
+    return replace(seen, other=belief.other_cap + 2 * seen.told) if leg.untestable else seen
 
 
 def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> None:

@@ -27,6 +27,10 @@ HIDDEN = math.log(30.0)
 """Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak as loudly
 against it."""
 
+HIDDEN_ERROR = 0.05
+"""Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
+wrong and other failures are common."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -161,7 +165,9 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
 def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, terms: _Terms) -> Draw:
     """What every leg still needs; nothing where it is settled, either way."""
     more_bad = [
-        0 if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence)) else terms.more_bad(place, evidence)
+        0
+        if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence))
+        else terms.more_bad(place, evidence)
         for place, evidence in enumerate(bad)
     ]
     pace = bad[0].told + more_bad[0] if more_bad[0] else 0
@@ -223,6 +229,11 @@ class _Terms:
     @cached_property
     def p_min(self) -> float:
         return self.rate.lower(self.rate_error / (2 if self.has_background else 1))
+
+    @cached_property
+    def least_hidden(self) -> float:
+        """Rate that hidden reproductions have at least."""
+        return self.rate.lower(HIDDEN_ERROR)
 
     @cached_property
     def q_max(self) -> float:
@@ -290,7 +301,7 @@ class _Terms:
         other, known = self.belief.others
         fresh = self.culprit
         known_others = other + fresh.other, known + fresh.other + fresh.told
-        return hidden_odds(evidence.other, evidence.clean, known_others, self.rate.mean)
+        return hidden_odds(evidence.other, evidence.clean, known_others, self.least_hidden)
 
     def more_good(self, evidence: Evidence, pace: int) -> int:
         """Trials more of a good leg; while the culprit still draws, no further than it (``pace``)."""

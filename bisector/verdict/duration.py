@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bisector.verdict.chance import mean_at_most
+from bisector.agent.plan import Plan
+from bisector.model import Observation, Reading, Signal
+from bisector.verdict.chance import mean_at_most, rate_at_least
 
 COVERED = 0.9
 """Part of the reproductions that a trial's workload is to be long enough for."""
+
+EARLY = 5
+"""So many reproductions, all in the first half of the workload, say that a longer one would bring no more: where the
+time is what a trial lacks, each falls into the first half with a chance of about one half."""
+
+FULL = 0.95
+"""Part of its time that a step must have lasted to count as one that nothing cut short."""
 
 METHOD = "exponential times, ended by reproduction or clock (Epstein and Sobel, 1953)"
 
@@ -55,3 +64,70 @@ def stretch(
     upper = mean_at_most(watched, events, error)
     wanted = max(asked, -math.log(1.0 - COVERED) * upper)
     return Stretch(min(wanted, max(asked, ceiling)), watched / events, upper, capped=wanted > max(asked, ceiling))
+
+
+# ---- what trials show of it
+
+
+def lasting(plan: Plan) -> float:
+    """Seconds that the plan's ``for:`` steps last together."""
+    return sum(step.seconds for step in plan.steps)
+
+
+def stretched_plan(plan: Plan, seconds: float) -> Plan:
+    """The plan with its ``for:`` steps lasting ``seconds`` together, each in its part."""
+    factor = seconds / lasting(plan)
+    steps = tuple(replace(step, seconds=round(step.seconds * factor, 1)) for step in plan.steps)
+    return replace(plan, steps=steps)
+
+
+def learnt(
+    observations: Sequence[Observation], readings: Sequence[Reading], plan: Plan, ceiling: float
+) -> Stretch | None:
+    """How long the workload must last by the trials of one bad candidate; None where they say nothing about it.
+
+    Args:
+        observations, readings: of the same trials, drawn with ``plan``.
+        ceiling: seconds that are never exceeded.
+
+    Nothing is said where the plan has no ``for:``, where each trial reproduced, and where reproductions came so early
+    that the clean trials lacked something else than time. Where some reproduction is only seen in the state at the
+    end, its time is not known, and the part of the trials that reproduced speaks for the time.
+    """
+    asked = lasting(plan)
+    pairs = list(zip(observations, readings, strict=True))
+    shown = [_shown_at(seen, reading, plan) for seen, reading in pairs if reading.signal is Signal.REPRODUCED]
+    clean = sum(reading.signal is Signal.CLEAN for reading in readings)
+    if not asked or not clean or not shown:
+        return None
+    times = [min(at, asked) for at in shown if at is not None]
+    if len(times) == len(shown):
+        if len(times) >= EARLY and max(times) <= asked / 2:
+            return None
+        return stretch(times, [asked] * clean, asked, ceiling=ceiling)
+    return _by_rate(len(shown), clean, asked, ceiling)
+
+
+def _by_rate(reproduced: int, clean: int, asked: float, ceiling: float, error: float = 0.1) -> Stretch:
+    """Exponential times of which nothing is known but whether they lay inside the workload."""
+    rate, lower = reproduced / (reproduced + clean), rate_at_least(reproduced, reproduced + clean, error)
+    upper = asked / -math.log1p(-lower)
+    wanted = max(asked, -math.log(1.0 - COVERED) * upper)
+    return Stretch(min(wanted, max(asked, ceiling)), asked / -math.log1p(-rate), upper, wanted > max(asked, ceiling))
+
+
+def _shown_at(seen: Observation, reading: Reading, plan: Plan) -> float | None:
+    """Seconds into the workload at which the trial reproduced, None where only its end shows that it did."""
+    timed = [step.name for step in plan.steps if step.seconds]
+    facts = [step for step in (seen.result.steps if seen.result else ()) if step.name in timed]
+    began = facts[0].started if facts else seen.timing.storage
+    events = [
+        event.at - seen.timing.boot - began
+        for event in seen.console
+        if event.kind == "crash" or event.name.startswith(f"{reading.condition}/")
+    ]
+    if events:
+        return max(0.0, min(events))
+    wanted = {step.name: step.seconds for step in plan.steps}
+    cut = [step for step in facts if step.ended - step.started < FULL * wanted[step.name]]
+    return max(0.0, cut[0].ended - began) if cut else None

@@ -12,26 +12,21 @@ FEW = 3
 STEPS = 60
 
 
-LEAST = 0.7
-"""Part of the estimated rate that hidden reproductions must have at least: the estimate may be too high."""
-
-
-def hidden_odds(other: int, clean: int, known: tuple[int, int], rate: float) -> float:
+def hidden_odds(other: int, clean: int, known: tuple[int, int], least: float) -> float:
     """Logarithm of how much better "bad, but hidden" explains a candidate than "good" does.
 
     Args:
         other, clean: its trials; none of them reproduced.
         known: (other failures, all trials) of candidates known to be bad.
-        rate: of reproduction, estimated.
+        least: rate that hidden reproductions have at least; an estimate of the rate itself may be too high.
 
     A likelihood ratio, each side at its best. Good: other failures have one rate w everywhere. Hidden: here they have
-    w + (1 - w) × h, with h not below LEAST × rate.
+    w + (1 - w) × h, with h not below ``least``.
     """
     if other < FEW:
         return -math.inf
     known_other, known_all = known
     usual, here = known_other / max(1, known_all), other / (other + clean)
-    least = LEAST * rate
 
     def likelihood(w: float, h: float) -> float:
         return _log(known_other, w) + _log(known_all - known_other, 1 - w) + _log(other, h) + _log(clean, 1 - h)

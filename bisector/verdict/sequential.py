@@ -16,6 +16,8 @@ OTHER_CAP = 3
 TRIAL_CAP = 400
 HIDING = math.log(10.0)
 """Odds of hidden reproductions at which a candidate that looks good is a skip."""
+LEAST = 0.7
+"""Part of the estimated rate that hidden reproductions are taken to have at least."""
 WARY = 5
 """So many times the usual clean trials a wary search gives a candidate whose other failures leave a doubt."""
 
@@ -193,7 +195,7 @@ class Belief:
 
     def hidden(self, evidence: Evidence) -> float:
         """Logarithm of how much better "its other failures are hidden reproductions" explains a candidate."""
-        return hidden_odds(evidence.other, evidence.clean, self.others, self.rate.mean)
+        return hidden_odds(evidence.other, evidence.clean, self.others, LEAST * self.rate.mean)
 
     def side(self, reproduced: int, clean: int) -> Verdict | None:
         """What the trials that could tell speak for, None while they do not speak clearly enough."""

@@ -34,9 +34,9 @@ def test_the_newest_good_commit_vouches_for_one_that_cannot_be_tried() -> None:
     assert SEARCHED.covering("73", line) == ""
 
 
-def test_a_good_commit_that_could_not_be_judged_in_the_proof_is_a_skip() -> None:
-    then = SEARCHED.cannot_be_judged("72")
-    assert (then.goods, then.skips) == (("0", "45", "67"), ("72",))
+def test_a_good_commit_that_could_not_be_judged_in_the_proof_is_a_skip_and_the_others_are_asked_again() -> None:
+    then = SEARCHED.only_ends("72")
+    assert (then.goods, then.bads, then.skips) == (("0",), ("90", "78", "74"), ("72",))
 
 
 def left(history: History, frontier: Frontier) -> int:
