@@ -20,6 +20,7 @@ from bisector.recipe.model import Base, Recipe
 from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
+from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import Duration, OneOrMany, Revision, Text, shown, wrong
 from bisector.search.nexttree import URL
 
@@ -150,8 +151,13 @@ def _parse(data: object) -> tuple[Config | None, list[Fault]]:
 
 
 def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:
-    place = document.place(fault.path, at_key=fault.at_key)
-    return Diagnostic(str(file), place.line, place.column, dotted(fault.path), fault.message)
+    """The fault at its place. Parts that are not in the file (``good: a`` means ``good: [a]``) are left out."""
+    path: Keys = ()
+    for part in fault.path:
+        if isinstance(part, str) or (*path, part) in document.values:
+            path = (*path, part)
+    place = document.place(path, at_key=fault.at_key)
+    return Diagnostic(str(file), place.line, place.column, dotted(path), fault.message)
 
 
 _Met = tuple[int, str] | RecipeError

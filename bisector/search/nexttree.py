@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -33,6 +34,17 @@ FETCH_TRIES = 4
 FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
 SUSPECTS = 3  # commits that are taken for one that was rebased
 PATCHES = 400  # commits whose patch is compared, newest first
+
+
+def is_day(tag: str) -> bool:
+    """Whether a tag is ``next-`` and a day that there is."""
+    if not TAG.fullmatch(tag):
+        return False
+    try:
+        date.fromisoformat(tag.removeprefix("next-"))
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ class NextTree:
         for line in told.splitlines():
             oid, _, ref = line.partition("\t")
             name, peeled, _ = ref.removeprefix("refs/tags/").partition("^{}")
-            if TAG.fullmatch(name) and OID.fullmatch(oid) and (peeled or name not in found):
+            if is_day(name) and OID.fullmatch(oid) and (peeled or name not in found):
                 found[name] = oid
         if not found:
             raise UsageError(f"{self.source} has no tag next-YYYYMMDD", hint="name a repository of linux-next")
@@ -127,12 +139,14 @@ class NextTree:
             self._trust.write_text(self._trusted())
         except OSError as error:
             raise InfraError(f"{self.folder} cannot be written: {error.strerror or error}") from error
-        if (self.folder / "HEAD").exists():
+        ready = self.folder / "ready"
+        if ready.exists():
             return
         argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
         self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))
-        for setting in SETTINGS:
-            self.git.run("config", *setting.split("=", 1))
+        with (self.folder / "config").open("a") as config:
+            config.write("".join(_setting(*setting.split("=", 1)) for setting in SETTINGS))
+        ready.touch()  # last: a clone that was killed while it was made is made again, over what is there
 
     def _trusted(self) -> str:
         """git's configuration for a fetch: whose local repository the user's own git trusts, ours does too."""
@@ -203,6 +217,11 @@ class NextTree:
         alike = [commit for commit in touching if len(commit.parents) == 1 and self.patch_id(commit.oid) == patch]
         both = [commit for commit in alike if commit in named]
         return tuple(dict.fromkeys((*both, *alike, *named)))[:SUSPECTS]
+
+
+def _setting(key: str, value: str) -> str:
+    section, _, name = key.rpartition(".")
+    return f'[{section}]\n\t{name} = "{value}"\n'
 
 
 def _first(text: str) -> tuple[str, str]:

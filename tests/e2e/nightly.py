@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One night on a real kernel: a linux-next over the planted history, its culprit found, and nothing found twice.
+
+    python -m tests.e2e.nightly [--culprit N] [--seed S] [--commits N] [--tree TARBALL]
+
+The day is one commit on top of the planted bad end that adds ``Next/SHA1s`` alone, and it stands on the planted good
+end. Everything it makes lies in ``nightly`` below the folder of the end-to-end tests, whose compiler cache is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bisector.errors import BisectorError
+from tests.e2e import fastimport, prepare
+from tests.e2e.edits import TreeUnfit
+from tests.e2e.history import Manifest
+from tests.e2e.layout import Unplaceable
+from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, EndToEnd, Said, fingerprint
+
+TAG = "next-20261101"
+LIMIT = 100 * 60.0  # seconds for the night
+NOTHING_LIMIT = 5 * 60.0  # for one without a new day
+WATCH = f"""\
+nightly: e2e
+repo: ../linux-next.git
+recipes:
+  - recipe: {OPEN_PROBE}
+    cell: {CELL}
+budget: 90m
+out: nights
+"""
+
+
+def linux_next(planted: Path, folder: Path, manifest: Manifest) -> None:
+    """A repository with one day of linux-next: the planted history, and what makes it a day."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    fastimport.git(planted, "clone", "--quiet", "--bare", "--shared", ".", str(folder))
+    sha1s = f"Name\t\tSHA1\n----\t\t----\norigin\t\t{manifest.good}\nplanted\t\t{manifest.bad}\n"
+    index = {"GIT_INDEX_FILE": str(folder / "day.index")}
+    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in IDENTITY}
+    made = _Plumbing(folder, index | who)
+    made("read-tree", manifest.bad)
+    blob = made("hash-object", "-w", "--stdin", stdin=sha1s)
+    made("update-index", "--add", "--cacheinfo", f"100644,{blob},Next/SHA1s")
+    day = made("commit-tree", made("write-tree"), "-p", manifest.bad, "-m", f"Add linux-next specific files for {TAG}")
+    made("tag", "-a", "-m", TAG, TAG, day)
+
+
+IDENTITY = (("NAME", "Planted History"), ("EMAIL", "planted@localhost"), ("DATE", f"{fastimport.EPOCH + 10**6} +0000"))
+
+
+class _Plumbing:
+    """git with an index and a name of its own."""
+
+    def __init__(self, folder: Path, extra: dict[str, str]) -> None:
+        self.folder, self.extra = folder, extra
+
+    def __call__(self, *words: str, stdin: str = "") -> str:
+        argv = ["git", "-C", os.fspath(self.folder), *words]
+        environ = fastimport.GIT_ENVIRONMENT | self.extra
+        done = subprocess.run(argv, input=stdin, env=environ, check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
+
+
+def workplace(place: prepare.Place) -> prepare.Place:
+    """Its own folder: the cache stays for the next time, the memory begins anew."""
+    root = place.root / "nightly"
+    for name in ("state", "watch"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / "watch").mkdir(parents=True)
+    cache, shared = root / "cache/bisector", place.root / "cache/bisector/ccache"
+    cache.mkdir(parents=True, exist_ok=True)
+    if shared.is_dir() and not (cache / "ccache").exists():
+        (cache / "ccache").symlink_to(shared)
+    return prepare.Place(root)
+
+
+def night(test: EndToEnd) -> None:
+    """The night that finds it, and one without a new day."""
+    file, checks = test.place.root / "watch/nightly.yaml", test.checks
+    file.write_text(WATCH)
+    out = file.parent / "nights"
+    with prepare.phase("night", test.seconds):
+        said = test.bisector("night", LIMIT, "nightly", str(file), "--json")
+    found = (said.document.get("nightly") or {}).get("regressions") or [{}]
+    named = (found[0].get("culprit") or {}).get("oid")
+    summary = out / TAG / "summary.txt"
+    draft = next(iter(out.glob("drafts/*/0-report.eml")), None)
+    checks.that("night: exit code 1", said.code == 1, f"it was {said.code}")
+    checks.that("night: one regression", len(found) == 1, f"there are {len(found)}")
+    checks.that("night: names the planted commit", named == test.manifest.culprit, f"it named {named}")
+    checks.that("night: its summary names it", summary.exists() and test.manifest.culprit[:12] in summary.read_text())
+    checks.that(
+        "night: one draft, which names it", draft is not None and test.manifest.culprit[:12] in draft.read_text()
+    )
+    checks.that("night: the page of all nights is there", (out / "index.html").exists())
+    if summary.exists():
+        prepare.stderr("\n" + summary.read_text())
+    before = _trials(test.place)
+    with prepare.phase("night without a new day", test.seconds):
+        again: Said = test.bisector("nothing", NOTHING_LIMIT, "nightly", str(file), "--json")
+    checks.that("no new day: exit code 0", again.code == 0, f"it was {again.code}")
+    ran = (again.document.get("nightly") or {}).get("ran")
+    checks.that("no new day: nothing was run", ran is False and _trials(test.place) == before > 0)
+
+
+def _trials(place: prepare.Place) -> int:
+    with sqlite3.connect(place.root / "state/bisector/bisector.db") as store:
+        return int(store.execute("select count(*) from trials").fetchone()[0])
+
+
+def main(argv: list[str]) -> int:
+    """Command line; see the module's first lines."""
+    parser = prepare.parser("tests.e2e.nightly", (__doc__ or "").split("\n")[0])
+    given = parser.parse_args(argv)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    place, checks = prepare.place(), Checks()
+    seconds: dict[str, float] = {}
+    logs = place.root / "logs" / time.strftime("nightly-%Y%m%d-%H%M%S")
+    try:
+        logs.mkdir(parents=True)
+        with prepare.phase("source and history", seconds):
+            planted, manifest = prepare.planted(place, given)
+            own = workplace(place)
+            linux_next(planted, own.root / "linux-next.git", manifest)
+            before = fingerprint(planted / ".git")
+        test = EndToEnd(own, own.root / "linux-next.git", manifest, logs, checks, seconds)
+        night(test)
+        test.checks.that("the planted repository is untouched", fingerprint(planted / ".git") == before)
+        test.no_orphans()
+    except BisectorError as error:
+        prepare.stderr(f"{error.what}\n{error.hint}")
+        return 3
+    except (TreeUnfit, Unplaceable, OSError) as error:
+        prepare.stderr(str(error))
+        return 3
+    print("\n".join(f"{taken:7.1f} s  {name}" for name, taken in seconds.items()))
+    print(f"logs: {logs}")
+    for name in checks.failed:
+        print(f"FAILED {name}")
+    print(f"e2e-nightly: {checks.summary}")
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

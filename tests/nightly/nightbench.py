@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Nights whose kernels are files: what a tree holds below ``flags/`` is what its kernel does.
+
+git, the store, the search and the proof are the real ones; a thousand builds and boots would not fit into a test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
+from bisector.nightly import config, night
+from bisector.nightly.config import Watch
+from bisector.nightly.desk import regressions_of
+from bisector.nightly.memory import Regression
+from bisector.nightly.night import Report
+from bisector.recipe.model import Recipe
+from bisector.seams import CancelToken, Listener, Runner, Target, silent
+from bisector.search.clone import PrivateClone
+from bisector.store import CampaignRow, Store
+from bisector.system.xdg import Folders
+from bisector.workbench import Setting, Workbench
+
+LEGS = """\
+recipe: legs
+title: a read fails a raid1 leg
+target: {kernel: {config: [base, lvm-raid]}}
+HOW_SURE
+storage:
+  leg0: {disk: nvme, size: 128M}
+  leg1: {disk: nvme, size: 128M}
+  boot: {lvm: raid1, of: [leg0, leg1], size: 32M}
+steps:
+  - probe: {io: boot, read: 4k, direct: true}
+bad_when:
+  leg-failed: {health: {boot: degraded}}
+  escaped: {errno: {probe: EIO}}
+good_when:
+  healthy: {health: {boot: healthy}, errno: {probe: none}}
+"""
+PROGRAM = """\
+recipe: program
+target: {kernel: {config: [base]}}
+trials: 2
+steps:
+  - probe: {run: ['true']}
+bad_when:
+  failed: {exit: {probe: 3}}
+good_when:
+  passed: {exit: {probe: 0}}
+"""
+
+
+@dataclass(frozen=True)
+class FlagTarget:
+    """The image of a tree is the list of its flags."""
+
+    clone: PrivateClone
+    folder: Path
+
+    def key(self, candidate: Candidate) -> str:
+        return self.clone.tree_of(candidate)
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        tree = self.clone.tree_of(candidate)
+        flags = self.clone.git.ask("ls-tree", "--name-only", tree, "flags/").split()
+        if "flags/unbuildable" in flags:
+            return BuildFailure("compile", ("block/bdev.c:1: error: x undeclared",))
+        kernel = self.folder / f"{tree}.kernel"
+        kernel.write_text(" ".join(Path(flag).name for flag in flags))
+        return Image(identity=tree, kernel=str(kernel))
+
+
+@dataclass
+class World:
+    """How kernels behave. ``rate``: of a bug that is there; ``silent``: trials for which no bug shows, then it does."""
+
+    rate: float = 1.0
+    silent: int = 0
+    fail_after: int = 10**9
+    trials: int = 0
+    on_trial: Callable[[int], None] = lambda number: None
+
+    def observed(self, image: Image, plan: Plan) -> Observation:
+        """What a trial sees."""
+        self.trials += 1
+        self.on_trial(self.trials)
+        if self.trials > self.fail_after:
+            return Observation(Ending.HARNESS, detail="QEMU was killed by signal 9")
+        flags = set(Path(image.kernel).read_text().split())
+        if self.silent or random.Random(plan.seed).random() >= self.rate:
+            self.silent = max(0, self.silent - 1)
+            flags = set()
+        layers = (LayerFacts("boot", "/dev/x", 511, 512, "degraded" if "leg" in flags else "healthy"),)
+        errno = "EIO" if "escaped" in flags else ""
+        code = 3 if "program" in flags else 0
+        steps = (StepFacts("probe", 0, 1, done=True, exit=code, errno=errno),)
+        result = Result(complete=True, layers=layers, steps=steps)
+        return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
+
+
+@dataclass(frozen=True)
+class FlagRunner:
+    world: World
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        return self.world.observed(image, plan)
+
+
+@dataclass
+class Nights:
+    """A watch on a generated linux-next, called night by night as a timer would."""
+
+    folder: Path
+    repo: Path
+    how_sure: str = "trials: 2"
+    recipes: str = "[./legs.yaml, ./program.yaml]"
+    budget: str = "8h"
+    world: World = field(default_factory=World)
+    clock: Callable[[], float] | None = None
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "watch" / "nights"
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(Folders(self.folder / "cache", self.folder / "state"), {}, silent, 1)
+
+    def watch(self) -> Watch:
+        """The watch as its file says it."""
+        place = self.folder / "watch"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "legs.yaml").write_text(LEGS.replace("HOW_SURE", self.how_sure))
+        (place / "program.yaml").write_text(PROGRAM)
+        file = place / "nightly.yaml"
+        lines = [f"nightly: watched\nrepo: {self.repo}\nrecipes: {self.recipes}\nbudget: {self.budget}\nout: nights\n"]
+        file.write_text("".join(lines))
+        return config.load(file)
+
+    def bench(self) -> Workbench:
+        """A workbench whose kernels are files."""
+        world = self.world
+
+        class FlagBench(Workbench):
+            def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
+                folder = self.setting.folders.cache / "kernels"
+                folder.mkdir(parents=True, exist_ok=True)
+                return FlagTarget(clone, folder)
+
+            source = kernel_source
+
+            def runner(self, recipe: Recipe) -> Runner:
+                return FlagRunner(world)
+
+        return FlagBench(self.setting)
+
+    def night(self) -> Report:
+        """One call of the command."""
+        extra = {"clock": self.clock} if self.clock else {}
+        with self.bench() as bench:
+            return night.run(self.watch(), bench, **extra)
+
+    def store(self) -> Store:
+        return Store(self.setting.folders.state)
+
+    def regressions(self) -> dict[str, Regression]:
+        """All of them, by id."""
+        return {each.id: each for each in regressions_of(self.store(), "watched")}
+
+    def searches(self) -> list[CampaignRow]:
+        """Campaigns that were run, without the tests of single candidates."""
+        return [row for row in self.store().campaigns() if row.state != "test"]
+
+    def searched(self) -> list[CampaignRow]:
+        """Campaigns that really bisected."""
+        return [row for row in self.searches() if row.outcome and row.outcome.bisect_log]
+
+    def culprits(self) -> list[str]:
+        """What the campaigns named, in order."""
+        found = [row.outcome for row in self.searches() if row.outcome]
+        return [one.culprit.oid if one.kind is OutcomeKind.CULPRIT and one.culprit else one.kind for one in found]
+
+    def drafts(self) -> list[str]:
+        """Names of the regressions for which there is a draft of a report."""
+        return sorted(path.parent.name for path in self.out.glob("drafts/*/0-*.eml"))
+
+
+def kinds(report: Report) -> dict[str, list[str]]:
+    """What a night told, by regression."""
+    found: dict[str, list[str]] = {}
+    for each in report.night.news:
+        found.setdefault(each.regression, []).append(each.kind.value)
+    return found

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The file of a watch: what it may say, where its faults are told, and the examples that are shipped with it."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from bisector.cli import main
+from bisector.cli.app import app
+from bisector.errors import RecipeError
+from bisector.nightly import config
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs/nightly"
+WHOLE = "nightly: x\nrepo: /srv/linux-next\nrecipes: [dio-misaligned-pread]\nout: nights\n"
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "nightly.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        config.load(file)
+    return [str(each).removeprefix(f"{file}:") for each in caught.value.diagnostics]
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "nightly.yaml"
+    file.write_text(WHOLE.replace("/srv/linux-next", "../linux-next") + "good: [v6.17, v6.16]\nbudget: 90m\n")
+    watch = config.load(file)
+    assert watch.repo == str(tmp_path.parent / "linux-next")
+    assert watch.out == tmp_path / "nights"
+    assert (watch.good, watch.budget) == (("v6.17", "v6.16"), 5400.0)
+    assert [item.name for item in watch.items] == ["dio-misaligned-pread"]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (("repo: /srv/linux-next", "repo: ext::sh -c id"), "2:7: repo: 'ext::sh -c id' is neither a folder nor a URL"),
+        (("repo: /srv/linux-next", "repo: --upload-pack=id"), "2:7: repo: '--upload-pack=id' is neither"),
+        (("recipes: [dio-misaligned-pread]", "recipes: []"), "3:10: recipes: is empty"),
+        (("recipes: [dio-misaligned-pread]", "recipes: [nosuch]"), "3:11: recipes[0]: there is no such file"),
+        (("[dio-misaligned-pread]", "[{recipe: dio-misaligned-pread, cel: a}]"), "3:42: recipes[0].cel: unknown key"),
+        (("[dio-misaligned-pread]", "[dio-misaligned-pread, dio-misaligned-pread]"), "3:33: recipes[1]: a second"),
+        (("[dio-misaligned-pread]", "[{recipe: dio-misaligned-pread, cell: a=b}]"), "recipes[0]: dio-misaligned-pread"),
+        (("[dio-misaligned-pread]", "[qcow2-discard-race]"), "recipes[0]: qcow2-discard-race does not test a kernel"),
+        (("out: nights", "out: nights\nbudget: 6"), "5:9: budget: the number 6 is not a duration"),
+        (("out: nights", "out: nights\ngood: 6.10"), "5:7: good"),
+        (("out: nights", "budge: 6h"), "1:1: out: is missing"),
+        (("out: nights", "out:"), "4:1: out: has no value"),
+        (("nightly: x", "nightly: A B"), "1:10: nightly: 'A B' is no name"),
+    ],
+)
+def test_each_fault_is_told_where_it_stands(tmp_path: Path, change: tuple[str, str], wanted: str) -> None:
+    assert any(wanted in fault for fault in faults(tmp_path, WHOLE.replace(*change)))
+
+
+def test_all_faults_are_told_at_once_those_of_its_recipes_too(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("recipe: own\n")
+    told = faults(tmp_path, "nightly: x\nrepo: 3\nrecipes: [./own.yaml]\n")
+    assert any(each.startswith("1:1: out: is missing") for each in told)
+    assert any("2:7: repo: expected text" in each for each in told)
+    told = faults(tmp_path, WHOLE.replace("dio-misaligned-pread", "./own.yaml"))
+    assert any("own.yaml:" in each and "bad_when" in each for each in told)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: *b\n", "nightly: {{{\n"])
+def test_what_is_no_watch_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    assert re.match(r"\d+:\d+: ", faults(tmp_path, text)[0])
+
+
+def test_an_invalid_file_is_exit_code_5_and_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "nightly.yaml"
+    file.write_text(WHOLE.replace("nights", ""))
+    assert main(["nightly", str(file)]) == 5
+    assert "out: has no value" in capsys.readouterr().err
+    assert main(["nightly", str(tmp_path / "none.yaml")]) == 5
+
+
+# ---- what is shipped
+
+
+def test_the_schema_is_the_shipped_one_and_takes_the_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--of", "nightly"]) == 0
+    shipped = (EXAMPLES.parent / "nightly.schema.json").read_text()
+    assert capsys.readouterr().out == shipped
+    schema = json.loads(shipped)
+    example = YAML(typ="safe").load(EXAMPLES / "nightly.yaml")
+    jsonschema.Draft202012Validator(schema).validate(example)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate(example | {"budge": "6h"})
+
+
+def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nightly", "--check", str(EXAMPLES / "nightly.yaml")]) == 0
+    assert "virtio-open-lvm-raid1: 1 cells" in capsys.readouterr().out
+
+
+def commands() -> dict[str, set[str]]:
+    """Our commands with their options."""
+    group: Any = get_command(app)
+    return {
+        name: {word for parameter in command.params for word in parameter.opts}
+        for name, command in group.commands.items()
+    }
+
+
+def calls(text: str) -> list[list[str]]:
+    """Each call of ours in a text of commands, as words."""
+    found = re.findall(r"^(?:.*[ /])?bisector ((?:nightly|report|schema|check|run|test)\b.*)$", text, re.MULTILINE)
+    return [shlex.split(call.partition(" > ")[0].partition("`")[0]) for call in found]
+
+
+@pytest.mark.parametrize("name", ["bisector-nightly.service", "github-actions.yml", "gitlab-ci.yml"])
+def test_examples_name_commands_and_options_that_exist(name: str) -> None:
+    known = commands()
+    found = [call for call in calls((EXAMPLES / name).read_text()) if not call[0].endswith("(")]
+    assert found
+    for command, *rest in found:
+        assert command in known
+        assert {word for word in rest if word.startswith("--")} <= known[command]
+
+
+@pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml", "nightly.yaml"])
+def test_examples_are_yaml(name: str) -> None:
+    read = YAML(typ="safe").load(EXAMPLES / name)
+    if name == "github-actions.yml":
+        steps = read["jobs"]["night"]["steps"]
+        assert any("bisector nightly" in step.get("run", "") for step in steps)
+        assert read["on"]["schedule"][0]["cron"].count(" ") == 4
+    if name == "gitlab-ci.yml":
+        assert any("bisector nightly" in line for line in read["night"]["script"])
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+def test_systemd_takes_the_units() -> None:
+    units = [str(EXAMPLES / f"bisector-nightly.{kind}") for kind in ("service", "timer")]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_documents_name_only_files_that_are_there() -> None:
+    text = (EXAMPLES.parent / "nightly.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert len(links) >= 6
+    assert [link for link in links if not (EXAMPLES.parent / link).exists()] == []
