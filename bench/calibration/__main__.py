@@ -31,7 +31,9 @@ BEYOND = (
     World(1.0, masked="always"),
     World(0.3, masked="always"),
     World(1.0, masked="instead"),
+    World(0.5, masked="instead"),
     World(0.3, masked="instead"),
+    World(0.2, masked="instead"),
     World(0.1, masked="instead"),
 )
 """Backgrounds, and second bugs over part of the range: what the budget's promise was not made for."""
