@@ -207,16 +207,16 @@ class NextTree:
         A suspicion, never a verdict. Best first, at most three.
         """
         history = self.history
-        named = [
-            commit
-            for commit in history.log(good, bad)
-            if (commit.subject, commit.author) == (lost.subject, lost.author) and len(commit.parents) == 1
-        ]
+        every = {commit.oid: commit for commit in history.log(good, bad) if len(commit.parents) == 1}
+        mine = (lost.subject, lost.author)
+        named = [oid for oid, commit in every.items() if (commit.subject, commit.author) == mine]
+        # Of few paths git simplifies the history: it leaves out what another branch brings too, and shows other
+        # parents than a commit has.
         files = history.changed_files(lost.oid) if patch else ()
-        touching = history.log(good, bad, paths=files)[:PATCHES] if files else ()
-        alike = [commit for commit in touching if len(commit.parents) == 1 and self.patch_id(commit.oid) == patch]
-        both = [commit for commit in alike if commit in named]
-        return tuple(dict.fromkeys((*both, *alike, *named)))[:SUSPECTS]
+        touching = [commit.oid for commit in history.log(good, bad, paths=files)][:PATCHES] if files else []
+        near = [oid for oid in dict.fromkeys((*named, *touching)) if oid in every]
+        alike = [oid for oid in near if patch and self.patch_id(oid) == patch]
+        return tuple(every[oid] for oid in tuple(dict.fromkeys((*alike, *named)))[:SUSPECTS])
 
 
 def _setting(key: str, value: str) -> str:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a watch makes of what it remembers: pure questions, as tables and properties."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bisector.agent.plan import dump, load
+from bisector.model import Commit, Verdict
+from bisector.nightly.memory import (
+    Answer,
+    Kind,
+    News,
+    Night,
+    Regression,
+    Search,
+    State,
+    Where,
+    carried,
+    clean_so_far,
+    closed_one,
+    evidence,
+    known_good,
+    new_name,
+    open_one,
+    same_bug,
+    trials_to_call_gone,
+)
+from bisector.verdict.sequential import TRIAL_CAP, Evidence
+
+ONE = Commit("1" * 40, "md: check less", "A <a@example.org>", ("2" * 40,))
+REGRESSION = Regression("legs-leg-failed", "w", "legs", "leg-failed", "", "next-20261101", seen=("next-20261102",))
+
+
+def answer(verdict: Verdict, told: int = 2, **changes: object) -> Answer:
+    reproduced = told if verdict is Verdict.BAD else 0
+    conditions = ("leg-failed",) if verdict is Verdict.BAD else ()
+    made = Answer(
+        "legs", "", "next", "", "a" * 40, "question", "key", verdict, "", conditions, reproduced, told, "campaign"
+    )
+    return replace(made, **changes)
+
+
+def night(day: int, *answers: Answer) -> Night:
+    return Night("w", f"next-202611{day:02}", f"{day:040}", "b" * 40, "origin", float(day), answers=answers)
+
+
+def test_what_is_remembered_is_read_back_as_it_was() -> None:
+    found = replace(REGRESSION, culprit=ONE, where=Where.NEXT, search=Search("1", "2", "a", "b", Where.NEXT, ("3",)))
+    assert load(Regression, dump(found)) == found
+    whole = replace(night(3, answer(Verdict.BAD)), news=(News(Kind.OPENED, "x", "y"),), state=State.STOPPED)
+    assert load(Night, dump(whole)) == whole
+
+
+@pytest.mark.parametrize("change", ["question", "candidate", "key"])
+def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(change: str) -> None:
+    nights = [night(1, answer(Verdict.GOOD))]
+    asked = {"question": "question", "candidate": "a" * 40, "key": "key"}
+    same = carried(nights, **asked)
+    assert same is not None
+    assert same.carried == "next-20261101"
+    assert carried(nights, **(asked | {change: "other"})) is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SKIP, Verdict.WEAK])
+def test_what_could_not_be_judged_is_asked_again(verdict: Verdict) -> None:
+    assert carried([night(1, answer(verdict))], "question", "a" * 40, "key") is None
+
+
+@given(reproduced=st.integers(1, 30), clean=st.integers(0, 60), error=st.floats(0.0005, 0.2), check=st.integers(1, 40))
+@settings(max_examples=80, deadline=None)
+def test_rarer_bugs_stricter_recipes_and_later_nights_ask_for_more_clean_trials(
+    reproduced: int, clean: int, error: float, check: int
+) -> None:
+    known = Evidence(reproduced, clean)
+    needed = trials_to_call_gone(known, error, check)
+    assert 1 <= needed <= TRIAL_CAP
+    assert trials_to_call_gone(Evidence(reproduced, clean + 5), error, check) >= needed
+    assert trials_to_call_gone(known, error / 2, check) >= needed
+    assert trials_to_call_gone(known, error, check + 1) >= needed
+
+
+def test_a_bug_of_one_half_is_not_gone_after_a_few_clean_trials() -> None:
+    """All nights that ask share one chance of error: 0.01 over the first hundred of them."""
+    known = Evidence(10, 10)
+    total = sum(0.5 ** trials_to_call_gone(known, 0.01, check) for check in range(1, 100))
+    assert total < 0.01
+    assert trials_to_call_gone(Evidence(0, 5), 0.01, 1) == TRIAL_CAP
+
+
+def test_clean_nights_add_up_since_the_last_one_that_saw_it() -> None:
+    nights = [
+        night(1, answer(Verdict.BAD)),
+        night(2, answer(Verdict.GOOD, 9)),  # seen on this one by another cell
+        night(3, answer(Verdict.GOOD, 4)),
+        night(4, answer(Verdict.GOOD, 5, role="base"), answer(Verdict.BAD, 1, asked="")),
+        night(5, answer(Verdict.GOOD, 6, asked="leg-failed"), answer(Verdict.GOOD, 7, asked="escaped")),
+        night(6, answer(Verdict.GOOD, 8, carried="next-20261105")),
+    ]
+    assert clean_so_far(nights, REGRESSION) == 4 + 6
+
+
+def test_evidence_is_of_candidates_that_have_it() -> None:
+    nights = [
+        night(1, answer(Verdict.BAD, 3, reproduced=1), answer(Verdict.GOOD, 5)),
+        night(2, answer(Verdict.BAD, 4, conditions=("escaped",)), answer(Verdict.BAD, 2, carried="next-20261101")),
+    ]
+    assert evidence(nights, REGRESSION, ()) == Evidence(1, 2)
+
+
+def test_a_base_is_known_good_by_its_own_answer_or_by_its_whole_day() -> None:
+    own = answer(Verdict.GOOD, role="base", candidate="c" * 40, asked="leg-failed")
+    other = answer(Verdict.GOOD, role="base", candidate="d" * 40, asked="escaped")
+    nights = [night(1, answer(Verdict.GOOD)), night(2, answer(Verdict.BAD), own, other)]
+    assert known_good(nights, "legs", "", "leg-failed") == ("c" * 40, "b" * 40)
+
+
+def test_same_condition_is_the_same_regression_while_it_is_open() -> None:
+    gone = replace(REGRESSION, state=State.FIXED, closed="next-20261103", culprit=ONE)
+    assert open_one([gone], "legs", "leg-failed") is None
+    assert open_one([gone, REGRESSION], "legs", "leg-failed") == REGRESSION
+    assert open_one([REGRESSION], "legs", "escaped") is None
+    assert open_one([REGRESSION], "program", "leg-failed") is None
+    assert closed_one([gone, REGRESSION], "legs", "leg-failed") == gone
+
+
+def test_one_culprit_is_one_bug_whatever_showed_it() -> None:
+    known = replace(REGRESSION, culprit=ONE, patch="p")
+    other = replace(known, id="program-failed", recipe="program", condition="failed")
+    rebased = replace(other, culprit=replace(ONE, oid="9" * 40))
+    assert same_bug([known], other) == known
+    assert same_bug([known], rebased) == known
+    assert same_bug([known], replace(rebased, patch="q")) is None
+    assert same_bug([replace(known, state=State.FIXED)], other) is None
+    assert same_bug([known], known) is None
+    assert same_bug([replace(known, patch="")], replace(rebased, patch="")) is None
+
+
+def test_names_of_regressions_are_never_used_twice() -> None:
+    assert new_name((), "legs", "leg-failed") == "legs-leg-failed"
+    assert new_name(("legs-leg-failed", "legs-leg-failed-2"), "legs", "leg-failed") == "legs-leg-failed-3"

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The clone of linux-next: fetching with patience, a day and its base, commits found again after a rebase."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nextgen import LinuxNext
+
+from bisector.errors import InfraError, UsageError
+from bisector.search.nexttree import FETCH_TRIES, NextTree
+from bisector.system.proc import Finished, Processes
+
+
+@dataclass(frozen=True)
+class Watched(Processes):
+    """Processes that are counted; ``before`` is called with the number of each fetch or look."""
+
+    seen: list[str] = field(default_factory=list)
+    before: Callable[[int], None] = lambda number: None
+
+    def run(self, argv: Any, **options: Any) -> Finished:  # type: ignore[override]
+        if {"ls-remote", "fetch"} & set(argv):
+            self.seen.append(argv[2])
+            self.before(len(self.seen))
+        return super().run(argv, **options)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> LinuxNext:
+    made = LinuxNext.make(tmp_path / "linux-next.git")
+    made.day(1)
+    made.release(1)
+    return made
+
+
+def clone(tmp_path: Path, source: str, **options: Any) -> NextTree:
+    return NextTree(tmp_path / "clone.git", source, Watched(tmp_path / "records", **options), pause=0.01)
+
+
+def test_a_source_that_answers_late_is_asked_again(tmp_path: Path, source: LinuxNext) -> None:
+    hidden = source.folder.rename(tmp_path / "away.git")
+
+    def comes_back(number: int) -> None:
+        if number == 3:
+            hidden.rename(source.folder)
+
+    tree = clone(tmp_path, f"file://{source.folder}", before=comes_back)
+    assert tree.newest()[0] == "next-20261101"
+    assert len(tree.processes.seen) == 3  # type: ignore[attr-defined]
+
+
+def test_a_source_that_never_answers_is_the_harness_failing(tmp_path: Path) -> None:
+    tree = clone(tmp_path, f"file://{tmp_path}/none.git")
+    with pytest.raises(InfraError, match="cannot be fetched"):
+        tree.newest()
+    assert len(tree.processes.seen) == FETCH_TRIES  # type: ignore[attr-defined]
+
+
+def test_a_folder_that_is_no_repository_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not a git repository|no such folder"):
+        clone(tmp_path, str(tmp_path)).newest()
+
+
+def test_one_day_is_fetched_and_not_all_of_them(tmp_path: Path, source: LinuxNext) -> None:
+    source.day(2)
+    source.release(2)
+    tree = clone(tmp_path, str(source.folder))
+    tag, oid = tree.newest()
+    tree.fetch(tag)
+    day = tree.day(tag)
+    assert (tag, day.next.oid) == ("next-20261102", oid)
+    assert (day.base.oid, day.base_name) == (source.mainline, "origin")
+    assert tree.history.query("tag", "-l").split() == ["next-20261102", "v6.18"]
+
+
+def test_a_shallow_source_is_refused_with_the_remedy(tmp_path: Path, source: LinuxNext) -> None:
+    shallow = tmp_path / "shallow"
+    source.git("clone", "-q", "--depth=1", f"file://{source.folder}", str(shallow))
+    with pytest.raises(UsageError, match="shallow") as caught:
+        clone(tmp_path, str(shallow)).newest()
+    assert "--unshallow" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("sha1s", "wanted"),
+    [
+        ("", "has no Next/SHA1s"),
+        ("Name\t\tSHA1\n----\t\t----\n", "names no commit"),
+        ("origin\t\tnot-a-commit\n", "names no commit"),
+        (f"origin\t\t{'0' * 40}\n", "does not stand on 000000000000"),
+        ("origin\t\tUNRELATED\n", "does not stand on"),
+    ],
+)
+def test_a_day_that_does_not_say_what_it_stands_on_is_refused(
+    tmp_path: Path, source: LinuxNext, sha1s: str, wanted: str
+) -> None:
+    other = source.commit("elsewhere", "net", (source.git("rev-parse", "v6.18^{commit}"),), {"x": "y\n"})
+    files = {"Next/SHA1s": sha1s.replace("UNRELATED", other) or None, "localversion-next": "x\n"}
+    day = source.commit("Add linux-next specific files", "next", (source.mainline,), files)
+    source.git("tag", "next-20261103", day)
+    tree = clone(tmp_path, str(source.folder))
+    tree.fetch(tree.newest()[0])
+    with pytest.raises(InfraError, match=wanted):
+        tree.day("next-20261103")
+
+
+def fetched(tmp_path: Path, source: LinuxNext, number: int) -> NextTree:
+    source.release(number)
+    tree = clone(tmp_path, str(source.folder))
+    tree.fetch(tree.newest()[0])
+    return tree
+
+
+def test_a_rebased_commit_is_found_by_its_patch_and_by_its_subject(tmp_path: Path, source: LinuxNext) -> None:
+    lost = source.branch_commit("md", "check less", {"flags/leg": "x\n"})
+    tree = fetched(tmp_path, source, 2)
+    node, patch = tree.history.commit(lost), tree.patch_id(lost)
+    source.mainline_commit("mainline: goes on")
+    source.rebase("md")
+    renamed = source.commit("md: by another name", "md", (source.mainline,), dict(source.nodes[lost].change))
+    source.branches["fs"] = [renamed]
+    source.branch_commit("net", "check less")  # md's subject has another prefix, and another author
+    tree = fetched(tmp_path, source, 3)
+    day = tree.day("next-20261103")
+    again = next(oid for oid in source.branches["md"] if source.nodes[oid].subject == "md: check less")
+    found = tree.rebased(node, patch, day.base.oid, day.next.oid)
+    assert [commit.oid for commit in found] == [again, renamed]
+    assert tree.patch_id(again) == patch
+    named = tree.rebased(replace(node, author="Else <e@example.org>"), "", day.base.oid, day.next.oid)
+    assert named == ()
+
+
+def test_the_last_release_is_the_nearest_below_the_base(tmp_path: Path, source: LinuxNext) -> None:
+    source.git("tag", "v6.19-rc1", source.mainline_commit("Linux 6.19-rc1"))
+    source.git("tag", "v6.19", source.mainline_commit("Linux 6.19"))
+    source.git("tag", "v6.18.1", source.commit("Linux 6.18.1", "net", (source.nodes[source.mainline].parents[0],), {}))
+    source.mainline_commit("mainline: merge window")
+    tree = fetched(tmp_path, source, 2)
+    base = tree.day("next-20261102").base.oid
+    assert tree.last_release(base) == "v6.19"
+    assert tree.last_release(tree.history.resolve("v6.19").oid) == "v6.18"
+    assert tree.last_release(tree.history.resolve("v6.18").oid) == ""
