@@ -145,7 +145,9 @@ class NextTree:
         argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
         self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))
         with (self.folder / "config").open("a") as config:
-            config.write("".join(_setting(*setting.split("=", 1)) for setting in SETTINGS))
+            # No name: nothing is committed here, and a draft of a report looks here for who sends it.
+            settings = [setting for setting in SETTINGS if not setting.startswith("user.")]
+            config.write("".join(_setting(*setting.split("=", 1)) for setting in settings))
         ready.touch()  # last: a clone that was killed while it was made is made again, over what is there
 
     def _trusted(self) -> str:

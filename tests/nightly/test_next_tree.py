@@ -143,3 +143,12 @@ def test_the_last_release_is_the_nearest_below_the_base(tmp_path: Path, source: 
     assert tree.last_release(base) == "v6.19"
     assert tree.last_release(tree.history.resolve("v6.19").oid) == "v6.18"
     assert tree.last_release(tree.history.resolve("v6.18").oid) == ""
+
+
+def test_the_clone_names_nobody_and_never_cleans_up(tmp_path: Path, source: LinuxNext) -> None:
+    """A draft would be from whom the clone's configuration names; and git's clean-up would drop nothing but must not
+    run beside a night."""
+    tree = fetched(tmp_path, source, 2)
+    assert tree.git.run("config", "--local", "user.name", codes=(0, 1)).stdout == ""
+    assert tree.git.ask("config", "gc.auto") == "0"
+    assert tree.git.ask("config", "core.hooksPath") == "/dev/null"
