@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from bisector.errors import BisectorError
+from bisector.exitcodes import ExitCode
 from tests.e2e import prepare
 from tests.e2e.edits import TreeUnfit
 from tests.e2e.layout import Unplaceable
@@ -24,6 +25,7 @@ from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, EndT
 
 RATE, MAX_ERROR = 0.3, 0.01
 LIMIT = 4 * 3600.0  # seconds for some 250 trials, on a machine with other work too
+WAIT = 60.0  # seconds after the harness failed
 PROBE = "  - probe: {start: guest}"
 SURE = re.compile(r"chance of error below ([\d.e-]+) % for a bug that reproduces in at least (\d+)% of trials")
 
@@ -43,11 +45,17 @@ def recipe(folder: Path, rate: float, max_error: float) -> Path:
     return path
 
 
-def campaign(test: EndToEnd, path: Path, cell: str, resume: bool) -> Said:
-    """``bisector run`` on the flaky recipe, one cell."""
+def campaign(test: EndToEnd, path: Path, cell: str, resume: bool, patience: int) -> Said:
+    """``bisector run`` on the flaky recipe, one cell; gone on with where an overloaded host could not boot its VMs."""
     words = ("run", str(path), "--repo", str(test.repo), "--good", "good", "--bad", "bad", "--cell", cell, "--json")
     with prepare.phase("flaky campaign", test.seconds):
-        return test.bisector("flaky", LIMIT, *words, *(["--resume"] if resume else []))
+        said = test.bisector("flaky", LIMIT, *words, *(["--resume"] if resume else []))
+        for number in range(1, patience + 1):
+            if said.code != ExitCode.INFRA:
+                break
+            time.sleep(WAIT)
+            said = test.bisector(f"flaky-{number}", LIMIT, *words, "--resume")
+    return said
 
 
 def look(test: EndToEnd, said: Said, rate: float, max_error: float) -> None:
@@ -79,6 +87,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=RATE, help="chance that a trial issues the probe")
     parser.add_argument("--max-error", type=float, default=MAX_ERROR)
     parser.add_argument("--cell", default=CELL)
+    parser.add_argument("--patience", type=int, default=3, help="resumes after failures of the harness (exit code 3)")
     parser.add_argument("--resume", action="store_true", help="go on with a campaign that was interrupted")
     given = parser.parse_args(argv)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -91,7 +100,8 @@ def main(argv: list[str]) -> int:
         path = recipe(logs, given.rate, given.max_error)
         prepare.stderr(f"Linux {manifest.version}, culprit {manifest.culprit}, reproducing in {given.rate:.0%}")
         test = EndToEnd(place, repo, manifest, logs, checks, seconds)
-        look(test, campaign(test, path, given.cell, given.resume), given.rate, given.max_error)
+        said = campaign(test, path, given.cell, given.resume, given.patience)
+        look(test, said, given.rate, given.max_error)
         test.no_orphans()
     except BisectorError as error:
         prepare.stderr(f"{error.what}\n{error.hint}")
