@@ -54,9 +54,17 @@ e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
 e2e-slide: .make/venv ## Released kernels first, then the commits between their tags, for real (a quarter of an hour)
 	$(BIN)/python -m tests.e2e.slide $(E2E_ARGS)
 
+.PHONY: e2e-flaky
+e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten trials (an hour of trials)
+	$(BIN)/python -m tests.e2e.flaky $(E2E_ARGS)
+
 .PHONY: e2e-kill
 e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
 	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
+
+.PHONY: e2e-qemu
+e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of the distribution's QEMU (15 minutes)
+	$(BIN)/python -m tests.e2e.qemu $(E2E_ARGS)
 
 .PHONY: bench
 bench: .make/image ## Figures for docs/performance.md (the whole campaign against a plain script: make bench-campaign)
@@ -86,6 +94,11 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 
 .make/host: .ci/setup-host
 	.ci/setup-host
+	@mkdir -p $(@D) && touch $@
+
+# What QEMU's own build needs, which nothing else does.
+.make/host-qemu: .ci/setup-host
+	.ci/setup-host qemu
 	@mkdir -p $(@D) && touch $@
 
 # Enough to run: no compiler and no tools of development. What "make test" set up is enough, too.

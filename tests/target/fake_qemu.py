@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A QEMU tree in small: its configure takes milliseconds, and what it writes is built by the real ninja and compiler.
+
+What it shares with the real one, and tests rely on: configure is called from the object folder and names its source by
+an absolute path; headers are found by that path; objects are made by mtime; a compiler writes its object in place.
+meson and pkg-config are asked for their versions alone, so they are scripts here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fake_kernel import FakeSources
+
+from bisector.model import BuildFailure, Candidate, Image, TargetKind
+from bisector.seams import CancelToken, Progress, silent
+from bisector.system.proc import Processes
+from bisector.target.qemu_source import QemuSource
+
+CONFIGURE = r"""#!/bin/sh
+# knows --with-git-submodules=, --meson= and --disable-install-blobs
+seat=$(cd ../.. && pwd)
+tree=$(cd "$(dirname "$0")" && pwd)
+echo configured >> $seat/configured
+for option in "$@"; do
+  case $option in
+    --cc=*) cc=${option#*=} ;;
+    --extra-cflags=*) flags=${option#*=} ;;
+    --surprise*) echo "ERROR: unknown option $option" >&2; exit 1 ;;
+  esac
+done
+printf '%s\n' "$@" > options
+if [ -e $tree/refuses ]; then cat $tree/refuses >&2; exit 1; fi
+ls $tree/ui/keycodemapdb/README > /dev/null || { echo "ERROR: missing GIT submodules"; exit 1; }
+{
+  echo "rule cc"
+  echo "  command = sh ../compile \$in \$out $cc -O1 $flags -iquote $tree/include -MD -MF \$out.d"
+  echo "  depfile = \$out.d"
+  echo "  deps = gcc"
+  echo "  description = Compiling C object \$out"
+  echo "rule link"
+  echo "  command = $cc -o \$out \$in"
+  for program in qemu-img qemu-io; do
+    echo "build $program.o: cc ../$program.c"
+    echo "build $program: link $program.o"
+  done
+} > build.ninja
+"""
+
+COMPILE = r"""
+source=$1 object=$2; shift 2
+seat=$(cd ../.. && pwd)
+echo $object >> $seat/compiled
+if [ -e $seat/pause ] && grep -q PAUSE $source; then
+  printf 'half an object' > $object
+  touch $seat/reached
+  while [ -e $seat/pause ]; do sleep 0.02; done
+fi
+exec "$@" -c $source -o $object
+"""
+
+PROGRAM = r"""
+#include <stdio.h>
+#include "where.h"
+int main(void) { printf("%s\n", where()); return 0; }
+"""
+
+FILES = {
+    "configure": CONFIGURE,
+    "compile": COMPILE,
+    "VERSION": "9.9.9\n",
+    "meson.build": "project('fake')\n",
+    "qemu-img.c": PROGRAM,
+    "qemu-io.c": PROGRAM,
+    "include/where.h": "static const char *where(void) { return __FILE__; }\n",
+    "docs/index.rst": "words\n",
+}
+
+MESON = "#!/usr/bin/python3\nprint('1.0.1')\n"
+PKG_CONFIG = '#!/bin/sh\n[ "$2" = glib-2.0 ] && echo 2.74.6\n'
+
+
+class QemuSources(FakeSources):
+    """As git leaves them: configure can be started."""
+
+    def checkout(self, candidate: Candidate, folder: Path) -> None:
+        """Make ``folder`` hold exactly the tree."""
+        super().checkout(candidate, folder)
+        if (folder / "configure").exists():
+            (folder / "configure").chmod(0o755)
+
+
+@dataclass
+class QemuBench:
+    """One place to build in, with everything that belongs to it below ``root``."""
+
+    root: Path
+    sources: QemuSources = field(default_factory=QemuSources)
+    told: list[Progress] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tools = self.root / "tools"
+        if not self.tools.exists():
+            self.tools.mkdir()
+            self.tool("meson", MESON)
+            self.tool("pkg-config", PKG_CONFIG)
+
+    def tool(self, name: str, text: str) -> None:
+        """Put a program first in PATH."""
+        (self.tools / name).write_text(text)
+        (self.tools / name).chmod(0o755)
+
+    def candidate(self, revision: str = "one", files: dict[str, str] | None = None) -> Candidate:
+        """A candidate whose tree has ``files`` over the usual ones."""
+        tree = self.root / "upstream" / revision
+        for name, text in (FILES | (files or {})).items():
+            path = tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tree / "ui" / "keycodemapdb").mkdir(parents=True, exist_ok=True)  # a submodule, as git leaves it
+        self.sources.trees[revision] = tree
+        return Candidate(TargetKind.QEMU_SOURCE, revision)
+
+    def target(self, *programs: str, name: str = "a", path: str = "") -> QemuSource:
+        """A target with its own seats and cache below ``name``."""
+        place = self.root / name
+        environ = {**os.environ, "PATH": path or f"{self.tools}:{os.environ['PATH']}"}
+        wanted = programs or ("qemu-img", "qemu-io")
+        processes = Processes(place / "processes")
+        return QemuSource(self.sources, place / "seats", place / "cache", wanted, processes, jobs=2, environ=environ)
+
+    def build(self, target: QemuSource, candidate: Candidate) -> Image:
+        """An image, or the test fails with what the build said."""
+        outcome = target.image(candidate, listener=self.told.append, cancel=CancelToken())
+        assert isinstance(outcome, Image), outcome
+        return outcome
+
+    def failure(self, target: QemuSource, candidate: Candidate) -> BuildFailure:
+        """A failure, or the test fails."""
+        outcome = target.image(candidate, listener=silent, cancel=CancelToken())
+        assert isinstance(outcome, BuildFailure), outcome
+        return outcome
+
+    def seat(self, name: str = "a") -> Path:
+        """The first seat's folder."""
+        return self.root / name / "seats" / "0"
+
+    def count(self, what: str, name: str = "a") -> int:
+        """How often something was done in the first seat: ``compiled``, ``configured``."""
+        file = self.seat(name) / what
+        return len(file.read_text().splitlines()) if file.exists() else 0

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs of QEMU from source become an image, once and the same everywhere; or a failure whose owner is named."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from fake_kernel import revert
+from fake_qemu import PROGRAM, QemuBench
+
+from bisector.errors import InfraError, UsageError
+from bisector.model import Candidate, TargetKind
+from bisector.recipe.model import QemuProgram
+from bisector.seams import CancelToken, silent
+from bisector.target import seats
+from bisector.target.ninja import TARGETS, Ninja
+
+HERE = Path(__file__).parent
+OTHER = PROGRAM.replace("where()", '"other"')
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> QemuBench:
+    return QemuBench(tmp_path)
+
+
+def says(program: str) -> str:
+    return subprocess.run([program], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
+    image = qemu.build(qemu.target(), qemu.candidate())
+    assert sorted(path.name for path in Path(image.programs).iterdir()) == ["qemu-img", "qemu-io"]
+    assert (image.kernel, image.release, image.path) == ("", "QEMU 9.9.9", image.programs)
+    assert says(f"{image.programs}/qemu-io") == "./include/where.h"
+    tools = dict(image.tools)
+    assert "gcc" in tools["compiler"] and tools["meson"] == "meson: 1.0.1" and tools["glib-2.0"].endswith("2.74.6")
+    configure, build = image.commands
+    assert "../configure" in configure and build.endswith("ninja -j2 qemu-img qemu-io")
+
+
+def test_only_what_is_asked_for_is_built(qemu: QemuBench) -> None:
+    image = qemu.build(qemu.target("qemu-img"), qemu.candidate())
+    assert [path.name for path in Path(image.programs).iterdir()] == ["qemu-img"]
+    assert qemu.count("compiled") == 1
+
+
+def test_another_set_of_programs_is_another_build(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    assert qemu.target("qemu-img").key(candidate) != qemu.target("qemu-img", "qemu-io").key(candidate)
+
+
+def test_another_compiler_is_another_build(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    before = qemu.target().key(candidate)
+    qemu.tool(
+        "gcc", '#!/bin/sh\n[ "$1" != --version ] || { echo "gcc of another kind"; exit; }\nexec /usr/bin/gcc "$@"\n'
+    )
+    assert qemu.target().key(candidate) != before
+
+
+def test_a_known_key_is_not_built_again(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    first = qemu.build(qemu.target(), candidate)
+    shutil.rmtree(qemu.root / "a" / "seats")
+    assert qemu.build(qemu.target(), candidate) == first
+    assert not (qemu.root / "a" / "seats").exists()
+
+
+def test_a_pruned_image_is_built_again(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    first = qemu.build(qemu.target(), candidate)
+    shutil.rmtree(Path(first.programs).parent)
+    assert qemu.build(qemu.target(), candidate).identity == first.identity
+
+
+def test_what_is_not_built_changes_no_image(qemu: QemuBench) -> None:
+    first = qemu.build(qemu.target(), qemu.candidate("one"))
+    second = qemu.candidate("two", {"docs/index.rst": "other words\n"})
+    before = qemu.count("compiled"), qemu.count("configured")
+    assert qemu.build(qemu.target(), second).identity == first.identity
+    assert (qemu.count("compiled"), qemu.count("configured")) == before
+
+
+def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(qemu: QemuBench) -> None:
+    qemu.build(qemu.target(), qemu.candidate("one"))
+    changed = qemu.candidate("two", {"qemu-io.c": OTHER})
+    before = qemu.count("compiled")
+    image = qemu.build(qemu.target(), changed)
+    assert qemu.count("compiled") == before + 1 and qemu.count("configured") == 1
+    assert says(f"{image.programs}/qemu-io") == "other"
+    assert qemu.build(qemu.target(name="another-place"), changed).identity == image.identity
+
+
+def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuBench) -> None:
+    qemu.build(qemu.target(), qemu.candidate("one"))
+    left = qemu.seat() / "objects" / "generated.h"
+    left.write_text("of an earlier revision")
+    qemu.build(qemu.target(), qemu.candidate("two", {"meson.build": "project('fake', 'c')\n"}))
+    assert qemu.count("configured") == 2 and not left.exists()
+
+
+def test_going_back_to_older_content_builds_it_anew(qemu: QemuBench) -> None:
+    old, new = qemu.candidate("old"), qemu.candidate("new", {"qemu-io.c": OTHER})
+    first = qemu.build(qemu.target(), old)
+    qemu.build(qemu.target(), new)
+    shutil.rmtree(qemu.root / "a" / "cache")
+    assert qemu.build(qemu.target(), old).identity == first.identity
+
+
+def test_options_that_a_revision_does_not_know_are_left_out(qemu: QemuBench) -> None:
+    qemu.build(qemu.target(), qemu.candidate())
+    options = (qemu.seat() / "objects" / "options").read_text().splitlines()
+    assert "--disable-install-blobs" in options and "--with-git-submodules=ignore" in options
+    assert f"--meson={qemu.tools}/meson" in options
+    later = Ninja(("qemu-img",), meson="/bin/meson", python="/bin/python3").configure(Path("/tree"), "")
+    assert "--python=/bin/python3" in later and "--disable-install-blobs" not in later
+    assert not [option for option in later if option.startswith(("--meson", "--with-git"))]
+
+
+def test_the_emulator_is_configured_for_one_machine_alone() -> None:
+    options = Ninja(("qemu-system-x86_64",)).configure(Path("/tree"), "--disable-install-blobs")
+    assert "--target-list=x86_64-softmmu" in options and "--disable-system" not in options
+    assert "--disable-install-blobs" not in options
+
+
+def test_a_source_that_does_not_compile_is_a_failure_with_the_compilers_line(qemu: QemuBench) -> None:
+    broken = qemu.candidate("broken", {"qemu-io.c": "int main(void) { return nothing; }\n"})
+    failure = qemu.failure(qemu.target(), broken)
+    assert failure.stage == "compile"
+    assert "qemu-io.c" in failure.errors[0] and "nothing" in failure.errors[0]
+    assert "ninja -j2" in Path(failure.log).read_text()
+    before = qemu.count("compiled")
+    assert qemu.failure(qemu.target(), broken) == failure
+    assert qemu.count("compiled") == before
+
+
+def test_after_a_failure_the_next_candidate_is_right(qemu: QemuBench) -> None:
+    good = qemu.candidate("good")
+    first = qemu.build(qemu.target(), good)
+    qemu.failure(qemu.target(), qemu.candidate("broken", {"qemu-io.c": "int main(void) { return nothing; }\n"}))
+    shutil.rmtree(qemu.root / "a" / "cache")
+    assert qemu.build(qemu.target(), good).identity == first.identity
+
+
+def test_a_revision_that_refuses_to_be_configured_is_a_failure(qemu: QemuBench) -> None:
+    refuses = qemu.candidate("refuses", {"refuses": "../meson.build:1:0: ERROR: refused on purpose\n"})
+    failure = qemu.failure(qemu.target(), refuses)
+    assert (failure.stage, failure.errors) == ("config", ("../meson.build:1:0: ERROR: refused on purpose",))
+
+
+def test_a_tree_without_configure_is_a_failure(qemu: QemuBench) -> None:
+    other = qemu.candidate("other")
+    (qemu.sources.trees["other"] / "configure").unlink()
+    assert "no QEMU" in qemu.failure(qemu.target(), other).errors[0]
+
+
+def test_an_edit_that_does_not_apply_is_a_failure(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    edited = Candidate(TargetKind.QEMU_SOURCE, candidate.revision, (revert(),))
+    assert qemu.failure(qemu.target(), edited).stage == "edits"
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ('../meson.build:9:0: ERROR: Dependency "glib-2.0" not found, tried pkgconfig', "doctor"),
+        ("cc1: No space left on device", "bisector cache"),
+    ],
+)
+def test_a_failing_host_is_no_verdict(qemu: QemuBench, said: str, hint: str) -> None:
+    with pytest.raises(InfraError) as caught:
+        qemu.target().image(qemu.candidate("refuses", {"refuses": said + "\n"}), listener=silent, cancel=CancelToken())
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(("program", "package"), [("ninja", "ninja-build"), ("meson", "meson"), ("pkg-config", "pkg")])
+def test_a_missing_tool_is_named_with_its_package(qemu: QemuBench, tmp_path: Path, program: str, package: str) -> None:
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("gcc", "ld", "ninja", "meson", "pkg-config"):
+        found = shutil.which(name, path=f"{qemu.tools}:{os.environ['PATH']}")
+        if name != program and found:
+            (some / name).symlink_to(found)
+    with pytest.raises(InfraError) as caught:
+        qemu.target(path=str(some)).key(qemu.candidate())
+    assert program in caught.value.what and package in caught.value.hint
+
+
+def test_glib_without_its_headers_is_named_with_its_package(qemu: QemuBench) -> None:
+    qemu.tool("pkg-config", "#!/bin/sh\necho \"No package 'glib-2.0' found\" >&2; exit 1\n")
+    with pytest.raises(InfraError) as caught:
+        qemu.target().key(qemu.candidate())
+    assert "libglib2.0-dev" in caught.value.hint
+
+
+def test_an_unknown_program_is_said_at_once(qemu: QemuBench) -> None:
+    with pytest.raises(UsageError, match="qemu-tea"):
+        qemu.target("qemu-tea")
+
+
+def test_the_grammar_knows_the_same_programs() -> None:
+    assert set(get_args(QemuProgram)) == set(TARGETS)
+
+
+def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuBench) -> None:
+    with pytest.raises(UsageError, match="blanks and colons"):
+        qemu.target(name="my place")
+
+
+def test_progress_counts_the_steps_of_ninja(qemu: QemuBench) -> None:
+    qemu.build(qemu.target(), qemu.candidate())
+    steps = [told.fraction for told in qemu.told if told.phase == "build" and told.fraction is not None]
+    assert steps and steps == sorted(steps) and steps[-1] > 0.9
+
+
+def test_an_object_cut_short_by_a_kill_does_not_survive(
+    qemu: QemuBench, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    first = qemu.build(qemu.target(), qemu.candidate("one"))
+    changed = qemu.candidate("two", {"qemu-io.c": "/* PAUSE */" + OTHER})
+    seat = qemu.seat()
+    (seat / "pause").touch()
+    builder = subprocess.Popen(
+        [sys.executable, str(HERE / "build_one_qemu.py"), str(qemu.root), changed.revision],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
+        stdout=subprocess.PIPE,
+    )
+    wait_for((seat / "reached").exists)
+    at_work = list(seats._working_below(seat))
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in at_work:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    builder.kill()
+    builder.wait()
+    assert (seat / "tree" / ".objects" / "qemu-io.o").read_text() == "half an object"
+    (seat / "pause").unlink()
+    image = qemu.build(qemu.target(), changed)
+    assert image.identity != first.identity
+    assert image.identity == qemu.build(qemu.target(name="clean"), changed).identity
