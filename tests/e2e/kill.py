@@ -30,7 +30,13 @@ from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, _chi
 GONE_WITHIN = 5.0
 """Seconds in which everything that a killed campaign started must be gone."""
 
-AT_WORK = {"cc1": "compiling", "ld": "linking", "qemu-system-x86": "VM", "make": "make", "git": "git"}
+LINKING = ("LD vmlinux", "LD .tmp_vmlinux", "LINK vmlinux", "KSYMS", "NM .tmp_vmlinux", "BTF", "SORTTAB", "OBJCOPY")
+
+MOMENTS = ("compiling", "linking", "boot", "storage", "workload", "between steps", "checkout")
+"""What a campaign is doing when it is killed; each comes up at least once in ten kills."""
+
+MEET_WITHIN = 300.0
+"""Seconds for a moment to come up; then the kill comes whatever the campaign is doing."""
 
 
 @dataclass
@@ -59,6 +65,8 @@ class Broken:
             "--cell",
             CELL,
             "--json",
+            "--events",
+            str(self.events),
         ]
         return argv + ["--resume"] * resume
 
@@ -73,15 +81,23 @@ class Broken:
             text=True,
         )
 
-    def kill_after(self, seconds: float, resume: bool) -> bool:
-        """Start, kill -9 after a while; False when the campaign ended before."""
+    @property
+    def events(self) -> Path:
+        return self.home / "events"
+
+    def kill_at(self, moment: str, delay: float, resume: bool) -> bool:
+        """Start, wait for the moment, kill -9 a little later; False when the campaign ended before."""
+        self.events.unlink(missing_ok=True)
         child = self.start(resume)
+        end = time.monotonic() + MEET_WITHIN
+        while child.poll() is None and time.monotonic() < end and self.doing() != moment:
+            time.sleep(0.02)
         try:
-            child.wait(seconds)
+            child.wait(delay)
             return False
         except subprocess.TimeoutExpired:
             pass
-        self.moments.append(f"{seconds:.0f} s: {_at_work() or 'between steps'}")
+        self.moments.append(f"{moment}, {delay:.1f} s in: {self.doing()}")
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         end = time.monotonic() + GONE_WITHIN
@@ -90,6 +106,18 @@ class Broken:
             time.sleep(0.1)
         self.checks.that(f"kill {len(self.moments)} ({self.moments[-1]}): nothing lives on", not left, ", ".join(left))
         return True
+
+    def doing(self) -> str:
+        """The moment that the campaign is in, by its last event."""
+        try:
+            lines = self.events.read_text().splitlines()
+            last = json.loads(lines[-1])
+        except (OSError, IndexError, ValueError):
+            return "start"
+        kind, detail = last["event"], str(last.get("detail", ""))
+        if kind == "build":
+            return "linking" if detail.startswith(LINKING) else "compiling"
+        return "between steps" if kind in ("verdict", "search") else str(kind)
 
     def trials(self) -> tuple[Trial, ...]:
         return stored_trials(self.home / "state/bisector")
@@ -125,16 +153,6 @@ def _reap() -> None:
             pass
     except ChildProcessError:
         pass
-
-
-def _at_work() -> str:
-    names = set()
-    for stat in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            names.add(stat.read_text().strip())
-        except OSError:
-            continue
-    return ", ".join(word for name, word in AT_WORK.items() if name in names)
 
 
 def question(trials: tuple[Trial, ...]) -> list[tuple[str, str, str]]:
@@ -175,8 +193,12 @@ def main(argv: list[str]) -> int:
 def _break(broken: Broken, kills: int, rng: random.Random) -> None:
     trials: tuple[Trial, ...] = ()
     builds: dict[str, int] = {}
+    moments = [MOMENTS[number % len(MOMENTS)] for number in range(kills)]
+    rng.shuffle(moments)
     for number in range(kills):
-        if not broken.kill_after(rng.uniform(3, 70), resume=broken.begun()):
+        # a build and a step between two take less than a second of an incremental campaign, a boot takes many
+        delay = rng.uniform(0, 0.3 if moments[number] in ("linking", "between steps", "checkout") else 4)
+        if not broken.kill_at(moments[number], delay, resume=broken.begun()):
             broken.checks.that(f"{kills} kills fit into the campaign", False, f"it ended after {number}")
             return
         now = broken.trials()
