@@ -19,6 +19,7 @@ from bisector.system.xdg import Folders
 from bisector.trial.run import find_vng
 
 GIB = 1 << 30
+PKG_CONFIG = ("lib/*/pkgconfig", "lib/pkgconfig", "lib64/pkgconfig", "share/pkgconfig")  # below /usr
 GIT_WITH_MERGE_TREE = (2, 38)
 """The first git whose merge-tree writes a tree (git 2.38 release notes)."""
 
@@ -60,6 +61,16 @@ VM = (
 LVM = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
 MD = (Program("mdadm", "mdadm", "builds md layers"),)
 IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
+QEMU = tuple(
+    Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
+    for name, package in (
+        ("meson", "meson"),
+        ("ninja", "ninja-build"),
+        ("pkg-config", "pkg-config"),
+        ("gcc", "gcc"),
+        ("ccache", "ccache"),
+    )
+)
 
 
 def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -70,7 +81,11 @@ def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str])
     if recipe is None or recipe.vm is not None:
         findings += [_vng(environ), _vm_python(), _kvm()]
     findings += [_space("state", folders.state, GIB), _space("cache", folders.cache, 10 * GIB)]
-    findings += [_store(folders), *_headers()]
+    findings.append(_store(folders))
+    if recipe is None or recipe.target.kernel:
+        findings += _headers()
+    if recipe is None or recipe.target.qemu:
+        findings += _libraries(recipe)
     return tuple(findings)
 
 
@@ -89,11 +104,13 @@ def as_text(findings: tuple[Finding, ...]) -> str:
 
 def _programs(recipe: Recipe | None) -> Iterator[Program]:
     if recipe is None:
-        yield from (*BUILD, *VM, *LVM, *MD, *IMAGE)
+        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *IMAGE, *QEMU[:3]))
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
     if recipe.target.kernel:
         yield from BUILD
+    if recipe.target.qemu:
+        yield from QEMU
     if recipe.vm is not None:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
@@ -160,6 +177,17 @@ def _store(folders: Folders) -> Finding:
     except BisectorError as error:
         return Finding("store", False, error.what, error.hint)
     return Finding("store", True, str(folders.state / "bisector.db"))
+
+
+def _libraries(recipe: Recipe | None) -> Iterator[Finding]:
+    """What QEMU's configure asks pkg-config for."""
+    asked = [("glib-2.0", "libglib2.0-dev"), ("zlib", "zlib1g-dev")]
+    if recipe and recipe.target.qemu and "qemu-system-x86_64" in recipe.target.qemu.build:
+        asked += [("pixman-1", "libpixman-1-dev"), ("libfdt", "libfdt-dev")]
+    for name, package in asked:
+        found = next((path for place in PKG_CONFIG for path in Path("/usr").glob(f"{place}/{name}.pc")), None)
+        remedy = f"apt-get install {package}   (builds QEMU from a repository)"
+        yield Finding(name, found is not None, str(found or "not found"), remedy, needed=False)
 
 
 def _headers() -> Iterator[Finding]:

@@ -61,7 +61,10 @@ def environment(facts: Facts) -> list[str]:
     told: list[tuple[str, str]] = []
     side = facts.bad or facts.good
     result = side.trial.observation.result if side and side.trial else None
-    if result:
+    if side and side.image and side.image.programs:
+        version = side.image.release.removeprefix("QEMU ")
+        told.append(("QEMU", f"{version}, tried on the host, without a virtual machine"))
+    elif result:
         taint = "not tainted" if not result.kernel.taint else f"tainted: {result.kernel.taint}"
         told.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
     elif side and side.image and side.image.release:
@@ -87,13 +90,19 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
     match shown.target.value:
         case "kernel_source":
             where = ["--repo LINUX", f"--rev {shown.revision[:12]}"]
+        case "qemu_source":
+            where = ["--repo QEMU", f"--rev {shown.revision[:12]}"]
         case "kernel_package":
             where = [f"--package '{shown.revision}'"]
         case _:
             where = ["--image IMAGE"]
     cell = outcome.cell if outcome else ""
     words = ["bisector test", recipe, *where, *([f"--cell '{each}'" for each in cell.split(", ")] if cell else [])]
-    note = "LINUX is a git repository of the kernel" if "--repo LINUX" in where else ""
+    notes = {
+        "--repo LINUX": "LINUX is a git repository of the kernel",
+        "--repo QEMU": "QEMU is a git repository of QEMU",
+    }
+    note = notes.get(where[0], "")
     note = (
         f"{note}; the recipe follows as an answer to this mail." if note and not shipped else f"{note}." if note else ""
     )
