@@ -62,8 +62,9 @@ def run(watch: Watch, bench: Workbench, clock: Clock = time.time) -> Report:
         tag, oid = tree.newest()
         nights = nights_of(bench.store, watch.name)
         done = [night for night in nights if night.state is State.DONE]
-        if done and (done[-1].tag, done[-1].next) == (tag, oid):
-            report = Report(done[-1], regressions_of(bench.store, watch.name), nothing=True)
+        last = max(done, key=lambda night: (night.tag, night.began), default=None)
+        if last and ((last.tag, last.next) == (tag, oid) or tag < last.tag):
+            report = Report(last, regressions_of(bench.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
             return report
         bench.setting.listener(Progress("stage", f"Fetching {tag}"))
@@ -208,7 +209,9 @@ class _Work:
             known = Regression(name, desk.watch.name, item.name, condition, answer.cell, opened=tonight)
             known = desk.save(replace(known, seen=(tonight,)))
         elif tonight not in known.seen:
-            known = desk.save(replace(known, seen=(*known.seen, tonight)))
+            same = desk.regressions.get(known.same_as)
+            alone = known.same_as if same and same.is_open else ""  # the other one is gone, and this one is not
+            known = desk.save(replace(known, seen=(*known.seen, tonight), same_as=alone))
         first = known.opened == tonight
         desk.tell(Kind.OPENED if first else Kind.STILL, known, told)
 

@@ -20,6 +20,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.model import Commit
 from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
+from bisector.search.locks import clear_stale
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
 
 TAG = re.compile(r"next-\d{8}")
@@ -141,6 +142,8 @@ class NextTree:
             raise InfraError(f"{self.folder} cannot be written: {error.strerror or error}") from error
         ready = self.folder / "ready"
         if ready.exists():
+            # What a fetch left that was killed. The caller holds the lock of the watch, so that no other is at work.
+            clear_stale([*self.folder.glob("*.lock"), *(self.folder / "refs").rglob("*.lock")])
             return
         argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
         self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))

@@ -152,3 +152,15 @@ def test_the_clone_names_nobody_and_never_cleans_up(tmp_path: Path, source: Linu
     assert tree.git.run("config", "--local", "user.name", codes=(0, 1)).stdout == ""
     assert tree.git.ask("config", "gc.auto") == "0"
     assert tree.git.ask("config", "core.hooksPath") == "/dev/null"
+
+
+def test_locks_that_a_killed_fetch_left_are_cleared(tmp_path: Path, source: LinuxNext) -> None:
+    tree = fetched(tmp_path, source, 2)
+    for name in ("packed-refs.lock", "refs/tags/next-20261103.lock", "refs/remotes/mainline/master.lock"):
+        lock = tree.folder / name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    source.day(3)
+    tree = fetched(tmp_path, source, 3)
+    tree.pin(tree.day("next-20261103"))
+    assert tree.history.resolve("refs/remotes/mainline/master").oid == source.mainline

@@ -2,6 +2,7 @@
 """Single nights in trouble: killed, out of time, out of luck, with a source that misbehaves."""
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from nextgen import LinuxNext
 from nightbench import Nights, kinds
 
 from bisector.agent.plan import dump
+from bisector.campaign import NOT_SEARCHED
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.nightly import night
@@ -364,6 +366,25 @@ def test_a_flaky_bug_is_not_called_fixed_after_one_clean_night(tree: LinuxNext, 
     assert kinds(report) == {LEG: ["fixed"]}
     clean = next(each for each in report.night.answers if each.role == "next")
     assert clean.told >= 8  # 0.5 ** 8 is 0.4 %
+
+
+def test_a_rebased_suspect_is_proven_to_the_error_that_the_recipe_allows(tree: LinuxNext, nights: Nights) -> None:
+    nights.how_sure = UNSURE
+    with_bug(tree, 1)
+    nights.night()
+    tree.rebase("md")
+    day(tree, 2)
+    assert kinds(nights.night()) == {LEG: ["still", "rebased"]}
+    outcome = nights.searches()[-1].outcome
+    assert outcome is not None
+    assert NOT_SEARCHED in outcome.assumptions
+    told = re.search(r"chance of error below ([0-9.]+) %", outcome.summary)
+    assert told
+    assert float(told[1]) <= 1.0
+    fresh = sum(judged.counts[1] for judged in outcome.proof if not judged.candidate.edits)
+    searched = nights.searches()[0].outcome
+    assert searched is not None
+    assert fresh > sum(judged.counts[1] for judged in searched.proof if not judged.candidate.edits)
 
 
 def test_a_clean_row_that_is_too_short_closes_nothing(tree: LinuxNext, nights: Nights) -> None:
