@@ -15,6 +15,8 @@ from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from bisector.recipe.model import Recipe
+    from bisector.store import CampaignRow
+    from bisector.workbench import Workbench
 
 commands = typer.Typer()
 
@@ -40,6 +42,12 @@ def run(
         bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
     ] = False,
     cell: CellOption = None,
+    on: Annotated[
+        str, typer.Option(metavar="FINGERPRINT", help="Search for another crash, one that a campaign's report lists.")
+    ] = "",
+    check_fixed: Annotated[
+        bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
+    ] = False,
     jobs: JobsOption = CPUS,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -52,9 +60,14 @@ def run(
     from bisector.campaign import Campaign, Request
     from bisector.events import watched
     from bisector.model import OutcomeKind
+    from bisector.recipe.another import on_failure
     from bisector.recipe.matrix import cells
+    from bisector.recipe.resolve import resolved_yaml
 
     loaded, source = load_recipe(recipe, cell)
+    if on:
+        loaded = on_failure(loaded, on)
+        source = resolved_yaml(loaded)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
     wanted = applicable(cells(loaded), context, cell)
@@ -75,8 +88,24 @@ def run(
             raise
         log.write("outcome", campaign=row.id, kind=outcome.kind.value, summary=outcome.summary)
         print_report(context, bench.store, row.id, as_json)
+        if check_fixed:
+            _check_fixed(context, row, loaded, bench)
     done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
     raise typer.Exit(ExitCode.OK if done else ExitCode.UNDECIDED)
+
+
+def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, bench: Workbench) -> None:
+    """What comes after the outcome may fail or be stopped, and the outcome stands."""
+    from bisector.report.recheck import recheck
+
+    terminal = terminal_of(context)
+    try:
+        found = recheck(row, recipe, bench)
+    except BisectorError as error:
+        terminal.say(f"whether it is fixed already is left open, the outcome stands: {error.what}")
+        return
+    for line in (*found.told, *found.fixed.hints):
+        terminal.say(line)
 
 
 def _release_mode(recipe: Recipe, asked: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:

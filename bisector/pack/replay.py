@@ -15,7 +15,6 @@ from bisector.judge import Case
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Cell,
     Ending,
     Image,
     Observation,
@@ -26,7 +25,7 @@ from bisector.model import (
 )
 from bisector.pack.compare import Line, Sight, compare, same_answer
 from bisector.pack.source import Source
-from bisector.recipe.matrix import apply, cells, controls
+from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.seams import CancelToken, Listener, Progress, Runner, Target
 from bisector.search.gitrepo import UserRepository
@@ -79,7 +78,7 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
     recipe = source.recipe()
     if source.file and not request.trusted:
         _refuse_what_runs_here(recipe, request, source.file)
-    cell = _cell(recipe, first.cell)
+    cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
     case = bench.case(recipe, cell)
     image = _image(request, source, first, recipe, bench)
@@ -109,12 +108,6 @@ def _refuse_what_runs_here(recipe: Recipe, request: Request, file: str) -> None:
             f"the recipe in {file} gives variables to make, which runs on this host",
             hint=f"look at them first ({told}); --trust builds with them",
         )
-
-
-def _cell(recipe: Recipe, name: str) -> Cell:
-    """The cell or control of that name; the recipe as it is where its caller had pinned a cell."""
-    known = {cell.name: cell for cell in (*controls(recipe), *cells(recipe))}
-    return known.get(name) or Cell(name)
 
 
 def _row(source: Source, first: Trial) -> CampaignRow:

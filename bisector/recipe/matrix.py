@@ -45,6 +45,12 @@ def controls(recipe: Recipe) -> tuple[Cell, ...]:
     )
 
 
+def cell_named(recipe: Recipe, name: str) -> Cell:
+    """The cell or control of that name; the recipe as it is where a caller had pinned a cell: it is in it already."""
+    known = {cell.name: cell for cell in (*controls(recipe), *cells(recipe))}
+    return known.get(name) or Cell(name)
+
+
 def apply(recipe: Recipe, cell: Cell) -> Recipe:
     """The recipe under the cell's overrides, checked again. It has neither matrix nor controls.
 

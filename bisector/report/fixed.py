@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bisector.errors import BisectorError
-from bisector.model import Commit, Judgement, TargetKind, Verdict
+from bisector.model import Commit, Edit, Judgement, TargetKind, Verdict
 from bisector.report.claim import version
 from bisector.report.facts import Facts
 from bisector.search import refs
@@ -21,15 +21,37 @@ FOLLOWED = 12  # commits that name the culprit for which it is looked up where t
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What a fix answered. ``where``: TOP or AT; ``why``: the verdict's reason."""
+
+    where: str
+    verdict: Verdict
+    reproduced: int
+    told: int
+    why: str = ""
+
+
+TOP, AT = "on top of the bad end", "at it"
+
+
+@dataclass(frozen=True)
 class Later:
     """A commit that names the culprit: ``fixes``, ``revert``, or ``backport`` of the same change.
 
-    ``inside``: the first tags that hold it, one a series, and branches where no tag does.
+    ``inside``: the first tags that hold it, one a series, and branches where no tag does; ``in_bad_end``: the bad end
+    holds it, so it does not mend this; ``tried``: what it answered.
     """
 
     commit: Commit
     kind: str
     inside: tuple[str, ...] = ()
+    in_bad_end: bool = False
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def mends(self) -> bool:
+        """Whether it says that it does: a fix or a revert that the bad end does not hold."""
+        return self.kind in ("fixes", "revert") and not self.in_bad_end
 
 
 @dataclass(frozen=True)
@@ -61,9 +83,7 @@ class Fixed:
     def hints(self) -> tuple[str, ...]:
         """For the person who sends: what regzbot can be told once they have looked at it themselves."""
         return tuple(
-            f'#regzbot fix: {each.commit.oid[:12]} ("{each.commit.subject}")'
-            for each in self.later
-            if each.kind in ("fixes", "revert")
+            f'#regzbot fix: {each.commit.oid[:12]} ("{each.commit.subject}")' for each in self.later if each.mends
         )
 
 
@@ -80,14 +100,16 @@ def examine(facts: Facts, store: Store, history: History | None, *, series: str 
     if history is None:
         return Fixed(why="the repository is not at hand")
     try:
-        newest = tuple(_answered(each, facts, store) for each in _newest(history, series))
+        bad = facts.campaign.bad
+        newest = tuple(_answered(each, facts, store) for each in _newest(history, series, bad))
         culprit = facts.outcome.culprit if facts.outcome else None
         if culprit is None:
             return Fixed(True, "no single commit to look for", newest=newest)
         mainline = _upstream(history, culprit)
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
-        return Fixed(True, "", mainline, tuple(_later(history, found)), newest)
+        later = tuple(_tried(each, facts, store, history) for each in _later(history, found))
+        return Fixed(True, "", mainline, later, newest)
     except BisectorError as error:
         return Fixed(why=error.what)
 
@@ -142,15 +164,16 @@ def _inside(history: History, oid: str) -> tuple[str, ...]:
     return (*names, *days[:1]) or tuple(refs.branches(history, oid)[:3])
 
 
-def _newest(history: History, series: str) -> Iterator[Newest]:
+def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
+    """``bad``: id of the bad end; where it is newer than every tag of mainline, the branch that holds it is asked."""
     tags = refs.tags(history)
     known = [(found, name) for name in tags if (found := version(name))]
     mainline = max(((found, name) for found, name in known if not found[2]), default=None)
-    if mainline:
-        name, oid = mainline[1], tags[mainline[1]]
-        for branch, tip in refs.tips(history).items():
-            if tip != oid and history.is_ancestor(oid, tip):
-                name, oid = branch, tip
+    name, oid = (mainline[1], tags[mainline[1]]) if mainline else ("", bad)
+    for branch, tip in refs.tips(history).items() if oid else ():
+        if tip != oid and history.is_ancestor(oid, tip):
+            name, oid = branch, tip
+    if name:
         yield Newest("mainline", name, oid)
     stable = max(((f, name) for f, name in known if f"{f[0]}.{f[1]}" == series and f[2]), default=None)
     if stable:
@@ -160,15 +183,40 @@ def _newest(history: History, series: str) -> Iterator[Newest]:
         yield Newest("next", days[-1], tags[days[-1]])
 
 
+def _tried(later: Later, facts: Facts, store: Store, history: History) -> Later:
+    """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
+    oid, bad = later.commit.oid, facts.campaign.bad
+    mended = (Edit("apply", oid),)
+    found = []
+    for stage, judgement in store.judgements(facts.campaign.id):
+        asked = judgement.candidate
+        where = TOP if (asked.revision, asked.edits) == (bad, mended) else AT if asked.revision == oid else ""
+        if where and (where == TOP or not asked.edits):
+            reproduced, told = _counts(judgement, stage, facts.campaign.id, store)
+            found.append(Tried(where, judgement.verdict, reproduced, told, judgement.reason))
+    return replace(later, in_bad_end=later.kind != "backport" and _holds(history, bad, oid), tried=tuple(found))
+
+
+def _holds(history: History, newer: str, older: str) -> bool:
+    try:
+        return bool(newer) and history.is_ancestor(older, newer)
+    except BisectorError:  # the end has left the repository since
+        return False
+
+
+def _counts(judgement: Judgement, stage: str, campaign: str, store: Store) -> tuple[int, int]:
+    trials = store.trials(campaign, image=judgement.image, stage=stage) if judgement.image else ()
+    return replace(judgement, trials=tuple(trial for trial in trials if trial.cell == judgement.cell)).counts
+
+
 def _answered(newest: Newest, facts: Facts, store: Store) -> Newest:
     """With the newest verdict of this recipe on that kernel, from this campaign or from a test of it."""
     rows = [row for row in store.campaigns() if row.recipe == facts.campaign.recipe]
     for row in reversed(rows):
         for stage, judgement in reversed(store.judgements(row.id)):
             if _is(newest, judgement):
-                trials = store.trials(row.id, image=judgement.image, stage=stage) if judgement.image else ()
-                counts = replace(judgement, trials=tuple(t for t in trials if t.cell == judgement.cell)).counts
-                return replace(newest, verdict=judgement.verdict, reproduced=counts[0], told=counts[1])
+                reproduced, told = _counts(judgement, stage, row.id, store)
+                return replace(newest, verdict=judgement.verdict, reproduced=reproduced, told=told)
     return newest
 
 

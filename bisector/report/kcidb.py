@@ -143,7 +143,7 @@ def _issue(facts: Facts) -> Object | None:
 
 def _incidents(facts: Facts, issue: str) -> Iterator[Object]:
     for trial in facts.trials:
-        if trial.stage == "proof" and trial.reading.signal in (Signal.REPRODUCED, Signal.CLEAN):
+        if trial.stage.startswith("proof") and trial.reading.signal in (Signal.REPRODUCED, Signal.CLEAN):
             yield {
                 "id": _id(facts, "incident", trial.number),
                 "origin": ORIGIN,

@@ -209,7 +209,8 @@ def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
         lines = [*wrap(str(outcome.culprit), indent="  "), ""]
         if letter.fixed.upstream:
             lines[-1:-1] = wrap(f"Upstream commit: {letter.fixed.upstream}", indent="  ")
-        if not outcome.find_fix and not any(judgement.candidate.edits for judgement in outcome.proof):
+        edits = [edit.kind for judgement in outcome.proof for edit in judgement.candidate.edits]
+        if not outcome.find_fix and "revert" not in edits:
             proof += revert_untested()
         return ("Fixed by" if outcome.find_fix else "Culprit", lines + proof)
     if outcome.kind is OutcomeKind.NARROWED:

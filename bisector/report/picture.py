@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bisector.model import Judgement, Outcome, Signal, Verdict
 from bisector.report.facts import Facts, Span
+from bisector.report.stages import FIXED
 
 LEFT, RIGHT = 5.0, 95.0
 ROW = 56  # pixels of one candidate's row
@@ -75,28 +76,31 @@ def funnel(facts: Facts) -> tuple[Row, ...]:
     low, high = 0.0, 1.0
     placed: dict[str, float] = {}
     for stage, judgement in facts.judgements:
-        if stage == "ends" and outcome and judgement.cell != outcome.cell:
+        if stage.startswith("ends") and outcome and judgement.cell != outcome.cell:
             continue
         key = judgement.candidate.revision + "".join(edit.kind + edit.commit for edit in judgement.candidate.edits)
         if key not in placed:
             placed[key] = _place(stage, judgement, low, high, outcome)
         at = placed[key]
         rows.append(_row(len(rows), stage, judgement, (low, high, at), facts))
-        if stage != "proof" and low <= at <= high:
+        if not stage.startswith(("proof", FIXED)) and low <= at <= high:
             low, high = _left(judgement.verdict, at, low, high, bool(outcome and outcome.find_fix))
     return tuple(rows)
 
 
 def _place(stage: str, judgement: Judgement, low: float, high: float, outcome: Outcome | None) -> float:
     older = Verdict.BAD if outcome and outcome.find_fix else Verdict.GOOD
-    if stage == "ends":
+    if stage.startswith("ends"):
         if outcome and outcome.good and outcome.bad:
             is_good = judgement.candidate == outcome.good.candidate
             return 0.0 if is_good is (older is Verdict.GOOD) else 1.0
         return 0.0 if judgement.verdict is older else 1.0
-    if judgement.candidate.edits:
+    if stage == FIXED:  # newer than the newer end
         return 1.0
-    if stage == "proof":
+    if any(edit.kind != "fixup" for edit in judgement.candidate.edits):  # the culprit's own, on one of the ends
+        end = (outcome.bad if outcome.find_fix else outcome.good) if outcome else None
+        return 0.0 if end and judgement.candidate.revision == end.candidate.revision else 1.0
+    if stage.startswith("proof"):
         return low
     step = {Verdict.SKIP: 0.38, Verdict.WEAK: 0.62}.get(judgement.verdict, 0.5)
     return low + (high - low) * step

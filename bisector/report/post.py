@@ -131,7 +131,7 @@ def _notes(letter: Letter) -> tuple[str, ...]:
         notes.append(f"regzbot was told that this is over: {thread.resolved}")
     if claim.contradicts(letter.facts, thread):
         notes.append(f"regzbot has another commit for this thread: {thread.introduced}")
-    if any(each.kind in ("fixes", "revert") for each in letter.fixed.later):
+    if letter.fixed.hints:
         notes.append("it may be fixed already; once you have looked, regzbot can be told in the thread by:")
         notes += list(letter.fixed.hints)
     untested = [each for each in letter.fixed.newest if each.verdict is None and each.kind == "mainline"]
@@ -139,7 +139,7 @@ def _notes(letter: Letter) -> tuple[str, ...]:
         row = letter.facts.campaign
         notes.append(
             f"maintainers will ask for the newest mainline; test it and draft again: bisector test {row.recipe} "
-            f"--repo {row.repo} --rev {untested[0].name}"
+            f"--repo {row.repo} --rev {untested[0].name} (or let 'bisector run' do it: --check-fixed)"
         )
     return tuple(notes)
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from bisector.model import Judgement, Outcome, Signal
+from bisector.model import Judgement, Outcome, Signal, Verdict
 from bisector.report.compose import COLUMNS, fold, wrap
 from bisector.report.facts import NOT_DECODED, Facts
-from bisector.report.fixed import Fixed, Later, Newest
+from bisector.report.fixed import Fixed, Later, Newest, Tried
 from bisector.report.regzbot import one_line
 
 NAME = 34  # columns of a candidate's name in a table
@@ -37,8 +37,11 @@ def name_of(judgement: Judgement, facts: Facts) -> str:
     candidate = judgement.candidate
     oid = candidate.revision[:12] if re.fullmatch("[0-9a-f]{40}", candidate.revision) else candidate.revision
     bad = facts.outcome.bad.candidate.revision if facts.outcome and facts.outcome.bad else facts.campaign.bad
-    if any(edit.kind == "revert" for edit in candidate.edits):
+    kinds = {edit.kind for edit in candidate.edits}
+    if "revert" in kinds:
         return "revert on top of the bad end" if candidate.revision == bad else f"revert on top of {oid}"
+    if "apply" in kinds:
+        return f"with it applied on {one_line(candidate.label) or oid}"
     if candidate.label.startswith("culprit^"):
         number = candidate.label.removeprefix("culprit^")
         return f"its parent {oid}" if number == "1" else f"its parent {number}, {oid}"
@@ -159,7 +162,20 @@ def fixed_lines(fixed: Fixed, facts: Facts) -> list[str]:
 def _later(later: Later) -> list[str]:
     where = f" (in {', '.join(map(one_line, later.inside))})" if later.inside else ""
     commit = f'{later.commit.oid[:12]} ("{one_line(later.commit.subject)}")'
-    return wrap(f"{commit} {WORDS[later.kind]}{where}.", indent="    ", first="  ")
+    said = [f"{commit} {WORDS[later.kind]}{where}."]
+    if later.in_bad_end:
+        said.append("The bad end holds it and is bad all the same.")
+    said += [_tried(each) for each in later.tried]
+    if later.mends and not later.tried:
+        said.append("It was not tested.")
+    return wrap(" ".join(said), indent="    ", first="  ")
+
+
+def _tried(tried: Tried) -> str:
+    where = tried.where[:1].upper() + tried.where[1:]
+    if tried.verdict in (Verdict.GOOD, Verdict.BAD):
+        return f"{where} the kernel is {tried.verdict} ({tried.reproduced} of {tried.told} trials reproduced)."
+    return f"{where} the kernel could not be judged: {one_line(tried.why)}."
 
 
 def _newest(newest: Newest) -> list[str]:
@@ -172,7 +188,8 @@ def _newest(newest: Newest) -> list[str]:
 
 def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str]:
     """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
-    answered = any(each.verdict is not None and each.kind == "mainline" for each in fixed.newest)
+    told = (Verdict.GOOD, Verdict.BAD)
+    answered = any(each.verdict in told and each.kind == "mainline" for each in fixed.newest)
     lines = []
     for each in outcome.unchecked:
         if answered and each.startswith("whether a newer kernel"):

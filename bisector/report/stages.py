@@ -6,6 +6,9 @@ from __future__ import annotations
 from bisector.model import Candidate, Judgement
 from bisector.report.facts import Facts
 
+FIXED = "fixed"
+"""Stage of the trials that come after the outcome: of the newest mainline at hand, and of a fix."""
+
 
 def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
     """(stage, its judgements) in order of the stages' first ones."""

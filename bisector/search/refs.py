@@ -81,9 +81,10 @@ def tags(history: History, *, contains: str = "") -> dict[str, str]:
 
 
 def tips(history: History) -> dict[str, str]:
-    """Remote branches that mainline goes by → commit id."""
+    """Branches that mainline goes by, local and remote → commit id."""
     form = "--format=%(refname:short)%00%(objectname)%00"
-    told = history.query("for_each_ref", form, "refs/remotes/*/master", "refs/remotes/*/main")
+    names = [f"refs/{where}/{name}" for where in ("heads", "remotes/*") for name in ("master", "main")]
+    told = history.query("for_each_ref", form, *names)
     return {name: oid for name, oid, _ in _triples(told)}
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Is it fixed already? After the outcome the newest mainline at hand is tried like any candidate, and a fix that names
+the culprit. What is found stands beside the outcome and never changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.judge import Case, Judge, stretched
+from bisector.model import Candidate, Edit, Judgement, Outcome, Verdict
+from bisector.recipe.matrix import apply, cell_named, cells
+from bisector.recipe.model import Recipe
+from bisector.recipe.plan import source_kind
+from bisector.report import claim, fixed
+from bisector.report.facts import gather
+from bisector.report.fixed import Fixed, Later, Newest
+from bisector.report.stages import FIXED
+from bisector.seams import Progress
+from bisector.search.fixups import Fixup, Fixups
+from bisector.search.gitrepo import UserRepository
+from bisector.store import CampaignRow
+from bisector.verdict.sequential import FixedTrials
+from bisector.workbench import OTHER_FAILURES, Workbench
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What was tried after the outcome. ``told``: a line for people each; ``fixed``: all that is known now."""
+
+    told: tuple[str, ...]
+    fixed: Fixed
+
+
+def recheck(row: CampaignRow, recipe: Recipe, bench: Workbench) -> Rechecked:
+    """Try the newest mainline of the campaign's repository, and a fix, where nobody has yet; all of it is stored.
+
+    Args:
+        row: a finished campaign.
+        recipe: its recipe.
+
+    Raises InfraError, Interrupted, UsageError; the outcome stands whatever happens here.
+    """
+    outcome = row.outcome
+    if outcome is None or not outcome.bad or not row.repo or not claim.claims(outcome):
+        return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
+    with bench.lock(row.id):
+        user = UserRepository(Path(row.repo))
+        known = _known(row, bench, user)
+        ask = _Asking(row, recipe, bench, user, outcome)
+        told = []
+        for newest in known.newest:
+            if newest.kind == "mainline" and newest.verdict is None and _is_newer(newest, row, user):
+                told.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
+        told += ask.about_fix(next((each for each in known.later if each.mends and not each.tried), None))
+        return Rechecked(tuple(told) or ("nothing newer than the bad end is at hand",), _known(row, bench, user))
+
+
+def _known(row: CampaignRow, bench: Workbench, user: UserRepository) -> Fixed:
+    facts = gather(bench.store, row)
+    return fixed.examine(facts, bench.store, user, series=claim.stable_series(facts))
+
+
+def _is_newer(newest: Newest, row: CampaignRow, user: UserRepository) -> bool:
+    """Whether it may say more than the bad end did: it is neither that nor in it."""
+    return not user.is_ancestor(newest.oid, row.bad)
+
+
+class _Asking:
+    """Puts the campaign's question to candidates that are newer than its ends.
+
+    A candidate is good after as many clean trials as vouched for the good side of the proof.
+    """
+
+    def __init__(
+        self, row: CampaignRow, recipe: Recipe, bench: Workbench, user: UserRepository, outcome: Outcome
+    ) -> None:
+        self.row, self.recipe, self.bench, self.outcome = row, recipe, bench, outcome
+        target = bench.source(recipe, cells(recipe), bench.clone(user))
+        mend = Fixups(
+            tuple(Fixup(user.resolve(f.broken_by), user.resolve(f.fixed_by)) for f in recipe.search.fixups),
+            user.is_ancestor,
+        )
+        control = outcome.good.candidate if outcome.good else None
+        self.judge: Judge = bench.judge(row.id, recipe, target, control, mend)
+        self.case = self._case()
+
+    def _case(self) -> Case:
+        cell = cell_named(self.recipe, self.outcome.cell)
+        case = self.bench.case(apply(self.recipe, cell), cell)
+        if self.recipe.trials is None and self.outcome.bad:
+            case = stretched(case, self.outcome.bad.trials)
+        trials = max(self.bench.trials(self.recipe), *self._clean())
+        return replace(case, belief=FixedTrials(trials, OTHER_FAILURES))
+
+    def _clean(self) -> Iterator[int]:
+        """Trials that could tell of each good candidate of the proof, and of the good end."""
+        judged = (*self.outcome.proof, *filter(None, (self.outcome.good,)))
+        yield from (judgement.counts[1] for judgement in judged if judgement.verdict is Verdict.GOOD)
+
+    def about(self, name: str, asked: Candidate) -> str:
+        """One candidate's answer, as a line for people."""
+        return _line(name, self._answer(name, asked))
+
+    def about_fix(self, fix: Later | None) -> Iterator[str]:
+        """A fix on top of the bad end, for that is the kernel at fault; where it does not apply, at its own place."""
+        if fix is None:
+            return
+        kind = source_kind(self.recipe)
+        name = f'{fix.commit.oid[:12]} ("{fix.commit.subject}")'
+        on_top = Candidate(kind, self.row.bad, (Edit("apply", fix.commit.oid),), label="the bad end")
+        answer = self._answer(f"{name} {fixed.TOP}", on_top)
+        yield _line(f"{name} {fixed.TOP}", answer)
+        if answer.failure and answer.failure.stage == "edits":
+            yield self.about(f"{name} {fixed.AT}", Candidate(kind, fix.commit.oid))
+
+    def _answer(self, name: str, asked: Candidate) -> Judgement:
+        self.bench.setting.listener(Progress("stage", f"Is it fixed already? {name}"))
+        return self.judge.ask(asked, self.case, FIXED)
+
+
+def _line(name: str, judgement: Judgement) -> str:
+    return f"{name} is {judgement.verdict}: {judgement.reason}"

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Is it fixed already? Real campaigns over real repositories, whose kernels are files; what comes after the outcome."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bisector.campaign import Campaign
+from bisector.errors import InfraError, Interrupted
+from bisector.model import OutcomeKind, Verdict
+from bisector.recipe.load import load
+from bisector.report import fixed, html, picture, text
+from bisector.report.facts import gather
+from bisector.report.fixed import AT, TOP, Fixed
+from bisector.report.mail import Letter, body
+from bisector.report.recheck import Rechecked, recheck
+from bisector.seams import silent
+from bisector.search.gitrepo import History as Repository
+from bisector.store import CampaignRow
+from bisector.system.xdg import Folders
+from bisector.workbench import Setting
+from tests.campaign.test_campaign import FileBench, History, line, request
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """Good up to c3, bad from c4 on; c8 is the bad end."""
+    made = History(tmp_path / "linux")
+    made.folder.mkdir()
+    made.git("init", "-q")
+    line(made, *["good"] * 4, *["bad"] * 5)
+    made.git("tag", "v6.18", made.oids["c8"])
+    return made
+
+
+def fix_of(history: History, name: str, behaviour: str, what: str = "c4", **files: str) -> str:
+    """A commit that names ``what`` as fixed."""
+    for file, content in files.items():
+        (history.folder / file).write_text(content)
+    history.commit(name, behaviour)
+    history.git("commit", "-q", "--amend", "-m", f'{name}\n\nFixes: {history.oids[what][:12]} ("{what}")')
+    history.oids[name] = history.git("rev-parse", "HEAD")
+    return history.oids[name]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[FileBench]:
+    with FileBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as made:
+        yield made
+
+
+def campaign(history: History, bench: FileBench, **changes: object) -> CampaignRow:
+    row, outcome = Campaign(request(history, "c0", "c8", **changes), bench).run()
+    assert outcome.kind is OutcomeKind.CULPRIT
+    return row
+
+
+def again(row: CampaignRow, bench: FileBench) -> Rechecked:
+    return recheck(row, load("virtio-open-lvm-raid1"), bench)
+
+
+def mail(row: CampaignRow, bench: FileBench, found: Fixed) -> str:
+    return " ".join(body(Letter(gather(bench.store, row), fixed=found)).split())
+
+
+def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, bench: FileBench) -> None:
+    fix = fix_of(history, "mend", "good")
+    history.commit("later", "good")
+    history.git("tag", "v6.19")
+    row = campaign(history, bench)
+    found = again(row, bench)
+    assert [(n.name, n.verdict, n.reproduced) for n in found.fixed.newest] == [("v6.19", Verdict.GOOD, 0)]
+    assert [(each.commit.oid, [(t.where, t.verdict) for t in each.tried]) for each in found.fixed.later] == [
+        (fix, [(TOP, Verdict.GOOD)])
+    ]
+    told = mail(row, bench, found.fixed)
+    assert "On top of the bad end the kernel is good (0 of " in told
+    assert "The newest mainline at hand, v6.19, is good (0 of " in told
+    assert "whether a newer kernel than the bad end" not in told
+    assert "#regzbot fix" not in told
+    assert found.fixed.hints == (f'#regzbot fix: {fix[:12]} ("mend")',)
+
+
+def test_the_outcome_is_stored_before_and_stays_as_it_is(history: History, bench: FileBench) -> None:
+    fix_of(history, "mend", "good")
+    row = campaign(history, bench)
+    before = bench.store.campaign(row.id)
+    again(row, bench)
+    after = bench.store.campaign(row.id)
+    assert (after.outcome, after.state) == (before.outcome, "finished")
+    assert len(bench.store.trials(row.id, stage="fixed")) >= 2
+
+
+def test_a_good_answer_stands_on_as_many_trials_as_the_proof(history: History, bench: FileBench) -> None:
+    fix_of(history, "mend", "good")
+    row = campaign(history, bench)
+    assert row.outcome is not None
+    proven = [each.counts[1] for each in row.outcome.proof if each.verdict is Verdict.GOOD]
+    (newest,) = again(row, bench).fixed.newest
+    assert newest.told >= max(proven) > 0
+
+
+def test_what_was_tried_is_not_tried_again(history: History, bench: FileBench) -> None:
+    fix_of(history, "mend", "good")
+    row = campaign(history, bench)
+    first = again(row, bench)
+    trials = len(bench.store.trials(row.id))
+    second = again(row, bench)
+    assert len(bench.store.trials(row.id)) == trials
+    assert second.told == ("nothing newer than the bad end is at hand",)
+    assert second.fixed == first.fixed
+
+
+def test_a_mainline_that_is_still_bad_is_said(history: History, bench: FileBench) -> None:
+    history.commit("later", "bad")
+    row = campaign(history, bench)
+    found = again(row, bench)
+    assert [(n.name, n.verdict) for n in found.fixed.newest] == [("main", Verdict.BAD)]
+    assert "The newest mainline at hand, main, is bad (1 of 1 trials reproduced)." in mail(row, bench, found.fixed)
+
+
+def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, bench: FileBench) -> None:
+    history.commit("moved", "elsewhere and bad")  # no kernel of this history behaves so: it is never tried
+    fix = fix_of(history, "mend", "good")
+    history.git("checkout", "-q", history.oids["c8"])
+    history.git("branch", "-q", "-f", "main", history.oids["c8"])
+    history.git("branch", "-q", "fixes", fix)
+    row = campaign(history, bench)
+    found = again(row, bench)
+    (later,) = found.fixed.later
+    assert [(t.where, t.verdict) for t in later.tried] == [(TOP, Verdict.SKIP), (AT, Verdict.GOOD)]
+    told = mail(row, bench, found.fixed)
+    assert "On top of the bad end the kernel could not be judged: edits failed" in told
+    assert "At it the kernel is good (0 of " in told
+
+
+def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, bench: FileBench) -> None:
+    history = History(tmp_path / "linux")
+    history.folder.mkdir()
+    history.git("init", "-q")
+    line(history, *["good"] * 4, *["bad"] * 3)
+    fix_of(history, "c7", "bad")
+    history.commit("c8", "bad")
+    row = campaign(history, bench)
+    found = again(row, bench)
+    assert found.fixed.hints == ()
+    assert bench.store.trials(row.id, stage="fixed") == ()
+    assert "The bad end holds it and is bad all the same." in mail(row, bench, found.fixed)
+
+
+def test_where_nothing_regressed_nothing_is_tried(history: History, bench: FileBench) -> None:
+    row, _ = Campaign(request(history, "c0", "c3"), bench).run()
+    assert again(row, bench).told == ("there is no regression in a repository to look for a fix of",)
+
+
+@pytest.mark.parametrize("fault", ["stopped", "harness"])
+def test_a_fault_afterwards_leaves_the_outcome(history: History, bench: FileBench, fault: str) -> None:
+    fix_of(history, "mend", "good")
+    row = campaign(history, bench)
+    if fault == "stopped":
+        bench.cancel.cancel()
+    else:
+        bench.fail_after = 0
+    with pytest.raises(Interrupted if fault == "stopped" else InfraError):
+        again(row, bench)
+    kept = bench.store.campaign(row.id)
+    assert (kept.outcome, kept.state) == (row.outcome, "finished")
+    found = fixed.examine(gather(bench.store, kept), bench.store, Repository(history.folder))
+    assert [each.verdict for each in found.newest] == [None]
+    assert "was not tested" in mail(kept, bench, found)
+
+
+def test_reports_show_what_came_after(history: History, bench: FileBench) -> None:
+    fix_of(history, "mend", "good")
+    row = campaign(history, bench)
+    again(row, bench)
+    facts = gather(bench.store, bench.store.campaign(row.id))
+    rows = [each for each in picture.funnel(facts) if each.stage == "fixed"]
+    assert [(each.verdict, each.at) for each in rows] == [("good", 95.0)] * 2
+    assert "fixed   good" in text.render(facts)
+    assert "fixed" in html.render(facts)
+    assert facts.bad is not None and facts.bad.trial is not None
+    assert facts.bad.trial.stage.startswith("proof")  # the evidence stays the proof's
+
+
+def test_the_clone_of_a_repository_that_is_gone_is_said(history: History, bench: FileBench) -> None:
+    row = campaign(history, bench)
+    with pytest.raises(Exception, match="there is no such folder"):
+        again(replace(row, repo="/nonexistent/linux"), bench)
