@@ -256,21 +256,18 @@ def test_mainlines_bug_on_the_first_night_is_searched_from_the_last_release(tree
 
 
 def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(tree: LinuxNext, nights: Nights) -> None:
-    """Mainline stands still over a weekend, and a second bug enters: the base has answered already."""
+    """Mainline stands still over a weekend; when the bug is there again, its base has answered already."""
     with_bug(tree, 1)
     nights.night()
-    base = tree.mainline
-    tree.branch_commit("fs", "return it", {"flags/escaped": "x\n"})
     tree.branch_commit("md", "check again", {"flags/leg": None})
     tree.release(2)
-    assert tree.mainline == base
-    nights.night()
-    tree.branch_commit("fs", "do not return it", {"flags/escaped": None})
-    tree.branch_commit("md", "check less again", FLAG)
+    assert kinds(nights.night()) == {LEG: ["fixed"]}
+    tree.branch_commit("md", "check less once more", FLAG)
     tree.release(3)
     report = nights.night()
-    asked = [each for each in report.night.answers if each.role == "base" and each.asked == "leg-failed"]
-    assert [each.carried for each in asked] == ["next-20261101"]
+    assert report.night.next != report.night.base
+    asked = [each for each in report.night.answers if each.role == "base"]
+    assert [(each.asked, each.carried) for each in asked] == [("leg-failed", "next-20261101")]
 
 
 # ---- one bug, two bugs
@@ -279,11 +276,12 @@ def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(tree: LinuxN
 def test_another_condition_on_a_later_day_is_a_second_campaign(tree: LinuxNext, nights: Nights) -> None:
     with_bug(tree, 1)
     nights.night()
-    day(tree, 2, lambda: tree.branch_commit("fs", "return it", {"flags/escaped": "x\n", "flags/leg": None}))
+    tree.branch_commit("md", "check again", {"flags/leg": None})
+    day(tree, 2, lambda: tree.branch_commit("fs", "return it", {"flags/escaped": "x\n"}))
     report = nights.night()
     assert report.exit_code is ExitCode.BAD
     told = kinds(report)
-    assert told[ESCAPED] == ["opened", "named"]
+    assert told == {ESCAPED: ["opened", "named"], LEG: ["unknown"]}  # what escapes is neither healthy nor this bug
     assert set(nights.regressions()) == {LEG, ESCAPED}
     assert nights.drafts() == [ESCAPED, LEG]
 
