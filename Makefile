@@ -62,6 +62,10 @@ e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten tri
 e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
 	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
 
+.PHONY: e2e-nightly
+e2e-nightly: .make/venv ## One night on linux-next over the same history: found once, and nothing without a new day
+	$(BIN)/python -m tests.e2e.nightly $(E2E_ARGS)
+
 .PHONY: e2e-qemu
 e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of the distribution's QEMU (15 minutes)
 	$(BIN)/python -m tests.e2e.qemu $(E2E_ARGS)
@@ -77,8 +81,9 @@ bench-campaign: .make/image ## A whole campaign against a plain script for git b
 	$(BIN)/python -m bench campaign --repo $(BISECTOR_E2E)/linux-34-20-1
 
 .PHONY: schema
-schema: .make/venv ## Write the JSON Schemas of recipes and reports anew
+schema: .make/venv ## Write the JSON Schemas of recipes, watches and reports anew
 	$(BIN)/bisector schema > docs/recipe.schema.json
+	$(BIN)/bisector schema --of nightly > docs/nightly.schema.json
 	$(BIN)/bisector schema --of report > docs/report.schema.json
 
 .PHONY: clean
