@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bisector import __version__
-from bisector.cli import campaigns, host, nightly, packs, recipes, search
+from bisector.cli import campaigns, host, new, nightly, packs, recipes, search
 from bisector.cli.pieces import Common
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a one-page recipe of a storage failure to the first bad commit, proven.",
 )
-for module in (search, recipes, campaigns, packs, nightly, host):
+for module in (search, recipes, new, campaigns, packs, nightly, host):
     app.add_typer(module.commands)
 
 

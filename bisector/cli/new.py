@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""new: writes a first recipe, from flags or from answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from bisector.cli.options import JsonOption
+from bisector.cli.pieces import print_object, terminal_of
+from bisector.errors import UsageError
+
+if TYPE_CHECKING:
+    from bisector.recipe.starter import Wishes
+
+commands = typer.Typer()
+
+# As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe.
+TESTED = ("kernel", "qemu")
+STORAGE = (
+    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "ext4", "xfs",
+    "raw", "qcow2",
+)  # fmt: skip
+WORKLOADS = ("script", "read", "open", "guest")
+NAMED = "Name of the recipe"
+
+
+@commands.command()
+def new(
+    context: typer.Context,
+    name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="Of the recipe; NAME.yaml is written.")] = None,  # noqa: UP045
+    tested: Annotated[
+        str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")
+    ] = "kernel",
+    storage: Annotated[str, typer.Option(metavar="|".join(STORAGE), help="What the workload stands on.")] = "none",
+    workload: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(WORKLOADS),
+            help="Your script; direct reads; QEMU opening the storage; a Linux guest reading from it.",
+        ),
+    ] = "script",
+    script: Annotated[
+        str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
+    ] = "",
+    bad_exit: Annotated[
+        int, typer.Option("--bad-exit", min=1, max=255, help="The exit code by which it says that it failed.")
+    ] = 1,
+    console: Annotated[str, typer.Option(metavar="REGEX", help="A line on the VM's console that is the failure.")] = "",
+    good: Annotated[str, typer.Option(help="A revision that is good.")] = "",
+    bad: Annotated[str, typer.Option(help="A revision that is bad.")] = "",
+    title: Annotated[str, typer.Option(help="The failure in one line.")] = "",
+    folder: Annotated[Path, typer.Option("--folder", help="Where it is written.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a first recipe, with comments, that check accepts.
+
+    Without a NAME, on a terminal, it asks.
+    """
+    from bisector.recipe.load import load
+    from bisector.recipe.starter import Wishes, script_text, text
+
+    for option, given, known in (
+        ("test", tested, TESTED),
+        ("storage", storage, STORAGE),
+        ("workload", workload, WORKLOADS),
+    ):
+        if given not in known:
+            raise UsageError(f"--{option} {given}: not one of {', '.join(known)}")
+    wishes = Wishes(name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)  # type: ignore[arg-type]
+    if name is None:
+        wishes = _asked(wishes)
+    written = {"recipe": folder / f"{wishes.name}.yaml"}
+    body = text(wishes)
+    if written["recipe"].exists():
+        raise UsageError(f"{written['recipe']} is there already", hint="give another NAME, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        own = folder / wishes.own_script if wishes.own_script else None
+        if own and not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.write_text(script_text(wishes))
+            own.chmod(0o755)
+            written["script"] = own
+        written["recipe"].write_text(body)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}", hint="give another --folder") from error
+    load(written["recipe"])  # says what is wrong with the script, if that was there: not executable, say
+    terminal = terminal_of(context)
+    if as_json:
+        print_object(terminal, "new", {kind: str(path) for kind, path in written.items()})
+        return
+    terminal.write("".join(f"{path}\n" for path in written.values()))
+    if "script" in written:
+        terminal.say(f"write what fails into {written['script']}")
+    terminal.say(f"then: bisector check {written['recipe']}")
+
+
+def _asked(wishes: Wishes) -> Wishes:
+    """The wishes from answers; each question offers what the flags said."""
+    from dataclasses import replace
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
+
+    def ask(question: str, offered: str, choices: tuple[str, ...] = ()) -> str:
+        told = f"{question} ({', '.join(choices)})" if choices else question
+        default = None if not offered and question == NAMED else offered
+        while True:
+            answer = str(typer.prompt(told, default=default, err=True, show_default=bool(offered)))
+            if not choices or answer in choices:
+                return answer
+            typer.echo(f"not one of {', '.join(choices)}", err=True)
+
+    wishes = replace(wishes, name=ask(NAMED, wishes.name), title=ask("In one line", wishes.title))
+    wishes = replace(wishes, tested=ask("Under test", wishes.tested, TESTED))  # type: ignore[arg-type]
+    wishes = replace(wishes, storage=ask("Storage", wishes.storage, STORAGE))  # type: ignore[arg-type]
+    if wishes.tested == "kernel":
+        wishes = replace(wishes, workload=ask("Workload", wishes.workload, WORKLOADS))  # type: ignore[arg-type]
+    if wishes.workload == "script":
+        wishes = replace(wishes, script=ask("Your script", wishes.script or f"./{wishes.name}.sh"))
+        wishes = replace(wishes, bad_exit=_number(ask("Its exit code for the failure", str(wishes.bad_exit))))
+    if wishes.tested == "kernel":
+        wishes = replace(wishes, console=ask("A console line that is the failure (regex)", wishes.console))
+    return replace(wishes, good=ask("A good revision", wishes.good), bad=ask("A bad revision", wishes.bad))
+
+
+def _number(text: str) -> int:
+    if not (text.isdigit() and 0 < int(text) < 256):
+        raise UsageError(f"{text} is no exit code of a failure", hint="a number from 1 to 255")
+    return int(text)

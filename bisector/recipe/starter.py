@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The text of a first recipe, from a few wishes: commented, and such that ``check`` accepts it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from bisector.errors import UsageError
+from bisector.recipe.values import shown
+
+Tested = Literal["kernel", "qemu"]
+Storage = Literal[
+    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "ext4", "xfs",
+    "raw", "qcow2",
+]  # fmt: skip
+Workload = Literal["script", "read", "open", "guest"]
+TESTED: tuple[Tested, ...] = get_args(Tested)
+STORAGE: tuple[Storage, ...] = get_args(Storage)
+WORKLOADS: tuple[Workload, ...] = get_args(Workload)
+LAYER = "data"
+NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
+
+_DISK_SIZE = {"ext4": "256M", "xfs": "512M"}  # mkfs.xfs refuses less than 300 MB
+_LEGS = {"lvm-linear": 1, "lvm-raid1": 2, "lvm-mirror": 2, "md-raid1": 2, "lvm-raid10": 4, "md-raid10": 4}
+_HEALTH = ("lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10")
+_FRAGMENTS = {"lvm": "lvm-raid", "md": "lvm-raid", "ext4": "ext4", "xfs": "xfs"}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person said of the failure.
+
+    Args:
+        name: of the recipe and of its file.
+        tested: kernel, or QEMU's programs without a VM.
+        storage: what the workload stands on; ``data`` is its name in the recipe.
+        workload: an own script, direct reads, a QEMU that opens the storage, a Linux guest that reads from it.
+        script: the own script, as a path beside the recipe.
+        bad_exit: exit code by which the script says that it failed.
+        console: regular expression of a line on the VM's console that is the failure, "" for none.
+        good, bad: the ends of a search, "" when they are not known yet.
+        title: one line.
+    """
+
+    name: str
+    tested: Tested = "kernel"
+    storage: Storage = "none"
+    workload: Workload = "script"
+    script: str = ""
+    bad_exit: int = 1
+    console: str = ""
+    good: str = ""
+    bad: str = ""
+    title: str = ""
+
+    @property
+    def own_script(self) -> str:
+        """The script as the recipe names it, "" when it runs none."""
+        if self.workload != "script":
+            return ""
+        return self.script if self.script.startswith("./") else f"./{self.script or self.name + '.sh'}"
+
+
+def refuse_what_does_not_fit(wishes: Wishes) -> None:
+    """Raises UsageError for wishes that no recipe can have together, with what to ask for instead."""
+    storage, workload = wishes.storage, wishes.workload
+    if not re.fullmatch(NAME, wishes.name):
+        raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
+    if not wishes.title.isprintable():
+        raise UsageError("a title is one line that can be printed", hint="write it with other characters")
+    try:
+        every_line = wishes.console and re.search(wishes.console, "")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"--console {shown(wishes.console)} does not compile: {error}") from None
+    if every_line:
+        raise UsageError(
+            f"--console {shown(wishes.console)} matches every line", hint="name what only the failure says"
+        )
+    if wishes.tested == "qemu":
+        if workload != "script":
+            raise UsageError("QEMU's programs are tried without a VM, by a script", hint="--workload script")
+        if storage not in ("none", "raw", "qcow2"):
+            raise UsageError(f"without a VM there is no {storage}", hint="--storage none, raw or qcow2")
+        if wishes.console:
+            raise UsageError("without a VM there is no console", hint="leave --console out; the exit code says it")
+    elif storage == "qcow2" and workload == "read":
+        raise UsageError("plain reads of a qcow2 file read its tables", hint="--workload open, guest or script")
+    elif storage in ("ext4", "xfs", "none") and workload != "script":
+        what = "there is no storage" if storage == "none" else f"{storage} is a file system"
+        raise UsageError(f"{workload} needs a disk, an array, a volume or a file, and {what}", hint="--storage disk")
+    if workload == "script" and wishes.bad_exit == 0:
+        raise UsageError("exit code 0 is how a script says that all is well", hint="--bad-exit 1")
+
+
+def text(wishes: Wishes) -> str:
+    """The recipe. Raises UsageError."""
+    refuse_what_does_not_fit(wishes)
+    return "\n".join(_lines(wishes)) + "\n"
+
+
+def script_text(wishes: Wishes) -> str:
+    """A first version of the own script, for somebody who has none yet."""
+    where = (
+        "in a sandbox on this host" if wishes.tested == "qemu" else "as root in the VM, which sees this host's files"
+    )
+    given = f'# "$1" is the {wishes.storage} that the recipe made.\n' if wishes.storage != "none" else ""
+    return f"""#!/bin/sh
+# Runs {where}.
+# Exit code {wishes.bad_exit}: the failure happened. 0: it did not, although everything needed was done. Any other: this
+# trial says nothing (a tool was missing, say), and after a few of them the candidate is skipped.
+{given}# "$BISECTOR_SEED" is another number in each trial: draw what is random from it, and a replay repeats it.
+set -u
+
+echo "replace this by what fails" >&2
+exit 2
+"""
+
+
+def _lines(wishes: Wishes) -> Iterator[str]:
+    yield f"# {wishes.title or 'What fails, where, and since when: write it here for whoever reads this in a year.'}"
+    yield "#"
+    yield f"# bisector check ./{wishes.name}.yaml     every mistake, with line and column"
+    tested = "QEMU, a git repository" if wishes.tested == "qemu" else "LINUX, a git repository"
+    place = "--repo QEMU --rev REV" if wishes.tested == "qemu" else "--repo LINUX --rev REV"
+    yield f"# bisector test ./{wishes.name}.yaml {place}     does it reproduce? ({tested})"
+    yield f"# bisector run ./{wishes.name}.yaml {place.split(' --rev')[0]}     which commit?"
+    yield f"recipe: {wishes.name}"
+    if wishes.title:
+        yield f"title: {_quoted(wishes.title)}"
+    yield ""
+    yield from _target(wishes)
+    yield from _ends(wishes)
+    yield from _storage(wishes)
+    yield from _guest(wishes)
+    yield from _steps(wishes)
+    yield from _conditions(wishes)
+
+
+def _target(wishes: Wishes) -> Iterator[str]:
+    if wishes.tested == "qemu":
+        yield "target: {qemu: {build: [qemu-img, qemu-io]}}   # built of QEMU; without --repo: the installed ones"
+        yield "vm: none                                       # the steps run on this host, in a folder of their own"
+        return
+    fragments = ["base"]
+    for part, fragment in _FRAGMENTS.items():
+        if wishes.storage.startswith(part):
+            fragments.append(fragment)
+    yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}   # a file of your own is written ./my.config"
+
+
+def _ends(wishes: Wishes) -> Iterator[str]:
+    if wishes.good or wishes.bad:
+        ends = [f"{name}: {_quoted(end)}" for name, end in (("good", wishes.good), ("bad", wishes.bad)) if end]
+        yield f"search: {{{', '.join(ends)}}}   # both ends are tested before anything is searched"
+    else:
+        yield "# search: {good: v6.17, bad: v6.18}   # or --good and --bad; both ends are tested first"
+    yield "# confidence: {max_error: 0.01}   # the chance of naming a wrong commit; or 'trials: 3' for a fixed number"
+    yield ""
+
+
+def _storage(wishes: Wishes) -> Iterator[str]:
+    storage = wishes.storage
+    if storage == "none":
+        return
+    yield "storage:                          # fresh in each trial" + (
+        "" if wishes.tested == "qemu" else ", inside the VM: nothing of this host is touched"
+    )
+    if storage in ("raw", "qcow2") and wishes.tested == "qemu":
+        yield f"  {LAYER}: {{file: {storage}, size: 256M}}"
+    elif storage in ("raw", "qcow2"):
+        yield "  disk: {disk: virtio-blk, size: 512M}"
+        yield "  fs: {fs: ext4, of: disk}"
+        yield f"  {LAYER}: {{file: {storage}, of: fs, size: 256M}}"
+    elif storage in _DISK_SIZE:
+        yield f"  disk: {{disk: virtio-blk, size: {_DISK_SIZE[storage]}}}"
+        yield f"  {LAYER}: {{fs: {storage}, of: disk}}"
+    elif storage == "disk":
+        yield f"  {LAYER}: {{disk: nvme, size: 128M}}   # or virtio-blk, scsi, ahci, loop"
+    else:
+        kind, level = storage.split("-")
+        legs = [f"leg{number}" for number in range(_LEGS[storage])]
+        for leg in legs:
+            yield f"  {leg}: {{disk: nvme, size: 128M}}"
+        size = ", size: 64M" if kind == "lvm" else ""
+        yield f"  {LAYER}: {{{kind}: {level}, of: [{', '.join(legs)}]{size}}}"
+    yield ""
+
+
+def _guest(wishes: Wishes) -> Iterator[str]:
+    if wishes.workload not in ("open", "guest"):
+        return
+    yield "guest:"
+    if wishes.workload == "open":
+        yield "  os: none                        # QEMU opens its drives and quits: no guest has to boot"
+    else:
+        yield "  os: linux                       # boots the kernel under test"
+    yield "  drives:"
+    yield f"    vda: {{of: {LAYER}, device: virtio-blk, aio: native, cache: {{direct: true}}}}"
+    yield ""
+
+
+def _steps(wishes: Wishes) -> Iterator[str]:
+    yield "steps:"
+    if wishes.workload == "script":
+        words = [wishes.own_script] + ([f"{{{LAYER}}}"] if wishes.storage != "none" else [])
+        told = f"   # {{{LAYER}}}: its device or path" if wishes.storage != "none" else ""
+        yield f"  - repro: {{run: [{', '.join(_quoted(word) for word in words)}]}}{told}"
+    elif wishes.workload == "read":
+        yield f"  - repro: {{io: {LAYER}, read: 4k, count: 64, direct: true}}"
+    else:
+        yield "  - start: {start: guest}"
+        if wishes.workload == "guest":
+            yield "  - repro: {io: vda, in: guest, read: 4k, count: 64, direct: true}"
+    yield ""
+
+
+def _conditions(wishes: Wishes) -> Iterator[str]:
+    """A failure by exit code is the script's word; everything else that goes wrong in it says nothing."""
+    health = wishes.storage in _HEALTH
+    yield "bad_when:                         # any of them; a condition's name is the failure's name in every report"
+    if wishes.workload == "script":
+        yield f"  it-failed: {{exit: {{repro: {wishes.bad_exit}}}}}"
+    elif wishes.workload == "open":
+        yield "  not-opened: {exit: {start: {not: 0}}}"
+    else:
+        yield "  io-error: {exit: {repro: {not: 0}}}"
+    if health:
+        yield f"  leg-failed: {{health: {{{LAYER}: degraded}}}}"
+    if wishes.console:
+        yield f"  console-line: {{console: {{vm: {_quoted(wishes.console)}}}}}"
+    yield "good_when:                        # all of its facts: a workload that did nothing is not good"
+    step = "start" if wishes.workload == "open" else "repro"
+    facts = [f"exit: {{{step}: 0}}"] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
+    yield f"  it-held: {{{', '.join(facts)}}}"
+    yield ""
+    yield "# controls:                       # the recipe's own proof: one that must be good, one that must be bad"
+    yield "#   NAME: {expect: good, set: {PATH: VALUE}}   # tried by: bisector test ... --controls"
+
+
+def _quoted(word: str) -> str:
+    """A word as YAML reads it back; plain where nobody could take it for anything else."""
+    if not word.isprintable():
+        raise UsageError(f"{shown(word)} holds what cannot be printed", hint="write it with other characters")
+    if word.startswith("./") and all(character.isalnum() or character in "./_-" for character in word):
+        return word
+    return "'" + word.replace("'", "''") + "'"

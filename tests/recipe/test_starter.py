@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A first recipe written from wishes passes ``check``, whatever was wished for; or is refused with what to ask for."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bisector.cli import new
+from bisector.errors import UsageError
+from bisector.recipe import starter
+from bisector.recipe.load import load
+from bisector.recipe.matrix import cells
+from bisector.recipe.plan import plan_for, question_for
+from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, Wishes, script_text, text
+
+DATA = Path(__file__).parent / "data" / "starter"
+EVERY = [Wishes("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
+BLOCK = {"disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "raw"}
+GOLDEN = {
+    "script": Wishes("script"),
+    "script-on-raid1": Wishes(
+        "script-on-raid1", storage="lvm-raid1", script="bin/repro.sh", bad_exit=7, console=r"it's \d+ blocks",
+        good="v6.17", bad="6.18", title="a leg's gone: why?",
+    ),
+    "guest-on-mirror": Wishes("guest-on-mirror", storage="lvm-mirror", workload="guest"),
+    "open-qcow2": Wishes("open-qcow2", storage="qcow2", workload="open"),
+    "qemu-qcow2": Wishes("qemu-qcow2", tested="qemu", storage="qcow2"),
+}  # fmt: skip
+
+
+def may_be_written(wishes: Wishes) -> bool:
+    """What fits together, said once more."""
+    if wishes.tested == "qemu":
+        return wishes.workload == "script" and wishes.storage in ("none", "raw", "qcow2") and not wishes.console
+    if wishes.workload == "read":
+        return wishes.storage in BLOCK
+    return wishes.workload == "script" or wishes.storage in BLOCK | {"qcow2"}
+
+
+def written(wishes: Wishes, folder: Path) -> Path:
+    """The recipe and its script, as files."""
+    file = folder / f"{wishes.name}.yaml"
+    file.write_text(text(wishes))
+    if wishes.own_script:
+        script = folder / wishes.own_script
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(script_text(wishes))
+        script.chmod(0o755)
+    return file
+
+
+@pytest.mark.parametrize("console", ["", r"LBA \d+, 0 blocks"])
+@pytest.mark.parametrize(
+    ("ends", "title"),
+    [
+        (("", ""), ""),
+        (("v6.17", "v6.18"), ""),
+        (("6.10", ""), 'it\'s: "lost" # {really}'),
+        (("", "5e3175455"), "no: yes"),
+    ],
+)
+def test_each_combination_passes_check_or_is_refused(
+    tmp_path: Path, console: str, ends: tuple[str, str], title: str
+) -> None:
+    passed = 0
+    for plain in EVERY:
+        wishes = replace(plain, console=console, good=ends[0], bad=ends[1], title=title)
+        if not may_be_written(wishes):
+            with pytest.raises(UsageError) as caught:
+                text(wishes)
+            assert caught.value.hint
+            continue
+        recipe = load(written(wishes, tmp_path))
+        assert (recipe.search.good or "", recipe.search.bad or "", recipe.title or "") == (*ends, title)
+        passed += 1
+    assert passed == (38 if console else 41)
+
+
+@pytest.mark.parametrize("wishes", [w for w in EVERY if may_be_written(w)], ids=str)
+def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: Wishes) -> None:
+    recipe = load(written(wishes, tmp_path))
+    (cell,) = cells(recipe)
+    plan = plan_for(recipe, cell)
+    assert plan.vm is (wishes.tested == "kernel")
+    assert bool(plan.files) is (wishes.workload == "script")
+    assert (starter.LAYER in [layer.name for layer in plan.layers]) is (wishes.storage != "none")
+    assert question_for(recipe).bad and question_for(recipe).good
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_text_is_the_golden_one(name: str) -> None:
+    assert text(GOLDEN[name]) == (DATA / f"{name}.yaml").read_text()
+
+
+def test_the_script_that_is_begun_says_nothing_yet(tmp_path: Path) -> None:
+    wishes = GOLDEN["script-on-raid1"]
+    written(wishes, tmp_path)
+    assert os.spawnv(os.P_WAIT, str(tmp_path / wishes.own_script), ["repro.sh"]) not in (0, wishes.bad_exit)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (Wishes("No Name"), "no name of a recipe"),
+        (Wishes("x", title="two\nlines"), "one line"),
+        (Wishes("x", console="("), "does not compile"),
+        (Wishes("x", console="a*"), "matches every line"),
+        (Wishes("x", bad_exit=0), "exit code 0"),
+        (Wishes("x", good="v6\n"), "cannot be printed"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_named(wishes: Wishes, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        text(wishes)
+
+
+def test_the_command_line_offers_the_same_words() -> None:
+    assert (new.TESTED, new.STORAGE, new.WORKLOADS) == (TESTED, STORAGE, WORKLOADS)
