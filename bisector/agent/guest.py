@@ -16,6 +16,7 @@ from .inner_storage import InnerStorage
 from .inside import read_stamped, read_verified
 from .lines import printable
 from .machine import Ports, dd_command, dd_records, errno_in, kvm_opens, overlay_command, qemu_command
+from .modules import modules
 from .observe import BoundedLog, Recorder
 from .plan import Guest as GuestPlan
 from .plan import Io, Plan, Step
@@ -78,7 +79,7 @@ class Guest(GuestControl):
     def _prepare(self, scratch: str, *, stamping: bool) -> None:
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
-        more = []
+        more = [] if self._guest.kernel else modules(self._guest, f"/lib/modules/{os.uname().release}")
         if stamping or self._inner.programs():
             from . import packing  # here: a plan without them does not pay for it
 

@@ -23,6 +23,7 @@ busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
 exec 3<>/dev/ttyS1
 busybox stty raw -echo <&3
+[ -e /modules-to-load ] && read -r names </modules-to-load && busybox modprobe -a $names
 echo 8 >/proc/sys/kernel/printk
 cd /files
 blocks() {

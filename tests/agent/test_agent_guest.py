@@ -12,6 +12,7 @@ from bisector.agent.command import Halt
 from bisector.agent.initramfs import Entry, cpio, guest_root, is_static
 from bisector.agent.lines import LONGEST, LineSplitter, printable, qmp_event
 from bisector.agent.machine import Ports, dd_command, dd_records, errno_in, qemu_command
+from bisector.agent.modules import modules
 from bisector.agent.plan import Drive, Guest, Io
 
 PORTS = Ports(5, 6, 7)
@@ -160,3 +161,24 @@ def test_qmp_events_are_told_from_answers_and_noise() -> None:
 
 def test_marker_text_is_plain_and_bounded() -> None:
     assert printable("XFS \x1b[31m(vda)\n" + "é" * 400, 300) == "XFS .[31m(vda)." + "." * 285
+
+
+class TestModules:
+    def test_a_kernel_without_modules_needs_no_file(self, tmp_path: Path) -> None:
+        (tmp_path / "modules.builtin").write_text("kernel/drivers/block/virtio_blk.ko\n")
+        assert modules(Guest(os="linux"), str(tmp_path)) == []
+        assert modules(Guest(os="linux"), str(tmp_path / "nowhere")) == []
+
+    def test_the_guest_gets_its_drives_modules_and_a_modprobe_that_finds_them(self, tmp_path: Path) -> None:
+        folder = tmp_path / "6.18.5+deb13-amd64"
+        (folder / "kernel/drivers/block").mkdir(parents=True)
+        (folder / "kernel/drivers/block/virtio_blk.ko").write_bytes(b"\x7fELF")
+        (folder / "modules.dep").write_text("kernel/drivers/block/virtio_blk.ko:\n")
+        guest = Guest(os="linux", drives=(Drive("vda", of="boot", device="virtio-blk"),))
+        (tmp_path / "root").mkdir()
+        root = unpacked(cpio(modules(guest, str(folder))), tmp_path / "root")
+        base = root / "lib/modules/6.18.5+deb13-amd64"
+        assert (base / "kernel/drivers/block/virtio_blk.ko").read_bytes() == b"\x7fELF"
+        assert (base / "modules.dep").read_text() == "kernel/drivers/block/virtio_blk.ko:\n"
+        assert (root / "modules-to-load").read_text() == "virtio_pci virtio_blk\n"
+        assert (root / "sbin/modprobe").readlink() == Path("/bin/busybox")

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Modules of the kernel under test for its inner guest, where that kernel keeps its drivers in modules.
+
+A distribution's kernel does; one of our own configs has none, and then there is nothing to do. What the recipe needs
+was unpacked by the target, so all that lies there goes along.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .initramfs import Entry
+from .plan import Guest
+
+ORDER = "modules-to-load"
+"""File in the guest's root that names what its init loads, on one line."""
+
+TRANSPORT = ("virtio_pci",)
+DEVICES = {
+    "virtio-blk": ("virtio_blk",),
+    "scsi": ("virtio_scsi", "sd_mod"),
+    "ahci": ("ahci", "sd_mod"),
+    "ide": ("ata_piix", "sd_mod"),
+    "nvme": ("nvme",),
+}
+
+
+def modules(guest: Guest, folder: str) -> list[Entry]:
+    """Files for the guest's root, none when the kernel keeps nothing in modules.
+
+    Args:
+        folder: of the running kernel: /lib/modules and its release.
+    """
+    found = [path for path in _below(folder) if path.endswith(".ko") or _is_index(path)]
+    if not any(path.endswith(".ko") for path in found):
+        return []
+    devices = [drive.device for drive in guest.drives] + ["ahci"] * bool(guest.passthrough)
+    wanted = [*TRANSPORT, *(name for device in dict.fromkeys(devices) for name in DEVICES.get(device, ()))]
+    entries = [Entry("sbin", stat.S_IFDIR | 0o755), Entry("sbin/modprobe", stat.S_IFLNK | 0o777, b"/bin/busybox")]
+    entries.append(Entry(ORDER, stat.S_IFREG | 0o644, (" ".join(dict.fromkeys(wanted)) + "\n").encode()))
+    base = f"lib/modules/{os.path.basename(folder)}"
+    parents = {os.path.dirname(f"{base}/{path}") for path in found}
+    for parent in sorted({up for path in parents for up in _and_above(path)}):
+        entries.append(Entry(parent, stat.S_IFDIR | 0o755))
+    for path in found:
+        with open(f"{folder}/{path}", "rb") as file:
+            entries.append(Entry(f"{base}/{path}", stat.S_IFREG | 0o644, file.read()))
+    return entries
+
+
+def _is_index(path: str) -> bool:
+    """The indexes that busybox's modprobe reads."""
+    return path in ("modules.dep", "modules.alias", "modules.symbols", "modules.builtin")
+
+
+def _below(folder: str) -> list[str]:
+    found = []
+    for parent, _, names in os.walk(folder):
+        found += [os.path.relpath(f"{parent}/{name}", folder) for name in names]
+    return sorted(found)
+
+
+def _and_above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
