@@ -33,6 +33,7 @@ MAINLINE = "refs/remotes/mainline/master"  # where reports look for the newest m
 
 FETCH_TRIES = 4
 FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
+STATES = 20  # of mainline, among which the newest is looked for; each takes git a second in the whole history
 SUSPECTS = 3  # commits that are taken for one that was rebased
 PATCHES = 400  # commits whose patch is compared, newest first
 
@@ -186,17 +187,20 @@ class NextTree:
     # ---- ends on mainline
 
     def newest_of(self, oids: Iterable[str], base: str) -> str:
-        """The one of these commits that is nearest to ``base`` among those that it holds (and is not); else ""."""
+        """The newest one of these commits that ``base`` holds and is not, of the first ``STATES``; else ""."""
         history = self.history
-        held = [oid for oid in dict.fromkeys(oids) if oid != base and history.is_ancestor(oid, base)]
-        return min(held, key=lambda oid: history.count(oid, base), default="")
+        wanted = [oid for oid in dict.fromkeys(oids) if oid != base][:STATES]
+        held = [oid for oid in wanted if history.is_ancestor(oid, base)]
+        return next(iter(history.query("merge_base", "--independent", *held).split()), "") if held else ""
 
     def last_release(self, base: str) -> str:
         """Name of the newest release tag (no candidate) that ``base`` holds and is not, "" when there is none."""
-        names = self.history.query("for_each_ref", "--format=%(refname:short)", f"--merged={base}", "refs/tags/v*")
-        commits = {name: self.history.resolve(name).oid for name in names.splitlines() if RELEASE.fullmatch(name)}
-        newest = self.newest_of(commits.values(), base)
-        return next((name for name, oid in commits.items() if oid == newest), "")
+        form = "--format=%(refname:short) %(objectname) %(*objectname)"
+        told = self.history.query("for_each_ref", form, "--sort=-version:refname", f"--merged={base}", "refs/tags/v*")
+        for name, *oids in map(str.split, told.splitlines()):
+            if RELEASE.fullmatch(name) and base not in oids:
+                return name
+        return ""
 
     # ---- a commit that was rebased
 
