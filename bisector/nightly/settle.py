@@ -100,13 +100,13 @@ class Settler:
     def _on_mainline(self, item: Watched, regression: Regression, tried: tuple[str, ...]) -> Search | None:
         """From the newest earlier state of mainline that is known to be good, else from the last release."""
         desk, day = self.desk, self.desk.day
-        known = list(known_good(desk.before, item.name, regression.cell, regression.condition))
-        history = desk.tree.history
+        history, known = desk.tree.history, []
         for name in desk.watch.good:
             try:
                 known.append(history.resolve(name).oid)
             except UsageError as error:
                 desk.tell(Kind.UNKNOWN, regression, f"'good' of {desk.watch.file.name}: {error.what}")
+        known += known_good(desk.before, item.name, regression.cell, regression.condition)
         good = desk.tree.newest_of([oid for oid in known if oid not in tried], day.base.oid)
         label = ""
         if not good:
