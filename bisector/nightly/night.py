@@ -86,15 +86,18 @@ def _desk(watch: Watch, bench: Workbench, tree: NextTree, day: Day, nights: tupl
         moved_from=earlier[-1].next if earlier else "",
     )
     clone = bench.clone(tree.history)
+    regressions = {each.id: each for each in regressions_of(bench.store, watch.name)}
+    begun = {each.id for each in regressions.values() if each.search}  # and go on now
+    news = tuple(each for each in night.news if each.kind is not Kind.UNFINISHED or each.regression not in begun)
     return Desk(
         watch=watch,
         bench=bench,
         tree=tree,
         day=day,
         trier=Trier(bench, clone, watch.name, day, str(tree.folder)),
-        night=replace(night, state=State.OPEN, stopped="", troubles=()),
+        night=replace(night, state=State.OPEN, stopped="", troubles=(), news=news),
         before=tuple(one for one in nights if (one.tag, one.next) != (night.tag, night.next)),
-        regressions={each.id: each for each in regressions_of(bench.store, watch.name)},
+        regressions=regressions,
     )
 
 

@@ -138,10 +138,11 @@ def test_a_night_out_of_time_stops_and_the_next_call_goes_on(tree: LinuxNext, ni
     assert first.exit_code is ExitCode.BAD  # it is new, whether its culprit is known or not
     assert nights.world.trials <= 6
     assert "not done" in (nights.out / "next-20261101/summary.txt").read_text()
-    calls = 1
-    while nights.night().night.state is not State.DONE:
-        calls += 1
+    calls, report = 1, first
+    while report.night.state is not State.DONE:
+        calls, report = calls + 1, nights.night()
         assert calls < 20
+    assert kinds(report) == {LEG: ["opened", "named"]}
     found = nights.regressions()[LEG]
     assert found.culprit is not None
     assert found.culprit.subject == "md: check less"
