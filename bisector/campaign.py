@@ -18,7 +18,8 @@ from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
-from bisector.search.knowledge import Knowledge
+from bisector.search.holes import leave
+from bisector.search.knowledge import Knowledge, LongRun
 from bisector.search.proving import Proving
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
@@ -161,7 +162,9 @@ class Campaign:
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
-        return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.find_fix)
+        only = self.request.recipe.search
+        every = not (only.paths or only.first_parent)
+        return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.find_fix, every)
 
     def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
         """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are asked for
@@ -177,8 +180,18 @@ class Campaign:
     # ---- search
 
     def _search(self, known: Knowledge) -> SearchResult:
+        """What git finds from what is known; it begins anew where a long run of skips was left by its edges."""
+        while True:
+            try:
+                return self._bisect(known)
+            except LongRun as run:
+                self._stage(f"Edges of a run of commits that cannot be judged, around {run.inside}")
+                leave(known, self.history, run.inside)
+
+    def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
-        old = self.history.commit(known.frontier.goods[0])
+        first, *others = known.frontier.goods
+        old = self.history.commit(first)
         new = self.history.commit(known.frontier.bad)
         good, bad = (new, old) if self.request.find_fix else (old, new)
         self._stage(f"Search between {self.request.good} and {self.request.bad}")
@@ -199,6 +212,9 @@ class Campaign:
                 paths=recipe.search.paths,
                 first_parent=recipe.search.first_parent,
                 find_fix=self.request.find_fix,
+                known_skips=known.frontier.skips,
+                # git would first test where the others part from the newer end; what they are is known anyway
+                known_old=[oid for oid in others if self.history.is_ancestor(oid, new.oid)],
                 target=self.kind,
                 log=self.bench.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,

@@ -137,7 +137,8 @@ class Leg:
         if self.take(1):
             return self._taken[-1].reading
         for _ in range(INFRA_IN_A_ROW):
-            trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, len(self._stored))
+            # The harness's failure is no trial: the one drawn in its place is the same trial, with the same seed.
+            trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, len(self._telling))
             if trial.reading.signal is not Signal.INFRA:
                 self._taken.append(trial)
                 return trial.reading
@@ -251,7 +252,7 @@ class Judge:
     # ---- one trial
 
     def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
-        """Run one trial now and store it. ``index`` counts all trials of this image, question and stage."""
+        """Run one trial now and store it. ``index``: how many of this image, question and stage came before it."""
         self._stop_if_asked()
         seed = int(digest(self.bench.campaign, image.identity, stage, index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store
+from bisector.system import shipped
 
 LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log")
 """Logs of a trial, the one that says most first; the guest's own comes first where a guest's line decided."""
@@ -30,6 +32,7 @@ class OtherFailure:
     reason: str
     count: int
     first: str  # label of the first candidate that showed it
+    command: str = ""  # opens a campaign on it; "" where there is none: no crash, or the good end shows it too
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
         outcome=campaign.outcome,
         judgements=judgements,
         trials=trials,
-        others=_others(trials),
+        others=_others(campaign, trials),
         tools=_tools(store, campaign, trials),
         alignment=_alignment(trials),
         folder=str(folder),
@@ -195,14 +198,33 @@ def _spans(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> It
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
 
-def _others(trials: tuple[Trial, ...]) -> tuple[OtherFailure, ...]:
+def _others(campaign: CampaignRow, trials: tuple[Trial, ...]) -> tuple[OtherFailure, ...]:
     failed = [trial for trial in trials if trial.reading.signal is Signal.OTHER_FAILURE]
     counts = Counter(_print_of(trial) for trial in failed)
     first = {_print_of(trial): trial for trial in reversed(failed)}
     return tuple(
-        OtherFailure(mark, first[mark].reading.reason, count, str(first[mark].candidate))
+        OtherFailure(
+            mark,
+            first[mark].reading.reason,
+            count,
+            str(first[mark].candidate),
+            _command(campaign, mark, [trial for trial in failed if trial.reading.fingerprint == mark]),
+        )
         for mark, count in counts.most_common()
     )
+
+
+def _command(campaign: CampaignRow, mark: str, showing: list[Trial]) -> str:
+    """What opens a campaign on another crash: from the same good end to the bad one, or to a commit that showed it."""
+    shown = [trial.candidate.revision for trial in showing if not trial.candidate.edits]
+    if not shown or not campaign.repo or campaign.find_fix or campaign.good in shown:
+        return ""
+    known = (shipped.recipes() / f"{campaign.recipe}.yaml").is_file()
+    recipe = campaign.recipe if known else f"{campaign.recipe}.yaml"
+    bad = campaign.bad if campaign.bad in shown else shown[0]
+    cell = [word for each in filter(None, campaign.cell.split(", ")) for word in ("--cell", each)]
+    words = ["bisector", "run", recipe, "--repo", campaign.repo, "--good", campaign.good[:12], "--bad", bad[:12]]
+    return shlex.join([*words, *cell, "--on", mark])
 
 
 def _print_of(trial: Trial) -> str:

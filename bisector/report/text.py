@@ -21,7 +21,10 @@ def render(facts: Facts) -> str:
     lines += ["", *(_trials(facts) if releases_only else _table(facts)), "", *_environment(facts)]
     if facts.others:
         lines += ["", "Other failures seen (they say nothing about any candidate):"]
-        lines += [_wrap(f"{o.count} × {o.reason} (first at {o.first})", "  - ") for o in facts.others]
+        for other in facts.others:
+            lines.append(_wrap(f"{other.count} × {other.reason} (first at {other.first})", "  - "))
+            if other.command:
+                lines += ["    a campaign on it:", *("  " + line for line in _command(other.command))]
     if outcome:
         lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", outcome.unchecked)
         if outcome.bisect_log:

@@ -115,6 +115,7 @@ def search(
     first_parent: bool = False,
     find_fix: bool = False,
     known_skips: Iterable[str] = (),
+    known_old: Iterable[str] = (),
     edits: tuple[Edit, ...] = (),
     target: TargetKind = TargetKind.KERNEL_SOURCE,
     log: Path | None = None,
@@ -128,6 +129,7 @@ def search(
         paths: only commits that touch one of them are candidates (an assumption of the user's).
         find_fix: ``bad`` is the older end, and the first commit that is good again is wanted.
         known_skips: ids of commits that cannot be judged.
+        known_old: ids of further commits that are as the older end.
         edits: laid over every candidate.
         log: file that holds `git bisect log` as it stands after each step.
 
@@ -144,7 +146,7 @@ def search(
             write_whole(log, bisection.log())
 
     dialogue = _Dialogue(ask, terms, Candidate(target, "", edits), listener, keep_log)
-    ended = bisection.start(newer, older, skips, dialogue.heard)
+    ended = bisection.start(newer, (older.oid, *known_old), skips, dialogue.heard)
     if ended.returncode == 0 and not bisection.over():
         ended = dialogue.hold(bisection)
     keep_log()
@@ -193,12 +195,14 @@ class _Bisection:
     paths: tuple[str, ...]
     first_parent: bool
 
-    def start(self, newer: Commit, older: Commit, skips: tuple[str, ...], heard: Callable[[str], None]) -> Finished:
+    def start(
+        self, newer: Commit, older: tuple[str, ...], skips: tuple[str, ...], heard: Callable[[str], None]
+    ) -> Finished:
         """`git bisect start` with both ends, then the skips that are known. It may end the search at once."""
         argv = ["bisect", "start", "--no-checkout"]
         argv += ["--first-parent"] if self.first_parent else []
         argv += [f"--term-old={self.terms.old}", f"--term-new={self.terms.new}"] if self.terms.old != "good" else []
-        finished = self.git(*argv, newer.oid, older.oid, "--", *self.paths)
+        finished = self.git(*argv, newer.oid, *older, "--", *self.paths)
         if skips and finished.returncode == 0 and not self.over():
             finished = self.git("bisect", "skip", *skips)
         heard(finished.stdout)

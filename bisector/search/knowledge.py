@@ -15,6 +15,22 @@ from bisector.model import Candidate, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.verdict.sequential import Belief, Evidence
 
+LONG_RUN = 4
+"""So many skips in a row are a run whose edges are tried before git is answered again."""
+
+INSIDE = 8
+"""Where both edges are known and the run holds the first bad commit, so many more commits in it are tried."""
+
+NOT_TRIED = "not tried: it lies in a run of commits that cannot be judged"
+
+
+class LongRun(Exception):
+    """git has asked for a run of commits that cannot be judged; ``inside`` is the last of them."""
+
+    def __init__(self, inside: Candidate) -> None:
+        super().__init__(str(inside))
+        self.inside = inside
+
 
 @dataclass
 class Knowledge:
@@ -25,6 +41,7 @@ class Knowledge:
         case: question and cell; its belief is where this one begins.
         frontier: the ends, older side first.
         old_is_bad: with --find-fix the older side is the one that reproduces.
+        leaves_runs: whether long runs of skips are left by their edges (LongRun); not where only some commits count.
         is_ancestor: answered by the history.
     """
 
@@ -33,20 +50,60 @@ class Knowledge:
     frontier: Frontier
     is_ancestor: IsAncestor
     old_is_bad: bool = False
+    leaves_runs: bool = True
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
     _images: set[str] = field(default_factory=set)
+    _skips_in_a_row: int = 0
+    _edges_of: tuple[str, tuple[str, ...]] | None = None  # bounds of the search when edges were tried last
 
     def ask(self, candidate: Candidate) -> Judgement:
-        """The search's question about one commit; one that was answered before is answered alike."""
+        """The search's question about one commit; one that was answered before is answered alike.
+
+        Raises LongRun at the end of a long run of skips whose edges were not tried yet.
+        """
         known = self._known(candidate)
         if known:
             return known
-        judgement = self.judge.ask(candidate, self.case, "search")
-        self.steps.append(judgement)
-        self._judged[candidate.revision] = judgement
-        self._learn(judgement)
+        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, "search")
+        self._note(judgement)
+        if judgement.verdict is not Verdict.SKIP:
+            self._skips_in_a_row = 0
+            return judgement
+        self._skips_in_a_row += 1
+        if self.leaves_runs and self._skips_in_a_row >= LONG_RUN and self._edges_of != self._bounds:
+            raise LongRun(candidate)
         return judgement
+
+    def ask_at_edge(self, candidate: Candidate) -> Verdict:
+        """A question of ours about a commit that git has not asked for; weak is a skip here."""
+        judgement = self._known(candidate)
+        if judgement is None:
+            judgement = self.judge.ask(candidate, self.case, "search")
+            self._note(judgement)
+        return Verdict.SKIP if judgement.verdict is Verdict.WEAK else judgement.verdict
+
+    def edges_tried(self) -> None:
+        """The edges of the run at hand are known now."""
+        self._edges_of, self._skips_in_a_row = self._bounds, 0
+
+    @property
+    def _bounds(self) -> tuple[str, tuple[str, ...]]:
+        return self.frontier.bad, self.frontier.goods
+
+    def _in_the_run(self, candidate: Candidate) -> Judgement | None:
+        """A skip without a trial for a commit in a run whose edges are known and of which enough was tried."""
+        if self._edges_of != self._bounds or self._skips_in_a_row < INSIDE:
+            return None
+        oid = candidate.revision
+        above = any(self.is_ancestor(oid, skip) for skip in self.frontier.skips)
+        below = any(self.is_ancestor(skip, oid) for skip in self.frontier.skips)
+        return Judgement(candidate, Verdict.SKIP, NOT_TRIED, self.case.cell.name) if above and below else None
+
+    def _note(self, judgement: Judgement) -> None:
+        self.steps.append(judgement)
+        self._judged[judgement.candidate.revision] = judgement
+        self._learn(judgement)
 
     def _known(self, candidate: Candidate) -> Judgement | None:
         """The verdict by the frontier, which a proof may have turned round since it was judged."""

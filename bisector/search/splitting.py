@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bisector.model import Commit, Judgement, Verdict
+from bisector.search.knowledge import NOT_TRIED
 
 NAMED = 3  # commits named for one cause
 
@@ -32,6 +33,8 @@ def _names(commits: Sequence[tuple[Commit, Judgement]]) -> str:
 
 
 def _remedy(judgement: Judgement) -> str:
+    if judgement.reason == NOT_TRIED:
+        return "they become worth trying when their neighbours can be judged"
     if judgement.failure:
         return "name what mends it in search.fixups, or a config with which it builds"
     if judgement.verdict is Verdict.WEAK:

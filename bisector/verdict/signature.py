@@ -180,7 +180,7 @@ def _hung(fact: Fact, observation: Observation) -> bool | None:
 def _any_crash(fact: Fact, events: Iterable[ConsoleEvent]) -> ConsoleEvent | None:
     for event in events:
         if event.kind == "crash" and event.where == fact.where:
-            if any(value == "true" or re.search(value, event.text) for value in fact.values):
+            if any(value in ("true", event.fingerprint) or re.search(value, event.text) for value in fact.values):
                 return event
     return None
 

@@ -26,7 +26,7 @@ from bisector.model import (
     Timing,
     Verdict,
 )
-from bisector.recipe.load import find, load, loads
+from bisector.recipe.load import find, loads
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
@@ -35,6 +35,9 @@ from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench
+
+SHIPPED = find("virtio-open-lvm-raid1").read_text()
+FIXED = SHIPPED.replace("confidence: {max_error: 0.01}\n", "trials: 2\n")
 
 
 @dataclass
@@ -148,7 +151,7 @@ def line(history: History, *behaviours: str) -> None:
 
 
 def request(history: History, good: str, bad: str, **changes: object) -> Request:
-    recipe = load("virtio-open-lvm-raid1")
+    recipe = loads(FIXED, "fixed.yaml")
     asked = Request(
         recipe, resolved_yaml(recipe), history.folder, history.oids[good], history.oids[bad], cells(recipe)[:1]
     )
@@ -306,7 +309,7 @@ def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Set
         docs = "c8" if number == 9 else ""  # the repair touches nothing else
         history.commit(f"c{number}", "bad" if number >= 6 else "good", docs)
     assert outcome_of(history, setting, "c0", "c11").kind is OutcomeKind.NARROWED
-    text = find("virtio-open-lvm-raid1").read_text()
+    text = FIXED
     fixups = f"fixups: [{{broken_by: {history.oids['c3']}, fixed_by: {history.oids['c9']}}}]"
     recipe = loads(text.replace("bad: v6.18}", f"bad: v6.18, {fixups}}}"), "mended.yaml")
     outcome = outcome_of(history, setting, "c0", "c11", recipe=recipe, source=resolved_yaml(recipe))
@@ -320,8 +323,7 @@ def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Set
 
 
 def unsure(history: History, good: str, bad: str, **changes: object) -> Request:
-    text = find("virtio-open-lvm-raid1").read_text().replace("trials: 2\n", "confidence: {max_error: 0.01}\n")
-    recipe = loads(text, "unsure.yaml")
+    recipe = loads(SHIPPED, "unsure.yaml")
     whole = request(history, good, bad, **changes)
     return replace(whole, recipe=recipe, source=resolved_yaml(recipe))
 

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests of campaigns share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from acting import Act, Acted, World, history
+
+from bisector.system.xdg import Folders
+
+
+@pytest.fixture
+def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
+    """Makes a strand of commits and what runs campaigns on it. Their ids, and so the seeds of trials, are fixed."""
+    monkeypatch.setattr("bisector.campaign.time.strftime", lambda form: "20260101-000000")
+
+    def made(count: int, world: World | None = None, **files: range) -> Acted:
+        planted = history(tmp_path / "linux", count, **files)
+        return Acted(planted, Folders(tmp_path / "cache", tmp_path / "state"), world or World())
+
+    return made

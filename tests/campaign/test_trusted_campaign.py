@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns with a budget of error over real git histories: the proof and all its legs, and what it sends back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from acting import Act, World
+
+from bisector.errors import InfraError
+from bisector.model import OutcomeKind, Signal
+from bisector.search import proving
+from bisector.system.xdg import Folders
+from bisector.verdict.confirm import Contradicted
+from bisector.verdict.sequential import Evidence
+
+BUG = range(9, 17)
+
+
+def test_the_proof_tries_both_ways_head_to_head_with_the_rest(act: Act) -> None:
+    acted = act(17, World(rate=0.5), bug=BUG)
+    _, outcome = acted.run("c0", "c16")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c9"}
+    edits = [[edit.kind for edit in judgement.candidate.edits] for judgement in outcome.proof]
+    assert edits == [[], [], ["apply"], ["revert"]]
+    assert outcome.proof[2].counts[0] >= 1
+    assert outcome.proof[3].counts[0] == 0
+    numbers = [[trial.number for trial in judgement.trials] for judgement in outcome.proof]
+    assert max(min(drawn) for drawn in numbers) < min(max(drawn) for drawn in numbers[:2])  # interleaved
+    assert "chance of error below" in outcome.summary
+    assert not [line for line in outcome.unchecked if "the commit" in line]
+
+
+def test_a_revert_that_does_not_apply_is_unchecked_and_blocks_nothing(act: Act) -> None:
+    acted = act(17, World(rate=0.5), bug=BUG, broken=range(20, 21))
+    planted = acted.planted
+    tip = planted.oid["c16"]
+    from tests.search.planted import git
+
+    # a later commit rewrites the very file: the culprit reverts no more
+    blob = git(planted.folder, "hash-object", "-w", "--stdin", stdin="bug, and more of it")
+    tree = git(
+        planted.folder, "mktree", stdin=git(planted.folder, "ls-tree", tip).replace(
+            git(planted.folder, "rev-parse", f"{tip}:bug"), blob
+        ) + "\n",
+    )  # fmt: skip
+    planted.oid["c17"] = git(planted.folder, "commit-tree", "-p", tip, "-m", "c17", tree)
+    _, outcome = acted.run("c0", "c17")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert any("reverted on the bad end" in line and "conflicts" in line for line in outcome.unchecked)
+
+
+def test_a_parent_that_cannot_be_built_is_vouched_for_by_a_newer_good_commit(act: Act) -> None:
+    """git never asked for the parent once its child was good; the proof would, and it does not build."""
+    acted = act(17, World(rate=0.5), bug=BUG, broken=range(8, 9))
+    _, outcome = acted.run("c0", "c16")
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert acted.named(outcome) == {"c8", "c9"}
+    assert {str(judgement.verdict) for judgement in outcome.proof} == {"bad", "good"}
+    assert "To split them" in outcome.summary
+    assert "search.fixups" in outcome.summary
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.3])
+def test_a_second_bug_that_hides_the_first_never_misleads(act: Act, rate: float) -> None:
+    acted = act(17, World(rate=rate, other=0.02), bug=BUG, mask=range(7, 12))
+    _, outcome = acted.run("c0", "c16")
+    assert outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.NARROWED)
+    assert "c9" in acted.named(outcome)
+
+
+def test_other_crashes_are_never_bad(act: Act) -> None:
+    acted = act(17, World(rate=0.5, other=0.2), bug=BUG)
+    _, outcome = acted.run("c0", "c16")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c9"}
+
+
+def test_a_background_is_found_out_and_verdicts_are_taken_anew(act: Act) -> None:
+    acted = act(17, World(rate=0.8, background=0.03), bug=BUG)
+    _, outcome = acted.run("c0", "c16")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c9"}
+
+
+def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_ends(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The culprit's parent is the good end itself; in the first proof it reproduces."""
+    acted = act(6, World(rate=0.7), bug=range(1, 6))
+    seen: list[tuple[Evidence, Evidence]] = []
+    real, first = proving.draw_proof, [True]
+
+    def contradicted_once(bad, good, belief, number, edited):  # type: ignore[no-untyped-def]
+        step = real(bad, good, belief, number, edited)
+        if first.pop() if first else False:
+            return Contradicted(0, "reproduced in 3/9 fresh trials")
+        seen.append((belief.background, belief.rate))
+        return step
+
+    monkeypatch.setattr(proving, "draw_proof", contradicted_once)
+    _, outcome = acted.run("c0", "c5")
+    assert any("The proof contradicts the search: the end" in line for line in acted.told)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c1"}
+    assert len(seen) == 1
+
+
+def test_a_resumed_campaign_decides_as_an_unbroken_one(act: Act, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Broken off after any number of trials: the same trials, the same outcome."""
+    acted = act(9, World(rate=0.4, other=0.1), bug=range(5, 9))
+
+    def drawn(folder: Folders, *breaks: int) -> tuple[str, list[tuple[str, str, int, Signal]]]:
+        broken = replace(acted, folders=folder, world=replace(acted.world, plans=[], built=[]))
+        for count in breaks:
+            broken.world.fails_after = count
+            with pytest.raises(InfraError):
+                broken.run("c0", "c8", resume=count != breaks[0])
+        broken.world.fails_after = 10**9
+        row, outcome = broken.run("c0", "c8", resume=bool(breaks))
+        from bisector.store import Store
+
+        store = Store(folder.state)
+        trials = [t for t in store.trials(row.id) if t.reading.signal is not Signal.INFRA]
+        store.close()
+        return outcome.summary, sorted((t.stage, t.image, t.seed, t.reading.signal) for t in trials)
+
+    whole = drawn(acted.folders)
+    for breaks in ((3,), (17, 40), (25, 60, 75)):
+        place = tmp_path_factory.mktemp("broken")
+        assert drawn(Folders(place / "cache", place / "state"), *breaks) == whole
+
+
+# ---- how long the workload lasts
+
+
+def test_a_bug_that_shows_after_40_s_is_not_searched_for_with_20(act: Act) -> None:
+    acted = act(17, World(shows=40.0), bug=BUG)
+    _, outcome = acted.run("c0", "c16", lasting=20)
+    assert acted.named(outcome) == {"c9"}
+    lengths = {plan.steps[0].seconds for plan in acted.world.plans}
+    assert len(lengths) == 2
+    assert max(lengths) > 60.0
+    good = [judgement for judgement in outcome.judgements if judgement.verdict.value == "good"]
+    assert all("instead of 20 s" in judgement.reason for judgement in good)
+    assert any("the workload was stretched" in line for line in outcome.assumptions)
+    assert len({trial.plan for judgement in outcome.judgements for trial in judgement.trials}) == 1
+
+
+@pytest.mark.parametrize(("world", "lasting"), [(World(rate=0.5), 0), (World(shows=1.0), 20), (World(rate=1.0), 20)])
+def test_a_recipe_with_nothing_to_stretch_is_unchanged(act: Act, world: World, lasting: int) -> None:
+    acted = act(9, world, bug=range(5, 9))
+    _, outcome = acted.run("c0", "c8", lasting=lasting)
+    assert acted.named(outcome) == {"c5"}
+    assert {plan.steps[0].seconds for plan in acted.world.plans} == {float(lasting)}
+    assert not any("stretched" in line for line in outcome.assumptions)
