@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bisector.model import Judgement, Outcome, Signal, Verdict
+from bisector.model import Candidate, Judgement, Outcome, Signal, Verdict
 from bisector.report.facts import Facts, Span
 from bisector.report.stages import FIXED
 
 LEFT, RIGHT = 5.0, 95.0
-ROW = 56  # pixels of one candidate's row
+ROW = 60  # pixels of one candidate's row
 MARKS = 14  # trials drawn one by one
 MARK = 9  # pixels from one trial's mark to the next
-NAME = 26  # characters of a candidate's name
+NAME = 26  # characters of a candidate's name, beside a stage of at most SHORT_STAGE
+SHORT_STAGE = 6
 LANE = 26  # pixels
 NARROW = 0.25  # per cent; a span is never drawn thinner
 
@@ -123,7 +124,7 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
     culprit = facts.outcome.culprit if facts.outcome else None
     return Row(
         number=number + 1,
-        name=short(str(judgement.candidate), NAME),
+        name=short(_name(judgement.candidate), NAME - max(0, len(stage) - SHORT_STAGE)),
         stage=stage,
         verdict=judgement.verdict.value,
         counts=f"{reproduced}/{told}" if told else "",
@@ -136,6 +137,15 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
         leftward=place[2] > 0.5,
         culprit=bool(culprit and culprit.oid == judgement.candidate.revision and not judgement.candidate.edits),
     )
+
+
+def _name(candidate: Candidate) -> str:
+    """What tells a candidate from its neighbours: of an end with the culprit's edit, which end and which edit."""
+    words = {"revert": "less", "apply": "plus"}
+    edits = [f" {words[edit.kind]} {edit.commit[:12]}" for edit in candidate.edits if edit.kind in words]
+    if not edits:
+        return str(candidate)
+    return (candidate.label.removeprefix("the ") or candidate.revision[:12]) + "".join(edits)
 
 
 def across(part: float) -> float:

@@ -12,8 +12,8 @@ import junitparser
 import kcidb_io
 import pytest
 
-from bisector.model import BuildFailure, OutcomeKind, Reading, Signal, Verdict
-from bisector.report import formats, json_format
+from bisector.model import BuildFailure, Edit, OutcomeKind, Reading, Signal, Verdict
+from bisector.report import formats, json_format, picture
 from bisector.report.facts import Facts
 from bisector.report.html import WORDS
 from tests.report import case
@@ -265,6 +265,35 @@ def test_places_stay_within_the_picture() -> None:
             float(value[:-1]) for _, key, value in page.attributes if key in ("x", "width") and value.endswith("%")
         ]
         assert all(0 <= place <= 100 for place in places)
+
+
+@pytest.mark.parametrize("stage", ["ends", "ends-longer", "search", "proof-2", "fixed"])
+def test_a_row_fits_a_phone(stage: str) -> None:
+    """400 pixels less margins are 354, a letter of the 12-pixel type is 7.22 wide: 49 letters."""
+    made = facts("culprit")
+    revert, apply = Edit("revert", case.CULPRIT.oid), Edit("apply", case.CULPRIT.oid)
+    candidates = (
+        case.source(case.BAD, "the bad end", revert),
+        case.source(case.GOOD, "the good end", apply),
+        case.source(case.BAD, "a label that somebody made long for no reason"),
+        case.source(case.BAD),
+    )
+    judgements = tuple((stage, replace(case.BAD_END, candidate=each)) for each in candidates)
+    for row in picture.funnel(replace(made, judgements=judgements)):
+        assert len(f"{row.number:2} {row.stage:<6} {row.name} {row.verdict} 120/120") <= 49, row.name
+    if len(stage) <= 6:
+        names = [row.name for row in picture.funnel(replace(made, judgements=judgements))]
+        assert names[:2] == ["bad end less 5ff3f74e145a", "good end plus 5ff3f74e145a"]
+
+
+def test_styles_know_the_dark_the_phone_and_paper() -> None:
+    text = formats.render("html", facts("culprit"))
+    for query in ("(prefers-color-scheme: dark)", "(max-width: 700px)", "print"):
+        assert f"@media {query}" in text
+    assert 'name="viewport" content="width=device-width' in text
+    colours = [set(re.findall(r"--(\w+):", block)) for block in re.findall(r":root \{([^}]*)\}", text)]
+    assert len(colours) == 3
+    assert colours[0] == colours[1] == colours[2]  # none of the light ones is left over in the dark or on paper
 
 
 def test_every_outcome_has_its_word() -> None:
