@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bisector.cache import at_work
+from bisector.errors import UsageError
 from bisector.judge import Bench, Case, Judge, Mend
 from bisector.model import Candidate, Cell, digest
 from bisector.recipe import files
@@ -177,6 +178,9 @@ class Workbench:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
         if recipe.vm is None:
             return SandboxRunner(self.processes)
+        if recipe.target.qemu:
+            what = f"recipe {recipe.recipe} tests QEMU inside a VM, which this version cannot do"
+            raise UsageError(what, hint="write 'vm: none', or target: {kernel: ...} to use the VM's own QEMU")
         return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel)
 
     def judge(

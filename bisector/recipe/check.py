@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from bisector.recipe import check_workload
-from bisector.recipe.model import KINDS, Drive, Guest, Layer, Recipe
+from bisector.recipe.model import KINDS, QEMU_PROGRAMS, Drive, Guest, Layer, Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, shown, suggestion
 
@@ -45,6 +45,10 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
     chosen = [name for name in ("kernel", "qemu") if getattr(recipe.target, name)]
     if len(chosen) != 1:
         yield Fault(("target",), "name one target: kernel or qemu" + (", not both" if chosen else ""))
+    for index, program in enumerate(recipe.target.qemu.build if recipe.target.qemu else ()):
+        if program not in QEMU_PROGRAMS:
+            message = f"{program!r} is no program that is built of QEMU{suggestion(program, QEMU_PROGRAMS)}"
+            yield Fault(("target", "qemu", "build", index), message)
     if recipe.trials is not None and recipe.confidence is not None:
         yield Fault(("confidence",), "either trials or confidence, not both", at_key=True)
     if recipe.search.good is not None and recipe.search.good == recipe.search.bad:

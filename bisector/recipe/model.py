@@ -39,7 +39,7 @@ Health = Literal["healthy", "degraded", "syncing"]
 Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
-QemuProgram = Literal["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64"]
+QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
 KINDS = ("disk", "lvm", "md", "fs", "file")
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
@@ -67,7 +67,7 @@ class KernelTarget(Base):
 class QemuTarget(Base):
     """A QEMU from source. ``build``: the programs that the recipe needs of it."""
 
-    build: tuple[QemuProgram, ...] = Field(min_length=1)
+    build: tuple[Text, ...] = Field(min_length=1)
 
 
 class Target(Base):
@@ -280,7 +280,7 @@ class Expect(Base, Generic[Item]):
 
 ExitCode = Annotated[int, BeforeValidator(values.count(-64, 255))]
 Crash = Annotated[str, BeforeValidator(lambda value: "true" if value is True else values.text(value))]
-"""``true`` for any crash, or a regular expression on its first line."""
+"""``true`` for any crash, a regular expression on its first line, or a fingerprint as a report names it."""
 
 
 class ExpectedText(Expect[Text]):

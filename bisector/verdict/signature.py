@@ -161,7 +161,7 @@ def _step_fact(fact: Fact, step: StepFacts | None) -> bool | None:
     if fact.kind is FactKind.EXIT:
         return None if step.exit is None else str(step.exit) in fact.values
     if fact.kind is FactKind.OUTPUT:
-        return any(re.search(value, step.detail, re.MULTILINE) for value in fact.values)
+        return any(re.search(value, line) for line in step.detail.splitlines() for value in fact.values)
     if fact.kind is FactKind.ERRNO:
         return (step.errno or "none") in fact.values
     return any(block in fact.values for block in step.blocks) if step.blocks else None

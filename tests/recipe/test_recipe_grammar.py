@@ -109,7 +109,8 @@ def test_shipped_qemu_recipes_have_both_engines_and_a_control(name: str) -> None
 def test_shipped_recipes_teach(file: Path) -> None:
     recipe = load(file)
     assert file.read_text().startswith("# ")
-    assert recipe.title and recipe.links and recipe.controls and recipe.search.good and recipe.search.bad
+    assert recipe.title and recipe.links and recipe.controls
+    assert bool(recipe.search.good) is bool(recipe.search.bad)  # a latent bug, or one without a cause, has no ends
     assert not any("://" in link for link in recipe.links)
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from fake_kernel import revert
@@ -19,7 +18,7 @@ from fake_qemu import PROGRAM, QemuBench
 
 from bisector.errors import InfraError, UsageError
 from bisector.model import Candidate, TargetKind
-from bisector.recipe.model import QemuProgram
+from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.seams import CancelToken, silent
 from bisector.target import seats
 from bisector.target.ninja import TARGETS, Ninja
@@ -209,7 +208,7 @@ def test_an_unknown_program_is_said_at_once(qemu: QemuBench) -> None:
 
 
 def test_the_grammar_knows_the_same_programs() -> None:
-    assert set(get_args(QemuProgram)) == set(TARGETS)
+    assert set(QEMU_PROGRAMS) == set(TARGETS)
 
 
 def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuBench) -> None:

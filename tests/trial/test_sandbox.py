@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Plan, Step
+from bisector.agent.plan import Layer, Plan, Step
 from bisector.model import Ending, Image, Observation
 from bisector.seams import CancelToken
 from bisector.system.proc import Processes
@@ -26,10 +26,14 @@ class Sandbox:
         self.cancel = CancelToken(str(tmp_path / "cancel"))
         self.environ = {"PATH": os.environ["PATH"], "TMPDIR": str(self.work), "SECRET": "x"}
 
-    def run(self, *steps: Step, deadline: float = 30.0) -> Observation:
+    def run(
+        self, *steps: Step, deadline: float = 30.0, programs: str = "", layers: tuple[Layer, ...] = ()
+    ) -> Observation:
         runner = SandboxRunner(self.processes, self.environ)
-        plan = Plan(steps=steps, vm=False, deadline=deadline)
-        return runner.run(Image("i", ""), plan, self.folder, listener=lambda _: None, cancel=self.cancel)
+        plan = Plan(steps=steps, layers=layers, vm=False, deadline=deadline)
+        return runner.run(
+            Image("i", "", programs=programs), plan, self.folder, listener=lambda _: None, cancel=self.cancel
+        )
 
     def clean(self) -> bool:
         return not any(self.work.iterdir()) and not any(self.processes.records.iterdir())
@@ -87,3 +91,16 @@ def test_a_wish_to_stop_is_heard(sandbox: Sandbox) -> None:
     assert sandbox.run(sh("hang", "sleep 600")).ending is Ending.CANCELLED
     assert time.monotonic() - begin < 2.5
     assert sandbox.clean()
+
+
+def test_programs_of_the_image_come_first_for_layers_and_for_steps(sandbox: Sandbox, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "qemu-img").write_text("#!/bin/sh\nlast=$(eval echo \\${$(($# - 1))})\necho of the image > $last\n")
+    (programs / "qemu-img").chmod(0o755)
+    img = Layer("img", "file", "qcow2", size=1 << 20)
+    look = Step("look", "run", argv=("grep", "of the image", "{img}"))
+    which = sh("which", f'test "$(command -v qemu-img)" = {programs}/qemu-img && command -v grep')
+    observation = sandbox.run(look, which, programs=str(programs), layers=(img,))
+    assert observation.result is not None and observation.result.fault is None
+    assert [step.exit for step in observation.result.steps] == [0, 0]

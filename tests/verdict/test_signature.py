@@ -161,3 +161,35 @@ def test_laws_hold_for_every_observation(ending: Ending, events: list[ConsoleEve
         assert not crashed
     if reading.signal is Signal.REPRODUCED:
         assert reading.condition in ("leg-failed", "zero-length")
+
+
+CORRUPT = Condition(
+    "corrupt",
+    (Fact(FactKind.EXIT, "check", ("2",)), Fact(FactKind.OUTPUT, "check", (r"^ERROR cluster \d+ ", "leaked"))),
+)
+QUIET = Condition(
+    "quiet", (Fact(FactKind.EXIT, "check", ("0",)), Fact(FactKind.OUTPUT, "check", ("ERROR",), negate=True))
+)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "output", "signal", "reason"),
+    [
+        (2, "some words\nERROR cluster 5 refcount=0 reference=1\n", Signal.REPRODUCED, "check: ERROR cluster 5"),
+        (2, "an ERROR cluster 5 that begins no line\n", Signal.OTHER_FAILURE, "neither"),
+        (1, "ERROR cluster 5 refcount=0 reference=1\n", Signal.OTHER_FAILURE, "neither"),
+        (0, "No errors were found\n", Signal.CLEAN, ""),
+        (0, "ERROR all the same\n", Signal.OTHER_FAILURE, "neither"),
+    ],
+)
+def test_what_a_program_printed_is_a_fact(exit_code: int, output: str, signal: Signal, reason: str) -> None:
+    check = StepFacts("check", 1.0, 2.0, done=True, exit=exit_code, detail=output)
+    reading = read(seen(result(steps=(check,))), Question(bad=(CORRUPT,), good=(QUIET,)))
+    assert reading.signal is signal
+    assert reason in reading.reason
+
+
+def test_what_a_step_that_never_ended_printed_is_no_fact() -> None:
+    check = StepFacts("check", 1.0, 2.0, done=False, exit=2, detail="ERROR cluster 5 refcount=0 reference=1")
+    seen_so_far = seen(result(steps=(check,), complete=False), ending=Ending.DEADLINE)
+    assert read(seen_so_far, Question(bad=(CORRUPT,), good=(QUIET,))).signal is Signal.OTHER_FAILURE
