@@ -54,6 +54,7 @@ class Kind(StrEnum):
     HELD = "held"  # gone from next, and still in mainline
     FIXED = "fixed"
     UNKNOWN = "unknown"  # not seen, and not shown to be gone either
+    NOTE = "note"  # for the person who runs it
     UNFINISHED = "unfinished"  # the search ended without a culprit, or has not ended
 
 
@@ -224,8 +225,8 @@ def open_one(regressions: Iterable[Regression], recipe: str, condition: str) -> 
 
 def closed_one(regressions: Iterable[Regression], recipe: str, condition: str) -> Regression | None:
     """The newest one of this condition that is gone and whose culprit is known."""
-    of_it = [each for each in regressions if not each.is_open and each.is_of(recipe, condition) and each.culprit]
-    return max(of_it, key=lambda each: (each.closed, each.id), default=None)
+    of_it = [each for each in regressions if not each.is_open and not each.same_as and each.is_of(recipe, condition)]
+    return max((each for each in of_it if each.culprit), key=lambda each: (each.closed, each.id), default=None)
 
 
 def same_bug(regressions: Iterable[Regression], found: Regression) -> Regression | None:

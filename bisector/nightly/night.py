@@ -256,5 +256,5 @@ class _Work:
                 desk.tell(Kind.UNKNOWN, regression, f"{told}; of mainline it cannot be told: {base.reason}")
                 return
             told += f" and {base.told} of {base.told} of its base"
+        desk.tell(Kind.FIXED, regression, told)  # before it is closed: a night that is killed in between tells it again
         desk.save(replace(regression, state=State.FIXED, closed=desk.night.name, search=None))
-        desk.tell(Kind.FIXED, regression, told)

@@ -65,8 +65,8 @@ class Settler:
         elif regression.where is Where.NEXT and self.holds(day.base.oid, regression.culprit.oid):
             answer = desk.ask(self._on_base(item, regression))
             if answer.verdict is Verdict.BAD:
-                desk.save(replace(regression, where=Where.MAINLINE))
                 desk.tell(Kind.MOVED, regression, f"{regression.culprit} is in mainline now, and bad there")
+                desk.save(replace(regression, where=Where.MAINLINE))
 
     # ---- where to search
 
@@ -105,7 +105,7 @@ class Settler:
             try:
                 known.append(history.resolve(name).oid)
             except UsageError as error:
-                desk.tell(Kind.UNKNOWN, regression, f"'good' of {desk.watch.file.name}: {error.what}")
+                desk.tell(Kind.NOTE, regression, f"'good' of {desk.watch.file.name}: {error.what}")
         known += known_good(desk.before, item.name, regression.cell, regression.condition)
         good = desk.tree.newest_of([oid for oid in known if oid not in tried], day.base.oid)
         label = ""
@@ -191,12 +191,10 @@ class Settler:
             return self._named(before, found, row)
         if outcome.kind is OutcomeKind.NARROWED:
             found = replace(regression, culprit=None, suspects=outcome.suspects, where=search.where)
-            found = desk.save(self._drafted(found, row))
             desk.tell(Kind.NAMED, found, outcome.summary)
-            return found
-        regression = desk.save(replace(regression, searches=regression.searches + 1))
+            return desk.save(self._drafted(found, row))
         desk.tell(Kind.UNFINISHED, regression, f"{outcome.kind}: {outcome.summary}")
-        return regression
+        return desk.save(replace(regression, searches=regression.searches + 1))
 
     def _further_back(self, item: Watched, regression: Regression, search: Search) -> Regression:
         """The end that was taken for good has it too, which trials did not show at first: the search begins earlier."""
@@ -207,30 +205,31 @@ class Settler:
         return self._anew(item, regression, ends)
 
     def _named(self, before: Regression, found: Regression, row: CampaignRow) -> Regression:
-        """A culprit: of this regression alone, of another one too, or of one that was gone."""
+        """A culprit: of this regression alone, of another one too, or of one that was gone.
+
+        It is told before it is written down: a night that is killed in between comes here again.
+        """
         desk = self.desk
         other = same_bug(desk.regressions.values(), found)
         if other:
-            found = desk.save(replace(found, same_as=other.id))
             desk.tell(Kind.SAME, found, f"{found.culprit} is the culprit of {other.id}, too: one bug")
-            return found
+            return desk.save(replace(found, same_as=other.id))
         gone = closed_one(desk.regressions.values(), found.recipe, found.condition)
         if gone and before.culprit is None and _same_change(gone, found):
-            desk.save(replace(found, state=State.FIXED, closed=desk.night.name, same_as=gone.id))
             back = replace(gone, state=State.OPEN, closed="", culprit=found.culprit, where=found.where)
             back = replace(back, campaigns=(*gone.campaigns, row.id), seen=(*gone.seen, *found.seen))
-            desk.save(back)
             desk.tell(Kind.BACK, back, f"{found.culprit} is there again")
+            desk.save(back)
+            desk.save(replace(found, state=State.FIXED, closed=desk.night.name, same_as=gone.id))
             return back
         changed = before.culprit is not None and not _same_change(before, found)
-        found = desk.save(self._drafted(replace(found, draft="") if changed else found, row))
         if before.culprit is None:
             desk.tell(Kind.NAMED, found, found.summary)
         elif not changed:
             desk.tell(Kind.REBASED, found, f"{before.culprit.oid[:12]} is {found.culprit} now, proven anew")
         else:
             desk.tell(Kind.CHANGED, found, f"{before.culprit} has left linux-next; the culprit is {found.summary}")
-        return found
+        return desk.save(self._drafted(replace(found, draft="") if changed else found, row))
 
     # ---- for people
 
@@ -243,7 +242,7 @@ class Settler:
             written = post.write(post.Wish(), self.desk.bench.store, row, self.desk.bench.processes)
             post.save(written, folder)
         except BisectorError as error:
-            self.desk.tell(Kind.UNKNOWN, found, f"no draft was written: {error.what}")
+            self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
             return found
         return replace(found, draft=str(folder))
 

@@ -33,6 +33,7 @@ HEADINGS = {
     Kind.HELD: "gone from next, not from mainline",
     Kind.FIXED: "fixed",
     Kind.UNKNOWN: "not told",
+    Kind.NOTE: "note",
     Kind.UNFINISHED: "search",
 }
 

@@ -124,6 +124,8 @@ def test_same_condition_is_the_same_regression_while_it_is_open() -> None:
     assert open_one([REGRESSION], "legs", "escaped") is None
     assert open_one([REGRESSION], "program", "leg-failed") is None
     assert closed_one([gone, REGRESSION], "legs", "leg-failed") == gone
+    merged = replace(gone, id="legs-leg-failed-2", closed="next-20261109", same_as=gone.id)
+    assert closed_one([gone, merged], "legs", "leg-failed") == gone
 
 
 def test_one_culprit_is_one_bug_whatever_showed_it() -> None:
