@@ -137,17 +137,17 @@ class ActedRunner:
         reproduces = chance.random() < rate and at <= (lasting or 1.0)
         if reproduces and "mask" in files:
             return crash()
-        return _seen("degraded" if reproduces else "healthy", at if reproduces else lasting)
+        decisive = any(watch.decisive for watch in plan.watches)
+        return _seen("degraded" if reproduces else "healthy", at if reproduces else lasting, decisive)
 
 
-def _seen(health: str, at: float) -> Observation:
+def _seen(health: str, at: float, decisive: bool = True) -> Observation:
     layers = (LayerFacts("boot", "/dev/x", 511, 512, health),)
     timing = Timing(6.0, 2.0, at, 8.0 + at)
     if health == "degraded":
         line = ConsoleEvent(8.0 + at, "vm", "watch", "leg-failed/0", "md/raid1:mdX: Disk failure on dm-1")
-        return Observation(
-            Ending.DECISIVE, Result(layers=layers, steps=(StepFacts("load", 2.0, 2.0),)), (line,), "", timing
-        )
+        result = Result(complete=not decisive, layers=layers, steps=(StepFacts("load", 2.0, 2.0, done=not decisive),))
+        return Observation(Ending.DECISIVE if decisive else Ending.FINISHED, result, (line,), "", timing)
     steps = (StepFacts("load", 2.0, 2.0 + at, done=True),)
     return Observation(Ending.FINISHED, Result(complete=True, layers=layers, steps=steps), timing=timing)
 
