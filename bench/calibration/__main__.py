@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,9 @@ def main() -> None:
         star = smallest_fixed(world, asked.campaigns, 0.01)
         results["fixed"][name] = {"rules": rules, "n_star": star}
         print(f"p = {name}: n* {star}", flush=True)
-        if asked.bayesect:
+        if asked.bayesect and find_spec("git_bayesect") is None:
+            print("git_bayesect is not installed and is left out: pip install git_bayesect", flush=True)
+        elif asked.bayesect:
             building = World(rate, unbuildable=0.0)
             results["strand"][name] = campaigns(building, asked.bayesect, asked.max_error, strand=True)
             results["bayesect"][name] = bayesect_rule(building, asked.bayesect, 1 - asked.max_error, 4000)

@@ -65,6 +65,7 @@ class World:
         shows: mean seconds until the bug shows; then it is the trial's length that decides, and ``rate`` does not.
         other: chance that a trial ends in another crash, whatever the kernel.
         background: chance that a trial of a good kernel reproduces.
+        late: it does so in proofs only, so that neither ends nor search can know.
         fails_after: trials after which the harness breaks for good.
     """
 
@@ -72,6 +73,7 @@ class World:
     shows: float = 0.0
     other: float = 0.0
     background: float = 0.0
+    late: bool = False
     fails_after: int = 10**9
     built: list[str] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
@@ -132,7 +134,8 @@ class ActedRunner:
         chance, lasting = random.Random(plan.seed), sum(step.seconds for step in plan.steps)
         if chance.random() < self.world.other or ("oopses" in files and chance.random() < OOPSES):
             return crash()
-        rate = self.world.rate if "bug" in files else self.world.background
+        quiet = self.world.late and not folder.name.startswith("proof")
+        rate = self.world.rate if "bug" in files else self.world.background * (not quiet)
         at = chance.expovariate(1 / self.world.shows) if self.world.shows else chance.random() * (lasting or 1.0)
         reproduces = chance.random() < rate and at <= (lasting or 1.0)
         if reproduces and "mask" in files:

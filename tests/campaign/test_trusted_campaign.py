@@ -13,7 +13,7 @@ from bisector.model import OutcomeKind, Signal
 from bisector.search import proving
 from bisector.system.xdg import Folders
 from bisector.verdict.confirm import Contradicted
-from bisector.verdict.sequential import Evidence
+from bisector.verdict.sequential import Belief, Evidence
 
 BUG = range(9, 17)
 
@@ -78,11 +78,24 @@ def test_other_crashes_are_never_bad(act: Act) -> None:
     assert acted.named(outcome) == {"c9"}
 
 
-def test_a_background_is_found_out_and_verdicts_are_taken_anew(act: Act) -> None:
-    acted = act(17, World(rate=0.8, background=0.03), bug=BUG)
-    _, outcome = acted.run("c0", "c16")
+def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frontier and verdicts begin anew; rate, background and what was spent of the budget go on."""
+    acted = act(9, World(rate=0.95, background=0.1, late=True), bug=range(5, 9))
+    beliefs: list[Belief] = []
+    real = proving.draw_proof
+    monkeypatch.setattr(proving, "draw_proof", lambda *given: beliefs.append(given[2]) or real(*given))
+    _, outcome = acted.run("c0", "c8")
+    assert any("good commits reproduce too" in line for line in acted.told)
     assert outcome.kind is OutcomeKind.CULPRIT
-    assert acted.named(outcome) == {"c9"}
+    assert acted.named(outcome) == {"c5"}
+    first, second = beliefs[:2]
+    assert (first.background.reproduced, second.background.reproduced > 0) == (0, True)
+    assert second.background.trials > first.background.trials
+    assert second.asked_bad > first.asked_bad
+    asked = [judgement.candidate.revision for judgement in outcome.judgements]
+    assert len(asked) > len(set(asked))
 
 
 def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_ends(

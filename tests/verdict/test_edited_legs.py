@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The proof's further legs: the culprit's own edits over the ends; and other failures that may hide the bug."""
+
+import pytest
+
+from bisector.verdict.budget import Budget
+from bisector.verdict.confirm import HIDDEN, Confirmed, Contradicted, Contrary, Draw, confirm
+from bisector.verdict.rate import Rate
+from bisector.verdict.sequential import HIDING, Belief, Decided, Evidence, More, Verdict, decide
+
+BUDGET = Budget(0.01)
+HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(1, 13))
+CULPRIT, PARENT = Evidence(5, 5), Evidence(0, 40)
+REVERTED, APPLIED = Evidence(0, 40), Evidence(1, 1)
+
+
+def settled(applied: Evidence, reverted: Evidence, parent: Evidence = PARENT) -> object:
+    return confirm([CULPRIT, applied], [parent, reverted], HALF, 1, (1, 1))
+
+
+def test_both_ways_confirm_with_the_rest() -> None:
+    step = settled(APPLIED, REVERTED)
+    assert isinstance(step, Confirmed)
+    assert (step.unjudged, step.unchecked) == ((), ())
+    assert step.error <= 0.01
+
+
+def test_edited_legs_are_drawn_in_the_same_rounds() -> None:
+    step = confirm([Evidence(), Evidence()], [Evidence(), Evidence()], HALF, 1, (1, 1))
+    assert isinstance(step, Draw)
+    assert min(*step.bad, *step.good) > 0
+
+
+def test_the_error_stated_covers_the_revert() -> None:
+    short, long = settled(APPLIED, Evidence(0, 22)), settled(APPLIED, REVERTED)
+    assert isinstance(short, Draw | Confirmed)
+    if isinstance(short, Confirmed):
+        assert isinstance(long, Confirmed)
+        assert short.error > long.error
+
+
+@pytest.mark.parametrize(
+    ("applied", "reverted", "bad"), [(APPLIED, Evidence(3, 9), False), (Evidence(0, 40), REVERTED, True)]
+)
+def test_an_edit_that_does_not_do_what_it_must_is_contrary(applied: Evidence, reverted: Evidence, bad: bool) -> None:
+    step = settled(applied, reverted)
+    assert isinstance(step, Contrary)
+    assert (step.bad, step.place) == (bad, 1)
+
+
+def test_a_parent_that_reproduces_is_heard_before_the_edits() -> None:
+    assert isinstance(settled(APPLIED, Evidence(3, 9), parent=Evidence(3, 4)), Contradicted)
+    waiting = settled(APPLIED, Evidence(3, 9), parent=Evidence(0, 2))
+    assert isinstance(waiting, Draw)
+    assert (waiting.good[0] > 0, waiting.good[1]) == (True, 0)
+
+
+def test_an_edited_leg_that_cannot_be_judged_blocks_nothing() -> None:
+    step = settled(Evidence(0, 0, 3), Evidence(0, 2, 40))
+    assert isinstance(step, Confirmed)
+    assert step.unjudged == ()
+    assert set(step.unchecked) == {(True, 1), (False, 1)}
+
+
+# ---- hidden reproductions
+
+
+def test_a_parent_is_good_only_where_its_other_failures_speak_against_hiding() -> None:
+    belief = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
+    step = confirm([Evidence(10, 90, 5)], [Evidence(0, 110, 11)], belief, 1)
+    assert isinstance(step, Draw)
+    assert step.good[0] > 0
+    more = confirm([Evidence(20, 400, 22)], [Evidence(0, 420, 22)], belief, 1)
+    assert isinstance(more, Confirmed)
+    assert more.unjudged == ()
+
+
+def test_the_culprit_is_drawn_along_while_a_parent_is_in_doubt_for_its_other_failures() -> None:
+    belief = Belief(BUDGET, Rate(12, 40), bad_end=(12, 40), others=(0, 40))
+    step = confirm([Evidence(6, 10)], [Evidence(0, 60, 6)], belief, 1)
+    assert isinstance(step, Draw)
+    assert step.bad[0] > 0
+
+
+def test_a_wary_search_asks_for_more_where_other_failures_leave_a_doubt() -> None:
+    plain = Belief(BUDGET, Rate(12, 60), bad_end=(12, 60), others=(3, 63))
+    doubtful = Evidence(0, plain.clean_needed(), 3)
+    assert -HIDING < plain.hidden(doubtful) < HIDING
+    assert decide(doubtful, plain) == Decided(Verdict.GOOD, f"clean in {doubtful.clean} of {doubtful.clean}")
+    wary = plain.warned()
+    evidence = doubtful
+    while isinstance(step := decide(evidence, wary), More):
+        evidence += Evidence(clean=step.count)
+    assert isinstance(step, Decided)
+    assert step.verdict is Verdict.GOOD
+    assert evidence.clean > doubtful.clean
+    assert wary.hidden(evidence) <= -HIDING
+    assert HIDDEN >= HIDING
