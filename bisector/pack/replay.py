@@ -80,7 +80,7 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
         _refuse_what_runs_here(recipe, request, source.file)
     cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
-    case = bench.case(recipe, cell)
+    case = _as_long(bench.case(recipe, cell), source.plan(first))
     image = _image(request, source, first, recipe, bench)
     row = bench.add_campaign(_row(source, first), recipe)
     trial = _tried(bench, row, first, image, case, bench.runner(recipe))
@@ -92,6 +92,19 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
     told = source.record.campaign.id + (f" ({source.file})" if source.file else "")
     folder = bench.store.campaign_folder(row.id) / trial.folder
     return Replayed(told, first, trial, lines, row.id, str(folder))
+
+
+def _as_long(case: Case, recorded: Plan | None) -> Case:
+    """The case with steps as long as they were: a campaign stretches ``for:`` to what its bug takes to show.
+
+    All else comes from the recipe, which is checked when it is read; of the recorded plan seconds alone are taken.
+    """
+    lasted = {step.name: step.seconds for step in recorded.steps} if recorded else {}
+    plan = case.plan
+    steps = tuple(replace(step, seconds=lasted.get(step.name, step.seconds)) for step in plan.steps)
+    longer = sum(step.seconds for step in steps) - sum(step.seconds for step in plan.steps)
+    deadline = plan.deadline if case.fixed_deadline else plan.deadline + max(0.0, longer)
+    return replace(case, plan=replace(plan, steps=steps, deadline=deadline))
 
 
 def _refuse_what_runs_here(recipe: Recipe, request: Request, file: str) -> None:

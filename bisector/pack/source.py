@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from bisector import __version__
-from bisector.agent.plan import Malformed
+from bisector.agent.plan import Malformed, Plan, load
 from bisector.errors import UsageError
 from bisector.model import Image, Trial, digest
 from bisector.pack import archive, record
@@ -23,6 +23,8 @@ from bisector.recipe.load import loads
 from bisector.recipe.model import Recipe
 from bisector.store import CampaignRow, Store
 from bisector.target.images import Images, identity_of, identity_of_programs
+
+PLAN = "plan.json"  # in a trial's folder
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Source:
                 return trial
         numbers = ", ".join(str(trial.number) for trial in self.record.trials) or "none"
         raise UsageError(f"{self.record.campaign.id} has no trial {number}", hint=f"there are: {numbers}")
+
+    def plan(self, trial: Trial) -> Plan | None:
+        """The plan that a trial ran by, None when it is not at hand. Of one that was sent only seconds are used."""
+        if not archive.fits(trial.folder):
+            return None
+        try:
+            return load(Plan, (self.folder / trial.folder / PLAN).read_bytes())
+        except (OSError, Malformed):
+            return None
 
     def image(self, identity: str, images: Images) -> Image | None:
         """The image of a trial, brought into the cache from the export if it is there; None when it is not at hand.
@@ -115,8 +126,8 @@ def of_file(path: Path, *, image_of: int | None = None) -> Iterator[Source]:
         found = record.without_paths(_record(path, folder))
         if found.campaign.id != manifest.campaign:
             raise PackBroken(f"{path} is of campaign {manifest.campaign!r} and holds another one's record")
-        wanted = {trial.image for trial in found.trials if trial.number == image_of}
-        prefixes = tuple(f"images/{identity}/" for identity in wanted)
+        wanted = [trial for trial in found.trials if trial.number == image_of]
+        prefixes = tuple(f"images/{trial.image}/" for trial in wanted) + tuple(f"{t.folder}/{PLAN}" for t in wanted)
         if prefixes:
             archive.unpack(path, folder, lambda member: member.startswith(prefixes))
         for file in (folder / "recipe").rglob("*"):

@@ -9,10 +9,13 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import load as load_plan
 from bisector.cli import main
 from bisector.errors import RecipeError, UsageError
 from bisector.exitcodes import ExitCode
@@ -140,6 +143,22 @@ def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: Campaign
     with workbench(tmp_path / "first") as bench:
         done = run(Request(1), of_campaign(bench.store, first), bench)
     assert done.same
+
+
+def test_a_workload_that_was_stretched_is_as_long_again(tmp_path: Path, pack: Path) -> None:
+    with of_file(pack, image_of=1) as source:
+        told = json.loads(record.dump(source.record))
+        plan = source.plan(source.record.trials[0])
+    assert plan is not None
+    longer = replace(plan, steps=tuple(replace(step, seconds=0.5) for step in plan.steps), memory=1 << 60, vm=True)
+    told["trials"][0]["plan"] = replace(longer, memory=plan.memory, vm=False).identity()
+    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
+    other = changed(first, tmp_path / "z", f"{told['trials'][0]['folder']}/plan.json", dump(longer).encode())
+    with of_file(other, image_of=1) as source:
+        done = replayed(tmp_path / "second", source)
+    assert {line.name for line in done.lines if not line.same} == set()  # the question among them
+    ran = load_plan(Plan, (Path(done.folder) / "plan.json").read_bytes())
+    assert (ran.steps[0].seconds, ran.memory) == (0.5, plan.memory)  # and nothing else of a plan that was sent
 
 
 def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
