@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from acting import Act, World
+from acting import Act, Acted, World
 
 from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
@@ -14,6 +14,7 @@ from bisector.search import proving
 from bisector.system.xdg import Folders
 from bisector.verdict.confirm import Contradicted
 from bisector.verdict.sequential import Belief, Evidence
+from tests.search.planted import Planned, Planted, chain, git
 
 BUG = range(9, 17)
 
@@ -37,7 +38,6 @@ def test_a_revert_that_does_not_apply_is_unchecked_and_blocks_nothing(act: Act) 
     acted = act(17, World(rate=0.5), bug=BUG, broken=range(20, 21))
     planted = acted.planted
     tip = planted.oid["c16"]
-    from tests.search.planted import git
 
     # a later commit rewrites the very file: the culprit reverts no more
     blob = git(planted.folder, "hash-object", "-w", "--stdin", stdin="bug, and more of it")
@@ -169,3 +169,64 @@ def test_a_recipe_with_nothing_to_stretch_is_unchanged(act: Act, world: World, l
     assert acted.named(outcome) == {"c5"}
     assert {plan.steps[0].seconds for plan in acted.world.plans} == {float(lasting)}
     assert not any("stretched" in line for line in outcome.assumptions)
+
+
+# ---- merges, and the search for a fix
+
+
+def branched(act: Act, *, broken_fork: bool) -> Acted:
+    """c0 … c3, where two branches part: g1 … g6 stays good, s1 brings the bug; m merges them, m1 stands on it."""
+    lost = (("broken", None),) if broken_fork else ()
+    plan = [*chain("c0", "c1", "c2")]
+    plan.append(Planned("c3", ("c2",), (("broken", "1"),) if broken_fork else ()))
+    plan.append(Planned("g1", ("c3",), lost))
+    plan += chain("g2", "g3", "g4", "g5", "g6", start="g1")
+    plan.append(Planned("s1", ("c3",), (*lost, ("bug", "1"))))
+    plan += chain("s2", start="s1")
+    plan += [Planned("m", ("g6", "s2"), lost), Planned("m1", ("m",))]
+    acted = act(1, World(rate=0.6))
+    planted = Planted(acted.planted.folder.with_name("branched"), plan)
+    return replace(acted, planted=planted)
+
+
+def test_a_parent_never_asked_for_that_does_not_build_is_vouched_for(act: Act) -> None:
+    acted = branched(act, broken_fork=True)
+    _, outcome = acted.run("c0", "m1")
+    assert acted.planted.oid["c3"] not in [judgement.candidate.revision for judgement in outcome.judgements]
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert acted.named(outcome) == {"c3", "s1"}
+    (vouching,) = [each for each in outcome.proof if each.candidate.label.startswith("vouches for")]
+    assert acted.planted.name[vouching.candidate.revision].startswith("g")
+    assert vouching.counts[0] == 0
+    assert any("x undeclared" in line and "vouches for it" in line for line in outcome.unchecked)
+    assert "chance of error below" in outcome.summary
+
+
+def test_a_culprit_on_a_branch_is_proven_against_the_fork(act: Act) -> None:
+    acted = branched(act, broken_fork=False)
+    _, outcome = acted.run("c0", "m1")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"s1"}
+
+
+def test_a_flaky_fix_is_proven_both_ways(act: Act) -> None:
+    """Reverted on the good end the bug is back, applied on the bad end it is gone."""
+    acted = act(12, World(rate=0.5, other=0.05), bug=range(7))
+    _, outcome = acted.run("c11", "c0", find_fix=True)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c7"}
+    told = {(tuple(edit.kind for edit in each.candidate.edits), each.verdict.value) for each in outcome.proof}
+    assert told == {((), "good"), ((), "bad"), (("revert",), "bad"), (("apply",), "good")}
+    assert "chance of error below" in outcome.summary
+
+
+def test_a_merge_that_brought_the_bug_is_not_reverted_and_that_is_said(act: Act) -> None:
+    plan = [*chain("c0", "c1", "c2", "c3"), *chain("s1", "s2", start="c1")]
+    plan += [Planned("m", ("c3", "s2"), (("bug", "1"),)), *chain("m1", "m2", start="m")]
+    acted = act(1, World(rate=0.6))
+    acted = replace(acted, planted=Planted(acted.planted.folder.with_name("merged"), plan))
+    _, outcome = acted.run("c0", "m2")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"m"}
+    assert sum(each.verdict.value == "good" for each in outcome.proof) == 2
+    assert sum("it is a merge" in line for line in outcome.unchecked) == 2
