@@ -16,6 +16,7 @@ from bisector.agent.plan import dump
 from bisector.campaign import NOT_SEARCHED
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.model import Verdict
 from bisector.nightly import night
 from bisector.nightly.memory import State, Where
 from bisector.seams import Progress
@@ -254,6 +255,26 @@ def test_mainlines_bug_on_the_first_night_is_searched_from_the_last_release(tree
     assert nights.culprits() == [culprit]
     assert nights.searches()[0].good == tree.git("rev-parse", "v6.18^{commit}")
     assert nights.regressions()[LEG].where is Where.MAINLINE
+
+
+def test_a_base_that_looked_good_by_luck_is_found_out_by_the_ends(tree: LinuxNext, nights: Nights) -> None:
+    """Two trials of the base are clean by chance. The campaign tries its ends for sure, and begins further back."""
+    nights.how_sure = UNSURE
+    culprit = tree.mainline_commit("md: check less", FLAG)
+    tree.mainline_commit("mainline: later")
+    day(tree, 1)
+
+    def lucky(number: int) -> None:
+        if number == 2:
+            nights.world.silent = 2
+
+    nights.world.on_trial = lucky
+    report = nights.night()
+    assert [each.verdict for each in report.night.answers] == [Verdict.BAD, Verdict.GOOD]
+    assert kinds(report) == {LEG: ["opened", "named"]}
+    assert nights.culprits() == ["ends_alike", culprit]
+    assert nights.regressions()[LEG].where is Where.MAINLINE
+    assert nights.drafts() == [LEG]
 
 
 def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(tree: LinuxNext, nights: Nights) -> None:
