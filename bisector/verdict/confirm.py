@@ -24,8 +24,10 @@ UNLIKE = 0.02
 """Chance (Fisher's exact test) at which a parent that reproduces is told from a bad candidate: it has a background."""
 
 HIDDEN = math.log(30.0)
-"""Odds at which other failures are taken for hidden reproductions; a leg is good only where they speak as loudly
-against it."""
+"""Odds at which other failures are taken for hidden reproductions, so that the leg cannot be judged."""
+
+NOT_HIDDEN = math.log(100.0)
+"""Odds at which they must speak against it for a leg to be good."""
 
 HIDDEN_ERROR = 0.05
 """Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
@@ -122,7 +124,7 @@ def confirm(
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good leg must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
     alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
-    speak against hidden reproductions at odds of HIDDEN; while they do not, the culprit is drawn along, which tells how
+    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which tells how
     common they are where nothing is hidden. With a background rate each leg is a sequential probability ratio test
     between the bounds of both rates (Wald, 1945).
     """
@@ -291,11 +293,11 @@ class _Terms:
         return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
 
     def enough_good(self, evidence: Evidence) -> bool:
-        return self.enough_clean(evidence) and self.hidden(evidence) <= -HIDDEN
+        return self.enough_clean(evidence) and self.hidden(evidence) <= -NOT_HIDDEN
 
     def only_hidden(self, evidence: Evidence) -> bool:
         """Clean often enough, and its other failures leave a doubt."""
-        return self.enough_clean(evidence) and self.hidden(evidence) > -HIDDEN
+        return self.enough_clean(evidence) and self.hidden(evidence) > -NOT_HIDDEN
 
     def hidden(self, evidence: Evidence) -> float:
         other, known = self.belief.others

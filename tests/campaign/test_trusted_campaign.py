@@ -12,7 +12,7 @@ from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
 from bisector.search import proving
 from bisector.system.xdg import Folders
-from bisector.verdict.confirm import Contradicted
+from bisector.verdict.confirm import Confirmed, Contradicted
 from bisector.verdict.sequential import Belief, Evidence
 from tests.search.planted import Planned, Planted, chain, git
 
@@ -230,3 +230,26 @@ def test_a_merge_that_brought_the_bug_is_not_reverted_and_that_is_said(act: Act)
     assert acted.named(outcome) == {"m"}
     assert sum(each.verdict.value == "good" for each in outcome.proof) == 2
     assert sum("it is a merge" in line for line in outcome.unchecked) == 2
+
+
+def test_when_no_parent_can_be_judged_the_set_is_what_nothing_vouches_for(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every proof leaves its first good leg unjudged, as other failures that may hide the bug would."""
+    acted = act(12, World(rate=0.6), bug=range(9, 12))
+    beliefs: list[Belief] = []
+    real = proving.draw_proof
+
+    def never_sure(bad, good, belief, number, edited):  # type: ignore[no-untyped-def]
+        beliefs.append(belief)
+        step = real(bad, good, belief, number, edited)
+        return replace(step, unjudged=(0,)) if isinstance(step, Confirmed) else step
+
+    monkeypatch.setattr(proving, "draw_proof", never_sure)
+    _, outcome = acted.run("c0", "c11")
+    assert len(beliefs) == 4  # three restarts
+    assert [belief.wary for belief in beliefs] == [False, True, True, True]
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert acted.named(outcome) == {f"c{number}" for number in range(1, 10)}
+    assert "no verdict in fresh trials for" in outcome.summary
+    assert outcome.proof[0].candidate.label == "newest suspect"
