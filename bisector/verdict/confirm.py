@@ -124,8 +124,8 @@ def confirm(
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good leg must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
     alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
-    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which tells how
-    common they are where nothing is hidden. With a background rate each leg is a sequential probability ratio test
+    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which tells
+    how common they are where nothing is hidden. With a background rate each leg is a sequential probability ratio test
     between the bounds of both rates (Wald, 1945).
     """
     terms = _Terms(belief, bad[0], number)

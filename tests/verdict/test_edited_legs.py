@@ -70,7 +70,7 @@ def test_a_parent_is_good_only_where_its_other_failures_speak_against_hiding() -
     step = confirm([Evidence(10, 90, 5)], [Evidence(0, 110, 11)], belief, 1)
     assert isinstance(step, Draw)
     assert step.good[0] > 0
-    more = confirm([Evidence(20, 400, 22)], [Evidence(0, 420, 22)], belief, 1)
+    more = confirm([Evidence(60, 600, 35)], [Evidence(0, 600, 25)], belief, 1)
     assert isinstance(more, Confirmed)
     assert more.unjudged == ()
 
