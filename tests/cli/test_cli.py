@@ -36,6 +36,12 @@ def repository(folder: Path) -> Path:
     [
         (["run", "virtio-open-lvm-raid1", "--releases", "off"], ExitCode.USAGE, "which repository"),
         (["run", "nothing-like-it"], ExitCode.INVALID, "there is no such file"),
+        (["run", "virtio-open-lvm-raid1", "--on", "exit 1"], ExitCode.USAGE, "not the fingerprint of a crash"),
+        (
+            ["run", "virtio-open-lvm-raid1", "--on", "oops: raid1_read_request", "--releases", "off"],
+            ExitCode.USAGE,
+            "which repository",
+        ),
         (["run", "virtio-open-lvm-raid1", "--repo", "REPO", "--good", "nosuch"], ExitCode.USAGE, "nosuch"),
         (["run", "virtio-open-lvm-raid1", "--repo", "/nonexistent"], ExitCode.USAGE, "/nonexistent"),
         (["run", "virtio-open-lvm-raid1", "--repo", "REPO", "--good", "HEAD", "--bad", "HEAD"], ExitCode.USAGE, "same"),
