@@ -27,11 +27,15 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Lines of one log. ``name``: the log's; ``left_out``: how many lines of the workload's part are not shown."""
+    """Lines of one log. ``name``: the log's; ``left_out``: how many lines of the workload's part are not shown.
+
+    ``focus``: place of the line that decided.
+    """
 
     name: str = ""
     lines: tuple[str, ...] = ()
     left_out: int = 0
+    focus: int = 0
 
 
 NOTHING = Excerpt()
@@ -67,7 +71,8 @@ def excerpt(name: str, data: bytes, trial: Trial) -> Excerpt:
         return Excerpt(name)
     focus = _focus(lines, trial)
     kept = _window(_without_repeats(lines, focus), focus)
-    return Excerpt(name, tuple(_with_gaps(lines, kept)), len(lines) - len(kept))
+    place = len(tuple(_with_gaps(lines, kept[: kept.index(focus) + 1]))) - 1
+    return Excerpt(name, tuple(_with_gaps(lines, kept)), len(lines) - len(kept), place)
 
 
 def _split(data: bytes) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from bisector.model import Judgement, Outcome, OutcomeKind, digest
 from bisector.report import claim, compose
 from bisector.report.compose import fold, wrap
-from bisector.report.excerpt import printable
+from bisector.report.excerpt import LINES, Excerpt, printable
 from bisector.report.facts import Facts
 from bisector.report.fixed import UNKNOWN, Fixed
 from bisector.report.recipients import NOBODY, People
@@ -198,15 +198,32 @@ def _error(facts: Facts) -> list[str]:
         return []
     reading = side.trial.reading
     said = f'Condition "{one_line(reading.condition)}": {one_line(reading.reason)}' if reading.condition else ""
-    lines = [piece for line in side.excerpt.lines for piece in fold(defuse(line))]
+    lines = _folded(side.excerpt)
     return [*lines, *([""] if lines and said else []), *(wrap(said) if said else [])]
+
+
+def _folded(shown: Excerpt) -> list[str]:
+    """The excerpt's lines as a mail's, ``LINES`` at most: where folding makes more of them, those farthest from the
+    one that decided are left out."""
+    folded = [fold(defuse(line)) for line in shown.lines]
+    first, last = 0, len(folded)
+    while sum(map(len, folded[first:last])) + (first > 0) + (last < len(folded)) > LINES and last - first > 1:
+        if last - 1 - shown.focus > shown.focus - first:
+            last -= 1
+        else:
+            first += 1
+    lines = [piece for pieces in folded[first:last] for piece in pieces]
+    before = [f"  [... {first} more above ...]"] if first else []
+    return [*before, *lines, *([f"  [... {len(folded) - last} more below ...]"] if last < len(folded) else [])]
 
 
 def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
     facts = letter.facts
     proof = [line for judgement in outcome.proof for line in figures(judgement, facts)]
     if outcome.kind is OutcomeKind.CULPRIT and outcome.culprit:
+        sure = re.search(r"; (chance of error [^;]*)$", outcome.summary)
         lines = [*wrap(str(outcome.culprit), indent="  "), ""]
+        proof += wrap(f"{sure[1]}.", indent="  ") if sure else []
         if letter.fixed.upstream:
             lines[-1:-1] = wrap(f"Upstream commit: {letter.fixed.upstream}", indent="  ")
         edits = [edit.kind for judgement in outcome.proof for edit in judgement.candidate.edits]

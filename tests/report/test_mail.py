@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisector.model import Commit, OutcomeKind, Signal, Verdict
+from bisector.model import Commit, ConsoleEvent, OutcomeKind, Signal, Verdict
 from bisector.report.compose import COLUMNS, LONGEST
 from bisector.report.excerpt import LINES, excerpt
 from bisector.report.facts import Facts
@@ -321,14 +321,46 @@ def test_the_error_is_at_most_forty_lines_around_the_decisive_one() -> None:
 
 
 def replace_event(trial: case.Trial, text: str) -> case.Trial:
-    from bisector.model import ConsoleEvent
-
     event = ConsoleEvent(9.0, "vm", "watch", "zero-length-command/0", text)
     return replace(
         trial,
         reading=replace(trial.reading, condition="zero-length-command"),
         observation=replace(trial.observation, console=(event,)),
     )
+
+
+@pytest.mark.parametrize("decisive", [0, 25, 59])
+def test_long_lines_do_not_make_more_than_forty_of_the_mail(decisive: int) -> None:
+    lines = [f"[    1.{n:06}] {'abcdefgh'[n % 8] * 9} {'x' * 30} {'y' * 30} {'z' * 30}{n:c}" for n in range(200, 260)]
+    lines[decisive] = f"[    2.000000] the line that decided {'x' * 40} {'y' * 40}"
+    facts = case.facts(case.OUTCOMES["culprit"])
+    assert facts.bad is not None and facts.bad.trial is not None
+    event = ConsoleEvent(1.0, "vm", "watch", "leg-failed/0", lines[decisive])
+    shown = replace(facts.bad.trial, observation=replace(facts.bad.trial.observation, console=(event,)))
+    bad = replace(facts.bad, trial=shown, excerpt=excerpt("kernel.log", "\n".join(lines).encode(), shown))
+    text = body(letter("culprit", facts=replace(facts, bad=bad)))
+    error = text.split("\n\n")[1].split("\n")
+    assert 30 < len(error) <= 40
+    assert sum("the line that decided" in line for line in error) == 1
+
+
+def test_how_sure_it_is_stands_with_the_culprit() -> None:
+    sure = "chance of error below 0.5 % for a bug that reproduces in at least 40% of trials"
+    outcome = case.OUTCOMES["culprit"]
+    told = replace(outcome, summary=f"{case.CULPRIT}: reproduced 6/6 at culprit; {sure}")
+    found = body(letter("culprit", facts=case.facts(told)))
+    assert sure in " ".join(found.partition("Environment\n")[0].split())
+    assert "chance of error" not in body(letter("culprit"))
+
+
+def test_a_culprit_applied_to_the_good_end_is_told_as_that() -> None:
+    outcome = case.OUTCOMES["culprit"]
+    applied = replace(
+        case.PROOF_BAD, candidate=case.source(case.GOOD, "the good end", case.Edit("apply", case.CULPRIT.oid))
+    )
+    text = body(letter("culprit", facts=case.facts(replace(outcome, proof=(*outcome.proof, applied)))))
+    assert "with it applied on the good end   bad, reproduced in 6 of 6 trials" in text
+    assert "revert on top of the bad end      not tested" in text
 
 
 def test_repeated_lines_are_told_once_and_counted() -> None:
