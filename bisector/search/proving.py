@@ -60,8 +60,7 @@ class Proving:
         if isinstance(self.known.case.belief, Belief):
             return self._sequential(found, self.known.case.belief)
         if found.first_bad is None:
-            summary = found.summary + what_splits(found.suspects, self.known.steps)
-            return Outcome(OutcomeKind.NARROWED, summary, suspects=found.suspects)
+            return self._bounded(found)
         lookup = self.history.commit
         proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, find_fix=self.find_fix, target=self.target)
         if proof.kind is Proven.NOT_CONFIRMED:
@@ -81,10 +80,7 @@ class Proving:
     # ---- with a belief: head to head, as many trials as the budget asks for
 
     def _sequential(self, found: SearchResult, belief: Belief) -> Outcome | Again:
-        ends = self.old, self.new
-        legs = Gathering(self.judge, self.known, self.history, *ends, self.find_fix, self._stage, self.target).legs(
-            found
-        )
+        legs = self._legs(found)
         if legs.new.untestable or not (legs.bad and legs.good):
             return self._no_proof(legs)
         step = draw_proof(legs.bad, legs.good, belief, self.number, legs.edited)
@@ -98,6 +94,10 @@ class Proving:
             return Again(f"{(legs.bad if step.bad else legs.good)[step.place].candidate} {step.reason}", final=True)
         assert isinstance(step, Confirmed)
         return self._unjudged(legs, step) if step.unjudged else self._concluded(legs, step)
+
+    def _legs(self, found: SearchResult) -> Legs:
+        judge, known, history, find_fix = self.judge, self.known, self.history, self.find_fix
+        return Gathering(judge, known, history, self.old, self.new, find_fix, self._stage, self.target).legs(found)
 
     def _no_proof(self, legs: Legs) -> Outcome:
         """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
@@ -194,7 +194,23 @@ class Proving:
         searched = NOTHING if legs.is_edited(leg) else self.known.searched(oid)
         return Again(f"{leg.candidate} {reason}: good commits reproduce too", good=searched + leg.evidence)
 
-    # ---- with a fixed number of trials: the culprit's own edits after its parents
+    # ---- with a fixed number of trials: a set by what bounds it; the culprit's own edits after its parents
+
+    def _bounded(self, found: SearchResult) -> Outcome | Again:
+        """A set that cannot be told apart: its newest commit and what bounds it, each freshly tested."""
+        legs, unchecked = self._legs(found), []
+        judged = []
+        for side, wanted in ((legs.bad, Verdict.BAD), (legs.good, Verdict.GOOD)):
+            for leg in side:
+                answer = self._ask_fresh(leg.candidate)
+                if answer.verdict in (Verdict.SKIP, Verdict.WEAK):
+                    unchecked.append(f"{answer.candidate}: {answer.reason}")
+                elif answer.verdict is not wanted:
+                    return Again(f"{answer.candidate} was to be {wanted} and is {answer.verdict}", final=True)
+                else:
+                    judged.append(answer)
+        unchecked = [*legs.unchecked, *unchecked]
+        return self._narrowed(found.summary, legs.all_suspects, tuple(judged), tuple(unchecked))
 
     def _both_ways(self, culprit: Commit, proof: Proof) -> Outcome | Again:
         new_side = Verdict.GOOD if self.find_fix else Verdict.BAD

@@ -190,6 +190,8 @@ def test_unjudgeable_neighbour_of_the_culprit_narrows(history: History, setting:
     outcome = outcome_of(history, setting, "c0", "c10")
     assert outcome.kind is OutcomeKind.NARROWED
     assert {s.oid for s in outcome.suspects} == {history.oids["c5"], history.oids["c6"]}
+    fresh = {(j.candidate.revision, j.verdict) for j in outcome.proof}
+    assert fresh == {(history.oids["c6"], Verdict.BAD), (history.oids["c4"], Verdict.GOOD)}
 
 
 def test_culprit_inside_a_merged_branch(history: History, setting: Setting) -> None:
