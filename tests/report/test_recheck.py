@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from bisector.campaign import Campaign
-from bisector.errors import InfraError, Interrupted
+from bisector.cli import main
+from bisector.errors import BisectorError, InfraError, Interrupted
+from bisector.exitcodes import ExitCode
 from bisector.model import OutcomeKind, Verdict
 from bisector.recipe.load import load
 from bisector.report import fixed, html, picture, text
@@ -189,3 +191,34 @@ def test_the_clone_of_a_repository_that_is_gone_is_said(history: History, bench:
     row = campaign(history, bench)
     with pytest.raises(Exception, match="there is no such folder"):
         again(replace(row, repo="/nonexistent/linux"), bench)
+
+
+@pytest.mark.parametrize("fault", [None, InfraError("QEMU was killed"), Interrupted("stopped between trials")])
+def test_the_command_tells_it_and_ends_as_the_outcome_does(
+    history: History,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    fault: BisectorError | None,
+) -> None:
+    fix = fix_of(history, "mend", "good")
+    monkeypatch.setattr("bisector.workbench.Workbench", FileBench)
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    if fault:
+
+        def fails(*_: object) -> None:
+            raise fault
+
+        monkeypatch.setattr("bisector.report.recheck.recheck", fails)
+    ends = ["--good", history.oids["c0"], "--bad", history.oids["c8"], "--releases", "off"]
+    words = ["run", "virtio-open-lvm-raid1", "--repo", str(history.folder), *ends, "--check-fixed"]
+    assert main([*words, "--cell", "guest.drives.vda.aio=native"]) == ExitCode.OK
+    shown = capfd.readouterr()
+    assert history.oids["c4"][:12] in shown.out
+    assert "#regzbot" not in shown.out
+    if fault:
+        assert f"the outcome stands: {fault}" in shown.err
+    else:
+        assert "main is good" in shown.err
+        assert f'#regzbot fix: {fix[:12]} ("mend")' in shown.err
