@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Overrides: one grammar, ``path: value``, for the cells of a matrix, for controls and for ``--cell``. Pure."""
+"""Overrides: one grammar, ``path: value``, for the cells of a matrix, for controls and for ``--cell``. Pure.
+
+``storage.{a,b}.disk: scsi`` sets one value at several places, so that they change together.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +26,9 @@ ROOTS = ("storage", "guest", "steps", "vm", "deadline")
 
 MAX_CELLS = 256
 _NAMED = (("storage",), ("guest", "storage"), ("guest", "drives"), ("steps",))
+
+
+_SEVERAL = re.compile(r"(.*?)\{([^{}]*)\}(.*)")
 
 
 class BadPath(Exception):
@@ -127,23 +134,35 @@ def _faults_of(recipe: Recipe, overrides: Mapping[str, Any], old: set[tuple[Path
         if fault.refused or (fault.path, fault.message) in old:
             continue
         where = text.dotted(fault.path)
-        blamed = next((path for path in overrides if where.startswith(path)), next(iter(overrides)))
-        inside = "" if where == blamed else f"{where}: "
+        blamed = next((path for path in overrides if where.startswith(places(path))), next(iter(overrides)))
+        inside = "" if where in places(blamed) else f"{where}: "
         yield Fault((blamed,), f"{inside}{fault.message}")
 
 
 def _overlaps(paths: Mapping[str, Any], at: Path) -> Iterator[Fault]:
-    for path in paths:
-        for other in paths:
-            if path.startswith(f"{other}."):
-                yield Fault((*at, path), f"lies inside {other}, which is overridden too", at_key=True)
+    for path, other in itertools.permutations(paths, 2):
+        if any(place == taken or place.startswith(f"{taken}.") for place in places(path) for taken in places(other)):
+            yield Fault((*at, path), f"lies inside {other}, which is overridden too", at_key=True)
+
+
+def places(path: str) -> tuple[str, ...]:
+    """The single places that a path names: ``storage.{a,b}.disk`` names two."""
+    found = _SEVERAL.fullmatch(path)
+    if not found:
+        return (path,)
+    return tuple(place for name in found[2].split(",") for place in places(f"{found[1]}{name.strip()}{found[3]}"))
 
 
 # ---- one override --------------------------------------------------------------------------------------------------
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:
-    """Put ``value`` at ``path``. Raises BadPath when the recipe has no such place."""
+    """Put ``value`` at each place of ``path``. Raises BadPath when the recipe has no such place."""
+    for one in places(path):
+        _set_one(data, one, value)
+
+
+def _set_one(data: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
     if parts[0] not in ROOTS:
         if parts[0] in allowed_keys(()):

@@ -8,6 +8,7 @@ import json
 import textwrap
 
 from bisector.model import Signal
+from bisector.report import axes
 from bisector.reproduce import Answer, CellAnswer
 
 SCHEMA = "bisector.test/1"
@@ -21,8 +22,25 @@ def as_text(answer: Answer) -> str:
     lines.append(f"{'cell':<{width}}  {'verdict':<8}{'reproduced':<11}outcome")
     for name, row in zip(names, answer.rows, strict=True):
         lines += _row(name, row, width)
+    if turns := axes.as_text(_points(answer)):
+        lines += ["", *turns]
     lines += ["", f"logs: {answer.folder}"]
     return "\n".join(lines) + "\n"
+
+
+def _points(answer: Answer) -> list[axes.Point]:
+    """The matrix's own cells; a control changes what it likes."""
+    return [
+        axes.Point(row.cell.overrides, row.judgement.verdict if row.judgement else None, _condition(row))
+        for row in answer.rows
+        if row.cell.overrides and not row.cell.expect
+    ]
+
+
+def _condition(row: CellAnswer) -> str:
+    """The last condition that was seen, "" when none was."""
+    named = [trial.reading.condition for trial in row.judgement.trials] if row.judgement else []
+    return next((name for name in reversed(named) if name), "")
 
 
 def _row(name: str, row: CellAnswer, width: int) -> list[str]:
@@ -61,5 +79,6 @@ def as_json(answer: Answer) -> str:
         "folder": answer.folder,
         "exit_code": int(answer.exit_code),
         "cells": [dataclasses.asdict(row) | {"as_expected": row.as_expected} for row in answer.rows],
+        "axes": [dataclasses.asdict(axis) for axis in axes.axes(_points(answer))],
     }
     return json.dumps(document, indent=2) + "\n"

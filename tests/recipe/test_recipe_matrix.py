@@ -110,6 +110,29 @@ def test_command_line_override_takes_its_axis_out_of_the_matrix() -> None:
     assert [control.name for control in controls(recipe)] == ["silent"]
 
 
+def test_braces_set_one_value_at_several_places() -> None:
+    legs = "storage.{leg0, leg1}.disk"
+    recipe = raid1(("matrix: {guest.drives.vda.aio: [native, threads]}", f"matrix: {{'{legs}': [nvme, scsi]}}"))
+    assert [cell.name for cell in cells(recipe)] == [f"{legs}=nvme", f"{legs}=scsi"]
+    scsi = apply(recipe, cells(recipe)[1]).storage
+    assert (scsi["leg0"].disk, scsi["leg1"].disk, scsi["boot"].lvm) == ("scsi", "scsi", "raid1")
+    assert override(recipe, f"{legs}=loop").storage["leg1"].disk == "loop"
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ("'storage.{leg0,leg7}.disk': [nvme]", "no 'leg7' in storage"),
+        ("'storage.{leg0,leg1}.disk': [floppy]", "'floppy' is not known"),
+        ("'storage.{leg0,leg1}.size': [64M], storage.leg1.size: [32M]", "lies inside storage.leg1.size"),
+    ],
+)
+def test_braces_that_lead_nowhere_are_said(axis: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        raid1(("matrix: {guest.drives.vda.aio: [native, threads]}", f"matrix: {{{axis}}}"))
+    assert message in str(caught.value.diagnostics)
+
+
 def test_numbers_in_a_matrix_survive_cells_and_pickles() -> None:
     recipe = raid1(("{guest.drives.vda.aio: [native, threads]}", "{steps.load.probability: [0.30, 1], vm.cpus: [2]}"))
     recipe = pickle.loads(pickle.dumps(recipe))
