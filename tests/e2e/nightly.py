@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -28,12 +29,12 @@ from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, EndT
 TAG = "next-20261101"
 LIMIT = 100 * 60.0  # seconds for the night
 NOTHING_LIMIT = 5 * 60.0  # for one without a new day
-WATCH = f"""\
+WATCH = """\
 nightly: e2e
 repo: ../linux-next.git
 recipes:
-  - recipe: {OPEN_PROBE}
-    cell: {CELL}
+  - recipe: RECIPE
+    cell: CELL
 budget: 90m
 out: nights
 """
@@ -84,10 +85,21 @@ def workplace(place: prepare.Place) -> prepare.Place:
     return prepare.Place(root)
 
 
-def night(test: EndToEnd) -> None:
+def watch(folder: Path, trials: int) -> Path:
+    """The file of the watch. ``trials``: of each candidate; 0 for what the shipped recipe says."""
+    recipe = str(OPEN_PROBE)
+    if trials:
+        text = re.sub(r"^(trials|confidence):.*$", f"trials: {trials}", OPEN_PROBE.read_text(), flags=re.MULTILINE)
+        (folder / OPEN_PROBE.name).write_text(text)
+        recipe = f"./{OPEN_PROBE.name}"
+    file = folder / "nightly.yaml"
+    file.write_text(WATCH.replace("RECIPE", recipe).replace("CELL", CELL))
+    return file
+
+
+def night(test: EndToEnd, trials: int) -> None:
     """The night that finds it, and one without a new day."""
-    file, checks = test.place.root / "watch/nightly.yaml", test.checks
-    file.write_text(WATCH)
+    file, checks = watch(test.place.root / "watch", trials), test.checks
     out = file.parent / "nights"
     with prepare.phase("night", test.seconds):
         said = test.bisector("night", LIMIT, "nightly", str(file), "--json")
@@ -121,6 +133,7 @@ def _trials(place: prepare.Place) -> int:
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = prepare.parser("tests.e2e.nightly", (__doc__ or "").split("\n")[0])
+    parser.add_argument("--trials", type=int, default=0, help="trials of each candidate; default: the recipe's own")
     given = parser.parse_args(argv)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     place, checks = prepare.place(), Checks()
@@ -134,7 +147,7 @@ def main(argv: list[str]) -> int:
             linux_next(planted, own.root / "linux-next.git", manifest)
             before = fingerprint(planted / ".git")
         test = EndToEnd(own, own.root / "linux-next.git", manifest, logs, checks, seconds)
-        night(test)
+        night(test, given.trials)
         test.checks.that("the planted repository is untouched", fingerprint(planted / ".git") == before)
         test.no_orphans()
     except BisectorError as error:
