@@ -101,9 +101,9 @@ def identity_serial(device: str) -> str:
         os.close(node)
 
 
-def find_disks(names: tuple[str, ...]) -> dict[str, str]:
-    """Layer name → block device (``nvme0n1``), by serial. Raises Halt(storage) when one does not appear in 20 s."""
-    until = time.monotonic() + APPEAR
+def find_disks(names: tuple[str, ...], seconds: float = APPEAR) -> dict[str, str]:
+    """Layer name → block device (``nvme0n1``), by serial. Raises Halt(storage) when one does not appear in time."""
+    until = time.monotonic() + seconds
     while True:
         known = serials()
         missing = [name for name in names if name[:SERIAL_LENGTH] not in known]

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from .answers import added, command_outcome, quote
 from .command import Halt, demand
 from .disks import SERIAL_LENGTH
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
-from .inside import read_stamped, read_verified
 from .lines import printable
-from .machine import Ports, dd_command, dd_records, errno_in, kvm_opens, overlay_command, qemu_command
+from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
 from .modules import modules
 from .observe import BoundedLog, Recorder
+from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Plan, Step
 from .qemu import Listeners, Qemu
@@ -45,9 +46,11 @@ class Guest(GuestControl):
         scratch: str,
         journal: Callable[[str], None] = lambda line: None,
     ):
-        if guest.passthrough:
-            raise Halt("plan", "a guest with passthrough is not supported by this version")
+        if guest.passthrough and not plan.vm:
+            raise Halt("plan", "only a VM's own controllers are passed to a guest")  # law 5: never the host's
         self._guest = guest
+        self._passed = Passthrough(storage, guest.passthrough)
+        self._hosts: tuple[str, ...] = ()  # PCI addresses of what is passed
         self._inner = InnerStorage(guest)
         self._fresh = True  # its storage was not made yet
         self._cut_short: int | None = None  # a command that a pause cut short
@@ -111,6 +114,7 @@ class Guest(GuestControl):
         if self._qemu is not None and self._qemu.exit is None:
             raise Halt("plan", "the inner guest is started while it runs")
         self._cut_short, self._is_up = None, False
+        self._hosts = self._passed.take() if self._guest.passthrough else ()
         if self._guest.os == "none":
             return self._open_drives(seconds)
         until = time.monotonic() + seconds
@@ -198,7 +202,7 @@ class Guest(GuestControl):
             boot = (self._system,)
 
         def command(ports: Ports) -> list[str]:
-            argv = qemu_command(self._guest, self._nodes, accel, ports, boot)
+            argv = [*qemu_command(self._guest, self._nodes, accel, ports, boot), *vfio_options(self._hosts)]
             self._on_output("# " + " ".join(argv))
             return argv
 
@@ -208,12 +212,15 @@ class Guest(GuestControl):
     def stop(self) -> Outcome:
         """Take the guest's storage off, as a shutdown does, and end QEMU; its exit code."""
         if self._qemu is None or self._qemu.exit is not None:
+            self._passed.give_back()
             return Outcome(exit=None if self._qemu is None else self._qemu.exit, detail="the guest was not running")
         left = ""
         if self._guest.storage and self._qemu.ready and not self._qemu.paused:
             code, text = self._qemu.ask(f"sync; {self._inner.leave()}", LEAVE)
             left = "" if code == 0 else f"the guest's storage was not taken off: {text}"
         code = self._qemu.quit()
+        if code is not None:
+            self._passed.give_back()
         return Outcome(done=code is not None, exit=code, detail=left or self._qemu.output)
 
     def resume(self, seconds: float = 5.0) -> Outcome:
@@ -244,7 +251,7 @@ class Guest(GuestControl):
         seen = Outcome(exit=0)
         while True:
             code, text = self._ask(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
-            seen = _add(seen, code, text)
+            seen = added(seen, code, text)
             if code is None:
                 return self._unanswered(qemu, seen)
             if time.monotonic() - start >= min(repeat, seconds):
@@ -275,6 +282,8 @@ class Guest(GuestControl):
             number = qemu.send(command)
             qemu.answer(number, min(step.seconds, seconds))
             code = qemu.cut()
+            if code is not None:
+                self._passed.give_back()
             return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
         code, text = self._ask(qemu, command, seconds)
         return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
@@ -369,31 +378,3 @@ class Guest(GuestControl):
             self._qemu.quit(1.0)
         self._output.close()
         self._console.close()
-
-
-def _add(seen: Outcome, code: int | None, text: str) -> Outcome:
-    """``seen`` with one more dd in it."""
-    if code is None:
-        return replace(seen, exit=None, detail=text)
-    records = dd_records(text)
-    if code == 0:
-        return replace(seen, count=seen.count + records, detail=seen.detail or text)
-    name = seen.errno or errno_in(text)
-    return replace(seen, exit=code, errno=name, count=seen.count + records, failed=seen.failed + 1, detail=text)
-
-
-def command_outcome(code: int, text: str) -> Outcome:
-    """What a command in the guest saw: inside.py tells it in its last lines, any other program by an error's words."""
-    stamped, verified = read_stamped(text), read_verified(text)
-    if stamped:
-        return Outcome(exit=code, errno=stamped[1], count=stamped[0], failed=int(bool(stamped[1])), detail=stamped[2])
-    if verified:
-        judged, name, findings, classes = verified
-        told = text.partition("\n")[2]
-        return Outcome(exit=code, errno=name, count=judged, failed=findings, blocks=classes, detail=told)
-    return Outcome(exit=code, errno=errno_in(text) if code else "", detail=text)
-
-
-def quote(word: str) -> str:
-    """``word`` as the shell takes it for itself."""
-    return "'" + word.replace("'", "'\\''") + "'"

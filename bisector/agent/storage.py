@@ -72,6 +72,11 @@ class Storage:
         demand(["umount", built.node], stage="storage", timeout=self._limit)
         self._attach(built.layer, self.node(built.layer.of[0]), built.node)
 
+    def find_again(self, names: Sequence[str], seconds: float) -> None:
+        """Find disks whose controller was away for a while: their nodes may be others now. Raises Halt(storage)."""
+        for name, device in disks.find_disks(tuple(names), seconds).items():
+            self._built[name] = Built(self._built[name].layer, f"/dev/{device}", device)
+
     def nodes(self) -> dict[str, str]:
         """Layer name → what a program opens."""
         return {name: built.node for name, built in self._built.items()}

@@ -34,7 +34,9 @@ LvmType = Literal["linear", "raid1", "mirror", "raid10"]
 MdType = Literal["raid1", "raid10"]
 FsType = Literal["ext4", "xfs"]
 FileType = Literal["raw", "qcow2"]
-Damage = Literal["none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata"]
+Damage = Literal[
+    "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip"
+]
 Health = Literal["healthy", "degraded", "syncing"]
 Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]

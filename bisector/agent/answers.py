@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands for the guest's shell, and what their answers say. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .inside import read_stamped, read_verified
+from .machine import dd_records, errno_in
+from .steps import Outcome
+
+
+def added(seen: Outcome, code: int | None, text: str) -> Outcome:
+    """``seen`` with one more dd in it."""
+    if code is None:
+        return replace(seen, exit=None, detail=text)
+    records = dd_records(text)
+    if code == 0:
+        return replace(seen, count=seen.count + records, detail=seen.detail or text)
+    name = seen.errno or errno_in(text)
+    return replace(seen, exit=code, errno=name, count=seen.count + records, failed=seen.failed + 1, detail=text)
+
+
+def command_outcome(code: int, text: str) -> Outcome:
+    """What a command in the guest saw: inside.py tells it in its last lines, any other program by an error's words."""
+    stamped, verified = read_stamped(text), read_verified(text)
+    if stamped:
+        return Outcome(exit=code, errno=stamped[1], count=stamped[0], failed=int(bool(stamped[1])), detail=stamped[2])
+    if verified:
+        judged, name, findings, classes = verified
+        told = text.partition("\n")[2]
+        return Outcome(exit=code, errno=name, count=judged, failed=findings, blocks=classes, detail=told)
+    return Outcome(exit=code, errno=errno_in(text) if code else "", detail=text)
+
+
+def quote(word: str) -> str:
+    """``word`` as the shell takes it for itself."""
+    return "'" + word.replace("'", "'\\''") + "'"
