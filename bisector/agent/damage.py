@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import random
 from collections.abc import Callable
 
+from . import xfs
 from .blocks import BLOCK, SECTOR, Pattern
 from .command import Halt
 from .journal import placed
+from .raw import write_block
 from .stamps import Stamped, Stamps
 
 NEIGHBOURS = 5  # blocks that become copies of the next one: the report of 2014 has 160-164 = 165
@@ -68,19 +68,24 @@ CLASSES: dict[str, Make] = {
 def corrupt(stamps: Stamps, layers: dict[str, str], damage: str, seed: int) -> str:
     """Damage the same blocks on each of ``layers`` (layer of the VM → its node); what was done, for people.
 
-    Raises Halt(plan) for a class that is not known, Halt(step) when there is nothing to damage, and OSError.
+    Raises Halt(plan) for a class that is not known, Halt(step) when there is nothing to damage (the guest may have died
+    before it stamped anything), and OSError.
     """
-    if damage not in CLASSES:
-        raise Halt("plan", f"corrupt: class {damage} is not supported here (there are {', '.join(CLASSES)})")
+    if damage not in (*CLASSES, *xfs.CLASSES):
+        known = ", ".join((*CLASSES, *xfs.CLASSES))
+        raise Halt("plan", f"corrupt: class {damage} is not supported here (there are {known})")
     told = []
     for layer, node in layers.items():
         stamped, shift = _target(stamps, layer)
+        if damage in xfs.CLASSES:
+            told.append(xfs.damage(node, shift, damage))
+            continue
         draw = random.Random(f"{seed}:corrupt")
         block, generation = _choose(stamped, draw)
         content = CLASSES[damage](Pattern(stamped.file), block, generation, draw)
         places = stamped.places() if stamps.known(layer) is None else None
         for number, data in content.items():
-            _put(node, _place(places, number) * BLOCK + shift, data)
+            write_block(node, _place(places, number) * BLOCK + shift, data)
         told.append(f"{damage}: blocks {min(content)} to {max(content)} of {stamped.name} on {layer} ({node})")
     return "; ".join(told)
 
@@ -89,7 +94,7 @@ def _target(stamps: Stamps, layer: str) -> tuple[Stamped, int]:
     own = stamps.known(layer)
     found = [(own, 0)] if own else stamps.on(layer)
     if not found:
-        raise Halt("plan", f"corrupt: nothing that was stamped lies on {layer}")
+        raise Halt("step", f"corrupt: nothing that was stamped lies on {layer}")
     return found[0]
 
 
@@ -108,19 +113,3 @@ def _choose(stamped: Stamped, draw: random.Random) -> tuple[int, int]:
 
 def _place(places: list | None, block: int) -> int:  # type: ignore[type-arg]
     return block if places is None else next(placed(places, block, block + 1))[1]
-
-
-def _put(path: str, offset: int, data: bytes) -> None:
-    """Write past the page cache, which forgets what it held there; where a file takes no direct I/O, through it."""
-    memory = mmap.mmap(-1, BLOCK)
-    memory[:] = data
-    try:
-        node = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
-    except OSError:
-        node = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        if os.pwrite(node, memory, offset) != BLOCK:
-            raise Halt("step", f"corrupt: a short write to {path}")
-        os.fsync(node)
-    finally:
-        os.close(node)
