@@ -2,7 +2,7 @@
 """Is it fixed already? Real campaigns over real repositories, whose kernels are files; what comes after the outcome."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,12 @@ from tests.campaign.test_campaign import FileBench, History, line, request
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
+    return regressed(tmp_path)
+
+
+def regressed(folder: Path) -> History:
     """Good up to c3, bad from c4 on; c8 is the bad end."""
-    made = History(tmp_path / "linux")
+    made = History(folder / "linux")
     made.folder.mkdir()
     made.git("init", "-q")
     line(made, *["good"] * 4, *["bad"] * 5)
@@ -85,34 +89,56 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, benc
     assert found.fixed.hints == (f'#regzbot fix: {fix[:12]} ("mend")',)
 
 
-def test_the_outcome_is_stored_before_and_stays_as_it_is(history: History, bench: FileBench) -> None:
-    fix_of(history, "mend", "good")
-    row = campaign(history, bench)
-    before = bench.store.campaign(row.id)
-    again(row, bench)
-    after = bench.store.campaign(row.id)
-    assert (after.outcome, after.state) == (before.outcome, "finished")
-    assert len(bench.store.trials(row.id, stage="fixed")) >= 2
+@dataclass(frozen=True)
+class Mended:
+    """A finished campaign, and what was found after it."""
+
+    bench: FileBench
+    row: CampaignRow  # as it was before
+    found: Rechecked
 
 
-def test_a_good_answer_stands_on_as_many_trials_as_the_proof(history: History, bench: FileBench) -> None:
-    fix_of(history, "mend", "good")
-    row = campaign(history, bench)
-    assert row.outcome is not None
-    proven = [each.counts[1] for each in row.outcome.proof if each.verdict is Verdict.GOOD]
-    (newest,) = again(row, bench).fixed.newest
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mended]:
+    """One campaign for the tests that only look at it."""
+    folder = tmp_path_factory.mktemp("mended")
+    planted = regressed(folder)
+    fix_of(planted, "mend", "good")
+    with FileBench(Setting(Folders(folder / "cache", folder / "state"), {}, silent, 1)) as made:
+        row = made.store.campaign(campaign(planted, made).id)
+        yield Mended(made, row, again(row, made))
+
+
+def test_the_outcome_is_stored_before_and_stays_as_it_is(mended: Mended) -> None:
+    store = mended.bench.store
+    after = store.campaign(mended.row.id)
+    assert (after.outcome, after.state) == (mended.row.outcome, "finished")
+    assert len(store.trials(mended.row.id, stage="fixed")) >= 2
+
+
+def test_a_good_answer_stands_on_as_many_trials_as_the_proof(mended: Mended) -> None:
+    assert mended.row.outcome is not None
+    proven = [each.counts[1] for each in mended.row.outcome.proof if each.verdict is Verdict.GOOD]
+    (newest,) = mended.found.fixed.newest
     assert newest.told >= max(proven) > 0
 
 
-def test_what_was_tried_is_not_tried_again(history: History, bench: FileBench) -> None:
-    fix_of(history, "mend", "good")
-    row = campaign(history, bench)
-    first = again(row, bench)
-    trials = len(bench.store.trials(row.id))
-    second = again(row, bench)
-    assert len(bench.store.trials(row.id)) == trials
+def test_what_was_tried_is_not_tried_again(mended: Mended) -> None:
+    trials = len(mended.bench.store.trials(mended.row.id))
+    second = again(mended.row, mended.bench)
+    assert len(mended.bench.store.trials(mended.row.id)) == trials
     assert second.told == ("nothing newer than the bad end is at hand",)
-    assert second.fixed == first.fixed
+    assert second.fixed == mended.found.fixed
+
+
+def test_reports_show_what_came_after(mended: Mended) -> None:
+    facts = gather(mended.bench.store, mended.bench.store.campaign(mended.row.id))
+    rows = [each for each in picture.funnel(facts) if each.stage == "fixed"]
+    assert [(each.verdict, each.at) for each in rows] == [("good", 95.0)] * 2
+    assert "fixed   good" in text.render(facts)
+    assert "fixed" in html.render(facts)
+    assert facts.bad is not None and facts.bad.trial is not None
+    assert facts.bad.trial.stage.startswith("proof")  # the evidence stays the proof's
 
 
 def test_a_mainline_that_is_still_bad_is_said(history: History, bench: FileBench) -> None:
@@ -172,19 +198,6 @@ def test_a_fault_afterwards_leaves_the_outcome(history: History, bench: FileBenc
     found = fixed.examine(gather(bench.store, kept), bench.store, Repository(history.folder))
     assert [each.verdict for each in found.newest] == [None]
     assert "was not tested" in mail(kept, bench, found)
-
-
-def test_reports_show_what_came_after(history: History, bench: FileBench) -> None:
-    fix_of(history, "mend", "good")
-    row = campaign(history, bench)
-    again(row, bench)
-    facts = gather(bench.store, bench.store.campaign(row.id))
-    rows = [each for each in picture.funnel(facts) if each.stage == "fixed"]
-    assert [(each.verdict, each.at) for each in rows] == [("good", 95.0)] * 2
-    assert "fixed   good" in text.render(facts)
-    assert "fixed" in html.render(facts)
-    assert facts.bad is not None and facts.bad.trial is not None
-    assert facts.bad.trial.stage.startswith("proof")  # the evidence stays the proof's
 
 
 def test_the_clone_of_a_repository_that_is_gone_is_said(history: History, bench: FileBench) -> None:
