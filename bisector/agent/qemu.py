@@ -98,6 +98,7 @@ class Qemu:
     def _on_console(self, line: str) -> None:
         self._heard = True
         self._listeners.console(line)
+        self._note()  # somebody may wait for this line
 
     def _on_qmp(self, line: str) -> None:
         if line.startswith('{"QMP"'):

@@ -138,11 +138,11 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
 def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Look:
     """Verify a layer of the VM: what was stamped on it, or what was stamped on something that lies on it.
 
-    Raises Halt(plan) when nothing was stamped there.
+    Raises Halt(step) when nothing was stamped there: a guest may have died before it did.
     """
     stamped, above = stamps.known(layer), stamps.on(layer)
     if stamped is None and not above:
-        raise Halt("plan", f"{step.name}: nothing that was stamped lies on {layer}")
+        raise Halt("step", f"{step.name}: nothing that was stamped lies on {layer}")
     if not step.direct and step.caches != "keep":
         if step.caches == "remount" and storage.kind(layer) == "fs":
             storage.remount(layer)

@@ -127,7 +127,7 @@ def test_killed_program_shows_its_signal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "stage", "words"),
     [
-        ({"steps": (Step("v", "verify", ("img",)),)}, "plan", "nothing that was stamped lies on img"),
+        ({"steps": (Step("v", "verify", ("img",)),)}, "step", "nothing that was stamped lies on img"),
         ({"steps": (Step("v", "polish", ("img",)),)}, "plan", "not supported by this version"),
         ({"steps": (Step("x", "io", ("nowhere",), io=Io("read", 512)),)}, "plan", "no layer nowhere"),
         ({"steps": (Step("x", "run", argv=("no-such-program",)),)}, "step", "no-such-program cannot be run"),
