@@ -194,7 +194,8 @@ class Campaign:
         old = self.history.commit(first)
         new = self.history.commit(known.frontier.bad)
         good, bad = (new, old) if self.request.find_fix else (old, new)
-        self._stage(f"Search between {self.request.good} and {self.request.bad}")
+        ask = self.request
+        self._stage(f"Search between {ask.good_label or ask.good} and {ask.bad_label or ask.bad}")
         began = time.monotonic()
 
         def listen(progress: Progress) -> None:
