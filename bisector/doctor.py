@@ -60,6 +60,10 @@ VM = (
 )
 LVM = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
 MD = (Program("mdadm", "mdadm", "builds md layers"),)
+FILE_SYSTEMS = {
+    "ext4": Program("mkfs.ext4", "e2fsprogs", "makes ext4 layers"),
+    "xfs": Program("mkfs.xfs", "xfsprogs", "makes xfs layers"),
+}
 IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
 QEMU = tuple(
     Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
@@ -104,7 +108,7 @@ def as_text(findings: tuple[Finding, ...]) -> str:
 
 def _programs(recipe: Recipe | None) -> Iterator[Program]:
     if recipe is None:
-        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *IMAGE, *QEMU[:3]))
+        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *FILE_SYSTEMS.values(), *IMAGE, *QEMU[:3]))
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
     if recipe.target.kernel:
@@ -119,6 +123,7 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield from LVM
     if any(layer.md for layer in layers):
         yield from MD
+    yield from dict.fromkeys(FILE_SYSTEMS[layer.fs] for layer in layers if layer.fs)
     if any(layer.file == "qcow2" for layer in layers):
         yield from IMAGE
 
