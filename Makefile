@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 # Fragments for the tests in a VM besides those of the end-to-end test's recipe: one of them builds on loop legs.
 IMAGE_FRAGMENTS ?= loop
+BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
 PYTEST_ARGS ?=
@@ -70,10 +71,19 @@ e2e-nightly: .make/venv ## One night on linux-next over the same history: found 
 e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of the distribution's QEMU (15 minutes)
 	$(BIN)/python -m tests.e2e.qemu $(E2E_ARGS)
 
+.PHONY: book
+book: .make/book-image ## Every recipe of the book on real software, controls included (half an hour)
+	BISECTOR_BOOK_IMAGE="$$(cat .make/book-image)" $(BIN)/pytest -m book tests/book $(PYTEST_ARGS)
+
+.PHONY: book-3
+book-3: .make/book-image ## The book three times: the same answers each time
+	for pass in 1 2 3; do $(MAKE) --no-print-directory book || exit 1; done
+
 .PHONY: bench
 bench: .make/image ## Figures for docs/performance.md (the whole campaign against a plain script: make bench-campaign)
 	$(BIN)/python -m bench help
 	$(BIN)/python -m bench trial --image "$$(cat .make/image)"
+	$(BIN)/python -m bench integrity --image "$$(cat .make/image)"
 	$(BIN)/python -m bench step --repo $(BISECTOR_E2E)/linux-34-20-1
 
 .PHONY: bench-campaign
@@ -125,6 +135,11 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+# One kernel that carries every recipe of the book.
+.make/book-image: .make/venv FORCE
+	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ]; }; then \
+		$(BIN)/python -m tests.e2e.image --fragments $(BOOK_FRAGMENTS) > $@.new && mv $@.new $@; fi
 
 # Not a stamp alone: the cache that the image lies in may have been removed.
 .PHONY: FORCE

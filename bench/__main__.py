@@ -3,6 +3,7 @@
 
 python -m bench help                       the command line's start against a bare python
 python -m bench trial --image KERNEL       a trial of the open probe against a bare boot of the same image
+python -m bench integrity --image KERNEL   stamp and verify against dd on the same disk, in a VM
 python -m bench step --repo REPO           the driver's own time per step, without build and VM
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign import candidate
 from bisector.model import Candidate, Ending, Image, Judgement, Verdict
 from bisector.recipe.load import load
@@ -108,6 +110,36 @@ def bench_trial(given: argparse.Namespace) -> None:
     print(f"median difference {more:.1f} s (goal: at most 8)")
 
 
+def bench_integrity(given: argparse.Namespace) -> None:
+    """Sequential stamp and verify, direct, against dd with 1 MiB blocks on the same virtio-blk disk of one VM."""
+    script = HERE / "integrity_rate.py"
+    step = Step("rate", "run", argv=("/usr/bin/python3", "-I", "-S", f"./{script.name}", "{disk}", ".."))
+    plan = Plan(
+        steps=(step,),
+        layers=(Layer("disk", "disk", "virtio-blk", size=512 << 20),),
+        files=(File(script.name, str(script), ""),),
+        deadline=900.0,
+    )
+    work = Path(tempfile.mkdtemp(prefix="bisector-bench-"))
+    try:
+        image = Image("bench", str(given.image))
+        runner = VmRunner(Processes(work / "run"), work, with_vng(os.environ), accel="tcg", boot_deadline=600.0)
+        seen = runner.run(image, plan, work / "trial", listener=silent, cancel=CancelToken())
+        facts = seen.result.step("rate") if seen.result else None
+        rows = [line.split()[1:] for line in (facts.detail if facts else "").splitlines() if line.startswith("rate ")]
+        if not rows:
+            raise SystemExit(f"no rates: {seen.ending} {seen.detail} {facts}")
+        names = ("dd write", "stamp", "dd read", "verify")
+        middle = [statistics.median(float(row[column]) for row in rows) for column in range(4)]
+        for name, rate in zip(names, middle, strict=True):
+            print(f"{name:<34} {rate:8.0f} MiB/s")
+        print(
+            f"stamp {middle[1] / middle[0]:.0%} of dd, verify {middle[3] / middle[2]:.0%} of dd (goal: at least 60 %)"
+        )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def bench_step(given: argparse.Namespace) -> None:
     """Search with a judge that answers at once: what git, the messenger and our bookkeeping cost a step."""
     user = UserRepository(given.repo)
@@ -175,14 +207,16 @@ def bench_campaign(given: argparse.Namespace) -> None:
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["help", "trial", "step", "campaign"])
+    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign"])
     parser.add_argument("--image", type=Path)
     parser.add_argument("--repo", type=Path)
     parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
     parser.add_argument("--runs", type=int, default=0)
     given = parser.parse_args(argv)
-    {"help": bench_help, "trial": bench_trial, "step": bench_step, "campaign": bench_campaign}[given.what](given)
+    benches = {"help": bench_help, "trial": bench_trial, "integrity": bench_integrity}
+    benches |= {"step": bench_step, "campaign": bench_campaign}
+    benches[given.what](given)
     return 0
 
 
