@@ -25,6 +25,13 @@ def claims(outcome: Outcome) -> bool:
     return outcome.kind in CLAIMS and not outcome.find_fix
 
 
+def of_kernel(facts: Facts) -> bool:
+    """Whether it is the kernel that regressed: its lists and regzbot take nothing else."""
+    outcome = facts.outcome
+    tried = outcome.bad.candidate if outcome and outcome.bad else facts.bad.judgement.candidate if facts.bad else None
+    return tried is None or tried.target is not TargetKind.QEMU_SOURCE
+
+
 def version(text: str) -> tuple[int, int, int, int] | None:
     """A kernel's version as numbers that compare: ``v6.18-rc2`` is before ``v6.18``. None for anything else."""
     found = _VERSION.match(text)

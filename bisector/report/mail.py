@@ -151,7 +151,7 @@ def body(letter: Letter) -> str:
         wrap(_automated(letter)),
     ]
     text = "\n\n".join("\n".join(part) for part in parts if part)
-    block = claim.block(facts, letter.thread, title(facts))
+    block = claim.block(facts, letter.thread, title(facts)) if claim.of_kernel(facts) else ""
     # The empty line after the block stays its own: what a mail program adds there must not join the last command.
     closing = [defuse(text), *([block] if block else []), *([_signed(letter.signature)] if letter.signature else [])]
     return "\n\n".join(closing) + ("\n" if letter.signature else "\n\n")
@@ -247,6 +247,11 @@ def _ends(outcome: Outcome) -> tuple[Judgement, ...]:
 def _automated(letter: Letter) -> str:
     who = letter.sender.name or letter.sender.mail if letter.sender else "The sender of this mail"
     version = f" {letter.version}" if letter.version else ""
+    if not claim.of_kernel(letter.facts):
+        return (
+            f"This report was written by bisector{version}, a program that bisects storage regressions by building and "
+            f"trying each revision. {who} runs it and answers questions."
+        )
     return (
         f"This report was written by bisector{version}, a program that bisects storage regressions by booting kernels "
         f"in virtual machines. {who} runs it and answers questions."

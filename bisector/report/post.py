@@ -72,7 +72,8 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
     series = claim.stable_series(facts)
     looked = fixed.examine(facts, store, history, series=series)
     stable = bool(series) or looked.upstream is not None
-    people = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable)
+    kernel = claim.of_kernel(facts)
+    people = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable, kernel=kernel)
     letter = Letter(
         facts,
         thread,

@@ -53,15 +53,22 @@ NOBODY = People()
 
 
 def people(
-    commits: Sequence[Commit], history: History | None, processes: Processes, *, tree: str, stable: bool
+    commits: Sequence[Commit],
+    history: History | None,
+    processes: Processes,
+    *,
+    tree: str,
+    stable: bool,
+    kernel: bool = True,
 ) -> People:
     """People for a report about ``commits`` (the culprit, or suspects).
 
     Args:
         tree: the commit whose MAINTAINERS and script are asked; the bad end, whose names are the newest known to fit.
         stable: a stable series was hit.
+        kernel: the kernel's own lists hear of it; QEMU's are named by its tree alone.
     """
-    lists = (REGRESSIONS, STABLE) if stable else (REGRESSIONS,)
+    lists = ((REGRESSIONS, STABLE) if stable else (REGRESSIONS,)) if kernel else ()
     if history is None:
         return People(cc=lists, notes=("the repository is not at hand: no author, no maintainers",))
     if len(commits) > COMMITS:
@@ -100,7 +107,9 @@ def _maintainers(
         present = [path for path in (*NEEDED, *files) if _put(history, tree, path, folder)]
         if SCRIPT not in present or "MAINTAINERS" not in present:
             raise InfraError(f"{tree[:12]} has no {SCRIPT}")
-        argv = ["perl", SCRIPT, "--no-tree", "--no-git", "--no-git-fallback", "--roles", "--no-fixes"]
+        argv = ["perl", SCRIPT, "--no-tree", "--no-git", "--no-git-fallback", "--roles"]
+        if "'fixes!'" in (folder / SCRIPT).read_text():  # QEMU's copy has no such option
+            argv.append("--no-fixes")
         argv += [word for path in present if path not in NEEDED for word in ("-f", path)]
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LC_ALL": "C.UTF-8"}
         told = processes.run(argv, cwd=folder, env=environment, timeout=TIMEOUT).stdout
