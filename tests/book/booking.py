@@ -44,6 +44,11 @@ class Page:
         events = self.rows[cell]["judgement"]["trials"][-1]["observation"]["result"]["events"]
         return {event["name"] for event in events if event["source"] == "qmp"}
 
+    def said(self, cell: str) -> list[str]:
+        """Lines of the consoles that a condition looked for, in the cell's last trial."""
+        console = self.rows[cell]["judgement"]["trials"][-1]["observation"]["console"]
+        return [event["text"] for event in console if event["kind"] == "watch"]
+
     def table(self) -> str:
         """All rows in short, for a failing test's message."""
         told = [f"{name or 'as it stands'}: {self.verdict(name)}" for name in self.rows]
