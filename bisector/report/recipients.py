@@ -26,6 +26,10 @@ SCRIPT = "scripts/get_maintainer.pl"
 NEEDED = (SCRIPT, "MAINTAINERS", ".get_maintainer.ignore")
 """What the script reads besides the files that it is asked about (6.18: with --no-tree it needs no more)."""
 
+QEMU_SCRIPT = "sub top_of_tree"
+QEMU_TOP = ("COPYING", "Makefile", "VERSION", "docs", "linux-user", "softmmu", "system")
+"""QEMU's copy of the script knows neither --no-tree nor --no-fixes, and looks for these first (7.2, 10.0)."""
+
 FILES = 50  # files of a change for which maintainers are asked
 COMMITS = 8  # suspects up to this number are asked about, more would mail half of the list
 TIMEOUT = 120.0  # seconds
@@ -107,9 +111,11 @@ def _maintainers(
         present = [path for path in (*NEEDED, *files) if _put(history, tree, path, folder)]
         if SCRIPT not in present or "MAINTAINERS" not in present:
             raise InfraError(f"{tree[:12]} has no {SCRIPT}")
-        argv = ["perl", SCRIPT, "--no-tree", "--no-git", "--no-git-fallback", "--roles"]
-        if "'fixes!'" in (folder / SCRIPT).read_text():  # QEMU's copy has no such option
-            argv.append("--no-fixes")
+        argv = ["perl", SCRIPT, "--no-tree", "--no-git", "--no-git-fallback", "--roles", "--no-fixes"]
+        if QEMU_SCRIPT in (folder / SCRIPT).read_text(errors="replace"):
+            argv = [word for word in argv if word not in ("--no-tree", "--no-fixes")]
+            for name in QEMU_TOP:
+                (folder / name).mkdir(exist_ok=True) if name.islower() else (folder / name).touch()
         argv += [word for path in present if path not in NEEDED for word in ("-f", path)]
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LC_ALL": "C.UTF-8"}
         told = processes.run(argv, cwd=folder, env=environment, timeout=TIMEOUT).stdout
