@@ -8,7 +8,7 @@ from booking import RECIPES, needs_image, page
 
 from bisector.recipe.load import load
 
-BLOCKS = 16384  # of 64 MiB
+BLOCKS = 4096  # of 16 MiB
 
 SAID = {
     # the report of 2013, Linux 3.8
