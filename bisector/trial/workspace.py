@@ -59,14 +59,14 @@ class Workspace:
             shutil.copyfile(source, shared / "agent" / source.name)
         (shared / "files").mkdir()
         for file in plan.files:
-            content = Path(file.path).read_bytes()
-            if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
-                raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
             copy = shared / "files" / file.name
             if not copy.resolve().is_relative_to((shared / "files").resolve()):
                 raise InfraError(f"{file.name} is outside the recipe's folder")
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(content)
+            shutil.copyfile(file.path, copy)  # a guest's disk image may be larger than memory
+            with copy.open("rb") as content:
+                if file.sha256 and hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
+                    raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
             copy.chmod(0o755)
         (shared / "plan.json").write_text(dump(plan))
 
@@ -84,7 +84,8 @@ class Workspace:
         else:
             places.modules.mkdir()
         if plan.guest is not None and plan.guest.os == "linux":  # a copy: the VM does not see every folder of the host
-            shutil.copyfile(plan.guest.kernel or kernel, places.shared / "guest-kernel")
+            own = places.shared / "files" / plan.guest.kernel if plan.guest.kernel else kernel
+            shutil.copyfile(own, places.shared / "guest-kernel")
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
