@@ -4,7 +4,7 @@
 A sector begins with four 64-bit words, little-endian:
 
     magic << 32 | file                  block << 3 | place of the sector in its block (block below 2**32)
-    generation << 32 | crc of the rest  seal: a checksum of the other three words
+    generation << 32 | crc of the rest  seal: a checksum of the other three words (16 bits of it for the mebibyte)
 
 The other 480 bytes are one of two fillings, chosen by block and generation, in which no two sectors of a mebibyte are
 alike. So each sector tells where it belongs, from when it is, and whether it is whole; and what it must be is known
@@ -38,7 +38,8 @@ _M63 = (1 << 63) - 1
 # never carries over into the next lane: 32 bits of a crc times 31, and 11 bits of a place times 50, fit as they are.
 _K0, _K1, _K2, _K3 = 0x243F6A8885A308D3, 0x3198A2E037073, 0x2B7E151628AED2A7, 0x5F3759DF
 _ONES = int.from_bytes(b"\1\0\0\0\0\0\0\0" * LANES, "little")
-_MASK = _ONES * _M63
+_MASK = _ONES * ((1 << 48) - 1)
+_HALVES = SECTOR // 2  # words of 16 bits in a sector; the second 64-bit word is 4 to 7 of them, the seal 12 to 15
 
 
 class Sector:
@@ -62,7 +63,15 @@ def read_sector(data: bytes) -> Sector | None:
 
 
 def _seal(w0: int, w1: int, w2: int) -> int:
-    return (w0 * _K0 + w1 * _K1 + (w2 >> 32) * _K2 + (w2 & 0xFFFFFFFF) * _K3) & _M63
+    place = w1 & (LANES - 1)
+    same = (w0 * _K0 + (w2 >> 32) * _K2) & _M63
+    return _mix(w1 >> 11) << 48 | (same + place * _K1 + (w2 & 0xFFFFFFFF) * _K3) & ((1 << 48) - 1)
+
+
+def _mix(chunk: int) -> int:
+    """16 bits of a chunk's number, each bit of it in them."""
+    spread = chunk * 0x9E3779B1 & 0xFFFFFFFF
+    return (spread ^ spread >> 16) & 0xFFFF
 
 
 def filling(number: int) -> bytes:
@@ -82,8 +91,8 @@ def filling(number: int) -> bytes:
 class Pattern:
     """Makes the blocks of one file. ``file``: its number, below 2**32. ``aligned``: in memory fit for direct I/O.
 
-    Two templates of a mebibyte are made when first needed and written over again and again: only the two words that
-    name the block change from one chunk to the next.
+    Two templates of a mebibyte are made when first needed and written over again and again: of a sector only 16 bits of
+    its place and 16 of its seal change from one chunk to the next but one.
     """
 
     def __init__(self, file: int, *, aligned: bool = False) -> None:
@@ -93,7 +102,8 @@ class Pattern:
         self._stores: dict[int, Store] = {}
         self._views: dict[int, memoryview] = {}
         self._sums: dict[int, int] = {}  # filling → crc of each sector, in lanes
-        self._seals: dict[int, int] = {}  # filling → seal of what does not change with the chunk, in lanes
+        self._upper: dict[int, int] = {}  # filling → the chunk's number without its last five bits
+        self._lower: dict[int, memoryview] = {}  # the last five bits → lowest 16 bits of each sector's second word
         self._generation: dict[int, int] = {}  # filling → generation that the template carries
         self._places = int.from_bytes(b"".join(n.to_bytes(8, "little") for n in range(LANES)), "little")
 
@@ -102,11 +112,19 @@ class Pattern:
         which = (number + generation) % FILLINGS
         if self._generation.get(which) != generation:
             self._prepare(which, generation)
-        first = number * LANES
         view = self._views[which]
-        view[1::WORDS] = _lanes(self._places + _ONES * first)
-        view[3::WORDS] = _lanes((self._seals[which] + _ONES * (first * _K1 & _M63)) & _MASK)
+        view[4::_HALVES] = self._lower.get(number & 31) or self._lowest(number & 31)
+        view[15::_HALVES] = _alike(_mix(number))
+        if self._upper[which] != number >> 5:
+            self._upper[which] = number >> 5
+            for half in range(3):
+                view[5 + half :: _HALVES] = _alike(number >> 5 + 16 * half & 0xFFFF)
         return self._stores[which]
+
+    def _lowest(self, bits: int) -> memoryview:
+        words = b"".join((bits << 11 | place).to_bytes(2, "little") for place in range(LANES))
+        self._lower[bits] = memoryview(words).cast("H")
+        return self._lower[bits]
 
     def _prepare(self, which: int, generation: int) -> None:
         if which not in self._stores:
@@ -116,20 +134,26 @@ class Pattern:
             sums = b"".join(
                 zlib.crc32(data[at + HEAD : at + SECTOR]).to_bytes(8, "little") for at in range(0, CHUNK, SECTOR)
             )
-            self._stores[which], self._views[which] = store, memoryview(store).cast("Q")
+            self._stores[which], self._views[which] = store, memoryview(store).cast("H")
             self._sums[which] = int.from_bytes(sums, "little")
-        view = self._views[which]
+        view = memoryview(self._stores[which]).cast("Q")
         view[0::WORDS] = _lanes(_ONES * self._w0)
         view[2::WORDS] = _lanes(self._sums[which] + _ONES * (generation << 32))
         same = (self._w0 * _K0 + generation * _K2) & _M63
-        seals = (self._places * _K1 + _ONES * same) & _MASK
-        self._seals[which] = (seals + self._sums[which] * _K3) & _MASK
+        view[3::WORDS] = _lanes(
+            (((self._places * _K1 + _ONES * same) & _ONES * _M63) + self._sums[which] * _K3) & _MASK
+        )
+        self._upper[which] = -1
         self._generation[which] = generation
 
     def block(self, number: int, generation: int) -> bytes:
         """Block ``number`` as it is written in ``generation``."""
         at = number % BLOCKS * BLOCK
         return bytes(self.chunk(number // BLOCKS, generation)[at : at + BLOCK])
+
+
+def _alike(value: int) -> memoryview:
+    return memoryview(value.to_bytes(2, "little") * LANES).cast("H")
 
 
 def _lanes(value: int) -> memoryview:
