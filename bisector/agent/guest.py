@@ -29,7 +29,7 @@ FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
 WATCH_LIMIT = 20  # matches of one watch that are told; a flood repeats itself
 LINE_LIMIT = 300
 JOURNAL = 3000  # characters; the guest's terminal holds 4,095 of a line (n_tty)
-LEAVE = 300.0  # seconds for an orderly end of the guest's storage; a crowded host has taken a minute for less
+LEAVE = 300.0  # seconds for an orderly end of the guest's storage, in a guest in a guest on a crowded host
 KVM_BROKEN = re.compile(r"KVM internal error|failed to initialize kvm|Could not access KVM", re.IGNORECASE)
 
 
