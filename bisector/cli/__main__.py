@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m bisector.cli``: the command line of this very interpreter, whatever PATH says."""
+
+import sys
+
+from bisector.cli import main
+
+sys.exit(main())
