@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``python -m bisector.cli``: the command line of this very interpreter, whatever PATH says."""
 
-import sys
-
 from bisector.cli import main
 
-sys.exit(main())
+raise SystemExit(main())
