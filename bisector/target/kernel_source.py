@@ -20,11 +20,11 @@ from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.images import Images
 from bisector.target.kconfig import Wanted, final_values, load
-from bisector.target.kernel_file import build_id_of_elf
+from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.make import Make, environment
 from bisector.target.seats import Seat, take
 
-FORMAT = 1  # of a build: a change here, or in how make is called, makes every earlier build another one
+FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -178,14 +178,20 @@ class _Build:
         if self._modular:
             self._make("compile", "modules_install", INSTALL_MOD_PATH=str(staged / "modules"))
             self._settle(staged / "modules" / "lib" / "modules")
+        build_id = build_id_of_elf((objects / "vmlinux").read_bytes())
         shutil.copyfile(objects / self.make.architecture.kernel, staged / "kernel")
+        if (inside := build_id_of_image(staged / "kernel", self.commands.processes)) not in ("", build_id):
+            raise InfraError(
+                f"{self.make.architecture.kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
+                hint=f"no verdict may come of it; remove {self.seat.folder}, and try without ccache",
+            )
         shutil.copyfile(objects / ".config", staged / "config")
         if has_lines(objects / VMLINUX):  # somebody asked for debug info: a report's trace needs it
             shutil.copyfile(objects / VMLINUX, staged / VMLINUX)
         return Image(
             identity="",
             kernel="",
-            build_id=build_id_of_elf((objects / "vmlinux").read_bytes()),
+            build_id=build_id,
             release=(objects / "include/config/kernel.release").read_text().strip(),
             commands=self.commands.done,
         )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from bisector.model import Image
 from bisector.seams import CancelToken, silent
 from bisector.target.debug_info import of_image
 from bisector.target.kernel_file import build_id_of_elf
+from bisector.target.make import environment
 
 
 def test_a_candidate_becomes_an_image(bench: Bench) -> None:
@@ -292,3 +295,25 @@ def test_nothing_is_left_beside_a_kept_image(bench: Bench) -> None:
     cache = bench.root / "a" / "cache"
     assert [entry.name for entry in (cache / "images").iterdir()] == [image.identity]
     assert sorted(entry.name for entry in Path(image.kernel).parent.iterdir()) == ["config", "image.json", "kernel"]
+
+
+def test_a_kernel_that_is_not_made_of_vmlinux_is_the_harness_failing(bench: Bench) -> None:
+    """Seen with ccache's depend mode: the compressed kernel of an earlier commit, in an image of this one."""
+    stale = "echo other > other.bin; ld -shared --build-id=sha1 empty.o -b binary other.bin -o $@"
+    makefile = MAKEFILE.replace('@echo "  BUILD   $@"; cp kernel.bin $@', f"@{stale}")
+    candidate = bench.candidate("stale", {"Makefile": makefile})
+    with pytest.raises(InfraError, match="holds another kernel than vmlinux"):
+        bench.build(bench.target(), candidate)
+    assert not list((bench.root / "a" / "builds").glob("*.json"))
+
+
+@pytest.mark.skipif(not shutil.which("ccache"), reason="ccache is not installed")
+def test_ccache_never_gives_what_another_included_file_was(tmp_path: Path) -> None:
+    """As arch/x86/boot/compressed/piggy.S includes the compressed kernel: same text, other bytes."""
+    environ = environment(os.environ, tmp_path / "ccache")
+    (tmp_path / "piggy.S").write_text('.section ".rodata..compressed","a",@progbits\n.incbin "kernel.gz"\n')
+    for content in (b"the kernel of one commit", b"the kernel of the other."):
+        (tmp_path / "kernel.gz").write_bytes(content)
+        argv = ["ccache", "gcc", "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", "piggy.S"]
+        subprocess.run(argv, cwd=tmp_path, env=environ, check=True)
+        assert content in (tmp_path / "piggy.o").read_bytes()

@@ -86,5 +86,5 @@ def test_the_environment_holds_nothing_of_the_persons_build() -> None:
         "CCACHE_DIR": "/cache/ccache",
         "CCACHE_CONFIGPATH": "/cache/ccache/bisector.conf",
         "CCACHE_MAXSIZE": "10G",
-        "CCACHE_DEPEND": "1",
+        "CCACHE_NAMESPACE": "2",
     }
