@@ -12,7 +12,7 @@ from bisector.recipe.load import load
 BLOCKS = 4096  # of 16 MiB
 IO_ERROR = r'XFS \(\w+\): metadata I/O error in "xfs_read_agi.*" at daddr 0x2 len 1 error {}$'
 
-# What the report of 2013 has (Linux 3.8), and what 6.18 said of an AGI with a field that cannot be.
+# What the report of 2013 has (Linux 3.8), and what 6.18 said of each damage.
 SAID = """\
 XFS (md0): Corruption detected. Unmount and run xfs_repair
 XFS (md0): metadata I/O error: block 0x31214bd0 ("xfs_trans_read_buf_map") error 117 numblks 16
@@ -21,7 +21,8 @@ XFS (md0): Invalid inode number 0xfeffffffffffffff
 XFS (md0): Internal error xfs_dir_ino_validate at line 160 of file fs/xfs/xfs_dir2.c.  Caller 0xffffffffa045cd96
 XFS (vda): metadata I/O error in "xfs_read_agi+0x7e/0xe0" at daddr 0x2 len 1 error 117
 XFS (vda): xfs_imap_lookup: xfs_ialloc_read_agi() returned error -117, agno 0
-XFS (vda): Failed to read root inode 0x80, error 117"""
+XFS (vda): Failed to read root inode 0x80, error 117
+XFS (vda): metadata I/O error in "xfs_read_agi+0x7e/0xe0" at daddr 0x2 len 1 error 74"""
 HEALTHY = """\
 XFS (md0): Mounting V5 Filesystem e5cfec87-f4bb-403f-b0b0-a4edeb3b53c4
 XFS (md0): Ending clean mount
