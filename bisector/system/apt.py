@@ -237,7 +237,7 @@ class Archive:
             'APT::Update::Error-Mode "any";\n'  # else a list that could not be fetched is a warning and exit 0
             'APT::Sandbox::User "root";\n'  # root's private folders are closed to apt's own user
             'Acquire::Languages "none";\n'
-            'Acquire::GzipIndexes "true";\n'  # lists of our own: where a mirror is a folder, apt would link to its files
+            'Acquire::GzipIndexes "true";\n'  # copies: where a mirror is a folder, apt would link to its files
         )
 
     def apt(
