@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 import typer
@@ -73,7 +74,7 @@ def recipes(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_object(terminal, "recipes", [{"recipe": r.recipe, "title": r.title or ""} for r in found])
     else:
-        terminal.write("".join(f"{r.recipe:<28} {r.title or ''}\n" for r in found))
+        terminal.write("".join(_listed(r.recipe, r.title or "", max(len(r.recipe) for r in found)) for r in found))
 
 
 @commands.command()
@@ -83,7 +84,7 @@ def schema(
         str, typer.Option("--of", help="recipe, nightly, or report: what 'report --format json' prints.")
     ] = "recipe",
 ) -> None:
-    """The JSON Schema of recipes, nightly watches or reports, for an editor."""
+    """The JSON Schema of recipes, watches or reports, for an editor."""
     if of not in ("recipe", "nightly", "report"):
         raise UsageError(f"--of {of}: not one of recipe, nightly, report")
     if of == "recipe":
@@ -93,3 +94,11 @@ def schema(
     else:
         from bisector.report.json_format import schema_text as text
     terminal_of(context).write(text())
+
+
+def _listed(name: str, title: str, longest: int) -> str:
+    """A recipe on as few lines of 80 columns as it needs."""
+    lines = textwrap.wrap(title, 79 - longest) or [""]
+    return "".join(
+        f"{shown:<{longest}} {line}".rstrip() + "\n" for shown, line in zip((name, *[""] * len(lines)), lines)
+    )
