@@ -32,7 +32,10 @@ def export(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack a campaign for somebody else: recipe, config, commands, versions, hashes, trials, logs, outcome."""
+    """Pack a campaign into one file, for somebody else.
+
+    Recipe, config, commands, versions, hashes, trials, logs, outcome.
+    """
     from bisector.pack import export as room
     from bisector.pack import show
 
@@ -61,7 +64,10 @@ def replay(
     jobs: JobsOption = CPUS,
     as_json: JsonOption = False,
 ) -> None:
-    """Repeat one recorded trial, here or elsewhere, and say what differs from the first time."""
+    """Repeat one recorded trial, and say what differs.
+
+    Of a campaign here, or of an exported one.
+    """
     from bisector.errors import UsageError
     from bisector.pack import replay as room
     from bisector.pack import show

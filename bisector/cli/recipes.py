@@ -99,6 +99,5 @@ def schema(
 def _listed(name: str, title: str, longest: int) -> str:
     """A recipe on as few lines of 80 columns as it needs."""
     lines = textwrap.wrap(title, 79 - longest) or [""]
-    return "".join(
-        f"{shown:<{longest}} {line}".rstrip() + "\n" for shown, line in zip((name, *[""] * len(lines)), lines)
-    )
+    names = [name, *[""] * (len(lines) - 1)]
+    return "".join(f"{shown:<{longest}} {line}".rstrip() + "\n" for shown, line in zip(names, lines, strict=True))
