@@ -40,7 +40,8 @@ def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
     assert sorted(path.name for path in Path(image.programs).iterdir()) == ["qemu-img", "qemu-io"]
     assert (image.kernel, image.release, image.path) == ("", "QEMU 9.9.9", image.programs)
-    assert says(f"{image.programs}/qemu-io") == "./include/where.h"
+    # Named from the tree, or by ccache from the build's folder: never by the place of the seat.
+    assert says(f"{image.programs}/qemu-io") in ("./include/where.h", "../include/where.h")
     tools = dict(image.tools)
     assert "gcc" in tools["compiler"] and tools["meson"] == "meson: 1.0.1" and tools["glib-2.0"].endswith("2.74.6")
     configure, build = image.commands
