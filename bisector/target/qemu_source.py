@@ -27,7 +27,7 @@ from bisector.target.images import Images
 from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
 from bisector.target.seats import Seat, take
 
-FORMAT = 1  # of a build: a change here, or in how configure is called, makes every earlier build another one
+FORMAT = 2  # of a build: a change here, or in how configure is called, makes every earlier build another one
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
 REMEDY = "apt-get install {}   (bisector doctor RECIPE names all that is missing)"
