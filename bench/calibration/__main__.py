@@ -49,10 +49,10 @@ def history(seed: str, *, strand: bool = False) -> History:
     return linear(size, chance) if strand else graph(size, chance)
 
 
-def campaigns(world: World, count: int, max_error: float, *, strand: bool = False) -> Tally:
-    """So many campaigns of the product's own decisions."""
+def campaigns(world: World, count: int, max_error: float, *, strand: bool = False, first: int = 0) -> Tally:
+    """So many campaigns of the product's own decisions; ``first``: the seed of the first of them, the rest follow."""
     tally, began = Tally(), time.monotonic()
-    for number in range(count):
+    for number in range(first, first + count):
         target = Target(history(f"history {number}", strand=strand), world, str(number))
         ended = Campaign(target, Budget(max_error)).run()
         named = ended.kind in (OutcomeKind.CULPRIT, OutcomeKind.NARROWED)
@@ -213,12 +213,13 @@ def main() -> None:
     parser.add_argument("--bayesect", type=int, default=300, help="campaigns of git_bayesect a cell; 0 leaves it out")
     parser.add_argument("--beyond", type=int, default=1000, help="campaigns of each world the promise is not made for")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first of our campaigns; the rest follow")
     parser.add_argument("--json", type=Path, help="file for the raw figures")
     asked = parser.parse_args()
     results: dict[str, Any] = {"max_error": asked.max_error, "ours": {}, "fixed": {}, "strand": {}, "bayesect": {}}
     for rate in asked.rates:
         world, name = World(rate), f"{rate:g}"
-        results["ours"][name] = campaigns(world, asked.campaigns, asked.max_error)
+        results["ours"][name] = campaigns(world, asked.campaigns, asked.max_error, first=asked.first)
         print(f"p = {name}: {_row(name, results['ours'][name])}", flush=True)
         rules = [fixed_rule(world, asked.campaigns, trials) for trials in (1, 10, 20)]
         star = smallest_fixed(world, asked.campaigns, 0.01)
@@ -233,7 +234,7 @@ def main() -> None:
             print(f"p = {name}: git_bayesect {results['bayesect'][name]}", flush=True)
     results["beyond"] = []
     for world in BEYOND if asked.beyond else ():
-        results["beyond"].append((world, campaigns(world, asked.beyond, asked.max_error)))
+        results["beyond"].append((world, campaigns(world, asked.beyond, asked.max_error, first=asked.first)))
         print(f"{world}: {_beyond_row(*results['beyond'][-1])}", flush=True)
     tallies = [*results["ours"].values(), *results["strand"].values()]
     results["only"], results["from_faults"] = 100_000, only_faults(100_000)

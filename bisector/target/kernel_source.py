@@ -5,43 +5,42 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.model import BuildConfig, BuildFailure, Candidate, Image, digest
-from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources, Target
+from bisector.errors import InfraError
+from bisector.model import BuildConfig, Image, digest
+from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system import shipped
 from bisector.system.proc import Processes
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
-from bisector.target.images import Images
 from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.make import Make, environment
-from bisector.target.seats import Seat, take
+from bisector.target.seats import Seat
+from bisector.target.source import Build, FromSource
 
 FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
-class KernelSource(Target):
+class KernelSource(FromSource):
     """Builds kernels.
 
     Args:
-        sources: where trees come from.
-        seats: folder of the seats; its path may hold no blank and no colon (the kernel's make refuses both).
-        cache: our cache folder, for images and ccache.
         config: fragments, base config, and variables for make.
         jobs: parallel jobs of one build.
         folder: what relative paths of fragments start from.
         environ: where PATH is taken from; ours when None.
+        The others: see FromSource.
 
     Raises UsageError for fragments or variables that cannot be used, RecipeError for malformed fragments.
     """
+
+    kind = "kernel"
 
     def __init__(
         self,
@@ -55,45 +54,13 @@ class KernelSource(Target):
         folder: Path = Path(),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._sources = sources
-        self._seats = Path(os.path.realpath(seats))
-        if any(character.isspace() or character == ":" for character in str(self._seats)):
-            raise UsageError(
-                f"kernels cannot be built in {self._seats}: their make refuses blanks and colons in paths",
-                hint="name another cache folder by XDG_CACHE_HOME",
-            )
-        self._cache = cache
-        self._processes = processes
+        super().__init__(sources, seats, cache, processes)
         self._wanted = load(config, shipped=shipped.kconfigs(), folder=folder)
         environ = os.environ if environ is None else environ
         self._environment = environment(environ, cache / "ccache")
         ccache = shutil.which("ccache", path=self._environment["PATH"]) or ""
         self._make = Make(config.make, jobs, "ccache" if ccache else "")
-        self._images = Images(cache)
         _ = self._make.architecture  # an unknown one is the user's error, said at once
-
-    def key(self, candidate: Candidate) -> str:
-        """Names the build: source tree, config, make variables, compiler. Raises EditsDoNotApply, InfraError."""
-        return digest("kernel", self._sources.tree_of(candidate), self._fit)
-
-    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-        """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
-        try:
-            key = self.key(candidate)
-        except EditsDoNotApply as error:
-            return BuildFailure("edits", tuple(str(error).splitlines()))
-        try:
-            if known := self._images.find(key):
-                return known
-            if cancel.cancelled():
-                raise Interrupted(f"the build of {candidate} was not started")
-            with take(self._seats, self._fit) as seat:
-                listener(Progress("checkout", str(candidate)))
-                self._sources.checkout(candidate, seat.tree)
-                return self._built(key, candidate, seat, listener, cancel)
-        except OSError as error:
-            what = f"building {candidate}: {error.filename or self._seats}: {error.strerror or error}"
-            raise InfraError(what, hint="bisector cache shows what can go") from error
 
     @cached_property
     def _tools(self) -> tuple[tuple[str, str], ...]:
@@ -106,30 +73,12 @@ class KernelSource(Target):
 
     @cached_property
     def _fit(self) -> str:
-        """What objects must have been made with to be of use; with the tree it names the build."""
         tools = [version for name, version in self._tools if name != "make"]
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
 
-    def _built(
-        self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
-    ) -> Image | BuildFailure:
-        log = self._images.log_of(key)
-        log.write_text(f"# {candidate.revision}: {candidate}\n")
-        begin = time.monotonic()
+    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
         commands = Commands(self._processes, self._environment, log, listener, cancel)
-        build = _Build(commands, self._make, seat, listener, self._wanted)
-        with seat.at_work(self._fit):
-            try:
-                build.configure()
-                build.compile()
-                with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
-                    facts = build.collect(staged)
-                    image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
-                    return self._images.keep(key, staged, image)
-            except CannotBeBuilt as error:  # an orderly end: kbuild deletes the target that failed (.DELETE_ON_ERROR)
-                failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
-                self._images.keep_failure(key, failure)
-                return failure
+        return _Build(commands, self._make, seat, listener, self._wanted)
 
 
 @dataclass
@@ -173,7 +122,7 @@ class _Build:
         self.seat.notes.lines[cold] = self._make("compile", *targets, expected=expected)
 
     def collect(self, staged: Path) -> Image:
-        """Put the image's files into ``staged``. Returns what is known of it, without identity and paths."""
+        """Kernel, config, modules. Raises CannotBeBuilt; InfraError for a kernel that is not the one just linked."""
         objects = self.seat.objects
         if self._modular:
             self._make("compile", "modules_install", INSTALL_MOD_PATH=str(staged / "modules"))
@@ -193,7 +142,6 @@ class _Build:
             kernel="",
             build_id=build_id,
             release=(objects / "include/config/kernel.release").read_text().strip(),
-            commands=self.commands.done,
         )
 
     @property

@@ -11,21 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.model import BuildFailure, Candidate, Image, digest
-from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources, Target
+from bisector.errors import InfraError
+from bisector.model import Image, digest
+from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system.proc import Processes
 from bisector.target import make
 from bisector.target.commands import CannotBeBuilt, Commands
-from bisector.target.images import Images
 from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
-from bisector.target.seats import Seat, take
+from bisector.target.seats import Seat
+from bisector.target.source import Build, FromSource
 
 FORMAT = 2  # of a build: a change here, or in how configure is called, makes every earlier build another one
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
@@ -37,19 +36,20 @@ _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
 _SUBMODULE = "ui/keycodemapdb"  # to 8.0, configure refuses a tree without it; these programs read nothing of it
 
 
-class QemuSource(Target):
+class QemuSource(FromSource):
     """Builds programs of QEMU.
 
     Args:
-        sources: where trees come from.
-        seats: folder of the seats; its path may hold no blank and no colon (QEMU's configure refuses both).
-        cache: our cache folder, for images and ccache.
         programs: what is built, by name (ninja.TARGETS).
         jobs: parallel jobs of one build.
         environ: where PATH is taken from; ours when None.
+        The others: see FromSource.
 
     Raises UsageError for a program that is not known.
     """
+
+    kind = "qemu"
+    whole = True
 
     def __init__(
         self,
@@ -62,43 +62,11 @@ class QemuSource(Target):
         jobs: int,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._sources = sources
-        self._seats = Path(os.path.realpath(seats))
-        if any(character.isspace() or character == ":" for character in str(self._seats)):
-            raise UsageError(
-                f"QEMU cannot be built in {self._seats}: its configure refuses blanks and colons in paths",
-                hint="name another cache folder by XDG_CACHE_HOME",
-            )
-        self._cache = cache
-        self._processes = processes
+        super().__init__(sources, seats, cache, processes)
         self._environ = dict(os.environ if environ is None else environ)
         self._programs = tuple(programs)
         self._jobs = jobs
-        self._images = Images(cache)
         Ninja(self._programs)  # an unknown one is the user's error, said at once
-
-    def key(self, candidate: Candidate) -> str:
-        """Names the build: source tree, programs, options, compiler. Raises EditsDoNotApply, InfraError."""
-        return digest("qemu", self._sources.tree_of(candidate), self._fit)
-
-    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-        """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
-        try:
-            key = self.key(candidate)
-        except EditsDoNotApply as error:
-            return BuildFailure("edits", tuple(str(error).splitlines()))
-        try:
-            if known := self._images.find(key):
-                return known
-            if cancel.cancelled():
-                raise Interrupted(f"the build of {candidate} was not started")
-            with take(self._seats, self._fit, whole=True) as seat:
-                listener(Progress("checkout", str(candidate)))
-                self._sources.checkout(candidate, seat.tree)
-                return self._built(key, candidate, seat, listener, cancel)
-        except OSError as error:
-            what = f"building {candidate}: {error.filename or self._seats}: {error.strerror or error}"
-            raise InfraError(what, hint="bisector cache shows what can go") from error
 
     @cached_property
     def _ninja(self) -> Ninja:
@@ -126,7 +94,6 @@ class QemuSource(Target):
 
     @cached_property
     def _fit(self) -> str:
-        """What objects must have been made with to be of use; with the tree it names the build."""
         return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), self._tools)
 
     @property
@@ -149,27 +116,9 @@ class QemuSource(Target):
             raise InfraError(what, hint=REMEDY.format(package) if package else "")
         return finished.stdout.splitlines()[0]
 
-    def _built(
-        self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
-    ) -> Image | BuildFailure:
-        log = self._images.log_of(key)
-        log.write_text(f"# {candidate.revision}: {candidate}\n")
-        begin = time.monotonic()
+    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
         env = environment(self._environ, self._cache / "ccache", seat.tree)
-        commands = Commands(self._processes, env, log, listener, cancel)
-        build = _Build(commands, self._ninja, seat, listener)
-        with seat.at_work(self._fit):
-            try:
-                build.configure()
-                build.compile()
-                with self._images.staging() as staged:  # not before: the cache may be emptied meanwhile
-                    facts = build.collect(staged)
-                    image = replace(facts, tools=self._tools, seconds=round(time.monotonic() - begin, 1))
-                    return self._images.keep(key, staged, image)
-            except CannotBeBuilt as error:
-                failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
-                self._images.keep_failure(key, failure)
-                return failure
+        return _Build(Commands(self._processes, env, log, listener, cancel), self._ninja, seat, listener)
 
 
 @dataclass
@@ -205,7 +154,7 @@ class _Build:
         self.commands.run("compile", self.ninja.build(), cwd=self.seat.objects, expected=OBJECTS_EXPECTED)
 
     def collect(self, staged: Path) -> Image:
-        """Put the programs into ``staged``. Returns what is known of them, without identity and paths."""
+        """The programs, with what the emulator looks for beside it."""
         programs = staged / "bin"
         programs.mkdir()
         for name in self.ninja.programs:
@@ -216,7 +165,6 @@ class _Build:
             identity="",
             kernel="",
             release=f"QEMU {_text(self.seat.tree / 'VERSION').strip()}".strip(),
-            commands=self.commands.done,
         )
 
 

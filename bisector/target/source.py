@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What all targets from source have in common: looked up by content, else checked out into a seat, built and kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources
+from bisector.system.proc import Processes
+from bisector.target.commands import CannotBeBuilt, Commands
+from bisector.target.images import Images
+from bisector.target.seats import Seat, take
+
+
+class Build(Protocol):
+    """One build in a seat, from sources to files of an image."""
+
+    commands: Commands
+
+    def configure(self) -> None:
+        """Settle what is built and how. Raises CannotBeBuilt."""
+        ...
+
+    def compile(self) -> None:
+        """Build it. Raises CannotBeBuilt."""
+        ...
+
+    def collect(self, staged: Path) -> Image:
+        """Put the image's files into ``staged``. Returns what is known of it, without identity and paths."""
+        ...
+
+
+class FromSource(ABC):
+    """A target that is built.
+
+    Args:
+        sources: where trees come from.
+        seats: folder of the seats; its path may hold no blank and no colon (kbuild and QEMU's configure refuse both).
+        cache: our cache folder, for images and ccache.
+
+    Raises UsageError for a folder of seats in which nothing can be built.
+    """
+
+    kind: ClassVar[str]
+    """What is built, in one word; part of each build's name."""
+
+    whole: ClassVar[bool] = False
+    """Whether a build that was killed leaves objects that cannot be trusted."""
+
+    def __init__(self, sources: Sources, seats: Path, cache: Path, processes: Processes) -> None:
+        self._sources = sources
+        self._seats = Path(os.path.realpath(seats))
+        if any(character.isspace() or character == ":" for character in str(self._seats)):
+            raise UsageError(
+                f"no {self.kind} can be built in {self._seats}: its build refuses blanks and colons in paths",
+                hint="name another cache folder by XDG_CACHE_HOME",
+            )
+        self._cache = cache
+        self._processes = processes
+        self._images = Images(cache)
+
+    @property
+    @abstractmethod
+    def _tools(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of each tool that builds. Raises InfraError when one is missing."""
+
+    @property
+    @abstractmethod
+    def _fit(self) -> str:
+        """What objects must have been made with to be of use; with the tree it names the build."""
+
+    @abstractmethod
+    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+        """A build in ``seat``, whose commands are written to ``log``."""
+
+    def key(self, candidate: Candidate) -> str:
+        """Names the build: source tree, config, options, tools. Raises EditsDoNotApply, InfraError."""
+        return digest(self.kind, self._sources.tree_of(candidate), self._fit)
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
+        try:
+            key = self.key(candidate)
+        except EditsDoNotApply as error:
+            return BuildFailure("edits", tuple(str(error).splitlines()))
+        try:
+            if known := self._images.find(key):
+                return known
+            if cancel.cancelled():
+                raise Interrupted(f"the build of {candidate} was not started")
+            with take(self._seats, self._fit, whole=self.whole) as seat:
+                listener(Progress("checkout", str(candidate)))
+                self._sources.checkout(candidate, seat.tree)
+                return self._built(key, candidate, seat, listener, cancel)
+        except OSError as error:
+            what = f"building {candidate}: {error.filename or self._seats}: {error.strerror or error}"
+            raise InfraError(what, hint="bisector cache shows what can go") from error
+
+    def _built(
+        self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
+    ) -> Image | BuildFailure:
+        log = self._images.log_of(key)
+        log.write_text(f"# {candidate.revision}: {candidate}\n")
+        begin = time.monotonic()
+        build = self._build(seat, log, listener, cancel)
+        with seat.at_work(self._fit):
+            try:
+                build.configure()
+                build.compile()
+                with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
+                    facts = build.collect(staged)
+                    seconds = round(time.monotonic() - begin, 1)
+                    image = replace(facts, tools=self._tools, commands=build.commands.done, seconds=seconds)
+                    return self._images.keep(key, staged, image)
+            except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
+                failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
+                self._images.keep_failure(key, failure)
+                return failure
