@@ -5,23 +5,21 @@
 
 The same history and images as tests.e2e.run. The recipe is the shipped open probe with two changes: its step is issued
 with probability R, drawn from the trial's seed (of campaign, candidate and trial), and a budget of error stands in the
-place of a number of trials. Ends with ``N passed, N failed``; exit codes as tests.e2e.run.
+place of a number of trials. Ends with ``e2e-flaky: N passed, N failed``; exit codes as tests.e2e.run.
 """
 
 from __future__ import annotations
 
-import ctypes
 import re
 import sys
 import time
 from pathlib import Path
 
-from bisector.errors import BisectorError
 from bisector.exitcodes import ExitCode
 from tests.e2e import prepare
 from tests.e2e.edits import TreeUnfit
-from tests.e2e.layout import Unplaceable
-from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, EndToEnd, Said
+from tests.e2e.harness import CELL, OPEN_PROBE, Said, Scene, play
+from tests.e2e.history import Manifest
 
 RATE, MAX_ERROR = 0.3, 0.01
 LIMIT = 4 * 3600.0  # seconds for some 250 trials, on a machine with other work too
@@ -45,39 +43,38 @@ def recipe(folder: Path, rate: float, max_error: float) -> Path:
     return path
 
 
-def campaign(test: EndToEnd, path: Path, cell: str, resume: bool, patience: int) -> Said:
+def campaign(scene: Scene, repo: Path, path: Path, cell: str, resume: bool, patience: int) -> Said:
     """``bisector run`` on the flaky recipe, one cell; gone on with where an overloaded host could not boot its VMs."""
-    words = ("run", str(path), "--repo", str(test.repo), "--good", "good", "--bad", "bad", "--cell", cell, "--json")
-    with prepare.phase("flaky campaign", test.seconds):
-        said = test.bisector("flaky", LIMIT, *words, *(["--resume"] if resume else []))
+    words = ("run", str(path), "--repo", str(repo), "--good", "good", "--bad", "bad", "--cell", cell, "--json")
+    with scene.phase("flaky campaign"):
+        said = scene.bisector("flaky", LIMIT, *words, *(["--resume"] if resume else []))
         for number in range(1, patience + 1):
             if said.code != ExitCode.INFRA:
                 break
             time.sleep(WAIT)
-            said = test.bisector(f"flaky-{number}", LIMIT, *words, "--resume")
+            said = scene.bisector(f"flaky-{number}", LIMIT, *words, "--resume")
     return said
 
 
-def look(test: EndToEnd, said: Said, rate: float, max_error: float) -> None:
+def look(scene: Scene, manifest: Manifest, said: Said, rate: float, max_error: float) -> None:
     """The right culprit, inside the budget, with its figures."""
-    outcome = said.document.get("outcome") or {}
-    summary, checks = str(outcome.get("summary")), test.checks
-    named = (outcome.get("culprit") or {}).get("oid")
-    checks.that("flaky: exit code 0", said.code == 0, f"it was {said.code}")
-    checks.that("flaky: outcome is culprit", outcome.get("kind") == "culprit", summary)
-    checks.that("flaky: names the planted commit", named == test.manifest.culprit, f"it named {named}")
+    outcome, checks = said.outcome, scene.checks
+    summary = str(outcome.get("summary"))
+    checks.that("exit code 0", said.code == 0, f"it was {said.code}")
+    checks.that("outcome is culprit", outcome.get("kind") == "culprit", summary)
+    checks.that("names the planted commit", said.culprit == manifest.culprit, f"it named {said.culprit}")
     sure = SURE.search(summary)
-    checks.that("flaky: the outcome says how sure it is", sure is not None, summary)
+    checks.that("the outcome says how sure it is", sure is not None, summary)
     if sure:
-        checks.that("flaky: the budget is kept", float(sure[1]) / 100 <= max_error, sure[0])
-        checks.that("flaky: the guarantee covers the true rate", int(sure[2]) / 100 <= rate, sure[0])
+        checks.that("the budget is kept", float(sure[1]) / 100 <= max_error, sure[0])
+        checks.that("the guarantee covers the true rate", int(sure[2]) / 100 <= rate, sure[0])
     proof = {str(each["candidate"].get("label")): each for each in outcome.get("proof") or []}
-    checks.that("flaky: culprit and parent stand in the proof", {"culprit", "culprit^1"} <= set(proof), str(set(proof)))
+    checks.that("culprit and parent stand in the proof", {"culprit", "culprit^1"} <= set(proof), str(set(proof)))
     for label in ("culprit", "culprit^1"):
         signals = [trial["reading"]["signal"] for trial in proof.get(label, {}).get("trials") or []]
         reproduced = signals.count("reproduced")
         right = reproduced >= 5 if label == "culprit" else signals and not reproduced
-        checks.that(f"flaky: {label} is told by its trials", bool(right), f"{reproduced} of {len(signals)} reproduced")
+        checks.that(f"{label} is told by its trials", bool(right), f"{reproduced} of {len(signals)} reproduced")
     prepare.stderr(summary)
 
 
@@ -90,31 +87,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--patience", type=int, default=3, help="resumes after failures of the harness (exit code 3)")
     parser.add_argument("--resume", action="store_true", help="go on with a campaign that was interrupted")
     given = parser.parse_args(argv)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    place, checks = prepare.place(), Checks()
-    seconds: dict[str, float] = {}
-    logs = place.root / "logs" / time.strftime("flaky-%Y%m%d-%H%M%S")
-    try:
-        logs.mkdir(parents=True)
-        repo, manifest = prepare.planted(place, given)
-        path = recipe(logs, given.rate, given.max_error)
+
+    def story(scene: Scene) -> None:
+        repo, manifest = prepare.planted(scene.place, given)
+        path = recipe(scene.logs, given.rate, given.max_error)
         prepare.stderr(f"Linux {manifest.version}, culprit {manifest.culprit}, reproducing in {given.rate:.0%}")
-        test = EndToEnd(place, repo, manifest, logs, checks, seconds)
-        said = campaign(test, path, given.cell, given.resume, given.patience)
-        look(test, said, given.rate, given.max_error)
-        test.no_orphans()
-    except BisectorError as error:
-        prepare.stderr(f"{error.what}\n{error.hint}")
-        return 3
-    except (TreeUnfit, Unplaceable, OSError) as error:
-        prepare.stderr(str(error))
-        return 3
-    print("\n".join(f"{taken:7.1f} s  {name}" for name, taken in seconds.items()))
-    print(f"logs: {logs}")
-    for name in checks.failed:
-        print(f"FAILED {name}")
-    print(f"e2e-flaky: {checks.summary}")
-    return 1 if checks.failed else 0
+        said = campaign(scene, repo, path, given.cell, given.resume, given.patience)
+        look(scene, manifest, said, given.rate, given.max_error)
+        scene.no_orphans()
+
+    return play("e2e-flaky", story)
 
 
 if __name__ == "__main__":

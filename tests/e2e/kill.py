@@ -9,7 +9,7 @@ trial or build made again. After each kill nothing that we started may live on.
 
 from __future__ import annotations
 
-import ctypes
+import argparse
 import json
 import os
 import random
@@ -21,14 +21,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.errors import BisectorError
 from bisector.model import Trial
 from bisector.store import Store
 from tests.e2e import prepare
-from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, _children
-
-GONE_WITHIN = 5.0
-"""Seconds in which everything that a killed campaign started must be gone."""
+from tests.e2e.harness import BISECTOR, CELL, OPEN_PROBE, Checks, Said, Scene, json_object, play, still_there
 
 LINKING = ("LD vmlinux", "LD .tmp_vmlinux", "LINK vmlinux", "KSYMS", "NM .tmp_vmlinux", "BTF", "SORTTAB", "OBJCOPY")
 
@@ -47,6 +43,7 @@ class Broken:
     home: Path
     checks: Checks
     moments: list[str] = field(default_factory=list)
+    met: set[str] = field(default_factory=set)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -58,7 +55,7 @@ class Broken:
     def command(self, resume: bool) -> list[str]:
         ends = ["--repo", str(self.repo), "--good", "good", "--bad", "bad"]
         argv = [
-            str(Path(sys.executable).with_name("bisector")),
+            BISECTOR,
             "run",
             str(OPEN_PROBE),
             *ends,
@@ -92,6 +89,8 @@ class Broken:
         end = time.monotonic() + MEET_WITHIN
         while child.poll() is None and time.monotonic() < end and self.doing() != moment:
             time.sleep(0.02)
+        if self.doing() == moment:
+            self.met.add(moment)
         try:
             child.wait(delay)
             return False
@@ -100,10 +99,7 @@ class Broken:
         self.moments.append(f"{moment}, {delay:.1f} s in: {self.doing()}")
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-        end = time.monotonic() + GONE_WITHIN
-        while (left := _children()) and time.monotonic() < end:
-            _reap()
-            time.sleep(0.1)
+        left = still_there()
         self.checks.that(f"kill {len(self.moments)} ({self.moments[-1]}): nothing lives on", not left, ", ".join(left))
         return True
 
@@ -118,6 +114,12 @@ class Broken:
         if kind == "build":
             return "linking" if detail.startswith(LINKING) else "compiling"
         return "between steps" if kind in ("verdict", "search") else str(kind)
+
+    def finish(self) -> Said:
+        """Let the campaign come to its end."""
+        child = self.start(resume=self.begun())
+        stdout = child.communicate()[0]
+        return Said(child.returncode, stdout, json_object(stdout))
 
     def trials(self) -> tuple[Trial, ...]:
         return stored_trials(self.home / "state/bisector")
@@ -146,18 +148,29 @@ def stored_trials(state: Path) -> tuple[Trial, ...]:
         store.close()
 
 
-def _reap() -> None:
-    """Collect the ended orphans that became ours."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
-
-
 def question(trials: tuple[Trial, ...]) -> list[tuple[str, str, str]]:
     """What the trials of a campaign were, without what differs by chance (seed, time)."""
     return sorted((trial.stage, trial.image, trial.reading.signal.value) for trial in trials)
+
+
+def story(scene: Scene, given: argparse.Namespace) -> None:
+    """An unbroken campaign, and one that is killed again and again."""
+    place, checks = scene.place, scene.checks
+    repo, manifest = prepare.planted(place, given)
+    whole = Broken(repo, _home(place.root / "kill-unbroken", place), checks)
+    with scene.phase("unbroken campaign"):
+        reference = whole.finish()
+    checks.that("unbroken campaign: the planted culprit", reference.culprit == manifest.culprit, reference.culprit)
+    broken = Broken(repo, _home(place.root / "kill-broken", place), checks)
+    with scene.phase("broken campaign"):
+        _break(broken, given.kills, random.Random(given.seed))
+        said = broken.finish()
+    checks.that("after all kills: the planted culprit", said.culprit == manifest.culprit, said.culprit)
+    checks.that("no finished trial was made again", question(broken.trials()) == question(whole.trials()))
+    images = [{trial.image for trial in each.trials()} for each in (whole, broken)]
+    checks.that("image identities are those of an unbroken campaign", images[0] == images[1])
+    checks.that("each moment was met", set(MOMENTS) <= broken.met, ", ".join(set(MOMENTS) - broken.met))
+    print("\n".join(broken.moments))
 
 
 def main(argv: list[str]) -> int:
@@ -165,29 +178,7 @@ def main(argv: list[str]) -> int:
     parser = prepare.parser("tests.e2e.kill", (__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=10)
     given = parser.parse_args(argv)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    place, checks = prepare.place(), Checks()
-    try:
-        repo, manifest = prepare.planted(place, given)
-        unbroken = _home(place.root / "kill-unbroken", place)
-        whole = Broken(repo, unbroken, checks)
-        child = whole.start(resume=False)
-        reference = json.loads(child.communicate()[0])
-        checks.that("unbroken campaign: the planted culprit", _culprit(reference) == manifest.culprit)
-        broken = Broken(repo, _home(place.root / "kill-broken", place), checks)
-        _break(broken, given.kills, random.Random(given.seed))
-        child = broken.start(resume=broken.begun())
-        outcome = json.loads(child.communicate()[0])
-    except BisectorError as error:
-        prepare.stderr(f"{error.what}\n{error.hint}")
-        return 3
-    checks.that("after all kills: the planted culprit", _culprit(outcome) == manifest.culprit, _culprit(outcome))
-    checks.that("no finished trial was made again", question(broken.trials()) == question(whole.trials()))
-    images = [{trial.image for trial in each.trials()} for each in (whole, broken)]
-    checks.that("image identities are those of an unbroken campaign", images[0] == images[1])
-    print("\n".join(broken.moments))
-    print(f"kill: {checks.summary}")
-    return 1 if checks.failed else 0
+    return play("e2e-kill", lambda scene: story(scene, given))
 
 
 def _break(broken: Broken, kills: int, rng: random.Random) -> None:
@@ -216,12 +207,6 @@ def _home(folder: Path, place: prepare.Place) -> Path:
     ccache.mkdir(parents=True, exist_ok=True)
     (folder / "cache/bisector/ccache").symlink_to(ccache)
     return folder
-
-
-def _culprit(document: dict[str, object]) -> str:
-    outcome = document.get("outcome")
-    culprit = outcome.get("culprit") if isinstance(outcome, dict) else None
-    return str(culprit.get("oid")) if isinstance(culprit, dict) else "none"
 
 
 if __name__ == "__main__":

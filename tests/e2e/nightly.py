@@ -9,22 +9,18 @@ end. Everything it makes lies in ``nightly`` below the folder of the end-to-end 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
-from bisector.errors import BisectorError
 from tests.e2e import fastimport, prepare
-from tests.e2e.edits import TreeUnfit
+from tests.e2e.harness import CELL, OPEN_PROBE, Said, Scene, fingerprint, play
 from tests.e2e.history import Manifest
-from tests.e2e.layout import Unplaceable
-from tests.e2e.run import CELL, OPEN_PROBE, PR_SET_CHILD_SUBREAPER, Checks, EndToEnd, Said, fingerprint
 
 TAG = "next-20261101"
 LIMIT = 100 * 60.0  # seconds for the night
@@ -97,32 +93,30 @@ def watch(folder: Path, trials: int) -> Path:
     return file
 
 
-def night(test: EndToEnd, trials: int) -> None:
+def night(scene: Scene, manifest: Manifest, trials: int) -> None:
     """The night that finds it, and one without a new day."""
-    file, checks = watch(test.place.root / "watch", trials), test.checks
+    file, checks = watch(scene.place.root / "watch", trials), scene.checks
     out = file.parent / "nights"
-    with prepare.phase("night", test.seconds):
-        said = test.bisector("night", LIMIT, "nightly", str(file), "--json")
+    with scene.phase("night"):
+        said = scene.bisector("night", LIMIT, "nightly", str(file), "--json")
     found = (said.document.get("nightly") or {}).get("regressions") or [{}]
     named = (found[0].get("culprit") or {}).get("oid")
     summary = out / TAG / "summary.txt"
     draft = next(iter(out.glob("drafts/*/0-report.eml")), None)
     checks.that("night: exit code 1", said.code == 1, f"it was {said.code}")
     checks.that("night: one regression", len(found) == 1, f"there are {len(found)}")
-    checks.that("night: names the planted commit", named == test.manifest.culprit, f"it named {named}")
-    checks.that("night: its summary names it", summary.exists() and test.manifest.culprit[:12] in summary.read_text())
-    checks.that(
-        "night: one draft, which names it", draft is not None and test.manifest.culprit[:12] in draft.read_text()
-    )
+    checks.that("night: names the planted commit", named == manifest.culprit, f"it named {named}")
+    checks.that("night: its summary names it", summary.exists() and manifest.culprit[:12] in summary.read_text())
+    checks.that("night: one draft, which names it", draft is not None and manifest.culprit[:12] in draft.read_text())
     checks.that("night: the page of all nights is there", (out / "index.html").exists())
     if summary.exists():
         prepare.stderr("\n" + summary.read_text())
-    before = _trials(test.place)
-    with prepare.phase("night without a new day", test.seconds):
-        again: Said = test.bisector("nothing", NOTHING_LIMIT, "nightly", str(file), "--json")
+    before = _trials(scene.place)
+    with scene.phase("night without a new day"):
+        again: Said = scene.bisector("nothing", NOTHING_LIMIT, "nightly", str(file), "--json")
     checks.that("no new day: exit code 0", again.code == 0, f"it was {again.code}")
     ran = (again.document.get("nightly") or {}).get("ran")
-    checks.that("no new day: nothing was run", ran is False and _trials(test.place) == before > 0)
+    checks.that("no new day: nothing was run", ran is False and _trials(scene.place) == before > 0)
 
 
 def _trials(place: prepare.Place) -> int:
@@ -135,33 +129,19 @@ def main(argv: list[str]) -> int:
     parser = prepare.parser("tests.e2e.nightly", (__doc__ or "").split("\n")[0])
     parser.add_argument("--trials", type=int, default=0, help="trials of each candidate; default: the recipe's own")
     given = parser.parse_args(argv)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    place, checks = prepare.place(), Checks()
-    seconds: dict[str, float] = {}
-    logs = place.root / "logs" / time.strftime("nightly-%Y%m%d-%H%M%S")
-    try:
-        logs.mkdir(parents=True)
-        with prepare.phase("source and history", seconds):
-            planted, manifest = prepare.planted(place, given)
-            own = workplace(place)
+
+    def story(scene: Scene) -> None:
+        with scene.phase("source and history"):
+            planted, manifest = prepare.planted(scene.place, given)
+            own = workplace(scene.place)
             linux_next(planted, own.root / "linux-next.git", manifest)
             before = fingerprint(planted / ".git")
-        test = EndToEnd(own, own.root / "linux-next.git", manifest, logs, checks, seconds)
-        night(test, given.trials)
-        test.checks.that("the planted repository is untouched", fingerprint(planted / ".git") == before)
-        test.no_orphans()
-    except BisectorError as error:
-        prepare.stderr(f"{error.what}\n{error.hint}")
-        return 3
-    except (TreeUnfit, Unplaceable, OSError) as error:
-        prepare.stderr(str(error))
-        return 3
-    print("\n".join(f"{taken:7.1f} s  {name}" for name, taken in seconds.items()))
-    print(f"logs: {logs}")
-    for name in checks.failed:
-        print(f"FAILED {name}")
-    print(f"e2e-nightly: {checks.summary}")
-    return 1 if checks.failed else 0
+        there = replace(scene, place=own)
+        night(there, manifest, given.trials)
+        there.untouched("the planted repository", planted / ".git", before)
+        there.no_orphans()
+
+    return play("e2e-nightly", story)
 
 
 if __name__ == "__main__":

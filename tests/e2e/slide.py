@@ -4,45 +4,38 @@
     python -m tests.e2e.slide
 
 A bare clone of the planted history gets the tags v6.17 and v6.18 at its ends, so that the range that real packages
-give leads to them. Downloads about 620 MB of packages. Ends with ``N passed, N failed``.
+give leads to them. Downloads about 620 MB of packages. Ends with ``e2e-slide: N passed, N failed``.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from bisector.errors import BisectorError
 from tests.e2e import fastimport, prepare
-from tests.e2e.run import CAMPAIGN_LIMIT, ROOT, Checks, EndToEnd, fingerprint
+from tests.e2e.harness import ROOT, Scene, fingerprint, play
+from tests.e2e.history import Manifest
+from tests.e2e.run import CAMPAIGN_LIMIT
 
 RECIPE = ROOT / "recipes/virtio-dio-lvm-raid1-releases.yaml"
 
 
-@dataclass(frozen=True)
-class Slide(EndToEnd):
-    """The test; ``repo`` is the tagged clone."""
-
-    def whole(self, only_campaign: bool = True) -> None:
-        """``bisector run --releases auto --repo`` on the recipe that a newcomer runs first."""
-        before = fingerprint(self.repo)
-        with prepare.phase("releases, then commits", self.seconds):
-            said = self.bisector(
-                "slide", CAMPAIGN_LIMIT, "run", str(RECIPE), "--releases", "auto", "--repo", str(self.repo), "--json"
-            )
-        outcome = said.document.get("outcome") or {}
-        named = (outcome.get("culprit") or {}).get("oid")
-        ends = [judgement["candidate"].get("label") for judgement in said.document.get("judgements") or []]
-        assumed = " ".join(outcome.get("assumptions") or [])
-        self.checks.that("exit code 0", said.code == 0, f"it was {said.code}")
-        self.checks.that("outcome is culprit", outcome.get("kind") == "culprit", str(outcome.get("summary")))
-        self.checks.that("names the planted commit", named == self.manifest.culprit, f"it named {named}")
-        self.checks.that("the search went from v6.17 to v6.18", {"v6.17", "v6.18"} <= set(ends), str(ends))
-        self.checks.that("says what the releases gave", "releases first: 6.17 good, 6.18 bad" in assumed, assumed)
-        self.checks.that("the user's repository is untouched", fingerprint(self.repo) == before)
-        self.no_orphans()
+def slide(scene: Scene, repo: Path, manifest: Manifest) -> None:
+    """``bisector run --releases auto --repo`` on the recipe that a newcomer runs first; ``repo``: the tagged clone."""
+    before, checks = fingerprint(repo), scene.checks
+    with scene.phase("releases, then commits"):
+        said = scene.bisector(
+            "slide", CAMPAIGN_LIMIT, "run", str(RECIPE), "--releases", "auto", "--repo", str(repo), "--json"
+        )
+    ends = [judgement["candidate"].get("label") for judgement in said.judgements]
+    assumed = " ".join(said.outcome.get("assumptions") or [])
+    checks.that("exit code 0", said.code == 0, f"it was {said.code}")
+    checks.that("outcome is culprit", said.outcome.get("kind") == "culprit", str(said.outcome.get("summary")))
+    checks.that("names the planted commit", said.culprit == manifest.culprit, f"it named {said.culprit}")
+    checks.that("the search went from v6.17 to v6.18", {"v6.17", "v6.18"} <= set(ends), str(ends))
+    checks.that("says what the releases gave", "releases first: 6.17 good, 6.18 bad" in assumed, assumed)
+    scene.untouched("the user's repository", repo, before)
+    scene.no_orphans()
 
 
 def tagged(place: prepare.Place, planted: Path) -> Path:
@@ -58,19 +51,12 @@ def tagged(place: prepare.Place, planted: Path) -> Path:
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     given = prepare.parser("tests.e2e.slide", (__doc__ or "").split("\n")[0]).parse_args(argv)
-    place, checks = prepare.place(), Checks()
-    seconds: dict[str, float] = {}
-    logs = place.root / "logs" / time.strftime("%Y%m%d-%H%M%S-slide")
-    try:
-        logs.mkdir(parents=True)
-        repo, manifest = prepare.planted(place, given)
-        Slide(place, tagged(place, repo), manifest, logs, checks, seconds).whole()
-    except BisectorError as error:
-        prepare.stderr(f"{error.what}\n{error.hint}")
-        return 3
-    print("\n".join(f"{taken:7.1f} s  {name}" for name, taken in seconds.items()))
-    print(f"slide: {checks.summary}")
-    return 1 if checks.failed else 0
+
+    def story(scene: Scene) -> None:
+        planted, manifest = prepare.planted(scene.place, given)
+        slide(scene, tagged(scene.place, planted), manifest)
+
+    return play("e2e-slide", story)
 
 
 if __name__ == "__main__":
