@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -32,48 +33,48 @@ class Outcome:
     detail: str = ""
 
 
-class GuestControl:
+class GuestControl(ABC):
     """What the verbs ask of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it."""
 
+    @abstractmethod
     def start(self, seconds: float) -> Outcome:
         """Start it, within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> Outcome:
         """End it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self, seconds: float) -> Outcome:
         """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
         """Write blocks in it, within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
         """Verify blocks in it, within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def below(self, name: str) -> tuple[tuple[str, int], ...]:
         """Layers of the VM that hold what it has as ``name``, and how many bytes into them that begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_mounted(self, name: str) -> bool:
         """Whether ``name`` is a file system of its."""
-        raise NotImplementedError
 
+    @abstractmethod
     def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
         """Drive ``io`` in it for ``repeat`` seconds (0: once), within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
         """Run a program in it, within ``seconds``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End it, and all that it writes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
