@@ -141,6 +141,7 @@ class Observation:
     detail: str = ""  # for ending harness/no_agent/vm_gone: what was seen, in words
     timing: Timing = Timing()
     accel: str = ""  # kvm, tcg, none
+    vng: str = ""  # version of virtme-ng
 
 
 # ---- question: what is bad, what is good ---------------------------------------------------------------------------

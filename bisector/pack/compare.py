@@ -67,6 +67,7 @@ def _tools(first: Sight, now: Sight) -> Iterator[Line]:
     yield Line("tool", "bisector", first.bisector or NONE, now.bisector or NONE)
     yield from _pairs("tool", dict(first.image.tools), dict(now.image.tools))
     yield from _pairs("tool", _inside(first), _inside(now))
+    yield Line("tool", "virtme-ng", *(sight.trial.observation.vng or NONE for sight in (first, now)))
     yield Line("tool", "acceleration", *(sight.trial.observation.accel or NONE for sight in (first, now)))
 
 

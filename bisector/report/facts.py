@@ -239,6 +239,8 @@ def _tools(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> tu
     for trial in trials:
         if trial.observation.result:
             seen.update({name: version for name, version in trial.observation.result.tools if version})
+        if trial.observation.vng:
+            seen["virtme-ng"] = trial.observation.vng
         if trial.observation.accel:
             seen["acceleration"] = trial.observation.accel
     return tuple(seen.items())

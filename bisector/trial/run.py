@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import distributions
 from pathlib import Path
 
 from bisector.agent.plan import Plan
@@ -78,7 +79,7 @@ class VmRunner:
             with self.processes.start(argv, cwd=Path("/"), env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)
-        return observation
+        return replace(observation, vng=version_of_vng(program))
 
     def _accelerate(self, image: Image, qemu: str | None, folder: Path, cancel: CancelToken) -> acceleration.Answer:
         def boots() -> Observation:
@@ -92,3 +93,10 @@ def find_vng(environ: Mapping[str, str]) -> str:
     """The vng in PATH, else the one beside our Python; just its name when there is none: starting it will say so."""
     beside = str(Path(sys.executable).parent)
     return shutil.which("vng", path=environ.get("PATH", "")) or shutil.which("vng", path=beside) or "vng"
+
+
+def version_of_vng(program: str) -> str:
+    """The version of the virtme-ng that ``program`` belongs to, as installed below its prefix; "" when unknown."""
+    packages = Path(program).resolve().parent.parent.glob("lib/python3*/*-packages")
+    found = next(iter(distributions(name="virtme-ng", path=[os.fspath(folder) for folder in packages])), None)
+    return found.version if found else ""

@@ -15,6 +15,7 @@ from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.proc import Processes
 from bisector.trial import vng
+from bisector.trial.run import version_of_vng
 
 PLACES = vng.Places(Path("/var/tmp/b-1"))
 IMAGE = Image("identity", "/cache/bzImage")
@@ -137,3 +138,13 @@ def test_the_stand_in_notes_how_qemu_ended(tmp_path: Path) -> None:
         assert not places.qemu_exit.exists()
         processes.run([str(places.qemu), "-m", "1G"], check=False)
         assert places.qemu_exit.read_text().strip() == ending
+
+
+def test_the_version_is_that_of_the_vng_which_runs(tmp_path: Path) -> None:
+    packages = tmp_path / "lib/python3.11/site-packages/virtme_ng-1.99.dist-info"
+    packages.mkdir(parents=True)
+    (packages / "METADATA").write_text("Metadata-Version: 2.1\nName: virtme-ng\nVersion: 1.99\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/vng").touch()
+    assert version_of_vng(str(tmp_path / "bin/vng")) == "1.99"
+    assert version_of_vng(str(tmp_path / "elsewhere/bin/vng")) == ""
