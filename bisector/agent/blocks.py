@@ -39,7 +39,7 @@ _M63 = (1 << 63) - 1
 _K0, _K1, _K2, _K3 = 0x243F6A8885A308D3, 0x3198A2E037073, 0x2B7E151628AED2A7, 0x5F3759DF
 _ONES = int.from_bytes(b"\1\0\0\0\0\0\0\0" * LANES, "little")
 _MASK = _ONES * ((1 << 48) - 1)
-_HALVES = SECTOR // 2  # words of 16 bits in a sector; the second 64-bit word is 4 to 7 of them, the seal 12 to 15
+_SECOND, _SEAL = 8, 24  # bytes of a sector at which its second word and its seal begin
 
 
 class Sector:
@@ -91,8 +91,9 @@ def filling(number: int) -> bytes:
 class Pattern:
     """Makes the blocks of one file. ``file``: its number, below 2**32. ``aligned``: in memory fit for direct I/O.
 
-    Two templates of a mebibyte are made when first needed and written over again and again: of a sector only 16 bits of
-    its place and 16 of its seal change from one chunk to the next but one.
+    Two templates of a mebibyte are made when first needed and written over again and again: of a sector only a byte of
+    its place and two of its seal change from one chunk to the next but one. Each is laid over all sectors at once by a
+    slice with a step, which bytearray and mmap do ten times as fast as a memoryview of larger words.
     """
 
     def __init__(self, file: int, *, aligned: bool = False) -> None:
@@ -100,10 +101,9 @@ class Pattern:
         self._w0 = MAGIC << 32 | file
         self._aligned = aligned
         self._stores: dict[int, Store] = {}
-        self._views: dict[int, memoryview] = {}
         self._sums: dict[int, int] = {}  # filling → crc of each sector, in lanes
         self._upper: dict[int, int] = {}  # filling → the chunk's number without its last five bits
-        self._lower: dict[int, memoryview] = {}  # the last five bits → lowest 16 bits of each sector's second word
+        self._lower: dict[int, bytes] = {}  # the last five bits → second byte of each sector's second word
         self._generation: dict[int, int] = {}  # filling → generation that the template carries
         self._places = int.from_bytes(b"".join(n.to_bytes(8, "little") for n in range(LANES)), "little")
 
@@ -112,18 +112,18 @@ class Pattern:
         which = (number + generation) % FILLINGS
         if self._generation.get(which) != generation:
             self._prepare(which, generation)
-        view = self._views[which]
-        view[4::_HALVES] = self._lower.get(number & 31) or self._lowest(number & 31)
-        view[15::_HALVES] = _alike(_mix(number))
+        store, seal = self._stores[which], _mix(number)
+        store[_SECOND + 1 :: SECTOR] = self._lower.get(number & 31) or self._lowest(number & 31)
+        store[_SEAL + 6 :: SECTOR] = _alike(seal & 0xFF)
+        store[_SEAL + 7 :: SECTOR] = _alike(seal >> 8)
         if self._upper[which] != number >> 5:
             self._upper[which] = number >> 5
-            for half in range(3):
-                view[5 + half :: _HALVES] = _alike(number >> 5 + 16 * half & 0xFFFF)
-        return self._stores[which]
+            for byte in range(6):
+                store[_SECOND + 2 + byte :: SECTOR] = _alike(number >> 5 + 8 * byte & 0xFF)
+        return store
 
-    def _lowest(self, bits: int) -> memoryview:
-        words = b"".join((bits << 11 | place).to_bytes(2, "little") for place in range(LANES))
-        self._lower[bits] = memoryview(words).cast("H")
+    def _lowest(self, bits: int) -> bytes:
+        self._lower[bits] = b"".join(bytes((bits << 3 | n,)) * 256 for n in range(LANES // 256))
         return self._lower[bits]
 
     def _prepare(self, which: int, generation: int) -> None:
@@ -131,10 +131,11 @@ class Pattern:
             data = filling(which)
             store: Store = mmap.mmap(-1, CHUNK) if self._aligned else bytearray(CHUNK)
             store[:] = data
+            store[_SECOND::SECTOR] = bytes(range(256)) * (LANES // 256)
             sums = b"".join(
                 zlib.crc32(data[at + HEAD : at + SECTOR]).to_bytes(8, "little") for at in range(0, CHUNK, SECTOR)
             )
-            self._stores[which], self._views[which] = store, memoryview(store).cast("H")
+            self._stores[which] = store
             self._sums[which] = int.from_bytes(sums, "little")
         view = memoryview(self._stores[which]).cast("Q")
         view[0::WORDS] = _lanes(_ONES * self._w0)
@@ -152,8 +153,8 @@ class Pattern:
         return bytes(self.chunk(number // BLOCKS, generation)[at : at + BLOCK])
 
 
-def _alike(value: int) -> memoryview:
-    return memoryview(value.to_bytes(2, "little") * LANES).cast("H")
+def _alike(byte: int) -> bytes:
+    return bytes((byte,)) * LANES
 
 
 def _lanes(value: int) -> memoryview:
