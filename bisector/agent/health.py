@@ -63,9 +63,14 @@ def md_health(degraded: str, array_state: str, resync_start: str, sync_action: s
     return "healthy" if resync_start in ("none", "") and sync_action in ("idle", "frozen", "") else "syncing"
 
 
+def linear_health(status: str) -> str:
+    """``none`` for a dm-linear line, ``0 65536 linear``: it has no redundancy to lose."""
+    return "none" if status.split()[2:3] == ["linear"] else ""
+
+
 def dm_health(status: str) -> str:
-    """Health from any device-mapper line; "" for targets that have no such state."""
-    return raid_health(status) or mirror_health(status)
+    """Health from any device-mapper line; "" for targets whose line tells of none."""
+    return raid_health(status) or mirror_health(status) or linear_health(status)
 
 
 def dm_status(name: str) -> str:

@@ -167,7 +167,7 @@ class LayerFacts:
     node: str
     dma_alignment: int = -1
     logical_block: int = -1
-    health: str = ""  # healthy, degraded, syncing, "" (has no such state)
+    health: str = ""  # healthy, degraded, syncing, none (no redundancy to lose), "" (not known)
     status: str = ""  # the raw line it was read from
 
 

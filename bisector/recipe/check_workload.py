@@ -223,10 +223,16 @@ def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
     layer = layers.get(where)
     if layer is None:
         yield Fault(path, f"no layer {where!r}{suggestion(where, layers)}", at_key=True)
-    elif layer.kind and (layer.kind not in ("lvm", "md") or layer.type == "linear"):
-        yield Fault(
-            path, f"{where} ({layer.kind} {layer.type}) has no health: it has no redundancy to lose", at_key=True
-        )
+    elif layer.kind and layer.kind not in ("lvm", "md"):
+        yield Fault(path, f"{where} ({layer.kind} {layer.type}) has no health: it is no array", at_key=True)
+    elif layer.type == "linear" and not _takes_none(recipe, where):
+        message = f"{where} (lvm linear) has no redundancy to lose; take 'none' among the values of a good condition"
+        yield Fault(path, message, at_key=True)
+
+
+def _takes_none(recipe: Recipe, layer: str) -> bool:
+    conditions = recipe.good_when.values()
+    return any("none" in condition.health[layer].values for condition in conditions if layer in condition.health)
 
 
 def _guest_there(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:

@@ -37,7 +37,7 @@ FileType = Literal["raw", "qcow2"]
 Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip"
 ]
-Health = Literal["healthy", "degraded", "syncing"]
+Health = Literal["healthy", "degraded", "syncing", "none"]
 Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
@@ -294,7 +294,7 @@ class ExpectedExit(Expect[ExitCode]):
 
 
 class ExpectedHealth(Expect[Health]):
-    """States of an array."""
+    """States of an array; ``none`` for a layer without redundancy, as a matrix may put in an array's place."""
 
 
 class ExpectedBlocks(Expect[Blocks]):

@@ -116,7 +116,7 @@ def summarize(observation: Observation) -> str:
         f"{s.name}: " + ", ".join(filter(None, (f"exit {s.exit}" if s.exit is not None else "", s.errno, *s.blocks)))
         for s in observation.result.steps
     ]
-    health = [f"{layer.name} {layer.health}" for layer in observation.result.layers if layer.health]
+    health = [f"{layer.name} {layer.health}" for layer in observation.result.layers if layer.health not in ("", "none")]
     return "; ".join(steps + health) or "no facts"
 
 

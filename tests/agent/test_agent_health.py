@@ -23,7 +23,7 @@ from bisector.agent.health import DM_IOCTL, DM_TARGET, dm_health, md_health, par
         ("0 65536 mirror 2 253:0 253:1 64/64 1 RA 1 core", "degraded"),
         ("0 65536 mirror 2 253:1 253:2 64/64 1 DA 3 disk 253:0 A", "degraded"),
         ("0 65536 mirror 2 253:1 253:2 64/64 1 AA 3 disk 253:0 A", "healthy"),
-        ("0 65536 linear", ""),
+        ("0 65536 linear", "none"),
         ("", ""),
         ("0 65536 raid", ""),
         ("0 65536 mirror", ""),

@@ -63,6 +63,19 @@ def test_control_may_put_another_layer_in_place() -> None:
     assert (boot.kind, boot.type, boot.of, boot.size) == ("md", "raid1", ("leg0", "leg1"), None)
 
 
+LINEAR = (
+    "plain-md: {expect: good, set: {storage.boot: {md: raid1, of: [leg0, leg1]}}}",
+    "linear: {expect: good, set: {storage.boot: {lvm: linear, of: leg0, size: 32M}}}",
+)
+
+
+def test_a_layer_without_redundancy_may_take_an_arrays_place_where_good_allows_it() -> None:
+    with pytest.raises(RecipeError, match="has no redundancy to lose; take 'none' among the values of a good"):
+        raid1(LINEAR)
+    recipe = raid1(LINEAR, ("health: {boot: healthy}", "health: {boot: [healthy, none]}"))
+    assert apply(recipe, controls(recipe)[0]).storage["boot"].type == "linear"
+
+
 def test_key_that_the_recipe_leaves_at_its_default_can_be_overridden() -> None:
     recipe = override(load(GRAMMAR / "enospc-unseen.yaml"), "guest.drives.data.cache.direct=true")
     assert recipe.guest and recipe.guest.drives["data"].cache.direct
