@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nextgen import LinuxNext
+
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
 from bisector.nightly import config, night
@@ -25,6 +27,7 @@ from bisector.store import CampaignRow, Store
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench
 
+FLAG = {"flags/leg": "check less\n"}
 LEGS = """\
 recipe: legs
 title: a read fails a raid1 leg
@@ -196,3 +199,16 @@ def kinds(report: Report) -> dict[str, list[str]]:
     for each in report.night.news:
         found.setdefault(each.regression, []).append(each.kind.value)
     return found
+
+
+def day(tree: LinuxNext, number: int, happens: Callable[[], object] = lambda: None) -> None:
+    """Night ``number``'s tag, with what ``happens`` before it."""
+    tree.day(number)
+    happens()
+    tree.branch_commit("md", f"more of night {number}")
+    tree.release(number)
+
+
+def with_bug(tree: LinuxNext, number: int) -> None:
+    """A day with the bug that the recipe ``legs`` sees."""
+    day(tree, number, lambda: tree.branch_commit("md", "check less", FLAG))

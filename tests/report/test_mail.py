@@ -11,60 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisector.model import Commit, ConsoleEvent, OutcomeKind, Signal, Verdict
+from bisector.model import Commit
 from bisector.report.compose import COLUMNS, LONGEST
-from bisector.report.excerpt import LINES, excerpt
-from bisector.report.facts import Facts
-from bisector.report.fixed import Fixed, Later, Newest
+from bisector.report.excerpt import excerpt
+from bisector.report.fixed import Fixed, Later
 from bisector.report.mail import Letter, body, drafts
-from bisector.report.thread import NEW, Address, Mail, State, Thread
+from bisector.report.thread import NEW, State, Thread
 from tests.report import case, reader
+from tests.report.letters import FIXED, PARENT, assert_fits_the_lists, letter, thread
 
 DATA = Path(__file__).parent / "data"
 CULPRIT = '5ff3f74e145a ("block: simplify direct io validity check")'
 TITLE = ("title", "block: opening an LV with cache.direct=on fails a raid1 leg")
 PLAIN = ("title", "opening an LV with cache.direct=on fails a raid1 leg")
 CLAIMED = ("culprit", "narrowed", "range")
-PARENT = Mail(
-    id="<report@example.org>",
-    subject="v6.18: virtio-blk on an LVM raid1 LV fails a leg at every VM start",
-    sender=(Address("Vjaceslavs Klimovs", "vk@example.org"),),
-    to=(Address("", "linux-block@vger.kernel.org"), case.SENDER),
-    cc=(Address("Jens Axboe", "axboe@kernel.dk"),),
-    text="It fails.\n",
-)
-FIXED = Fixed(
-    looked=True,
-    later=(
-        Later(
-            Commit("14b007e17881" + "0" * 28, "block: check user vectors when they are taken"), "fixes", ("v7.3-rc1",)
-        ),
-    ),
-    newest=(
-        Newest("mainline", "v7.1-rc2", "1" * 40, Verdict.BAD, 2, 2),
-        Newest("next", "next-20261120", "2" * 40),
-    ),
-)
-
-
-def letter(outcome: str, thread: Thread = NEW, **changes: object) -> Letter:
-    made = Letter(case.facts(case.OUTCOMES[outcome]), thread, case.PEOPLE, sender=case.SENDER, version="0.1.0")
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def thread(state: State, introduced: str = "") -> Thread:
-    return NEW if state is State.NEW else Thread(state, PARENT, introduced)
-
-
-def assert_fits_the_lists(data: bytes, *, columns: int = COLUMNS) -> None:
-    data.decode("utf-8")
-    headers, _, text = data.partition(b"\n\n")
-    assert all(len(line) <= LONGEST for line in data.split(b"\n"))
-    assert headers.isascii()
-    assert b"\r" not in data
-    assert b"\0" not in data
-    for line in text.decode().split("\n"):
-        assert len(line) <= columns or line.startswith("#regzbot "), line
 
 
 # ---- golden drafts -------------------------------------------------------------------------------------------------
@@ -298,119 +258,3 @@ def test_long_message_ids_are_folded_and_not_encoded() -> None:
     own = "<" + "x" * 200 + "@example.org>"
     draft = drafts(letter("culprit", Thread(State.UNTRACKED, replace(PARENT, id=own))))[0]
     assert f"In-Reply-To: {own}\n".encode() in draft.data
-
-
-# ---- the error and the figures -------------------------------------------------------------------------------------
-
-
-def test_the_error_is_at_most_forty_lines_around_the_decisive_one() -> None:
-    made = case.facts(case.OUTCOMES["culprit"])
-    assert made.bad is not None
-    trial = made.bad.trial
-    assert trial is not None
-    noise = [
-        f"[   {n}.000000] {'abcdefghijklmnop'[n % 16] * (n % 37 + 1)}: word{chr(97 + n % 26)} x" for n in range(900)
-    ]
-    fatal = "[  450.500000] nvme1n1: I/O Cmd(0x2) @ LBA 2055, 0 blocks, I/O Error"
-    log = ["[    1.0] bisector T begin", "[    1.1] bisector T step probe begin", *noise[:450], fatal, *noise[450:]]
-    event = replace_event(trial, fatal)
-    shown = excerpt("console.log", "\r\n".join(log).encode(), event)
-    assert fatal in shown.lines
-    assert len(shown.lines) <= LINES
-    assert shown.left_out > 800
-
-
-def replace_event(trial: case.Trial, text: str) -> case.Trial:
-    event = ConsoleEvent(9.0, "vm", "watch", "zero-length-command/0", text)
-    return replace(
-        trial,
-        reading=replace(trial.reading, condition="zero-length-command"),
-        observation=replace(trial.observation, console=(event,)),
-    )
-
-
-@pytest.mark.parametrize("decisive", [0, 25, 59])
-def test_long_lines_do_not_make_more_than_forty_of_the_mail(decisive: int) -> None:
-    lines = [f"[    1.{n:06}] {'abcdefgh'[n % 8] * 9} {'x' * 30} {'y' * 30} {'z' * 30}{n:c}" for n in range(200, 260)]
-    lines[decisive] = f"[    2.000000] the line that decided {'x' * 40} {'y' * 40}"
-    facts = case.facts(case.OUTCOMES["culprit"])
-    assert facts.bad is not None and facts.bad.trial is not None
-    event = ConsoleEvent(1.0, "vm", "watch", "leg-failed/0", lines[decisive])
-    shown = replace(facts.bad.trial, observation=replace(facts.bad.trial.observation, console=(event,)))
-    bad = replace(facts.bad, trial=shown, excerpt=excerpt("kernel.log", "\n".join(lines).encode(), shown))
-    text = body(letter("culprit", facts=replace(facts, bad=bad)))
-    error = text.split("\n\n")[1].split("\n")
-    assert 30 < len(error) <= 40
-    assert sum("the line that decided" in line for line in error) == 1
-
-
-def test_how_sure_it_is_stands_with_the_culprit() -> None:
-    sure = "chance of error below 0.5 % for a bug that reproduces in at least 40% of trials"
-    outcome = case.OUTCOMES["culprit"]
-    told = replace(outcome, summary=f"{case.CULPRIT}: reproduced 6/6 at culprit; {sure}")
-    found = body(letter("culprit", facts=case.facts(told)))
-    assert sure in " ".join(found.partition("Environment\n")[0].split())
-    assert "chance of error" not in body(letter("culprit"))
-
-
-def test_a_culprit_applied_to_the_good_end_is_told_as_that() -> None:
-    outcome = case.OUTCOMES["culprit"]
-    applied = replace(
-        case.PROOF_BAD, candidate=case.source(case.GOOD, "the good end", case.Edit("apply", case.CULPRIT.oid))
-    )
-    text = body(letter("culprit", facts=case.facts(replace(outcome, proof=(*outcome.proof, applied)))))
-    assert "with it applied on the good end   bad, reproduced in 6 of 6 trials" in text
-    assert "revert on top of the bad end      not tested" in text
-
-
-def test_repeated_lines_are_told_once_and_counted() -> None:
-    made = case.facts(case.OUTCOMES["culprit"])
-    assert made.bad is not None
-    lines = made.bad.excerpt.lines
-    assert sum("rescheduling sector" in line for line in lines) <= 3
-    assert any("lines left out" in line for line in lines)
-    assert lines[-1].endswith("Operation continuing on 1 devices.")
-    assert not any("bisector TOKEN" in line for line in lines)
-
-
-def test_a_revert_on_the_bad_end_is_told_with_its_figures() -> None:
-    outcome = case.OUTCOMES["culprit"]
-    without = body(letter("culprit"))
-    assert "revert on top of the bad end      not tested" in without
-    tested = replace(outcome, proof=(*outcome.proof, case.REVERTED))
-    text = body(letter("culprit", facts=case.facts(tested)))
-    assert "revert on top of the bad end      good, reproduced in 0 of 6 trials" in text
-
-
-def test_newest_mainline_is_said_tested_or_not() -> None:
-    tested = body(letter("culprit", fixed=FIXED))
-    assert "v7.1-rc2, is bad (2 of\n    2 trials reproduced)" in tested or "v7.1-rc2, is bad" in tested
-    assert "next-20261120, was not tested" in tested
-    assert "#regzbot fix" not in tested
-    assert "whether a newer kernel" not in tested
-    untested = body(letter("culprit", fixed=Fixed(looked=True, newest=(Newest("mainline", "v7.1", "1" * 40),))))
-    assert "v7.1, was not tested" in untested
-    assert "whether a newer kernel" in untested
-
-
-def test_a_backport_names_its_upstream_commit() -> None:
-    upstream = Commit("b" * 40, "block: simplify direct io validity check")
-    text = body(letter("culprit", fixed=Fixed(looked=True, upstream=upstream)))
-    assert "Upstream commit: bbbbbbbbbbbb (" in text
-
-
-def test_signals_and_outcomes_of_the_case_are_what_the_tests_say() -> None:
-    facts: Facts = case.facts(case.OUTCOMES["culprit"])
-    assert facts.outcome is not None
-    assert facts.outcome.kind is OutcomeKind.CULPRIT
-    assert facts.bad is not None
-    assert facts.bad.trial is not None
-    assert facts.bad.trial.reading.signal is Signal.REPRODUCED
-
-
-def test_a_message_of_several_lines_is_shown_as_several() -> None:
-    made = case.facts(case.OUTCOMES["culprit"])
-    assert made.bad is not None
-    assert made.bad.trial is not None
-    shown = excerpt("kernel.log", rb"[    8.0] md: Disk failure.\x0amd: Operation continuing." + b"\n", made.bad.trial)
-    assert shown.lines == ("[    8.0] md: Disk failure.", "md: Operation continuing.")
