@@ -32,6 +32,7 @@ from bisector.verdict.duration import lasting, learnt, stretched_plan
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
 
+BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated machine has faults of its own
 INFRA_IN_A_ROW = 3
 """So many infra trials in a row of one candidate end the campaign with exit 3: the harness is broken, not unlucky."""
 
@@ -128,8 +129,10 @@ class Leg:
         """Why this candidate has no trials that could tell: its build failed or it does not boot. Else ""."""
         if isinstance(self.made, BuildFailure):
             return f"{self.made.stage} failed: {self.made.errors[0] if self.made.errors else 'no error line'}"
-        stuck = next((trial for trial in self.trials if not reached_agent(trial.observation)), None)
-        return f"does not boot: {stuck.reading.reason}" if stuck else ""
+        stuck = [trial for trial in self.trials if not reached_agent(trial.observation)]
+        if len(stuck) < max(BOOTS, len(self.trials)):
+            return ""
+        return f"does not boot in {len(stuck)} of {len(stuck)}: {stuck[-1].reading.reason}"
 
     def draw(self) -> Reading:
         """One trial more; a failing harness is drawn again. Raises InfraError when it keeps failing, Interrupted."""

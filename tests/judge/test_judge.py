@@ -165,8 +165,13 @@ def test_kernel_that_does_not_boot_is_skip_once_the_control_boots(make: Make) ->
     judge, _, runner, _ = make({"panics": [NO_AGENT]})
     judgement = judge.ask(of("panics"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
-    assert "does not boot" in judgement.reason
-    assert [bool(plan.steps) for plan in runner.seen] == [True, False]
+    assert "does not boot in 2 of 2" in judgement.reason
+    assert [bool(plan.steps) for plan in runner.seen] == [True, False, True, False]
+
+
+def test_a_boot_that_fails_once_is_no_skip(make: Make) -> None:
+    judge, *_ = make({"bad": [NO_AGENT, BAD]})
+    assert judge.ask(of("bad"), CASE, "search").verdict is Verdict.BAD
 
 
 def test_kernel_that_does_not_boot_is_infra_when_the_control_does_not_either(make: Make) -> None:
