@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Misaligned direct I/O on a kernel that lets it pass: each array comes to harm as it does, and the controls do not."""
+
+import pytest
+from booking import Page, needs_image, page
+
+pytestmark = [pytest.mark.vm, pytest.mark.book, needs_image]
+
+
+def controls_hold(seen: Page, *names: str) -> None:
+    for name in names:
+        assert seen.verdict(name) == "good", seen.table()
+        assert seen.rows[name]["as_expected"]
+
+
+def test_qemus_probe_fails_a_leg_of_raid1_and_none_of_md() -> None:
+    seen = page("virtio-open-lvm-raid1", "--controls", "--trials", "1")
+    for aio in ("native", "threads"):
+        cell = f"guest.drives.vda.aio={aio}"
+        assert (seen.verdict(cell), seen.condition(cell)) == ("bad", "leg-failed"), seen.table()
+    controls_hold(seen, "plain-md", "page-cache")
+    assert seen.exit_code == 1
+
+
+def test_a_running_guest_fails_the_leg_as_well() -> None:
+    seen = page("virtio-dio-lvm-raid1", "--trials", "1", "--cell", "guest.drives.vda.aio=native")
+    assert (seen.verdict(""), seen.condition("")) == ("bad", "leg-failed"), seen.table()
+    assert (seen.step("", "probe")["exit"], seen.step("", "load")["exit"]) == (0, 0)
+
+
+def test_dm_mirror_sends_commands_without_a_length() -> None:
+    seen = page("virtio-dio-lvm-mirror", "--controls", "--trials", "1")
+    for aio in ("native", "threads"):
+        cell = f"guest.drives.vda.aio={aio}"
+        assert (seen.verdict(cell), seen.condition(cell)) == ("bad", "zero-length-command"), seen.table()
+    controls_hold(seen, "plain-md", "page-cache")
+
+
+def test_one_misaligned_read_fails_a_leg_and_an_aligned_one_is_served() -> None:
+    seen = page("dio-misaligned-pread", "--controls", "--trials", "1")
+    assert (seen.verdict(""), seen.condition("")) == ("bad", "leg-failed"), seen.table()
+    controls_hold(seen, "aligned", "plain-md")
+
+
+def test_the_family_differs_by_level_on_nvme() -> None:
+    words = ("--cell", "storage.{a,b,c,d}.disk=nvme", "--cell", "steps.probe.buffer_offset=1")
+    seen = page("dio-family", *words, "--controls", "--trials", "1")
+    met = {name: seen.condition(name) for name in seen.rows}
+    levels = {level: condition for name, condition in met.items() for level in LEVELS if f'"{level}"' in name}
+    assert levels == LEVELS, seen.table()
+    controls_hold(seen, "aligned", "plain-md", "linear")
+
+
+LEVELS = {"raid10": "", "mirror": "zero-length-command", "linear": "", "md": ""}  # to be measured
