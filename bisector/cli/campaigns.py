@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -27,9 +28,9 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
         print_object(terminal, "campaigns", listed)
         return
     for row in rows:
-        terminal.write(
-            f"{row.id}  {outcome_kind(row) or row.state}  {row.outcome.summary if row.outcome else row.title}\n"
-        )
+        told = row.outcome.summary if row.outcome else row.title
+        lines = textwrap.wrap(told, 80, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+        terminal.write("\n".join([f"{row.id}  {outcome_kind(row) or row.state}", *lines]) + "\n")
     if not rows:
         terminal.say("no campaigns yet: 'bisector run RECIPE --repo DIR' makes one")
 
