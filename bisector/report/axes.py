@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,18 @@ def as_text(points: Sequence[Point]) -> list[str]:
     return lines
 
 
+def short(value: str) -> str:
+    """A value of an axis in few words: of a layer its kind and type, ``lvm raid1``."""
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return value
+    if not isinstance(read, dict) or not read:
+        return value
+    kind, what = next(iter(read.items()))
+    return f"{kind} {what}"
+
+
 def _axis(path: str, points: Sequence[Point]) -> Axis:
     flips = compared = other = 0
     for one, two in _pairs(path, points):
@@ -88,4 +101,7 @@ def _verdict(path: str, value: str, points: Sequence[Point]) -> str:
 
 
 def _told(axis: Axis) -> str:
-    return ", ".join(f"{value} {verdict}" for value, verdict in axis.verdicts)
+    values = [value for value, _ in axis.verdicts]
+    names = [short(value) for value in values]
+    told = names if len(set(names)) == len(names) else values
+    return ", ".join(f"{name} {verdict}" for name, (_, verdict) in zip(told, axis.verdicts, strict=True))

@@ -6,26 +6,44 @@ from __future__ import annotations
 import dataclasses
 import json
 import textwrap
+from collections.abc import Sequence
 
 from bisector.model import Signal
 from bisector.report import axes
 from bisector.reproduce import Answer, CellAnswer
 
 SCHEMA = "bisector.test/1"
+WIDTH = 42  # columns of a cell's name
 
 
 def as_text(answer: Answer) -> str:
     """A row per cell: verdict, outcome by condition name, trials, seconds of the last trial."""
-    names = [row.cell.name or "(the recipe as it is)" for row in answer.rows]
-    width = min(42, max(len(name) for name in names))
-    lines = [f"{answer.recipe} on {answer.candidate}", ""]
+    names, legend = _names(answer.rows)
+    width = min(WIDTH, max(len(name) for name in names))
+    lines = [f"{answer.recipe} on {answer.candidate}", "", *legend]
     lines.append(f"{'cell':<{width}}  {'verdict':<8}{'reproduced':<11}outcome")
     for name, row in zip(names, answer.rows, strict=True):
         lines += _row(name, row, width)
     if turns := axes.as_text(_points(answer)):
-        lines += ["", *turns]
+        lines += ["", *(part for line in turns for part in _wrapped(line))]
     lines += ["", f"logs: {answer.folder}"]
     return "\n".join(lines) + "\n"
+
+
+def _names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
+    """What each row is called, and the lines that explain it: of many or long axes the values alone stand in a row."""
+    whole = [row.cell.name or "(the recipe as it is)" for row in rows]
+    values = [", ".join(axes.short(value) for _, value in row.cell.overrides) for row in rows]
+    brief = [name if row.cell.expect else value or name for name, value, row in zip(whole, values, rows, strict=True)]
+    if max(map(len, whole)) <= WIDTH or len(set(brief)) < len(brief):
+        return whole, []
+    paths = dict.fromkeys(path for row in rows if not row.cell.expect for path, _ in row.cell.overrides)
+    told = f"cells by {', '.join(paths)}"
+    return brief, [*_wrapped(told), ""]
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _points(answer: Answer) -> list[axes.Point]:

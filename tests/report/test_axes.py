@@ -83,3 +83,19 @@ def test_the_table_says_it_and_leaves_controls_out() -> None:
     assert f"the verdict turns on {OFFSET} (by itself): 1 bad, 512 good\n" in said
     alone = table.as_text(Answer("r", candidate, rows[:1], "c", "/folder"))
     assert "turns on" not in alone and "changes with" not in alone
+
+
+def test_the_table_of_a_large_matrix_fits_eighty_columns() -> None:
+    levels = ('{"lvm": "raid1", "of": ["a", "b"], "size": "64M"}', '{"md": "raid1", "of": ["a", "b"]}')
+    candidate = Candidate(TargetKind.GIVEN, "/image", label="image")
+    rows = []
+    for level, legs, offset in itertools.product(levels, MATRIX[LEGS], MATRIX[OFFSET]):
+        overrides = ((LEVEL, level), (LEGS, legs), (OFFSET, offset))
+        name = ",".join(f"{path}={value}" for path, value in overrides)
+        verdict = Verdict.BAD if "lvm" in level else Verdict.GOOD
+        rows.append(CellAnswer(Cell(name, overrides), Judgement(candidate, verdict, "so", name)))
+    text = table.as_text(Answer("family", candidate, tuple(rows), "c", "/logs"))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert f"cells by {LEVEL}, {LEGS}, {OFFSET}" in text
+    assert "lvm raid1, scsi, 512  bad" in text
+    assert f"the verdict turns on {LEVEL} (by itself): lvm raid1 bad, md raid1 good" in text
