@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
@@ -64,9 +65,13 @@ def _releases(facts: ReleaseFacts) -> list[str]:
 
 
 def _command(command: str) -> list[str]:
-    """A command that can be copied as it stands, on lines that fit."""
-    lines = textwrap.wrap(command, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
-    return [f"  {'  ' * bool(number)}{line}" for number, line in enumerate(" \\\n".join(lines).split("\n"))]
+    """A command that can be copied as it stands, on lines that fit where its words do: no line ends inside quotes."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > WIDTH - 6:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return [f"  {line}" for line in " \\\n  ".join(lines).split("\n")]
 
 
 def _trials(facts: Facts) -> list[str]:

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,7 @@ from bisector.model import BuildFailure, Edit, OutcomeKind, Reading, Signal, Ver
 from bisector.report import formats, json_format, picture
 from bisector.report.facts import Facts
 from bisector.report.html import WORDS
+from bisector.report.text import _command
 from tests.report import case
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -298,3 +300,14 @@ def test_styles_know_the_dark_the_phone_and_paper() -> None:
 
 def test_every_outcome_has_its_word() -> None:
     assert set(WORDS) == set(OutcomeKind)
+
+
+def test_a_command_is_never_broken_inside_its_quotes() -> None:
+    command = (
+        "bisector run virtio-open-lvm-raid1 --repo /a/path/of/length --on 'oops: f < g < h with blanks in it'"
+    )
+    lines = _command(command)
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    assert all(len(line) <= 80 for line in lines)
+    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
+    assert "'oops: f < g < h with blanks in it'" in lines[-1]
