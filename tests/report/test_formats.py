@@ -303,9 +303,7 @@ def test_every_outcome_has_its_word() -> None:
 
 
 def test_a_command_is_never_broken_inside_its_quotes() -> None:
-    command = (
-        "bisector run virtio-open-lvm-raid1 --repo /a/path/of/length --on 'oops: f < g < h with blanks in it'"
-    )
+    command = "bisector run virtio-open-lvm-raid1 --repo /a/path/of/length --on 'oops: f < g < h with blanks in it'"
     lines = _command(command)
     assert all(line.endswith(" \\") for line in lines[:-1])
     assert all(len(line) <= 80 for line in lines)
