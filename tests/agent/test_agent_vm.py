@@ -95,7 +95,7 @@ def test_storage_of_all_kinds_that_the_kernel_has(tmp_path: Path) -> None:
     assert (saw(result, "at4"), health(result, "lv")) == (("EIO", 0, 1), "degraded")
     assert (saw(result, "write"), saw(result, "at512")) == (("", 16, 0), ("", 1, 0))
     assert health(result, "array") == "healthy"
-    assert health(result, "lin") == ""
+    assert health(result, "lin") == "none"
 
 
 def test_step_stuck_in_the_kernel_is_told_at_the_deadline(tmp_path: Path) -> None:
