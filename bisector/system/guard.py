@@ -21,7 +21,7 @@ import select
 import sys
 import time
 
-SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGTTOU, SIGXFSZ = 1, 2, 9, 13, 15, 22, 25
+SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGTTOU = 1, 2, 9, 15, 22
 SIG_DFL, SIG_IGN = 0, 1
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TIOCSCTTY = 0x540E
@@ -71,7 +71,7 @@ def spawn(request: list[bytes]) -> tuple[int, bytes]:
         if terminal:  # before SIGTTOU goes back to its default: we are in the background here
             libc.signal(SIGTTOU, SIG_IGN)
             os.tcsetpgrp(0, os.getpid())
-        for number in (SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGTTOU, SIGXFSZ):
+        for number in range(1, 32):  # who started us may have any of them ignored; 9 and 19 refuse, which is right
             libc.signal(number, SIG_DFL)
         libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
         if os.getppid() != guard:  # it died before the line above

@@ -125,6 +125,16 @@ def test_environment_and_folder_are_the_ones_given(processes: Processes, tmp_pat
     assert names <= {"PATH", "ONLY", "PWD", "OLDPWD", "SHLVL", "_", records.TOKEN}
 
 
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """Signals that we ignore, as a job in the background of a script does."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGQUIT, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("ignored")
 def test_signals_are_as_a_shell_would_set_them(processes: Processes) -> None:
     status = processes.run(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]).stdout.split()
     # glibc keeps signals 32 and 33 for its threads: no program can set them, they stay as whoever started us left them.
