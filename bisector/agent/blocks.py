@@ -93,7 +93,7 @@ class Pattern:
 
     Two templates of a mebibyte are made when first needed and written over again and again: of a sector only a byte of
     its place and two of its seal change from one chunk to the next but one. Each is laid over all sectors at once by a
-    slice with a step, which bytearray and mmap do ten times as fast as a memoryview of larger words.
+    slice with a step, which bytearray and mmap do by a plain loop over bytes and memoryview does not.
     """
 
     def __init__(self, file: int, *, aligned: bool = False) -> None:
