@@ -74,8 +74,11 @@ def _mix(chunk: int) -> int:
     return (spread ^ spread >> 16) & 0xFFFF
 
 
-def filling(number: int) -> bytes:
-    """One mebibyte in which no two sectors are alike, the place of the sectors' heads included."""
+def filling(number: int) -> tuple[bytes, int]:
+    """One mebibyte in which no two sectors are alike, the place of the sectors' heads included.
+
+    Beside it the crc of each sector without its head, in lanes.
+    """
     state = 0x9E3779B97F4A7C15 * (number + 1)
     words = []
     for _ in range(WORDS * SECTORS):  # one block from a plain generator (Knuth's MMIX constants) ...
@@ -85,7 +88,26 @@ def filling(number: int) -> bytes:
     plain = int.from_bytes(bytes(range(256)), "little")
     ones = int.from_bytes(b"\1" * 256, "little")
     # ... and each block of the chunk is it again, every byte XORed with the block's place
-    return b"".join(block.translate((plain ^ ones * place).to_bytes(256, "little")) for place in range(BLOCKS))
+    data = b"".join(block.translate((plain ^ ones * place).to_bytes(256, "little")) for place in range(BLOCKS))
+    return data, _sums(block)
+
+
+def _sums(block: bytes) -> int:
+    """The crcs of all sectors that ``filling`` makes of a block, from few.
+
+    Of three texts of one length, crc(a ^ b) is crc(a) ^ crc(b) ^ crc(zeros): what a place changes in a sector's crc is
+    the same for each sector, and that of a place of several bits is made of those of its bits.
+    """
+    size = SECTOR - HEAD
+    zeros = zlib.crc32(bytes(size))
+    change = [0]
+    for bit in range(8):
+        of_bit = zlib.crc32(bytes((1 << bit,)) * size) ^ zeros
+        change += [other ^ of_bit for other in change]
+    changes = b"".join(one.to_bytes(8, "little") * SECTORS for one in change)
+    starts = range(0, BLOCK, SECTOR)
+    plain = b"".join(zlib.crc32(block[at + HEAD : at + SECTOR]).to_bytes(8, "little") for at in starts)
+    return int.from_bytes(plain * BLOCKS, "little") ^ int.from_bytes(changes, "little")
 
 
 class Pattern:
@@ -128,15 +150,11 @@ class Pattern:
 
     def _prepare(self, which: int, generation: int) -> None:
         if which not in self._stores:
-            data = filling(which)
+            data, self._sums[which] = filling(which)
             store: Store = mmap.mmap(-1, CHUNK) if self._aligned else bytearray(CHUNK)
             store[:] = data
             store[_SECOND::SECTOR] = bytes(range(256)) * (LANES // 256)
-            sums = b"".join(
-                zlib.crc32(data[at + HEAD : at + SECTOR]).to_bytes(8, "little") for at in range(0, CHUNK, SECTOR)
-            )
             self._stores[which] = store
-            self._sums[which] = int.from_bytes(sums, "little")
         view = memoryview(self._stores[which]).cast("Q")
         view[0::WORDS] = _lanes(_ONES * self._w0)
         view[2::WORDS] = _lanes(self._sums[which] + _ONES * (generation << 32))

@@ -6,16 +6,17 @@ Runs in the VM and, by inside.py, in the inner guest.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import fcntl
 import mmap
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector
-from .journal import Extent, Journal, placed
+from .journal import Extent, Journal, Run, placed
 from .mismatch import Finding, examine, settle
 
 FLUSH_EVERY = 16  # chunks; less often would leave more unjudged after a kill, more often would measure flushes
@@ -167,11 +168,10 @@ def verify(
     findings: list[Finding] = []
     judged = 0
     try:
-        for first, end, generation in journal.pieces(BLOCKS):
+        for (first, end, generation), found, missing, unknown in reader.ahead(list(journal.pieces(BLOCKS))):
             wanted = pattern.chunk(first // BLOCKS, generation)
-            found, missing, unknown = reader.read(first, end)
             judged += end - first - len(unknown)
-            if end - first == BLOCKS and wanted == found and not unknown:
+            if end - first == BLOCKS and wanted == found and not missing | unknown:
                 continue
             findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
             pending = journal.on_their_way(first, end)
@@ -210,37 +210,97 @@ def _at_home(origin: Sector, file: int, journal: Journal) -> bool:
     return home and origin.file == file and not journal.on_their_way(origin.block, origin.block + 1)
 
 
+class _Buffer:
+    """A chunk in memory fit for direct I/O: free to be read into, or full and to be looked at."""
+
+    __slots__ = ("error", "free", "full", "memory", "missing", "unknown", "view")
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, CHUNK)
+        self.view = memoryview(self.memory)
+        self.missing: set[int] = set()
+        self.unknown: set[int] = set()
+        self.error: Exception | None = None
+        self.free = _thread.allocate_lock()
+        self.full = _thread.allocate_lock()
+        self.full.acquire()
+
+
 class _Reader:
-    """Reads chunks of a file, or of the device that it lies on, into one aligned buffer."""
+    """Reads chunks of a file, or of the device that it lies on, each while the one before it is looked at.
+
+    A thread reads into two aligned buffers in turn. Its reads and the waits for it let go of the interpreter, so that
+    it has begun the next read before a look at the last one begins. No threading: its import costs the inner guest a
+    second.
+    """
 
     def __init__(self, descriptor: int, below: list[Extent] | None, shift: int) -> None:
         self._descriptor = descriptor
         self._below = below
         self._shift = shift
-        self._memory = mmap.mmap(-1, CHUNK)
-        self._view = memoryview(self._memory)
+        self._buffers = [_Buffer(), _Buffer()]
+        self._ended = _thread.allocate_lock()
+        self._stop = False
         self.errno = ""
 
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
-
-    def read(self, first: int, end: int) -> tuple[mmap.mmap, set[int], set[int]]:
-        """The chunk of the blocks from ``first`` to before ``end``, each in its place in it.
+    def ahead(self, pieces: list[Run]) -> Iterator[tuple[Run, mmap.mmap, set[int], set[int]]]:
+        """Each piece with its chunk, its blocks in their places; valid until the next one is asked for.
 
         Beside it the blocks that cannot be read, and those that lie nowhere known.
         """
+        self._ended.acquire()
+        try:
+            _thread.start_new_thread(self._read_all, (pieces,))
+        except RuntimeError:
+            self._ended.release()  # or close would wait for ever
+            raise
+        for number, piece in enumerate(pieces):
+            buffer = self._buffers[number % 2]
+            buffer.full.acquire()
+            if buffer.error is not None:
+                raise buffer.error
+            yield piece, buffer.memory, buffer.missing, buffer.unknown
+            buffer.free.release()
+
+    def close(self) -> None:
+        """End the reading and let go of the file."""
+        self._stop = True
+        for buffer in self._buffers:
+            if buffer.free.locked():
+                buffer.free.release()
+        with self._ended:
+            os.close(self._descriptor)
+
+    def _read_all(self, pieces: list[Run]) -> None:
+        try:
+            for number, (first, end, _) in enumerate(pieces):
+                buffer = self._buffers[number % 2]
+                buffer.free.acquire()
+                if self._stop:
+                    return
+                try:
+                    self._read(buffer, first, end)
+                except Exception as error:  # noqa: BLE001 - raised where the chunk is asked for
+                    buffer.error = error
+                buffer.full.release()
+        finally:
+            self._ended.release()
+
+    def _read(self, buffer: _Buffer, first: int, end: int) -> None:
+        buffer.missing, buffer.unknown = set(), set()
+        if self._below is None and self._fill(buffer, first, first, end - first):
+            return
         pieces = [(first, first, end - first)] if self._below is None else list(placed(self._below, first, end))
         known = {block for at, _, count in pieces for block in range(at, at + count)}
-        missing: set[int] = set()
+        buffer.unknown = set(range(first, end)) - known
         for at, place, count in pieces:
-            if not self._fill(at, place, count):
-                missing |= {at + n for n in range(count) if not self._fill(at + n, place + n, 1)}
-        return self._memory, missing, set(range(first, end)) - known
+            if not self._fill(buffer, at, place, count):
+                alone = range(count)
+                buffer.missing |= {at + n for n in alone if not self._fill(buffer, at + n, place + n, 1)}
 
-    def _fill(self, block: int, place: int, count: int) -> bool:
+    def _fill(self, buffer: _Buffer, block: int, place: int, count: int) -> bool:
         start = block % BLOCKS * BLOCK
-        part = self._view[start : start + count * BLOCK]
+        part = buffer.view[start : start + count * BLOCK]
         try:
             moved = os.preadv(self._descriptor, [part], place * BLOCK + self._shift)
         except OSError as error:

@@ -192,7 +192,7 @@ def test_words_of_a_chunk_are_those_of_its_sectors_one_by_one() -> None:
 
 
 def test_no_two_sectors_of_a_filling_are_alike_and_fillings_differ() -> None:
-    made = [filling(0), filling(1)]
+    made = [filling(0)[0], filling(1)[0]]
     sectors = {data[at + 32 : at + SECTOR] for data in made for at in range(0, CHUNK, SECTOR)}
     assert len(sectors) == 2 * CHUNK // SECTOR
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.blocks import BLOCK, BLOCKS, Pattern
-from bisector.agent.integrity import extents, stamp, verify
+from bisector.agent.integrity import FINDINGS, extents, stamp, verify
 from bisector.agent.journal import Extent, Journal
 
 FILE = 77
@@ -96,6 +96,29 @@ def test_a_file_is_found_on_the_device_below_by_its_extents(tmp_path: Path) -> N
     assert [(f.block, f.kind) for f in seen.findings] == [(cut + 1, "zeroed")]
     some = verify(str(device), FILE, journal, direct=True, below=below[:1], shift=8192)
     assert (some.judged, some.classes()) == (cut, ("clean",))  # what lies nowhere known is not judged
+
+
+def test_a_look_that_saw_enough_stops_and_leaves_no_reader_behind(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = Journal()
+    stamp(str(path), FILE, 12 * BLOCKS, 1, direct=False, tell=journal.tell)
+    put(path, 0, bytes(11 * BLOCKS * BLOCK))
+    held, threads = sorted(Path("/proc/self/fd").iterdir()), sorted(Path("/proc/self/task").iterdir())
+    seen = verify(str(path), FILE, journal, direct=True)
+    assert FINDINGS <= len(seen.findings) <= FINDINGS + BLOCKS
+    assert seen.classes() == ("zeroed",)
+    assert sorted(Path("/proc/self/fd").iterdir()) == held
+    until = time.monotonic() + 10  # it has done its work and may still be on its way out
+    while sorted(Path("/proc/self/task").iterdir()) != threads:
+        assert time.monotonic() < until, "the reader's thread lives on"
+        time.sleep(0.01)
+
+
+def test_what_goes_wrong_in_the_reader_is_raised_where_it_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path)
+    with pytest.raises(OverflowError):
+        verify(str(path), FILE, journal, direct=False, below=[Extent(0, 1 << 60, SIZE)])
 
 
 def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
