@@ -15,14 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 from bisector.cache import at_work
-from bisector.errors import UsageError
+from bisector.errors import InfraError
 from bisector.judge import Bench, Case, Judge, Mend
-from bisector.model import Candidate, Cell, digest
+from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
-from bisector.recipe.modules import modules_for
+from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
-from bisector.seams import CancelToken, Listener, Runner, Target
+from bisector.seams import CancelToken, Listener, Progress, Runner, Target
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked
@@ -32,6 +32,7 @@ from bisector.system.executor import Pool
 from bisector.system.proc import Processes
 from bisector.system.xdg import Folders
 from bisector.target.given import Given
+from bisector.target.images import Images
 from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage, Shelf
 from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
@@ -80,6 +81,7 @@ class Workbench:
         self.processes = Processes(setting.folders.state / "processes")
         self.processes.reap_orphans()
         self.pool = Pool(builds=1, trials=1)
+        self._carriers: dict[str, Image] = {}
         self._at_work = ExitStack()
         self._at_work.enter_context(at_work(setting.folders.cache))
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
@@ -155,9 +157,12 @@ class Workbench:
 
         Raises InfraError when this host has no such archive.
         """
+        return self._packages(recipe, modules_for(recipe, cells), folders)
+
+    def _packages(self, recipe: Recipe, modules: tuple[str, ...], folders: tuple[Path, ...]) -> KernelPackage:
         cache = self.setting.folders.cache
         shelf: Shelf = FolderShelf(folders, self.processes) if folders else self._archive_shelf(recipe, cache)
-        return KernelPackage(shelf, cache, self.processes, modules_for(recipe, cells))
+        return KernelPackage(shelf, cache, self.processes, modules)
 
     def _archive_shelf(self, recipe: Recipe, cache: Path) -> ArchiveShelf:
         suites = recipe.search.suites or DEFAULT_SUITES
@@ -178,10 +183,33 @@ class Workbench:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
         if recipe.vm is None:
             return SandboxRunner(self.processes)
-        if recipe.target.qemu:
-            what = f"recipe {recipe.recipe} tests QEMU inside a VM, which this version cannot do"
-            raise UsageError(what, hint="write 'vm: none', or target: {kernel: ...} to use the VM's own QEMU")
-        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel)
+        held = Images(self.setting.folders.cache).held
+        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel, kernels=held)
+
+    def carrier(self, recipe: Recipe) -> Image | None:
+        """The kernel that the VM boots where QEMU is under test, made or fetched when first asked for; else None.
+
+        Raises InfraError and UsageError when it is not to be had.
+        """
+        if recipe.vm is None or not recipe.target.qemu:
+            return None
+        named = recipe.vm.kernel or ""
+        if named not in self._carriers:
+            target: Target
+            if files.is_file(named):
+                path = recipe.beside(named).resolve()
+                target, candidate = self.given(), Candidate(TargetKind.GIVEN, str(path), label=path.name)
+            else:
+                packages = self._packages(recipe, all_modules(), ())
+                target, candidate = packages, packages.candidate(named) if named else packages.newest()
+            made = self.pool.submit("build", _made, target, candidate, self.setting.listener, self.cancel).result()
+            if isinstance(made, BuildFailure):
+                what = f"{candidate}, which the VM should boot, is not to be had: {'; '.join(made.errors)}"
+                raise InfraError(what, hint="name another one in the recipe: vm: {kernel: VERSION or ./FILE}")
+            self._carriers[named] = made
+            told = f"Linux {made.release}" if made.release else str(candidate)
+            self.setting.listener(Progress("stage", f"The VM boots {told}, which is not what is tried"))
+        return self._carriers[named]
 
     def judge(
         self,
@@ -205,9 +233,10 @@ class Workbench:
         belief: FixedTrials | Belief = FixedTrials(self.trials(recipe), OTHER_FAILURES)
         if sequential and recipe.trials is None:
             belief = Belief(Budget(_max_error(recipe)))
+        carrier = self.carrier(recipe)
         return Case(
             cell=cell,
-            plan=plan_for(recipe, cell),
+            plan=replace(plan_for(recipe, cell), kernel=carrier.identity if carrier else ""),
             question=question_for(recipe),
             belief=belief,
             fixed_deadline=recipe.deadline is not None,
@@ -228,6 +257,10 @@ class Workbench:
             f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
             "equally often wherever it is"
         )
+
+
+def _made(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+    return target.image(candidate, listener=listener, cancel=cancel)
 
 
 def _keep_own(recipe: Recipe, folder: Path) -> None:

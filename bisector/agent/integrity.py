@@ -81,6 +81,7 @@ def stamp(
     pattern = Pattern(file, aligned=True)
     until = time.monotonic() + seconds
     written = 0
+    tell("B")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _create(path) | (os.O_DIRECT if direct else 0), 0o644)
     except OSError as error:

@@ -3,8 +3,9 @@
 
 The writer tells in lines, and who keeps the journal is outside the machine that writes, so that it survives a kill:
 
+    B                           a writer begins; an earlier one that did not end is gone
     W FIRST COUNT GENERATION    these blocks are about to be written
-    F                           all of them since the last F were acknowledged, and flushed after that
+    F                           all that this writer told of since the last F were acknowledged, and flushed after that
     X FIRST PLACE COUNT         these blocks of the file lie at block PLACE of the device below
 
 Runs in the inner guest too (see blocks.py): no dataclasses.
@@ -29,22 +30,31 @@ class Extent:
 
 
 class Journal:
-    """The writes to one file. Only flushed ones are judged; ``pending`` ones may be there, or not, or half."""
+    """The writes to one file. Only flushed ones are judged.
+
+    ``pending`` are this writer's that may be there, or not, or half; ``abandoned`` those of writers before it, which
+    no later flush makes any surer: they stay until the same blocks are written anew.
+    """
 
     def __init__(self) -> None:
         self.flushed: list[Run] = []
         self.pending: list[Run] = []
+        self.abandoned: list[Run] = []
         self.extents: list[Extent] = []
 
     def tell(self, line: str) -> None:
         """Take a line of the writer's. Raises ValueError for one that is none."""
         kind, *words = line.split(" ")
         numbers = [int(word) for word in words]
-        if kind == "W" and len(numbers) == 3:
+        if kind == "B" and not numbers:
+            self.abandoned += self.pending
+            self.pending = []
+        elif kind == "W" and len(numbers) == 3:
             self.pending.append((numbers[0], numbers[0] + numbers[1], numbers[2]))
         elif kind == "F" and not numbers:
             for run in self.pending:
                 self.flushed = overlaid(self.flushed, run)
+                self.abandoned = without(self.abandoned, run)
             self.pending = []
         elif kind == "X" and len(numbers) == 3:
             if numbers[0] == 0:
@@ -59,11 +69,12 @@ class Journal:
 
     def on_their_way(self, first: int, end: int) -> tuple[int, ...]:
         """Generations that were on their way to any of the blocks from ``first`` to before ``end``."""
-        return tuple(run[2] for run in self.pending if run[0] < end and first < run[1])
+        unsure = (*self.abandoned, *self.pending)
+        return tuple(dict.fromkeys(run[2] for run in unsure if run[0] < end and first < run[1]))
 
     def latest(self) -> int:
         """The highest generation that was ever begun."""
-        return max((run[2] for run in (*self.flushed, *self.pending)), default=0)
+        return max((run[2] for run in (*self.flushed, *self.abandoned, *self.pending)), default=0)
 
     def blocks(self) -> int:
         """How many blocks are judged."""
@@ -78,15 +89,16 @@ class Journal:
                 first = until
 
     def text(self) -> str:
-        """The journal without extents as one word: ``0-256@1,256-512@2;128-256@3``, the pending runs last."""
-        return ";".join(",".join(f"{a}-{b}@{g}" for a, b, g in runs) for runs in (self.flushed, self.pending))
+        """The journal without extents as one word: ``0-256@1,256-512@2;128-256@3;``, flushed, pending, abandoned."""
+        kinds = (self.flushed, self.pending, self.abandoned)
+        return ";".join(",".join(f"{a}-{b}@{g}" for a, b, g in runs) for runs in kinds)
 
 
 def read_journal(text: str) -> Journal:
     """The journal that ``Journal.text`` wrote. Raises ValueError."""
     journal = Journal()
-    flushed, _, pending = text.partition(";")
-    journal.flushed, journal.pending = _runs(flushed), _runs(pending)
+    flushed, pending, abandoned = text.split(";")
+    journal.flushed, journal.pending, journal.abandoned = _runs(flushed), _runs(pending), _runs(abandoned)
     return journal
 
 
@@ -101,18 +113,23 @@ def _runs(text: str) -> list[Run]:
 
 def overlaid(runs: list[Run], new: Run) -> list[Run]:
     """``runs`` with ``new`` laid over them: in order, without overlap, neighbours of one generation joined."""
-    first, end, generation = new
-    kept: list[Run] = []
-    for a, b, g in runs:
-        kept += [(a, min(b, first), g)] if a < first else []
-        kept += [(max(a, end), b, g)] if b > end else []
     joined: list[Run] = []
-    for run in sorted([*kept, (first, end, generation)]):
+    for run in sorted([*without(runs, new), new]):
         if joined and joined[-1][1] == run[0] and joined[-1][2] == run[2]:
             joined[-1] = (joined[-1][0], run[1], run[2])
         else:
             joined.append(run)
     return joined
+
+
+def without(runs: list[Run], new: Run) -> list[Run]:
+    """What of ``runs`` the blocks of ``new`` leave."""
+    first, end, _ = new
+    kept: list[Run] = []
+    for a, b, g in runs:
+        kept += [(a, min(b, first), g)] if a < first else []
+        kept += [(max(a, end), b, g)] if b > end else []
+    return kept
 
 
 def placed(extents: list[Extent], first: int, end: int) -> Iterator[tuple[int, int, int]]:

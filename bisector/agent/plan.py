@@ -127,6 +127,7 @@ class Plan:
     memory: int = 2 << 30
     cpus: int = 2
     append: tuple[str, ...] = ()  # further kernel options of the VM
+    kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     schema: int = SCHEMA
     seed: int = 0  # (this trial)
     token: str = ""  # (this trial) stands in every marker

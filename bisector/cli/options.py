@@ -18,6 +18,10 @@ CellOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--cell", metavar="PATH=VALUE", help="Override of the recipe, as in its matrix; may be repeated."),
 ]
+KernelOption = Annotated[
+    str,
+    typer.Option("--kernel", metavar="FILE|VERSION", help="What the VM boots, for a recipe that tests QEMU in one."),
+]
 CPUS = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
 EventsOption = Annotated[

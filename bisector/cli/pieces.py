@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,8 +52,11 @@ def open_store() -> Store:
     return Store(folders(os.environ).state)
 
 
-def load_recipe(name: str, overrides: list[str] | None) -> tuple[Recipe, str]:
-    """A recipe with its overrides, and its text as resolved. Raises RecipeError, UsageError."""
+def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tuple[Recipe, str]:
+    """A recipe with its overrides, and its text as resolved. Raises RecipeError, UsageError.
+
+    ``kernel``: what the VM boots, instead of the recipe's choice: a file, or a version of packages.
+    """
     from bisector.recipe.load import load
     from bisector.recipe.matrix import override
     from bisector.recipe.resolve import resolved_yaml
@@ -60,6 +64,9 @@ def load_recipe(name: str, overrides: list[str] | None) -> tuple[Recipe, str]:
     loaded = load(name)
     for each in overrides or []:
         loaded = override(loaded, each)
+    if kernel:
+        named = str(Path(kernel).resolve()) if "/" in kernel or Path(kernel).is_file() else kernel
+        loaded = override(loaded, f"vm.kernel={json.dumps(named)}")
     return loaded, resolved_yaml(loaded)
 
 

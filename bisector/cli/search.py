@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from bisector.cli.options import CPUS, CellOption, EventsOption, JobsOption, JsonOption, RecipeArgument, RepoOption
+from bisector.cli.options import (
+    CPUS,
+    CellOption,
+    EventsOption,
+    JobsOption,
+    JsonOption,
+    KernelOption,
+    RecipeArgument,
+    RepoOption,
+)
 from bisector.cli.pieces import add_resume_line, applicable, load_recipe, print_report, terminal_of, workbench
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
@@ -42,6 +51,7 @@ def run(
         bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
     ] = False,
     cell: CellOption = None,
+    kernel: KernelOption = "",
     on: Annotated[
         str, typer.Option(metavar="FINGERPRINT", help="Search for another crash, one that a campaign's report lists.")
     ] = "",
@@ -64,7 +74,7 @@ def run(
     from bisector.recipe.matrix import cells
     from bisector.recipe.resolve import resolved_yaml
 
-    loaded, source = load_recipe(recipe, cell)
+    loaded, source = load_recipe(recipe, cell, kernel)
     if on:
         loaded = on_failure(loaded, on)
         source = resolved_yaml(loaded)
@@ -142,6 +152,7 @@ def test(
     ] = "",
     trials: Annotated[int, typer.Option(min=0, help="Clean trials that make it good (0: the recipe's).")] = 0,
     cell: CellOption = None,
+    kernel: KernelOption = "",
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
     jobs: JobsOption = CPUS,
     as_json: JsonOption = False,
@@ -153,7 +164,7 @@ def test(
     from bisector import reproduce
     from bisector.report import table
 
-    loaded, source = load_recipe(recipe, cell)
+    loaded, source = load_recipe(recipe, cell, kernel)
     given = sum((image is not None, bool(package), repo is not None and bool(rev)))
     installed = loaded.target.qemu is not None and repo is None and not rev  # with nothing given
     if given > 1 or not (given or installed):

@@ -53,6 +53,8 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("confidence",), "either trials or confidence, not both", at_key=True)
     if recipe.search.good is not None and recipe.search.good == recipe.search.bad:
         yield Fault(("search", "bad"), "is the same revision as good")
+    if recipe.vm is not None and recipe.vm.kernel and not recipe.target.qemu:
+        yield Fault(("vm", "kernel"), "the VM boots the kernel under test; 'kernel' is for target qemu")
     if recipe.vm is None:
         if recipe.target.kernel:
             yield Fault(("vm",), "a kernel is tried in a VM; 'vm: none' is for target qemu")

@@ -29,6 +29,8 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
                 yield Fault(place, message)
         if kernel.base_config:
             yield from _missing(recipe, kernel.base_config, ("target", "kernel", "base_config"))
+    if recipe.vm is not None and recipe.vm.kernel and is_file(recipe.vm.kernel):
+        yield from _missing(recipe, recipe.vm.kernel, ("vm", "kernel"))
     if recipe.guest:
         for key in ("kernel", "image"):
             name = getattr(recipe.guest, key)
@@ -44,7 +46,7 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
 
 
 def is_file(name: str) -> bool:
-    """Whether an item of ``config`` is a file and not the name of a shipped fragment."""
+    """Whether an item of ``config`` is a file and not a shipped fragment; or the VM's kernel, and not a version."""
     return "/" in name
 
 
@@ -59,11 +61,12 @@ def of_workload(recipe: Recipe) -> tuple[File, ...]:
 
 
 def own(recipe: Recipe) -> tuple[str, ...]:
-    """Names of all files that the recipe needs beside itself: of its workload, and of its build's config."""
+    """Names of all files that the recipe needs beside itself: its workload's, its build's config, the VM's kernel."""
     kernel = recipe.target.kernel
     config = [name for name in kernel.config if is_file(name)] if kernel else []
     base = [kernel.base_config] if kernel and kernel.base_config else []
-    return tuple(dict.fromkeys((*_workload(recipe), *config, *base)))
+    booted = [recipe.vm.kernel] if recipe.vm is not None and recipe.vm.kernel and is_file(recipe.vm.kernel) else []
+    return tuple(dict.fromkeys((*_workload(recipe), *config, *base, *booted)))
 
 
 def _workload(recipe: Recipe) -> tuple[str, ...]:

@@ -109,12 +109,17 @@ class Confidence(Base):
 
 
 class Vm(Base):
-    """The VM around a trial."""
+    """The VM around a trial.
+
+    ``kernel``: what it boots where QEMU is under test: a file (with a "/" in its name), or a packaged kernel by its
+    version, the newest of a series by "6.12"; None: the newest package.
+    """
 
     memory: Size = 2 << 30
     cpus: Annotated[int, BeforeValidator(values.count(1, 64)), Field(ge=1, le=64)] = 2
     append: tuple[Text, ...] = ()
     accel: Literal["auto", "kvm", "tcg"] = "auto"
+    kernel: Revision | None = None
 
 
 Option = Annotated[str | bool | int, BeforeValidator(values.option)]

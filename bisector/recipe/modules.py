@@ -38,6 +38,12 @@ _GUEST_DEVICES = {
 _PASSTHROUGH = ("vfio", "vfio_pci", "vfio_iommu_type1", "ahci", "sd_mod")
 
 
+def all_modules() -> tuple[str, ...]:
+    """Names of the modules that any recipe may need, sorted: of a kernel that only carries what is tried."""
+    needed = (*_NEEDS.values(), *_GUEST_DEVICES.values(), _PASSTHROUGH, BOOT)
+    return tuple(sorted({name for names in needed for name in names}))
+
+
 def modules_for(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
     """Names of the modules (with ``_``) that the cells need, sorted; what they depend on is not listed."""
     names = set(BOOT)

@@ -64,13 +64,15 @@ def environment(facts: Facts) -> list[str]:
     told: list[tuple[str, str]] = []
     side = facts.bad or facts.good
     result = side.trial.observation.result if side and side.trial else None
-    if side and side.image and side.image.programs:
-        version = side.image.release.removeprefix("QEMU ")
-        told.append(("QEMU", f"{version}, tried on the host, without a virtual machine"))
-    elif result:
+    tried = side.image if side and side.image and side.image.programs else None
+    in_vm = side is not None and side.trial is not None and side.trial.observation.accel != "none"
+    if tried:
+        where = "in a virtual machine" if in_vm else "on the host, without a virtual machine"
+        told.append(("QEMU", f"{tried.release.removeprefix('QEMU ')}, tried {where}"))
+    if result and (in_vm or not tried):
         taint = "not tainted" if not result.kernel.taint else f"tainted: {result.kernel.taint}"
         told.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
-    elif side and side.image and side.image.release:
+    elif side and side.image and side.image.release and not tried:
         told.append(("kernel", side.image.release))
     told += list(facts.tools)
     told += [("layer", line) for line in facts.alignment]

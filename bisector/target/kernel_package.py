@@ -114,6 +114,13 @@ class KernelPackage(Target):
             raise UsageError(f"no kernel package {wanted}", hint="\n".join([f"there is: {have}", *left]))
         return candidate(found)
 
+    def newest(self) -> Candidate:
+        """The newest release that is no pre-release. Raises UsageError when there is none."""
+        found = [one for one in self.offer.releases if "~rc" not in one.version]
+        if not found:
+            raise UsageError("there is no kernel package", hint="bisector doctor tells what it looks for")
+        return candidate(found[-1])
+
     def key(self, candidate: Candidate) -> str:
         """Names what its packages and the wanted modules give. Raises UsageError, InfraError."""
         release = self._release(candidate)

@@ -28,6 +28,9 @@ from bisector.target.source import Build, FromSource
 
 FORMAT = 2  # of a build: a change here, or in how configure is called, makes every earlier build another one
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
+FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
+"""What a PC needs to start a kernel; a distribution's source package comes without."""
+HOSTS_FIRMWARE = ("/usr/share/qemu", "/usr/share/seabios")
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
 REMEDY = "apt-get install {}   (bisector doctor RECIPE names all that is missing)"
 _DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
@@ -90,6 +93,8 @@ class QemuSource(FromSource):
         for library in libraries:
             package = "libglib2.0-dev" if library == "glib-2.0" else "libpixman-1-dev"
             versions.append((library, self._asked("pkg-config", "--modversion", library, package=package)))
+        if self._ninja.system:
+            versions.append(("firmware", digest([(path.name, _hash(path)) for path in _hosts_firmware()])[:12]))
         return tuple(versions)
 
     @cached_property
@@ -178,14 +183,26 @@ def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
             if name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
                 path = Path(folder, name)
                 if path.is_file():
-                    yield str(path.relative_to(tree)), hashlib.sha256(path.read_bytes()).hexdigest()
+                    yield str(path.relative_to(tree)), _hash(path)
     for name in _KNOWN_OPTIONS[1:]:
         yield name, hashlib.sha256(_text(tree / name).encode()).hexdigest()
 
 
+def _hosts_firmware() -> list[Path]:
+    """The files of this host that stand in for firmware that a tree lacks. Raises InfraError."""
+    found = [next((p for place in HOSTS_FIRMWARE if (p := Path(place, name)).is_file()), None) for name in FIRMWARE]
+    missing = [name for name, path in zip(FIRMWARE, found, strict=True) if path is None]
+    if missing:
+        hint = REMEDY.format("qemu-system-data seabios")
+        raise InfraError(f"firmware for QEMU is missing: {', '.join(missing)}", hint=hint)
+    return [path for path in found if path]
+
+
 def _copy_firmware(seat: Seat, share: Path) -> None:
-    """What the emulator looks for at ../share/qemu; a source package may lack it."""
+    """What the emulator looks for at ../share/qemu: the tree's own, and this host's where the tree has none."""
     share.mkdir(parents=True)
+    for path in _hosts_firmware():
+        shutil.copyfile(path, share / path.name)
     for folder in (seat.tree / "pc-bios", seat.objects / "pc-bios"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.is_file() and path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd"):
@@ -206,6 +223,10 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _text(path: Path) -> str:

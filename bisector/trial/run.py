@@ -8,13 +8,13 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.model import Image, Observation
+from bisector.model import Ending, Image, Observation
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
@@ -28,6 +28,10 @@ MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a
 QEMU = "qemu-system-x86_64"
 
 
+def _no_kernel(identity: str) -> Image | None:
+    """Knows none."""
+
+
 @dataclass(frozen=True)
 class VmRunner:
     """Runs trials through virtme-ng. Picklable when ``environ`` is.
@@ -37,6 +41,7 @@ class VmRunner:
         state: our state folder, where it is remembered whether KVM works on this host.
         environ: PATH and TMPDIR are read from it.
         accel: "kvm", "tcg" or "auto" (KVM when a real boot with it worked); a plan's own ``accel`` goes before.
+        kernels: finds the image of a kernel by its identity: what the VM boots where the plan names one.
         boot_deadline: seconds to the agent's first sign; 0: 180 s emulated, 60 s with KVM, twice that with modules.
     """
 
@@ -45,35 +50,43 @@ class VmRunner:
     environ: Mapping[str, str]
     accel: str = "auto"
     boot_deadline: float = 0.0
+    kernels: Callable[[str], Image | None] = _no_kernel
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         """Run one trial; what it leaves (plan, result, console.log, command) goes into ``folder``, made here.
 
-        Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
+        ``image`` is the kernel that boots; where the plan names another, it is programs, which come first in the VM's
+        PATH. Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
         """
+        booted = self.kernels(plan.kernel) if plan.kernel else image
         wanted = plan.accel or self.accel
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
-            answer = self._accelerate(image, qemu, folder, cancel)
+            answer = self._accelerate(booted or image, qemu, folder, cancel)
             wanted = answer.accel
             listener(Progress("accel", answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
-        boot = BOOT[wanted] * (MODULES if image.modules else 1.0)
-        watcher = Watcher(plan, image.build_id, self.boot_deadline or boot, listener, cancel)
+        if booted is None:
+            return Watcher(plan, "", 1.0, listener, cancel).harness("the VM's kernel is gone from the cache; repeat it")
+        boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
+        watcher = Watcher(plan, booted.build_id, self.boot_deadline or boot, listener, cancel)
         if qemu is None:
             return watcher.harness(f"{QEMU} was not found in PATH; install qemu-system-x86")
         try:
-            return self._run(image, plan, folder, watcher, qemu)
+            seen = self._run(booted, image.programs, plan, folder, watcher, qemu)
         except FAULTS as error:
             return watcher.harness(in_words(error))
+        if plan.kernel and seen.ending is Ending.NO_AGENT:  # not the candidate's doing, which has not begun
+            return replace(seen, ending=Ending.HARNESS, detail=f"the VM did not boot: {seen.detail}")
+        return seen
 
-    def _run(self, image: Image, plan: Plan, folder: Path, watcher: Watcher, qemu: str) -> Observation:
+    def _run(self, image: Image, programs: str, plan: Plan, folder: Path, watcher: Watcher, qemu: str) -> Observation:
         folder.mkdir(parents=True, exist_ok=True)
         program = find_vng(self.environ)
         with Workspace(self.environ) as workspace:
             workspace.fill(plan)
-            workspace.fill_for_vm(image, plan, qemu)
-            argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program)
+            workspace.fill_for_vm(image, plan, qemu, programs)
+            argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program, programs=programs)
             (folder / "command").write_text(shlex.join(argv) + "\n")
             env = vng.environment(workspace.places, self.environ, program)
             with self.processes.start(argv, cwd=Path("/"), env=env) as child:

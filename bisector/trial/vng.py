@@ -81,12 +81,15 @@ def disks(plan: Plan) -> tuple[Layer, ...]:
     return tuple(layer for layer in plan.layers if layer.kind == "disk" and layer.type != "loop")
 
 
-def arguments(image: Image, plan: Plan, places: Places, *, accel: str, vng: str = "vng") -> tuple[str, ...]:
+def arguments(
+    image: Image, plan: Plan, places: Places, *, accel: str, vng: str = "vng", programs: str = ""
+) -> tuple[str, ...]:
     """The argument list of vng for one trial. Raises InfraError for a path or name that vng or QEMU would cut.
 
     Args:
         accel: "kvm" or "tcg".
         vng: the program, by name or path.
+        programs: folder of programs under test, "" when it is the kernel.
     """
     if not SAFE.fullmatch(str(places.root)):
         raise InfraError(f"vng cannot use the folder {places.root}", hint="set TMPDIR to a path without blanks")
@@ -98,7 +101,7 @@ def arguments(image: Image, plan: Plan, places: Places, *, accel: str, vng: str 
         *("--memory", f"{plan.memory >> 20}M"),
         *("--cpus", str(plan.cpus)),
         f"--rwdir={places.shared}={places.shared}",
-        *_modules(image),
+        *_seen(*_folder_of_modules(image), *_folders_of_programs(programs)),
         *("--qemu", str(places.qemu)),
         *(f"--append={option}" for option in kernel_options(plan, accel)),
         f"--qemu-opts={shlex.join(devices(plan, places))}",
@@ -155,16 +158,25 @@ def _passthrough(plan: Plan) -> bool:
     return plan.guest is not None and bool(plan.guest.passthrough)
 
 
-def _modules(image: Image) -> tuple[str, ...]:
-    if not image.modules:
+def _folder_of_modules(image: Image) -> tuple[Path, ...]:
+    return ((Path(image.modules) / "lib/modules").resolve(),) if image.modules else ()
+
+
+def _folders_of_programs(programs: str) -> tuple[Path, ...]:
+    """The image (a program finds its data at ../share), and where links in it lead to: an emulator is not copied."""
+    if not programs:
         return ()
-    folder = str((Path(image.modules) / "lib/modules").resolve())
-    if not SAFE.fullmatch(folder):
-        raise InfraError(
-            f"vng cannot use the modules in {folder}", hint="use a cache folder without blanks in its path"
-        )
-    # The VM sees the host's root, but with empty file systems over /run, /var/cache and /var/tmp.
-    return (f"--rodir={folder}={folder}",)
+    folder = Path(programs).resolve()
+    linked = {link.resolve().parent for link in folder.iterdir() if link.is_symlink()}
+    return (folder.parent, *sorted(place for place in linked if not place.is_relative_to("/usr")))
+
+
+def _seen(*folders: Path) -> tuple[str, ...]:
+    """Folders that the VM sees: the host's root it has, but with empty file systems over /run, /var/cache, /var/tmp."""
+    for folder in folders:
+        if not SAFE.fullmatch(str(folder)):
+            raise InfraError(f"vng cannot use {folder}", hint="use folders (XDG_CACHE_HOME) without blanks in the path")
+    return tuple(f"--rodir={folder}={folder}" for folder in folders)
 
 
 def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[str, str]:
@@ -190,7 +202,9 @@ exit $code
 """
 
 
-def start_script(python: str, places: Places) -> str:
+def start_script(python: str, places: Places, programs: str = "") -> str:
     """What the VM runs: the agent, whose own output (a traceback, at most) goes to a file."""
     shared = places.shared
-    return f"#!/bin/sh\nexec {python} -I -S {shared}/agent/main.py {shared} >{shared}/agent.log 2>&1 </dev/null\n"
+    first = f"export PATH={shlex.quote(programs)}:$PATH\n" if programs else ""
+    agent = f"exec {python} -I -S {shared}/agent/main.py {shared} >{shared}/agent.log 2>&1 </dev/null"
+    return f"#!/bin/sh\n{first}{agent}\n"

@@ -70,8 +70,11 @@ class Workspace:
             copy.chmod(0o755)
         (shared / "plan.json").write_text(dump(plan))
 
-    def fill_for_vm(self, image: Image, plan: Plan, qemu: str) -> None:
-        """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError."""
+    def fill_for_vm(self, image: Image, plan: Plan, qemu: str, programs: str = "") -> None:
+        """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError.
+
+        ``programs``: a folder that comes first in the VM's PATH.
+        """
         places = self.places
         for folder in (places.home / ".config/virtme-ng", places.temporary, places.kernel.parent):
             folder.mkdir(parents=True)
@@ -92,7 +95,7 @@ class Workspace:
                 disk.truncate(layer.size)
         _precompile(places.shared / "agent")
         _script(places.qemu, vng.qemu_script(qemu, places))
-        _script(places.start, vng.start_script(guest_python(), places))
+        _script(places.start, vng.start_script(guest_python(), places, programs))
 
     def result(self, token: str) -> Result | None:
         """The result as far as the agent wrote it, None when there is none. Raises ResultBroken."""

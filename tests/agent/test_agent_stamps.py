@@ -55,7 +55,7 @@ def test_damage_of_each_class_is_called_by_its_name(tmp_path: Path, damage: str)
         assert seen is not None
         clean = damage == "none"
         assert (seen.blocks, seen.exit, seen.count) == (("clean" if clean else damage,), int(not clean), 2048)
-    assert (tmp_path / "shared/stamps.log").read_text().splitlines()[:2] == ["img W 0 2048 1", "img F"]
+    assert (tmp_path / "shared/stamps.log").read_text().splitlines()[:3] == ["img B", "img W 0 2048 1", "img F"]
 
 
 def test_corrupt_without_stamps_is_the_steps_fault_and_not_the_plans(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_packed_python_stamps_and_verifies_with_nothing_of_the_host_around_it(tm
     wrapper = ["/bin/sh", "-c", f'exec 3<>/proc/self/fd/{port}; exec {shutil.which("chroot")} "$@"', "sh", str(root)]
     wrote = subprocess.run([*wrapper, *words], env={}, pass_fds=[port], capture_output=True, text=True, check=False)
     assert (wrote.returncode, wrote.stdout, wrote.stderr) == (0, "stamped 300 -\n", "")
-    assert (tmp_path / "port").read_text().splitlines()[:2] == ["J usr W 0 300 1", "J usr F"]
+    assert (tmp_path / "port").read_text().splitlines()[:3] == ["J usr B", "J usr W 0 300 1", "J usr F"]
     look = [*packing.python_command(), "verify", "/work/f", "9", "0-300@1;", "direct", "keep"]
     if b"tmpfs" in subprocess.run(["stat", "-f", "-c", "%T", root], capture_output=True, check=True).stdout:
         look[-2] = "buffered"

@@ -220,11 +220,22 @@ class TestJournal:
 
     def test_a_journal_as_text_is_read_back(self) -> None:
         journal = Journal()
-        for line in ("W 0 100 1", "F", "W 10 5 2", "W 50 10 2", "F", "W 0 100 3"):
+        for line in ("W 0 100 1", "F", "W 10 5 2", "W 50 10 2", "F", "W 0 90 3", "B", "W 0 50 4"):
             journal.tell(line)
         again = read_journal(journal.text())
-        assert (again.flushed, again.pending) == (journal.flushed, journal.pending)
+        assert again.abandoned == [(0, 90, 3)]
+        assert [vars(again)[kind] for kind in ("flushed", "pending")] == [journal.flushed, journal.pending]
         assert read_journal(Journal().text()).blocks() == 0
+
+    def test_a_flush_makes_sure_of_nothing_that_another_writer_left(self) -> None:
+        journal = Journal()
+        for line in ("B", "W 0 512 1", "F", "W 256 256 2", "B", "W 0 256 3", "F"):
+            journal.tell(line)
+        assert (journal.generation(300), journal.on_their_way(300, 301), journal.latest()) == (1, (2,), 3)
+        for line in ("W 200 100 4", "F"):
+            journal.tell(line)
+        assert (journal.generation(299), journal.on_their_way(299, 300)) == (4, ())
+        assert (journal.generation(300), journal.on_their_way(300, 301)) == (1, (2,))
 
     def test_runs_laid_over_each_other_are_what_a_map_of_blocks_says(self) -> None:
         draw = random.Random("bisector runs")

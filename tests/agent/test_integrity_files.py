@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bisector.agent.blocks import BLOCK, BLOCKS, Pattern
-from bisector.agent.integrity import FINDINGS, extents, stamp, verify
-from bisector.agent.journal import Extent, Journal
+from bisector.agent.integrity import FINDINGS, FLUSH_EVERY, extents, stamp, verify
+from bisector.agent.journal import Extent, Journal, read_journal
 
 FILE = 77
 SIZE = 5 * BLOCKS + 3  # blocks; the last chunk is not a whole one
@@ -138,6 +139,52 @@ def test_a_full_file_system_is_told_as_what_the_write_returned(tmp_path: Path) -
     assert (done.errno, done.count) == ("ENOSPC", 0)
     assert journal.blocks() == 0
     assert stamp(str(tmp_path / "no/such"), FILE, 1, 1, direct=False, tell=journal.tell).errno == "ENOENT"
+
+
+def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
+    """The second writer ends in its second region, the third after its first flush: the second region is generation 1's
+    or 2's, whole or in part, and that is neither."""
+    path = tmp_path / "stamped"
+    journal = Journal()
+    blocks = 3 * FLUSH_EVERY * BLOCKS
+    stamp(str(path), FILE, blocks, 1, direct=False, tell=journal.tell)
+    for generation, ends_at in ((3, "W 4096 "), (5, "F")):
+        with pytest.raises(Ended):
+            stamp(str(path), FILE, blocks, generation, direct=False, tell=ending(journal, ends_at))
+    assert verify(str(path), FILE, journal, direct=False).classes() == ("clean",)
+    put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))  # it got as far as this block, and half the next
+    put(path, 5001 * BLOCK, Pattern(FILE).block(5001, 3)[:2048])
+    assert verify(str(path), FILE, read_journal(journal.text()), direct=False).classes() == ("clean",)
+    put(path, 5002 * BLOCK, Pattern(FILE).block(5002, 5))  # which the last one never began
+    assert [f.block for f in verify(str(path), FILE, journal, direct=False).findings] == [5002]
+    stamp(str(path), FILE, blocks, journal.latest() + 1, direct=False, tell=journal.tell)
+    put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))
+    seen = verify(str(path), FILE, journal, direct=False)  # written anew, and sure again
+    assert [(f.block, f.kind) for f in seen.findings] == [(5000, "stale")]
+
+
+def test_a_write_that_failed_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "stamped"
+    journal = stamped(path)
+    assert stamp("/dev/full", FILE, SIZE, 2, direct=False, tell=journal.tell).errno == "ENOSPC"
+    with pytest.raises(Ended):
+        stamp(str(path), FILE, 4 * FLUSH_EVERY * BLOCKS, 3, direct=False, tell=ending(journal, "F"))
+    assert verify(str(path), FILE, journal, direct=False).classes() == ("clean",)
+
+
+class Ended(Exception):
+    """The writer was killed."""
+
+
+def ending(journal: Journal, last: str) -> Callable[[str], None]:
+    """Tells the journal up to the line that begins with ``last``; there the writer ends."""
+
+    def tell(line: str) -> None:
+        journal.tell(line)
+        if line.startswith(last):
+            raise Ended
+
+    return tell
 
 
 WRITER = """
