@@ -11,7 +11,7 @@ import typer
 
 from bisector.cli.options import JsonOption
 from bisector.cli.pieces import print_object, terminal_of
-from bisector.errors import UsageError
+from bisector.errors import BisectorError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from bisector.recipe.starter import Wishes
@@ -25,7 +25,6 @@ STORAGE = (
     "raw", "qcow2",
 )  # fmt: skip
 WORKLOADS = ("script", "read", "open", "guest")
-NAMED = "Name of the recipe"
 
 
 @commands.command()
@@ -88,7 +87,12 @@ def new(
         written["recipe"].write_text(body)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}", hint="give another --folder") from error
-    load(written["recipe"])  # says what is wrong with the script, if that was there: not executable, say
+    try:
+        load(written["recipe"])  # says what is wrong with the script, if that was there: not executable, say
+    except BisectorError:
+        for path in written.values():  # so that the same words can be given again
+            path.unlink(missing_ok=True)
+        raise
     terminal = terminal_of(context)
     if as_json:
         print_object(terminal, "new", {kind: str(path) for kind, path in written.items()})
@@ -100,32 +104,47 @@ def new(
 
 
 def _asked(wishes: Wishes) -> Wishes:
-    """The wishes from answers; each question offers what the flags said."""
+    """The wishes from answers; each question offers what the flags said, and is asked until its answer fits."""
     from dataclasses import replace
+
+    from bisector.recipe.starter import refuse_what_does_not_fit
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
+    refuse_what_does_not_fit(replace(wishes, name="flags"))  # what no answer could mend
 
-    def ask(question: str, offered: str, choices: tuple[str, ...] = ()) -> str:
+    def ask(now: Wishes, field: str, question: str, offered: str, choices: tuple[str, ...] = ()) -> Wishes:
         told = f"{question} ({', '.join(choices)})" if choices else question
-        default = None if not offered and question == NAMED else offered
+        default = None if field == "name" else offered
         while True:
-            answer = str(typer.prompt(told, default=default, err=True, show_default=bool(offered)))
-            if not choices or answer in choices:
-                return answer
-            typer.echo(f"not one of {', '.join(choices)}", err=True)
+            try:
+                answer = str(typer.prompt(told, default=default, err=True, show_default=bool(offered)))
+            except typer.Abort:  # Ctrl-C, or the end of the input
+                raise Interrupted("nothing was written") from None
+            if choices and answer not in choices:
+                typer.echo(f"not one of {', '.join(choices)}", err=True)
+                continue
+            try:
+                then = replace(now, **{field: _number(answer) if field == "bad_exit" else answer})  # type: ignore[arg-type]
+                refuse_what_does_not_fit(then)
+            except UsageError as error:
+                typer.echo(f"{error.what}: {error.hint}" if error.hint else error.what, err=True)
+                continue
+            return then
 
-    wishes = replace(wishes, name=ask(NAMED, wishes.name), title=ask("In one line", wishes.title))
-    wishes = replace(wishes, tested=ask("Under test", wishes.tested, TESTED))  # type: ignore[arg-type]
-    wishes = replace(wishes, storage=ask("Storage", wishes.storage, STORAGE))  # type: ignore[arg-type]
+    wishes = ask(wishes, "name", "Name of the recipe", "")
+    wishes = ask(wishes, "title", "In one line", wishes.title)
+    wishes = ask(wishes, "tested", "Under test", wishes.tested, TESTED)
+    wishes = ask(wishes, "storage", "Storage", wishes.storage, STORAGE)
     if wishes.tested == "kernel":
-        wishes = replace(wishes, workload=ask("Workload", wishes.workload, WORKLOADS))  # type: ignore[arg-type]
+        wishes = ask(wishes, "workload", "Workload", wishes.workload, WORKLOADS)
     if wishes.workload == "script":
-        wishes = replace(wishes, script=ask("Your script", wishes.script or f"./{wishes.name}.sh"))
-        wishes = replace(wishes, bad_exit=_number(ask("Its exit code for the failure", str(wishes.bad_exit))))
+        wishes = ask(wishes, "script", "Your script", wishes.script or f"./{wishes.name}.sh")
+        wishes = ask(wishes, "bad_exit", "Its exit code for the failure", str(wishes.bad_exit))
     if wishes.tested == "kernel":
-        wishes = replace(wishes, console=ask("A console line that is the failure (regex)", wishes.console))
-    return replace(wishes, good=ask("A good revision", wishes.good), bad=ask("A bad revision", wishes.bad))
+        wishes = ask(wishes, "console", "A console line that is the failure (regex)", wishes.console)
+    wishes = ask(wishes, "good", "A good revision", wishes.good)
+    return ask(wishes, "bad", "A bad revision", wishes.bad)
 
 
 def _number(text: str) -> int:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from bisector.errors import UsageError
-from bisector.recipe.values import shown
+from bisector.recipe.values import revision, shown
 
 Tested = Literal["kernel", "qemu"]
 Storage = Literal[
@@ -21,6 +22,7 @@ TESTED: tuple[Tested, ...] = get_args(Tested)
 STORAGE: tuple[Storage, ...] = get_args(Storage)
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
 LAYER = "data"
+_YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of 1.1 or 1.2: not text
 NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
 
 _DISK_SIZE = {"ext4": "256M", "xfs": "512M"}  # mkfs.xfs refuses less than 300 MB
@@ -69,6 +71,18 @@ def refuse_what_does_not_fit(wishes: Wishes) -> None:
     storage, workload = wishes.storage, wishes.workload
     if not re.fullmatch(NAME, wishes.name):
         raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
+    for name, end in (("good", wishes.good), ("bad", wishes.bad)):
+        try:
+            end and revision(end)
+        except ValueError as error:
+            raise UsageError(f"--{name}: {error}", hint="a tag, a branch or a commit") from None
+    if wishes.good and wishes.good == wishes.bad:
+        raise UsageError(f"{wishes.good} cannot be good and bad", hint="leave one of them out for now")
+    own = PurePosixPath(wishes.own_script)
+    if wishes.script.startswith("/") or ".." in own.parts or (wishes.own_script and not own.name):
+        raise UsageError(
+            f"--script {shown(wishes.script)} is no file beside the recipe", hint="copy it there, and give its name"
+        )
     if not wishes.title.isprintable():
         raise UsageError("a title is one line that can be printed", hint="write it with other characters")
     try:
@@ -127,7 +141,8 @@ def _lines(wishes: Wishes) -> Iterator[str]:
     place = "--repo QEMU --rev REV" if wishes.tested == "qemu" else "--repo LINUX --rev REV"
     yield f"# bisector test ./{wishes.name}.yaml {place}     does it reproduce? ({tested})"
     yield f"# bisector run ./{wishes.name}.yaml {place.split(' --rev')[0]}     which commit?"
-    yield f"recipe: {wishes.name}"
+    plain = re.fullmatch(r"[a-z][a-z.-]*|[a-z]+-[a-z0-9.-]+", wishes.name) and wishes.name not in _YAML_WORDS
+    yield f"recipe: {wishes.name if plain else _quoted(wishes.name)}"
     if wishes.title:
         yield f"title: {_quoted(wishes.title)}"
     yield ""

@@ -132,7 +132,7 @@ def test_packed_python_stamps_and_verifies_with_nothing_of_the_host_around_it(tm
     wrote = subprocess.run([*wrapper, *words], env={}, pass_fds=[port], capture_output=True, text=True, check=False)
     assert (wrote.returncode, wrote.stdout, wrote.stderr) == (0, "stamped 300 -\n", "")
     assert (tmp_path / "port").read_text().splitlines()[:3] == ["J usr B", "J usr W 0 300 1", "J usr F"]
-    look = [*packing.python_command(), "verify", "/work/f", "9", "0-300@1;", "direct", "keep"]
+    look = [*packing.python_command(), "verify", "/work/f", "9", "0-300@1;;", "direct", "keep"]
     if b"tmpfs" in subprocess.run(["stat", "-f", "-c", "%T", root], capture_output=True, check=True).stdout:
         look[-2] = "buffered"
     saw = subprocess.run(

@@ -34,9 +34,11 @@ def test_qemus_probe_harms_the_array_and_not_md(recipe: str, condition: str) -> 
 
 
 def test_a_running_guest_fails_the_leg_as_well() -> None:
-    seen = page("virtio-dio-lvm-raid1", "--trials", "1", "--cell", "guest.drives.vda.aio=native")
-    assert (seen.verdict(""), seen.condition("")) == ("bad", "leg-failed"), seen.table()
-    assert (seen.step("", "probe")["exit"], seen.step("", "load")["exit"]) == (0, 0)
+    cell = "guest.drives.vda.aio=native"
+    seen = page("virtio-dio-lvm-raid1", "--controls", "--trials", "1", "--cell", cell)
+    assert (seen.verdict(cell), seen.condition(cell)) == ("bad", "leg-failed"), seen.table()
+    assert (seen.step(cell, "probe")["exit"], seen.step(cell, "load")["exit"]) == (0, 0)
+    controls_hold(seen, "plain-md")
 
 
 def test_one_misaligned_read_fails_a_leg_and_an_aligned_one_is_served() -> None:

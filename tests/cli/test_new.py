@@ -19,7 +19,10 @@ from bisector.cli import main
 from bisector.exitcodes import ExitCode
 from bisector.recipe.load import load
 
-ANSWERS = ("asked", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "", "3", "I/O error", "v6.17", "v6.18")
+ANSWERS = (
+    *("As ked", "asked", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "../x", "", "abc", "3"),
+    *(".*", "I/O error", "v6.17", "v6.17", "v6.18"),
+)
 
 
 def test_flags_write_a_recipe_and_begin_its_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,8 +48,12 @@ def test_an_own_script_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_script_that_cannot_be_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "repro.sh").write_text("true\n")
-    assert main(["new", "mine", "--script", "repro.sh", "--folder", str(tmp_path)]) == ExitCode.INVALID
+    words = ["new", "mine", "--script", "repro.sh", "--folder", str(tmp_path)]
+    assert main(words) == ExitCode.INVALID
     assert "not executable" in capsys.readouterr().err
+    (tmp_path / "repro.sh").chmod(0o755)
+    assert main(words) == ExitCode.OK  # nothing of the first time is in the way
+    assert (tmp_path / "repro.sh").read_text() == "true\n"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,12 @@ def test_a_script_that_cannot_be_run_is_said(tmp_path: Path, capsys: pytest.Capt
         (["new", "mine", "--test", "qemu", "--storage", "ext4"], "--storage none, raw or qcow2"),
         (["new", "mine", "--workload", "guest"], "--storage disk"),
         (["new", "Mine"], "no name of a recipe"),
+        (["new", "mine", "--good", "v6.17", "--bad", "v6.17"], "cannot be good and bad"),
+        (["new", "mine", "--good=-x"], "not one revision"),
+        (["new", "mine", "--bad", " "], "--bad"),
+        (["new", "mine", "--script", "."], "no file beside the recipe"),
+        (["new", "mine", "--script", "../repro.sh"], "no file beside the recipe"),
+        (["new", "mine", "--script", "/etc/hostname"], "no file beside the recipe"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_writes_nothing(
@@ -65,6 +78,12 @@ def test_what_does_not_fit_is_refused_and_writes_nothing(
     assert main([*words, "--folder", str(tmp_path)]) == ExitCode.USAGE
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["true", "null", "6.10", "2026-11-21", "1e3", "mine"])
+def test_a_name_that_yaml_takes_for_something_else_is_quoted(tmp_path: Path, name: str) -> None:
+    assert main(["new", name, "--folder", str(tmp_path)]) == ExitCode.OK
+    assert load(tmp_path / f"{name}.yaml").recipe == name
 
 
 def test_a_recipe_that_is_there_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,3 +113,5 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     assert recipe.storage["data"].lvm == "raid1" and recipe.steps["repro"].run == ("./asked.sh", "{data}")
     assert recipe.bad_when["it-failed"].exit["repro"].values == (3,)
     assert "not one of none, disk" in seen
+    for wrong in ("no name of a recipe", "no file beside", "no exit code", "matches every line", "good and bad"):
+        assert wrong in seen  # each said at its question, which is asked again

@@ -111,7 +111,7 @@ def test_the_script_that_is_begun_says_nothing_yet(tmp_path: Path) -> None:
         (Wishes("x", console="("), "does not compile"),
         (Wishes("x", console="a*"), "matches every line"),
         (Wishes("x", bad_exit=0), "exit code 0"),
-        (Wishes("x", good="v6\n"), "cannot be printed"),
+        (Wishes("x", good="v6\n"), "not one revision"),
     ],
 )
 def test_a_wish_that_cannot_be_is_named(wishes: Wishes, said: str) -> None:
