@@ -37,6 +37,9 @@ def _names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
     brief = [name if row.cell.expect else value or name for name, value, row in zip(whole, values, rows, strict=True)]
     if max(map(len, whole)) <= WIDTH or len(set(brief)) < len(brief):
         return whole, []
+    if not any(values):  # one cell, called by what the command line said, and perhaps controls
+        named = [name if row.cell.expect else "(as asked)" for name, row in zip(whole, rows, strict=True)]
+        return named, [*_wrapped(f"asked: {whole[0]}"), ""]
     paths = dict.fromkeys(path for row in rows if not row.cell.expect for path, _ in row.cell.overrides)
     told = f"cells by {', '.join(paths)}"
     return brief, [*_wrapped(told), ""]

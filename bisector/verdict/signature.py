@@ -26,6 +26,9 @@ from bisector.model import (
 HARNESS_STAGES = ("plan", "tools")
 """Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
 
+FINDINGS = 3
+"""So many blocks that are not as they were written stand in a reason; the rest in the trial's result."""
+
 TIME_STAMP = re.compile(r"^\[\s*\d+\.\d+\]\s*(\[\s*[TC]\d+\]\s*)?")
 """printk's time, and the caller's id with CONFIG_PRINTK_CALLER."""
 
@@ -226,9 +229,21 @@ def _reason(condition: Condition, observation: Observation) -> str:
         event = _watched(condition.watch_name(index), observation)
         if fact.kind is FactKind.CONSOLE and event:
             return f"console: {untimed(event.text)}"
+        if fact.kind is FactKind.BLOCKS and (found := _found(fact, observation)):
+            return f"{fact.where}: {found}"
         if fact.kind is FactKind.OUTPUT and not fact.negate and (line := _printed(fact, observation)):
             return f"{fact.where}: {line}"
     return summarize(observation)
+
+
+def _found(fact: Fact, observation: Observation) -> str:
+    """What a step's verify found, in its own words: the sum, then which blocks first; "" when all was clean."""
+    step = observation.result.step(fact.where) if observation.result else None
+    if step is None or set(step.blocks) <= {"clean"}:
+        return ""
+    lines = step.detail.splitlines()
+    more = f" (and {step.failed - FINDINGS} more)" if step.failed > FINDINGS else ""
+    return "; ".join(line.strip() for line in lines[: FINDINGS + 1]) + more
 
 
 def _printed(fact: Fact, observation: Observation) -> str:

@@ -99,3 +99,16 @@ def test_the_table_of_a_large_matrix_fits_eighty_columns() -> None:
     assert f"cells by {LEVEL}, {LEGS}, {OFFSET}" in text
     assert "lvm raid1, scsi, 512  bad" in text
     assert f"the verdict turns on {LEVEL} (by itself): lvm raid1 bad, md raid1 good" in text
+
+
+def test_the_table_of_one_cell_with_long_overrides_fits_eighty_columns() -> None:
+    candidate = Candidate(TargetKind.GIVEN, "/image", label="image")
+    asked = ", ".join(f"storage.{leg}.disk=virtio-blk" for leg in "abcd")
+    rows = (
+        CellAnswer(Cell(asked), Judgement(candidate, Verdict.GOOD, "so", asked)),
+        CellAnswer(Cell("plain-md", expect="good"), Judgement(candidate, Verdict.GOOD, "so", "plain-md")),
+    )
+    lines = table.as_text(Answer("family", candidate, rows, "c", "/logs")).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[2] == "asked: storage.a.disk=virtio-blk, storage.b.disk=virtio-blk,"
+    assert any(line.startswith("(as asked)  good") for line in lines)

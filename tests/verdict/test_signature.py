@@ -193,3 +193,21 @@ def test_what_a_step_that_never_ended_printed_is_no_fact() -> None:
     check = StepFacts("check", 1.0, 2.0, done=False, exit=2, detail="ERROR cluster 5 refcount=0 reference=1")
     seen_so_far = seen(result(steps=(check,), complete=False), ending=Ending.DEADLINE)
     assert read(seen_so_far, Question(bad=(CORRUPT,), good=(QUIET,))).signal is Signal.OTHER_FAILURE
+
+
+def test_reason_names_the_blocks_that_were_found_and_where_their_content_belongs() -> None:
+    lines = [f"block {n}: duplicate, holds block 165, generation 1" for n in range(160, 165)]
+    step = StepFacts(
+        *("inside", 0.0, 1.0), done=True, exit=1, count=512, failed=5, blocks=("duplicate",),
+        detail="\n".join(["512 blocks judged: 5 duplicate", *lines]),
+    )  # fmt: skip
+    seen = Observation(Ending.FINISHED, Result(token="t", steps=(step,)))
+    reading = read(
+        seen, Question(bad=(Condition("media", (Fact(FactKind.BLOCKS, "inside", ("duplicate",)),)),), good=())
+    )
+    assert reading.condition == "media"
+    assert reading.reason == (
+        "inside: 512 blocks judged: 5 duplicate; block 160: duplicate, holds block 165, generation 1; "
+        "block 161: duplicate, holds block 165, generation 1; block 162: duplicate, holds block 165, generation 1 "
+        "(and 2 more)"
+    )
