@@ -188,7 +188,8 @@ def _libraries(recipe: Recipe | None) -> Iterator[Finding]:
     """What QEMU's configure asks pkg-config for."""
     asked = [("glib-2.0", "libglib2.0-dev"), ("zlib", "zlib1g-dev")]
     if recipe and recipe.target.qemu and "qemu-system-x86_64" in recipe.target.qemu.build:
-        asked += [("pixman-1", "libpixman-1-dev"), ("libfdt", "libfdt-dev")]
+        asked.append(("pixman-1", "libpixman-1-dev"))
+        yield _header("libfdt.h", "libfdt-dev   (builds QEMU from a repository)", needed=False)  # it has no .pc file
     for name, package in asked:
         found = next((path for place in PKG_CONFIG for path in Path("/usr").glob(f"{place}/{name}.pc")), None)
         remedy = f"apt-get install {package}   (builds QEMU from a repository)"
@@ -197,7 +198,11 @@ def _libraries(recipe: Recipe | None) -> Iterator[Finding]:
 
 def _headers() -> Iterator[Finding]:
     """Headers that a kernel build needs and no program shows."""
-    for header, package in (("libelf.h", "libelf-dev"), ("openssl/opensslv.h", "libssl-dev")):
-        places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
-        found = next((place / header for place in places if (place / header).exists()), None)
-        yield Finding(header, found is not None, str(found or "not found"), f"apt-get install {package}")
+    yield _header("libelf.h", "libelf-dev")
+    yield _header("openssl/opensslv.h", "libssl-dev")
+
+
+def _header(header: str, package: str, *, needed: bool = True) -> Finding:
+    places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
+    found = next((place / header for place in places if (place / header).exists()), None)
+    return Finding(header, found is not None, str(found or "not found"), f"apt-get install {package}", needed)

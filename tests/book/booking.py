@@ -55,10 +55,10 @@ class Page:
         return "\n".join([*told, self.errors[-2000:]])
 
 
-def page(recipe: str, *words: str, image: bool = True) -> Page:
-    """``bisector test RECIPE WORDS --json``, on the book's image unless the recipe tests no kernel."""
+def page(recipe: str, *words: str, option: str = "--image") -> Page:
+    """``bisector test RECIPE WORDS --json``, with the book's kernel as what ``option`` names; "" leaves it out."""
     argv = [sys.executable, "-m", "bisector.cli", "test", str(RECIPES / f"{recipe}.yaml"), "--json", *words]
-    argv += ["--image", IMAGE] if image else []
+    argv += [option, IMAGE] if option else []
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.stdout, ended.stderr[-4000:]
     answer = json.loads(ended.stdout)

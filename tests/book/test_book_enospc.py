@@ -23,7 +23,7 @@ def check(seen: Page, device: str) -> None:
 
 
 def test_direct_writes_pause_or_tell_and_an_ignored_error_loses_them() -> None:
-    seen = page("enospc-unseen", "--cell", "steps.fill.direct=true", "--controls")
+    seen = page("enospc-unseen", "--cell", "steps.fill.direct=true", "--controls", option="--kernel")
     for device in DEVICES:
         check(seen, device)
     assert (seen.verdict("silent"), seen.condition("silent")) == ("bad", "lost"), seen.table()
@@ -33,7 +33,8 @@ def test_direct_writes_pause_or_tell_and_an_ignored_error_loses_them() -> None:
 
 
 def test_writes_through_the_cache_with_fsync_pause_or_tell() -> None:
-    seen = page("enospc-unseen", "--cell", "steps.fill.direct=false", "--cell", "guest.drives.data.device=virtio-blk")
+    words = ("--cell", "steps.fill.direct=false", "--cell", "guest.drives.data.device=virtio-blk")
+    seen = page("enospc-unseen", *words, option="--kernel")
     for werror, condition in (("enospc", "paused"), ("report", "told")):
         name = f"guest.drives.data.werror={werror}"
         assert (seen.verdict(name), seen.condition(name)) == ("good", condition), seen.table()
