@@ -32,9 +32,10 @@ _ALWAYS = (
     "--disable-docs",
     "--disable-debug-info",
     "--disable-werror",  # a newer compiler warns of what older revisions do
+    "--disable-install-blobs",  # a source package may come without the firmware; what is needed is copied
     "--with-pkgversion=bisector",  # else git describe of whatever repository stands around the tree
 )
-_TOOLS_ONLY = ("--disable-system", "--disable-install-blobs")  # a source package may come without the firmware
+_TOOLS_ONLY = ("--disable-system",)
 _SYSTEM = ("--target-list=x86_64-softmmu", "--enable-tcg", "--enable-kvm", "--enable-fdt=system")
 _SINCE = ("--disable-install-blobs", "--with-git-submodules", "--meson=")  # not known to every revision
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
 from bisector.target.seats import Seat
 from bisector.target.source import Build, FromSource
 
-FORMAT = 2  # of a build: a change here, or in how configure is called, makes every earlier build another one
+FORMAT = 3  # of a build: a change here, or in how configure is called, makes every earlier build another one
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 """What a PC needs to start a kernel; a distribution's source package comes without."""
@@ -151,6 +152,8 @@ class _Build:
         submodule = tree / _SUBMODULE
         if not self.ninja.system and submodule.is_dir() and not any(submodule.iterdir()):
             (submodule / "README").touch()
+        if self.ninja.system:
+            _stand_in_for_firmware(tree / "pc-bios")
         self.commands.run("config", argv, cwd=objects)
         stamp.write_text(wanted)
 
@@ -186,6 +189,14 @@ def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
                     yield str(path.relative_to(tree)), _hash(path)
     for name in _KNOWN_OPTIONS[1:]:
         yield name, hashlib.sha256(_text(tree / name).encode()).hexdigest()
+
+
+def _stand_in_for_firmware(folder: Path) -> None:
+    """Empty files for packed firmware that meson wants to see, to unpack it if it were asked, and that a tree lacks."""
+    for name in re.findall(r"'(edk2-[\w.-]+\.fd)'", _text(folder / "meson.build")):
+        packed = folder / f"{name}.bz2"
+        if not packed.exists():
+            packed.touch()
 
 
 def _hosts_firmware() -> list[Path]:
