@@ -21,7 +21,7 @@ from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
 from bisector.recipe.text import Path as Keys
-from bisector.recipe.values import Duration, OneOrMany, Revision, Text, shown, wrong
+from bisector.recipe.values import FILE_NAME, Duration, OneOrMany, Revision, Text, shown, wrong
 from bisector.search.nexttree import URL
 
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
@@ -50,7 +50,7 @@ def _source(value: str) -> str:
 class Config(Base):
     """A nightly watch on linux-next."""
 
-    nightly: Annotated[Text, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")] = Field(
+    nightly: Annotated[Text, StringConstraints(pattern=f"^{FILE_NAME}$")] = Field(
         description="Name of the watch; its memory and its lock go by it."
     )
     repo: Annotated[Text, BeforeValidator(lambda value: _source(value) if isinstance(value, str) else value)] = Field(

@@ -352,7 +352,7 @@ class _OrNone:
 class Recipe(Base):
     """One recipe."""
 
-    recipe: Annotated[Text, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+    recipe: Annotated[Text, StringConstraints(pattern=f"^{values.FILE_NAME}$")]
     title: Text | None = None
     links: tuple[Text, ...] = ()
     target: Target

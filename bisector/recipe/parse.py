@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from bisector.recipe import check, check_workload
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import shown, suggestion
+from bisector.recipe.values import FILE_NAME, NAME, shown, suggestion
 
 _MISSING = {
     "good_when": "is missing: say what a clean trial looks like; a workload that did nothing is never good",
@@ -24,6 +24,14 @@ _MISSING = {
     "target": "is missing: say what is under test (target: {kernel: {config: [base, lvm-raid]}})",
     "recipe": "is missing: give the recipe a name",
 }
+
+_NAMES = {
+    f"^{NAME}$": "names begin with a letter and hold letters, digits, '-' and '_'",
+    f"^{FILE_NAME}$": (
+        "names begin with a small letter or a digit and hold small letters, digits, '-' and '.', 64 at most"
+    ),
+}
+"""What a name's pattern allows, in words."""
 
 
 def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
@@ -153,8 +161,8 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
         in_key = path[-1:] == ("[key]",)
         return Fault(path, f"{shown(value)} is not known{suggestion(word, choices)}", at_key=in_key)
     if kind == "string_pattern_mismatch":
-        hold = "letters, digits, '-' and '_'" if path != ("recipe",) else "small letters, digits, '-' and '.'"
-        message = f"{shown(value)} is no name; names begin with a letter and hold {hold}"
+        pattern = str(context.get("pattern"))
+        message = f"{shown(value)} is no name; {_NAMES.get(pattern, f'a name matches {pattern}')}"
         return Fault(path, message, at_key=path[-1:] == ("[key]",))
     if kind in ("model_type", "dict_type", "model_attributes_type", "dataclass_type"):
         return Fault(path, f"expected a mapping, found {shown(value)}")

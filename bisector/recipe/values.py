@@ -14,6 +14,9 @@ from pydantic_core import PydanticCustomError
 NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 """Names of layers, drives, steps and conditions: safe as names of files, devices and volumes."""
 
+FILE_NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
+"""Names of recipes and of watches: safe as names of files."""
+
 SIZE = r"[1-9][0-9]*[kKMGT]?"
 DURATION = r"[0-9]+(\.[0-9]+)?[smh]"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -57,10 +57,23 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (("out: nights", "budge: 6h"), "1:1: out: is missing"),
         (("out: nights", "out:"), "4:1: out: has no value"),
         (("nightly: x", "nightly: A B"), "1:10: nightly: 'A B' is no name"),
+        (
+            ("nightly: x", "nightly: linux_next"),
+            "'linux_next' is no name; names begin with a small letter or a digit and hold small letters, digits, "
+            "'-' and '.', 64 at most",
+        ),
+        (("nightly: x", f"nightly: {'x' * 65}"), "64 at most"),
     ],
 )
 def test_each_fault_is_told_where_it_stands(tmp_path: Path, change: tuple[str, str], wanted: str) -> None:
     assert any(wanted in fault for fault in faults(tmp_path, WHOLE.replace(*change)))
+
+
+@pytest.mark.parametrize("name", ["6.18-stable", "linux-next", "x" * 64])
+def test_a_name_may_be_what_the_message_says(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "nightly.yaml"
+    file.write_text(WHOLE.replace("nightly: x", f"nightly: {name}"))
+    assert config.load(file).name == name
 
 
 def test_all_faults_are_told_at_once_those_of_its_recipes_too(tmp_path: Path) -> None:
@@ -145,6 +158,47 @@ def test_systemd_takes_the_units() -> None:
     units = [str(EXAMPLES / f"bisector-nightly.{kind}") for kind in ("service", "timer")]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+USERS_TARGETS = {"basic.target", "default.target", "timers.target", "sockets.target", "paths.target"}
+"""Targets that a user's service manager has; network-online.target is the system's alone (systemd.special(7))."""
+
+
+def test_the_units_wait_for_nothing_that_a_users_manager_lacks() -> None:
+    """At boot a missed night is made up for, maybe before the network is there: the service is started again then."""
+    texts = [(EXAMPLES / f"bisector-nightly.{kind}").read_text() for kind in ("service", "timer")]
+    named = {word for text in texts for word in re.findall(r"^(?:Wants|After|Requires|WantedBy)=(.*)$", text, re.M)}
+    assert {target for words in named for target in words.split()} <= USERS_TARGETS
+    service = dict(line.split("=", 1) for line in texts[0].splitlines() if "=" in line and not line.startswith("#"))
+    assert service["Restart"] == "on-failure"
+    assert service["SuccessExitStatus"] == "1"
+    assert set(service["RestartPreventExitStatus"].split()) == {"2", "5", "130"}
+    assert int(service["StartLimitBurst"]) <= 3
+    assert (service["StartLimitIntervalSec"], service["RestartSec"]) == ("20h", "5min")
+
+
+def test_ci_keeps_what_a_night_leaves_between_nights() -> None:
+    """`out` lies in the checkout, which both runners clean before each job by default."""
+    yaml = YAML(typ="safe")
+    out = yaml.load(EXAMPLES / "nightly.yaml")["out"]
+    steps = yaml.load(EXAMPLES / "github-actions.yml")["jobs"]["night"]["steps"]
+    checkout = next(step for step in steps if step.get("uses", "").startswith("actions/checkout@"))
+    assert checkout["with"]["clean"] is False
+    flags = yaml.load(EXAMPLES / "gitlab-ci.yml")["night"]["variables"]["GIT_CLEAN_FLAGS"]
+    assert shlex.split(flags) == ["-ffdx", "-e", f"{out}/"]
+
+
+def test_the_exit_codes_are_those_of_the_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
+    file = tmp_path / "nightly.yaml"
+    file.write_text(WHOLE.replace("/srv/linux-next", "./nowhere"))
+    assert main(["nightly", str(file)]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    table = (EXAMPLES.parent / "nightly.md").read_text().split("## The file")[0]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2", "3", "5", "130"]
 
 
 def test_the_documents_name_only_files_that_are_there() -> None:
