@@ -17,7 +17,7 @@ from bisector.report.thread import Address
 
 COLUMNS = 75  # of a body on the kernel's lists
 LONGEST = 998  # bytes of a line without its end, RFC 5322 2.1.1
-REFERENCES = 20  # ids kept of a long thread: the first and the last ones, as RFC 1036 advises
+UNFOLDED = 900  # bytes of a header's value on one line: git send-email unfolds it, and LONGEST holds for that line too
 
 
 def message(headers: Sequence[tuple[str, str]], body: str) -> bytes:
@@ -39,20 +39,36 @@ def addresses(found: Sequence[Address]) -> str:
 
 
 def ids(found: Sequence[str]) -> str:
-    """References: one id a line, of a long thread the first and the last ones."""
-    kept = found if len(found) <= REFERENCES else (*found[:1], *found[1 - REFERENCES :])
-    return "\n\t".join(kept)
+    """References: one id a line; of a long thread the first and as many of the last ones as ``UNFOLDED`` has room for
+    (RFC 5537 3.4.4)."""
+    first, rest = list(found[:1]), found[1:]
+    room = UNFOLDED - sum(map(len, first))
+    kept: list[str] = []
+    for each in reversed(rest):
+        room -= len(each) + 1
+        if room < 0:
+            break
+        kept.insert(0, each)
+    return "\n\t".join([*first, *kept])
 
 
 def subject(text: str) -> str:
-    """A Subject on as many lines as it needs."""
+    """A Subject on as many lines as it needs, cut where they would be more than ``UNFOLDED`` together."""
     line = " ".join(printable(text).split())
     if not line.isascii():
-        return Header(line, "utf-8", header_name="Subject").encode(linesep="\n")
+        encoded = _encoded(line)
+        while len(encoded) > UNFOLDED:
+            line = line[: len(line) * UNFOLDED // len(encoded)].removesuffix("\u2026")[:-1] + "\u2026"
+            encoded = _encoded(line)
+        return encoded
     folded = textwrap.wrap(
         "Subject: " + line, COLUMNS, subsequent_indent=" ", break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(folded).removeprefix("Subject:").lstrip()
+
+
+def _encoded(line: str) -> str:
+    return Header(line, "utf-8", header_name="Subject").encode(linesep="\n")
 
 
 def wrap(text: str, *, indent: str = "", first: str | None = None) -> list[str]:

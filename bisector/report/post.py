@@ -195,8 +195,9 @@ def send(
     if ask is not None and not ask(question):
         raise UsageError("nothing was sent", hint=f"the drafts are in {paths[0].parent}")
     place = folder if folder.is_dir() else paths[0].parent
+    whole = [path.resolve() for path in paths]  # git runs in another folder
     try:
-        return processes.run(command(paths), cwd=place, timeout=SENDING).stdout
+        return processes.run(command(whole), cwd=place, timeout=SENDING).stdout
     except InfraError as error:
         hint = (
             f"{error.hint}\nthe drafts are in {paths[0].parent}; is git-email installed, and sendemail.smtpServer set?"

@@ -141,7 +141,8 @@ def read(path: Path) -> tuple[Mail, ...]:
         with gzip.open(path) if packed else path.open("rb") as source:
             data = source.read(LARGEST + 1)
     except (OSError, EOFError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{path} cannot be read: {why[:1].lower()}{why[1:]}") from error
     if len(data) > LARGEST:
         raise UsageError(f"{path} is larger than {LARGEST >> 20} MiB", hint="give the one thread as an mbox")
     try:
@@ -186,7 +187,8 @@ def _raw(message: Message, name: str) -> tuple[str, ...]:
 
 def _header(message: Message, name: str) -> str:
     """All headers of that name decoded, on one line: a line break in one could begin another header."""
-    values = (_decoded(value) for value in _raw(message, name))
+    # Unfolded first: of a fold beside an encoded word the decoder drops the blank.
+    values = (_decoded(" ".join(value.split())) for value in _raw(message, name))
     return " ".join(" ".join(printable(value).split()) for value in values)
 
 

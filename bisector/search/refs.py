@@ -15,7 +15,10 @@ from bisector.search.gitrepo import History
 EVERYWHERE = ("--branches", "--tags", "--remotes")
 NAMED_BY = 8  # digits by which messages are searched; each hit is then compared in full
 
-_REVERT = re.compile(r"^This reverts commit ([0-9a-f]{7,40})", re.MULTILINE)
+_REVERT = re.compile(  # a stable series names its own commit first, then mainline's: "... which is commit X upstream."
+    r"^This reverts commit ([0-9a-f]{7,40})(?:[,\s(]+(?:which (?:is|was)\s+)?(?:upstream )?commit\s+([0-9a-f]{7,40}))?",
+    re.MULTILINE,
+)
 _FIXES = re.compile(r"^Fixes:\s+([0-9a-f]{7,40})", re.MULTILINE | re.IGNORECASE)
 _UPSTREAM = re.compile(
     r"^(?:commit ([0-9a-f]{40}) upstream\.?|\[ Upstream commit ([0-9a-f]{40}) \]|"
@@ -47,7 +50,16 @@ def upstream(text: str) -> str:
 def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[Mention, ...]:
     """Commits on any ref, and not before ``since``, whose message names one of ``names`` (40 digits each) by a
     ``Fixes:`` line, as reverted, or as its upstream commit. Newest first.
+
+    A stable series mends its own backport by that one's id, so backports that are found are looked for too.
     """
+    found = _naming(history, names, names, since)
+    backports = tuple(mention.oid for mention in found if mention.kind == "backport")
+    return _naming(history, names, (*names, *backports), since) if backports else found
+
+
+def _naming(history: History, own: tuple[str, ...], names: tuple[str, ...], since: str) -> tuple[Mention, ...]:
+    """Commits that name one of ``names``, without those of ``own``."""
     greps = [f"--grep={name[:NAMED_BY]}" for name in names]
     form = ["--no-commit-header", "--encoding=UTF-8", "--format=%H%x00%s%x00%B%x00"]
     told = history.query("rev_list", *form, "--fixed-strings", *greps, *EVERYWHERE, f"^{since}", "--")
@@ -56,12 +68,12 @@ def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[M
     return tuple(
         Mention(oid.strip(), subject, kind)
         for oid, subject, body in found
-        if (kind := _kind(body, names)) and oid.strip() not in names
+        if (kind := _kind(body, names)) and oid.strip() not in own
     )
 
 
 def _kind(body: str, names: tuple[str, ...]) -> str:
-    if any(_named(each, names) for each in _REVERT.findall(body)):
+    if any(_named(each, names) for pair in _REVERT.findall(body) for each in pair if each):
         return "revert"
     if any(_named(each, names) for each in _FIXES.findall(body)):
         return "fixes"

@@ -250,8 +250,31 @@ def test_a_long_thread_keeps_its_first_and_last_references() -> None:
     kept = str(email.message_from_bytes(draft.data)["References"]).split()
     assert kept[0] == ids[0]
     assert kept[-2:] == [ids[-1], PARENT.id]
-    assert len(kept) <= 25
+    assert len("References: " + " ".join(kept)) <= 998
     assert_fits_the_lists(draft.data)
+
+
+@pytest.mark.parametrize("width", [20, 63, 249])
+def test_references_fit_one_line_when_they_are_unfolded(width: int) -> None:
+    """git send-email puts a folded header on one line, of at most 998 bytes."""
+    ids = tuple(f"<{number:0>{width - 14}}@example.org>" for number in range(40))
+    draft = drafts(letter("culprit", Thread(State.UNTRACKED, replace(PARENT, references=ids))))[1]
+    parsed = email.message_from_bytes(draft.data)
+    kept = str(parsed["References"]).split()
+    assert len("References: " + " ".join(kept)) <= 998
+    assert kept[0] == ids[0]
+    assert kept[-1] == parsed["In-Reply-To"]
+    assert kept[1:-2] == list(ids[len(ids) + 3 - len(kept) :])  # none left out between the last ones
+    assert len(kept) > 2
+
+
+def test_a_subject_fits_one_line_when_it_is_unfolded() -> None:
+    parent = replace(PARENT, subject="Re: " + "\u20ac" * 490)
+    draft = drafts(letter("culprit", Thread(State.UNTRACKED, parent)))[0]
+    line = next(line for line in draft.data.replace(b"\n ", b" ").split(b"\n") if line.startswith(b"Subject:"))
+    assert 600 < len(line) <= 998
+    shown = email.message_from_bytes(draft.data, policy=email.policy.default)["Subject"]
+    assert parent.subject.startswith(shown.removesuffix("\u2026"))
 
 
 def test_long_message_ids_are_folded_and_not_encoded() -> None:

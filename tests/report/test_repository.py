@@ -290,6 +290,23 @@ def test_nothing_is_sent_when_the_person_says_no(
     assert "kbusch@kernel.org" in asked[0]
 
 
+def test_drafts_in_a_relative_folder_are_sent(
+    repository: Repository, store: Store, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "home"
+    monkeypatch.setenv("HOME", home(own)["HOME"])
+    handed = own / "handed"
+    (own / "deliver").write_text(f"#!/bin/sh\ncat >> {handed}\n")
+    (own / "deliver").chmod(0o755)
+    (own / ".gitconfig").write_text((own / ".gitconfig").read_text().replace("/nonexistent/sendmail", f"{own}/deliver"))
+    monkeypatch.chdir(tmp_path)
+    written = write(Wish(to=("more@example.org",)), store, finished(repository, store), processes)
+    paths = save(written, Path("drafts"))
+    assert not paths[0].is_absolute()
+    send(paths, written, processes, ask=None, folder=repository.folder)
+    assert handed.read_text().lower().count("\nmessage-id: ") == len(paths)
+
+
 def test_a_letter_to_nobody_is_not_sent(processes: Processes, tmp_path: Path) -> None:
     from bisector.report.mail import drafts
     from bisector.report.post import Written

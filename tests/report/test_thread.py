@@ -83,6 +83,26 @@ def test_a_command_that_regzbot_does_not_see_is_noticed() -> None:
     assert thread_of(own, [own]).stray
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (b"md: it fails\n =?utf-8?q?br=C3=B6ken?=", "md: it fails br\u00f6ken"),
+        (b"=?utf-8?q?br=C3=B6ken?=\n on v6.18", "br\u00f6ken on v6.18"),
+        (b"=?utf-8?q?br=C3=B6?=\r\n\t=?utf-8?q?ken?= at\r\n night", "br\u00f6ken at night"),
+        (b"md: it fails\n\tagain", "md: it fails again"),
+    ],
+)
+def test_a_folded_subject_keeps_its_blanks(sent: bytes, read: str) -> None:
+    assert parse(mail("a").replace(b"it fails", sent)).subject == read
+
+
+def test_a_file_that_is_not_there_is_said_without_codes(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_bytes(mail("a"))
+    with pytest.raises(UsageError) as caught:
+        load(str(tmp_path / "a.eml"), Path("nosuch.mbox"))
+    assert caught.value.what == "nosuch.mbox cannot be read: no such file or directory"
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
