@@ -72,11 +72,11 @@ e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of t
 	$(BIN)/python -m tests.e2e.qemu $(E2E_ARGS)
 
 .PHONY: book
-book: .make/book-image ## Every recipe of the book on real software, controls included (half an hour)
+book: .make/host-book .make/book-image ## Every recipe of the book on real software, controls included (half an hour)
 	BISECTOR_BOOK_IMAGE="$$(cat .make/book-image)" $(BIN)/pytest -m book tests/book $(PYTEST_ARGS)
 
 .PHONY: book-3
-book-3: .make/book-image ## The book three times: the same answers each time
+book-3: .make/host-book .make/book-image ## The book three times: the same answers each time
 	for pass in 1 2 3; do $(MAKE) --no-print-directory book || exit 1; done
 
 .PHONY: bench
@@ -114,6 +114,10 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 # What QEMU's own build needs, which nothing else does.
 .make/host-qemu: .ci/setup-host
 	.ci/setup-host qemu
+	@mkdir -p $(@D) && touch $@
+
+.make/host-book: .ci/setup-host
+	.ci/setup-host book
 	@mkdir -p $(@D) && touch $@
 
 # Enough to run: no compiler and no tools of development. What "make test" set up is enough, too.

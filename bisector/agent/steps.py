@@ -294,7 +294,9 @@ def _corrupt(work: Workload, step: Step) -> Outcome:
     try:
         return Outcome(exit=0, count=len(nodes), detail=corrupt(work.stamps, nodes, step.damage, work.plan.seed))
     except OSError as error:
-        raise Halt("step", f"{step.name}: {error}") from None
+        mounted = error.errno == errno.EBUSY
+        hint = "; a mounted device is written with vm: {append: [bdev_allow_write_mounted=1]}" if mounted else ""
+        raise Halt("step", f"{step.name}: {error}{hint}") from None
 
 
 Verb = Callable[[Workload, Step], Outcome]
