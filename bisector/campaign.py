@@ -73,6 +73,7 @@ class Campaign:
         self.good, self.bad = self.user.resolve(request.good), self.user.resolve(request.bad)
         self.old, self.new = (self.bad, self.good) if request.find_fix else (self.good, self.bad)
         self.base_assumptions = check_ends(self.user, self.old, self.new, find_fix=request.find_fix)
+        self.bench.carrier(request.recipe)
         self.row = self._open(str(request.repo.resolve()))
         with self.bench.lock(self.row.id):
             self.bench.store.set_state(self.row.id, "running")

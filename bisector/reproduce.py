@@ -79,6 +79,7 @@ def run(request: Request, bench: Workbench) -> Answer:
     wanted = tuple(replace(cell, name=cell.name or named) for cell in cells(request.recipe))
     wanted += controls(request.recipe) if request.controls else ()
     candidate, target = _candidate(request, bench, tuple(cell for cell in wanted if not cell.not_applicable))
+    bench.carrier(request.recipe)  # what is not to be had is said before anything is stored
     row = bench.add_campaign(
         CampaignRow(
             id=f"test-{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",

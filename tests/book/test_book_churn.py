@@ -46,6 +46,7 @@ def recipe() -> str:
             f"  - again{kill}: {{start: guest}}",
             f"  - look{kill}: {{verify: usr, in: guest}}",
         ]
+    steps.append("  - remounted: {verify: usr, in: guest, caches: remount}")
     steps.append("  - last: {verify: usr, in: guest, direct: true}")
     return RECIPE.format(steps="\n".join(steps))
 
@@ -70,7 +71,7 @@ def test_no_finding_on_a_gibibyte_of_churn_with_the_guest_killed(tmp_path: Path)
     steps = {step["name"]: step for step in trial["observation"]["result"]["steps"]}
     assert answer["exit_code"] == 0, (ended.stderr[-2000:], steps)
     assert [steps[f"kill{kill}"]["exit"] for kill in range(KILLS)] == [-9] * KILLS
-    for name in (*(f"look{kill}" for kill in range(KILLS)), "last"):
+    for name in (*(f"look{kill}" for kill in range(KILLS)), "remounted", "last"):
         assert steps[name]["blocks"] == ["clean"], steps[name]
     written = sum(step["count"] for name, step in steps.items() if name.startswith("write")) * 4096
     assert written >= 1024 * MIB

@@ -53,3 +53,24 @@ def test_the_family_differs_by_level_on_nvme() -> None:
     met = {level: seen.condition(name) for name in seen.rows for level in LEVELS if level in name}
     assert met == LEVELS, seen.table()
     controls_hold(seen, "aligned", "plain-md", "linear")
+
+
+def test_legs_with_a_wider_mask_come_to_harm_at_offset_4_and_nobody_at_512() -> None:
+    raid1 = "storage.lv={lvm: raid1, of: [a, b], size: 64M}"
+    seen = page("dio-family", "--cell", raid1, "--trials", "1")
+    met: dict[str, list[str]] = {}
+    for name in seen.rows:
+        legs = next(kind for kind in ("nvme", "scsi", "virtio-blk", "loop") if f"={kind}" in name)
+        met.setdefault(legs, []).append(seen.condition(name))
+    narrow, wide = ["leg-failed", "served", "served"], ["leg-failed", "leg-failed", "served"]
+    assert met == {"nvme": narrow, "scsi": narrow, "virtio-blk": wide, "loop": wide}, seen.table()
+
+
+def test_aio_does_not_matter_to_the_probe_and_the_page_cache_does() -> None:
+    words = ("--cell", "storage.lv={lvm: raid1, of: [a, b], size: 64M}", "--cell", "storage.{a,b,c,d}.disk=nvme")
+    seen = page("virtio-open-family", *words, "--controls", "--trials", "1")
+    for aio in ("native", "threads", "io_uring"):
+        cell = f"guest.drives.vda.aio={aio},guest.drives.vda.cache.direct="
+        assert (seen.verdict(f"{cell}true"), seen.condition(f"{cell}true")) == ("bad", "leg-failed"), seen.table()
+        assert seen.verdict(f"{cell}false") == ("not applicable" if aio == "native" else "good"), seen.table()
+    controls_hold(seen, "plain-md", "linear", "page-cache")

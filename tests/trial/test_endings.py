@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import File, Plan, Step, Watch, load
-from bisector.model import Ending, Observation
+from bisector.model import Ending, Image, Observation
 from bisector.trial.workspace import PREFIX
 
 Play = Callable[..., Observation]
@@ -85,6 +85,19 @@ def test_a_vm_that_never_reaches_the_agent(play: Play) -> None:
     assert observation.result is None
     assert "within 1 s" in observation.detail
     assert observation.timing.total < 3
+
+
+def test_a_vm_that_does_not_boot_the_kernel_that_only_carries_qemu_is_the_harness_failing(play: Play) -> None:
+    def kernels(identity: str) -> Image | None:
+        return Image(identity, "/proc/self/exe") if identity == "carrier" else None
+
+    never = "say('[    0.000000] Linux version 6.18.5'); time.sleep(600)"
+    observation = play(never, Plan(steps=(), kernel="carrier"), boot_deadline=1.0, kernels=kernels)
+    assert observation.ending is Ending.HARNESS
+    assert "the VM did not boot" in observation.detail
+    observation = play(never, Plan(steps=(), kernel="pruned"), boot_deadline=1.0, kernels=kernels)
+    assert observation.ending is Ending.HARNESS
+    assert "gone from the cache" in observation.detail
 
 
 def test_a_panic_at_boot_never_reaches_the_agent(play: Play) -> None:

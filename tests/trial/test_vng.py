@@ -46,6 +46,21 @@ def test_the_whole_list_for_two_nvme_legs() -> None:
     ]
 
 
+def test_programs_under_test_are_seen_in_the_vm_and_come_first(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    for folder in (build, tmp_path / "image/bin"):
+        folder.mkdir(parents=True)
+    (build / "qemu-system-x86_64").touch()
+    (tmp_path / "image/bin/qemu-system-x86_64").symlink_to(build / "qemu-system-x86_64")
+    (tmp_path / "image/bin/qemu-img").symlink_to("/usr/bin/env")
+    argv = vng.arguments(IMAGE, Plan(steps=()), PLACES, accel="tcg", programs=str(tmp_path / "image/bin"))
+    seen = [word for word in argv if word.startswith("--rodir=")]
+    assert seen == [f"--rodir={folder}={folder}" for folder in (tmp_path / "image", build)]
+    script = vng.start_script("python3", PLACES, "/cache/image/bin")
+    assert script.splitlines()[1] == "export PATH=/cache/image/bin:$PATH"
+    assert "PATH" not in vng.start_script("python3", PLACES)
+
+
 def test_kvm_is_disabled_only_for_emulation() -> None:
     assert "--disable-kvm" not in arguments(Plan(steps=()), accel="kvm")
     assert "--append=watchdog_thresh=30" not in arguments(Plan(steps=()), accel="kvm")
