@@ -74,10 +74,10 @@ def _mix(chunk: int) -> int:
     return (spread ^ spread >> 16) & 0xFFFF
 
 
-def filling(number: int) -> tuple[bytes, int]:
-    """One mebibyte in which no two sectors are alike, the place of the sectors' heads included.
+def fill(store: Store, number: int) -> int:
+    """Fill a mebibyte so that no two sectors are alike, the place of the sectors' heads included.
 
-    Beside it the crc of each sector without its head, in lanes.
+    Returns the crc of each sector without its head, in lanes.
     """
     state = 0x9E3779B97F4A7C15 * (number + 1)
     words = []
@@ -87,13 +87,14 @@ def filling(number: int) -> tuple[bytes, int]:
     block = b"".join(words)
     plain = int.from_bytes(bytes(range(256)), "little")
     ones = int.from_bytes(b"\1" * 256, "little")
-    # ... and each block of the chunk is it again, every byte XORed with the block's place
-    data = b"".join(block.translate((plain ^ ones * place).to_bytes(256, "little")) for place in range(BLOCKS))
-    return data, _sums(block)
+    for place in range(BLOCKS):  # ... and each block of the chunk is it again, every byte XORed with the block's place
+        table = (plain ^ ones * place).to_bytes(256, "little")
+        store[place * BLOCK : (place + 1) * BLOCK] = block.translate(table)
+    return _sums(block)
 
 
 def _sums(block: bytes) -> int:
-    """The crcs of all sectors that ``filling`` makes of a block, from few.
+    """The crcs of all sectors that ``fill`` makes of a block, from few.
 
     Of three texts of one length, crc(a ^ b) is crc(a) ^ crc(b) ^ crc(zeros): what a place changes in a sector's crc is
     the same for each sector, and that of a place of several bits is made of those of its bits.
@@ -150,9 +151,8 @@ class Pattern:
 
     def _prepare(self, which: int, generation: int) -> None:
         if which not in self._stores:
-            data, self._sums[which] = filling(which)
             store: Store = mmap.mmap(-1, CHUNK) if self._aligned else bytearray(CHUNK)
-            store[:] = data
+            self._sums[which] = fill(store, which)
             store[_SECOND::SECTOR] = bytes(range(256)) * (LANES // 256)
             self._stores[which] = store
         view = memoryview(self._stores[which]).cast("Q")

@@ -3,11 +3,12 @@
 
 import itertools
 import random
+import zlib
 from collections.abc import Callable
 
 import pytest
 
-from bisector.agent.blocks import BLOCK, BLOCKS, CHUNK, SECTOR, SECTORS, Pattern, Sector, filling, read_sector
+from bisector.agent.blocks import BLOCK, BLOCKS, CHUNK, SECTOR, SECTORS, Pattern, Sector, fill, read_sector
 from bisector.agent.journal import Journal, overlaid, read_journal
 from bisector.agent.mismatch import Finding, examine, settle
 
@@ -192,8 +193,12 @@ def test_words_of_a_chunk_are_those_of_its_sectors_one_by_one() -> None:
 
 
 def test_no_two_sectors_of_a_filling_are_alike_and_fillings_differ() -> None:
-    made = [filling(0)[0], filling(1)[0]]
-    sectors = {data[at + 32 : at + SECTOR] for data in made for at in range(0, CHUNK, SECTOR)}
+    made = [bytearray(CHUNK), bytearray(CHUNK)]
+    sums = [fill(data, number) for number, data in enumerate(made)]
+    for data, lanes in zip(made, sums, strict=True):
+        each = [zlib.crc32(data[at + 32 : at + SECTOR]) for at in range(0, CHUNK, SECTOR)]
+        assert lanes == sum(crc << 64 * lane for lane, crc in enumerate(each))
+    sectors = {bytes(data[at + 32 : at + SECTOR]) for data in made for at in range(0, CHUNK, SECTOR)}
     assert len(sectors) == 2 * CHUNK // SECTOR
 
 
