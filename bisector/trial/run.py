@@ -59,15 +59,15 @@ class VmRunner:
         PATH. Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
         """
         booted = self.kernels(plan.kernel) if plan.kernel else image
+        if booted is None:
+            return Watcher(plan, "", 0.0, listener, cancel).harness("the VM's kernel is gone from the cache; repeat it")
         wanted = plan.accel or self.accel
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
-            answer = self._accelerate(booted or image, qemu, folder, cancel)
+            answer = self._accelerate(booted, qemu, folder, cancel)
             wanted = answer.accel
             listener(Progress("accel", answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
-        if booted is None:
-            return Watcher(plan, "", 1.0, listener, cancel).harness("the VM's kernel is gone from the cache; repeat it")
         boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
         watcher = Watcher(plan, booted.build_id, self.boot_deadline or boot, listener, cancel)
         if qemu is None:
