@@ -163,7 +163,8 @@ class Leg:
         image = "" if isinstance(self.made, BuildFailure) else self.made.identity
         why = self._why(verdict, reason)
         cell = self.case.cell.name
-        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure)
+        plan = self.case.plan.identity()
+        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan)
         bench = self.judge.bench
         bench.store.add_judgement(bench.campaign, self.stage, judgement)
         bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})", judgement=judgement))

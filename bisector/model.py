@@ -264,6 +264,7 @@ class Judgement:
     image: str = ""  # identity, "" when there is none
     trials: tuple[Trial, ...] = ()
     failure: BuildFailure | None = None
+    plan: str = ""  # identity of the question, by which its trials are found; "" where it was stored without
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -106,6 +106,7 @@ def run(
 
 def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, bench: Workbench) -> None:
     """What comes after the outcome may fail or be stopped, and the outcome stands."""
+    from bisector.report.fixed import HINT
     from bisector.report.recheck import recheck
 
     terminal = terminal_of(context)
@@ -114,7 +115,8 @@ def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, bench
     except BisectorError as error:
         terminal.say(f"whether it is fixed already is left open, the outcome stands: {error.what}")
         return
-    for line in (*found.told, *found.fixed.hints):
+    hints = found.fixed.hints
+    for line in (*found.told, *((HINT, *hints) if hints else ())):
         terminal.say(line)
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
+from bisector.report.asked import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
@@ -86,13 +87,7 @@ class Facts:
 
     def trials_of(self, stage: str, judgement: Judgement) -> tuple[Trial, ...]:
         """The trials that a judgement stands on; one from the store's log carries none itself."""
-        if judgement.trials or not judgement.image:
-            return judgement.trials
-        return tuple(
-            trial
-            for trial in self.trials
-            if (trial.image, trial.stage, trial.cell) == (judgement.image, stage, judgement.cell)
-        )
+        return trials_of(self.trials, stage, judgement)
 
 
 def gather(store: Store, campaign: CampaignRow) -> Facts:
@@ -130,10 +125,7 @@ def _told(
         yield from (judgement for judgement in outcome.proof if not judgement.candidate.edits)
         yield from filter(None, (outcome.bad, outcome.good))
     for stage, judgement in reversed(judgements):
-        found = tuple(t for t in trials if (t.image, t.stage, t.cell) == (judgement.image, stage, judgement.cell))
-        yield Judgement(
-            judgement.candidate, judgement.verdict, judgement.reason, judgement.cell, judgement.image, found
-        )
+        yield replace(judgement, trials=trials_of(trials, stage, judgement))
 
 
 def _side(verdict: Verdict, told: tuple[Judgement, ...], images: dict[str, Image], folder: Path) -> Side | None:
@@ -222,7 +214,7 @@ def _command(campaign: CampaignRow, mark: str, showing: list[Trial]) -> str:
     known = (shipped.recipes() / f"{campaign.recipe}.yaml").is_file()
     recipe = campaign.recipe if known else f"{campaign.recipe}.yaml"
     bad = campaign.bad if campaign.bad in shown else shown[0]
-    cell = [word for each in filter(None, campaign.cell.split(", ")) for word in ("--cell", each)]
+    cell = options(campaign.cell)
     words = ["bisector", "run", recipe, "--repo", campaign.repo, "--good", campaign.good[:12], "--bad", bad[:12]]
     return shlex.join([*words, *cell, "--on", mark])
 

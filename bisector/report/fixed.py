@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from bisector.errors import BisectorError
 from bisector.model import Commit, Edit, Judgement, TargetKind, Verdict
+from bisector.report.asked import question, trials_of
 from bisector.report.claim import version
 from bisector.report.facts import Facts
 from bisector.search import refs
@@ -18,6 +19,7 @@ from bisector.search.gitrepo import History
 from bisector.store import Store
 
 FOLLOWED = 12  # commits that name the culprit for which it is looked up where they are
+HINT = "it may be fixed already; once you have looked, regzbot can be told in the thread by:"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Later:
         """Whether it says that it does: a fix or a revert that the bad end does not hold."""
         return self.kind in ("fixes", "revert") and not self.in_bad_end
 
+    @property
+    def failed(self) -> bool:
+        """Whether it was tried and the kernel is bad with it."""
+        return any(tried.verdict is Verdict.BAD for tried in self.tried)
+
 
 @dataclass(frozen=True)
 class Newest:
@@ -70,7 +77,8 @@ class Newest:
 class Fixed:
     """What was looked for and found. ``looked``: False when there was nothing to look in; ``why`` says why.
 
-    ``upstream``: mainline's commit of a culprit that is a backport.
+    ``upstream``: mainline's commit of a culprit that is a backport; ``left_out``: commits that name the culprit and
+    were not looked up, because they are too many.
     """
 
     looked: bool = False
@@ -78,12 +86,15 @@ class Fixed:
     upstream: Commit | None = None
     later: tuple[Later, ...] = ()
     newest: tuple[Newest, ...] = ()
+    left_out: int = 0
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """For the person who sends: what regzbot can be told once they have looked at it themselves."""
+        """For the person who sends: what regzbot can be told once they have looked at it themselves (say ``HINT``)."""
         return tuple(
-            f'#regzbot fix: {each.commit.oid[:12]} ("{each.commit.subject}")' for each in self.later if each.mends
+            f'#regzbot fix: {each.commit.oid[:12]} ("{each.commit.subject}")'
+            for each in self.later
+            if each.mends and not each.failed
         )
 
 
@@ -108,8 +119,9 @@ def examine(facts: Facts, store: Store, history: History | None, *, series: str 
         mainline = _upstream(history, culprit)
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
-        later = tuple(_tried(each, facts, store, history) for each in _later(history, found))
-        return Fixed(True, "", mainline, later, newest)
+        found = tuple(sorted(found, key=lambda mention: mention.kind == "backport"))  # what mends it first
+        later = tuple(_tried(each, facts, store, history) for each in _later(history, found[:FOLLOWED]))
+        return Fixed(True, "", mainline, later, newest, len(found[FOLLOWED:]))
     except BisectorError as error:
         return Fixed(why=error.what)
 
@@ -127,7 +139,7 @@ def _upstream(history: History, culprit: Commit) -> Commit | None:
 def _later(history: History, found: Iterable[refs.Mention]) -> Iterator[Later]:
     """One entry for a change that stands in several branches."""
     merged: dict[tuple[str, str], Later] = {}
-    for mention in list(found)[:FOLLOWED]:
+    for mention in found:
         inside = _inside(history, mention.oid)
         key = (mention.kind, mention.subject)
         known = merged.get(key)
@@ -186,12 +198,13 @@ def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
 def _tried(later: Later, facts: Facts, store: Store, history: History) -> Later:
     """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
     oid, bad = later.commit.oid, facts.campaign.bad
+    cell = facts.outcome.cell if facts.outcome else ""
     mended = (Edit("apply", oid),)
     found = []
     for stage, judgement in store.judgements(facts.campaign.id):
         asked = judgement.candidate
         where = TOP if (asked.revision, asked.edits) == (bad, mended) else AT if asked.revision == oid else ""
-        if where and (where == TOP or not asked.edits):
+        if where and (where == TOP or not asked.edits) and judgement.cell == cell:
             reproduced, told = _counts(judgement, stage, facts.campaign.id, store)
             found.append(Tried(where, judgement.verdict, reproduced, told, judgement.reason))
     return replace(later, in_bad_end=later.kind != "backport" and _holds(history, bad, oid), tried=tuple(found))
@@ -206,15 +219,17 @@ def _holds(history: History, newer: str, older: str) -> bool:
 
 def _counts(judgement: Judgement, stage: str, campaign: str, store: Store) -> tuple[int, int]:
     trials = store.trials(campaign, image=judgement.image, stage=stage) if judgement.image else ()
-    return replace(judgement, trials=tuple(trial for trial in trials if trial.cell == judgement.cell)).counts
+    return replace(judgement, trials=trials_of(trials, stage, judgement)).counts
 
 
 def _answered(newest: Newest, facts: Facts, store: Store) -> Newest:
-    """With the newest verdict of this recipe on that kernel, from this campaign or from a test of it."""
+    """With the newest verdict on that kernel that answers this campaign's question, in the cell that was searched: from
+    this campaign, or from a test of it."""
+    asked = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
     rows = [row for row in store.campaigns() if row.recipe == facts.campaign.recipe]
     for row in reversed(rows):
         for stage, judgement in reversed(store.judgements(row.id)):
-            if _is(newest, judgement):
+            if _is(newest, judgement) and question(row.source, judgement.cell) == asked:
                 reproduced, told = _counts(judgement, stage, row.id, store)
                 return replace(newest, verdict=judgement.verdict, reproduced=reproduced, told=told)
     return newest

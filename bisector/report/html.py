@@ -15,7 +15,7 @@ from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
-from bisector.report.stages import candidate_name
+from bisector.report.stages import candidate_name, unchecked
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -91,7 +91,7 @@ def render(facts: Facts) -> str:
 
 
 def _unchecked(facts: Facts) -> tuple[str, ...]:
-    said = facts.outcome.unchecked if facts.outcome else ()
+    said = unchecked(facts)
     return (*said, NOT_DECODED.format(facts.undecoded)) if facts.undecoded else said
 
 

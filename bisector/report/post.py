@@ -6,6 +6,7 @@ A draft is a file. Nothing is ever sent that was not asked for by ``--send`` and
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from bisector import __version__
 from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.model import Commit
 from bisector.report import claim, fixed, recipients
+from bisector.report.asked import options
 from bisector.report.decode import decoded
 from bisector.report.facts import Facts, gather
 from bisector.report.mail import Draft, Letter, drafts
@@ -133,14 +135,16 @@ def _notes(letter: Letter) -> tuple[str, ...]:
     if claim.contradicts(letter.facts, thread):
         notes.append(f"regzbot has another commit for this thread: {thread.introduced}")
     if letter.fixed.hints:
-        notes.append("it may be fixed already; once you have looked, regzbot can be told in the thread by:")
+        notes.append(fixed.HINT)
         notes += list(letter.fixed.hints)
     untested = [each for each in letter.fixed.newest if each.verdict is None and each.kind == "mainline"]
     if untested:
-        row = letter.facts.campaign
+        row, outcome = letter.facts.campaign, letter.facts.outcome
+        words = ["bisector", "test", row.recipe, "--repo", row.repo, "--rev", untested[0].name]
+        words += options(outcome.cell) if outcome else []
         notes.append(
-            f"maintainers will ask for the newest mainline; test it and draft again: bisector test {row.recipe} "
-            f"--repo {row.repo} --rev {untested[0].name} (or let 'bisector run' do it: --check-fixed)"
+            f"maintainers will ask for the newest mainline; test it and draft again: {shlex.join(words)} "
+            "(or let 'bisector run' do it: --check-fixed)"
         )
     return tuple(notes)
 

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from bisector.model import Judgement, Outcome, Signal, Verdict
+from bisector.report import asked
 from bisector.report.compose import COLUMNS, fold, wrap
 from bisector.report.facts import NOT_DECODED, Facts
 from bisector.report.fixed import Fixed, Later, Newest, Tried
 from bisector.report.regzbot import one_line
+from bisector.report.stages import NEWER
 
 NAME = 34  # columns of a candidate's name in a table
 WIDEST = 20  # columns of a name in the environment's table
@@ -102,7 +104,7 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
         case _:
             where = ["--image IMAGE"]
     cell = outcome.cell if outcome else ""
-    words = ["bisector test", recipe, *where, *([f"--cell '{each}'" for each in cell.split(", ")] if cell else [])]
+    words = ["bisector test", recipe, *where, *(f"--cell {_quoted(each)}" for each in asked.words(cell))]
     notes = {
         "--repo LINUX": "LINUX is a git repository of the kernel",
         "--repo QEMU": "QEMU is a git repository of QEMU",
@@ -112,6 +114,10 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
         f"{note}; the recipe follows as an answer to this mail." if note and not shipped else f"{note}." if note else ""
     )
     return [*_command(words), *(["", *wrap(note)] if note else [])]
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'"
 
 
 def _command(words: Sequence[str]) -> Iterator[str]:
@@ -155,6 +161,13 @@ def fixed_lines(fixed: Fixed, facts: Facts) -> list[str]:
     if not fixed.looked:
         return [f"  Not looked for: {one_line(fixed.why)}."] if fixed.why else []
     lines = [line for each in fixed.later for line in _later(each)]
+    if fixed.left_out:
+        more = (
+            "1 more commit names it; it was"
+            if fixed.left_out == 1
+            else f"{fixed.left_out} more commits name it; they were"
+        )
+        lines += wrap(f"{more} not looked at.", indent="  ")
     if facts.outcome and facts.outcome.culprit and not fixed.later:
         lines += wrap("No commit on a ref at hand names the culprit as fixed or reverted.", indent="  ")
     lines += [line for each in fixed.newest for line in _newest(each)]
@@ -194,7 +207,7 @@ def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str
     answered = any(each.verdict in told and each.kind == "mainline" for each in fixed.newest)
     lines = []
     for each in outcome.unchecked:
-        if answered and each.startswith("whether a newer kernel"):
+        if answered and each.startswith(NEWER):
             continue
         lines += wrap(one_line(each), indent="  ", first="- ")
     if undecoded:

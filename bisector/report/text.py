@@ -8,6 +8,7 @@ import textwrap
 
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.report.facts import Facts
+from bisector.report.stages import unchecked
 
 WIDTH = 80
 LABEL = 12
@@ -27,7 +28,7 @@ def render(facts: Facts) -> str:
             if other.command:
                 lines += ["    a campaign on it:", *("  " + line for line in _command(other.command))]
     if outcome:
-        lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", outcome.unchecked)
+        lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", unchecked(facts))
         if outcome.bisect_log:
             lines += ["", "git bisect log:", *("  " + line for line in outcome.bisect_log.rstrip().splitlines())]
     lines += ["", _field("campaign", facts.campaign.id), _field("files", facts.folder)]

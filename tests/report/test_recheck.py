@@ -4,26 +4,32 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bisector import reproduce
+from bisector.agent.plan import Plan
 from bisector.campaign import Campaign
 from bisector.cli import main
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.exitcodes import ExitCode
-from bisector.model import OutcomeKind, Verdict
+from bisector.model import Image, Observation, OutcomeKind, Verdict
 from bisector.recipe.load import load
+from bisector.recipe.matrix import cells, override
+from bisector.recipe.model import Recipe
+from bisector.recipe.resolve import resolved_yaml
 from bisector.report import fixed, html, picture, text
 from bisector.report.facts import gather
-from bisector.report.fixed import AT, TOP, Fixed
+from bisector.report.fixed import AT, HINT, TOP, Fixed
 from bisector.report.mail import Letter, body
 from bisector.report.recheck import Rechecked, recheck
-from bisector.seams import silent
+from bisector.seams import Runner, silent
 from bisector.search.gitrepo import History as Repository
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting
-from tests.campaign.test_campaign import FileBench, History, line, request
+from tests.campaign.test_campaign import FileBench, History, line, observed, request
 
 
 @pytest.fixture
@@ -81,6 +87,11 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, benc
     assert [(each.commit.oid, [(t.where, t.verdict) for t in each.tried]) for each in found.fixed.later] == [
         (fix, [(TOP, Verdict.GOOD)])
     ]
+    facts = gather(bench.store, bench.store.campaign(row.id))
+    before = replace(facts, judgements=tuple(each for each in facts.judgements if each[0] != "fixed"))
+    for render in (text.render, html.render):
+        assert "whether a newer kernel than the bad end" in render(before)
+        assert "whether a newer kernel than the bad end" not in render(facts)
     told = mail(row, bench, found.fixed)
     assert "On top of the bad end the kernel is good (0 of " in told
     assert "The newest mainline at hand, v6.19, is good (0 of " in told
@@ -147,6 +158,57 @@ def test_a_mainline_that_is_still_bad_is_said(history: History, bench: FileBench
     found = again(row, bench)
     assert [(n.name, n.verdict) for n in found.fixed.newest] == [("main", Verdict.BAD)]
     assert "The newest mainline at hand, main, is bad (1 of 1 trials reproduced)." in mail(row, bench, found.fixed)
+
+
+class NativeBench(FileBench):
+    """Kernels as files, of which the bad ones fail in the cell ``native`` alone."""
+
+    def runner(self, recipe: Recipe) -> Runner:
+        inner = super().runner(recipe)
+
+        class InNative:
+            def run(self, image: Image, plan: Plan, folder: Path, **rest: Any) -> Observation:
+                shown = inner.run(image, plan, folder, **rest)
+                return shown if plan.guest and plan.guest.drives[0].aio == "native" else observed("good")
+
+        return InNative()
+
+
+@pytest.mark.parametrize("given", [(), ("guest.drives.vda.aio=native",), ("guest.drives.vda.aio=threads",)])
+def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
+    history: History, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    history.commit("later", "bad")
+    history.git("tag", "v6.19")
+    recipe = load("virtio-open-lvm-raid1")
+    with NativeBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as bench:
+        row = campaign(history, bench, recipe=recipe, source=resolved_yaml(recipe), cells=cells(recipe))
+        assert row.outcome is not None and row.outcome.cell == "guest.drives.vda.aio=native"
+        tested = recipe
+        for word in given:
+            tested = override(tested, word)
+        asked = reproduce.Request(tested, resolved_yaml(tested), history.folder, "v6.19", None, overrides=given)
+        rows = reproduce.run(asked, bench).rows
+        if not given:
+            assert [each.judgement.verdict for each in rows if each.judgement] == [Verdict.BAD, Verdict.GOOD]
+        (newest,) = fixed.examine(gather(bench.store, row), bench.store, Repository(history.folder)).newest
+    expected = None if "threads" in "".join(given) else Verdict.BAD
+    assert (newest.name, newest.verdict) == ("v6.19", expected)
+
+
+def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, bench: FileBench) -> None:
+    fix = fix_of(history, "mend", "bad")
+    row = campaign(history, bench)
+    assert fixed.examine(gather(bench.store, row), bench.store, Repository(history.folder)).hints
+    found = again(row, bench)
+    (later,) = found.fixed.later
+    assert {(t.where, t.verdict) for t in later.tried} == {
+        (AT, Verdict.BAD),
+        (TOP, Verdict.BAD),
+    }  # it is main's tip too
+    assert later.commit.oid == fix
+    assert found.fixed.hints == ()
+    assert "On top of the bad end the kernel is bad" in mail(row, bench, found.fixed)
 
 
 def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, bench: FileBench) -> None:
@@ -234,4 +296,5 @@ def test_the_command_tells_it_and_ends_as_the_outcome_does(
         assert f"the outcome stands: {fault}" in shown.err
     else:
         assert "main is good" in shown.err
+        assert f"{HINT}\n#regzbot fix: " in shown.err
         assert f'#regzbot fix: {fix[:12]} ("mend")' in shown.err

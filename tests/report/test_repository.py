@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bisector.errors import UsageError
-from bisector.model import Verdict
+from bisector.model import Edit, Verdict
 from bisector.report import fixed, recipients
 from bisector.report.mail import body
 from bisector.report.post import Wish, command, save, send, write
@@ -192,6 +192,68 @@ def test_the_newest_mainlines_answer_comes_from_a_test_of_the_same_recipe(reposi
     assert [(each.name, each.verdict, each.reproduced, each.told) for each in found] == [
         ("v7.1-rc2", Verdict.BAD, 2, 2)
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell", "edits", "answers"),
+    [
+        ({}, case.CELL, (), True),
+        ({}, "guest.drives.vda.aio=threads", (), False),
+        ({"source": case.ROW.source + "bad_when: something else\n"}, case.CELL, (), False),
+        ({"recipe": "another-one"}, case.CELL, (), False),
+        ({}, case.CELL, (Edit("revert", "e" * 40),), False),
+    ],
+)
+def test_an_answer_to_another_question_is_none_of_the_newest_mainline(
+    repository: Repository,
+    store: Store,
+    changes: dict[str, str],
+    cell: str,
+    edits: tuple[Edit, ...],
+    answers: bool,
+) -> None:
+    oid = culprit(repository)
+    newest = repository.commit("later")
+    repository.git("tag", "v7.1-rc2")
+    row = replace(case.ROW, id="test-1", state="test", **changes)  # type: ignore[arg-type]
+    store.add_campaign(row)
+    tried = case.judged(case.source(newest, "v7.1-rc2", *edits), case.image("n", "7.1"), "test", Verdict.GOOD, 0, 2)
+    for trial in tried.trials:
+        store.add_trial(row.id, replace(trial, cell=cell))
+    store.add_judgement(row.id, "test", replace(tried, cell=cell))
+    (found,) = examine(repository, store, oid).newest
+    assert (found.verdict is Verdict.GOOD) is answers
+    assert found.told == (2 if answers else 0)
+    text = body(letter("culprit", fixed=fixed.Fixed(True, newest=(found,))))
+    assert ("v7.1-rc2, is good" in text) is answers
+    assert ("whether a newer kernel" in text) is not answers
+
+
+def test_the_command_to_test_the_newest_mainline_names_the_cell(
+    repository: Repository, store: Store, processes: Processes
+) -> None:
+    row = finished(repository, store)
+    repository.commit("later")
+    repository.git("tag", "v7.1-rc2")
+    notes = [note for note in write(Wish(), store, row, processes).notes if "newest mainline" in note]
+    assert len(notes) == 1
+    assert "--rev v7.1-rc2 --cell guest.drives.vda.aio=native " in notes[0]
+
+
+def test_of_many_that_name_the_culprit_fixes_are_looked_up_first_and_the_rest_is_counted(
+    repository: Repository, store: Store
+) -> None:
+    oid = culprit(repository)
+    mended = repository.commit(f"mend the first\n\nFixes: {oid[:12]}\n")
+    for number in range(fixed.FOLLOWED + 3):
+        repository.commit(f"again {number}\n\ncommit {oid} upstream.\n")
+    found = examine(repository, store, oid)
+    assert [each.commit.oid for each in found.later if each.mends] == [mended]
+    assert len(found.later) == fixed.FOLLOWED
+    assert found.left_out == 4
+    text = " ".join(body(letter("culprit", fixed=found)).split())
+    assert "4 more commits name it; they were not looked at." in text
+    assert "not looked at" not in body(letter("culprit", fixed=replace(found, left_out=0)))
 
 
 # ---- drafts on the disk, and git send-email ------------------------------------------------------------------------
