@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bisector import __version__
 from bisector.model import Judgement, Outcome, OutcomeKind
-from bisector.report import picture
+from bisector.report import picture, tested
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.stages import candidate_name, unchecked
@@ -65,16 +65,21 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    rows = picture.funnel(facts)
+    test = tested.is_test(facts)
+    answer = tested.answer(facts) if test else None
+    tried, legend = tested.rows(answer)
     page = environment.get_template(TEMPLATE).render(
         facts=facts,
         outcome=facts.outcome,
-        headline=_headline(facts),
+        test=test,
+        tried=tried,
+        legend=legend,
+        headline=tested.headline(answer) if test else _headline(facts),
         sides=tuple(_evidence(side) for side in (facts.good, facts.bad) if side),
-        rows=rows,
+        rows=() if test else picture.funnel(facts),
         height=picture.ROW,
         marks=picture.MARK,
-        cells=_cells(facts),
+        cells=() if test else _cells(facts),
         bars=picture.bars(facts.spans),
         lane=picture.LANE,
         ticks=picture.ticks(picture.length(facts.spans)),
@@ -136,13 +141,20 @@ def _evidence(side: Side) -> Evidence:
     log = side.log[-LOG_LINES:]
     return Evidence(
         judgement.verdict.value,
-        candidate_name(judgement.candidate),
+        _name(side),
         shown,
         side.excerpt.lines,
         side.excerpt.name,
         log,
         len(side.log) - len(log),
     )
+
+
+def _name(side: Side) -> str:
+    """The candidate; of a test, which has but one, the cell as well."""
+    judgement = side.judgement
+    told = bool(side.trial and side.trial.stage == "test" and judgement.cell)
+    return candidate_name(judgement.candidate) + (f", {judgement.cell}" if told else "")
 
 
 def _step(code: int | None, errno: str, blocks: tuple[str, ...]) -> str:
@@ -156,7 +168,7 @@ def _cells(facts: Facts) -> tuple[CellRow, ...]:
     found: dict[str, dict[str, str]] = {}
     good = _end(outcome, "good", facts.campaign.good)
     for stage, judgement in facts.judgements:
-        if stage in ("ends", "test"):
+        if stage == "ends":
             place = "good" if judgement.candidate.revision == good else "bad"
             verdict = f"{judgement.verdict} {_counts(facts, stage, judgement)}"
             found.setdefault(judgement.cell, {})[place] = verdict

@@ -18,19 +18,23 @@ WIDTH = 42  # columns of a cell's name
 
 def as_text(answer: Answer) -> str:
     """A row per cell: verdict, outcome by condition name, trials, seconds of the last trial."""
-    names, legend = _names(answer.rows)
-    width = min(WIDTH, max(len(name) for name in names))
-    lines = [f"{answer.recipe} on {answer.candidate}", "", *legend]
-    lines.append(f"{'cell':<{width}}  {'verdict':<8}{'reproduced':<11}outcome")
-    for name, row in zip(names, answer.rows, strict=True):
-        lines += _row(name, row, width)
-    if turns := axes.as_text(_points(answer)):
-        lines += ["", *(part for line in turns for part in _wrapped(line))]
-    lines += ["", f"logs: {answer.folder}"]
+    lines = [f"{answer.recipe} on {answer.candidate}", "", *rows(answer), "", f"logs: {answer.folder}"]
     return "\n".join(lines) + "\n"
 
 
-def _names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
+def rows(answer: Answer) -> list[str]:
+    """The table itself, and below it the axes that the verdict turns on."""
+    called, legend = names(answer.rows)
+    width = min(WIDTH, max(len(name) for name in called))
+    lines = [*legend, f"{'cell':<{width}}  {'verdict':<8}{'reproduced':<11}outcome"]
+    for name, row in zip(called, answer.rows, strict=True):
+        lines += _row(name, row, width)
+    if turns := axes.as_text(points(answer)):
+        lines += ["", *(part for line in turns for part in _wrapped(line))]
+    return lines
+
+
+def names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
     """What each row is called, and the lines that explain it: of many or long axes the values alone stand in a row."""
     whole = [row.cell.name or "(the recipe as it is)" for row in rows]
     values = [", ".join(axes.short(value) for _, value in row.cell.overrides) for row in rows]
@@ -49,7 +53,7 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _points(answer: Answer) -> list[axes.Point]:
+def points(answer: Answer) -> list[axes.Point]:
     """The matrix's own cells; a control changes what it likes."""
     return [
         axes.Point(row.cell.overrides, row.judgement.verdict if row.judgement else None, _condition(row))
@@ -100,6 +104,6 @@ def as_json(answer: Answer) -> str:
         "folder": answer.folder,
         "exit_code": int(answer.exit_code),
         "cells": [dataclasses.asdict(row) | {"as_expected": row.as_expected} for row in answer.rows],
-        "axes": [dataclasses.asdict(axis) for axis in axes.axes(_points(answer))],
+        "axes": [dataclasses.asdict(axis) for axis in axes.axes(points(answer))],
     }
     return json.dumps(document, indent=2) + "\n"

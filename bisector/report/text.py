@@ -7,6 +7,7 @@ import shlex
 import textwrap
 
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
+from bisector.report import table, tested
 from bisector.report.facts import Facts
 from bisector.report.stages import unchecked
 
@@ -18,21 +19,49 @@ def render(facts: Facts) -> str:
     """The whole report as text that ends in a newline."""
     outcome = facts.outcome
     lines = [_wrap(f"{facts.campaign.recipe}: {facts.campaign.title}", ""), ""]
+    if tested.is_test(facts):
+        lines += _test(facts)
+        return "\n".join([*lines, *_environment(facts), *_others(facts), *_where(facts)]) + "\n"
     lines += headline(outcome) if outcome else [f"campaign {facts.campaign.id} is {facts.campaign.state}"]
     releases_only = outcome is not None and outcome.releases is not None and not outcome.bisect_log
     lines += ["", *(_trials(facts) if releases_only else _table(facts)), "", *_environment(facts)]
-    if facts.others:
-        lines += ["", "Other failures seen (they say nothing about any candidate):"]
-        for other in facts.others:
-            lines.append(_wrap(f"{other.count} × {other.reason} (first at {other.first})", "  - "))
-            if other.command:
-                lines += ["    a campaign on it:", *("  " + line for line in _command(other.command))]
+    lines += _others(facts)
     if outcome:
         lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", unchecked(facts))
         if outcome.bisect_log:
-            lines += ["", "git bisect log:", *("  " + line for line in outcome.bisect_log.rstrip().splitlines())]
-    lines += ["", _field("campaign", facts.campaign.id), _field("files", facts.folder)]
-    return "\n".join(lines) + "\n"
+            lines += ["", "git bisect log:", *_log(outcome.bisect_log)]
+    return "\n".join([*lines, *_where(facts)]) + "\n"
+
+
+def _test(facts: Facts) -> list[str]:
+    """A test of one candidate: its cells, each with its verdict."""
+    found = tested.answer(facts)
+    rows = ["", *table.rows(found)] if found else []
+    return [*textwrap.wrap(tested.headline(found), WIDTH, break_on_hyphens=False), *rows, ""]
+
+
+def _others(facts: Facts) -> list[str]:
+    lines = ["", "Other failures seen (they say nothing about any candidate):"] if facts.others else []
+    for other in facts.others:
+        lines.append(_wrap(f"{other.count} × {other.reason} (first at {other.first})", "  - "))
+        if other.command:
+            lines += ["    a campaign on it:", *("  " + line for line in _command(other.command))]
+    return lines
+
+
+def _where(facts: Facts) -> list[str]:
+    return ["", _field("campaign", facts.campaign.id), _field("files", facts.folder)]
+
+
+def _log(log: str) -> list[str]:
+    """git's log on lines that fit, and that 'git bisect replay' still takes once they are copied."""
+    lines: list[str] = []
+    for line in log.rstrip().splitlines():
+        if len(line) + 2 <= WIDTH or line.startswith("#"):
+            lines.append(f"  {line}" if len(line) + 2 <= WIDTH else f"  {line[: WIDTH - 5]}...")
+        else:
+            lines += _command(line)
+    return lines
 
 
 def headline(outcome: Outcome) -> list[str]:

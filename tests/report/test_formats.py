@@ -66,6 +66,17 @@ def test_every_format_takes_every_campaign(kind: str, name: str, tmp_path: Path)
     assert path.read_bytes().decode("utf-8").endswith("\n")
 
 
+@pytest.mark.parametrize("name", case.OUTCOMES)
+def test_the_bisect_log_of_the_text_fits_and_can_be_copied(name: str) -> None:
+    text = formats.render("text", facts(name))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    log = case.OUTCOMES[name].bisect_log
+    if log:
+        said = text.partition("git bisect log:\n")[2].partition("\n\n")[0].replace("\\\n", " ").splitlines()
+        told = [shlex.split(line) for line in log.splitlines() if not line.startswith("#")]
+        assert [shlex.split(line) for line in said if not line.startswith("  #")] == told
+
+
 # ---- json ----------------------------------------------------------------------------------------------------------
 
 
