@@ -12,15 +12,16 @@ from booking import IMAGE, needs_image
 pytestmark = [pytest.mark.vm, pytest.mark.book, needs_image]
 MIB = 1 << 20
 KILLS = 2
-SIZE = 128  # MiB of a generation
-GENERATIONS = 4  # before each kill; an amount and not a time, which a busy host would make less of
+SIZE = 64  # MiB of a generation
+GENERATIONS = 8  # before each kill; an amount and not a time, which a busy host would make less of
 RECIPE = """\
 recipe: churn
 target: {{kernel: {{config: [base, ext4]}}}}
 trials: 1
+vm: {{cpus: 1}}
 deadline: 25m
 storage:
-  disk: {{disk: virtio-blk, size: 512M}}
+  disk: {{disk: virtio-blk, size: 256M}}
 guest:
   os: linux
   drives: {{vda: {{of: disk, device: virtio-blk}}}}
