@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import textwrap
 
 from bisector.model import Trial
 from bisector.pack.export import Exported
@@ -13,7 +15,9 @@ from bisector.pack.source import Source
 from bisector.report.excerpt import printable
 from bisector.report.stages import candidate_name
 
-WIDTH = 36  # columns of one trial's side of a comparison
+WIDTH = 26  # columns of one trial's side of a comparison
+SCREEN = 80
+HASH = 20  # digits shown of a hash; the JSON has it whole
 
 
 def exported_text(done: Exported) -> str:
@@ -34,18 +38,21 @@ def exported_object(done: Exported) -> dict[str, object]:
 def steps_text(source: Source) -> str:
     """A line for each trial: what ``replay`` calls it, what it was, whether its image is at hand."""
     lines = [f"{'step':>6}  {'stage':<12} {'signal':<14} {'condition':<22} {'seconds':>7}  candidate"]
-    lines += [_step(trial) for trial in source.record.trials]
+    lines += [line for trial in source.record.trials for line in _step(trial)]
     if not source.record.trials:
         lines = ["this campaign has no trials"]
     return "".join(printable(line) + "\n" for line in lines)
 
 
-def _step(trial: Trial) -> str:
+def _step(trial: Trial) -> list[str]:
     seconds = trial.observation.timing.total
     cell = f" [{trial.cell}]" if trial.cell else ""
     reading = trial.reading
     head = f"{trial.number:>6}  {trial.stage:<12} {reading.signal.value:<14} {reading.condition or '-':<22} "
-    return f"{head}{seconds:>7.0f}  {candidate_name(trial.candidate)}{cell}"
+    head, name = f"{head}{seconds:>7.0f}", f"{candidate_name(trial.candidate)}{cell}"
+    if len(head) + 2 + len(name) <= SCREEN:
+        return [f"{head}  {name}"]
+    return [head, *_wrapped(name, " " * 8)]
 
 
 def steps_object(source: Source) -> list[dict[str, object]]:
@@ -71,23 +78,37 @@ def steps_object(source: Source) -> list[dict[str, object]]:
 def replayed_text(done: Replayed) -> str:
     """Both trials side by side; what differs is marked, and named again in the last line."""
     first = done.first
-    lines = [f"trial {first.number} ({first.stage}, {first.candidate}) of {done.source}", ""]
+    lines = [*_wrapped(f"trial {first.number} ({first.stage}, {first.candidate}) of {done.source}"), ""]
     lines.append(f"  {'':<22} {'the first time':<{WIDTH}} now")
     for line in done.lines:
         mark = " " if line.same else "*"
         now = "the same" if line.first == line.now else line.now
-        lines += _row(f"{mark} {line.name:<22} ", line.first, now)
+        lines += _row(f"{mark} {line.name:<22} ", _short(line.first), _short(now))
     differing = [line.name for line in done.lines if not line.same]
     lines += ["", "the same answer" if done.same else "ANOTHER ANSWER than the first time"]
-    lines.append(f"differs (*): {', '.join(differing)}" if differing else "nothing differs but the times")
+    said = f"differs (*): {', '.join(differing)}" if differing else "nothing differs but the times"
+    lines += _wrapped(said, more="  ")
     lines.append(f"logs: {done.folder}")
     return "".join(printable(line) + "\n" for line in lines)
 
 
 def _row(head: str, first: str, now: str) -> list[str]:
-    if len(first) <= WIDTH:
+    if len(first) <= WIDTH and len(head) + WIDTH + 1 + len(now) <= SCREEN:
         return [f"{head}{first:<{WIDTH}} {now}"]
-    return [f"{head}{first}", f"{'':<{len(head) + WIDTH}} {now}"] if now != "the same" else [f"{head}{first}  the same"]
+    if now == "the same" and len(head) + len(first) + 2 + len(now) <= SCREEN:
+        return [f"{head}{first}  {now}"]
+    below = " " * len(head)
+    return [*_wrapped(first, head, below), *_wrapped(now, f"{'now':>{len(head) - 1}} ", below)]
+
+
+def _wrapped(said: str, head: str = "", more: str = "") -> list[str]:
+    return textwrap.wrap(
+        said, SCREEN, initial_indent=head, subsequent_indent=more or " " * len(head), break_on_hyphens=False
+    )
+
+
+def _short(value: str) -> str:
+    return value[:HASH] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", value) else value
 
 
 def replayed_json(done: Replayed) -> str:

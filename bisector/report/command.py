@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,11 @@ def _mail(asked: Asked, store: Store, row: CampaignRow, screen: Screen, processe
         screen.write("".join(f"{path}\n" for path in paths))
     else:
         screen.write(written.drafts[0].data.decode())
-        screen.say(f"{len(paths)} drafts are in {folder}" + ("" if asked.send else "; nothing was sent"))
+        drafts = f"{len(paths)} draft{'s are' if len(paths) > 1 else ' is'} in"
+        screen.say(_wrapped(f"{drafts} {folder}" + ("" if asked.send else "; nothing was sent")))
     for note in written.notes:
-        screen.say(f"note: {note}")
+        words, *copied = note.split("\n")
+        screen.say("\n".join([_wrapped(f"note: {words}"), *(f"  {line}" for line in copied)]))
     if asked.send:
         ask = None if asked.yes else _ask
         screen.say(post.send(paths, written, processes, ask=ask, folder=Path(row.repo or os.sep)).strip())
@@ -98,7 +101,11 @@ def _text(path: Path) -> str:
         raise UsageError(f"--signature {path}: {error.strerror or error}") from error
 
 
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def _ask(question: str) -> bool:
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(_wrapped(f"{question} [y/N]") + " ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -40,7 +40,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Written:
-    """Drafts and what the person should know before they send them."""
+    """Drafts and what the person should know before they send them. ``notes``: the lines of one after its first are to
+    be copied as they are.
+    """
 
     drafts: tuple[Draft, ...]
     notes: tuple[str, ...]
@@ -135,16 +137,15 @@ def _notes(letter: Letter) -> tuple[str, ...]:
     if claim.contradicts(letter.facts, thread):
         notes.append(f"regzbot has another commit for this thread: {thread.introduced}")
     if letter.fixed.hints:
-        notes.append(fixed.HINT)
-        notes += list(letter.fixed.hints)
+        notes.append("\n".join((fixed.HINT, *letter.fixed.hints)))
     untested = [each for each in letter.fixed.newest if each.verdict is None and each.kind == "mainline"]
     if untested:
         row, outcome = letter.facts.campaign, letter.facts.outcome
         words = ["bisector", "test", row.recipe, "--repo", row.repo, "--rev", untested[0].name]
         words += options(outcome.cell) if outcome else []
         notes.append(
-            f"maintainers will ask for the newest mainline; test it and draft again: {shlex.join(words)} "
-            "(or let 'bisector run' do it: --check-fixed)"
+            "maintainers will ask for the newest mainline; let 'bisector run' try it (--check-fixed), or test it and "
+            f"draft again:\n{shlex.join(words)}"
         )
     return tuple(notes)
 

@@ -63,7 +63,10 @@ def test_a_mail_is_a_draft_on_stdout_and_files_in_the_campaigns_folder(
     captured = capfd.readouterr()
     assert "\n#regzbot introduced: 5ff3f74e145a " in captured.out
     assert "Failing raid device" in captured.out
+    said = captured.err.splitlines()
+    assert any(line.startswith("3 drafts are in") for line in said)
     assert "nothing was sent" in captured.err
+    assert [line for line in said if len(line) > 80 and str(campaign) not in line] == []
     paths = sorted((campaign / "reports" / "mail").iterdir())
     assert [path.name for path in paths] == ["0-report.eml", "1-config.eml", "2-kernel-log.eml"]
     assert paths[0].read_text() == captured.out

@@ -237,7 +237,8 @@ def test_the_command_to_test_the_newest_mainline_names_the_cell(
     repository.git("tag", "v7.1-rc2")
     notes = [note for note in write(Wish(), store, row, processes).notes if "newest mainline" in note]
     assert len(notes) == 1
-    assert "--rev v7.1-rc2 --cell guest.drives.vda.aio=native " in notes[0]
+    assert notes[0].endswith(" --rev v7.1-rc2 --cell guest.drives.vda.aio=native")
+    assert notes[0].split("\n")[1].startswith("bisector test ")  # on a line of its own, to be copied
 
 
 def test_of_many_that_name_the_culprit_fixes_are_looked_up_first_and_the_rest_is_counted(
