@@ -12,7 +12,7 @@ from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, Target
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
-from bisector.seams import Progress
+from bisector.seams import Progress, placed
 from bisector.search.commits import Ended, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
@@ -201,7 +201,7 @@ class Campaign:
 
         def listen(progress: Progress) -> None:
             left = _time_left(progress, began) if known.steps else ""
-            self.bench.setting.listener(replace(progress, detail=progress.detail + left))
+            self._tell(replace(progress, detail=progress.detail + left, stage="search"))
 
         with self.clone.bisect_worktree(self.row.id) as worktree:
             return search(
@@ -289,7 +289,10 @@ class Campaign:
         )
 
     def _stage(self, text: str) -> None:
-        self.bench.setting.listener(Progress("stage", text))
+        self._tell(Progress("stage", text))
+
+    def _tell(self, progress: Progress) -> None:
+        placed(self.bench.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
 
 
 def candidate(commit: Commit, label: str = "", kind: TargetKind = TargetKind.KERNEL_SOURCE) -> Candidate:

@@ -16,7 +16,7 @@ from pathlib import Path
 from bisector import __version__
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.model import Judgement, Trial
+from bisector.model import Judgement, Outcome, Trial
 from bisector.seams import Listener, Progress
 
 SCHEMA = "bisector.event/1"
@@ -42,6 +42,8 @@ class EventLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._live: dict[str, tuple[str, float]] = {}
+        self.exit_code = ExitCode.OK
+        """What the command that is watched will exit with; told by ``end``."""
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event. Safe from threads."""
@@ -54,15 +56,21 @@ class EventLog:
 
     def listen(self, progress: Progress) -> None:
         """A listener: what is told to people, and of trials and verdicts what they stand on."""
-        if progress.trial is None and progress.judgement is None and not self._is_news(progress):
+        told = (progress.trial, progress.judgement, progress.outcome, progress.facts)
+        if not any(told) and not self._is_news(progress):
             return
-        fields: dict[str, object] = {"detail": progress.detail}
+        where = {"campaign": progress.campaign, "recipe": progress.recipe, "stage": progress.stage}
+        fields: dict[str, object] = {name: value for name, value in where.items() if value}
+        fields["detail"] = progress.detail
         if progress.fraction is not None:
             fields["fraction"] = round(progress.fraction, 4)
         if progress.trial is not None:
             fields |= _trial(progress.trial)
         if progress.judgement is not None:
             fields |= _verdict(progress.judgement)
+        if progress.outcome is not None:
+            fields |= _outcome(progress.outcome)
+        fields |= progress.facts or {}
         self.write(progress.phase, **fields)
 
     def beside(self, listener: Listener) -> Listener:
@@ -115,7 +123,7 @@ def watched(path: Path | None, command: str, **about: object) -> Iterator[EventL
         log.write("end", error=f"{type(error).__name__}: {error}", exit_code=int(ExitCode.INFRA))
         raise
     else:
-        log.write("end")
+        log.write("end", exit_code=int(log.exit_code))
     finally:
         log.close()
 
@@ -133,6 +141,18 @@ def _trial(trial: Trial) -> dict[str, object]:
         "reason": trial.reading.reason,
         "seconds": timing.total,
         "folder": trial.folder,
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, object]:
+    culprit = outcome.culprit
+    return {
+        "kind": outcome.kind.value,
+        "summary": outcome.summary,
+        "cell": outcome.cell,
+        "culprit": culprit.oid if culprit else "",
+        "subject": culprit.subject if culprit else "",
+        "suspects": [each.oid for each in outcome.suspects],
     }
 
 

@@ -25,7 +25,7 @@ from bisector.model import (
     Verdict,
     digest,
 )
-from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target
+from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, placed
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict.duration import lasting, learnt, stretched_plan
@@ -167,7 +167,8 @@ class Leg:
         judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan)
         bench = self.judge.bench
         bench.store.add_judgement(bench.campaign, self.stage, judgement)
-        bench.listener(Progress("verdict", f"{self.candidate}: {verdict} ({why})", judgement=judgement))
+        told = f"{self.candidate}: {verdict} ({why})"
+        bench.listener(Progress("verdict", told, judgement=judgement, stage=self.stage))
         return judgement
 
     @property
@@ -220,8 +221,8 @@ class Judge:
         """
         return self._judge(self.leg(candidate, case, stage))
 
-    def image(self, candidate: Candidate) -> Image | BuildFailure:
-        """The candidate's image, made now if this campaign has not made it yet."""
+    def image(self, candidate: Candidate, stage: str = "") -> Image | BuildFailure:
+        """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf."""
         bench = self.bench
         try:
             key = bench.target.key(candidate)
@@ -231,7 +232,8 @@ class Judge:
         if known and (isinstance(known, BuildFailure) or Path(known.path).exists()):
             return known
         self._stop_if_asked()
-        future = bench.pool.submit("build", _build, bench.target, candidate, bench.listener, bench.cancel)
+        listener = placed(bench.listener, stage=stage)
+        future = bench.pool.submit("build", _build, bench.target, candidate, listener, bench.cancel)
         made = future.result()
         bench.store.add_build(bench.campaign, key, candidate, made)
         return made
@@ -242,8 +244,8 @@ class Judge:
         ``rounds``: drawn in rounds with other legs.
         """
         mended = self.mend(candidate) if self.mend else candidate
-        self.tell("candidate", str(mended))
-        return Leg(self, mended, case, stage, self.image(mended), rounds)
+        self.tell("candidate", str(mended), stage)
+        return Leg(self, mended, case, stage, self.image(mended, stage), rounds)
 
     def _judge(self, leg: Leg) -> Judgement:
         while not leg.untestable:
@@ -262,7 +264,7 @@ class Judge:
         token = digest(seed, time.time_ns())[:12]
         plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
         folder = f"trials/{stage}-{image.identity[:12]}-{index}-{token}"
-        observation = self._run(image, plan, folder)
+        observation = self._run(image, plan, folder, stage)
         reading = self._reading(observation, candidate, case)
         trial = Trial(
             0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
@@ -270,13 +272,14 @@ class Judge:
         stored = self.bench.store.add_trial(self.bench.campaign, trial)
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), _agent_seconds(trial))
         told = f"{candidate}: {reading.signal} ({reading.condition or reading.reason})"
-        self.bench.listener(Progress("trial", told, trial=stored))
+        self.bench.listener(Progress("trial", told, trial=stored, stage=stage))
         return stored
 
-    def _run(self, image: Image, plan: Plan, folder: str) -> Observation:
+    def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
         bench = self.bench
         place = bench.store.campaign_folder(bench.campaign) / folder
-        future = bench.pool.submit("trial", _run_trial, bench.runner, image, plan, place, bench.listener, bench.cancel)
+        listener = placed(bench.listener, stage=stage)
+        future = bench.pool.submit("trial", _run_trial, bench.runner, image, plan, place, listener, bench.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:
             raise Interrupted("stopped during a trial", hint="the trial is not stored; repeat with --resume")
@@ -309,7 +312,7 @@ class Judge:
             return ""
         token = digest("control", time.time_ns())[:12]
         boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
-        observation = self._run(image, boot_only, f"trials/control-{image.identity[:12]}-{token}")
+        observation = self._run(image, boot_only, f"trials/control-{image.identity[:12]}-{token}", "control")
         return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""
 
     def _deadline(self, case: Case) -> float:
@@ -329,9 +332,9 @@ class Judge:
         if self.bench.cancel.cancelled():
             raise Interrupted("stopped between trials", hint="repeat with --resume to go on")
 
-    def tell(self, phase: str, detail: str) -> None:
+    def tell(self, phase: str, detail: str, stage: str = "") -> None:
         """Say what goes on."""
-        self.bench.listener(Progress(phase, detail))
+        self.bench.listener(Progress(phase, detail, stage=stage))
 
 
 def _agent_seconds(trial: Trial) -> float:

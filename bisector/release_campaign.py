@@ -181,7 +181,8 @@ class ReleaseCampaign:
                     ["take other ends, or name other suites in search.suites", *_condensed(supply.left_out)]
                 ),
             )
-        self._stage(_told(supply.releases, request.scan))
+        words = _told(supply.releases, request.scan)
+        self.bench.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
         case = self.bench.case(apply(request.recipe, cell), cell)
         judge = self.bench.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
@@ -190,7 +191,8 @@ class ReleaseCampaign:
 
         def ask(asked: Candidate) -> Judgement:
             if told := known.take_over(judge.image(asked), case.plan):
-                self.bench.setting.listener(Progress("trial", f"{asked}: tried before, in campaign {told}"))
+                words = f"{asked}: tried before, in campaign {told}"
+                judge.tell("trial", words, STAGE)
             judgement = judge.ask(asked, case, STAGE)
             if judgement.verdict in (Verdict.GOOD, Verdict.BAD):
                 judge.control = asked  # it boots: what tells a kernel that does not from a harness that does not
@@ -287,9 +289,6 @@ class ReleaseCampaign:
             ),
             request.recipe,
         )
-
-    def _stage(self, text: str) -> None:
-        self.bench.setting.listener(Progress("stage", text))
 
 
 def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:

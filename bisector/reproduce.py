@@ -102,7 +102,8 @@ def run(request: Request, bench: Workbench) -> Answer:
         if cell.not_applicable:
             rows.append(CellAnswer(cell, None))
             continue
-        bench.setting.listener(Progress("stage", f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()))
+        words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
+        bench.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage="test"))
         case = bench.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, belief=FixedTrials(request.trials, case.belief.other_cap))

@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from bisector.agent.plan import Plan
-from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Trial
+from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Trial
 
 
 @dataclass(frozen=True)
 class Progress:
     """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ...
 
-    ``trial`` and ``judgement``: what it tells of, for machines; with the phases trial and verdict.
+    ``trial``, ``judgement`` and ``outcome``: what it tells of, for machines; with the phases trial, verdict and
+    outcome. ``facts``: the same for phases of a room above. ``campaign`` (id), ``recipe``, ``stage`` (the campaign's
+    part: ends, search, proof ...): where it happens, "" where there is none.
     """
 
     phase: str
@@ -24,9 +26,30 @@ class Progress:
     fraction: float | None = None  # 0..1 where known
     trial: Trial | None = None
     judgement: Judgement | None = None
+    outcome: Outcome | None = None
+    facts: Mapping[str, object] | None = None
+    campaign: str = ""
+    recipe: str = ""
+    stage: str = ""
 
 
 Listener = Callable[[Progress], None]
+
+
+def placed(listener: Listener, *, campaign: str = "", recipe: str = "", stage: str = "") -> Listener:
+    """A listener that says where what it hears happens, as far as that is not said yet."""
+
+    def hear(progress: Progress) -> None:
+        listener(
+            replace(
+                progress,
+                campaign=progress.campaign or campaign,
+                recipe=progress.recipe or recipe,
+                stage=progress.stage or stage,
+            )
+        )
+
+    return hear
 
 
 def silent(_: Progress) -> None:

@@ -19,6 +19,9 @@ from bisector.seams import Progress
 LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"}
 """Phases that change while one looks: shown on the live line of a terminal, and nowhere else."""
 
+UNTOLD = {"answer", "night"}
+"""Phases for programs alone: people read the verdict, and the summary."""
+
 QUIET_SECONDS = 60.0
 """Without a terminal a live phase is told only when it lasts, once in so many seconds."""
 
@@ -69,6 +72,8 @@ class Terminal:
         """A listener: live phases go to the live line, everything else is a line of its own."""
         if progress.phase in LIVE:
             self._live(progress)
+            return
+        if progress.phase in UNTOLD:
             return
         if progress.phase == "candidate":
             self._about = progress.detail

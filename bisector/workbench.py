@@ -22,7 +22,7 @@ from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
-from bisector.seams import CancelToken, Listener, Progress, Runner, Target
+from bisector.seams import CancelToken, Listener, Progress, Runner, Target, placed
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked
@@ -220,7 +220,8 @@ class Workbench:
         mend: Mend | None = None,
     ) -> Judge:
         """A judge that writes into the campaign."""
-        bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, self.setting.listener, self.cancel)
+        listener = placed(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
+        bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, listener, self.cancel)
         return Judge(bench, control, mend)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:

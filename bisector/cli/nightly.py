@@ -10,7 +10,6 @@ import typer
 
 from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption
 from bisector.cli.pieces import print_object, terminal_of, workbench
-from bisector.exitcodes import ExitCode
 
 commands = typer.Typer()
 
@@ -43,8 +42,7 @@ def nightly(
         return
     with watched(events, "nightly", watch=watch.name) as log, workbench(context, jobs, log) as bench:
         report = night.run(watch, bench)
-        code = report.exit_code
-        log.write("night", tag=report.night.tag, ran=not report.nothing, state=report.night.state.value)
+        code = log.exit_code = report.exit_code
     if as_json:
         terminal.write(summary.document(report.night, report.regressions, int(code), nothing=report.nothing))
     elif report.nothing:
@@ -52,4 +50,4 @@ def nightly(
     else:
         terminal.write(summary.text(report.night, report.regressions))
         terminal.say(f"summaries are in {watch.out}, {watch.out / 'index.html'} shows them all")
-    raise typer.Exit(ExitCode(code))
+    raise typer.Exit(code)

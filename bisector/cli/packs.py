@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from bisector.cli.options import CPUS, CampaignArgument, JobsOption, JsonOption
+from bisector.cli.options import CPUS, CampaignArgument, EventsOption, JobsOption, JsonOption
 from bisector.cli.pieces import open_store, print_object, terminal_of, workbench
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def replay(
         bool, typer.Option("--trust", help="A recipe without VM from a FILE may run its programs on this host.")
     ] = False,
     jobs: JobsOption = CPUS,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Repeat one recorded trial, and say what differs.
@@ -69,6 +70,7 @@ def replay(
     Of a campaign here, or of an exported one.
     """
     from bisector.errors import UsageError
+    from bisector.events import watched
     from bisector.pack import replay as room
     from bisector.pack import show
 
@@ -83,8 +85,10 @@ def replay(
                 terminal.write(show.steps_text(found))
             return
         found.trial(step)  # before a workbench is opened: a wrong number is the caller's
-        with workbench(context, jobs) as bench:
+        about = {"source": source, "step": step}
+        with watched(events, "replay", **about) as log, workbench(context, jobs, log) as bench:
             done = room.run(room.Request(step, image, repo, trust), found, bench)
+            log.exit_code = done.exit_code
     terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))
     raise typer.Exit(done.exit_code)
 

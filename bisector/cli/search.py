@@ -73,6 +73,7 @@ def run(
     from bisector.recipe.another import on_failure
     from bisector.recipe.matrix import cells
     from bisector.recipe.resolve import resolved_yaml
+    from bisector.seams import Progress
 
     loaded, source = load_recipe(recipe, cell, kernel)
     if on:
@@ -96,12 +97,13 @@ def run(
         except BisectorError as error:
             add_resume_line(error, context)
             raise
-        log.write("outcome", campaign=row.id, kind=outcome.kind.value, summary=outcome.summary)
+        done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
+        log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
+        log.listen(Progress("outcome", outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
         print_report(context, bench.store, row.id, as_json)
         if check_fixed:
             _check_fixed(context, row, loaded, bench)
-    done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
-    raise typer.Exit(ExitCode.OK if done else ExitCode.UNDECIDED)
+    raise typer.Exit(log.exit_code)
 
 
 def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, bench: Workbench) -> None:
@@ -157,6 +159,7 @@ def test(
     kernel: KernelOption = "",
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
     jobs: JobsOption = CPUS,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce on one candidate, in all cells of the matrix.
@@ -164,6 +167,7 @@ def test(
     One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
     from bisector import reproduce
+    from bisector.events import watched
     from bisector.report import table
 
     loaded, source = load_recipe(recipe, cell, kernel)
@@ -175,8 +179,9 @@ def test(
     request = reproduce.Request(
         loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
-    with workbench(context, jobs) as bench:
+    with watched(events, "test", recipe=loaded.recipe) as log, workbench(context, jobs, log) as bench:
         answer = reproduce.run(request, bench)
+        log.exit_code = answer.exit_code
     terminal = terminal_of(context)
     terminal.write(table.as_json(answer) if as_json else table.as_text(answer))
     raise typer.Exit(answer.exit_code)

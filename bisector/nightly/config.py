@@ -21,7 +21,7 @@ from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
 from bisector.recipe.text import Path as Keys
-from bisector.recipe.values import FILE_NAME, Duration, OneOrMany, Revision, Text, shown, wrong
+from bisector.recipe.values import FILE_NAME, Duration, Flag, OneOrMany, Revision, Text, shown, wrong
 from bisector.search.nexttree import URL
 
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
@@ -69,6 +69,9 @@ class Config(Base):
         default=(), description="Mainline revisions known to be good, to search from when no earlier night knows one."
     )
     budget: Duration = Field(default=DEFAULT_BUDGET, description="Time for one night; what is left is done the next.")
+    check_fixed: Flag = Field(
+        default=True, description="Before a draft is written, try the newest mainline at hand, and a fix."
+    )
     out: Text = Field(description="Folder for summaries, reports and drafts (from the file's own).")
 
 
@@ -98,6 +101,7 @@ class Watch:
     budget: float  # seconds
     out: Path
     file: Path
+    check_fixed: bool = True
 
 
 def load(file: Path) -> Watch:
@@ -117,7 +121,7 @@ def load(file: Path) -> Watch:
     folder = file.absolute().parent
     repo = config.repo if URL.match(config.repo) else str((folder / Path(config.repo).expanduser()).resolve())
     out = (folder / Path(config.out).expanduser()).resolve()
-    return Watch(config.nightly, repo, items, config.good, config.budget, out, file.absolute())
+    return Watch(config.nightly, repo, items, config.good, config.budget, out, file.absolute(), config.check_fixed)
 
 
 def schema_text() -> str:

@@ -7,10 +7,11 @@ A night that is killed at any moment finds on its desk what was written before, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from bisector.agent.plan import dump, load
 from bisector.model import Outcome
+from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.memory import (
     A_NIGHT,
@@ -26,6 +27,7 @@ from bisector.nightly.memory import (
     trials_to_call_gone,
 )
 from bisector.nightly.trying import Question, Trier
+from bisector.seams import Progress, placed
 from bisector.search.nexttree import Day, NextTree
 from bisector.store import Store
 from bisector.workbench import DEFAULT_MAX_ERROR, Workbench
@@ -53,6 +55,7 @@ class Desk:
     night: Night
     before: tuple[Night, ...]
     regressions: dict[str, Regression]
+    budget: Budget
 
     # ---- what is written down
 
@@ -69,7 +72,33 @@ class Desk:
 
     def tell(self, kind: Kind, regression: Regression, text: str) -> None:
         """One thing more to tell of this night."""
-        self.save_night(self.night.telling(News(kind, regression.id, text)))
+        news = News(kind, regression.id, text)
+        if news in self.night.news:
+            return
+        self.save_night(self.night.telling(news))
+        self.heard("regression", text, regression, kind=kind.value, **_about(regression))
+
+    def heard(self, phase: str, text: str, regression: Regression, **facts: object) -> None:
+        """Tell those who watch; nothing is written down."""
+        campaign = regression.campaigns[-1] if regression.campaigns else ""
+        facts = {"regression": regression.id, **facts}
+        told = Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts)
+        self.bench.setting.listener(told)
+
+    def heard_of_night(self, **facts: object) -> None:
+        """Tell those who watch how the night stands."""
+        night = self.night
+        told: dict[str, object] = {
+            "watch": night.watch,
+            "night": night.name,
+            "tag": night.tag,
+            "next": night.next,
+            "base": night.base,
+            "base_name": night.base_name,
+            "state": night.state.value,
+            "ran": True,
+        }
+        self.bench.setting.listener(Progress("night", night.tag, facts=told | facts))
 
     def settle(self, regression: Regression) -> None:
         """Nothing is left to do for it tonight."""
@@ -86,7 +115,15 @@ class Desk:
             return known
         answer = self.trier.ask(question, self.before)
         self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
+        self._heard_answer(answer)
         return answer
+
+    def _heard_answer(self, answer: Answer) -> None:
+        facts = {**asdict(answer), "verdict": answer.verdict.value}
+        del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
+        stage = "-".join(filter(None, (answer.role, answer.asked)))
+        where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
+        placed(self.bench.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
 
     def open_of(self, item: Watched) -> Iterator[Regression]:
         """Open regressions of a recipe."""
@@ -119,3 +156,18 @@ class Desk:
         """Outcomes of the regression's campaigns."""
         rows = [self.bench.store.campaign(name) for name in regression.campaigns]
         return tuple(row.outcome for row in rows if row.outcome)
+
+
+def _about(regression: Regression) -> dict[str, object]:
+    """A regression as a watching program sees it."""
+    culprit = regression.culprit
+    return {
+        "condition": regression.condition,
+        "cell": regression.cell,
+        "state": regression.state.value,
+        "where": regression.where.value,
+        "opened": regression.opened,
+        "culprit": culprit.oid if culprit else "",
+        "subject": culprit.subject if culprit else "",
+        "same_as": regression.same_as,
+    }

@@ -12,19 +12,17 @@ from bisector.errors import BisectorError, Interrupted
 from bisector.exitcodes import ExitCode
 from bisector.model import Verdict
 from bisector.nightly import summary
+from bisector.nightly.budget import SPENT, Budget, Clock
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.desk import Desk, nights_of, regressions_of
 from bisector.nightly.memory import NEW, Answer, Kind, Night, Regression, State, Where, clean_so_far, new_name
+from bisector.nightly.papers import Papers
 from bisector.nightly.settle import Settler
 from bisector.nightly.trying import Question, Trier
-from bisector.seams import Listener, Progress
+from bisector.seams import Progress
 from bisector.search.locks import locked
 from bisector.search.nexttree import Day, NextTree
 from bisector.workbench import Workbench
-
-SPENT = "the night's budget of time is spent"
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ def run(watch: Watch, bench: Workbench, clock: Clock = time.time) -> Report:
         if last and ((last.tag, last.next) == (tag, oid) or tag < last.tag):
             report = Report(last, regressions_of(bench.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
+            told = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
+            bench.setting.listener(Progress("night", tag, facts=told))
             return report
         bench.setting.listener(Progress("stage", f"Fetching {tag}"))
         tree.fetch(tag)
@@ -98,50 +98,36 @@ def _desk(watch: Watch, bench: Workbench, tree: NextTree, day: Day, nights: tupl
         night=replace(night, state=State.OPEN, stopped="", troubles=(), news=news),
         before=tuple(one for one in nights if (one.tag, one.next) != (night.tag, night.next)),
         regressions=regressions,
+        budget=Budget(bench, watch.budget, clock),
     )
-
-
-class _Budget:
-    """Wishes everything to stop once the time is spent: builds and trials tell that they live, and are asked then."""
-
-    def __init__(self, bench: Workbench, seconds: float, clock: Clock) -> None:
-        self.spent = False
-        self._cancel, self._clock, self._end = bench.cancel, clock, clock() + seconds
-        self._inner: Listener = bench.setting.listener
-        bench.setting = replace(bench.setting, listener=self._listen)
-
-    def _listen(self, progress: Progress) -> None:
-        self._inner(progress)
-        if not self.spent and not self._cancel.cancelled() and self._clock() >= self._end:
-            self.spent = True
-            self._cancel.cancel()
 
 
 class _Work:
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk = desk
         self.clock = clock
-        self.settler = Settler(desk)
+        self.settler = Settler(desk, Papers(desk))
 
     def run(self) -> Report:
         """The whole night. Its summary is written however it ends."""
         desk = self.desk
         desk.save_night(desk.night)
-        budget = _Budget(desk.bench, desk.watch.budget, self.clock)
+        desk.heard_of_night(recipes=[item.name for item in desk.watch.items])
         try:
+            self._guarded("what was written earlier", self.settler.papers.restore)
             for item in desk.watch.items:
                 self._guarded(item.name, partial(self._try, item))
             for regression in self._by_urgency():
                 self._guarded(regression.id, partial(self._settle, regression.id))
         except Interrupted:
-            return self._interrupted(budget)
+            return self._interrupted()
         except BaseException:
             self._close("it was ended from outside")
             raise
         return self._close("")
 
-    def _interrupted(self, budget: _Budget) -> Report:
-        if not budget.spent:
+    def _interrupted(self) -> Report:
+        if not self.desk.budget.spent:
             self._close("somebody asked to stop")
             raise Interrupted(
                 f"stopped during {self.desk.night.tag}", hint="what is finished is kept; call it again to go on"
@@ -163,7 +149,9 @@ class _Work:
         night = replace(night, ended=self.clock(), stopped=stopped, state=State.DONE if whole else State.STOPPED)
         desk.save_night(night)
         report = Report(night, tuple(desk.regressions.values()))
-        summary.write(desk.watch, night, (*desk.before, night), report.regressions, int(report.exit_code))
+        code, counts = int(report.exit_code), summary.counts(report.regressions)
+        desk.heard_of_night(stopped=stopped, troubles=night.troubles, exit_code=code, **counts)
+        summary.write(desk.watch, night, (*desk.before, night), report.regressions, code)
         return report
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
@@ -256,5 +244,6 @@ class _Work:
                 desk.tell(Kind.UNKNOWN, regression, f"{told}; of mainline it cannot be told: {base.reason}")
                 return
             told += f" and {base.told} of {base.told} of its base"
-        desk.tell(Kind.FIXED, regression, told)  # before it is closed: a night that is killed in between tells it again
-        desk.save(replace(regression, state=State.FIXED, closed=desk.night.name, search=None))
+        closed = replace(regression, state=State.FIXED, closed=desk.night.name, search=None)
+        desk.tell(Kind.FIXED, closed, told)  # before it is closed: a night that is killed in between tells it again
+        desk.save(closed)

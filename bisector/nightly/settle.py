@@ -11,15 +11,16 @@ import time
 from dataclasses import dataclass, replace
 
 from bisector.campaign import Campaign, Request
-from bisector.errors import BisectorError, UsageError
+from bisector.errors import UsageError
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.desk import Desk
 from bisector.nightly.memory import SEARCHES, Kind, Regression, Search, State, Where, closed_one, known_good, same_bug
+from bisector.nightly.papers import Papers
 from bisector.nightly.trying import Question, narrowed
+from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.report import formats, post
-from bisector.report.facts import gather
+from bisector.seams import Progress, placed
 from bisector.store import CampaignRow
 
 
@@ -28,6 +29,7 @@ class Settler:
     """Settles regressions on one night's desk."""
 
     desk: Desk
+    papers: Papers
 
     def holds(self, newer: str, older: str) -> bool:
         """Whether a commit holds another one."""
@@ -65,8 +67,9 @@ class Settler:
         elif regression.where is Where.NEXT and self.holds(day.base.oid, regression.culprit.oid):
             answer = desk.ask(self._on_base(item, regression))
             if answer.verdict is Verdict.BAD:
-                desk.tell(Kind.MOVED, regression, f"{regression.culprit} is in mainline now, and bad there")
-                desk.save(replace(regression, where=Where.MAINLINE))
+                moved = replace(regression, where=Where.MAINLINE)
+                desk.tell(Kind.MOVED, moved, f"{regression.culprit} is in mainline now, and bad there")
+                desk.save(moved)
 
     # ---- where to search
 
@@ -176,8 +179,10 @@ class Settler:
     def _concluded(
         self, item: Watched, regression: Regression, search: Search, row: CampaignRow, outcome: Outcome
     ) -> Regression:
-        desk = self.desk
-        self._report(row)
+        desk, recipe = self.desk, narrowed(item.recipe, regression.condition)
+        told = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
+        placed(desk.bench.setting.listener, campaign=row.id, recipe=row.recipe)(told)
+        self.papers.page(row)
         before = regression
         regression = replace(
             regression, campaigns=(*regression.campaigns, row.id), search=None, summary=outcome.summary
@@ -188,11 +193,11 @@ class Settler:
         if outcome.kind is OutcomeKind.CULPRIT and outcome.culprit:
             patch = desk.tree.patch_id(outcome.culprit.oid)
             found = replace(regression, culprit=outcome.culprit, patch=patch, where=search.where, searches=0)
-            return self._named(before, found, row)
+            return self._named(before, found, recipe, row)
         if outcome.kind is OutcomeKind.NARROWED:
             found = replace(regression, culprit=None, suspects=outcome.suspects, where=search.where)
             desk.tell(Kind.NAMED, found, outcome.summary)
-            return desk.save(self._drafted(found, row))
+            return desk.save(self.papers.draft(found, recipe, row))
         desk.tell(Kind.UNFINISHED, regression, f"{outcome.kind}: {outcome.summary}")
         return desk.save(replace(regression, searches=regression.searches + 1))
 
@@ -204,7 +209,7 @@ class Settler:
             return self.desk.save(replace(regression, searches=regression.searches + 1))
         return self._anew(item, regression, ends)
 
-    def _named(self, before: Regression, found: Regression, row: CampaignRow) -> Regression:
+    def _named(self, before: Regression, found: Regression, recipe: Recipe, row: CampaignRow) -> Regression:
         """A culprit: of this regression alone, of another one too, or of one that was gone.
 
         It is told before it is written down: a night that is killed in between comes here again.
@@ -219,7 +224,7 @@ class Settler:
             back = replace(gone, state=State.OPEN, closed="", culprit=found.culprit, where=found.where)
             back = replace(back, campaigns=(*gone.campaigns, row.id), seen=(*gone.seen, *found.seen))
             desk.tell(Kind.BACK, back, f"{found.culprit} is there again")
-            desk.save(back)
+            back = desk.save(self.papers.draft(back, recipe, row))
             desk.save(replace(found, state=State.FIXED, closed=desk.night.name, same_as=gone.id))
             return back
         changed = before.culprit is not None and not _same_change(before, found)
@@ -229,29 +234,7 @@ class Settler:
             desk.tell(Kind.REBASED, found, f"{before.culprit.oid[:12]} is {found.culprit} now, proven anew")
         else:
             desk.tell(Kind.CHANGED, found, f"{before.culprit} has left linux-next; the culprit is {found.summary}")
-        return desk.save(self._drafted(replace(found, draft="") if changed else found, row))
-
-    # ---- for people
-
-    def _drafted(self, found: Regression, row: CampaignRow) -> Regression:
-        """The regression with its one draft; a rebase makes no new one."""
-        if found.draft or found.same_as:
-            return found
-        folder = self.desk.watch.out / "drafts" / found.id
-        try:
-            written = post.write(post.Wish(), self.desk.bench.store, row, self.desk.bench.processes)
-            post.save(written, folder)
-        except BisectorError as error:
-            self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
-            return found
-        return replace(found, draft=str(folder))
-
-    def _report(self, row: CampaignRow) -> None:
-        """The campaign's own page and text, beside the summaries."""
-        folder = self.desk.watch.out / "campaigns" / row.id
-        facts = gather(self.desk.bench.store, row)
-        for kind in ("html", "text"):
-            formats.save(kind, facts, folder)
+        return desk.save(self.papers.draft(found, recipe, row))
 
 
 def _same_change(one: Regression, other: Regression) -> bool:

@@ -60,8 +60,7 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
         lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
     if night.troubles:
         lines += ["", *(f"the harness failed: {printable(trouble)}" for trouble in night.troubles)]
-    open_ones = [each for each in regressions if each.is_open and not each.same_as]
-    lines += ["", f"{len(open_ones)} open, {_count(regressions, State.FIXED)} fixed"]
+    lines += ["", "{open} open, {fixed} fixed".format(**counts(regressions))]
     if night.stopped:
         lines.append(f"not done: {night.stopped}; the next call goes on")
     return "\n".join(lines) + "\n"
@@ -120,6 +119,7 @@ def page(out: Path, name: str, nights: Sequence[Night], regressions: Sequence[Re
         nights=list(reversed(nights))[:NIGHTS_SHOWN],
         older=max(0, len(nights) - NIGHTS_SHOWN),
         headings=HEADINGS,
+        there={night.name for night in nights if (out / night.name / "summary.txt").exists()},
         links={each.id: _links(out, each) for each in regressions},
         when=lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else "",
         version=__version__,
@@ -144,8 +144,10 @@ def _answer(answer: Answer) -> str:
     return f"{answer.role:<4} {word:<4} {answer.recipe}{cell}: {printable(answer.reason)}{carried}"
 
 
-def _count(regressions: Iterable[Regression], state: State) -> int:
-    return sum(each.state is state and not each.same_as for each in regressions)
+def counts(regressions: Iterable[Regression]) -> dict[str, int]:
+    """How many bugs are open, and how many were fixed; one that turned out to be another one is none."""
+    own = [each.state for each in regressions if not each.same_as]
+    return {"open": own.count(State.OPEN), "fixed": own.count(State.FIXED)}
 
 
 def _folder(folder: Path) -> None:

@@ -68,10 +68,10 @@ class Trier:
         earlier = carried(nights, name, commit.oid, key) if key else None
         if earlier and (earlier.verdict is Verdict.BAD or earlier.told >= question.trials):
             return replace(earlier, role=question.role, asked=question.asked, sure=question.sure)
-        self._tell(candidate, question)
         row = self._row(item)
-        judge = self.bench.judge(row, recipe, target, self._control(candidate, nights))
         stage = "-".join(filter(None, (question.role, question.asked)))
+        self._tell(candidate, question, row, stage)
+        judge = self.bench.judge(row, recipe, target, self._control(candidate, nights))
         fixed = FixedTrials(question.trials, OTHER_FAILURES)
         judged = judge.ask(candidate, replace(case, belief=fixed), stage)
         readings = [trial.reading for trial in judged.trials if trial.reading.signal is Signal.REPRODUCED]
@@ -130,7 +130,9 @@ class Trier:
             )
         return name
 
-    def _tell(self, candidate: Candidate, question: Question) -> None:
+    def _tell(self, candidate: Candidate, question: Question, row: str, stage: str) -> None:
         where = f" in {question.cell.name}" if question.cell.name else ""
         asked = f", {question.asked}" if question.asked else ""
-        self.bench.setting.listener(Progress("stage", f"{candidate}: {question.item.name}{asked}{where}"))
+        name = question.item.name
+        told = Progress("stage", f"{candidate}: {name}{asked}{where}", campaign=row, recipe=name, stage=stage)
+        self.bench.setting.listener(told)

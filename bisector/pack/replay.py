@@ -27,7 +27,7 @@ from bisector.pack.compare import Line, Sight, compare, same_answer
 from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
-from bisector.seams import CancelToken, Listener, Progress, Runner, Target
+from bisector.seams import CancelToken, Listener, Progress, Runner, Target, placed
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
 from bisector.target.images import Images
@@ -192,20 +192,24 @@ def _tried(bench: Workbench, row: CampaignRow, first: Trial, image: Image, case:
     plan = replace(case.plan, seed=first.seed, token=token)
     place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
     folder = bench.store.campaign_folder(row.id) / place
-    bench.setting.listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
-    future = bench.pool.submit("trial", _run, runner, image, plan, folder, bench.setting.listener, bench.cancel)
+    listener = placed(bench.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
+    listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
+    future = bench.pool.submit("trial", _run, runner, image, plan, folder, listener, bench.cancel)
     observation = future.result()
     if observation.ending is Ending.CANCELLED:
         raise Interrupted("stopped during the trial; nothing of it is stored")
     reading = read(observation, case.question)
     bench.store.add_build(row.id, image.identity, first.candidate, image)
-    return bench.store.add_trial(
+    stored = bench.store.add_trial(
         row.id,
         replace(
             first, number=0, image=image.identity, plan=plan.identity(), reading=reading, observation=observation,
             folder=place,
         ),
     )  # fmt: skip
+    told = f"{first.candidate}: {reading.signal} ({reading.condition or reading.reason})"
+    listener(Progress("trial", told, trial=stored))
+    return stored
 
 
 def _run(

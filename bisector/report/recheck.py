@@ -116,7 +116,9 @@ class _Asking:
             yield self.about(f"{name} {fixed.AT}", Candidate(kind, fix.commit.oid))
 
     def _answer(self, name: str, asked: Candidate) -> Judgement:
-        self.bench.setting.listener(Progress("stage", f"Is it fixed already? {name}"))
+        words = f"Is it fixed already? {name}"
+        told = Progress("stage", words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
+        self.bench.setting.listener(told)
         return self.judge.ask(asked, self.case, FIXED)
 
 

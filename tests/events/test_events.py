@@ -2,14 +2,17 @@
 """Events: whole lines of JSON, enough to draw a dashboard, and never a reason for a campaign to end."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from bisector.cli import main
 from bisector.errors import InfraError, UsageError
 from bisector.events import SCHEMA, EventLog, watched
-from bisector.seams import Progress
+from bisector.exitcodes import ExitCode
+from bisector.seams import Progress, placed
 from tests.report import case
 
 
@@ -91,3 +94,69 @@ def test_a_full_disk_ends_the_events_and_not_the_campaign() -> None:
 def test_nobody_watching_costs_nothing_and_leaves_nothing() -> None:
     with watched(None, "run") as log:
         log.listen(Progress("stage", "x"))
+
+
+def test_end_always_tells_the_exit_code(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with watched(path, "run"):
+        pass
+    with watched(path, "test") as log:
+        log.exit_code = ExitCode.BAD
+    with pytest.raises(ZeroDivisionError), watched(path, "run"):
+        raise ZeroDivisionError
+    assert [event["exit_code"] for event in read(path) if event["event"] == "end"] == [0, 1, 3]
+
+
+def test_an_event_says_where_it_happens(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    heard = placed(EventLog(path).listen, campaign="c-1", recipe="legs", stage="ends")
+    heard(Progress("verdict", "told", judgement=case.PROOF_BAD, stage="proof"))
+    heard(Progress("stage", "told"))
+    EventLog(path).listen(Progress("stage", "nowhere"))
+    told = [[event.get(name) for name in ("campaign", "recipe", "stage")] for event in read(path)]
+    assert told == [["c-1", "legs", "proof"], ["c-1", "legs", "ends"], [None, None, None]]
+
+
+def test_an_outcome_carries_its_culprit(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    EventLog(path).listen(Progress("outcome", "told", outcome=case.OUTCOMES["culprit"]))
+    (told,) = read(path)
+    assert (told["kind"], told["culprit"]) == ("culprit", case.CULPRIT.oid)
+
+
+@pytest.mark.parametrize("command", [["test", "nosuch"], ["replay", "nosuch", "1"]])
+def test_what_runs_trials_takes_events(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--events", "events.jsonl"]) != 0
+    assert "No such option" not in capsys.readouterr().err
+
+
+SHELL = """\
+recipe: shell
+target: {qemu: {build: [qemu-img]}}
+vm: none
+steps:
+  - say: {run: ['true']}
+bad_when: {failed: {exit: {say: 3}}}
+good_when: {passed: {exit: {say: 0}}}
+"""
+
+
+def test_a_test_and_its_replay_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On real programs in a real sandbox: no VM is needed to see what is told."""
+    if not shutil.which("qemu-img"):
+        pytest.skip("no qemu-img here")
+    for kind in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
+    recipe, path = tmp_path / "shell.yaml", tmp_path / "events"
+    recipe.write_text(SHELL)
+    assert main(["test", str(recipe), "--trials", "1", "--events", str(path)]) == 0
+    told = read(path)
+    assert (told[0]["event"], told[0]["command"], told[0]["recipe"]) == ("begin", "test", "shell")
+    assert (told[-1]["event"], told[-1]["exit_code"]) == ("end", 0)
+    (trial,) = [event for event in told if event["event"] == "trial"]
+    assert (trial["signal"], trial["stage"], trial["recipe"]) == ("clean", "test", "shell")
+    path.unlink()
+    assert main(["replay", str(trial["campaign"]), str(trial["number"]), "--events", str(path)]) == 0
+    told = read(path)
+    assert (told[0]["command"], told[0]["step"], told[-1]["exit_code"]) == ("replay", trial["number"], 0)
+    assert [event["signal"] for event in told if event["event"] == "trial"] == ["clean"]

@@ -123,6 +123,7 @@ class Nights:
     how_sure: str = "trials: 2"
     recipes: str = "[./legs.yaml, ./program.yaml]"
     budget: str = "8h"
+    more: str = ""  # of the file of the watch
     world: World = field(default_factory=World)
     clock: Callable[[], float] | None = None
 
@@ -141,8 +142,8 @@ class Nights:
         (place / "legs.yaml").write_text(LEGS.replace("HOW_SURE", self.how_sure))
         (place / "program.yaml").write_text(PROGRAM)
         file = place / "nightly.yaml"
-        lines = [f"nightly: watched\nrepo: {self.repo}\nrecipes: {self.recipes}\nbudget: {self.budget}\nout: nights\n"]
-        file.write_text("".join(lines))
+        lines = [f"repo: {self.repo}", f"recipes: {self.recipes}", f"budget: {self.budget}", "out: nights", self.more]
+        file.write_text("\n".join(["nightly: watched", *lines]))
         return config.load(file)
 
     def bench(self) -> Workbench:

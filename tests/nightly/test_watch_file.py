@@ -37,6 +37,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     watch = config.load(file)
     assert watch.repo == str(tmp_path.parent / "linux-next")
     assert watch.out == tmp_path / "nights"
+    assert watch.check_fixed
     assert (watch.good, watch.budget) == (("v6.17", "v6.16"), 5400.0)
     assert [item.name for item in watch.items] == ["dio-misaligned-pread"]
 
@@ -54,6 +55,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (("[dio-misaligned-pread]", "[qcow2-discard-race]"), "recipes[0]: qcow2-discard-race does not test a kernel"),
         (("out: nights", "out: nights\nbudget: 6"), "5:9: budget: the number 6 is not a duration"),
         (("out: nights", "out: nights\ngood: 6.10"), "5:7: good"),
+        (("out: nights", "out: nights\ncheck_fixed: yes"), "5:14: check_fixed: expected true or false, found 'yes'"),
         (("out: nights", "budge: 6h"), "1:1: out: is missing"),
         (("out: nights", "out:"), "4:1: out: has no value"),
         (("nightly: x", "nightly: A B"), "1:10: nightly: 'A B' is no name"),

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a watch leaves for people beside its summaries: a page for each campaign, one draft for each regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.errors import BisectorError, Interrupted
+from bisector.model import OutcomeKind, Verdict
+from bisector.nightly.budget import SPENT
+from bisector.nightly.desk import Desk
+from bisector.nightly.memory import Kind, Regression, Where
+from bisector.recipe.model import Recipe
+from bisector.report import formats, post
+from bisector.report.facts import gather
+from bisector.report.fixed import Fixed
+from bisector.report.recheck import recheck
+from bisector.store import CampaignRow
+
+
+@dataclass(frozen=True)
+class Papers:
+    """Writes them from one night's desk."""
+
+    desk: Desk
+
+    def page(self, row: CampaignRow) -> None:
+        """The campaign's own page and text, beside the summaries. Raises InfraError."""
+        facts = gather(self.desk.bench.store, row)
+        for kind in ("html", "text"):
+            formats.save(kind, facts, self._page_folder(row.id))
+
+    def draft(self, found: Regression, recipe: Recipe, row: CampaignRow) -> Regression:
+        """The regression with its one draft, written anew when the culprit has a new id.
+
+        Before that it is tried whether it is fixed already, where the watch asks for it. Raises InfraError when the
+        page cannot be written, Interrupted when somebody (not the budget) asked to stop.
+        """
+        if found.same_as:
+            return found
+        if self.desk.watch.check_fixed:
+            self._recheck(found, recipe, row)
+        return self._written(found, row)
+
+    def restore(self) -> None:
+        """Write again what is remembered and lost: pages, and drafts of what is open. Raises InfraError."""
+        desk = self.desk
+        rows = {row.id: row for row in desk.bench.store.campaigns()}
+        for regression in tuple(desk.regressions.values()):
+            mine = [rows[name] for name in regression.campaigns if name in rows]
+            for row in mine:
+                if not (self._page_folder(row.id) / "report.html").exists():
+                    self.page(row)
+            told = next((row for row in reversed(mine) if _names(row, regression)), None)
+            owed = regression.is_open and regression.found and not regression.same_as
+            if owed and told and not any(self._draft_folder(regression).glob("0-*.eml")):
+                desk.save(self._written(regression, told))
+
+    def _page_folder(self, campaign: str) -> Path:
+        return self.desk.watch.out / "campaigns" / campaign
+
+    def _draft_folder(self, regression: Regression) -> Path:
+        return self.desk.watch.out / "drafts" / regression.id
+
+    def _written(self, found: Regression, row: CampaignRow) -> Regression:
+        folder = self._draft_folder(found)
+        try:
+            written = post.write(post.Wish(), self.desk.bench.store, row, self.desk.bench.processes)
+            post.save(written, folder)
+        except BisectorError as error:
+            self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
+            return found
+        self.desk.heard("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.drafts))
+        return replace(found, draft=str(folder))
+
+    def _recheck(self, found: Regression, recipe: Recipe, row: CampaignRow) -> None:
+        """Try the newest mainline and a fix. What hinders it is told, and the draft is written without."""
+        desk = self.desk
+        try:
+            rechecked = recheck(row, recipe, desk.bench)
+        except Interrupted:
+            if not desk.budget.spent:
+                raise
+            desk.tell(Kind.NOTE, found, f"whether it is fixed already was not tried: {SPENT}")
+            return
+        except BisectorError as error:
+            desk.tell(Kind.NOTE, found, f"whether it is fixed already is left open: {error.what}")
+            return
+        self.page(row)
+        if mended := tuple(_mended(rechecked.fixed, found)):
+            desk.tell(Kind.NOTE, found, f"it may be fixed already: {'; '.join(mended)}")
+
+
+def _names(row: CampaignRow, regression: Regression) -> bool:
+    """Whether a campaign's outcome is what the regression is known by."""
+    outcome = row.outcome
+    if outcome is None:
+        return False
+    if regression.culprit is None:
+        return outcome.kind is OutcomeKind.NARROWED
+    return outcome.culprit is not None and outcome.culprit.oid == regression.culprit.oid
+
+
+def _mended(fixed: Fixed, found: Regression) -> Iterable[str]:
+    """What answered good: a fix; for a bug of mainline, mainline as it is now."""
+    for later in fixed.later:
+        for tried in later.tried:
+            if later.mends and tried.verdict is Verdict.GOOD:
+                yield f"{later.commit} {tried.where} is good (0 of {tried.told} trials)"
+    for newest in fixed.newest:
+        if found.where is Where.MAINLINE and newest.kind == "mainline" and newest.verdict is Verdict.GOOD:
+            yield f"the newest mainline, {newest.name}, is good (0 of {newest.told} trials)"
