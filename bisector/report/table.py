@@ -73,7 +73,10 @@ def _row(name: str, row: CellAnswer, width: int) -> list[str]:
         return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable: {row.cell.not_applicable}"]
     reproduced, told = row.judgement.counts
     head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{told}':<11}"
-    lines = [f"{head}{_outcome(row)}"]
+    outcome = _outcome(row)
+    lines = [head + outcome]
+    if len(lines[0]) > 80:  # below it, so that a condition's name stays whole
+        lines = [head.rstrip(), *textwrap.wrap(outcome, 80, initial_indent="    ", subsequent_indent="    ")]
     if row.cell.expect:
         lines.append(f"{'':<{width}}  control, must be {row.cell.expect}: {'yes' if row.as_expected else 'NO'}")
     if row.judgement.trials:

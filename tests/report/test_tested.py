@@ -84,6 +84,16 @@ def test_each_row_of_the_text_names_its_cell_and_verdict(tested: Facts) -> None:
     assert all(len(line) <= 80 for line in lines if not line.startswith("files"))
 
 
+def test_a_long_cell_with_a_long_condition_fits_eighty_columns(store: Store) -> None:
+    cell = "storage.{a,b}.disk=virtio-blk,steps.x.y=42"
+    facts = stored(store, (cell, Verdict.BAD, "n"))
+    (trial,) = facts.trials
+    long = replace(trial, reading=replace(trial.reading, condition="zero-length-command-of-a-leg"))
+    lines = text.render(replace(facts, trials=(long,))).splitlines()
+    assert "zero-length-command-of-a-leg" in " ".join(lines)
+    assert [line for line in lines if len(line) > 80 and not line.startswith("files")] == []
+
+
 def test_the_page_names_each_cell_with_its_verdict(tested: Facts) -> None:
     page = Words(html.render(tested))
     found = {row[0]: row[1:3] for row in page.rows if len(row) == 4}
