@@ -21,6 +21,9 @@ SCHEMA = "bisector.nightly/1"
 TEMPLATE = "index.html.j2"
 NIGHTS_SHOWN = 60
 
+WRITTEN = (Kind.BACK, Kind.NAMED, Kind.CHANGED, Kind.REBASED)
+"""News with which a draft is written, or written anew."""
+
 HEADINGS = {
     Kind.OPENED: "new",
     Kind.BACK: "there again",
@@ -54,7 +57,7 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
     if night.news:
         lines += ["", *(f"{HEADINGS[each.kind]}: {each.regression}: {printable(each.text)}" for each in night.news)]
     known = {each.id: each for each in regressions}
-    fresh = {each.regression for each in night.news if each.kind in (Kind.NAMED, Kind.CHANGED)}
+    fresh = {each.regression for each in night.news if each.kind in WRITTEN}
     drafts = [known[name].draft for name in sorted(fresh) if name in known and known[name].draft]
     if drafts:
         lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
