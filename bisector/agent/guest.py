@@ -67,7 +67,9 @@ class Guest(GuestControl):
         self._is_up = False
         self._system = f"{scratch}/system.qcow2"
         self._image = f"{shared}/files/{guest.image}"
-        self._listeners = Listeners(self._on_output, self._on_console, self._on_event, journal)
+        self._journal = journal
+        self._writing = False  # the stamp that runs has begun to write
+        self._listeners = Listeners(self._on_output, self._on_console, self._on_event, self._on_journal)
         self._qemu: Qemu | None = None
         self._seed = plan.seed
         if guest.os == "linux":
@@ -93,6 +95,10 @@ class Guest(GuestControl):
 
     def _on_output(self, line: str) -> None:
         self._output.write(f"{line}\n".encode())
+
+    def _on_journal(self, line: str) -> None:
+        self._journal(line)
+        self._writing = self._writing or line.split(" ")[1:2] == ["W"]
 
     def _on_event(self, name: str, detail: str) -> None:
         self._recorder.event("qmp", name, detail)
@@ -269,7 +275,7 @@ class Guest(GuestControl):
         return self._unanswered(qemu, seen) if code is None else seen
 
     def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
-        """Stamp the step's object; with ``kill`` QEMU is killed when the step's own seconds are over."""
+        """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
@@ -279,14 +285,23 @@ class Guest(GuestControl):
         rounds = step.seconds + seconds if step.kill else step.seconds
         command = self._program([*words, "direct" if step.direct else "buffered", str(rounds)])
         if step.kill:
-            number = qemu.send(command)
-            qemu.answer(number, min(step.seconds, seconds))
-            code = qemu.cut()
-            if code is not None:
-                self._passed.give_back()
-            return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
+            return self._killed(qemu, command, step.seconds, seconds)
         code, text = self._ask(qemu, command, seconds)
         return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+
+    def _killed(self, qemu: Qemu, command: str, after: float, seconds: float) -> Outcome:
+        """Kill QEMU ``after`` seconds of writing; what the writer needs before its first write is not counted."""
+        until = time.monotonic() + seconds
+        self._writing = False
+        number = qemu.send(command)
+        qemu.wait(seconds, lambda: self._writing or qemu.answered(number))
+        code, text = qemu.answer(number, min(after, until - time.monotonic()))
+        if code is not None or not self._writing:
+            return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+        code = qemu.cut()
+        if code is not None:
+            self._passed.give_back()
+        return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
 
     def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
         """Verify what was stamped on ``name``, in the guest."""

@@ -119,6 +119,7 @@ class Qemu:
         kind, _, rest = line.partition(" ")
         if kind == "J":
             self._listeners.journal(rest)
+            self._note()  # or for its first write
             return
         first, _, text = rest.partition(" ")
         with self._changed:
@@ -177,9 +178,13 @@ class Qemu:
             os.write(self._control, f"{self._asked} {command}\n".encode())
         return self._asked
 
+    def answered(self, number: int) -> bool:
+        """Whether the command ``number`` has ended, or the guest is paused, in which it cannot."""
+        return number in self._exits or self._paused
+
     def answer(self, number: int, seconds: float) -> tuple[int | None, str]:
         """The answer to the command ``number``, as ``ask`` gives it."""
-        self.wait(seconds, lambda: number in self._exits or self._paused)
+        self.wait(seconds, lambda: self.answered(number))
         return self._exits.get(number), "\n".join(self._answers.get(number, ()))
 
     def disk(self, serial: str) -> str:

@@ -43,7 +43,7 @@ def recipe() -> str:
             direct = "true" if number % 2 else "false"
             steps.append(f"  - write{kill}x{number}: {{stamp: usr, in: guest, size: {SIZE}M, direct: {direct}}}")
         steps += [
-            f"  - kill{kill}: {{stamp: usr, in: guest, size: {SIZE}M, for: {4 + kill}s, kill: true}}",
+            f"  - kill{kill}: {{stamp: usr, in: guest, size: {SIZE}M, for: {2 + kill}s, kill: true}}",
             f"  - again{kill}: {{start: guest}}",
             f"  - look{kill}: {{verify: usr, in: guest}}",
         ]
