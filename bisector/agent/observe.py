@@ -269,7 +269,7 @@ def tool_version(name: str) -> str:
         return ".".join(map(str, sys.version_info[:3]))
     asked = {"lvm": "version", "mkfs.xfs": "-V", "mkfs.ext4": "-V"}.get(name, "--version")
     try:
-        text = run([find_tool(name), asked], timeout=20.0).output
+        text = run([find_tool(name), asked], timeout=60.0).output  # of a crowded host: 20 s were not enough for QEMU
     except (Halt, OSError):
         return ""
     found = re.search(r"\d+\.\d[\w.()~+-]*", text)
