@@ -70,7 +70,8 @@ def _condition(row: CellAnswer) -> str:
 
 def _row(name: str, row: CellAnswer, width: int) -> list[str]:
     if row.judgement is None:
-        return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable: {row.cell.not_applicable}"]
+        why = textwrap.wrap(row.cell.not_applicable, 80, initial_indent="    ", subsequent_indent="    ")
+        return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable", *why]
     reproduced, told = row.judgement.counts
     head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{told}':<11}"
     outcome = _outcome(row)

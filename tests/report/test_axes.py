@@ -112,3 +112,13 @@ def test_the_table_of_one_cell_with_long_overrides_fits_eighty_columns() -> None
     assert all(len(line) <= 80 for line in lines)
     assert lines[2] == "asked: storage.a.disk=virtio-blk, storage.b.disk=virtio-blk,"
     assert any(line.startswith("(as asked)  good") for line in lines)
+
+
+def test_a_cell_that_the_software_refuses_says_why_within_eighty_columns() -> None:
+    candidate = Candidate(TargetKind.GIVEN, "/image", label="image")
+    why = "QEMU refuses aio native without 'cache: {direct: true}', and says so before it opens anything"
+    rows = (CellAnswer(Cell("lvm raid10, native, false", not_applicable=why), None),)
+    lines = table.as_text(Answer("family", candidate, rows, "c", "/logs")).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "not applicable" in lines[3]
+    assert " ".join(line.strip() for line in lines[4:6]) == why
