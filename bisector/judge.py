@@ -233,7 +233,7 @@ class Judge:
             return known
         self._stop_if_asked()
         listener = placed(bench.listener, stage=stage)
-        future = bench.pool.submit("build", _build, bench.target, candidate, listener, bench.cancel)
+        future = bench.pool.submit("build", make_image, bench.target, candidate, listener, bench.cancel)
         made = future.result()
         bench.store.add_build(bench.campaign, key, candidate, made)
         return made
@@ -343,7 +343,7 @@ def _agent_seconds(trial: Trial) -> float:
     return timing.storage + timing.workload if trial.reading.signal is Signal.CLEAN else 0.0
 
 
-def _build(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+def make_image(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
     """The job that makes one image."""
     return target.image(candidate, listener=listener, cancel=cancel)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from bisector.cache import at_work
 from bisector.errors import InfraError
-from bisector.judge import Bench, Case, Judge, Mend
+from bisector.judge import Bench, Case, Judge, Mend, make_image
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
@@ -186,6 +186,11 @@ class Workbench:
         held = Images(self.setting.folders.cache).held
         return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel, kernels=held)
 
+    def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
+        """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
+        listener = self.setting.listener
+        return self.pool.submit("build", make_image, target, candidate, listener, self.cancel).result()
+
     def carrier(self, recipe: Recipe) -> Image | None:
         """The kernel that the VM boots where QEMU is under test, made or fetched when first asked for; else None.
 
@@ -202,7 +207,7 @@ class Workbench:
             else:
                 packages = self._packages(recipe, all_modules(), ())
                 target, candidate = packages, packages.candidate(named) if named else packages.newest()
-            made = self.pool.submit("build", _made, target, candidate, self.setting.listener, self.cancel).result()
+            made = self.made(target, candidate)
             if isinstance(made, BuildFailure):
                 what = f"{candidate}, which the VM should boot, is not to be had: {'; '.join(made.errors)}"
                 raise InfraError(what, hint="name another one in the recipe: vm: {kernel: VERSION or ./FILE}")
@@ -258,10 +263,6 @@ class Workbench:
             f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
             "equally often wherever it is"
         )
-
-
-def _made(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-    return target.image(candidate, listener=listener, cancel=cancel)
 
 
 def _keep_own(recipe: Recipe, folder: Path) -> None:

@@ -162,7 +162,7 @@ def _image(request: Request, source: Source, first: Trial, recipe: Recipe, bench
             f"the image of trial {first.number} ({candidate}, {first.image[:12]}) is not at hand",
             hint="give --image PATH or --repo DIR, or ask for an export made --with-images",
         )
-    made = bench.pool.submit("build", _made, target, candidate, bench.setting.listener, bench.cancel).result()
+    made = bench.made(target, candidate)
     if isinstance(made, BuildFailure):
         first_line = made.errors[0] if made.errors else made.log
         raise UsageError(f"{candidate} cannot be built here: {made.stage} failed: {first_line}", hint=made.log)
@@ -176,10 +176,6 @@ def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, bench: Workben
     for oid in (candidate.revision, *(edit.commit for edit in candidate.edits)):
         user.resolve(oid)
     return bench.source(recipe, (*cells(recipe), *controls(recipe)), bench.clone(user))
-
-
-def _made(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-    return target.image(candidate, listener=listener, cancel=cancel)
 
 
 # ---- the trial -----------------------------------------------------------------------------------------------------
