@@ -111,36 +111,49 @@ def _sums(block: bytes) -> int:
     return int.from_bytes(plain * BLOCKS, "little") ^ int.from_bytes(changes, "little")
 
 
-class Pattern:
-    """Makes the blocks of one file. ``file``: its number, below 2**32. ``aligned``: in memory fit for direct I/O.
+class _Template:
+    """A mebibyte of one filling with its heads. ``upper``: the chunk's number without its last five bits."""
 
-    Two templates of a mebibyte are made when first needed and written over again and again: of a sector only a byte of
-    its place and two of its seal change from one chunk to the next but one. Each is laid over all sectors at once by a
-    slice with a step, which bytearray and mmap do by a plain loop over bytes and memoryview does not.
+    __slots__ = ("generation", "store", "upper")
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.generation = -1
+        self.upper = -1
+
+
+class Pattern:
+    """Makes the blocks of one file. ``file``: its number, below 2**32.
+
+    Templates of a mebibyte are made when first needed and written over again and again: of a sector only a byte of its
+    place and two of its seal change from one chunk to the next but one. Each is laid over all sectors at once by a
+    slice with a step, which bytearray and mmap do by a plain loop over bytes and memoryview does not. A filling takes
+    longer to make than forty chunks to compare: whoever writes and verifies keeps its Pattern.
     """
 
-    def __init__(self, file: int, *, aligned: bool = False) -> None:
-        self._file = file
+    def __init__(self, file: int) -> None:
+        self.file = file
         self._w0 = MAGIC << 32 | file
-        self._aligned = aligned
-        self._stores: dict[int, Store] = {}
+        self._templates: dict[tuple[int, bool], _Template] = {}  # (filling, aligned)
         self._sums: dict[int, int] = {}  # filling → crc of each sector, in lanes
-        self._upper: dict[int, int] = {}  # filling → the chunk's number without its last five bits
         self._lower: dict[int, bytes] = {}  # the last five bits → second byte of each sector's second word
-        self._generation: dict[int, int] = {}  # filling → generation that the template carries
         self._places = int.from_bytes(b"".join(n.to_bytes(8, "little") for n in range(LANES)), "little")
 
-    def chunk(self, number: int, generation: int) -> Store:
-        """Chunk ``number`` as it is written in ``generation``; valid until the next call."""
+    def chunk(self, number: int, generation: int, *, aligned: bool = False) -> Store:
+        """Chunk ``number`` as it is written in ``generation``; valid until the next call.
+
+        ``aligned``: in memory fit for direct I/O, an mmap, which knows no ``==``; else a bytearray.
+        """
         which = (number + generation) % FILLINGS
-        if self._generation.get(which) != generation:
-            self._prepare(which, generation)
-        store, seal = self._stores[which], _mix(number)
+        template = self._templates.get((which, aligned)) or self._template(which, aligned)
+        if template.generation != generation:
+            self._prepare(template, self._sums[which], generation)
+        store, seal = template.store, _mix(number)
         store[_SECOND + 1 :: SECTOR] = self._lower.get(number & 31) or self._lowest(number & 31)
         store[_SEAL + 6 :: SECTOR] = _alike(seal & 0xFF)
         store[_SEAL + 7 :: SECTOR] = _alike(seal >> 8)
-        if self._upper[which] != number >> 5:
-            self._upper[which] = number >> 5
+        if template.upper != number >> 5:
+            template.upper = number >> 5
             for byte in range(6):
                 store[_SECOND + 2 + byte :: SECTOR] = _alike(number >> 5 + 8 * byte & 0xFF)
         return store
@@ -149,21 +162,25 @@ class Pattern:
         self._lower[bits] = b"".join(bytes((bits << 3 | n,)) * 256 for n in range(LANES // 256))
         return self._lower[bits]
 
-    def _prepare(self, which: int, generation: int) -> None:
-        if which not in self._stores:
-            store: Store = mmap.mmap(-1, CHUNK) if self._aligned else bytearray(CHUNK)
+    def _template(self, which: int, aligned: bool) -> _Template:
+        store: Store = mmap.mmap(-1, CHUNK) if aligned else bytearray(CHUNK)
+        filled = self._templates.get((which, not aligned))
+        if filled:
+            store[:] = filled.store[:]
+        else:
             self._sums[which] = fill(store, which)
             store[_SECOND::SECTOR] = bytes(range(256)) * (LANES // 256)
-            self._stores[which] = store
-        view = memoryview(self._stores[which]).cast("Q")
+        template = self._templates[which, aligned] = _Template(store)
+        return template
+
+    def _prepare(self, template: _Template, sums: int, generation: int) -> None:
+        view = memoryview(template.store).cast("Q")
         view[0::WORDS] = _lanes(_ONES * self._w0)
-        view[2::WORDS] = _lanes(self._sums[which] + _ONES * (generation << 32))
+        view[2::WORDS] = _lanes(sums + _ONES * (generation << 32))
         same = (self._w0 * _K0 + generation * _K2) & _M63
-        view[3::WORDS] = _lanes(
-            (((self._places * _K1 + _ONES * same) & _ONES * _M63) + self._sums[which] * _K3) & _MASK
-        )
-        self._upper[which] = -1
-        self._generation[which] = generation
+        view[3::WORDS] = _lanes((((self._places * _K1 + _ONES * same) & _ONES * _M63) + sums * _K3) & _MASK)
+        template.upper = -1
+        template.generation = generation
 
     def block(self, number: int, generation: int) -> bytes:
         """Block ``number`` as it is written in ``generation``."""

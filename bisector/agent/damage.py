@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb corrupt: damage of a known class put under stamped blocks, so that an oracle can be seen to see it."""
+"""The verb corrupt: damage of a known class put under stamped blocks, so that an oracle can be seen to see it.
+
+What lay there before is kept: the class restored puts it back, and a fault that came and went can be made.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from . import xfs
 from .blocks import BLOCK, SECTOR, Pattern
 from .command import Halt
 from .journal import placed
-from .raw import write_block
-from .stamps import Stamped, Stamps
+from .raw import read_block, write_block
+from .stamps import Damaged, Stamped, Stamps
 
 NEIGHBOURS = 5  # blocks that become copies of the next one: the report of 2014 has 160-164 = 165
 TRIES = 1000
@@ -65,29 +68,50 @@ CLASSES: dict[str, Make] = {
 }
 
 
-def corrupt(stamps: Stamps, layers: dict[str, str], damage: str, seed: int) -> str:
-    """Damage the same blocks on each of ``layers`` (layer of the VM → its node); what was done, for people.
+RESTORED = "restored"
 
-    Raises Halt(plan) for a class that is not known, Halt(step) when there is nothing to damage (the guest may have died
-    before it stamped anything), and OSError.
+
+def corrupt(stamps: Stamps, layers: dict[str, str], damage: str, seed: int) -> str:
+    """Damage the same blocks on each of ``layers`` (layer of the VM → its node), or take that away again.
+
+    Returns what was done, for people. Raises Halt(plan) for a class that is not known, Halt(step) when there is nothing
+    to damage (the guest may have died before it stamped anything) or to restore, and OSError.
     """
-    if damage not in (*CLASSES, *xfs.CLASSES):
-        known = ", ".join((*CLASSES, *xfs.CLASSES))
-        raise Halt("plan", f"corrupt: class {damage} is not supported here (there are {known})")
-    told = []
-    for layer, node in layers.items():
-        stamped, shift = _target(stamps, layer)
-        if damage in xfs.CLASSES:
-            told.append(xfs.damage(node, shift, damage))
-            continue
-        draw = random.Random(f"{seed}:corrupt")
-        block, generation = _choose(stamped, draw)
-        content = CLASSES[damage](Pattern(stamped.file), block, generation, draw)
-        places = stamped.places() if stamps.known(layer) is None else None
-        for number, data in content.items():
-            write_block(node, _place(places, number) * BLOCK + shift, data)
-        told.append(f"{damage}: blocks {min(content)} to {max(content)} of {stamped.name} on {layer} ({node})")
-    return "; ".join(told)
+    known = (*CLASSES, *xfs.CLASSES, RESTORED)
+    if damage not in known:
+        raise Halt("plan", f"corrupt: class {damage} is not supported here (there are {', '.join(known)})")
+    if damage == RESTORED:
+        return "; ".join(_restore(stamps, layer) for layer in layers)
+    return "; ".join(_damage(stamps, layer, node, damage, seed) for layer, node in layers.items())
+
+
+def _damage(stamps: Stamps, layer: str, node: str, damage: str, seed: int) -> str:
+    stamped, shift = _target(stamps, layer)
+
+    def put(path: str, place: int, data: bytes) -> None:
+        stamps.damaged.setdefault(layer, []).append(Damaged(path, place, read_block(path, place), data))
+        write_block(path, place, data)
+
+    if damage in xfs.CLASSES:
+        return xfs.damage(node, shift, damage, put)
+    draw = random.Random(f"{seed}:corrupt")
+    block, generation = _choose(stamped, draw)
+    content = CLASSES[damage](stamped.pattern, block, generation, draw)
+    places = stamped.places() if stamps.known(layer) is None else None
+    for number, data in content.items():
+        put(node, _place(places, number) * BLOCK + shift, data)
+    return f"{damage}: blocks {min(content)} to {max(content)} of {stamped.name} on {layer} ({node})"
+
+
+def _restore(stamps: Stamps, layer: str) -> str:
+    done = stamps.damaged.pop(layer, [])
+    if not done:
+        raise Halt("step", f"corrupt: nothing on {layer} was damaged, so nothing can be restored")
+    for one in reversed(done):
+        if read_block(one.node, one.place) != one.since:
+            raise Halt("step", f"corrupt: {one.node} was written at {one.place} since it was damaged")
+        write_block(one.node, one.place, one.before)
+    return f"{RESTORED}: {len(done)} block{'s' if len(done) > 1 else ''} of {layer}"
 
 
 def _target(stamps: Stamps, layer: str) -> tuple[Stamped, int]:

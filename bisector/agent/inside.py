@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from .blocks import Pattern
 from .integrity import Written, drop_caches, name, stamp, verify
 from .journal import read_journal
 
@@ -29,8 +30,8 @@ def _stamp(label: str, path: str, file: str, blocks: str, generation: str, mode:
     def tell(line: str) -> None:
         os.write(PORT, f"J {label} {line}\n".encode())
 
-    size = int(blocks)
-    done = stamp(path, int(file), size, int(generation), direct=mode == "direct", tell=tell, seconds=float(seconds))
+    pattern, size = Pattern(int(file)), int(blocks)
+    done = stamp(path, pattern, size, int(generation), direct=mode == "direct", tell=tell, seconds=float(seconds))
     print(stamped_line(done))
     return int(bool(done.errno))
 
@@ -39,7 +40,7 @@ def _verify(path: str, file: str, journal: str, mode: str, caches: str) -> int:
     if caches == "drop":
         drop_caches()
     try:
-        seen = verify(path, int(file), read_journal(journal), direct=mode == "direct")
+        seen = verify(path, Pattern(int(file)), read_journal(journal), direct=mode == "direct")
     except OSError as error:
         print(f"verified 0 {name(error)}\nopen {path}: {error.strerror}")
         return 1

@@ -65,7 +65,7 @@ class Verified:
 
 def stamp(
     path: str,
-    file: int,
+    pattern: Pattern,
     blocks: int,
     generation: int,
     *,
@@ -78,7 +78,6 @@ def stamp(
     Even generations go from the end to the beginning, so that a file is not always cut at the same side. ``tell`` takes
     the journal's lines, each before what it tells of may happen (W) or after it did (F).
     """
-    pattern = Pattern(file, aligned=True)
     until = time.monotonic() + seconds
     written = 0
     tell("B")
@@ -111,7 +110,7 @@ def _generation(descriptor: int, pattern: Pattern, blocks: int, generation: int,
     for first, end in regions if generation % 2 else reversed(regions):
         tell(f"W {first} {end - first} {generation}")
         for at in range(first, end, BLOCKS):
-            chunk = memoryview(pattern.chunk(at // BLOCKS, generation))
+            chunk = memoryview(pattern.chunk(at // BLOCKS, generation, aligned=True))
             _write(descriptor, chunk[: min(end - at, BLOCKS) * BLOCK], at * BLOCK)
         os.fsync(descriptor)
         tell("F")
@@ -156,7 +155,7 @@ def extents(descriptor: int) -> list[Extent]:
 
 
 def verify(
-    path: str, file: int, journal: Journal, *, direct: bool, below: list[Extent] | None = None, shift: int = 0
+    path: str, pattern: Pattern, journal: Journal, *, direct: bool, below: list[Extent] | None = None, shift: int = 0
 ) -> Verified:
     """Read every flushed block and look at each that differs.
 
@@ -165,7 +164,6 @@ def verify(
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
     reader = _Reader(os.open(path, flags), below, shift)
-    pattern = Pattern(file)
     findings: list[Finding] = []
     judged = 0
     try:
@@ -177,12 +175,12 @@ def verify(
             findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
             pending = journal.on_their_way(first, end)
             good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
-            findings += _differing(file, (first, end, generation), pending, found, good, missing | unknown)
+            findings += _differing(pattern.file, (first, end, generation), pending, found, good, missing | unknown)
             if len(findings) >= FINDINGS:
                 break
     finally:
         reader.close()
-    settle(findings, lambda origin: _at_home(origin, file, journal))
+    settle(findings, lambda origin: _at_home(origin, pattern.file, journal))
     return Verified(judged, findings, reader.errno)
 
 

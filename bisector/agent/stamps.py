@@ -8,6 +8,7 @@ import os
 import zlib
 from dataclasses import dataclass, field
 
+from .blocks import Pattern
 from .command import Halt
 from .integrity import Verified, drop_caches, forget, name, stamp, verify
 from .journal import Extent, Journal
@@ -26,10 +27,10 @@ class Below:
 
 @dataclass
 class Stamped:
-    """One stamped object. ``file`` is its number in every block; ``mapped``: its blocks lie where its extents say."""
+    """One stamped object: ``pattern`` makes its blocks; ``mapped``: they lie where its extents say."""
 
     name: str
-    file: int
+    pattern: Pattern
     journal: Journal = field(default_factory=Journal)
     mapped: bool = False
     below: tuple[Below, ...] = ()
@@ -39,12 +40,26 @@ class Stamped:
         return self.journal.extents if self.mapped else None
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """A block, ``place`` bytes into ``node``, as it was before a control's damage and as it is since."""
+
+    node: str
+    place: int
+    before: bytes
+    since: bytes
+
+
 class Stamps:
-    """All stamped objects of a trial. Lines of their writers are kept in ``SHARED/stamps.log``, too."""
+    """All stamped objects of a trial. Lines of their writers are kept in ``SHARED/stamps.log``, too.
+
+    ``damaged``: layer of the VM → what a control damaged on it, in order.
+    """
 
     def __init__(self, plan: Plan, shared: str) -> None:
         self._token = plan.token
         self.vm = plan.vm
+        self.damaged: dict[str, list[Damaged]] = {}
         self._objects: dict[str, Stamped] = {}
         stamping = any(step.verb == "stamp" for step in plan.steps)
         self._log = BoundedLog(f"{shared}/stamps.log") if stamping else None
@@ -52,7 +67,7 @@ class Stamps:
     def of(self, name: str) -> Stamped:
         """The object called ``name``, made when it is first asked for."""
         if name not in self._objects:
-            self._objects[name] = Stamped(name, zlib.crc32(f"{self._token}/{name}".encode()))
+            self._objects[name] = Stamped(name, Pattern(zlib.crc32(f"{self._token}/{name}".encode())))
         return self._objects[name]
 
     def known(self, name: str) -> Stamped | None:
@@ -125,7 +140,7 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
     stamped.below = tuple(Below(leg) for leg in storage.legs(stamped.name)) if mapped else ()
     done = stamp(
         path_of(storage, stamped.name),
-        stamped.file,
+        stamped.pattern,
         blocks_of(step),
         stamped.journal.latest() + 1,
         direct=step.direct,
@@ -163,7 +178,7 @@ def _look(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None,
     try:
         if not os.path.exists(path):
             return Look(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))
-        return look_of(verify(path, stamped.file, stamped.journal, direct=direct, below=below, shift=shift))
+        return look_of(verify(path, stamped.pattern, stamped.journal, direct=direct, below=below, shift=shift))
     except OSError as error:
         return Look(("unreadable",), errno=name(error), lines=(f"{path}: {error.strerror}",))
 

@@ -260,7 +260,7 @@ def _stamp(work: Workload, step: Step) -> Outcome:
     guest, stamped = work.inner(), work.stamps.of(step.objects[0])
     stamped.mapped = guest.is_mounted(stamped.name)
     stamped.below = tuple(Below(layer, shift) for layer, shift in guest.below(stamped.name))
-    seen = guest.stamp(step, stamped.file, stamped.journal.latest() + 1, work.left())
+    seen = guest.stamp(step, stamped.pattern.file, stamped.journal.latest() + 1, work.left())
     return replace(seen, detail=seen.detail or f"{stamped.journal.blocks()} of {blocks} blocks flushed")
 
 
@@ -272,7 +272,7 @@ def _verify(work: Workload, step: Step) -> Outcome:
         stamped = work.stamps.known(name)
         if stamped is None:
             raise Halt("plan", f"{step.name}: nothing was stamped on {name} in the guest")
-        ended = work.inner().verify(step, name, stamped.file, stamped.journal.text(), work.left())
+        ended = work.inner().verify(step, name, stamped.pattern.file, stamped.journal.text(), work.left())
         looks.append(Look(ended.blocks, ended.count, ended.failed, ended.errno, tuple(ended.detail.splitlines())))
         if not ended.done or ended.exit is None:
             break

@@ -15,6 +15,8 @@ the checksum (crc32c) little-endian.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .blocks import BLOCK
 from .command import Halt
 from .raw import read_block, write_block
@@ -39,8 +41,8 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def damage(path: str, shift: int, kind: str) -> str:
-    """Damage the XFS that begins ``shift`` bytes into ``path``; what was done, for people.
+def damage(path: str, shift: int, kind: str, put: Callable[[str, int, bytes], None] = write_block) -> str:
+    """Damage the XFS that begins ``shift`` bytes into ``path``, by ``put``; what was done, for people.
 
     Raises Halt(step) when there is no XFS (version 5) that looks whole, and OSError.
     """
@@ -50,7 +52,7 @@ def damage(path: str, shift: int, kind: str) -> str:
     block = bytearray(read_block(path, start))
     agi = slice(place - start, place - start + size)
     block[agi] = damaged(bytes(block[agi]), inode_bits, groups, recompute=kind == "xfs-metadata")
-    write_block(path, start, bytes(block))
+    put(path, start, bytes(block))
     how = "its checksum recomputed" if kind == "xfs-metadata" else "its checksum as it was"
     return f"{kind}: bit {BIT} of agi_unlinked[0] of group 0 cleared at {place + UNLINKED} of {path}, {how}"
 

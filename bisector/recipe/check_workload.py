@@ -142,6 +142,7 @@ def _stamp(step: Step, path: Path) -> Iterator[Fault]:
 def _order(recipe: Recipe) -> Iterator[Fault]:
     """What must have happened before a step can run."""
     started = stamped = False
+    damaged: set[str] = set()
     for name, step in recipe.steps.items():
         path = ("steps", name)
         if step.verb == "start":
@@ -151,6 +152,13 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
         stamped = stamped or step.verb == "stamp"
         if step.verb == "verify" and not stamped:
             yield Fault(path, "nothing was stamped before this step, so there is nothing to verify", at_key=True)
+        if step.damage == "restored":
+            for layer in sorted(set(step.objects) - damaged):
+                message = f"no step before this one damages {layer}, so there is nothing to restore"
+                yield Fault((*path, "class"), message, at_key=True)
+            damaged -= set(step.objects)
+        elif step.damage not in (None, "none"):
+            damaged |= set(step.objects)
 
 
 # ---- conditions ----------------------------------------------------------------------------------------------------

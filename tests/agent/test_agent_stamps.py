@@ -58,6 +58,38 @@ def test_damage_of_each_class_is_called_by_its_name(tmp_path: Path, damage: str)
     assert (tmp_path / "shared/stamps.log").read_text().splitlines()[:3] == ["img B", "img W 0 2048 1", "img F"]
 
 
+@pytest.mark.parametrize("damage", ["duplicate", "flipped"])
+def test_damage_that_is_taken_away_again_leaves_what_was_there(tmp_path: Path, damage: str) -> None:
+    steps = (
+        Step("write", "stamp", ("img",), size=8 * MIB),
+        Step("damage", "corrupt", ("img",), damage=damage),
+        Step("during", "verify", ("img",), direct=True),
+        Step("heal", "corrupt", ("img",), damage="restored"),
+        Step("after", "verify", ("img",), direct=True),
+        Step("twice", "corrupt", ("img",), damage="restored"),
+    )
+    result = run(Plan(steps=steps, layers=IMG, vm=False, token="t0k", seed=7), tmp_path)
+    during, heal, after = (result.step(name) for name in ("during", "heal", "after"))
+    assert during is not None and during.blocks == (damage,)
+    assert heal is not None and heal.detail == f"restored: {during.failed} block{'s'[: during.failed - 1]} of img"
+    assert after is not None and after.blocks == ("clean",)
+    assert result.fault is not None and (result.fault.stage, result.fault.message) == (
+        "step",
+        "corrupt: nothing on img was damaged, so nothing can be restored",
+    )
+
+
+def test_what_was_written_since_it_was_damaged_is_not_overwritten(tmp_path: Path) -> None:
+    steps = (
+        Step("write", "stamp", ("img",), size=8 * MIB),
+        Step("damage", "corrupt", ("img",), damage="zeroed"),
+        Step("anew", "stamp", ("img",), size=8 * MIB),
+        Step("heal", "corrupt", ("img",), damage="restored"),
+    )
+    fault = run(Plan(steps=steps, layers=IMG, vm=False, token="t0k", seed=7), tmp_path).fault
+    assert fault is not None and fault.stage == "step" and "since it was damaged" in fault.message
+
+
 def test_corrupt_without_stamps_is_the_steps_fault_and_not_the_plans(tmp_path: Path) -> None:
     plan = Plan(steps=(Step("d", "corrupt", ("img",), damage="zeroed"),), layers=IMG, vm=False)
     fault = run(plan, tmp_path).fault

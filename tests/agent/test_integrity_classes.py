@@ -192,6 +192,14 @@ def test_words_of_a_chunk_are_those_of_its_sectors_one_by_one() -> None:
             assert named == (0xFFFFFFFF, number * BLOCKS + lane // SECTORS, lane % SECTORS, generation)
 
 
+def test_chunks_to_write_and_chunks_to_compare_are_the_same_whichever_was_made_first() -> None:
+    for first in (True, False):
+        pattern = Pattern(FILE)
+        for number, generation in ((40, 3), (41, 3), (2, 4), (41, 3)):
+            made = [bytes(pattern.chunk(number, generation, aligned=aligned)) for aligned in (first, not first)]
+            assert made == [bytes(Pattern(FILE).chunk(number, generation))] * 2
+
+
 def test_no_two_sectors_of_a_filling_are_alike_and_fillings_differ() -> None:
     made = [bytearray(CHUNK), bytearray(CHUNK)]
     sums = [fill(data, number) for number, data in enumerate(made)]

@@ -22,7 +22,7 @@ SIZE = 5 * BLOCKS + 3  # blocks; the last chunk is not a whole one
 def stamped(path: Path, *, direct: bool = False, generations: int = 1) -> Journal:
     journal = Journal()
     for generation in range(1, generations + 1):
-        done = stamp(str(path), FILE, SIZE, generation, direct=direct, tell=journal.tell)
+        done = stamp(str(path), Pattern(FILE), SIZE, generation, direct=direct, tell=journal.tell)
         assert (done.count, done.errno) == (SIZE, ""), done.detail
     return journal
 
@@ -39,7 +39,7 @@ def test_what_was_stamped_is_clean(tmp_path: Path, direct: bool) -> None:
     journal = stamped(path, direct=direct, generations=3)
     assert path.stat().st_size == SIZE * BLOCK
     for again in (False, True):
-        seen = verify(str(path), FILE, journal, direct=again)
+        seen = verify(str(path), Pattern(FILE), journal, direct=again)
         assert (seen.classes(), seen.judged, seen.errno) == (("clean",), SIZE, "")
 
 
@@ -54,7 +54,7 @@ def test_damage_is_found_where_it_was_put(tmp_path: Path) -> None:
     last = bytearray(pattern.block(SIZE - 1, 2))
     last[4000] ^= 4
     put(path, (SIZE - 1) * BLOCK, bytes(last))
-    seen = verify(str(path), FILE, journal, direct=False)
+    seen = verify(str(path), Pattern(FILE), journal, direct=False)
     assert [(f.block, f.kind) for f in seen.findings] == [
         *((block, "duplicate") for block in range(160, 165)),
         *((300, "zeroed"), (700, "torn"), (SIZE - 1, "flipped")),
@@ -68,14 +68,14 @@ def test_what_was_never_flushed_is_neither_clean_nor_bad(tmp_path: Path) -> None
     stamped(path)
     journal = Journal()
     journal.tell(f"W 0 {SIZE} 1")
-    assert verify(str(path), FILE, journal, direct=False).classes() == ()
+    assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ()
 
 
 def test_a_file_that_is_cut_short_is_unreadable_there(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = stamped(path)
     os.truncate(path, 900 * BLOCK)
-    seen = verify(str(path), FILE, journal, direct=False)
+    seen = verify(str(path), Pattern(FILE), journal, direct=False)
     assert seen.classes() == ("unreadable",)
     assert [f.block for f in seen.findings] == list(range(900, SIZE))
 
@@ -91,21 +91,21 @@ def test_a_file_is_found_on_the_device_below_by_its_extents(tmp_path: Path) -> N
     put(device, 8192 + 4000 * BLOCK, data[: cut * BLOCK])
     put(device, 8192 + 100 * BLOCK, data[cut * BLOCK :])
     below = [Extent(0, 4000, cut), Extent(cut, 100, SIZE - cut)]
-    assert verify(str(device), FILE, journal, direct=True, below=below, shift=8192).classes() == ("clean",)
+    assert verify(str(device), Pattern(FILE), journal, direct=True, below=below, shift=8192).classes() == ("clean",)
     put(device, 8192 + 101 * BLOCK, bytes(BLOCK))
-    seen = verify(str(device), FILE, journal, direct=True, below=below, shift=8192)
+    seen = verify(str(device), Pattern(FILE), journal, direct=True, below=below, shift=8192)
     assert [(f.block, f.kind) for f in seen.findings] == [(cut + 1, "zeroed")]
-    some = verify(str(device), FILE, journal, direct=True, below=below[:1], shift=8192)
+    some = verify(str(device), Pattern(FILE), journal, direct=True, below=below[:1], shift=8192)
     assert (some.judged, some.classes()) == (cut, ("clean",))  # what lies nowhere known is not judged
 
 
 def test_a_look_that_saw_enough_stops_and_leaves_no_reader_behind(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = Journal()
-    stamp(str(path), FILE, 12 * BLOCKS, 1, direct=False, tell=journal.tell)
+    stamp(str(path), Pattern(FILE), 12 * BLOCKS, 1, direct=False, tell=journal.tell)
     put(path, 0, bytes(11 * BLOCKS * BLOCK))
     held, threads = sorted(Path("/proc/self/fd").iterdir()), sorted(Path("/proc/self/task").iterdir())
-    seen = verify(str(path), FILE, journal, direct=True)
+    seen = verify(str(path), Pattern(FILE), journal, direct=True)
     assert FINDINGS <= len(seen.findings) <= FINDINGS + BLOCKS
     assert seen.classes() == ("zeroed",)
     assert sorted(Path("/proc/self/fd").iterdir()) == held
@@ -119,7 +119,7 @@ def test_what_goes_wrong_in_the_reader_is_raised_where_it_is_looked_at(tmp_path:
     path = tmp_path / "stamped"
     journal = stamped(path)
     with pytest.raises(OverflowError):
-        verify(str(path), FILE, journal, direct=False, below=[Extent(0, 1 << 60, SIZE)])
+        verify(str(path), Pattern(FILE), journal, direct=False, below=[Extent(0, 1 << 60, SIZE)])
 
 
 def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
 
 def test_a_full_file_system_is_told_as_what_the_write_returned(tmp_path: Path) -> None:
     journal = Journal()
-    done = stamp("/dev/full", FILE, SIZE, 1, direct=False, tell=journal.tell)
+    done = stamp("/dev/full", Pattern(FILE), SIZE, 1, direct=False, tell=journal.tell)
     assert (done.errno, done.count) == ("ENOSPC", 0)
     assert journal.blocks() == 0
-    assert stamp(str(tmp_path / "no/such"), FILE, 1, 1, direct=False, tell=journal.tell).errno == "ENOENT"
+    assert stamp(str(tmp_path / "no/such"), Pattern(FILE), 1, 1, direct=False, tell=journal.tell).errno == "ENOENT"
 
 
 def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
@@ -147,29 +147,29 @@ def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp
     path = tmp_path / "stamped"
     journal = Journal()
     blocks = 3 * FLUSH_EVERY * BLOCKS
-    stamp(str(path), FILE, blocks, 1, direct=False, tell=journal.tell)
+    stamp(str(path), Pattern(FILE), blocks, 1, direct=False, tell=journal.tell)
     for generation, ends_at in ((3, "W 4096 "), (5, "F")):
         with pytest.raises(Ended):
-            stamp(str(path), FILE, blocks, generation, direct=False, tell=ending(journal, ends_at))
-    assert verify(str(path), FILE, journal, direct=False).classes() == ("clean",)
+            stamp(str(path), Pattern(FILE), blocks, generation, direct=False, tell=ending(journal, ends_at))
+    assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
     put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))  # it got as far as this block, and half the next
     put(path, 5001 * BLOCK, Pattern(FILE).block(5001, 3)[:2048])
-    assert verify(str(path), FILE, read_journal(journal.text()), direct=False).classes() == ("clean",)
+    assert verify(str(path), Pattern(FILE), read_journal(journal.text()), direct=False).classes() == ("clean",)
     put(path, 5002 * BLOCK, Pattern(FILE).block(5002, 5))  # which the last one never began
-    assert [f.block for f in verify(str(path), FILE, journal, direct=False).findings] == [5002]
-    stamp(str(path), FILE, blocks, journal.latest() + 1, direct=False, tell=journal.tell)
+    assert [f.block for f in verify(str(path), Pattern(FILE), journal, direct=False).findings] == [5002]
+    stamp(str(path), Pattern(FILE), blocks, journal.latest() + 1, direct=False, tell=journal.tell)
     put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))
-    seen = verify(str(path), FILE, journal, direct=False)  # written anew, and sure again
+    seen = verify(str(path), Pattern(FILE), journal, direct=False)  # written anew, and sure again
     assert [(f.block, f.kind) for f in seen.findings] == [(5000, "stale")]
 
 
 def test_a_write_that_failed_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = stamped(path)
-    assert stamp("/dev/full", FILE, SIZE, 2, direct=False, tell=journal.tell).errno == "ENOSPC"
+    assert stamp("/dev/full", Pattern(FILE), SIZE, 2, direct=False, tell=journal.tell).errno == "ENOSPC"
     with pytest.raises(Ended):
-        stamp(str(path), FILE, 4 * FLUSH_EVERY * BLOCKS, 3, direct=False, tell=ending(journal, "F"))
-    assert verify(str(path), FILE, journal, direct=False).classes() == ("clean",)
+        stamp(str(path), Pattern(FILE), 4 * FLUSH_EVERY * BLOCKS, 3, direct=False, tell=ending(journal, "F"))
+    assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
 
 
 class Ended(Exception):
@@ -190,10 +190,11 @@ def ending(journal: Journal, last: str) -> Callable[[str], None]:
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
+from bisector.agent.blocks import Pattern
 from bisector.agent.integrity import stamp
 def tell(line):
     print(line, flush=True)
-stamp(sys.argv[2], 77, 48 * 256, 1, direct=sys.argv[3] == "direct", tell=tell, seconds=60.0)
+stamp(sys.argv[2], Pattern(77), 48 * 256, 1, direct=sys.argv[3] == "direct", tell=tell, seconds=60.0)
 """
 
 
@@ -212,7 +213,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_finding(tmp_path: Path, mode: s
         for line in writer.stdout.read().splitlines():
             journal.tell(line)
         writer.wait()
-        seen = verify(str(path), FILE, journal, direct=mode == "direct")
+        seen = verify(str(path), Pattern(FILE), journal, direct=mode == "direct")
         assert seen.findings == []
         if journal.blocks():
             break
