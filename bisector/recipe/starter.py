@@ -123,9 +123,12 @@ def script_text(wishes: Wishes) -> str:
     given = f'# "$1" is the {wishes.storage} that the recipe made.\n' if wishes.storage != "none" else ""
     return f"""#!/bin/sh
 # Runs {where}.
-# Exit code {wishes.bad_exit}: the failure happened. 0: it did not, although everything needed was done. Any other: this
-# trial says nothing (a tool was missing, say), and after a few of them the candidate is skipped.
-{given}# "$BISECTOR_SEED" is another number in each trial: draw what is random from it, and a replay repeats it.
+# Exit code {wishes.bad_exit}: the failure happened.
+# 0: it did not, although everything needed was done.
+# Any other: this trial says nothing (a tool was missing, say), and after a few
+# of them the candidate is skipped.
+{given}# "$BISECTOR_SEED" is another number in each trial: draw what is random from
+# it, and a replay repeats it.
 set -u
 
 echo "replace this by what fails" >&2
@@ -134,13 +137,16 @@ exit 2
 
 
 def _lines(wishes: Wishes) -> Iterator[str]:
-    yield f"# {wishes.title or 'What fails, where, and since when: write it here for whoever reads this in a year.'}"
+    yield f"# {wishes.title or 'What fails, where, and since when: for whoever reads this in a year.'}"
     yield "#"
-    yield f"# bisector check ./{wishes.name}.yaml     every mistake, with line and column"
-    tested = "QEMU, a git repository" if wishes.tested == "qemu" else "LINUX, a git repository"
-    place = "--repo QEMU --rev REV" if wishes.tested == "qemu" else "--repo LINUX --rev REV"
-    yield f"# bisector test ./{wishes.name}.yaml {place}     does it reproduce? ({tested})"
-    yield f"# bisector run ./{wishes.name}.yaml {place.split(' --rev')[0]}     which commit?"
+    repository = "QEMU" if wishes.tested == "qemu" else "LINUX"
+    yield f"# Next ({repository} is a git repository):"
+    yield f"#   bisector check ./{wishes.name}.yaml"
+    yield "#       every mistake, with line and column"
+    yield f"#   bisector test ./{wishes.name}.yaml --repo {repository} --rev REV"
+    yield "#       does it reproduce?"
+    yield f"#   bisector run ./{wishes.name}.yaml --repo {repository}"
+    yield "#       which commit?"
     plain = re.fullmatch(r"[a-z][a-z.-]*|[a-z]+-[a-z0-9.-]+", wishes.name) and wishes.name not in _YAML_WORDS
     yield f"recipe: {wishes.name if plain else _quoted(wishes.name)}"
     if wishes.title:
@@ -156,23 +162,26 @@ def _lines(wishes: Wishes) -> Iterator[str]:
 
 def _target(wishes: Wishes) -> Iterator[str]:
     if wishes.tested == "qemu":
-        yield "target: {qemu: {build: [qemu-img, qemu-io]}}   # built of QEMU; without --repo: the installed ones"
-        yield "vm: none                                       # the steps run on this host, in a folder of their own"
+        yield "# What is built of QEMU; without --repo the installed ones are tried."
+        yield "target: {qemu: {build: [qemu-img, qemu-io]}}"
+        yield "vm: none   # the steps run on this host, in a folder of their own"
         return
     fragments = ["base"]
     for part, fragment in _FRAGMENTS.items():
         if wishes.storage.startswith(part):
             fragments.append(fragment)
-    yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}   # a file of your own is written ./my.config"
+    yield "# Fragments of the configuration; a file of your own is written ./my.config."
+    yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
 
 
 def _ends(wishes: Wishes) -> Iterator[str]:
     if wishes.good or wishes.bad:
         ends = [f"{name}: {_quoted(end)}" for name, end in (("good", wishes.good), ("bad", wishes.bad)) if end]
-        yield f"search: {{{', '.join(ends)}}}   # both ends are tested before anything is searched"
+        yield f"search: {{{', '.join(ends)}}}   # both are tested first"
     else:
-        yield "# search: {good: v6.17, bad: v6.18}   # or --good and --bad; both ends are tested first"
-    yield "# confidence: {max_error: 0.01}   # the chance of naming a wrong commit; or 'trials: 3' for a fixed number"
+        yield "# search: {good: v6.17, bad: v6.18}   # or --good, --bad; both are tested first"
+    yield "# The chance of naming a wrong commit; or 'trials: 3' for a fixed number:"
+    yield "# confidence: {max_error: 0.01}"
     yield ""
 
 
@@ -180,9 +189,9 @@ def _storage(wishes: Wishes) -> Iterator[str]:
     storage = wishes.storage
     if storage == "none":
         return
-    yield "storage:                          # fresh in each trial" + (
-        "" if wishes.tested == "qemu" else ", inside the VM: nothing of this host is touched"
-    )
+    where = "." if wishes.tested == "qemu" else ", inside the VM: nothing of this host is touched."
+    yield f"# Fresh in each trial{where}"
+    yield "storage:"
     if storage in ("raw", "qcow2") and wishes.tested == "qemu":
         yield f"  {LAYER}: {{file: {storage}, size: 256M}}"
     elif storage in ("raw", "qcow2"):
@@ -209,9 +218,9 @@ def _guest(wishes: Wishes) -> Iterator[str]:
         return
     yield "guest:"
     if wishes.workload == "open":
-        yield "  os: none                        # QEMU opens its drives and quits: no guest has to boot"
+        yield "  os: none   # QEMU opens its drives and quits: no guest has to boot"
     else:
-        yield "  os: linux                       # boots the kernel under test"
+        yield "  os: linux   # boots the kernel under test"
     yield "  drives:"
     yield f"    vda: {{of: {LAYER}, device: virtio-blk, aio: native, cache: {{direct: true}}}}"
     yield ""
@@ -235,7 +244,8 @@ def _steps(wishes: Wishes) -> Iterator[str]:
 def _conditions(wishes: Wishes) -> Iterator[str]:
     """A failure by exit code is the script's word; everything else that goes wrong in it says nothing."""
     health = wishes.storage in _HEALTH
-    yield "bad_when:                         # any of them; a condition's name is the failure's name in every report"
+    yield "# Any of them; a condition's name is the failure's name in every report."
+    yield "bad_when:"
     if wishes.workload == "script":
         yield f"  it-failed: {{exit: {{repro: {wishes.bad_exit}}}}}"
     elif wishes.workload == "open":
@@ -246,13 +256,16 @@ def _conditions(wishes: Wishes) -> Iterator[str]:
         yield f"  leg-failed: {{health: {{{LAYER}: degraded}}}}"
     if wishes.console:
         yield f"  console-line: {{console: {{vm: {_quoted(wishes.console)}}}}}"
-    yield "good_when:                        # all of its facts: a workload that did nothing is not good"
+    yield "# All of its facts: a workload that did nothing is not good."
+    yield "good_when:"
     step = "start" if wishes.workload == "open" else "repro"
     facts = [f"exit: {{{step}: 0}}"] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
     yield f"  it-held: {{{', '.join(facts)}}}"
     yield ""
-    yield "# controls:                       # the recipe's own proof: one that must be good, one that must be bad"
-    yield "#   NAME: {expect: good, set: {PATH: VALUE}}   # tried by: bisector test ... --controls"
+    yield "# The recipe's own proof, tried by 'bisector test ... --controls': a control"
+    yield "# that must be good, and one that must be bad."
+    yield "# controls:"
+    yield "#   NAME: {expect: good, set: {PATH: VALUE}}"
 
 
 def _quoted(word: str) -> str:

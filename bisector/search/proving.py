@@ -143,7 +143,7 @@ class Proving:
     def _sure(step: Confirmed) -> str:
         return (
             f"chance of error below {_percent(step.error)} for a bug that reproduces in at least "
-            f"{step.p_min:.0%} of trials"
+            f"{step.p_min * 100:.0f} % of trials"
         )
 
     @property

@@ -25,7 +25,7 @@ RATE, MAX_ERROR = 0.3, 0.01
 LIMIT = 4 * 3600.0  # seconds for some 250 trials, on a machine with other work too
 WAIT = 60.0  # seconds after the harness failed
 PROBE = "  - probe: {start: guest}"
-SURE = re.compile(r"chance of error below ([\d.e-]+) % for a bug that reproduces in at least (\d+)% of trials")
+SURE = re.compile(r"chance of error below ([\d.e-]+) % for a bug that reproduces in at least (\d+) % of trials")
 
 
 def recipe(folder: Path, rate: float, max_error: float) -> Path:

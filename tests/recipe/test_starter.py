@@ -92,6 +92,13 @@ def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: Wishes) -> N
     assert question_for(recipe).bad and question_for(recipe).good
 
 
+def test_every_line_fits_a_terminal() -> None:
+    for wishes in EVERY:
+        if may_be_written(wishes):
+            lines = f"{text(wishes)}{script_text(wishes)}".splitlines()
+            assert [line for line in lines if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_text_is_the_golden_one(name: str) -> None:
     assert text(GOLDEN[name]) == (DATA / f"{name}.yaml").read_text()

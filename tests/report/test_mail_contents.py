@@ -56,7 +56,7 @@ def test_long_lines_do_not_make_more_than_forty_of_the_mail(decisive: int) -> No
 
 
 def test_how_sure_it_is_stands_with_the_culprit() -> None:
-    sure = "chance of error below 0.5 % for a bug that reproduces in at least 40% of trials"
+    sure = "chance of error below 0.5 % for a bug that reproduces in at least 40 % of trials"
     outcome = case.OUTCOMES["culprit"]
     told = replace(outcome, summary=f"{case.CULPRIT}: reproduced 6/6 at culprit; {sure}")
     found = body(letter("culprit", facts=case.facts(told)))
