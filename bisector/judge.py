@@ -148,7 +148,7 @@ class Leg:
         folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / trial.folder
         raise InfraError(
             f"{INFRA_IN_A_ROW} trials of {self.candidate} in a row failed in the harness: {trial.reading.reason}",
-            hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat with --resume",
+            hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat the command",
         )
 
     def take(self, count: int) -> int:
@@ -282,7 +282,7 @@ class Judge:
         future = bench.pool.submit("trial", _run_trial, bench.runner, image, plan, place, listener, bench.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:
-            raise Interrupted("stopped during a trial", hint="the trial is not stored; repeat with --resume")
+            raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
         return observation
 
     def _reading(self, observation: Observation, candidate: Candidate, case: Case) -> Reading:
@@ -330,7 +330,7 @@ class Judge:
 
     def _stop_if_asked(self) -> None:
         if self.bench.cancel.cancelled():
-            raise Interrupted("stopped between trials", hint="repeat with --resume to go on")
+            raise Interrupted("stopped between trials", hint="what is finished is kept")
 
     def tell(self, phase: str, detail: str, stage: str = "") -> None:
         """Say what goes on."""

@@ -144,7 +144,7 @@ class KernelPackage(Target):
             return BuildFailure("download", (error.what,))
         except OSError as error:
             what = f"unpacking {candidate}: {error.filename or self._images.folder}: {error.strerror or error}"
-            raise InfraError(what, hint="'bisector cache' shows what can go; then repeat with --resume") from error
+            raise InfraError(what, hint="'bisector cache' shows what can go; then repeat the command") from error
 
     def _fetched(self, package: Package, listener: Listener, cancel: CancelToken) -> Path:
         todo = self._shelf.downloads(package)

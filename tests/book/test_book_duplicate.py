@@ -6,8 +6,8 @@ import pytest
 from booking import needs_image, page
 
 pytestmark = [pytest.mark.vm, pytest.mark.book, needs_image]
-SMALL = "steps.write.size=32M"
-BLOCKS = 8192
+SMALL = "steps.write.size=16M"
+BLOCKS = 4096
 
 
 def test_healthy_storage_is_good_and_duplicates_are_told_by_where_they_are_seen() -> None:
