@@ -112,7 +112,7 @@ def test_full_disk_is_an_infrastructure_error_that_says_what_to_do(tmp_path: Pat
     with pytest.raises(InfraError, match="full") as caught:
         for seed in range(500):
             store.add_trial("one", trial(seed))
-    assert "--resume" in caught.value.hint
+    assert "repeat the command" in caught.value.hint
     kept = store.trials("one")
     assert [t.seed for t in kept] == list(range(len(kept)))
 
