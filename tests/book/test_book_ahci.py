@@ -78,6 +78,7 @@ good_when:
 @pytest.mark.book
 @pytest.mark.vm
 @needs_image
+@pytest.mark.minutes(12)
 def test_passed_controller_is_good_and_damaged_metadata_is_bad_by_its_error() -> None:
     seen = page("ahci-passthrough-xfs", "--controls", "--cell", SMALL)
     assert (seen.verdict(SMALL), seen.condition(SMALL)) == ("good", "same"), seen.table()

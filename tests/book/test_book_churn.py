@@ -62,6 +62,7 @@ def cut_short(log: Path) -> int:
     return count + pending
 
 
+@pytest.mark.minutes(10)
 def test_no_finding_on_a_gibibyte_of_churn_with_the_guest_killed(tmp_path: Path) -> None:
     file = tmp_path / "churn.yaml"
     file.write_text(recipe())

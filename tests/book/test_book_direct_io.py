@@ -33,6 +33,7 @@ def test_qemus_probe_harms_the_array_and_not_md(recipe: str, condition: str) -> 
     assert seen.exit_code == 1
 
 
+@pytest.mark.minutes(2)
 def test_a_running_guest_fails_the_leg_as_well() -> None:
     cell = "guest.drives.vda.aio=native"
     seen = page("virtio-dio-lvm-raid1", "--controls", "--trials", "1", "--cell", cell)
@@ -63,6 +64,7 @@ def test_legs_with_a_wider_mask_come_to_harm_at_offset_4_and_the_others_are_serv
     assert met == expected, seen.table()
 
 
+@pytest.mark.minutes(1.5)
 def test_aio_does_not_matter_to_the_probe_and_the_page_cache_does() -> None:
     words = ("--cell", "storage.lv={lvm: raid1, of: [a, b], size: 64M}", "--cell", "storage.{a,b,c,d}.disk=nvme")
     seen = page("virtio-open-family", *words, "--controls", "--trials", "1")

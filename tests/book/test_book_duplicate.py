@@ -10,6 +10,7 @@ SMALL = "steps.write.size=16M"
 BLOCKS = 4096
 
 
+@pytest.mark.minutes(11)
 def test_healthy_storage_is_good_and_duplicates_are_told_by_where_they_are_seen() -> None:
     seen = page("duplicate-4k-blocks", "--controls", "--cell", SMALL)
     assert (seen.verdict(SMALL), seen.condition(SMALL)) == ("good", "same"), seen.table()

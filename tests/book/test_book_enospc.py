@@ -13,7 +13,13 @@ def asked(device: str, direct: str, *more: str) -> Page:
 
 
 @pytest.mark.parametrize(
-    ("device", "direct"), [("ide", "true"), ("ahci", "true"), ("virtio-blk", "true"), ("virtio-blk", "false")]
+    ("device", "direct"),
+    [
+        pytest.param("ide", "true", marks=pytest.mark.minutes(7)),
+        pytest.param("ahci", "true", marks=pytest.mark.minutes(4)),
+        pytest.param("virtio-blk", "true", marks=pytest.mark.minutes(4)),
+        pytest.param("virtio-blk", "false", marks=pytest.mark.minutes(5)),
+    ],
 )
 def test_a_full_host_pauses_the_guest_or_tells_it_and_nothing_is_lost_unless_errors_are_ignored(
     device: str, direct: str

@@ -84,6 +84,7 @@ def system(folder: Path) -> Path:
     return image
 
 
+@pytest.mark.minutes(2)
 def test_a_foreign_system_boots_again_keeps_what_it_wrote_and_its_file_is_left_alone(tmp_path: Path) -> None:
     image = system(tmp_path)
     before = hashlib.sha256(image.read_bytes()).hexdigest()
