@@ -35,18 +35,9 @@ MdType = Literal["raid1", "raid10"]
 FsType = Literal["ext4", "xfs"]
 FileType = Literal["raw", "qcow2"]
 Damage = Literal[
-    "none",
-    "zeroed",
-    "stale",
-    "torn",
-    "flipped",
-    "duplicate",
-    "misdirected",
-    "foreign",
-    "xfs-metadata",
-    "xfs-flip",
+    "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
-]
+]  # fmt: skip
 Health = Literal["healthy", "degraded", "syncing", "none"]
 Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]

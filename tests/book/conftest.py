@@ -16,8 +16,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """By ``minutes``, as seen on one emulated core: a long test that begins last leaves the other core idle (six
-    minutes of a pass were seen)."""
+    """By ``minutes``, as seen on one emulated core: a long test that begins last leaves the other core idle (two
+    minutes and more of a pass were seen)."""
     items.sort(key=_minutes, reverse=True)
 
 
