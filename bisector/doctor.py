@@ -64,6 +64,7 @@ FILE_SYSTEMS = {
     "ext4": Program("mkfs.ext4", "e2fsprogs", "makes ext4 layers"),
     "xfs": Program("mkfs.xfs", "xfsprogs", "makes xfs layers"),
 }
+EXTENTS = (Program("filefrag", "e2fsprogs", "tells where a file of the inner guest lies"),)
 IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
 QEMU = tuple(
     Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
@@ -108,7 +109,7 @@ def as_text(findings: tuple[Finding, ...]) -> str:
 
 def _programs(recipe: Recipe | None) -> Iterator[Program]:
     if recipe is None:
-        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *FILE_SYSTEMS.values(), *IMAGE, *QEMU[:3]))
+        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *FILE_SYSTEMS.values(), *EXTENTS, *IMAGE, *QEMU[:3]))
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
     if recipe.target.kernel:
@@ -119,6 +120,7 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
         yield VM[1]
+        yield from EXTENTS * any(layer.fs for layer in recipe.guest.storage.values())
     if any(layer.lvm for layer in layers):
         yield from LVM
     if any(layer.md for layer in layers):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .inside import read_stamped, read_verified
 from .machine import dd_records, errno_in
 from .steps import Outcome
 
@@ -22,14 +21,7 @@ def added(seen: Outcome, code: int | None, text: str) -> Outcome:
 
 
 def command_outcome(code: int, text: str) -> Outcome:
-    """What a command in the guest saw: inside.py tells it in its last lines, any other program by an error's words."""
-    stamped, verified = read_stamped(text), read_verified(text)
-    if stamped:
-        return Outcome(exit=code, errno=stamped[1], count=stamped[0], failed=int(bool(stamped[1])), detail=stamped[2])
-    if verified:
-        judged, name, findings, classes = verified
-        told = text.partition("\n")[2]
-        return Outcome(exit=code, errno=name, count=judged, failed=findings, blocks=classes, detail=told)
+    """What a command in the guest saw, by its error's words."""
     return Outcome(exit=code, errno=errno_in(text) if code else "", detail=text)
 
 

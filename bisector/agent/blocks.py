@@ -10,9 +10,8 @@ The other 480 bytes are one of two fillings, chosen by block and generation, in 
 alike. So each sector tells where it belongs, from when it is, and whether it is whole; and what it must be is known
 byte for byte, so that a look at a good one is one memcmp.
 
-This file runs in the inner guest too, an emulated machine inside an emulated one, where a bytecode costs microseconds
-and the import of dataclasses seconds: plain classes, and all sectors of a mebibyte in a few operations on large numbers
-(one lane of 64 bits per sector) instead of a loop.
+In an emulated VM a bytecode costs a microsecond: all sectors of a mebibyte are made in a few operations on large
+numbers (one lane of 64 bits per sector) instead of a loop.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import replace
 from .answers import added, command_outcome, quote
 from .command import Halt, demand
 from .disks import SERIAL_LENGTH
+from .guest_blocks import GuestBlocks
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
@@ -22,13 +23,13 @@ from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Plan, Step
 from .qemu import Listeners, Qemu
+from .stamps import Stamped
 from .steps import GuestControl, Outcome, fill
 from .storage import Storage
 
 FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
 WATCH_LIMIT = 20  # matches of one watch that are told; a flood repeats itself
 LINE_LIMIT = 300
-JOURNAL = 3000  # characters; the guest's terminal holds 4,095 of a line (n_tty)
 LEAVE = 300.0  # seconds for an orderly end of the guest's storage, in a guest in a guest on a crowded host
 KVM_BROKEN = re.compile(r"KVM internal error|failed to initialize kvm|Could not access KVM", re.IGNORECASE)
 
@@ -44,7 +45,6 @@ class Guest(GuestControl):
         recorder: Recorder,
         shared: str,
         scratch: str,
-        journal: Callable[[str], None] = lambda line: None,
     ):
         if guest.passthrough and not plan.vm:
             raise Halt("plan", "only a VM's own controllers are passed to a guest")  # law 5: never the host's
@@ -67,38 +67,36 @@ class Guest(GuestControl):
         self._is_up = False
         self._system = f"{scratch}/system.qcow2"
         self._image = f"{shared}/files/{guest.image}"
-        self._journal = journal
-        self._writing = False  # the stamp that runs has begun to write
-        self._listeners = Listeners(self._on_output, self._on_console, self._on_event, self._on_journal)
+        self._listeners = Listeners(self._on_output, self._on_console, self._on_event)
         self._qemu: Qemu | None = None
+        self._blocks: GuestBlocks | None = None
         self._seed = plan.seed
         if guest.os == "linux":
             stamping = any(step.where == "guest" and step.verb in ("stamp", "verify") for step in plan.steps)
-            self._prepare(scratch, stamping=stamping)
+            self._blocks = GuestBlocks(f"{scratch}/blocks", self._ask, self._unanswered) if stamping else None
+            self._prepare()
         elif guest.os == "image":
             try:
                 demand(overlay_command(self._image, self._system), stage="tools", timeout=60.0)
             except OSError as error:
                 raise Halt("plan", f"the guest's image is not in the shared folder: {error}") from None
 
-    def _prepare(self, scratch: str, *, stamping: bool) -> None:
+    def _prepare(self) -> None:
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
-        more = [] if self._guest.kernel else modules(self._guest, f"/lib/modules/{os.uname().release}")
-        if stamping or self._inner.programs():
+        devices = [drive.device for drive in self._guest.drives] + ["ahci"] * bool(self._guest.passthrough)
+        devices += ["virtio-blk"] * (self._blocks is not None)
+        more = [] if self._guest.kernel else modules(devices, f"/lib/modules/{os.uname().release}")
+        programs = [*self._inner.programs(), *(["filefrag"] if self._blocks and self._inner.has_files() else [])]
+        if programs:
             from . import packing  # here: a plan without them does not pay for it
 
-            more += packing.tools(self._inner.programs())
-            more += packing.python(scratch) if stamping else []
+            more += packing.tools(programs)
         with open(self._initramfs, "wb") as file:
             file.write(guest_root(*self._files, more))
 
     def _on_output(self, line: str) -> None:
         self._output.write(f"{line}\n".encode())
-
-    def _on_journal(self, line: str) -> None:
-        self._journal(line)
-        self._writing = self._writing or line.split(" ")[1:2] == ["W"]
 
     def _on_event(self, name: str, detail: str) -> None:
         self._recorder.event("qmp", name, detail)
@@ -209,6 +207,7 @@ class Guest(GuestControl):
 
         def command(ports: Ports) -> list[str]:
             argv = [*qemu_command(self._guest, self._nodes, accel, ports, boot), *vfio_options(self._hosts)]
+            argv += self._blocks.options() if self._blocks else []
             self._on_output("# " + " ".join(argv))
             return argv
 
@@ -243,7 +242,10 @@ class Guest(GuestControl):
             return Outcome(done=False, detail="QEMU did not let the guest go on")
         if self._cut_short is None:
             return Outcome(exit=0)
-        return self._late(qemu, self._cut_short, until - time.monotonic())
+        seen = self._late(qemu, self._cut_short, until - time.monotonic())
+        if seen.exit != 0 or self._blocks is None:
+            return seen
+        return self._blocks.go_on(seen, until - time.monotonic())
 
     def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
         """dd on the drive with this name, once or for ``repeat`` seconds; ends too when the guest pauses."""
@@ -274,52 +276,39 @@ class Guest(GuestControl):
         seen = Outcome(exit=code, detail=text)
         return self._unanswered(qemu, seen) if code is None else seen
 
-    def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
+    def stamp(self, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float) -> Outcome:
         """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
-        blocks = step.size // 4096
-        words = ["stamp", step.objects[0], self._path(qemu, step.objects[0]), str(file), str(blocks), str(generation)]
-        # A writer that is going to be killed must not come to its end before.
-        rounds = step.seconds + seconds if step.kill else step.seconds
-        command = self._program([*words, "direct" if step.direct else "buffered", str(rounds)])
-        if step.kill:
-            return self._killed(qemu, command, step.seconds, seconds)
-        code, text = self._ask(qemu, command, seconds)
-        return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
-
-    def _killed(self, qemu: Qemu, command: str, after: float, seconds: float) -> Outcome:
-        """Kill QEMU ``after`` seconds of writing; what the writer needs before its first write is not counted."""
-        until = time.monotonic() + seconds
-        self._writing = False
-        number = qemu.send(command)
-        qemu.wait(seconds, lambda: self._writing or qemu.answered(number))
-        code, text = qemu.answer(number, min(after, until - time.monotonic()))
-        if code is not None or not self._writing:
-            return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+        blocks, path = self._its_blocks(), self._path(qemu, stamped.name)
+        if not step.kill:
+            return blocks.stamp(qemu, path, step, stamped, tell, seconds)
+        seen = blocks.begin(qemu, path, step, stamped, tell, seconds)
+        if seen is not None:
+            return seen
         code = qemu.cut()
         if code is not None:
             self._passed.give_back()
         return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
 
-    def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
-        """Verify what was stamped on ``name``, in the guest."""
+    def verify(self, step: Step, stamped: Stamped, seconds: float) -> Outcome:
+        """Verify what was stamped, in the guest."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
-        if len(journal) > JOURNAL:
-            raise Halt("step", f"{step.name}: the journal of {name} is too long for the guest's port")
-        until = time.monotonic() + seconds
-        if step.caches == "remount" and self._inner.is_mounted(name):
-            code, text = self._ask(qemu, self._inner.remount(name, self._nodes_inside(qemu)), seconds)
-            if code != 0:
-                seen = Outcome(exit=code, errno=errno_in(text), detail=text)
-                return self._unanswered(qemu, seen) if code is None else seen
-        mode, caches = ("direct", "keep") if step.direct else ("buffered", step.caches)
-        words = ["verify", self._path(qemu, name), str(file), journal, mode, "keep" if caches == "keep" else "drop"]
-        code, text = self._ask(qemu, self._program(words), until - time.monotonic())
-        return self._unanswered(qemu, Outcome(detail=text)) if code is None else command_outcome(code, text)
+        before = []
+        if not step.direct and step.caches != "keep":
+            again = step.caches == "remount" and self._inner.is_mounted(stamped.name)
+            before += [self._inner.remount(stamped.name, self._nodes_inside(qemu))] if again else []
+            before.append("sync; echo 3 >/proc/sys/vm/drop_caches")
+        path = self._path(qemu, stamped.name)
+        return self._its_blocks().verify(qemu, path, before, stamped, direct=step.direct, seconds=seconds)
+
+    def _its_blocks(self) -> GuestBlocks:
+        if self._blocks is None:
+            raise Halt("plan", "the inner guest has no disk for blocks: none of its steps stamps or verifies")
+        return self._blocks
 
     def below(self, name: str) -> tuple[tuple[str, int], ...]:
         """Layers of the VM that hold the bytes of ``name`` as they stand, and how many bytes into them they begin."""
@@ -351,11 +340,6 @@ class Guest(GuestControl):
         if not path:
             raise Halt("plan", f"the guest has no {name}")
         return path
-
-    def _program(self, words: list[str]) -> str:
-        from .packing import python_command
-
-        return " ".join(quote(word) for word in [*python_command(), *words])
 
     def _ask(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
         """Ask, and remember what a pause cut short."""
@@ -391,5 +375,7 @@ class Guest(GuestControl):
         """End QEMU if it still runs (at the deadline there is little time), and the logs."""
         if self._qemu is not None:
             self._qemu.quit(1.0)
+        if self._blocks is not None:
+            self._blocks.close()
         self._output.close()
         self._console.close()

@@ -49,6 +49,10 @@ class InnerStorage:
         """Whether the layer is a file system."""
         return name in self._layers and self._layers[name].kind == "fs"
 
+    def has_files(self) -> bool:
+        """Whether any layer is a file system."""
+        return any(map(self.is_mounted, self._layers))
+
     def create(self, nodes: Mapping[str, str]) -> list[str]:
         """Shell lines for fresh disks. Legs of an array are all zero, and so in sync as they are."""
         lines = []

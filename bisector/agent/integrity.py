@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writing and verifying self-describing blocks: the I/O around blocks.py, journal.py and mismatch.py.
 
-Runs in the VM and, by inside.py, in the inner guest.
+In the inner guest the I/O is its dd's (inner_blocks.py); what it read is judged here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector
+from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector, Store
 from .journal import Extent, Journal, Run, placed
 from .mismatch import Finding, examine, settle
 
@@ -163,7 +164,23 @@ def verify(
     block by block, and what stays unreadable is told as that.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
-    reader = _Reader(os.open(path, flags), below, shift)
+    return judge(_Reader(os.open(path, flags), below, shift), pattern, journal)
+
+
+class Chunks(Protocol):
+    """Where ``judge`` has its chunks from. ``errno`` is that of the first read that failed, "" when none did."""
+
+    errno: str
+
+    def ahead(self, pieces: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
+        """Each piece with its chunk, its blocks that cannot be read, and those that were not looked at."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+
+def judge(reader: Chunks, pattern: Pattern, journal: Journal) -> Verified:
+    """Look at each block that was flushed and differs from what was written."""
     findings: list[Finding] = []
     judged = 0
     try:
@@ -188,7 +205,7 @@ def _differing(
     file: int,
     run: tuple[int, int, int],
     pending: tuple[int, ...],
-    found: mmap.mmap,
+    found: Store | bytes,
     good: list[bytes],
     left_out: set[int],
 ) -> list[Finding]:
@@ -197,7 +214,7 @@ def _differing(
     findings = []
     for block in range(first, end):
         place = slice(block % BLOCKS * BLOCK, (block % BLOCKS + 1) * BLOCK)
-        data = found[place]
+        data = bytes(found[place])
         if block not in left_out and not any(data == one[place] for one in good):
             finding = examine(data, block, file, good[0][place], generation, pending)
             findings += [finding] if finding else []
@@ -229,8 +246,7 @@ class _Reader:
     """Reads chunks of a file, or of the device that it lies on, each while the one before it is looked at.
 
     A thread reads into two aligned buffers in turn. Its reads and the waits for it let go of the interpreter, so that
-    it has begun the next read before a look at the last one begins. No threading: its import costs the inner guest a
-    second.
+    it has begun the next read before a look at the last one begins.
     """
 
     def __init__(self, descriptor: int, below: list[Extent] | None, shift: int) -> None:

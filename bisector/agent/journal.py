@@ -7,8 +7,6 @@ The writer tells in lines, and who keeps the journal is outside the machine that
     W FIRST COUNT GENERATION    these blocks are about to be written
     F                           all that this writer told of since the last F were acknowledged, and flushed after that
     X FIRST PLACE COUNT         these blocks of the file lie at block PLACE of the device below
-
-Runs in the inner guest too (see blocks.py): no dataclasses.
 """
 
 from __future__ import annotations
@@ -87,28 +85,6 @@ class Journal:
                 until = min(end, (first // size + 1) * size)
                 yield first, until, generation
                 first = until
-
-    def text(self) -> str:
-        """The journal without extents as one word: ``0-256@1,256-512@2;128-256@3;``, flushed, pending, abandoned."""
-        kinds = (self.flushed, self.pending, self.abandoned)
-        return ";".join(",".join(f"{a}-{b}@{g}" for a, b, g in runs) for runs in kinds)
-
-
-def read_journal(text: str) -> Journal:
-    """The journal that ``Journal.text`` wrote. Raises ValueError."""
-    journal = Journal()
-    flushed, pending, abandoned = text.split(";")
-    journal.flushed, journal.pending, journal.abandoned = _runs(flushed), _runs(pending), _runs(abandoned)
-    return journal
-
-
-def _runs(text: str) -> list[Run]:
-    found = []
-    for word in filter(None, text.split(",")):
-        blocks, _, generation = word.partition("@")
-        first, _, end = blocks.partition("-")
-        found.append((int(first), int(end), int(generation)))
-    return found
 
 
 def overlaid(runs: list[Run], new: Run) -> list[Run]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What became of a block that is not as it was written. Pure; runs in the inner guest too (see blocks.py).
+"""What became of a block that is not as it was written. Pure.
 
 Classes, as recipes name them:
 

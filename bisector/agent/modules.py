@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 
 from .initramfs import Entry
-from .plan import Guest
 
 ORDER = "modules-to-load"
 """File in the guest's root that names what its init loads, on one line."""
@@ -26,16 +26,16 @@ DEVICES = {
 }
 
 
-def modules(guest: Guest, folder: str) -> list[Entry]:
+def modules(devices: Iterable[str], folder: str) -> list[Entry]:
     """Files for the guest's root, none when the kernel keeps nothing in modules.
 
     Args:
+        devices: of the guest, as in ``DEVICES``.
         folder: of the running kernel: /lib/modules and its release.
     """
     found = [path for path in _below(folder) if path.endswith(".ko") or _is_index(path)]
     if not any(path.endswith(".ko") for path in found):
         return []
-    devices = [drive.device for drive in guest.drives] + ["ahci"] * bool(guest.passthrough)
     wanted = [*TRANSPORT, *(name for device in dict.fromkeys(devices) for name in DEVICES.get(device, ()))]
     entries = [Entry("sbin", stat.S_IFDIR | 0o755), Entry("sbin/modprobe", stat.S_IFLNK | 0o777, b"/bin/busybox")]
     entries.append(Entry(ORDER, stat.S_IFREG | 0o644, (" ".join(dict.fromkeys(wanted)) + "\n").encode()))

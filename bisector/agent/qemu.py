@@ -28,7 +28,6 @@ class Listeners:
     output: Callable[[str], None]
     console: Callable[[str], None]
     event: Callable[[str, str], None]
-    journal: Callable[[str], None]  # what a writer in the guest tells of its writes
 
 
 class Qemu:
@@ -117,10 +116,6 @@ class Qemu:
 
     def _on_control(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
-        if kind == "J":
-            self._listeners.journal(rest)
-            self._note()  # or for its first write
-            return
         first, _, text = rest.partition(" ")
         with self._changed:
             self._ready = self._ready or line == "ready"

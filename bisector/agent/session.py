@@ -115,15 +115,7 @@ class Session:
             return None
         from .guest import Guest  # here: a plan without guest does not pay for it
 
-        return Guest(
-            self._plan,
-            self._plan.guest,
-            self._storage,
-            self._recorder,
-            self._shared,
-            self._scratch,
-            self._stamps.tell,
-        )
+        return Guest(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch)
 
     def _files(self) -> str:
         folder = f"{self._shared}/files"

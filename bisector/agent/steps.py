@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .command import Halt, run, search_path, seed_environment
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
-from .stamps import Below, Look, Stamps, blocks_of, stamp_here, together, verify_here
+from .stamps import Below, Look, Stamped, Stamps, blocks_of, stamp_here, together, verify_here
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
@@ -49,11 +49,11 @@ class GuestControl(ABC):
         """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
 
     @abstractmethod
-    def stamp(self, step: Step, file: int, generation: int, seconds: float) -> Outcome:
-        """Write blocks in it, within ``seconds``."""
+    def stamp(self, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float) -> Outcome:
+        """Write blocks in it, within ``seconds``; ``tell`` takes the journal's lines."""
 
     @abstractmethod
-    def verify(self, step: Step, name: str, file: int, journal: str, seconds: float) -> Outcome:
+    def verify(self, step: Step, stamped: Stamped, seconds: float) -> Outcome:
         """Verify blocks in it, within ``seconds``."""
 
     @abstractmethod
@@ -260,7 +260,7 @@ def _stamp(work: Workload, step: Step) -> Outcome:
     guest, stamped = work.inner(), work.stamps.of(step.objects[0])
     stamped.mapped = guest.is_mounted(stamped.name)
     stamped.below = tuple(Below(layer, shift) for layer, shift in guest.below(stamped.name))
-    seen = guest.stamp(step, stamped.pattern.file, stamped.journal.latest() + 1, work.left())
+    seen = guest.stamp(step, stamped, lambda line: work.stamps.tell(f"{stamped.name} {line}"), work.left())
     return replace(seen, detail=seen.detail or f"{stamped.journal.blocks()} of {blocks} blocks flushed")
 
 
@@ -272,7 +272,7 @@ def _verify(work: Workload, step: Step) -> Outcome:
         stamped = work.stamps.known(name)
         if stamped is None:
             raise Halt("plan", f"{step.name}: nothing was stamped on {name} in the guest")
-        ended = work.inner().verify(step, name, stamped.pattern.file, stamped.journal.text(), work.left())
+        ended = work.inner().verify(step, stamped, work.left())
         looks.append(Look(ended.blocks, ended.count, ended.failed, ended.errno, tuple(ended.detail.splitlines())))
         if not ended.done or ended.exit is None:
             break

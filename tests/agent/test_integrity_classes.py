@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from bisector.agent.blocks import BLOCK, BLOCKS, CHUNK, SECTOR, SECTORS, Pattern, Sector, fill, read_sector
-from bisector.agent.journal import Journal, overlaid, read_journal
+from bisector.agent.journal import Journal, overlaid
 from bisector.agent.mismatch import Finding, examine, settle
 
 FAULTS = 10_000
@@ -230,15 +230,6 @@ class TestJournal:
         journal.tell("F")
         assert (journal.generation(300), journal.on_their_way(300, 301), journal.latest()) == (2, (), 2)
         assert list(journal.pieces(256)) == [(0, 256, 1), (256, 512, 2)]
-
-    def test_a_journal_as_text_is_read_back(self) -> None:
-        journal = Journal()
-        for line in ("W 0 100 1", "F", "W 10 5 2", "W 50 10 2", "F", "W 0 90 3", "B", "W 0 50 4"):
-            journal.tell(line)
-        again = read_journal(journal.text())
-        assert again.abandoned == [(0, 90, 3)]
-        assert [vars(again)[kind] for kind in ("flushed", "pending")] == [journal.flushed, journal.pending]
-        assert read_journal(Journal().text()).blocks() == 0
 
     def test_a_flush_makes_sure_of_nothing_that_another_writer_left(self) -> None:
         journal = Journal()

@@ -13,7 +13,7 @@ import pytest
 
 from bisector.agent.blocks import BLOCK, BLOCKS, Pattern
 from bisector.agent.integrity import FINDINGS, FLUSH_EVERY, extents, stamp, verify
-from bisector.agent.journal import Extent, Journal, read_journal
+from bisector.agent.journal import Extent, Journal
 
 FILE = 77
 SIZE = 5 * BLOCKS + 3  # blocks; the last chunk is not a whole one
@@ -154,7 +154,7 @@ def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp
     assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
     put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))  # it got as far as this block, and half the next
     put(path, 5001 * BLOCK, Pattern(FILE).block(5001, 3)[:2048])
-    assert verify(str(path), Pattern(FILE), read_journal(journal.text()), direct=False).classes() == ("clean",)
+    assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
     put(path, 5002 * BLOCK, Pattern(FILE).block(5002, 5))  # which the last one never began
     assert [f.block for f in verify(str(path), Pattern(FILE), journal, direct=False).findings] == [5002]
     stamp(str(path), Pattern(FILE), blocks, journal.latest() + 1, direct=False, tell=journal.tell)

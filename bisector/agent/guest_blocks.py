@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stamp and verify in a running inner guest: asking it for what inner_blocks.py says, and going on after a pause."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .blocks import BLOCK
+from .command import Halt
+from .inner_blocks import SERIAL, Chunks, Exchange, Stamping, Unanswered, exchange_options
+from .integrity import judge
+from .machine import errno_in
+from .plan import Step
+from .qemu import Qemu
+from .stamps import Stamped, look_of
+from .steps import Outcome
+
+Ask = Callable[[Qemu, str, float], tuple[int | None, str]]
+"""Asks a life of the guest for a shell command, for at most so many seconds: exit code (None: no answer), output."""
+
+
+class GuestBlocks:
+    """The disk that blocks travel over, for all lives of a guest.
+
+    ``unanswered`` tells what an ask without answer means: the guest paused, its QEMU ended, or time was up.
+    """
+
+    def __init__(self, path: str, ask: Ask, unanswered: Callable[[Qemu, Outcome], Outcome]) -> None:
+        self._exchange = Exchange(path)
+        self._ask = ask
+        self._unanswered = unanswered
+        self._rest: Callable[[float], Outcome] | None = None
+
+    def options(self) -> list[str]:
+        """QEMU's options for the disk."""
+        return exchange_options(self._exchange.path)
+
+    def go_on(self, seen: Outcome, seconds: float) -> Outcome:
+        """What a pause left undone, after the command that it cut short ended well, as ``seen``."""
+        rest, self._rest = self._rest, None
+        return rest(seconds) if rest else seen
+
+    def stamp(
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+    ) -> Outcome:
+        """Stamp to the end, generation upon generation for the step's own seconds."""
+        stamping = self._stamping(qemu, path, step, stamped, tell, step.seconds)
+        return self._write(qemu, stamping, seconds)
+
+    def _write(self, qemu: Qemu, stamping: Stamping, seconds: float) -> Outcome:
+        until = time.monotonic() + seconds
+        self._rest = None
+        for command in stamping.commands:
+            code, text = self._ask(qemu, command, until - time.monotonic())
+            if code is None:
+                self._rest = lambda left: self._write(qemu, stamping, left)
+                return self._unanswered(qemu, Outcome(count=stamping.count, detail=text))
+            if code != 0:
+                return _failed(code, text, stamping)
+        return Outcome(exit=0, count=stamping.count)
+
+    def begin(
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+    ) -> Outcome | None:
+        """Stamp for the step's own seconds, and leave it in the middle of a write (None).
+
+        An outcome says that it did not come so far. The time in which blocks are made out here is not counted.
+        """
+        until = time.monotonic() + seconds
+        after = step.seconds
+        stamping = self._stamping(qemu, path, step, stamped, tell, after + seconds)
+        for command in stamping.commands:
+            begun = time.monotonic()
+            code, text = qemu.answer(qemu.send(command), min(after, until - begun))
+            if code is None and not qemu.paused and qemu.exit is None and begun + after <= until:
+                return None
+            if code is None:
+                return self._unanswered(qemu, Outcome(count=stamping.count, detail=text))
+            if code != 0:
+                return _failed(code, text, stamping)
+            after -= time.monotonic() - begun
+        raise AssertionError("a stamp that is to be killed has an end")
+
+    def _stamping(
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+    ) -> Stamping:
+        until = time.monotonic() + seconds
+        return Stamping(
+            self._exchange,
+            (self._disk(qemu), path),
+            stamped,
+            step.size // BLOCK,
+            direct=step.direct,
+            tell=tell,
+            more=lambda: time.monotonic() < until,
+        )
+
+    def verify(
+        self, qemu: Qemu, path: str, before: list[str], stamped: Stamped, *, direct: bool, seconds: float
+    ) -> Outcome:
+        """Verify what was stamped at ``path``, after the guest did the commands ``before``."""
+        until = time.monotonic() + seconds
+        self._rest = None
+
+        def ask(command: str) -> tuple[int | None, str]:
+            return self._ask(qemu, command, until - time.monotonic())
+
+        try:
+            for command in before:
+                code, text = ask(command)
+                if code is None:
+                    raise Unanswered(text)
+                if code != 0:
+                    return Outcome(exit=code, errno=errno_in(text), detail=text)
+            chunks = Chunks(self._exchange, (path, self._disk(qemu)), ask, direct=direct)
+            look = look_of(judge(chunks, stamped.pattern, stamped.journal))
+        except Unanswered as silence:
+            # From the beginning: what was read before the pause may have changed.
+            self._rest = lambda left: self.verify(qemu, path, before, stamped, direct=direct, seconds=left)
+            return self._unanswered(qemu, Outcome(detail=str(silence)))
+        found = int(look.findings > 0)
+        return Outcome(True, found, look.errno, look.judged, look.findings, look.classes, "\n".join(look.lines))
+
+    def _disk(self, qemu: Qemu) -> str:
+        disk = qemu.disk(SERIAL)
+        if not disk:
+            raise Halt("step", "the inner guest's kernel shows no virtio-blk disk, over which blocks travel")
+        return disk
+
+    def close(self) -> None:
+        """Let go of the disk's file."""
+        self._exchange.close()
+
+
+def _failed(code: int, text: str, stamping: Stamping) -> Outcome:
+    return Outcome(exit=code, errno=errno_in(text), count=stamping.count, failed=1, detail=text)
