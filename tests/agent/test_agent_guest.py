@@ -166,17 +166,16 @@ def test_marker_text_is_plain_and_bounded() -> None:
 class TestModules:
     def test_a_kernel_without_modules_needs_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "modules.builtin").write_text("kernel/drivers/block/virtio_blk.ko\n")
-        assert modules(Guest(os="linux"), str(tmp_path)) == []
-        assert modules(Guest(os="linux"), str(tmp_path / "nowhere")) == []
+        assert modules(["virtio-blk"], str(tmp_path)) == []
+        assert modules(["virtio-blk"], str(tmp_path / "nowhere")) == []
 
     def test_the_guest_gets_its_drives_modules_and_a_modprobe_that_finds_them(self, tmp_path: Path) -> None:
         folder = tmp_path / "6.18.5+deb13-amd64"
         (folder / "kernel/drivers/block").mkdir(parents=True)
         (folder / "kernel/drivers/block/virtio_blk.ko").write_bytes(b"\x7fELF")
         (folder / "modules.dep").write_text("kernel/drivers/block/virtio_blk.ko:\n")
-        guest = Guest(os="linux", drives=(Drive("vda", of="boot", device="virtio-blk"),))
         (tmp_path / "root").mkdir()
-        root = unpacked(cpio(modules(guest, str(folder))), tmp_path / "root")
+        root = unpacked(cpio(modules(["virtio-blk", "virtio-blk"], str(folder))), tmp_path / "root")
         base = root / "lib/modules/6.18.5+deb13-amd64"
         assert (base / "kernel/drivers/block/virtio_blk.ko").read_bytes() == b"\x7fELF"
         assert (base / "modules.dep").read_text() == "kernel/drivers/block/virtio_blk.ko:\n"
