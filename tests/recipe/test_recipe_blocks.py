@@ -11,6 +11,7 @@ from bisector.agent.plan import AgentEvent, Result, StepFacts
 from bisector.model import Cell, Ending, Observation, Signal
 from bisector.recipe.load import load, loads
 from bisector.recipe.matrix import cells, controls
+from bisector.recipe.modules import modules_for
 from bisector.recipe.plan import plan_for, question_for
 from bisector.verdict.signature import read
 
@@ -42,6 +43,11 @@ def test_plan_of_the_duplicates() -> None:
     assert [(layer.kind, layer.type, layer.of) for layer in plan.guest.storage] == [("fs", "ext4", ("vda",))]
     damages = [[step.damage for step in plan_for(DUPLICATE, one).steps if step.damage] for one in controls(DUPLICATE)]
     assert damages == [["duplicate", "none"], ["duplicate", "restored"]]
+
+
+def test_blocks_come_into_the_guest_over_virtio_whatever_its_drives_are(tmp_path: Path) -> None:
+    text = DUPLICATE.file.read_text().replace("virtio-blk", "nvme")
+    assert "virtio_blk" in modules_for(loads(text, tmp_path / "stamped.yaml"), [Cell("")])
 
 
 @pytest.mark.parametrize(
