@@ -342,7 +342,9 @@ class Guest(GuestControl):
         return path
 
     def _ask(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
-        """Ask, and remember what a pause cut short."""
+        """Ask, and remember what a pause cut short; what an earlier one left undone stays so."""
+        if self._blocks is not None:
+            self._blocks.drop()
         number = qemu.send(command)
         code, text = qemu.answer(number, seconds)
         self._cut_short = number if code is None and qemu.paused else None

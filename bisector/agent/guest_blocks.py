@@ -41,6 +41,10 @@ class GuestBlocks:
         rest, self._rest = self._rest, None
         return rest(seconds) if rest else seen
 
+    def drop(self) -> None:
+        """Do not go on with what a pause left undone: the guest was asked for something else."""
+        self._rest = None
+
     def stamp(
         self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
     ) -> Outcome:
@@ -50,7 +54,6 @@ class GuestBlocks:
 
     def _write(self, qemu: Qemu, stamping: Stamping, seconds: float) -> Outcome:
         until = time.monotonic() + seconds
-        self._rest = None
         for command in stamping.commands:
             code, text = self._ask(qemu, command, until - time.monotonic())
             if code is None:
@@ -101,7 +104,6 @@ class GuestBlocks:
     ) -> Outcome:
         """Verify what was stamped at ``path``, after the guest did the commands ``before``."""
         until = time.monotonic() + seconds
-        self._rest = None
 
         def ask(command: str) -> tuple[int | None, str]:
             return self._ask(qemu, command, until - time.monotonic())

@@ -82,6 +82,14 @@ FEW_QUEUES = ("-global", "virtio-serial-device.max_ports=2")
 QEMU polls every queue: 391 descriptors, up to a thousand times a second, which took a seventh of a core.
 """
 
+SMALL_BUFFER = ("-accel", "tcg,tb-size=128")
+"""MiB of translated code that QEMU keeps; its default is 1,024, of which an inner guest fills 360 in a minute.
+
+Where the inner QEMU ends, its memory is full of code that was translated. Whoever gets a page of it next has each write
+looked up, until all translations of the page are taken back: the second start of an inner guest took 76 s, and takes
+39 s since QEMU forgets them all at once when its buffer is full.
+"""
+
 
 def disks(plan: Plan) -> tuple[Layer, ...]:
     """The layers that are devices of the VM; loop devices are made by the agent."""
@@ -111,7 +119,7 @@ def arguments(
         *_seen(*_folder_of_modules(image), *_folders_of_programs(programs)),
         *("--qemu", str(places.qemu)),
         *(f"--append={option}" for option in kernel_options(plan, accel)),
-        f"--qemu-opts={shlex.join((*FEW_QUEUES, *devices(plan, places)))}",
+        f"--qemu-opts={shlex.join((*FEW_QUEUES, *(SMALL_BUFFER if accel != 'kvm' else ()), *devices(plan, places)))}",
         *("--exec", str(places.start)),
     )
 

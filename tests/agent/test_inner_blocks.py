@@ -242,6 +242,7 @@ class Pausing:
         return cast(Qemu, self.life)
 
     def ask(self, qemu: Any, command: str, seconds: float) -> Answer:
+        self.blocks.drop()  # as Guest does it
         self.asked += 1
         if self.asked == self.at:
             self.life.paused, self.kept = True, command

@@ -41,7 +41,7 @@ def test_the_whole_list_for_two_nvme_legs() -> None:
         *("--memory", "2048M", "--cpus", "2", "--rwdir=/var/tmp/b-1/s=/var/tmp/b-1/s"),
         *("--qemu", "/var/tmp/b-1/qemu"),
         *("--append=printk.devkmsg=on", "--append=watchdog_thresh=30", "--append=no_timer_check", "--append=quiet"),
-        f"--qemu-opts=-global virtio-serial-device.max_ports=2 {drives}",
+        f"--qemu-opts=-global virtio-serial-device.max_ports=2 -accel tcg,tb-size=128 {drives}",
         *("--exec", "/var/tmp/b-1/s/start"),
     ]
 
@@ -65,6 +65,7 @@ def test_kvm_is_disabled_only_for_emulation() -> None:
     assert "--disable-kvm" not in arguments(Plan(steps=()), accel="kvm")
     assert "--append=watchdog_thresh=30" not in arguments(Plan(steps=()), accel="kvm")
     assert "--append=no_timer_check" not in arguments(Plan(steps=()), accel="kvm")
+    assert not any("tcg" in word for word in arguments(Plan(steps=()), accel="kvm"))
 
 
 def test_loop_legs_are_the_agents() -> None:
