@@ -73,7 +73,7 @@ e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of t
 
 .PHONY: book
 # Two at a time: an emulated guest in an emulated VM keeps one core busy.
-book: .make/host-book .make/book-image ## Every recipe of the book on real software, controls included (half an hour to three quarters)
+book: .make/host-book .make/book-image ## Every recipe of the book on real software, controls included (some 25 minutes)
 	BISECTOR_BOOK_IMAGE="$$(cat .make/book-image)" $(BIN)/pytest -m book -n 2 --dist load --maxschedchunk 1 tests/book $(PYTEST_ARGS)
 
 .PHONY: book-3
