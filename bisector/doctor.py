@@ -120,7 +120,8 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
         yield VM[1]
-        yield from EXTENTS * any(layer.fs for layer in recipe.guest.storage.values())
+        files = any(layer.fs for layer in recipe.guest.storage.values())
+        yield from EXTENTS if files and recipe.has_blocks_in_guest else ()
     if any(layer.lvm for layer in layers):
         yield from LVM
     if any(layer.md for layer in layers):

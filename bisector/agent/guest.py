@@ -243,7 +243,7 @@ class Guest(GuestControl):
         if self._cut_short is None:
             return Outcome(exit=0)
         seen = self._late(qemu, self._cut_short, until - time.monotonic())
-        if seen.exit != 0 or self._blocks is None:
+        if not seen.done or seen.exit is None or self._blocks is None:
             return seen
         return self._blocks.go_on(seen, until - time.monotonic())
 

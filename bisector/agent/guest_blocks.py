@@ -30,16 +30,16 @@ class GuestBlocks:
         self._exchange = Exchange(path)
         self._ask = ask
         self._unanswered = unanswered
-        self._rest: Callable[[float], Outcome] | None = None
+        self._rest: Callable[[Outcome, float], Outcome] | None = None
 
     def options(self) -> list[str]:
         """QEMU's options for the disk."""
         return exchange_options(self._exchange.path)
 
     def go_on(self, seen: Outcome, seconds: float) -> Outcome:
-        """What a pause left undone, after the command that it cut short ended well, as ``seen``."""
+        """What a pause left undone, after the command that it cut short has ended, as ``seen``."""
         rest, self._rest = self._rest, None
-        return rest(seconds) if rest else seen
+        return rest(seen, seconds) if rest else seen
 
     def drop(self) -> None:
         """Do not go on with what a pause left undone: the guest was asked for something else."""
@@ -57,11 +57,17 @@ class GuestBlocks:
         for command in stamping.commands:
             code, text = self._ask(qemu, command, until - time.monotonic())
             if code is None:
-                self._rest = lambda left: self._write(qemu, stamping, left)
+                self._rest = lambda seen, left: self._written(qemu, stamping, seen, left)
                 return self._unanswered(qemu, Outcome(count=stamping.count, detail=text))
             if code != 0:
                 return _failed(code, text, stamping)
         return Outcome(exit=0, count=stamping.count)
+
+    def _written(self, qemu: Qemu, stamping: Stamping, seen: Outcome, seconds: float) -> Outcome:
+        """Go on with a stamp, the write that a pause cut short having ended as ``seen``."""
+        if seen.exit:
+            return _failed(seen.exit, seen.detail, stamping)
+        return self._write(qemu, stamping, seconds)
 
     def begin(
         self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
@@ -118,8 +124,8 @@ class GuestBlocks:
             chunks = Chunks(self._exchange, (path, self._disk(qemu)), ask, direct=direct)
             look = look_of(judge(chunks, stamped.pattern, stamped.journal))
         except Unanswered as silence:
-            # From the beginning: what was read before the pause may have changed.
-            self._rest = lambda left: self.verify(qemu, path, before, stamped, direct=direct, seconds=left)
+            # From the beginning, however the read ended: what was read before the pause may have changed.
+            self._rest = lambda seen, left: self.verify(qemu, path, before, stamped, direct=direct, seconds=left)
             return self._unanswered(qemu, Outcome(detail=str(silence)))
         found = int(look.findings > 0)
         return Outcome(True, found, look.errno, look.judged, look.findings, look.classes, "\n".join(look.lines))

@@ -245,8 +245,8 @@ class _Buffer:
 class _Reader:
     """Reads chunks of a file, or of the device that it lies on, each while the one before it is looked at.
 
-    A thread reads into two aligned buffers in turn. Its reads and the waits for it let go of the interpreter, so that
-    it has begun the next read before a look at the last one begins.
+    A thread reads into two aligned buffers in turn. Its reads and the waits for it let go of the interpreter; the
+    looks do not, and each hand-over wakes a thread: docs/performance.md tells what that leaves of it.
     """
 
     def __init__(self, descriptor: int, below: list[Extent] | None, shift: int) -> None:

@@ -382,6 +382,11 @@ class Recipe(Base):
         """The file it was read from; the files it names lie beside it."""
         return self._file
 
+    @property
+    def has_blocks_in_guest(self) -> bool:
+        """Whether any step stamps or verifies in the inner guest."""
+        return any(step.where == "guest" and step.verb in ("stamp", "verify") for step in self.steps.values())
+
     def beside(self, name: str) -> Path:
         """Where the recipe's own file ``name`` lies."""
         return self._file.parent / name

@@ -62,6 +62,6 @@ def _of(recipe: Recipe) -> set[str]:
         names.update(name for drive in guest.drives.values() for name in _GUEST_DEVICES.get(drive.device, ()))
     if guest and guest.passthrough:
         names.update(_PASSTHROUGH)
-    if any(step.where == "guest" and step.verb in ("stamp", "verify") for step in recipe.steps.values()):
+    if recipe.has_blocks_in_guest:
         names.update(_GUEST_DEVICES["virtio-blk"])  # over which the blocks come and go
     return names

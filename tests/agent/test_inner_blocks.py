@@ -280,6 +280,24 @@ class TestPause:
         seen = guest.resume()
         assert (seen.exit, seen.blocks, seen.count) == (0, ("clean",), 2 * REGION)
 
+    def test_a_write_that_fails_after_the_pause_ends_the_stamp_with_its_error(self, tmp_path: Path) -> None:
+        guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
+        step = Step("write", "stamp", ("usr",), where="guest", size=3 * REGION * BLOCK)
+        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        guest.kept = "echo 'dd: error writing: No space left on device'; exit 1"
+        seen = guest.resume()
+        assert (seen.exit, seen.errno, seen.count, seen.failed) == (1, "ENOSPC", REGION, 1)
+        assert guest.asked == 2 and stamped.journal.blocks() == REGION
+
+    def test_a_read_that_fails_after_the_pause_is_looked_at_again(self, tmp_path: Path) -> None:
+        guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
+        step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
+        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        guest.blocks.verify(guest.qemu, guest.path, [], stamped, direct=False, seconds=60.0)
+        guest.kept = "echo 'dd: error reading: Input/output error'; exit 1"
+        seen = guest.resume()
+        assert (seen.exit, seen.blocks, seen.count) == (0, ("clean",), 8)
+
     def test_what_failed_is_told_with_its_error(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=0), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
