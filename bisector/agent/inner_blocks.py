@@ -131,7 +131,7 @@ class Chunks:
         self._tries = 0
         self.errno = ""
 
-    def ahead(self, pieces: list[Run]) -> Iterator[tuple[Run, bytes, set[int], set[int]]]:
+    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, bytes, set[int], set[int]]]:
         """Each piece with its chunk, and its blocks that cannot be read, and that were not tried. Raises Unanswered."""
         for region in regions(pieces):
             missing: set[int] = set()
@@ -160,9 +160,6 @@ class Chunks:
         middle = (first + end) // 2
         for a, b in ((first, middle), (middle, end)):
             self._fetch(a, b, unit if not (a | b) % unit else 1, missing, unknown)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def exchange_options(path: str) -> list[str]:

@@ -6,7 +6,6 @@ In the inner guest the I/O is its dd's (inner_blocks.py); what it read is judged
 
 from __future__ import annotations
 
-import _thread
 import errno
 import fcntl
 import mmap
@@ -17,11 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector, Store
+from .fork import Fork
 from .journal import Extent, Journal, Run, placed
 from .mismatch import Finding, examine, settle
 
 FLUSH_EVERY = 16  # chunks; less often would leave more unjudged after a kill, more often would measure flushes
 FINDINGS = 2000  # after so many it is enough
+PATIENCE, SLOWER = 10.0, 4  # seconds, and times our own half, that the fork may take for as many blocks after it
+MANY = 64  # chunks; a fork costs an emulated VM as much as six of them
 SHOWN = 12  # findings that are described
 FS_IOC_FIEMAP = 0xC020660B  # include/uapi/linux/fiemap.h
 FIEMAP_FLAG_SYNC = 1
@@ -42,14 +44,18 @@ class Written:
 
 
 class Verified:
-    """What a look at a file's blocks found: ``judged`` blocks, and what is wrong with some of them."""
+    """What a look at a file's blocks found: ``judged`` blocks, and what is wrong with some of them.
 
-    __slots__ = ("errno", "findings", "judged")
+    ``stopped``: that was enough, and not all blocks were looked at.
+    """
 
-    def __init__(self, judged: int, findings: list[Finding], errno: str = "") -> None:
+    __slots__ = ("errno", "findings", "judged", "stopped")
+
+    def __init__(self, judged: int, findings: list[Finding], errno: str = "", *, stopped: bool = False) -> None:
         self.judged = judged
         self.findings = findings
         self.errno = errno
+        self.stopped = stopped
 
     def classes(self) -> tuple[str, ...]:
         """What was seen, as conditions name it; () when nothing was judged, which is neither clean nor bad."""
@@ -60,7 +66,7 @@ class Verified:
         """Lines for people: a sum, then the first findings."""
         count = {kind: sum(f.kind == kind for f in self.findings) for kind in {f.kind for f in self.findings}}
         told = ", ".join(f"{number} {kind}" for kind, number in sorted(count.items())) or "none differs"
-        stopped = ", and stopped there" if len(self.findings) >= FINDINGS else ""
+        stopped = ", and stopped there" if self.stopped else ""
         return [f"{self.judged} blocks judged: {told}{stopped}", *(f.describe() for f in self.findings[:SHOWN])]
 
 
@@ -162,9 +168,28 @@ def verify(
 
     ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is looked at
     block by block, and what stays unreadable is told as that.
+
+    Of many blocks a fork of this process looks at the second half: one waits for its read while the other compares,
+    and they do so on two processors where there are two. A half that the fork does not tell of is looked at here.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
-    return judge(_Reader(os.open(path, flags), below, shift), pattern, journal)
+
+    def look(pieces: list[Run]) -> Verified:
+        reader = _Reader(os.open(path, flags), below, shift)
+        try:
+            return _look(reader, pattern, journal, pieces)
+        finally:
+            reader.close()
+
+    pieces = list(journal.pieces(BLOCKS))
+    if len(pieces) < MANY:
+        return _settled([look(pieces)], pattern, journal)
+    ours, others = pieces[: len(pieces) // 2], pieces[len(pieces) // 2 :]
+    with Fork(lambda: _plain(look(others))) as fork:
+        begun = time.monotonic()
+        seen = look(ours)
+        told = fork.answer(PATIENCE + SLOWER * (time.monotonic() - begun))
+    return _settled([seen, look(others) if told is None else _verified(told)], pattern, journal)
 
 
 class Chunks(Protocol):
@@ -172,33 +197,61 @@ class Chunks(Protocol):
 
     errno: str
 
-    def ahead(self, pieces: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
+    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
         """Each piece with its chunk, its blocks that cannot be read, and those that were not looked at."""
 
-    def close(self) -> None:
-        """Let go of what is held."""
 
-
-def judge(reader: Chunks, pattern: Pattern, journal: Journal) -> Verified:
+def judge(chunks: Chunks, pattern: Pattern, journal: Journal) -> Verified:
     """Look at each block that was flushed and differs from what was written."""
+    return _settled([_look(chunks, pattern, journal, list(journal.pieces(BLOCKS)))], pattern, journal)
+
+
+def _look(chunks: Chunks, pattern: Pattern, journal: Journal, pieces: list[Run]) -> Verified:
+    """Look at ``pieces``; what only all findings together tell is not settled yet."""
     findings: list[Finding] = []
     judged = 0
-    try:
-        for (first, end, generation), found, missing, unknown in reader.ahead(list(journal.pieces(BLOCKS))):
-            wanted = pattern.chunk(first // BLOCKS, generation)
-            judged += end - first - len(unknown)
-            if end - first == BLOCKS and wanted == found and not missing | unknown:
-                continue
-            findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
-            pending = journal.on_their_way(first, end)
-            good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
-            findings += _differing(pattern.file, (first, end, generation), pending, found, good, missing | unknown)
-            if len(findings) >= FINDINGS:
-                break
-    finally:
-        reader.close()
+    for (first, end, generation), found, missing, unknown in chunks.read(pieces):
+        wanted = pattern.chunk(first // BLOCKS, generation)
+        judged += end - first - len(unknown)
+        if end - first == BLOCKS and wanted == found and not missing | unknown:
+            continue
+        findings += (Finding(block, "unreadable", tuple(range(SECTORS))) for block in sorted(missing))
+        pending = journal.on_their_way(first, end)
+        good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
+        findings += _differing(pattern.file, (first, end, generation), pending, found, good, missing | unknown)
+        if len(findings) >= FINDINGS:
+            return Verified(judged, findings, chunks.errno, stopped=(first, end, generation) != pieces[-1])
+    return Verified(judged, findings, chunks.errno)
+
+
+def _settled(parts: list[Verified], pattern: Pattern, journal: Journal) -> Verified:
+    """All parts of one look, in order, as one."""
+    findings = [finding for part in parts for finding in part.findings]
     settle(findings, lambda origin: _at_home(origin, pattern.file, journal))
-    return Verified(judged, findings, reader.errno)
+    error = next((part.errno for part in parts if part.errno), "")
+    return Verified(sum(part.judged for part in parts), findings, error, stopped=any(part.stopped for part in parts))
+
+
+Plain = tuple[int, str, bool, list[tuple[int, str, tuple[int, ...], int, tuple[int, int, int, int] | None]]]
+
+
+def _plain(seen: Verified) -> Plain:
+    """What a fork saw, in what goes through a pipe."""
+    findings = [(one.block, one.kind, one.sectors, one.bits, _words(one.origin)) for one in seen.findings]
+    return seen.judged, seen.errno, seen.stopped, findings
+
+
+def _words(origin: Sector | None) -> tuple[int, int, int, int] | None:
+    return (origin.file, origin.block, origin.place, origin.generation) if origin else None
+
+
+def _verified(told: Plain) -> Verified:
+    judged, error, stopped, found = told
+    findings = [
+        Finding(block, kind, sectors, Sector(*origin) if origin else None, bits)
+        for block, kind, sectors, bits, origin in found
+    ]
+    return Verified(judged, findings, error, stopped=stopped)
 
 
 def _differing(
@@ -226,96 +279,44 @@ def _at_home(origin: Sector, file: int, journal: Journal) -> bool:
     return home and origin.file == file and not journal.on_their_way(origin.block, origin.block + 1)
 
 
-class _Buffer:
-    """A chunk in memory fit for direct I/O: free to be read into, or full and to be looked at."""
-
-    __slots__ = ("error", "free", "full", "memory", "missing", "unknown", "view")
-
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, CHUNK)
-        self.view = memoryview(self.memory)
-        self.missing: set[int] = set()
-        self.unknown: set[int] = set()
-        self.error: Exception | None = None
-        self.free = _thread.allocate_lock()
-        self.full = _thread.allocate_lock()
-        self.full.acquire()
-
-
 class _Reader:
-    """Reads chunks of a file, or of the device that it lies on, each while the one before it is looked at.
-
-    A thread reads into two aligned buffers in turn. Its reads and the waits for it let go of the interpreter; the
-    looks do not, and each hand-over wakes a thread: docs/performance.md tells what that leaves of it.
-    """
+    """Reads chunks of a file, or of the device that it lies on, into one buffer that is fit for direct I/O."""
 
     def __init__(self, descriptor: int, below: list[Extent] | None, shift: int) -> None:
         self._descriptor = descriptor
         self._below = below
         self._shift = shift
-        self._buffers = [_Buffer(), _Buffer()]
-        self._ended = _thread.allocate_lock()
-        self._stop = False
+        self._memory = mmap.mmap(-1, CHUNK)
+        self._view = memoryview(self._memory)
         self.errno = ""
 
-    def ahead(self, pieces: list[Run]) -> Iterator[tuple[Run, mmap.mmap, set[int], set[int]]]:
+    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, mmap.mmap, set[int], set[int]]]:
         """Each piece with its chunk, its blocks in their places; valid until the next one is asked for.
 
         Beside it the blocks that cannot be read, and those that lie nowhere known.
         """
-        self._ended.acquire()
-        try:
-            _thread.start_new_thread(self._read_all, (pieces,))
-        except RuntimeError:
-            self._ended.release()  # or close would wait for ever
-            raise
-        for number, piece in enumerate(pieces):
-            buffer = self._buffers[number % 2]
-            buffer.full.acquire()
-            if buffer.error is not None:
-                raise buffer.error
-            yield piece, buffer.memory, buffer.missing, buffer.unknown
-            buffer.free.release()
+        for piece in pieces:
+            missing, unknown = self._read(piece[0], piece[1])
+            yield piece, self._memory, missing, unknown
 
     def close(self) -> None:
-        """End the reading and let go of the file."""
-        self._stop = True
-        for buffer in self._buffers:
-            if buffer.free.locked():
-                buffer.free.release()
-        with self._ended:
-            os.close(self._descriptor)
+        """Let go of the file."""
+        os.close(self._descriptor)
 
-    def _read_all(self, pieces: list[Run]) -> None:
-        try:
-            for number, (first, end, _) in enumerate(pieces):
-                buffer = self._buffers[number % 2]
-                buffer.free.acquire()
-                if self._stop:
-                    return
-                try:
-                    self._read(buffer, first, end)
-                except Exception as error:  # noqa: BLE001 - raised where the chunk is asked for
-                    buffer.error = error
-                buffer.full.release()
-        finally:
-            self._ended.release()
-
-    def _read(self, buffer: _Buffer, first: int, end: int) -> None:
-        buffer.missing, buffer.unknown = set(), set()
-        if self._below is None and self._fill(buffer, first, first, end - first):
-            return
+    def _read(self, first: int, end: int) -> tuple[set[int], set[int]]:
+        if self._below is None and self._fill(first, first, end - first):
+            return set(), set()
         pieces = [(first, first, end - first)] if self._below is None else list(placed(self._below, first, end))
         known = {block for at, _, count in pieces for block in range(at, at + count)}
-        buffer.unknown = set(range(first, end)) - known
+        missing: set[int] = set()
         for at, place, count in pieces:
-            if not self._fill(buffer, at, place, count):
-                alone = range(count)
-                buffer.missing |= {at + n for n in alone if not self._fill(buffer, at + n, place + n, 1)}
+            if not self._fill(at, place, count):
+                missing |= {at + n for n in range(count) if not self._fill(at + n, place + n, 1)}
+        return missing, set(range(first, end)) - known
 
-    def _fill(self, buffer: _Buffer, block: int, place: int, count: int) -> bool:
+    def _fill(self, block: int, place: int, count: int) -> bool:
         start = block % BLOCKS * BLOCK
-        part = buffer.view[start : start + count * BLOCK]
+        part = self._view[start : start + count * BLOCK]
         try:
             moved = os.preadv(self._descriptor, [part], place * BLOCK + self._shift)
         except OSError as error:

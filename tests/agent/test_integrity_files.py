@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stamping and verifying real files: a writer that is killed, direct and buffered, damage found where it was put."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bisector.agent import integrity
 from bisector.agent.blocks import BLOCK, BLOCKS, Pattern
-from bisector.agent.integrity import FINDINGS, FLUSH_EVERY, extents, stamp, verify
+from bisector.agent.integrity import FINDINGS, FLUSH_EVERY, MANY, extents, stamp, verify
 from bisector.agent.journal import Extent, Journal
 
 FILE = 77
@@ -99,20 +101,17 @@ def test_a_file_is_found_on_the_device_below_by_its_extents(tmp_path: Path) -> N
     assert (some.judged, some.classes()) == (cut, ("clean",))  # what lies nowhere known is not judged
 
 
-def test_a_look_that_saw_enough_stops_and_leaves_no_reader_behind(tmp_path: Path) -> None:
+def test_a_look_that_saw_enough_stops(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = Journal()
     stamp(str(path), Pattern(FILE), 12 * BLOCKS, 1, direct=False, tell=journal.tell)
     put(path, 0, bytes(11 * BLOCKS * BLOCK))
-    held, threads = sorted(Path("/proc/self/fd").iterdir()), sorted(Path("/proc/self/task").iterdir())
+    held = sorted(Path("/proc/self/fd").iterdir())
     seen = verify(str(path), Pattern(FILE), journal, direct=True)
     assert FINDINGS <= len(seen.findings) <= FINDINGS + BLOCKS
-    assert seen.classes() == ("zeroed",)
+    assert (seen.classes(), seen.stopped) == (("zeroed",), True)
+    assert seen.describe()[0].endswith(", and stopped there")
     assert sorted(Path("/proc/self/fd").iterdir()) == held
-    until = time.monotonic() + 10  # it has done its work and may still be on its way out
-    while sorted(Path("/proc/self/task").iterdir()) != threads:
-        assert time.monotonic() < until, "the reader's thread lives on"
-        time.sleep(0.01)
 
 
 def test_what_goes_wrong_in_the_reader_is_raised_where_it_is_looked_at(tmp_path: Path) -> None:
@@ -219,3 +218,110 @@ def test_a_writer_killed_in_the_middle_leaves_no_finding(tmp_path: Path, mode: s
             break
     else:
         pytest.fail("no writer got as far as its first flush")
+
+
+LARGE = (2 * MANY + 1) * BLOCKS
+MIDDLE = MANY * BLOCKS  # from here a fork looks
+
+
+class Halves:
+    """A file that two processes look at, damaged in both halves, and what is to be found of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "stamped"
+        self.pattern = Pattern(FILE)
+        self.journal = Journal()
+        stamp(str(self.path), self.pattern, LARGE, 1, direct=False, tell=self.journal.tell)
+        for block, origin in ((5, MIDDLE + 7), (9, MIDDLE + 11), (MIDDLE + 11, 9), (LARGE - 1, LARGE - 2)):
+            put(self.path, block * BLOCK, self.pattern.block(origin, 1))
+        put(self.path, (MIDDLE + 300) * BLOCK, bytes(BLOCK))
+        self.expected = [
+            (5, "duplicate", MIDDLE + 7),  # which stands in its own place as well, in the other half
+            (9, "misdirected", MIDDLE + 11),  # which does not
+            (MIDDLE + 11, "misdirected", 9),
+            (MIDDLE + 300, "zeroed", None),
+            (LARGE - 1, "duplicate", LARGE - 2),
+        ]
+
+    def seen(self) -> list[tuple[int, str, int | None]]:
+        seen = verify(str(self.path), self.pattern, self.journal, direct=True)
+        assert (seen.judged, seen.stopped) == (LARGE, False)
+        return [(f.block, f.kind, f.origin.block if f.origin else None) for f in seen.findings]
+
+
+def in_the_fork(happens: Callable[[int, int], None]) -> Callable[..., int]:
+    """A preadv before which, in a fork of this process, something happens; it is given the first byte and the end."""
+    here, read = os.getpid(), os.preadv
+
+    def preadv(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if os.getpid() != here:
+            happens(offset, offset + len(buffers[0]))
+        return read(descriptor, buffers, offset)
+
+    return preadv
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = Halves(tmp_path)
+    alone = verify(str(halves.path), halves.pattern, halves.journal, direct=True).describe()
+    read: list[int] = []
+    own = os.preadv
+
+    def preadv(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        read.append(offset)
+        return own(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert halves.seen() == halves.expected
+    assert max(read) == (MIDDLE - BLOCKS) * BLOCK, "the second half is the fork's"
+    monkeypatch.setattr(integrity, "MANY", LARGE)
+    assert halves.seen() == halves.expected
+    assert max(read) == (LARGE - BLOCKS) * BLOCK
+    assert verify(str(halves.path), halves.pattern, halves.journal, direct=True).describe() == alone
+
+
+def _killed(start: int, end: int) -> None:
+    if start > (MIDDLE + 400) * BLOCK:  # after it has found something
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _stuck(start: int, end: int) -> None:
+    time.sleep(600)
+
+
+def _wrong(start: int, end: int) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("happens", [_killed, _stuck, _wrong])
+def test_a_half_that_the_fork_does_not_tell_of_is_looked_at_here(
+    tmp_path: Path, happens: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = Halves(tmp_path)
+    monkeypatch.setattr(integrity, "PATIENCE", 0.5)
+    monkeypatch.setattr(os, "preadv", in_the_fork(happens))
+    assert halves.seen() == halves.expected
+
+
+def test_a_read_error_in_the_fork_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = Halves(tmp_path)
+
+    def fails(start: int, end: int) -> None:
+        if start <= (LARGE - 300) * BLOCK < end:
+            raise OSError(errno.EIO, "medium error")
+
+    monkeypatch.setattr(os, "preadv", in_the_fork(fails))
+    seen = verify(str(halves.path), halves.pattern, halves.journal, direct=True)
+    assert seen.errno == "EIO"
+    assert [f.block for f in seen.findings if f.kind == "unreadable"] == [LARGE - 300]
+    assert seen.judged == LARGE
+
+
+def test_enough_in_one_half_says_that_not_all_was_looked_at(tmp_path: Path) -> None:
+    halves = Halves(tmp_path)
+    put(halves.path, MIDDLE * BLOCK, bytes(20 * BLOCKS * BLOCK))
+    seen = verify(str(halves.path), halves.pattern, halves.journal, direct=True)
+    assert seen.stopped
+    assert seen.judged < LARGE
+    assert sum(f.kind == "zeroed" for f in seen.findings) >= FINDINGS
+    assert [(f.block, f.kind) for f in seen.findings[:2]] == [(5, "misdirected"), (9, "misdirected")]
