@@ -17,7 +17,7 @@ storage:
   disk: {{disk: virtio-blk, size: 512M}}
   data: {{fs: {fs}, of: disk}}
 steps:
-  - load: {{stamp: data, size: 32M}}
+  - load: {{stamp: data, size: 128M}}  # two processes look at as much
   - before: {{verify: data, caches: remount}}
   - damage: {{corrupt: disk, class: duplicate}}
   - kept: {{verify: data, caches: keep}}
