@@ -32,11 +32,13 @@ def check(
     for name in recipes:
         try:
             loaded = load(name)
-            every = (*cells(loaded), *controls(loaded))
+            parts = {"cell": cells(loaded), "control": controls(loaded)}
         except RecipeError as error:
             faults += [str(diagnostic) for diagnostic in error.diagnostics]
             continue
-        good.append(f"{name}: ok, {len(every)} cells and controls")
+        count = [f"{len(some)} {word}{'s' if len(some) > 1 else ''}" for word, some in parts.items() if some]
+        good.append(f"{name}: ok, {', '.join(count)}")
+        every = [cell for some in parts.values() for cell in some]
         good += [f"  not applicable: {cell.name}: {cell.not_applicable}" for cell in every if cell.not_applicable]
     if as_json:
         print_object(terminal, "check", {"ok": not faults, "errors": faults, "notes": good})

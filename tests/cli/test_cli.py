@@ -95,6 +95,15 @@ def test_shipped_recipes_are_listed_and_valid(capfd: pytest.CaptureFixture[str])
     assert main(["check", *names]) == ExitCode.OK
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("duplicate-4k-blocks", "1 cell, 2 controls"), ("virtio-dio-lvm-raid1-releases", "1 cell, 1 control")],
+)
+def test_check_counts_cells_and_controls(name: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", name]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[0] == f"{name}: ok, {told}"
+
+
 def test_an_unexpected_error_is_infrastructure_and_shows_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
