@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zlib
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from .journal import Extent, Journal
 from .observe import BoundedLog
 from .plan import Plan, Step
 from .storage import Storage
+
+OURS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of an open: the VM's want, which says nothing of storage
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ def _look(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None,
             return Look(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))
         return look_of(verify(path, stamped.pattern, stamped.journal, direct=direct, below=below, shift=shift))
     except OSError as error:
+        if error.errno in OURS:
+            raise Halt("step", f"{path} cannot be looked at: {error.strerror}") from error
         return Look(("unreadable",), errno=name(error), lines=(f"{path}: {error.strerror}",))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stamp, verify and corrupt as steps of a plan; the guest's storage; programs packed for the guest; a foreign guest."""
 
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from bisector.agent.machine import Ports, overlay_command, qemu_command
 from bisector.agent.observe import Recorder
 from bisector.agent.plan import Drive, Layer, Plan, Result, Step, load
 from bisector.agent.plan import Guest as GuestPlan
+from bisector.agent.stamps import Stamps, stamp_here, verify_here
 from bisector.agent.storage import Storage
 
 MIB = 1 << 20
@@ -95,6 +97,27 @@ def test_corrupt_without_stamps_is_the_steps_fault_and_not_the_plans(tmp_path: P
         "step",
         "corrupt: nothing that was stamped lies on img",
     )
+
+
+@pytest.mark.parametrize(("number", "ours"), [(errno.EMFILE, True), (errno.ENOMEM, True), (errno.ENXIO, False)])
+def test_what_the_vm_itself_lacks_is_no_finding(
+    tmp_path: Path, number: int, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Step("look", "verify", ("img",), direct=True)
+    storage = Storage(str(tmp_path), 60.0)
+    storage.build(IMG, vm=False)
+    stamps = Stamps(Plan(steps=(look,), layers=IMG, vm=False), str(tmp_path))
+    assert stamp_here(stamps, storage, Step("write", "stamp", ("img",), size=8 * MIB), 60.0)[0] == ""
+
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refused)
+    if ours:
+        with pytest.raises(Halt, match="cannot be looked at"):
+            verify_here(stamps, storage, "img", look)
+    else:
+        assert verify_here(stamps, storage, "img", look).classes == ("unreadable",)
 
 
 class TestStorageInsideTheGuest:
