@@ -188,6 +188,8 @@ def verify(
     with Fork(lambda: _plain(look(others))) as fork:
         begun = time.monotonic()
         seen = look(ours)
+        if seen.stopped:  # that is enough of both
+            return _settled([seen], pattern, journal)
         told = fork.answer(PATIENCE + SLOWER * (time.monotonic() - begun))
     return _settled([seen, look(others) if told is None else _verified(told)], pattern, journal)
 

@@ -325,3 +325,14 @@ def test_enough_in_one_half_says_that_not_all_was_looked_at(tmp_path: Path) -> N
     assert seen.judged < LARGE
     assert sum(f.kind == "zeroed" for f in seen.findings) >= FINDINGS
     assert [(f.block, f.kind) for f in seen.findings[:2]] == [(5, "misdirected"), (9, "misdirected")]
+
+
+def test_enough_in_the_first_half_does_not_wait_for_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = Halves(tmp_path)
+    put(halves.path, 0, bytes(20 * BLOCKS * BLOCK))
+    monkeypatch.setattr(os, "preadv", in_the_fork(_stuck))
+    begun = time.monotonic()
+    seen = verify(str(halves.path), halves.pattern, halves.journal, direct=True)
+    assert (seen.stopped, seen.classes()) == (True, ("zeroed",))
+    assert seen.judged < MIDDLE
+    assert time.monotonic() - begun < integrity.PATIENCE
