@@ -197,7 +197,9 @@ def bench_campaign(given: argparse.Namespace) -> None:
                     str(HERE.parent / "kconfigs"),
                 ]
             began = time.monotonic()
-            done = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            done = subprocess.run(
+                argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8"
+            )
             seconds[name] = time.monotonic() - began
             print(f"{name:<10} {seconds[name]:8.0f} s  exit {done.returncode}")
             print("\n".join("    " + line for line in (done.stdout or done.stderr).splitlines()[-12:]), flush=True)

@@ -209,7 +209,9 @@ def _short(entry: Entry) -> str:
     if entry.part != "images":
         return entry.path.name
     with suppress(OSError, ValueError, KeyError):
-        return f"{json.loads((entry.path / 'image.json').read_text())['release']} ({entry.path.name[:12]})"
+        return (
+            f"{json.loads((entry.path / 'image.json').read_text(encoding='utf-8'))['release']} ({entry.path.name[:12]})"
+        )
     return entry.path.name[:12]
 
 

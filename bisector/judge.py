@@ -355,5 +355,5 @@ def _run_trial(
     observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
     if observation.ending is not Ending.CANCELLED:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "observation.json").write_text(dump(observation) + "\n")
+        (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
     return observation

@@ -145,7 +145,7 @@ def _differences(bench: Workbench, commits: CampaignRow, packages: CampaignRow, 
 def _config(bench: Workbench, campaign_id: str, identity: str) -> str:
     images: dict[str, Image] = {image.identity: image for image in bench.store.images(campaign_id)}
     path = Path(images[identity].config) if identity in images and images[identity].config else None
-    return path.read_text() if path and path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
 
 
 def _say(bench: Workbench, text: str) -> None:

@@ -108,7 +108,7 @@ class Workbench:
         free = replace(row, id=next(name for name in names if name not in taken))
         self.store.add_campaign(free)
         folder = self.store.campaign_folder(free.id)
-        (folder / "recipe.yaml").write_text(free.source)
+        (folder / "recipe.yaml").write_text(free.source, encoding="utf-8")
         _keep_own(recipe, folder / OWN)
         return free
 
@@ -279,11 +279,11 @@ def _birth(clone: PrivateClone) -> str:
     seats of the old one hold files of which the new one knows nothing."""
     name, draft = clone.folder / "birth", clone.folder / f"birth-{os.getpid()}"
     if not name.exists():
-        draft.write_text(secrets.token_hex(4))
+        draft.write_text(secrets.token_hex(4), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             name.hardlink_to(draft)  # whole or not at all, and only the first of two processes
         draft.unlink()
-    return name.read_text()
+    return name.read_text(encoding="utf-8")
 
 
 def _max_error(recipe: Recipe) -> float:

@@ -242,7 +242,7 @@ def main() -> None:
         results[name] = sum(getattr(tally, name) for tally in tallies)
     print("\n" + report(results))
     if asked.json:
-        asked.json.write_text(json.dumps(results, default=_plain, indent=1) + "\n")
+        asked.json.write_text(json.dumps(results, default=_plain, indent=1) + "\n", encoding="utf-8")
 
 
 def _plain(value: object) -> object:

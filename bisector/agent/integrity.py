@@ -330,7 +330,7 @@ class _Reader:
 def drop_caches() -> None:
     """Let the kernel forget what it read; what is dirty is written first."""
     os.sync()
-    with open(DROP_CACHES, "w") as knob:
+    with open(DROP_CACHES, "w", encoding="utf-8") as knob:
         knob.write("3\n")
 
 

@@ -180,7 +180,7 @@ class Recorder:
             kernel = replace(self._result.kernel, taint=taint())
             self._result = replace(self._result, kernel=kernel, complete=complete, elapsed=round(self.now(), 3))
             path = f"{self._shared}/result.json"
-            with open(f"{path}.tmp", "w") as file:
+            with open(f"{path}.tmp", "w", encoding="utf-8") as file:
                 file.write(dump(self._result))
             os.replace(f"{path}.tmp", path)
 
@@ -279,12 +279,15 @@ def tool_version(name: str) -> str:
 def read_text(path: str) -> str:
     """A small file of /proc or /sys without its last newline; "" when it cannot be read."""
     try:
-        with open(path, errors="replace") as file:
+        with open(path, errors="replace", encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
 
 
 def _write(path: str, text: str) -> None:
-    with contextlib.suppress(OSError), open(path, "w") as file:  # a kernel without the knob still logs the markers
+    with (
+        contextlib.suppress(OSError),
+        open(path, "w", encoding="utf-8") as file,
+    ):  # a kernel without the knob still logs the markers
         file.write(text)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     shared = os.path.abspath(argv[0])
     try:
-        with open(f"{shared}/plan.json") as file:
+        with open(f"{shared}/plan.json", encoding="utf-8") as file:
             plan = load(Plan, file.read())
     except (OSError, Malformed) as error:
         _refuse(shared, "", str(error))
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _refuse(shared: str, token: str, why: str) -> None:
-    with open(f"{shared}/result.json", "w") as file:
+    with open(f"{shared}/result.json", "w", encoding="utf-8") as file:
         file.write(dump(Result(token=token, fault=Fault("plan", why))))
     print(f"agent: {why}")
 

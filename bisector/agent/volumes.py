@@ -66,7 +66,7 @@ class Volumes:
     def _lvm(self, commands: list[list[str]]) -> None:
         os.makedirs(f"{self._folder}/lock", exist_ok=True)
         accept = "".join(f'"a|^{node}$|",' for node in self._groups)
-        with open(f"{self._folder}/lvm.conf", "w") as conf:
+        with open(f"{self._folder}/lvm.conf", "w", encoding="utf-8") as conf:
             conf.write(LVM_CONF.format(accept=accept, folder=self._folder))
         env = {**os.environ, "LVM_SYSTEM_DIR": self._folder, "LVM_SUPPRESS_FD_WARNINGS": "1"}
         for command in commands:
@@ -85,7 +85,10 @@ class Volumes:
     def _hurry_resync(self) -> None:
         for name in ("min", "max"):
             # Where md is not loaded yet its default stays: slower, and as good.
-            with contextlib.suppress(OSError), open(f"/proc/sys/dev/raid/speed_limit_{name}", "w") as knob:
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/sys/dev/raid/speed_limit_{name}", "w", encoding="utf-8") as knob,
+            ):
                 knob.write(RESYNC_SPEED)
 
     def wait_synced(self, layers: Sequence[tuple[str, str, str]]) -> None:

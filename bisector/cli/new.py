@@ -81,10 +81,10 @@ def new(
         own = folder / wishes.own_script if wishes.own_script else None
         if own and not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
-            own.write_text(script_text(wishes))
+            own.write_text(script_text(wishes), encoding="utf-8")
             own.chmod(0o755)
             written["script"] = own
-        written["recipe"].write_text(body)
+        written["recipe"].write_text(body, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}", hint="give another --folder") from error
     try:

@@ -214,11 +214,11 @@ def _run(
     observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "observation.json").write_text(dump(observation) + "\n")
+        (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
     except OSError as error:
         raise InfraError(f"{folder} cannot be written: {error.strerror or error}") from error
     return observation
 
 
 def _text(path: str) -> str:
-    return Path(path).read_text(errors="replace") if path and Path(path).is_file() else ""
+    return Path(path).read_text(errors="replace", encoding="utf-8") if path and Path(path).is_file() else ""

@@ -100,7 +100,7 @@ class Source:
         known = self.record.images().get(identity)
         for path in (self.folder / "images" / identity / "config", Path(known.config) if known else Path()):
             if path.is_file():
-                return path.read_text(errors="replace")
+                return path.read_text(errors="replace", encoding="utf-8")
         return ""
 
 
@@ -142,7 +142,7 @@ def _record(path: Path, folder: Path) -> Record:
         raise PackBroken(f"{path} holds no {RECORD}") from None
     except Malformed as error:
         raise PackBroken(f"{path}: its {RECORD} is malformed: {error}") from None
-    source = (folder / RECIPE).read_text(errors="replace") if (folder / RECIPE).is_file() else ""
+    source = (folder / RECIPE).read_text(errors="replace", encoding="utf-8") if (folder / RECIPE).is_file() else ""
     if source != found.campaign.source:
         raise PackBroken(f"{path} holds two recipes that differ")
     return found

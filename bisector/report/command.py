@@ -96,7 +96,7 @@ def _mail(asked: Asked, store: Store, row: CampaignRow, screen: Screen, processe
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(errors="replace", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--signature {path}: {error.strerror or error}") from error
 

@@ -92,7 +92,7 @@ def _script(candidate: Candidate, history: History | None, folder: Path) -> Path
     if history and candidate.target is TargetKind.KERNEL_SOURCE:
         text = history.query("cat_file", "blob", f"{candidate.revision}:{SCRIPT}")
         place = folder / Path(SCRIPT).name
-        place.write_text(text + "\n", errors="surrogateescape")
+        place.write_text(text + "\n", errors="surrogateescape", encoding="utf-8")
         return place
     if candidate.target is TargetKind.GIVEN:
         given = Path(candidate.revision)

@@ -112,7 +112,7 @@ def _maintainers(
         if SCRIPT not in present or "MAINTAINERS" not in present:
             raise InfraError(f"{tree[:12]} has no {SCRIPT}")
         argv = ["perl", SCRIPT, "--no-tree", "--no-git", "--no-git-fallback", "--roles", "--no-fixes"]
-        if QEMU_SCRIPT in (folder / SCRIPT).read_text(errors="replace"):
+        if QEMU_SCRIPT in (folder / SCRIPT).read_text(errors="replace", encoding="utf-8"):
             argv = [word for word in argv if word not in ("--no-tree", "--no-fixes")]
             for name in QEMU_TOP:
                 (folder / name).mkdir(exist_ok=True) if name.islower() else (folder / name).touch()
@@ -131,7 +131,7 @@ def _put(history: History, tree: str, path: str, folder: Path) -> bool:
         return False
     place = folder / path
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(history.query("cat_file", "blob", f"{tree}:{path}") + "\n", errors="replace")
+    place.write_text(history.query("cat_file", "blob", f"{tree}:{path}") + "\n", errors="replace", encoding="utf-8")
     return True
 
 

@@ -154,7 +154,7 @@ def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
         # The user's git trusts the owner of this repository (else it would not have opened): so must ours, which
         # does not read the user's configuration.
         trust = draft / "gitconfig"
-        trust.write_text(f'[safe]\n\tdirectory = "{quoted(source.common_dir)}"\n')
+        trust.write_text(f'[safe]\n\tdirectory = "{quoted(source.common_dir)}"\n', encoding="utf-8")
     except OSError as error:
         raise InfraError(f"{clones} cannot be written: {error.strerror or error}") from error
     argv = ["git", "clone", "--quiet", "--shared", "--bare", "--template="]

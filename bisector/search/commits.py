@@ -97,7 +97,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file so that a kill leaves the old one or the new one. Raises InfraError."""
     draft = path.with_name(f".{path.name}.new")
     try:
-        draft.write_text(text)
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         raise InfraError(f"{path} cannot be written: {error.strerror or error}", hint="is the disk full?") from error
@@ -221,7 +221,7 @@ class _Bisection:
     def log(self) -> str:
         """`git bisect log` as it stands."""
         path = self.clone.git.git_dir / "worktrees" / self.worktree.name / "BISECT_LOG"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return path.read_text(errors="replace", encoding="utf-8") if path.exists() else ""
 
     def over(self) -> bool:
         """Whether git has ended the search."""

@@ -138,7 +138,7 @@ class NextTree:
         """Make the clone at the first call."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._trust.write_text(self._trusted())
+            self._trust.write_text(self._trusted(), encoding="utf-8")
         except OSError as error:
             raise InfraError(f"{self.folder} cannot be written: {error.strerror or error}") from error
         ready = self.folder / "ready"
@@ -148,7 +148,7 @@ class NextTree:
             return
         argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
         self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))
-        with (self.folder / "config").open("a") as config:
+        with (self.folder / "config").open("a", encoding="utf-8") as config:
             # No name: nothing is committed here, and a draft of a report looks here for who sends it.
             settings = [setting for setting in SETTINGS if not setting.startswith("user.")]
             config.write("".join(_setting(*setting.split("=", 1)) for setting in settings))

@@ -69,11 +69,11 @@ class Seat:
             # --reset takes the tree's side wherever index or file differ from it, also against untracked files.
             self._git("read-tree", "--reset", "-u", tree)
             self._git("clean", "-ffdxq")
-            done.write_text(_boot())
+            done.write_text(_boot(), encoding="utf-8")
 
     def _trusted(self, done: Path) -> bool:
         try:
-            return done.read_text() == _boot() and (self.notes / "index").exists()
+            return done.read_text(encoding="utf-8") == _boot() and (self.notes / "index").exists()
         except OSError:
             return False
 
@@ -112,4 +112,4 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _boot() -> str:
-    return BOOT_ID.read_text().strip()
+    return BOOT_ID.read_text(encoding="utf-8").strip()

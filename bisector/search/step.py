@@ -17,7 +17,9 @@ VERDICTS = (b"0", b"1", b"125")
 def candidate() -> str:
     """The commit that git wants judged: with --no-checkout it is BISECT_HEAD of this worktree."""
     argv = ["git", "rev-parse", "--verify", "BISECT_HEAD"]
-    return subprocess.run(argv, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
+    return subprocess.run(
+        argv, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, encoding="utf-8"
+    ).stdout.strip()
 
 
 def ask(path: str, revision: str) -> int:

@@ -134,11 +134,15 @@ class Archive:
         """
         stamp = self.folder / "lists-of"
         wanted = f"{self.mirror.uri} {' '.join(self.suites)}\n"
-        if stamp.is_file() and stamp.read_text() == wanted and time.time() - stamp.stat().st_mtime < seconds:
+        if (
+            stamp.is_file()
+            and stamp.read_text(encoding="utf-8") == wanted
+            and time.time() - stamp.stat().st_mtime < seconds
+        ):
             return False
         stamp.unlink(missing_ok=True)
         self.update()
-        stamp.write_text(wanted)
+        stamp.write_text(wanted, encoding="utf-8")
         return True
 
     def source_versions(self, package: str) -> tuple[SourceVersion, ...]:
@@ -225,7 +229,7 @@ class Archive:
         source = f"Types: deb deb-src\nURIs: {self.mirror.uri}\nSuites: {' '.join(self.suites)}\nComponents: main\n"
         # Targets keeps apt from descriptions, icons and file lists that the host may have asked for.
         source += f"Targets: Packages Sources\n{self.mirror.trust}\n"
-        (self.folder / "sources/bisector.sources").write_text(source)
+        (self.folder / "sources/bisector.sources").write_text(source, encoding="utf-8")
         (self.folder / "apt.conf").write_text(
             "#clear APT::Update::Pre-Invoke;\n"
             "#clear APT::Update::Post-Invoke;\n"
@@ -237,7 +241,8 @@ class Archive:
             'APT::Update::Error-Mode "any";\n'  # else a list that could not be fetched is a warning and exit 0
             'APT::Sandbox::User "root";\n'  # root's private folders are closed to apt's own user
             'Acquire::Languages "none";\n'
-            'Acquire::GzipIndexes "true";\n'  # copies: where a mirror is a folder, apt would link to its files
+            'Acquire::GzipIndexes "true";\n',  # copies: where a mirror is a folder, apt would link to its files
+            encoding="utf-8",
         )
 
     def apt(

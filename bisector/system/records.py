@@ -61,7 +61,7 @@ def write(folder: Path, pid: int, token: str, program: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{token}.json"
     draft = folder / f".{token}"  # renamed when whole: another campaign may be looking through the folder
-    draft.write_text(json.dumps(asdict(record)))
+    draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
     draft.replace(path)
     return path
 
@@ -104,7 +104,7 @@ def _owned(record: Record) -> bool:
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text()))
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # written whole or not at all, so this one is not ours
         return None
 
@@ -129,4 +129,4 @@ def _members(records: list[Record]) -> list[int]:
 
 
 def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()

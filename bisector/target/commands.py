@@ -48,7 +48,7 @@ class Commands:
         """
         command = f"cd {shlex.quote(str(cwd))} && {shlex.join(argv)}" if cwd else shlex.join(argv)
         self.done += (command,)
-        with self.log.open("a") as log:
+        with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {command}\n")
         output = BuildLog(expected, self.listener if expected else _mute)
         finished = self.processes.run(

@@ -71,8 +71,8 @@ class Given(Target):
             target = folder / "kernel" / module.relative_to(build)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(module, target)
-        order = (build / "modules.order").read_text().splitlines()
-        (folder / "modules.order").write_text("".join(f"kernel/{_module(line)}\n" for line in order))
+        order = (build / "modules.order").read_text(encoding="utf-8").splitlines()
+        (folder / "modules.order").write_text("".join(f"kernel/{_module(line)}\n" for line in order), encoding="utf-8")
         for name in _LISTS[1:]:
             if (build / name).is_file():
                 shutil.copyfile(build / name, folder / name)
@@ -102,7 +102,7 @@ def _modules(build: Path | None) -> Iterator[Path]:
     """The modules of a build, as its modules.order lists them (as .ko, or as .o since 6.4)."""
     order = build / "modules.order" if build else None
     if build and order and order.is_file():
-        yield from (build / _module(line) for line in order.read_text().splitlines())
+        yield from (build / _module(line) for line in order.read_text(encoding="utf-8").splitlines())
 
 
 def _module(line: str) -> str:
@@ -111,7 +111,7 @@ def _module(line: str) -> str:
 
 def _release(kernel: Path, build: Path | None) -> str:
     named = build / "include/config/kernel.release" if build else None
-    return named.read_text().strip() if named and named.is_file() else release_of_image(kernel)
+    return named.read_text(encoding="utf-8").strip() if named and named.is_file() else release_of_image(kernel)
 
 
 def _depmod() -> str:

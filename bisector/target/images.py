@@ -74,11 +74,13 @@ class Images:
     def find(self, key: str) -> Image | BuildFailure | None:
         """What is known of the build ``key``; None when nothing is, or when its image was pruned."""
         try:
-            build = json.loads((self._builds / f"{key}.json").read_text())
+            build = json.loads((self._builds / f"{key}.json").read_text(encoding="utf-8"))
             if failure := build.get("failure"):
                 return BuildFailure(**failure | {"errors": tuple(failure["errors"])})
             folder = self._images / build["identity"]
-            image = _image_from(json.loads((folder / "image.json").read_text()), folder, build["seconds"])
+            image = _image_from(
+                json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, build["seconds"]
+            )
             os.utime(folder)  # the oldest go first when room is needed
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
@@ -88,7 +90,7 @@ class Images:
         """The image of that content, whichever build gave it; None when the cache does not have it."""
         folder = self._images / identity
         try:
-            image = _image_from(json.loads((folder / "image.json").read_text()), folder, 0.0)
+            image = _image_from(json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, 0.0)
             os.utime(folder)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -133,7 +135,7 @@ class Images:
         with contextlib.suppress(FileExistsError):  # the same image was there: from other sources or another campaign
             _rename_new(staged, folder)
         self._record(key, {"identity": identity, "seconds": image.seconds})
-        return _image_from(json.loads((folder / "image.json").read_text()), folder, image.seconds)
+        return _image_from(json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, image.seconds)
 
     def keep_failure(self, key: str, failure: BuildFailure) -> None:
         """Record that the candidate of ``key`` cannot be built, so that it is not built again."""
@@ -168,7 +170,7 @@ def _rename_new(staged: Path, folder: Path) -> None:
 
 
 def _write(path: Path, content: object) -> None:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         json.dump(content, file, separators=(",", ":"))
         file.flush()
         os.fsync(file.fileno())

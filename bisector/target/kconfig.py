@@ -131,10 +131,10 @@ def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Wanted:
         path = folder / Path(config.base_config).expanduser()
         if not path.is_file():
             raise UsageError(f"base_config {path} is not there", hint="give a .config's path, such as /boot/config-...")
-        base = path.read_text(errors="replace")
+        base = path.read_text(errors="replace", encoding="utf-8")
         merged = {line.symbol: line for line in read(_NOT_REPEATABLE, "bisector")}
     for path in resolve(config.fragments, shipped=shipped, folder=folder):
-        for line in read(path.read_text(errors="replace"), path.name):
+        for line in read(path.read_text(errors="replace", encoding="utf-8"), path.name):
             merged.pop(line.symbol, None)  # the place of the last line, as in a plain concatenation
             merged[line.symbol] = line
     return Wanted(tuple(merged.values()), base)

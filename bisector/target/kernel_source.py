@@ -100,22 +100,22 @@ class _Build:
         wish, final = self.seat.folder / "wanted.config", self.seat.folder / "new.config"
         final.unlink(missing_ok=True)
         if self.wanted.base:
-            final.write_text(self.wanted.text())
+            final.write_text(self.wanted.text(), encoding="utf-8")
             self._make("config", "olddefconfig", KCONFIG_CONFIG=str(final))
         else:
-            wish.write_text(self.wanted.text())
+            wish.write_text(self.wanted.text(), encoding="utf-8")
             self._make("config", "allnoconfig", KCONFIG_CONFIG=str(final), KCONFIG_ALLCONFIG=str(wish))
-        text = final.read_text()
+        text = final.read_text(encoding="utf-8")
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
             raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
         current = self.seat.objects / ".config"
-        if not current.exists() or current.read_text() != text:
-            current.write_text(text)
+        if not current.exists() or current.read_text(encoding="utf-8") != text:
+            current.write_text(text, encoding="utf-8")
 
     def compile(self) -> None:
         """Make kernel and modules. Raises CannotBeBuilt."""
         cold = "cold" if not (self.seat.objects / "vmlinux").exists() else "warm"
-        values = final_values((self.seat.objects / ".config").read_text())
+        values = final_values((self.seat.objects / ".config").read_text(encoding="utf-8"))
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
         expected = self.seat.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
         targets = [self.make.architecture.target, *(["modules"] if self._modular else [])]
@@ -141,12 +141,12 @@ class _Build:
             identity="",
             kernel="",
             build_id=build_id,
-            release=(objects / "include/config/kernel.release").read_text().strip(),
+            release=(objects / "include/config/kernel.release").read_text(encoding="utf-8").strip(),
         )
 
     @property
     def _modular(self) -> bool:
-        return final_values((self.seat.objects / ".config").read_text()).get("MODULES") == "y"
+        return final_values((self.seat.objects / ".config").read_text(encoding="utf-8")).get("MODULES") == "y"
 
     @staticmethod
     def _settle(modules: Path) -> None:

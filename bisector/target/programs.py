@@ -61,7 +61,7 @@ class Programs(Target):
                     if name == SYSTEM:
                         (staged / "bin" / name).symlink_to(path)
                         (staged / "share").mkdir()
-                        (staged / "share" / "of").write_text(identity_of(path))
+                        (staged / "share" / "of").write_text(identity_of(path), encoding="utf-8")
                     else:
                         shutil.copy(path, staged / "bin" / name)
                 return self._images.keep(key, staged, Image(identity="", kernel="", release=self._release(candidate)))

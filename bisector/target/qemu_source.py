@@ -155,7 +155,7 @@ class _Build:
         if self.ninja.system:
             _stand_in_for_firmware(tree / "pc-bios")
         self.commands.run("config", argv, cwd=objects)
-        stamp.write_text(wanted)
+        stamp.write_text(wanted, encoding="utf-8")
 
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
@@ -242,6 +242,6 @@ def _hash(path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(errors="replace", encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return ""

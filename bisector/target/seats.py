@@ -121,7 +121,7 @@ class Seat:
         """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
         if self._whole:
             return False
-        before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text()).items()}
+        before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text(encoding="utf-8")).items()}
         now = manifest(self._objects)
         changed = [name for name in now if now[name] != before.get(name)]
         if any(_GENERATED.match(name) for name in (*changed, *(before.keys() - now.keys()))):
@@ -221,7 +221,7 @@ def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
 
 def _read_notes(folder: Path) -> Notes:
     try:
-        return Notes(**json.loads((folder / "seat.json").read_text()))
+        return Notes(**json.loads((folder / "seat.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return Notes()
 
@@ -240,4 +240,4 @@ def _working_below(folder: Path) -> Iterator[int]:
 
 
 def _boot() -> str:
-    return _BOOT_ID.read_text().strip()
+    return _BOOT_ID.read_text(encoding="utf-8").strip()

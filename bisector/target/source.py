@@ -107,7 +107,7 @@ class FromSource(ABC):
         self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
     ) -> Image | BuildFailure:
         log = self._images.log_of(key)
-        log.write_text(f"# {candidate.revision}: {candidate}\n")
+        log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
         build = self._build(seat, log, listener, cancel)
         with seat.at_work(self._fit):

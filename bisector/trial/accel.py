@@ -85,7 +85,7 @@ def _host(qemu: str) -> str:
     """Names what the answer depends on: host kernel and CPU (same boot or not), and the QEMU by its file."""
     model = ""
     with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     size, changed = 0, 0
     with contextlib.suppress(OSError):
@@ -96,7 +96,10 @@ def _host(qemu: str) -> str:
 
 def _read(path: Path) -> dict[str, Answer]:
     try:
-        return {key: Answer(value["accel"], value["reason"]) for key, value in json.loads(path.read_text()).items()}
+        return {
+            key: Answer(value["accel"], value["reason"])
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # never written, or by somebody else: try again
         return {}
 
@@ -108,5 +111,5 @@ def _write(path: Path, memory: dict[str, Answer]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text + "\n")
+        draft.write_text(text + "\n", encoding="utf-8")
         draft.replace(path)

@@ -87,7 +87,7 @@ class VmRunner:
             workspace.fill(plan)
             workspace.fill_for_vm(image, plan, qemu, programs)
             argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program, programs=programs)
-            (folder / "command").write_text(shlex.join(argv) + "\n")
+            (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = vng.environment(workspace.places, self.environ, program)
             with self.processes.start(argv, cwd=Path("/"), env=env) as child:
                 observation = watcher.follow(child, workspace, folder)

@@ -52,7 +52,7 @@ class SandboxRunner:
                 private.mkdir()
             main = str(places.shared / "agent/main.py")
             argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
-            (folder / "command").write_text(shlex.join(argv) + "\n")
+            (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = {
                 "PATH": ":".join(filter(None, (image.programs, environ.get("PATH", os.defpath)))),
                 "HOME": str(places.home),

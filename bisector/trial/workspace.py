@@ -68,7 +68,7 @@ class Workspace:
                 if file.sha256 and hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
                     raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
             copy.chmod(0o755)
-        (shared / "plan.json").write_text(dump(plan))
+        (shared / "plan.json").write_text(dump(plan), encoding="utf-8")
 
     def fill_for_vm(self, image: Image, plan: Plan, qemu: str, programs: str = "") -> None:
         """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError.
@@ -78,7 +78,7 @@ class Workspace:
         places = self.places
         for folder in (places.home / ".config/virtme-ng", places.temporary, places.kernel.parent):
             folder.mkdir(parents=True)
-        (places.home / ".config/virtme-ng/virtme-ng.conf").write_text(vng.CONFIGURATION)
+        (places.home / ".config/virtme-ng/virtme-ng.conf").write_text(vng.CONFIGURATION, encoding="utf-8")
         kernel = Path(image.kernel).resolve(strict=True)
         places.kernel.symlink_to(kernel)
         places.modules.parent.mkdir()
@@ -130,7 +130,7 @@ class Workspace:
     def qemu_exit(self) -> int | None:
         """QEMU's exit code as a shell gives it; None when it has not ended, or never began."""
         try:
-            return int(self.places.qemu_exit.read_text())
+            return int(self.places.qemu_exit.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
@@ -174,7 +174,7 @@ def _precompile(folder: Path) -> None:
 
 
 def _script(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
 
 
