@@ -17,7 +17,7 @@ from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the command line is reached: as a module, and by a shell that completes its words."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["bisector", "bisector.cli"])
+def test_runs_as_a_module(module: str) -> None:
+    ended = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("bisector ")
+
+
+def test_a_shell_completes_commands() -> None:
+    asked = {**os.environ, "_BISECTOR_COMPLETE": "complete_bash", "COMP_WORDS": "bisector rep", "COMP_CWORD": "1"}
+    ended = subprocess.run([sys.executable, "-m", "bisector"], capture_output=True, text=True, env=asked, check=True)
+    assert ended.stdout.split() == ["report", "replay"]
