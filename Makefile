@@ -97,6 +97,27 @@ schema: .make/venv ## Write the JSON Schemas of recipes, watches and reports ane
 	$(BIN)/bisector schema --of nightly > docs/nightly.schema.json
 	$(BIN)/bisector schema --of report > docs/report.schema.json
 
+.PHONY: docs
+docs: dist/commands.md .make/docs ## The documentation as a site, with the reference of the commands (dist/site)
+	rm -rf dist/docs && mkdir -p dist/docs && cp -r docs/. dist/docs/
+	cp README.md dist/docs/index.md && cp CONTRIBUTING.md SECURITY.md CHANGELOG.md dist/commands.md dist/docs/
+	sed -i -E 's,\]\(docs/,](,g' dist/docs/index.md dist/docs/CONTRIBUTING.md dist/docs/SECURITY.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+.PHONY: man
+man: dist/commands.md .make/docs ## Manual pages of all commands (dist/man)
+	.ci/man dist/commands.md dist/man
+
+dist/commands.md: .make/docs FORCE
+	@mkdir -p $(@D)
+	$(BIN)/typer bisector.cli.app utils docs --name bisector --output $@ >/dev/null
+
+# What the site and the manual pages are made with, and nothing else needs.
+.make/docs: .make/venv
+	.ci/setup-host docs
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	@touch $@
+
 .PHONY: clean
 clean: ## Remove what this checkout made (the e2e folder stays: rm -r $BISECTOR_E2E)
 	rm -rf .make $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
