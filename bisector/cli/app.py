@@ -27,19 +27,24 @@ for module in (search, recipes, new, campaigns, packs, nightly, host):
     app.add_typer(module.commands)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bisector {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     context: typer.Context,
     color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     if color not in ("auto", "always", "never"):
         raise UsageError(f"--color {color}: not one of auto, always, never")
     context.obj.color, context.obj.debug = color, debug
-    if version:
-        typer.echo(f"bisector {__version__}")
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> int:
