@@ -101,7 +101,7 @@ schema: .make/venv ## Write the JSON Schemas of recipes, watches and reports ane
 docs: dist/commands.md .make/docs ## The documentation as a site, with the reference of the commands (dist/site)
 	rm -rf dist/docs && mkdir -p dist/docs && cp -r docs/. dist/docs/
 	cp README.md dist/docs/index.md && cp CONTRIBUTING.md SECURITY.md CHANGELOG.md dist/commands.md dist/docs/
-	sed -i -E 's,\]\(docs/,](,g' dist/docs/index.md dist/docs/CONTRIBUTING.md dist/docs/SECURITY.md
+	sed -i -E 's,\]\((docs|\.\.)/,](,g' dist/docs/*.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 .PHONY: man
