@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from bisector.cli import campaigns, host, new, nightly, packs, recipes, search
 from bisector.cli.pieces import Common
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
+
+_ParserError: Any = typer.BadParameter.__mro__[1]
+"""What the parser of the command line raises: UsageError of click, or of the copy of click that newer typers carry."""
 
 app = typer.Typer(
     add_completion=True,
@@ -51,12 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; gives the exit code (bisector/exitcodes.py)."""
     common = Common()
     try:
-        app(args=arguments, obj=common, prog_name="bisector")
+        return app(args=arguments, obj=common, prog_name="bisector", standalone_mode=False) or ExitCode.OK
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else ExitCode.USAGE
+    except _ParserError as error:
+        return _refused(common, error)
     except BisectorError as error:
         return _told(common, error, error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of stdout has gone; nothing to flush
@@ -66,7 +71,17 @@ def main(arguments: list[str] | None = None) -> int:
             f"unexpected {type(error).__name__}: {error}", hint="--debug shows where; please report it"
         )
         return _told(common, what, ExitCode.INFRA)
-    return ExitCode.OK
+
+
+def _refused(common: Common, error: Any) -> int:
+    """Say a fault of the command line in the voice of all other errors; where there are no words at all, the help."""
+    context = error.ctx
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help(), err=True)
+        return ExitCode.USAGE
+    command = context.command_path if context is not None else "bisector"
+    what = UsageError(error.format_message().rstrip("."), hint=f"'{command} --help' shows how it is used")
+    return _told(common, what, ExitCode.USAGE)
 
 
 def _told(common: Common, error: BisectorError, code: ExitCode) -> int:

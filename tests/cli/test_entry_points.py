@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from bisector.cli import main
+from bisector.exitcodes import ExitCode
+
 
 @pytest.mark.parametrize("module", ["bisector", "bisector.cli"])
 def test_runs_as_a_module(module: str) -> None:
@@ -18,3 +21,22 @@ def test_a_shell_completes_commands() -> None:
     asked = {**os.environ, "_BISECTOR_COMPLETE": "complete_bash", "COMP_WORDS": "bisector rep", "COMP_CWORD": "1"}
     ended = subprocess.run([sys.executable, "-m", "bisector"], capture_output=True, text=True, env=asked, check=True)
     assert ended.stdout.split() == ["report", "replay"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run"], "Missing argument 'RECIPE'"),
+        (["run", "x", "--nosuch"], "No such option: --nosuch"),
+    ],
+)
+def test_a_fault_of_the_command_line_speaks_as_every_error(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == ExitCode.USAGE
+    assert capsys.readouterr().err == f"bisector: {said}\n  'bisector run --help' shows how it is used\n"
+
+
+def test_without_a_word_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == ExitCode.USAGE
+    assert "Commands:" in capsys.readouterr().err
