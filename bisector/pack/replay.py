@@ -11,7 +11,7 @@ from bisector import __version__
 from bisector.agent.plan import Plan, dump
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.judge import Case
+from bisector.judge import LONGEST, Case
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -97,11 +97,13 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
 def _as_long(case: Case, recorded: Plan | None) -> Case:
     """The case with steps as long as they were: a campaign stretches ``for:`` to what its bug takes to show.
 
-    All else comes from the recipe, which is checked when it is read; of the recorded plan seconds alone are taken.
+    All else comes from the recipe, which is checked when it is read; of the recorded plan seconds alone are taken, and
+    no more of them than a campaign could come to.
     """
     lasted = {step.name: step.seconds for step in recorded.steps} if recorded else {}
     plan = case.plan
-    steps = tuple(replace(step, seconds=lasted.get(step.name, step.seconds)) for step in plan.steps)
+    most = plan.deadline if case.fixed_deadline else LONGEST
+    steps = tuple(replace(step, seconds=min(lasted.get(step.name, step.seconds), most)) for step in plan.steps)
     longer = sum(step.seconds for step in steps) - sum(step.seconds for step in plan.steps)
     deadline = plan.deadline if case.fixed_deadline else plan.deadline + max(0.0, longer)
     return replace(case, plan=replace(plan, steps=steps, deadline=deadline))

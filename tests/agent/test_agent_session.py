@@ -223,13 +223,15 @@ def test_braces_that_name_nothing_stay() -> None:
 
 
 names = st.text("abcdefgh", min_size=1, max_size=5)
-layers = st.builds(Layer, names, names, names, st.lists(names).map(tuple), st.integers(0), st.just((("a", "b"),)))
+layers = st.builds(
+    Layer, names, names, names, st.lists(names).map(tuple), st.integers(0, 2**62), st.just((("a", "b"),))
+)
 steps = st.builds(
     Step,
     names,
     names,
-    seconds=st.floats(0, 1e6),
-    io=st.none() | st.builds(Io, names, st.integers(1)),
+    seconds=st.floats(0, 86400),
+    io=st.none() | st.builds(Io, names, st.integers(1, 2**62)),
     probability=st.floats(0, 1),
 )
 plans = st.builds(

@@ -19,11 +19,13 @@ from bisector.agent.plan import load as load_plan
 from bisector.cli import main
 from bisector.errors import RecipeError, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.judge import LONGEST
 from bisector.model import Candidate, Cell, Image, TargetKind, digest
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
 from bisector.pack.export import Exported, export
 from bisector.pack.replay import Replayed, Request, run
+from bisector.pack.replay import _as_long as as_long
 from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
 from bisector.recipe.resolve import resolved_yaml
@@ -159,6 +161,23 @@ def test_a_workload_that_was_stretched_is_as_long_again(tmp_path: Path, pack: Pa
     assert {line.name for line in done.lines if not line.same} == set()  # the question among them
     ran = load_plan(Plan, (Path(done.folder) / "plan.json").read_bytes())
     assert (ran.steps[0].seconds, ran.memory) == (0.5, plan.memory)  # and nothing else of a plan that was sent
+
+
+@pytest.mark.parametrize("seconds", ["86400", "1e300", "Infinity", "NaN", "9" * 400])
+def test_a_sent_plan_does_not_say_how_long_a_replay_lasts(tmp_path: Path, pack: Path, seconds: str) -> None:
+    with of_file(pack, image_of=1) as source:
+        first = source.record.trials[0]
+        plan = source.plan(first)
+    assert plan is not None
+    endless = dump(plan).replace('"seconds": 0.0', f'"seconds": {seconds}')
+    assert seconds in endless
+    other = changed(pack, tmp_path / "z", f"{first.folder}/plan.json", endless.encode())
+    with of_file(other, image_of=1) as source, workbench(tmp_path / "second") as bench:
+        recipe = source.recipe()
+        case = bench.case(recipe, Cell(""))
+        longer = as_long(case, source.plan(first))
+    assert longer.plan.steps[0].seconds <= LONGEST
+    assert longer.plan.deadline <= case.plan.deadline + LONGEST
 
 
 def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
