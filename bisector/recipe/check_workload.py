@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bisector.recipe import patterns
 from bisector.recipe.model import VERBS, Condition, Expect, Recipe, Step
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import shown, suggestion
@@ -37,7 +38,19 @@ def faults(recipe: Recipe) -> list[Fault]:
         found += _step(recipe, name, step)
     if not found:
         found += _order(recipe)
-    return found + list(_conditions(recipe))
+    too_long = list(_length_of_patterns(recipe))
+    return [*found, *(too_long or _conditions(recipe))]
+
+
+def _length_of_patterns(recipe: Recipe) -> Iterator[Fault]:
+    """Compiling takes time, so all patterns of a recipe are measured before the first one is compiled."""
+    total = len(recipe.guest.ready or "") if recipe.guest else 0
+    for section in ("bad_when", "good_when"):
+        for condition in getattr(recipe, section).values():
+            for kind, _, expect in _facts(condition):
+                total += sum(map(len, expect.values)) if kind in ("console", "oops", "output") else 0
+    if total > patterns.MAX_TOGETHER:
+        yield Fault(("bad_when",), f"regular expressions of {total} characters; at most {patterns.MAX_TOGETHER}", True)
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------
@@ -220,6 +233,8 @@ def _step_fact(recipe: Recipe, kind: str, where: str, path: Path) -> Iterator[Fa
     step = recipe.steps.get(where)
     if step is None:
         yield Fault(path, f"no step {where!r}{suggestion(where, recipe.steps)}", at_key=True)
+    elif sum(getattr(step, verb) is not None for verb in VERBS) != 1:
+        return  # said where the step stands
     elif kind == "blocks" and step.verb != "verify":
         yield Fault(path, f"only a verify step sees blocks, and {where} does {step.verb}", at_key=True)
     elif kind == "output" and step.verb != "run":
@@ -256,14 +271,5 @@ def _patterns(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: 
 
 
 def _expressions(expect: Expect[Any], values: Path) -> Iterator[Fault]:
-    for index, pattern in enumerate(expect.values):
-        try:
-            compiled = re.compile(pattern)
-            combined = re.compile(f"(?:{pattern})") if len(expect.values) > 1 else compiled
-        except (re.error, OverflowError, RecursionError) as error:
-            yield Fault((*values, index), f"the regular expression {shown(pattern)} does not compile: {error}")
-            continue
-        if combined.search("") or compiled.search(""):
-            yield Fault(
-                (*values, index), f"the regular expression {shown(pattern)} matches an empty line, so every one"
-            )
+    for index, message in patterns.complaints(expect.values):
+        yield Fault(values if index is None else (*values, index), message)

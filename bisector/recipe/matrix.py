@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,6 +26,13 @@ ROOTS = ("storage", "guest", "steps", "vm", "deadline")
 """What may be overridden. A cell changes what is tried, never what is built, searched or called bad."""
 
 MAX_CELLS = 256
+MAX_AXES = 16
+MAX_PLACES = 64
+"""Places that one path names."""
+MAX_CONTROLS = 64
+MAX_WORK = 100_000
+"""Cells times values of the recipe: each cell is checked as a recipe of its own, which takes 3 µs a value."""
+
 _NAMED = (("storage",), ("guest", "storage"), ("guest", "drives"), ("steps",))
 
 
@@ -90,6 +98,24 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 def faults(recipe: Recipe) -> Iterator[Fault]:
     """What is wrong with the overrides of matrix and controls, each where it stands; not what is wrong without them."""
+    too_many = tuple(_too_many_overrides(recipe))
+    if too_many:
+        yield from too_many
+        return
+    too_large = tuple(_too_many_cells(recipe))
+    yield from too_large
+    for path, values in recipe.matrix.items():
+        if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+            yield Fault(("matrix", path), "names a value twice")
+    yield from _overlaps(recipe.matrix, ("matrix",))
+    for name, control in recipe.controls.items():
+        yield from _overlaps(control.overrides, ("controls", name, "set"))
+    if not too_large:
+        yield from _faults_inside(recipe)
+
+
+def _faults_inside(recipe: Recipe) -> Iterator[Fault]:
+    """What is wrong with the recipe under each override."""
     _, base = parse(plain(recipe))
     old = {(fault.path, fault.message) for fault in base}
     bad_axes = False
@@ -98,15 +124,7 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
             for fault in _faults_of(recipe, {path: value}, old):
                 bad_axes = True
                 yield Fault(("matrix", path) if fault.at_key else ("matrix", path, index), fault.message, fault.at_key)
-        if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
-            yield Fault(("matrix", path), "names a value twice")
-    yield from _overlaps(recipe.matrix, ("matrix",))
-    count = 1
-    for values in recipe.matrix.values():
-        count *= len(values)
-    if count > MAX_CELLS:
-        yield Fault(("matrix",), f"has {count} cells, more than {MAX_CELLS}", at_key=True)
-    elif (
+    if (
         recipe.matrix
         and not bad_axes
         and all(fault.refused for fault in base)
@@ -115,9 +133,53 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("matrix",), f"no cell can run: {cells(recipe)[0].not_applicable}", at_key=True)
     for name, control in recipe.controls.items():
         at = ("controls", name, "set")
-        yield from _overlaps(control.overrides, at)
         for fault in _faults_of(recipe, control.overrides, old):
             yield Fault((*at, *fault.path), fault.message, fault.at_key)
+
+
+def _too_many_overrides(recipe: Recipe) -> Iterator[Fault]:
+    """More axes, controls and places than are expanded; found by counting alone."""
+    if len(recipe.matrix) > MAX_AXES:
+        yield Fault(("matrix",), f"has {len(recipe.matrix)} axes, more than {MAX_AXES}", at_key=True)
+    if len(recipe.controls) > MAX_CONTROLS:
+        yield Fault(("controls",), f"{len(recipe.controls)} controls, more than {MAX_CONTROLS}", at_key=True)
+        return
+    paths: list[tuple[Path, str]] = [(("matrix", path), path) for path in recipe.matrix]
+    for name, control in recipe.controls.items():
+        at: Path = ("controls", name, "set")
+        if len(control.overrides) > MAX_AXES:
+            yield Fault(at, f"{len(control.overrides)} overrides, more than {MAX_AXES}", at_key=True)
+        paths += [((*at, path), path) for path in control.overrides]
+    for place, path in paths:
+        if (named := _count_places(path)) > MAX_PLACES:
+            yield Fault(place, f"names {_shown_count(named)} places, more than {MAX_PLACES}", at_key=True)
+
+
+def _too_many_cells(recipe: Recipe) -> Iterator[Fault]:
+    count = math.prod(len(values) for values in recipe.matrix.values())
+    checked = count + len(recipe.controls) if recipe.matrix or recipe.controls else 0
+    section = "matrix" if recipe.matrix else "controls"
+    if count > MAX_CELLS:
+        yield Fault(("matrix",), f"has {_shown_count(count)} cells, more than {MAX_CELLS}", at_key=True)
+    elif checked and checked * (values := _values(plain(recipe))) > MAX_WORK:
+        what = f"{checked} cells and controls of a recipe of {values} values"
+        yield Fault((section,), f"{what}; make either fewer (at most {MAX_WORK} multiplied)", at_key=True)
+
+
+def _shown_count(count: int) -> str:
+    """A number as a message writes it, however many digits it has."""
+    return str(count) if count < 10**12 else "more than 10^12"
+
+
+def _count_places(path: str) -> int:
+    """How many places ``places`` would give."""
+    return math.prod(group.count(",") + 1 for group in re.findall(r"\{([^{}]*)\}", path))
+
+
+def _values(data: Any) -> int:
+    if isinstance(data, dict):
+        return 1 + sum(map(_values, data.values()))
+    return 1 + sum(map(_values, data)) if isinstance(data, list) else 1
 
 
 def _faults_of(recipe: Recipe, overrides: Mapping[str, Any], old: set[tuple[Path, str]]) -> Iterator[Fault]:
@@ -164,12 +226,17 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
 
 def _set_one(data: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
+    if parts == ["steps"]:  # a list in the file's own grammar, which says what is wrong with it
+        data["steps"] = copy.deepcopy(value)
+        return
     if parts[0] not in ROOTS:
         if parts[0] in allowed_keys(()):
             raise BadPath(f"{parts[0]} is the same for all cells; overrides change {', '.join(ROOTS)}")
         raise BadPath(f"no {parts[0]!r} in the recipe{suggestion(parts[0], ROOTS)}")
     if parts[0] == "guest" and "guest" not in data:
         raise BadPath("the recipe has no guest")
+    if not isinstance(data["steps"], list) or not all(isinstance(step, dict) for step in data["steps"]):
+        raise BadPath("the steps are overridden as a whole too, and not by a list of steps")
     place: Any = {**data, "steps": {name: body for step in data["steps"] for name, body in step.items()}}
     top = place
     for index, part in enumerate(parts[:-1]):

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from bisector.recipe import values
-from bisector.recipe.values import Duration, Flag, Fraction, OneOrMany, Revision, Size, Text, Word, wrong
+from bisector.recipe.values import Duration, Flag, Fraction, Line, OneOrMany, Revision, Size, Text, Word, wrong
 
 DEFAULT_TRIALS = 2
 """Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
@@ -354,8 +354,8 @@ class Recipe(Base):
     """One recipe."""
 
     recipe: Annotated[Text, StringConstraints(pattern=f"^{values.FILE_NAME}$")]
-    title: Text | None = None
-    links: tuple[Text, ...] = ()
+    title: Line | None = None
+    links: tuple[Line, ...] = ()
     target: Target
     search: Search = Search()
     vm: Annotated[

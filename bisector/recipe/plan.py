@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
-from bisector.recipe import files, matrix
+from bisector.recipe import files, matrix, patterns
 from bisector.recipe.model import Condition as Asked
 from bisector.recipe.model import Layer, Recipe, Step
 from bisector.recipe.values import SIZE, size
@@ -192,8 +192,7 @@ def _watches(question: Question) -> Iterator[agent.Watch]:
             if fact.kind is not FactKind.CONSOLE:
                 continue
             alone = condition in question.bad and len(condition.facts) == 1 and not fact.negate
-            patterns = fact.values if len(fact.values) == 1 else tuple(f"(?:{value})" for value in fact.values)
-            yield agent.Watch(condition.watch_name(index), fact.where, "|".join(patterns), alone)
+            yield agent.Watch(condition.watch_name(index), fact.where, patterns.joined(fact.values), alone)
 
 
 # ---- build ---------------------------------------------------------------------------------------------------------

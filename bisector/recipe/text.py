@@ -33,6 +33,14 @@ MAX_BYTES = 256 << 10
 MAX_DEPTH = 32
 MAX_VALUES = 2_000
 MAX_LINE = 4_096
+MAX_KEY = 1_024
+MAX_TEXT = 16 << 10
+"""Characters of one value; a script that is longer is a file beside the recipe."""
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""What no text file holds: control characters, and those that end a line or turn its direction unseen."""
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file to a value."""
@@ -101,8 +109,13 @@ def read(content: bytes) -> Document:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         raise Unreadable(place, _yaml_message(error)) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(Place(1, 1), f"not YAML: {str(error).splitlines()[0][:120]}") from None
+    except (YAMLError, ValueError, OverflowError, RecursionError) as error:
+        escape = _no_character(text)  # what the reader says of it has neither line nor column
+        if escape:
+            message = f"the escape {escape[0]}: there is no such character"
+            raise Unreadable(_place_at(text[: escape.start()]), message) from None
+        message = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise Unreadable(Place(1, 1), f"not YAML: {message}") from None
 
 
 def scalar(text: str) -> Any:
@@ -135,7 +148,7 @@ def _decode(content: bytes) -> str:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", "replace")
         raise Unreadable(_place_at(before), f"is not UTF-8 (byte 0x{content[error.start]:02x})") from None
-    control = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]", text)
+    control = _CONTROL.search(text)
     if control:
         name = "a NUL byte" if control[0] == "\0" else f"the control character U+{ord(control[0]):04X}"
         raise Unreadable(_place_at(text[: control.start()]), f"holds {name}; a recipe is text")
@@ -148,6 +161,11 @@ def _decode(content: bytes) -> str:
         if line.strip() and not line.startswith("#"):
             break
     return text
+
+
+def _no_character(text: str) -> re.Match[str] | None:
+    """The first escape of a double-quoted text that is beyond the last character."""
+    return re.search(r"\\U(?!00(?:0[0-9a-fA-F]|10))[0-9a-fA-F]{8}", text)
 
 
 def _place_at(before: str) -> Place:
@@ -236,6 +254,7 @@ class _Builder:
         self._values[path] = place
         self._refuse_features(event, place, path)
         if isinstance(event, ScalarEvent):
+            self._refuse_text(event, place, "value", MAX_TEXT)
             plain = event.style is None or event.style == ""
             return scalar(event.value) if plain else event.value
         if isinstance(event, MappingStartEvent):
@@ -255,6 +274,15 @@ class _Builder:
                 (place, dotted(path), f"a tag ({str(tag)[:40]}); recipes have none: quote text instead")
             )
 
+    def _refuse_text(self, event: ScalarEvent, place: Place, what: str, limit: int) -> None:
+        """Stop at text that is too long, or that neither a file in UTF-8 nor a program's argument can hold."""
+        if len(event.value) > limit:
+            raise Unreadable(place, f"a {what} of {len(event.value)} characters; at most {limit}")
+        found = re.search(r"[\x00\ud800-\udfff]", event.value)
+        if found:
+            half = f"half a character (U+{ord(found[0]):04X}); write the character itself, or \\U and eight digits"
+            raise Unreadable(place, f"a {what} that holds {'a NUL byte' if found[0] == chr(0) else half}")
+
     def _sequence(self, path: Path) -> list[Any]:
         items: list[Any] = []
         while not _is_end(event := next(self._events)):
@@ -269,6 +297,7 @@ class _Builder:
                 self._refuse_features(event, place, path)
                 raise Unreadable(place, f"a key must be a word, not {'a mapping' if _is_mapping(event) else 'a list'}")
             self._refuse_features(event, place, path)
+            self._refuse_text(event, place, "key", MAX_KEY)
             key = event.value
             inner = (*path, key)
             if key in items:

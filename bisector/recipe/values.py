@@ -11,6 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bisector.printable import is_line
+
 NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 """Names of layers, drives, steps and conditions: safe as names of files, devices and volumes."""
 
@@ -23,6 +25,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 MAX_SIZE = 1 << 40
 MAX_SECONDS = 24 * 3600
+MAX_LINE_OF_TEXT = 1_000
 
 
 class Number(float):
@@ -92,6 +95,16 @@ def text(value: object) -> str:
     if not value.strip():
         raise wrong("is empty")
     return value
+
+
+def line(value: object) -> str:
+    """Text of one line that a terminal shows as it is, of at most ``MAX_LINE_OF_TEXT`` characters."""
+    found = text(value)
+    if not is_line(found):
+        raise wrong("is not one printable line")
+    if len(found) > MAX_LINE_OF_TEXT:
+        raise wrong(f"is a line of {len(found)} characters; at most {MAX_LINE_OF_TEXT}")
+    return found
 
 
 def raw(value: object) -> str:
@@ -199,6 +212,7 @@ def format_duration(value: float) -> str:
 
 
 Text = Annotated[str, BeforeValidator(text)]
+Line = Annotated[str, BeforeValidator(line)]
 Word = Annotated[str, BeforeValidator(word), WithJsonSchema({"type": ["string", "number"]})]
 Revision = Annotated[str, BeforeValidator(revision)]
 Flag = Annotated[bool, BeforeValidator(flag)]
