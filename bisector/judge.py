@@ -245,7 +245,10 @@ class Judge:
         """
         mended = self.mend(candidate) if self.mend else candidate
         self.tell("candidate", str(mended), stage)
-        return Leg(self, mended, case, stage, self.image(mended, stage), rounds)
+        made = self.image(mended, stage)
+        if isinstance(made, Image):
+            self._settle_stored(made, case, stage)
+        return Leg(self, mended, case, stage, made, rounds)
 
     def _judge(self, leg: Leg) -> Judgement:
         while not leg.untestable:
@@ -265,13 +268,14 @@ class Judge:
         plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
         folder = f"trials/{stage}-{image.identity[:12]}-{index}-{token}"
         observation = self._run(image, plan, folder, stage)
-        reading = self._reading(observation, candidate, case)
+        reading = self._reading(observation, case)
         trial = Trial(
             0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
         )
-        stored = self.bench.store.add_trial(self.bench.campaign, trial)
+        stored = self.bench.store.add_trial(self.bench.campaign, trial)  # before the control boots: law 4
+        stored = self._settled(stored, case) if reading.awaits_control else stored
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), _agent_seconds(trial))
-        told = f"{candidate}: {reading.signal} ({reading.condition or reading.reason})"
+        told = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
         self.bench.listener(Progress("trial", told, trial=stored, stage=stage))
         return stored
 
@@ -285,35 +289,54 @@ class Judge:
             raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
         return observation
 
-    def _reading(self, observation: Observation, candidate: Candidate, case: Case) -> Reading:
+    # ---- a kernel that does not boot, held against one that does
+
+    @staticmethod
+    def _reading(observation: Observation, case: Case) -> Reading:
+        """What the trial shows; where the VM never came up, no evidence until the control has booted beside it."""
         reading = read(observation, case.question)
         if reading.signal is Signal.INFRA or reached_agent(observation) or not case.plan.vm:
             return reading
-        control = self._control_boots(candidate, case)
-        if control:
-            return replace(reading, reason=f"{reading.reason} (the good end's image boots here: {control})")
-        other = "nor does that of the good end"
-        if not self._has_control(candidate):
-            other = "and no kernel is known to boot here"
-        raise InfraError(
-            f"the VM of {candidate} never reached the agent, {other} ({reading.reason})",
-            hint="the host is overloaded or broken, or this config cannot boot here: see 'bisector doctor'",
-        )
+        return replace(reading, signal=Signal.INFRA, awaits_control=True)
 
-    def _has_control(self, candidate: Candidate) -> bool:
-        return self.control is not None and self.control.revision != candidate.revision
+    def _settle_stored(self, image: Image, case: Case, stage: str) -> None:
+        """Boot the control for stored trials whose control boot was cut short by a kill."""
+        bench = self.bench
+        for trial in bench.store.trials(bench.campaign, image=image.identity, plan=case.plan.identity(), stage=stage):
+            if trial.reading.awaits_control:
+                self._settled(trial, case)
 
-    def _control_boots(self, candidate: Candidate, case: Case) -> str:
-        """Boot the known-good end's image at once; says in words that it did, "" when it did not or there is none."""
-        if self.control is None or not self._has_control(candidate):
-            return ""
+    def _settled(self, trial: Trial, case: Case) -> Trial:
+        """The trial with its reading as the control boot has it. Raises InfraError when nothing boots here."""
+        reading, control = read(trial.observation, case.question), self._control_image(trial.image)
+        boots = self._boots(control, case) if control else ""
+        if boots:
+            reading = replace(reading, reason=f"{reading.reason} (the good end's image boots here: {boots})")
+        else:
+            other = "nor does that of the good end" if control else "and no kernel is known to boot here"
+            what = f"the VM of {trial.candidate} never reached the agent, {other} ({reading.reason})"
+            reading = Reading(Signal.INFRA, reason=what)
+        self.bench.store.set_reading(trial.number, reading)
+        if not boots:
+            hint = "the host is overloaded or broken, or this config cannot boot here: see 'bisector doctor'"
+            raise InfraError(reading.reason, hint=hint)
+        return replace(trial, reading=reading)
+
+    def _control_image(self, tried: str) -> Image | None:
+        """The image of the known-good end, None where there is none or it is the one that was tried (identity)."""
+        if self.control is None:
+            return None
         image = self.image(self.mend(self.control) if self.mend else self.control)
-        if isinstance(image, BuildFailure):
-            return ""
+        return None if isinstance(image, BuildFailure) or image.identity == tried else image
+
+    def _boots(self, control: Image, case: Case) -> str:
+        """Boot the control at once; says in words that it did, "" when it did not."""
         token = digest("control", time.time_ns())[:12]
         boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
-        observation = self._run(image, boot_only, f"trials/control-{image.identity[:12]}-{token}", "control")
+        observation = self._run(control, boot_only, f"trials/control-{control.identity[:12]}-{token}", "control")
         return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""
+
+    # ---- how long a trial may take
 
     def _deadline(self, case: Case) -> float:
         """Seconds for the agent's part: scaled from the slowest clean trial of this question, once there is one."""

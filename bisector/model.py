@@ -220,12 +220,17 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """A signal and why. ``condition``: the matched condition's name; ``fingerprint``: of a crash that is not ours."""
+    """A signal and why. ``condition``: the matched condition's name; ``fingerprint``: of a crash that is not ours.
+
+    ``awaits_control``: the VM never reached the agent, and the boot of a known-good image that tells whose fault that
+    is has still to come. Until then it is no evidence.
+    """
 
     signal: Signal
     condition: str = ""
     reason: str = ""
     fingerprint: str = ""
+    awaits_control: bool = False
 
 
 class Verdict(StrEnum):

@@ -216,6 +216,10 @@ class Store:
         )  # fmt: skip
         return replace(trial, number=number)
 
+    def set_reading(self, number: int, reading: Reading) -> None:
+        """Give a stored trial the reading that was still to come (``Reading.awaits_control``)."""
+        self._write("update trials set reading=? where number=?", (dump(reading), number))
+
     def trials(self, campaign: str, *, image: str = "", plan: str = "", stage: str = "") -> tuple[Trial, ...]:
         """Trials of the campaign in order, those of one image, question or stage when named."""
         wanted = [("image", image), ("plan", plan), ("stage", stage)]

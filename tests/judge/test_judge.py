@@ -174,13 +174,6 @@ def test_a_boot_that_fails_once_is_no_skip(make: Make) -> None:
     assert judge.ask(of("bad"), CASE, "search").verdict is Verdict.BAD
 
 
-def test_kernel_that_does_not_boot_is_infra_when_the_control_does_not_either(make: Make) -> None:
-    judge, _, _, store = make({"panics": [NO_AGENT]}, control=NO_AGENT)
-    with pytest.raises(InfraError, match="never reached the agent"):
-        judge.ask(of("panics"), CASE, "search")
-    assert not store.trials("c1")
-
-
 @pytest.mark.parametrize("broken", [BROKEN, NO_TOOLS])
 def test_infra_is_drawn_again_and_is_no_evidence(make: Make, broken: Observation) -> None:
     judge, _, runner, store = make({"good": [broken, GOOD, broken, GOOD]})
