@@ -15,6 +15,7 @@ from bisector.model import (
     Candidate,
     Cell,
     Ending,
+    FactKind,
     Image,
     Judgement,
     Observation,
@@ -39,6 +40,10 @@ INFRA_IN_A_ROW = 3
 DEADLINE_FACTOR = 5.0
 DEADLINE_FLOOR = 30.0
 """A trial may take so many times what the slowest clean one took, and never less than the floor (seconds)."""
+
+HANG_FACTOR = 2.0
+"""Where a condition asks whether something hangs, the deadline is never shortened, and never less than so many times
+what the slowest clean trial took: a slow host must not look like a hang."""
 
 LONGEST = 600.0
 """Seconds that a stretched workload never passes, where the recipe names no deadline."""
@@ -339,17 +344,25 @@ class Judge:
     # ---- how long a trial may take
 
     def _deadline(self, case: Case) -> float:
-        """Seconds for the agent's part: scaled from the slowest clean trial of this question, once there is one."""
+        """Seconds for the agent's part, by the slowest clean trial of this question once there is one.
+
+        Shorter than the plan's where nothing is concluded from a trial that runs into it. Where a condition asks for a
+        hang the deadline decides the signal: then a busy host could make a clean trial a reproduction, so it is the
+        plan's, or longer where clean trials are slow.
+        """
+        whole = case.plan.deadline
         if case.fixed_deadline:
-            return case.plan.deadline
-        question = case.plan.identity()
+            return whole
+        slowest = self._slowest_clean(case.plan.identity())
+        if case.question.asks_for(FactKind.HANG):
+            return max(whole, HANG_FACTOR * slowest)
+        return min(whole, max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)) if slowest else whole
+
+    def _slowest_clean(self, question: str) -> float:
         if question not in self._slowest:
             stored = self.bench.store.trials(self.bench.campaign, plan=question)
             self._slowest[question] = max((_agent_seconds(trial) for trial in stored), default=0.0)
-        slowest = self._slowest[question]
-        return (
-            min(case.plan.deadline, max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)) if slowest else case.plan.deadline
-        )
+        return self._slowest[question]
 
     def _stop_if_asked(self) -> None:
         if self.bench.cancel.cancelled():
@@ -376,6 +389,7 @@ def _run_trial(
 ) -> Observation:
     """The job that runs one trial; leaves the plan and the observation beside the logs."""
     observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
+    observation = replace(observation, deadline=plan.deadline)
     if observation.ending is not Ending.CANCELLED:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")

@@ -142,6 +142,7 @@ class Observation:
     timing: Timing = Timing()
     accel: str = ""  # kvm, tcg, none
     vng: str = ""  # version of virtme-ng
+    deadline: float = 0.0  # seconds that the agent's part was given; 0 where it was stored without
 
 
 # ---- question: what is bad, what is good ---------------------------------------------------------------------------
@@ -194,6 +195,10 @@ class Question:
 
     bad: tuple[Condition, ...]
     good: tuple[Condition, ...]
+
+    def asks_for(self, kind: FactKind) -> bool:
+        """Whether any condition rests on a fact of that kind."""
+        return any(fact.kind is kind for condition in (*self.bad, *self.good) for fact in condition.facts)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How long a trial may take, and that a slow host does not look like a hang."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from test_judge import CASE, Make, make, of, saw
+
+from bisector.agent.plan import Plan, Result, StepFacts
+from bisector.judge import HANG_FACTOR, Case, Judge
+from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Verdict
+from bisector.seams import CancelToken, Listener
+from bisector.verdict.sequential import FixedTrials
+
+__all__ = ["make"]
+HUNG = Condition("stuck", (Fact(FactKind.HANG, "probe", ("true",)),))
+DONE = Condition("done", (Fact(FactKind.HANG, "probe", ("true",), negate=True),))
+
+
+@dataclass
+class Clocked:
+    """Each trial needs so many seconds of its host and no more; 0: it hangs for good."""
+
+    needs: list[float]
+    deadlines: list[float] = field(default_factory=list)
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        self.deadlines.append(plan.deadline)
+        need = self.needs.pop(0)
+        if need and need < plan.deadline:
+            return saw("healthy", seconds=need - 2.0)  # two of them for the storage
+        unfinished = Result(steps=(StepFacts("probe", 2.0, 2.0),), elapsed=plan.deadline)
+        return Observation(Ending.DEADLINE, unfinished)
+
+
+def asking(condition: Condition, **changes: object) -> Case:
+    """``CASE`` with that bad condition, good after three clean trials."""
+    question = Question((condition,), CASE.question.good)
+    return replace(CASE, question=question, belief=FixedTrials(trials=3, other_cap=3), **changes)
+
+
+def clocked(make: Make, *needs: float) -> tuple[Judge, Clocked]:
+    judge, *_ = make({})
+    runner = Clocked(list(needs))
+    return Judge(replace(judge.bench, runner=runner), judge.control), runner
+
+
+@pytest.mark.parametrize("condition", [HUNG, DONE])
+def test_a_busy_host_makes_no_hang_of_a_clean_trial(make: Make, condition: Condition) -> None:
+    judge, runner = clocked(make, 8.0, 8.0, 48.0)
+    case = replace(asking(HUNG), question=Question((HUNG,), (condition,))) if condition is DONE else asking(HUNG)
+    assert judge.ask(of("good"), case, "ends").verdict is Verdict.GOOD
+    assert runner.deadlines == [120.0] * 3
+
+
+def test_a_true_hang_is_seen(make: Make) -> None:
+    judge, _ = clocked(make, 8.0, 0.0)
+    assert judge.ask(of("bad"), asking(HUNG), "search").verdict is Verdict.BAD
+
+
+def test_clean_trials_that_are_slow_give_later_ones_more_time(make: Make) -> None:
+    judge, runner = clocked(make, 100.0, 150.0, 290.0)
+    assert judge.ask(of("good"), asking(HUNG), "ends").verdict is Verdict.GOOD
+    assert runner.deadlines == [120.0, HANG_FACTOR * 100.0, HANG_FACTOR * 150.0]
+
+
+def test_a_deadline_that_the_recipe_names_is_kept(make: Make) -> None:
+    judge, runner = clocked(make, 100.0, 110.0, 119.0)
+    judge.ask(of("good"), asking(HUNG, fixed_deadline=True), "ends")
+    assert runner.deadlines == [120.0] * 3
+
+
+def test_what_a_trial_was_given_stands_in_its_observation(make: Make) -> None:
+    judge, _ = clocked(make, 8.0, 8.0, 8.0)
+    judge.ask(of("good"), replace(CASE, belief=FixedTrials(trials=3)), "ends")
+    store = judge.bench.store
+    assert [trial.observation.deadline for trial in store.trials("c1")] == [120.0, 40.0, 40.0]
+    assert all(trial.reading.signal is Signal.CLEAN for trial in store.trials("c1"))
