@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -52,6 +53,12 @@ def new(
     good: Annotated[str, typer.Option(help="A revision that is good.")] = "",
     bad: Annotated[str, typer.Option(help="A revision that is bad.")] = "",
     title: Annotated[str, typer.Option(help="The failure in one line.")] = "",
+    report: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="FILE", help="A report of the failure (a mail, a log, plain text): a draft of it."
+        ),
+    ] = "",
     folder: Annotated[Path, typer.Option("--folder", help="Where it is written.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -70,10 +77,13 @@ def new(
         if given not in known:
             raise UsageError(f"--{option} {given}: not one of {', '.join(known)}")
     wishes = Wishes(name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)  # type: ignore[arg-type]
+    head: tuple[str, ...] = ()
+    if report:
+        wishes, head = _drafted(wishes, Path(report))
     if name is None:
         wishes = _asked(wishes)
     written = {"recipe": folder / f"{wishes.name}.yaml"}
-    body = text(wishes)
+    body = "".join(f"{line}\n" for line in head) + text(wishes)
     if written["recipe"].exists():
         raise UsageError(f"{written['recipe']} is there already", hint="give another NAME, or remove it")
     try:
@@ -98,9 +108,31 @@ def new(
         print_object(terminal, "new", {kind: str(path) for kind, path in written.items()})
         return
     terminal.write("".join(f"{path}\n" for path in written.values()))
+    for line in head:
+        terminal.say(line.removeprefix("# ").removeprefix("#"))
     if "script" in written:
         terminal.say(f"write what fails into {written['script']}")
     terminal.say(f"then: bisector check {written['recipe']}")
+
+
+def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
+    """The wishes with what the report tells, and comments that say where each value stands in it."""
+    from dataclasses import replace
+
+    from bisector.recipe.report_reader import findings, notes, wishes_from
+    from bisector.report.thread import parse
+
+    try:
+        data = report.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{report}: {error.strerror}", hint="--from takes a file with the report's text") from error
+    mail = parse(data)
+    said, title = data.decode(errors="replace"), ""
+    if mail.subject and mail.text:
+        said, title = mail.text, re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mail.subject, flags=re.IGNORECASE)
+    found = findings(said)
+    drafted = wishes_from(found, replace(wishes, title=wishes.title or title))
+    return drafted, notes(found, report.name)
 
 
 def _asked(wishes: Wishes) -> Wishes:

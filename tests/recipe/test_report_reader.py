@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a report tells of a failure: which line says it, and whether it says so or only points there."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from bisector.cli import main
+from bisector.recipe.load import load
+from bisector.recipe.report_reader import Found, findings, generalized, notes, wishes_from
+from bisector.recipe.starter import Wishes
+
+REPORT = """\
+Hello,
+
+with 6.18 each start of a guest fails one half of its LVM volume; 6.17 was fine.
+
+  lvcreate --type raid1 -m 1 -L 8G -n disk vg
+  virsh start one
+
+[  101.500000] md/raid1:mdX: dm-12: rescheduling sector 8
+[  101.600000] md/raid1:mdX: Disk failure on dm-12, disabling device.
+
+git bisect start
+git bisect good v6.17
+git bisect bad 7d0a66e4bb9081d75c82ec4957c50034cb0ea449
+0123456789abcdef0123456789abcdef01234567 is the first bad commit
+"""
+
+
+def told(text: str) -> dict[str, str]:
+    return {found.field: found.value for found in findings(text)}
+
+
+def by_field(text: str) -> dict[str, Found]:
+    return {found.field: found for found in findings(text)}
+
+
+def test_a_whole_report() -> None:
+    assert told(REPORT) == {
+        "good": "v6.17",
+        "bad": "7d0a66e4bb9081d75c82ec4957c50034cb0ea449",
+        "culprit": "0123456789abcdef0123456789abcdef01234567",
+        "storage": "lvm-raid1",
+        "workload": "guest",
+        "console": r"md/raid1:\S+ Disk failure on \S+ disabling device",
+    }
+
+
+def test_each_value_has_its_line_and_how_sure_it_is() -> None:
+    found = by_field(REPORT)
+    assert (found["storage"].line, found["storage"].sure) == (5, True)
+    assert (found["workload"].line, found["workload"].sure) == (6, False)
+    assert found["console"].quote.startswith("md/raid1:mdX: Disk failure")
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("#regzbot introduced: v6.17..v6.18", "good", "v6.17"),
+        ("#regzbot introduced: v6.17..v6.18", "bad", "v6.18"),
+        ("#regzbot ^introduced: 0123456789ab", "culprit", "0123456789ab"),
+        ("I bisected this to commit 0123456789abcdef", "culprit", "0123456789abcdef"),
+        ('Fixes: 0123456789ab ("block: something")', "culprit", "0123456789ab"),
+        ("It works fine on 6.11.4 for months", "good", "v6.11.4"),
+        ("6.11.4 was fine", "good", "v6.11.4"),
+        ("broken since v6.12-rc3", "bad", "v6.12-rc3"),
+        ("> > git bisect bad v6.18", "bad", "v6.18"),
+        ("mdadm --create /dev/md0 --level=1 --raid-devices=2 a b", "storage", "md-raid1"),
+        ("mdadm -C /dev/md0 -l 10 -n 4 a b c d", "storage", "md-raid10"),
+        ("md127 : active raid1 sdb1[1] sda1[0]", "storage", "md-raid1"),
+        ("lvcreate --type mirror -m1", "storage", "lvm-mirror"),
+        ("mdadm --create /dev/md0 --level=5 -n 3", "unknown", "md: raid5"),
+        ("qemu-img create -f qcow2 a 1G", "storage", "qcow2"),
+        ("mkfs.xfs /dev/md0", "storage", "xfs"),
+        ("kernel BUG at drivers/md/raid5.c:7", "crash", "kernel BUG at drivers/md/raid5.c:7"),
+        ("qemu-io reports it", "tested", "qemu"),
+    ],
+)  # fmt: skip
+def test_a_line_tells(line: str, field: str, value: str) -> None:
+    assert told(line)[field] == value
+
+
+@pytest.mark.parametrize("line", ["mail me at 10.5", "IP 192.168.0.1..192.168.0.9", "commit", "see lore", "v6.18.x"])
+def test_a_line_tells_nothing(line: str) -> None:
+    assert not {"good", "bad", "culprit"} & set(told(line))
+
+
+def test_a_sure_line_counts_more_than_an_earlier_guess() -> None:
+    assert told("broken since 6.12\ngit bisect bad v6.13\n")["bad"] == "v6.13"
+
+
+def test_one_revision_is_not_both_ends() -> None:
+    assert told("6.12 was fine\nbroken since 6.12\n") == {"bad": "v6.12"}
+
+
+def test_a_kernel_log_means_that_qemu_is_a_bystander() -> None:
+    assert "tested" not in told("qemu-io hangs\nBuffer I/O error on dev dm-3, logical block 0, async page read\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("md/raid1:mdX: Disk failure on dm-58, disabling", "md/raid1:md127: Disk failure on sdb1, disabling"),
+        ("XFS (md0): Corruption detected. Unmount", "XFS (dm-3): Corruption detected. Unmount"),
+        ("I/O error, dev nvme0n1, sector 2055 op 0x0:(READ)", "I/O error, dev sda, sector 8 op 0x0:(READ)"),
+    ],
+)  # fmt: skip
+def test_a_console_line_is_known_again_on_other_devices(line: str, other: str) -> None:
+    assert re.search(generalized(line), line)
+    assert re.search(generalized(line), other)
+    assert not re.search(generalized(line), "md/raid1:mdX: active with 2 out of 2 mirrors")
+
+
+def test_what_a_person_says_counts_more_than_the_report() -> None:
+    wishes = wishes_from(findings(REPORT), Wishes("mine", bad="v6.18"))
+    assert (wishes.good, wishes.bad, wishes.storage) == ("v6.17", "v6.18", "lvm-raid1")
+
+
+def test_the_draft_says_what_is_needed() -> None:
+    lines = notes(findings("nothing of use"), "mail.txt")
+    assert [line.split()[2] for line in lines if " needed " in line] == [
+        "good:",
+        "bad:",
+        "storage:",
+        "steps:",
+        "bad_when:",
+    ]
+    assert all(len(line) <= 80 for line in notes(findings(REPORT), "report.eml"))
+
+
+def test_the_draft_passes_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mail = tmp_path / "report.eml"
+    mail.write_text(f"From: A <a@example.org>\nSubject: [REGRESSION] Re: LVM half fails\n\n{REPORT}", encoding="utf-8")
+    assert main(["new", "half", "--from", str(mail), "--folder", str(tmp_path)]) == 0
+    recipe = load(tmp_path / "half.yaml")
+    assert (recipe.title, recipe.search.good, recipe.search.bad) == (
+        "LVM half fails", "v6.17", "7d0a66e4bb9081d75c82ec4957c50034cb0ea449",
+    )  # fmt: skip
+    assert "found    storage: lvm-raid1" in capsys.readouterr().err
+
+
+def test_a_report_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "half", "--from", str(tmp_path / "no"), "--folder", str(tmp_path)]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_noise_makes_a_draft_that_passes_check(tmp_path: Path) -> None:
+    """Lines of reports cut and put together at random: whatever is drafted, check accepts it, and quickly."""
+    chance = random.Random(7)
+    parts = [
+        *REPORT.split(),
+        "\x1b[31m",
+        "\u202e",
+        "--type",
+        "raid5",
+        "v1.2..v1.3",
+        "XFS (",
+        "' : {",
+        "qcow2",
+        "\n",
+        "\n> ",
+    ]
+    for number in range(60):
+        source = tmp_path / f"{number}.txt"
+        source.write_text(" ".join(chance.choices(parts, k=chance.randrange(200))), encoding="utf-8")
+        began = time.process_time()
+        assert main(["new", f"r{number}", "--from", str(source), "--folder", str(tmp_path)]) == 0
+        assert time.process_time() - began < 2
+        assert (tmp_path / f"r{number}.yaml").read_text(encoding="utf-8").replace("\n", "").isprintable()
