@@ -187,8 +187,9 @@ class Leg:
             return self._seen
         bench = self.judge.bench
         plan = self.case.plan.identity()
-        if bench.store.count_trials(bench.campaign, self.made.identity, plan, self.stage) != len(self._seen):
-            self._seen[:] = bench.store.trials(bench.campaign, image=self.made.identity, plan=plan, stage=self.stage)
+        last = self._seen[-1].number if self._seen else 0
+        image = self.made.identity
+        self._seen.extend(bench.store.trials(bench.campaign, image=image, plan=plan, stage=self.stage, after=last))
         return self._seen
 
     def _why(self, verdict: Verdict, reason: str) -> str:

@@ -79,7 +79,7 @@ def _neighbours(good: str, bad: str) -> str:
 
 def _finished(request: release_campaign.Request, bench: Workbench) -> tuple[CampaignRow, Outcome] | None:
     """The newest search over releases of this question, when it is done; what --resume goes on from."""
-    for row in reversed(bench.store.campaigns()):
+    for row in reversed(bench.store.campaigns(recipe=request.recipe.recipe)):
         asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
         wanted = (request.recipe.recipe, "", request.good, request.bad, request.find_fix, request.source)
         if asked == wanted:

@@ -102,15 +102,22 @@ class Workbench:
     # ---- the campaign's row and folder
 
     def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
-        """Store a new campaign under an id that is free, with its recipe in its folder and the files that it names."""
-        taken = {known.id for known in self.store.campaigns()}
-        names = (row.id, *(f"{row.id}-{count}" for count in range(2, 1000)))
-        free = replace(row, id=next(name for name in names if name not in taken))
-        self.store.add_campaign(free)
-        folder = self.store.campaign_folder(free.id)
-        (folder / "recipe.yaml").write_text(free.source, encoding="utf-8")
-        _keep_own(recipe, folder / OWN)
-        return free
+        """Store a new campaign under an id that is free, with its recipe in its folder and the files that it names.
+
+        Raises InfraError.
+        """
+        made = self.store.add_campaign(row)
+        try:
+            _keep_own(recipe, self.store.campaign_folder(made.id) / OWN)
+        except BaseException as error:
+            self.store.remove_campaign(made.id)
+            if not isinstance(error, OSError):
+                raise
+            raise InfraError(
+                f"the files that {row.recipe} names cannot be kept: {error.filename or ''} {error.strerror or error}",
+                hint="free space, or mend the rights of the file or of the state folder",
+            ) from error
+        return made
 
     @contextmanager
     def lock(self, campaign: str) -> Iterator[None]:
@@ -266,12 +273,16 @@ class Workbench:
 
 
 def _keep_own(recipe: Recipe, folder: Path) -> None:
+    """Copy what the recipe names beside itself, whole or not at all."""
+    draft = folder.with_name(f"{folder.name}.new")
     for name in files.own(recipe):
         source = recipe.beside(name)
         if source.is_file() and source.stat().st_size <= OWN_LIMIT:
-            place = folder / files.name_in_trial(name)
+            place = draft / files.name_in_trial(name)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, place)  # with its mode: a program stays one
+    if draft.is_dir():
+        draft.rename(folder)
 
 
 def _birth(clone: PrivateClone) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from bisector.cli.options import CampaignArgument, JsonOption
-from bisector.cli.pieces import open_store, outcome_kind, print_object, terminal_of
+from bisector.cli.pieces import open_store, print_object, terminal_of
 from bisector.errors import UsageError
 
 commands = typer.Typer()
@@ -21,16 +21,16 @@ commands = typer.Typer()
 def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
     """Past campaigns, oldest first."""
     terminal = terminal_of(context)
-    rows = open_store().campaigns()
+    rows = open_store().listed()
     if as_json:
         keep = ("id", "recipe", "repo", "good", "bad", "state", "created")
-        listed = [{name: getattr(row, name) for name in keep} | {"outcome": outcome_kind(row)} for row in rows]
+        listed = [{name: getattr(row, name) for name in keep} | {"outcome": row.kind} for row in rows]
         print_object(terminal, "campaigns", listed)
         return
     for row in rows:
-        told = row.outcome.summary if row.outcome else row.title
+        told = row.summary if row.kind else row.title
         lines = textwrap.wrap(told, 80, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
-        terminal.write("\n".join([f"{row.id}  {outcome_kind(row) or row.state}", *lines]) + "\n")
+        terminal.write("\n".join([f"{row.id}  {row.kind or row.state}", *lines]) + "\n")
     if not rows:
         terminal.say("no campaigns yet: 'bisector run RECIPE --repo DIR' makes one")
 

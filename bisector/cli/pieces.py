@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bisector.events import EventLog
     from bisector.model import Cell
     from bisector.recipe.model import Recipe
-    from bisector.store import CampaignRow, Store
+    from bisector.store import Store
     from bisector.terminal import Terminal
     from bisector.workbench import Workbench
 
@@ -112,11 +112,6 @@ def add_resume_line(error: BisectorError, context: typer.Context) -> None:
     if error.exit_code in (ExitCode.INFRA, ExitCode.INTERRUPTED):
         words = [word for word in sys.argv[1:] if word != "--resume"]
         error.hint = f"{error.hint}\ngo on with: bisector {' '.join(words)} --resume".strip()
-
-
-def outcome_kind(row: CampaignRow) -> str:
-    """What a campaign ended with, "" while it has not."""
-    return row.outcome.kind.value if row.outcome else ""
 
 
 def print_object(terminal: Terminal, what: str, body: object) -> None:

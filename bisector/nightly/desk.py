@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from bisector.agent.plan import dump, load
+from bisector.agent.plan import dump
 from bisector.model import Outcome
 from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
@@ -35,12 +35,12 @@ from bisector.workbench import DEFAULT_MAX_ERROR, Workbench
 
 def nights_of(store: Store, watch: str) -> tuple[Night, ...]:
     """All nights of a watch, oldest first."""
-    return tuple(load(Night, body) for body in store.nights(watch))
+    return tuple(store.read(Night, body, f"a night of {watch}") for body in store.nights(watch))
 
 
 def regressions_of(store: Store, watch: str) -> tuple[Regression, ...]:
     """All regressions of a watch."""
-    return tuple(load(Regression, body) for body in store.regressions(watch))
+    return tuple(store.read(Regression, body, f"a regression of {watch}") for body in store.regressions(watch))
 
 
 @dataclass

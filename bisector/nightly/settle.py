@@ -170,7 +170,7 @@ class Settler:
         self, question: tuple[str, str, str, str, bool], source: str, regression: Regression, search: Search
     ) -> tuple[CampaignRow, Outcome] | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""
-        for row in reversed(self.desk.bench.store.campaigns()):
+        for row in reversed(self.desk.bench.store.campaigns(recipe=question[0])):
             same = (row.recipe, row.repo, row.good, row.bad, row.find_fix) == question and row.source == source
             if same and row.outcome and row.created >= search.began and row.id not in regression.campaigns:
                 return row, row.outcome

@@ -111,7 +111,7 @@ class Trier:
         """Id of tonight's test of a recipe; a night that is resumed finds its own again."""
         name = f"night-{self.watch}-{self.day.tag}-{self.day.next.oid[:8]}-{item.name}"
         store = self.bench.store
-        if name not in {row.id for row in store.campaigns()}:
+        if not store.has_campaign(name):
             self.bench.add_campaign(
                 CampaignRow(
                     id=name,

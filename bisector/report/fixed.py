@@ -226,8 +226,7 @@ def _answered(newest: Newest, facts: Facts, store: Store) -> Newest:
     """With the newest verdict on that kernel that answers this campaign's question, in the cell that was searched: from
     this campaign, or from a test of it."""
     asked = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
-    rows = [row for row in store.campaigns() if row.recipe == facts.campaign.recipe]
-    for row in reversed(rows):
+    for row in reversed(store.campaigns(recipe=facts.campaign.recipe)):
         for stage, judgement in reversed(store.judgements(row.id)):
             if _is(newest, judgement) and question(row.source, judgement.cell) == asked:
                 reproduced, told = _counts(judgement, stage, row.id, store)

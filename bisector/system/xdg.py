@@ -30,3 +30,20 @@ def folders(environ: Mapping[str, str]) -> Folders:
         return (value if value.is_absolute() else default) / "bisector"
 
     return Folders(cache=base("XDG_CACHE_HOME", home / ".cache"), state=base("XDG_STATE_HOME", home / ".local/state"))
+
+
+def private(folder: Path) -> str:
+    """Make a folder that nobody else may look into, with what is above it; one that is there is tightened.
+
+    What we keep holds the console of the host's kernel, file names and the person's recipes.
+    Gives what was done to one that was open to others, in words, else "". Raises OSError when it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode & 0o777
+    if not mode & 0o077:
+        return ""
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        return f"{folder} is open to other users and stays so: {error.strerror or error}"
+    return f"{folder} was open to other users (mode {mode:o}); only you may look into it now (mode 700)"

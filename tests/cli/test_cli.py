@@ -110,7 +110,7 @@ def test_an_unexpected_error_is_infrastructure_and_shows_no_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError("out of cheese")
 
-    monkeypatch.setattr("bisector.store.Store.campaigns", broken)
+    monkeypatch.setattr("bisector.store.Store.listed", broken)
     assert main(["campaigns"]) == ExitCode.INFRA
     captured = capfd.readouterr()
     assert "out of cheese" in captured.err

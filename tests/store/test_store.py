@@ -2,12 +2,11 @@
 """The store: what goes in comes out, a full disk is an infrastructure error, two processes write at once."""
 
 import multiprocessing
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Result
+from bisector.agent.plan import Result, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
     BuildFailure,
@@ -123,9 +122,82 @@ def test_a_state_folder_that_cannot_be_made_is_an_infrastructure_error(tmp_path:
         Store(tmp_path / "file" / "state")
 
 
-def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
-    Store(tmp_path).close()
-    with sqlite3.connect(tmp_path / "bisector.db") as database:
-        database.execute("pragma user_version=99")
-    with pytest.raises(InfraError, match="schema 99"):
-        Store(tmp_path)
+def test_an_id_that_matches_exactly_is_found_beside_longer_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("raid1", "raid1-2", "raid1-20"):
+        store.add_campaign(row(name))
+    assert store.campaign("raid1").id == "raid1"
+    assert store.campaign("raid1-2").id == "raid1-2"
+    with pytest.raises(UsageError, match="raid names 3"):
+        store.campaign("raid")
+    with pytest.raises(UsageError, match="no campaign %"):
+        store.campaign("%")
+
+
+def add_one(folder: str, count: int) -> list[str]:
+    store = Store(Path(folder))
+    return [store.add_campaign(row("same")).id for _ in range(count)]
+
+
+def test_campaigns_that_begin_at_once_get_ids_of_their_own(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        given = [name for names in pool.starmap(add_one, [(str(tmp_path), 10)] * 3, chunksize=1) for name in names]
+    assert sorted(given) == sorted(["same", *(f"same-{number}" for number in range(2, 31))])
+    assert {path.parent.name for path in tmp_path.glob("campaigns/*/recipe.yaml")} == set(given)
+
+
+def test_what_a_kill_left_of_a_campaign_is_taken_and_what_holds_trials_is_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "campaigns/one/trials").mkdir(parents=True)
+    (tmp_path / "campaigns/one/half").touch()
+    (tmp_path / "campaigns/two/trials/ends-0").mkdir(parents=True)
+    assert [store.add_campaign(row(name)).id for name in ("one", "two")] == ["one", "two-2"]
+    assert sorted(path.name for path in (tmp_path / "campaigns/one").iterdir()) == ["recipe.yaml", "trials"]
+    assert (tmp_path / "campaigns/two/trials/ends-0").is_dir()
+
+
+def test_no_row_is_left_of_a_campaign_whose_recipe_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InfraError, match="No space left"):
+        store.add_campaign(row("one"))
+    assert store.campaigns() == ()
+    assert not (tmp_path / "campaigns/one").exists()
+
+
+def test_trials_after_a_number_are_those_that_came_later(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_campaign(row("one"))
+    numbers = [store.add_trial("one", trial(seed)).number for seed in range(5)]
+    question = {"image": "image", "plan": "plan", "stage": "ends"}
+    assert [t.number for t in store.trials("one", **question, after=numbers[2])] == numbers[3:]
+    plan = store._db.execute(
+        "explain query plan select * from trials where campaign=? and image=? and plan=? and stage=? and number>? "
+        "order by number", ("one", "image", "plan", "ends", 3)
+    ).fetchall()  # fmt: skip
+    assert [line["detail"] for line in plan] == [
+        "SEARCH trials USING INDEX trials_by_question (campaign=? AND image=? AND plan=? AND stage=? AND rowid>?)"
+    ]
+
+
+def test_a_list_of_campaigns_reads_no_outcome_and_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.add_campaign(row("one"))
+    store.add_campaign(row("two", created=2.0))
+    outcome = Outcome(OutcomeKind.CULPRIT, "it was x", culprit=Commit("a" * 40, "s"))
+    store.finish("two", outcome)
+    read: list[type] = []
+    monkeypatch.setattr("bisector.store.store.load", lambda kind, text: read.append(kind) or load(kind, text))
+    assert [(each.id, each.kind, each.summary) for each in store.listed()] == [
+        ("one", "", ""), ("two", "culprit", "it was x")
+    ]  # fmt: skip
+    rows = (*store.campaigns(), store.campaign("tw"))
+    assert read == []
+    assert [each.outcome for each in rows] == [None, outcome, outcome]
+    assert read == [Outcome, Outcome]

@@ -1,65 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The truth of all campaigns: one SQLite database, one writer per process, a folder per campaign for files.
-
-Rows hold the frozen types of ``model`` as JSON. Everything else (progress, what was learnt, git's bisect state) is a
-fold over these rows.
-"""
+"""The store: what goes into the database and comes out of it."""
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from bisector.agent.plan import dump, load
+from bisector import __version__
+from bisector.agent.plan import Malformed, dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Trial
+from bisector.store.rows import CampaignRow, Listed
+from bisector.store.schema import connect, writer
+from bisector.system.locks import locked
+from bisector.system.xdg import private
 
-SCHEMA = """
-create table if not exists campaigns(
-  id text primary key, recipe text not null, title text not null, source text not null, repo text not null,
-  good text not null, bad text not null, find_fix integer not null, cell text not null, created real not null,
-  state text not null, outcome text);
-create table if not exists builds(
-  campaign text not null references campaigns(id), key text not null, candidate text not null, image text,
-  failure text, at real not null, primary key (campaign, key));
-create table if not exists trials(
-  number integer primary key autoincrement, campaign text not null references campaigns(id), candidate text not null,
-  image text not null, plan text not null, stage text not null, cell text not null, seed integer not null,
-  reading text not null, observation text not null, folder text not null, ended real not null);
-create index if not exists trials_by_question on trials(campaign, image, plan, stage);
-create table if not exists judgements(
-  number integer primary key autoincrement, campaign text not null references campaigns(id), stage text not null,
-  asked text not null, judgement text not null, at real not null, unique (campaign, stage, asked));
-create table if not exists nights(
-  watch text not null, tag text not null, next text not null, began real not null, body text not null,
-  primary key (watch, tag, next));
-create table if not exists regressions(
-  watch text not null, id text not null, body text not null, primary key (watch, id));
-"""
-VERSION = 1
+T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class CampaignRow:
-    """One campaign as stored. ``state``: running, interrupted, failed, finished. ``source``: the recipe as resolved."""
-
-    id: str
-    recipe: str
-    title: str
-    source: str
-    repo: str
-    good: str
-    bad: str
-    find_fix: bool
-    cell: str
-    created: float
-    state: str
-    outcome: Outcome | None = None
+ROW = "id, recipe, title, source, repo, good, bad, find_fix, cell, created, state"
+"""Columns of a campaign's row; its outcome is megabytes of JSON."""
 
 
 class Store:
@@ -72,24 +40,9 @@ class Store:
         self.folder = folder
         self._lock = threading.RLock()
         with self._guard():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                folder / "bisector.db", timeout=30, check_same_thread=False, isolation_level=None
-            )
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=full")
-            self._db.execute("pragma foreign_keys=on")
-            self._db.row_factory = sqlite3.Row
-            self._open_version()
-
-    def _open_version(self) -> None:
-        (version,) = self._db.execute("pragma user_version").fetchone()
-        if version not in (0, VERSION):
-            raise InfraError(
-                f"{self.folder}/bisector.db is of schema {version}, this version reads {VERSION}",
-                hint="use that version, or move the folder away to start anew",
-            )
-        self._db.executescript(SCHEMA + f"pragma user_version={VERSION};")
+            private(folder)
+            self._db = connect(folder / "bisector.db")
+            self._writer = writer(self._db)
 
     def close(self) -> None:
         """Close the database. The store cannot be used afterwards."""
@@ -121,27 +74,70 @@ class Store:
         """Where the campaign's files lie."""
         return self.folder / "campaigns" / campaign
 
-    def add_campaign(self, row: CampaignRow) -> None:
-        """Store a new campaign and make its folder."""
+    def add_campaign(self, row: CampaignRow) -> CampaignRow:
+        """Store a new campaign with its folder and recipe; gives the row back under an id that was free.
+
+        The files come first, so there is never a row without its recipe. What a kill leaves is a folder without a row
+        and without a trial; the next campaign of that name takes it.
+        """
+        with self._guard(), locked(self.folder / "campaigns.lock"):
+            free = next(each for each in _numbered(row.id) if not self._taken(each))
+            found, folder = replace(row, id=free), self.campaign_folder(free)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                (folder / "trials").mkdir(parents=True)
+                (folder / "recipe.yaml").write_text(found.source, encoding="utf-8")
+                self._insert(found)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return found
+
+    def _taken(self, campaign: str) -> bool:
+        trials = self.campaign_folder(campaign) / "trials"
+        return self.has_campaign(campaign) or (trials.is_dir() and any(trials.iterdir()))
+
+    def _insert(self, row: CampaignRow) -> None:
         self._write(
-            "insert into campaigns values (?,?,?,?,?,?,?,?,?,?,?,null)",
+            f"insert into campaigns({ROW}) values (?,?,?,?,?,?,?,?,?,?,?)",
             (row.id, row.recipe, row.title, row.source, row.repo, row.good, row.bad, int(row.find_fix), row.cell,
              row.created, row.state),
         )  # fmt: skip
-        with self._guard():
-            (self.campaign_folder(row.id) / "trials").mkdir(parents=True, exist_ok=True)
 
-    def campaigns(self) -> tuple[CampaignRow, ...]:
-        """All campaigns, oldest first."""
-        return tuple(self._campaign(row) for row in self._rows("select * from campaigns order by created"))
+    def remove_campaign(self, campaign: str) -> None:
+        """Take back a campaign that never began: its row and its folder."""
+        self._write("delete from campaigns where id=?", (campaign,))
+        shutil.rmtree(self.campaign_folder(campaign), ignore_errors=True)
+
+    def has_campaign(self, campaign: str) -> bool:
+        """Whether there is a campaign with exactly this id."""
+        return bool(self._rows("select 1 from campaigns where id=?", (campaign,)))
+
+    def campaigns(self, *, recipe: str = "") -> tuple[CampaignRow, ...]:
+        """All campaigns, oldest first, or those of one recipe. An outcome is read when it is looked at."""
+        clause, values = (" where recipe=?", (recipe,)) if recipe else ("", ())
+        rows = self._rows(
+            f"select {ROW}, outcome is not null as ended from campaigns{clause} order by created, rowid", values
+        )
+        return tuple(_campaign_row(row, partial(self._outcome, row["id"]) if row["ended"] else None) for row in rows)
+
+    def listed(self) -> tuple[Listed, ...]:
+        """A line for each campaign, oldest first."""
+        names = ", ".join(field.name for field in fields(Listed))
+        return tuple(
+            Listed(**dict(row)) for row in self._rows(f"select {names} from campaigns order by created, rowid")
+        )
 
     def campaign(self, prefix: str) -> CampaignRow:
-        """The one campaign whose id starts with ``prefix``. Raises UsageError when none or several do."""
-        found = [row for row in self.campaigns() if row.id.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        what = f"no campaign {prefix}" if not found else f"{prefix} names {len(found)} campaigns"
-        raise UsageError(what, hint="'bisector campaigns' lists them")
+        """The campaign with this id, else the one whose id starts so. Raises UsageError when none or several do."""
+        names = self._rows("select id from campaigns where id=?", (prefix,)) or self._rows(
+            "select id from campaigns where substr(id, 1, ?)=?", (len(prefix), prefix)
+        )
+        if len(names) != 1:
+            what = f"no campaign {prefix}" if not names else f"{prefix} names {len(names)} campaigns"
+            raise UsageError(what, hint="'bisector campaigns' lists them")
+        (row,) = self._rows(f"select {ROW}, outcome from campaigns where id=?", (names[0]["id"],))
+        return _campaign_row(row, partial(self._parsed, row["id"], row["outcome"]))
 
     def newest_unfinished(
         self, recipe: str, repo: str, good: str, bad: str, find_fix: bool, *, source: str = ""
@@ -151,11 +147,11 @@ class Store:
         ``source``: the recipe as resolved; "" for whatever it is.
         """
         rows = self._rows(
-            "select * from campaigns where recipe=? and repo=? and good=? and bad=? and find_fix=? and outcome is null "
-            "and ? in (source, '') order by created desc",
+            f"select {ROW} from campaigns where recipe=? and repo=? and good=? and bad=? and find_fix=? and "
+            "outcome is null and ? in (source, '') order by created desc, rowid desc limit 1",
             (recipe, repo, good, bad, int(find_fix), source),
         )
-        return self._campaign(rows[0]) if rows else None
+        return _campaign_row(rows[0]) if rows else None
 
     def set_state(self, campaign: str, state: str) -> None:
         """Note that the campaign runs, was interrupted, or failed."""
@@ -163,13 +159,37 @@ class Store:
 
     def finish(self, campaign: str, outcome: Outcome) -> None:
         """Store the outcome; the campaign is finished."""
-        self._write("update campaigns set state='finished', outcome=? where id=?", (dump(outcome), campaign))
+        self._write(
+            "update campaigns set state='finished', outcome=?, kind=?, summary=? where id=?",
+            (dump(outcome), outcome.kind.value, outcome.summary, campaign),
+        )
 
-    @staticmethod
-    def _campaign(row: sqlite3.Row) -> CampaignRow:
-        values = {name: row[name] for name in row.keys()}  # noqa: SIM118 (a Row iterates over values)
-        outcome = load(Outcome, values["outcome"]) if values["outcome"] else None
-        return CampaignRow(**{**values, "find_fix": bool(values["find_fix"]), "outcome": outcome})
+    def _outcome(self, campaign: str) -> Outcome | None:
+        (row,) = self._rows("select outcome from campaigns where id=?", (campaign,))
+        return self._parsed(campaign, row["outcome"])
+
+    def _parsed(self, campaign: str, text: str | None) -> Outcome | None:
+        return self.read(Outcome, text, f"the outcome of campaign {campaign}") if text else None
+
+    # ---- types as JSON
+
+    def read(self, kind: type[T], text: str, what: str) -> T:
+        """A frozen type from its JSON. Raises InfraError: a newer version may have written what we do not know.
+
+        Args:
+            what: names it in the error.
+        """
+        try:
+            return load(kind, text)
+        except Malformed as error:
+            raise InfraError(
+                f"{what} cannot be read: {error}",
+                hint=f"{self.folder}/bisector.db was written by {self._writer}, and this is bisector {__version__}: "
+                "use the newer of the two",
+            ) from error
+
+    def _of(self, campaign: str, kind: type[T], text: str) -> T:
+        return self.read(kind, text, f"campaign {campaign}")
 
     # ---- builds
 
@@ -186,24 +206,24 @@ class Store:
         rows = self._rows("select image, failure from builds where campaign=? and key=?", (campaign, key))
         if not rows:
             return None
-        return load(Image, rows[0]["image"]) if rows[0]["image"] else load(BuildFailure, rows[0]["failure"])
+        return self._made(campaign, rows[0])
 
     def images(self, campaign: str) -> tuple[Image, ...]:
         """The images that this campaign made or took, oldest first."""
         rows = self._rows("select image from builds where campaign=? and image is not null order by at", (campaign,))
-        return tuple(load(Image, row["image"]) for row in rows)
+        return tuple(self._of(campaign, Image, row["image"]) for row in rows)
 
     def builds(self, campaign: str) -> tuple[tuple[Candidate, Image | BuildFailure, float], ...]:
         """(candidate, what its build gave, when it was noted in seconds since 1970) in that order."""
         rows = self._rows("select candidate, image, failure, at from builds where campaign=? order by at", (campaign,))
         return tuple(
-            (
-                load(Candidate, row["candidate"]),
-                load(Image, row["image"]) if row["image"] else load(BuildFailure, row["failure"]),
-                row["at"],
-            )
-            for row in rows
+            (self._of(campaign, Candidate, row["candidate"]), self._made(campaign, row), row["at"]) for row in rows
         )
+
+    def _made(self, campaign: str, row: sqlite3.Row) -> Image | BuildFailure:
+        if row["image"]:
+            return self._of(campaign, Image, row["image"])
+        return self._of(campaign, BuildFailure, row["failure"])
 
     # ---- trials
 
@@ -220,37 +240,34 @@ class Store:
         """Give a stored trial the reading that was still to come (``Reading.awaits_control``)."""
         self._write("update trials set reading=? where number=?", (dump(reading), number))
 
-    def trials(self, campaign: str, *, image: str = "", plan: str = "", stage: str = "") -> tuple[Trial, ...]:
-        """Trials of the campaign in order, those of one image, question or stage when named."""
+    def trials(
+        self, campaign: str, *, image: str = "", plan: str = "", stage: str = "", after: int = 0
+    ) -> tuple[Trial, ...]:
+        """Trials of the campaign in order, those of one image, question or stage when named.
+
+        ``after``: only those with a larger number; what a caller that knows the others pays for.
+        """
         wanted = [("image", image), ("plan", plan), ("stage", stage)]
         chosen = [(name, value) for name, value in wanted if value]
         clauses = "".join(f" and {name}=?" for name, _ in chosen)
         rows = self._rows(
-            f"select * from trials where campaign=?{clauses} order by number",
-            (campaign, *(value for _, value in chosen)),
+            f"select * from trials where campaign=?{clauses} and number>? order by number",
+            (campaign, *(value for _, value in chosen), after),
         )
         return tuple(self._trial(row) for row in rows)
 
-    def count_trials(self, campaign: str, image: str, plan: str, stage: str) -> int:
-        """How many trials of one image, question and stage are stored."""
-        rows = self._rows(
-            "select count(*) from trials where campaign=? and image=? and plan=? and stage=?",
-            (campaign, image, plan, stage),
-        )
-        return int(rows[0][0])
-
-    @staticmethod
-    def _trial(row: sqlite3.Row) -> Trial:
+    def _trial(self, row: sqlite3.Row) -> Trial:
+        read = partial(self._of, row["campaign"])
         return Trial(
             number=row["number"],
-            candidate=load(Candidate, row["candidate"]),
+            candidate=read(Candidate, row["candidate"]),
             image=row["image"],
             plan=row["plan"],
             stage=row["stage"],
             cell=row["cell"],
             seed=row["seed"],
-            reading=load(Reading, row["reading"]),
-            observation=load(Observation, row["observation"]),
+            reading=read(Reading, row["reading"]),
+            observation=read(Observation, row["observation"]),
             folder=row["folder"],
         )
 
@@ -274,7 +291,7 @@ class Store:
     def judgements(self, campaign: str) -> tuple[tuple[str, Judgement], ...]:
         """(stage, judgement) in the order in which they were reached."""
         rows = self._rows("select stage, judgement from judgements where campaign=? order by number", (campaign,))
-        return tuple((row["stage"], load(Judgement, row["judgement"])) for row in rows)
+        return tuple((row["stage"], self._of(campaign, Judgement, row["judgement"])) for row in rows)
 
     # ---- what a nightly watch remembers; bodies are nightly/memory.py's types as JSON
 
@@ -295,3 +312,14 @@ class Store:
     def regressions(self, watch: str) -> tuple[str, ...]:
         """The regressions that a watch has met."""
         return tuple(row["body"] for row in self._rows("select body from regressions where watch=?", (watch,)))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name, then NAME-2, NAME-3 ..."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
+def _campaign_row(row: sqlite3.Row, outcome: Callable[[], Outcome | None] | None = None) -> CampaignRow:
+    values = {name: row[name] for name in ROW.split(", ")}
+    return CampaignRow(**{**values, "find_fix": bool(row["find_fix"])}, outcome=outcome)  # type: ignore[arg-type]
