@@ -6,7 +6,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
+from bisector.system.trees import remove_tree, walk
 from bisector.system.xdg import Folders
 
 PARTS = {
@@ -153,7 +153,7 @@ def _sweep(cache: Path) -> None:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
@@ -168,10 +168,10 @@ def _size(path: Path) -> int:
     with suppress(FileNotFoundError):
         total += path.lstat().st_blocks * 512
         if path.is_dir() and not path.is_symlink():
-            for folder, _, names in os.walk(path):
+            for folder, _, names in walk(path):
                 for name in names:
                     with suppress(FileNotFoundError):
-                        total += Path(folder, name).lstat().st_blocks * 512
+                        total += (folder / name).lstat().st_blocks * 512
     return total
 
 

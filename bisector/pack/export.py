@@ -17,6 +17,7 @@ from bisector.pack.record import Record
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
+from bisector.system.trees import paths_below
 from bisector.workbench import OWN, OWN_LIMIT
 
 RECORD = "campaign.json"
@@ -56,7 +57,7 @@ class _Gathered:
     def take_below(self, prefix: str, folder: Path) -> dict[str, str]:
         """Take all plain files below ``folder``; gives the links there, which an export cannot hold: name → target."""
         links = {}
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(paths_below(folder)):
             name = f"{prefix}/{path.relative_to(folder).as_posix()}"
             if path.is_symlink():
                 links[name] = str(path.readlink())
@@ -149,7 +150,7 @@ def own_files(found: Record, folder: Path) -> tuple[File, ...]:
     if kept.is_dir():
         return tuple(
             File(path.relative_to(kept).as_posix(), str(path), archive.hash_of(path))
-            for path in sorted(kept.rglob("*"))
+            for path in sorted(paths_below(kept))
             if path.is_file() and not path.is_symlink()
         )
     named = {file.name: file for plan in _plans(found, folder) for file in plan.files}

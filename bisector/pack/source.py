@@ -22,6 +22,7 @@ from bisector.pack.record import Record
 from bisector.recipe.load import loads
 from bisector.recipe.model import Recipe
 from bisector.store import CampaignRow, Store
+from bisector.system.trees import paths_below
 from bisector.target.images import Images, identity_of, identity_of_programs
 
 PLAN = "plan.json"  # in a trial's folder
@@ -130,7 +131,7 @@ def of_file(path: Path, *, image_of: int | None = None) -> Iterator[Source]:
         prefixes = tuple(f"images/{trial.image}/" for trial in wanted) + tuple(f"{t.folder}/{PLAN}" for t in wanted)
         if prefixes:
             archive.unpack(path, folder, lambda member: member.startswith(prefixes))
-        for file in (folder / "recipe").rglob("*"):
+        for file in paths_below(folder / "recipe"):
             file.chmod(0o755)  # a tar of plain files has no modes; a recipe's program must be one
         yield Source(found, folder, folder / RECIPE, manifest.made_by, str(path))
 
@@ -150,7 +151,7 @@ def _record(path: Path, folder: Path) -> Record:
 
 def _assemble(packed: Path, staged: Path, file: str) -> None:
     """Bring an unpacked image into the folder in which it is looked at and kept."""
-    for path in sorted(packed.rglob("*")):
+    for path in sorted(paths_below(packed)):
         place = staged / path.relative_to(packed)
         if path.is_dir():
             place.mkdir(exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from bisector.report.thread import Address, address, unique
 from bisector.search import refs
 from bisector.search.gitrepo import History
 from bisector.system.proc import Processes
+from bisector.system.trees import remove_tree
 
 REGRESSIONS = Address("", "regressions@lists.linux.dev")
 STABLE = Address("", "stable@vger.kernel.org")
@@ -120,7 +120,7 @@ def _maintainers(
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LC_ALL": "C.UTF-8"}
         told = processes.run(argv, cwd=folder, env=environment, timeout=TIMEOUT).stdout
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, ignore_errors=True)
     return _sorted(told)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.locks import clear_stale, locked
 from bisector.search.seat import Seat
 from bisector.system.proc import Finished, Processes, ProcessFailed
+from bisector.system.trees import remove_tree
 
 SETTINGS = (
     "advice.graftFileDeprecated=false",
@@ -136,8 +136,8 @@ class PrivateClone:
     def _drop(self, worktree: Path) -> None:
         """Remove a worktree in any state: `git worktree remove` refuses one that was killed while it was made."""
         with self._changing():
-            shutil.rmtree(worktree, ignore_errors=True)
-            shutil.rmtree(self.git.git_dir / "worktrees" / worktree.name, ignore_errors=True)
+            remove_tree(worktree, ignore_errors=True)
+            remove_tree(self.git.git_dir / "worktrees" / worktree.name, ignore_errors=True)
 
     def _anchor(self) -> str:
         """A commit for HEAD of new worktrees: an empty one of our own, so that none of the user's has to last."""
@@ -148,7 +148,7 @@ def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
     """Clone beside the final place and rename, so that a clone which is there is whole."""
     clones = folder.parent
     for left in clones.glob(f"{folder.name}.making-*"):  # we hold the lock: whoever made it is dead
-        shutil.rmtree(left, ignore_errors=True)
+        remove_tree(left, ignore_errors=True)
     try:
         draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=clones))  # only we may enter
         # The user's git trusts the owner of this repository (else it would not have opened): so must ours, which
@@ -166,7 +166,7 @@ def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
         trust.unlink()
         draft.rename(folder)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        remove_tree(draft, ignore_errors=True)
         raise
 
 

@@ -24,6 +24,7 @@ from tenacity import wait_exponential as growing
 
 from bisector.errors import InfraError
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout, ProgramMissing
+from bisector.system.trees import remove_tree
 
 T = TypeVar("T")
 
@@ -285,7 +286,7 @@ class Archive:
                 raise Unfetched(f"{tarball.name} from {self.mirror.uri} is not the file that the index names")
             fetched.replace(target)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_tree(partial, ignore_errors=True)
 
     def patiently(self, job: Callable[[], T]) -> T:
         """Retries what the network may heal, and nothing else."""

@@ -16,7 +16,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bisector.model import BuildFailure, Image
+from bisector.system.trees import paths_below, remove_tree
 
 PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../share), as it does when installed
 
@@ -55,7 +55,7 @@ def identity_of_programs(folder: Path) -> str:
 
 
 def _listed(folder: Path) -> Iterator[bytes]:
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(paths_below(folder)):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             yield f"{name} -> {path.readlink()}\n".encode()
@@ -107,12 +107,12 @@ class Images:
         self._images.mkdir(parents=True, exist_ok=True)
         for left in self._images.glob(".*-*"):  # by builds that were killed
             if time.time() - left.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
+                remove_tree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._images))
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder, ignore_errors=True)
 
     def keep(self, key: str, staged: Path, image: Image) -> Image:
         """Store what lies in ``staged`` under its identity, and the build under ``key``.
@@ -201,7 +201,7 @@ def _hash(path: Path) -> str:
 
 
 def _sync_below(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
+    for path in [*paths_below(folder), folder]:
         if not path.is_symlink():
             _sync(path)
 

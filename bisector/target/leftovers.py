@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bisector.system.trees import walk
+
 _SOURCE = re.compile(rb"^source_\S+ := (\S+)", re.MULTILINE)
 _COMMAND = re.compile(rb"^(?:saved)?cmd_\S+ := (.*)", re.MULTILINE)
 _IN_TREE = re.compile(rb"(?<![\w./=-])\.\./(?!\.\./)[\w./+,-]*[\w+]")  # kbuild calls the tree ".." (make.py)
@@ -52,12 +54,12 @@ class _Places:
 
 def _commands(objects: Path) -> Iterator[tuple[str, bytes]]:
     """Target (relative to ``objects``) and contents of its command file."""
-    for folder, folders, files in os.walk(objects):
-        if folder == os.fspath(objects) and "tools" in folders:
+    for folder, folders, files in walk(objects):
+        if folder == objects and "tools" in folders:
             folders.remove("tools")
         for file in files:
             if file.startswith(".") and file.endswith(".cmd"):
-                path = Path(folder, file)
+                path = folder / file
                 yield os.path.relpath(path.with_name(file[1:-4]), objects), path.read_bytes()
 
 

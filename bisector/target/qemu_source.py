@@ -21,6 +21,7 @@ from bisector.errors import InfraError
 from bisector.model import Image, digest
 from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system.proc import Processes
+from bisector.system.trees import remove_tree, walk
 from bisector.target import make
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
@@ -178,13 +179,12 @@ class _Build:
 
 def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
     """Name and hash of each file that says what is built and how."""
-    for folder, folders, files in os.walk(tree):
-        folders.sort()
-        if folder == os.fspath(tree):
+    for folder, folders, files in walk(tree):
+        if folder == tree:
             folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted(files):
+        for name in files:
             if name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
-                path = Path(folder, name)
+                path = folder / name
                 if path.is_file():
                     yield str(path.relative_to(tree)), _hash(path)
     for name in _KNOWN_OPTIONS[1:]:
@@ -231,7 +231,7 @@ def _interpreter(program: Path) -> str:
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             path.unlink()
 

@@ -29,7 +29,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.system.trees import remove_tree
 from bisector.target.images import write_json
 from bisector.target.leftovers import remove_leftovers
 from bisector.target.make import OBJECTS
@@ -85,7 +85,7 @@ class Seat:
     def recover(self) -> None:
         """Undo what an interrupted build left, and see to it that the next source is newer than every object."""
         for gone in self.folder.glob("gone-*"):
-            shutil.rmtree(gone)
+            remove_tree(gone)
         if self.objects.is_dir():  # a build was killed before it could move them back
             if self._objects.exists():
                 self._discard()
@@ -135,7 +135,7 @@ class Seat:
         gone = self.folder / f"gone-{time.time_ns()}"
         if self._objects.exists():
             self._objects.rename(gone)
-            shutil.rmtree(gone)
+            remove_tree(gone)
 
     def _wait_for_the_dead(self) -> None:
         """Wait until nothing works in this seat any more. The killed build's own guard ends its processes."""
