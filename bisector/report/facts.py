@@ -150,11 +150,18 @@ def _log(trial: Trial, folder: Path) -> tuple[str, bytes]:
     own = [event for event in trial.observation.console if event.name.startswith(prefix)]
     names = ("guest-console.log", *LOGS) if own and own[0].where == "guest" else LOGS
     texts = [event.text.strip() for event in own]
-    found = [(name, data) for name in names if (data := _read(folder / name))]
+    found = [(name, data) for name in names if (data := _log_named(name, folder))]
     for name, data in found:
         if texts and texts[0].encode() in data:
             return name, data
     return found[0] if found else ("", b"")
+
+
+def _log_named(name: str, folder: Path) -> bytes:
+    """A log of a trial: the console that this host wrote, or one that the guest left (older trials: beside it)."""
+    if name == "console.log":
+        return _read(folder / name)
+    return _read(folder / "guest" / name) or _read(folder / name)
 
 
 def _read(path: Path) -> bytes:

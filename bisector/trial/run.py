@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 
-from bisector.agent.plan import Plan
+from bisector.agent.plan import Plan, dump
 from bisector.model import Ending, Image, Observation
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
@@ -53,7 +53,7 @@ class VmRunner:
     kernels: Callable[[str], Image | None] = _no_kernel
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
-        """Run one trial; what it leaves (plan, result, console.log, command) goes into ``folder``, made here.
+        """Run one trial; what it leaves (plan, command, console.log, and guest/) goes into ``folder``, made here.
 
         ``image`` is the kernel that boots; where the plan names another, it is programs, which come first in the VM's
         PATH. Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
@@ -87,6 +87,7 @@ class VmRunner:
             workspace.fill(plan)
             workspace.fill_for_vm(image, plan, qemu, programs)
             argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program, programs=programs)
+            (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = vng.environment(workspace.places, self.environ, program)
             with self.processes.start(argv, cwd=Path("/"), env=env) as child:

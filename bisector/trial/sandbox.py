@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.agent.plan import Plan
+from bisector.agent.plan import Plan, dump
 from bisector.model import Image, Observation
 from bisector.seams import CancelToken, Listener
 from bisector.system.proc import Processes
@@ -30,7 +30,7 @@ class SandboxRunner:
     environ: Mapping[str, str] | None = None
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
-        """Run one trial; what it leaves (plan, result, console.log, command) goes into ``folder``, made here.
+        """Run one trial; what it leaves (plan, command, console.log, and guest/) goes into ``folder``, made here.
 
         ``image.kernel`` is not booted; ``image.programs`` come first in PATH, for the layers and for the steps. Never
         raises for a failing harness, which is the ending HARNESS.
@@ -52,6 +52,7 @@ class SandboxRunner:
                 private.mkdir()
             main = str(places.shared / "agent/main.py")
             argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
+            (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = {
                 "PATH": ":".join(filter(None, (image.programs, environ.get("PATH", os.defpath)))),

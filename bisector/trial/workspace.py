@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -13,6 +14,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import bisector.agent.plan
@@ -20,13 +22,17 @@ from bisector.agent.plan import Malformed, Plan, Result, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.records import start_time
+from bisector.system.trees import remove_tree
 from bisector.trial import vng
 
 PREFIX = "bisector-"
 AGENT = Path(bisector.agent.plan.__file__).parent
 RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
 KEPT = 1 << 20  # bytes of each log that the agent left
-LOGS = 8  # logs that are kept
+LEFT = ("result.json", "agent.log", "kernel.log", "qemu.log", "guest-console.log", "stamps.log")
+"""What the agent leaves: nothing else in the shared folder is kept, which the VM may fill as it likes."""
+
+GUEST = "guest"  # folder of a stored trial that holds it; beside it lies what this side of the wall wrote
 RESERVE = 32 << 20  # bytes below which a disk counts as full: QEMU would stop, or hand the VM an error of ours
 
 
@@ -49,7 +55,7 @@ class Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.places.root, ignore_errors=True)
+        remove_tree(self.places.root, ignore_errors=True)
 
     def fill(self, plan: Plan) -> None:
         """Put agent, plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
@@ -106,10 +112,8 @@ class Workspace:
             return None
         except OSError as error:
             raise ResultBroken(f"the agent's result cannot be read: {error.strerror}") from error
-        if len(data) > RESULT:
-            raise ResultBroken(f"the agent's result is larger than {RESULT >> 20} MiB")
         try:
-            result = load(Result, data)
+            result = load(Result, data, limit=RESULT)
         except Malformed as error:
             raise ResultBroken(f"the agent's result is malformed: {error}") from None
         if result.token != token and not (result.fault and not result.token):
@@ -117,15 +121,14 @@ class Workspace:
         return result
 
     def keep(self, folder: Path) -> None:
-        """Copy plan, result and logs into the trial's stored folder, within bounds. Raises OSError."""
-        shared = self.places.shared
-        logs = sorted(path.name for path in shared.glob("*.log"))[:LOGS]
-        for name in ("plan.json", "result.json", *logs):
+        """Copy result and logs into a folder of their own in the trial's stored one, within bounds. Raises OSError."""
+        for name in LEFT:
             try:
-                data = _read_regular(shared / name, KEPT if name.endswith(".log") else RESULT)
+                data = _read_regular(self.places.shared / name, KEPT if name.endswith(".log") else RESULT)
             except OSError:  # not there, or not a file: the VM may have made anything of it
                 continue
-            (folder / name).write_bytes(data)
+            (folder / GUEST).mkdir(exist_ok=True)
+            (folder / GUEST / name).write_bytes(data)
 
     def qemu_exit(self) -> int | None:
         """QEMU's exit code as a shell gives it; None when it has not ended, or never began."""
@@ -150,8 +153,16 @@ def sweep(base: Path) -> None:
     """Remove work folders of our own whose owner was killed before it could."""
     for folder in base.glob(f"{PREFIX}{os.getuid()}-*"):
         owner = re.fullmatch(rf"{PREFIX}\d+-(\d+)-(\d+)-\w+", folder.name)
-        if owner and start_time(int(owner[1])) != int(owner[2]) and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)
+        if owner and start_time(int(owner[1])) != int(owner[2]) and _is_ours(folder):
+            remove_tree(folder, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder of this user's: any user of this host may make one of that name in /var/tmp."""
+    with suppress(OSError):
+        entry = folder.lstat()
+        return stat.S_ISDIR(entry.st_mode) and entry.st_uid == os.getuid()
+    return False
 
 
 def guest_python() -> str:
@@ -179,9 +190,15 @@ def _script(path: Path, text: str) -> None:
 
 
 def _read_regular(path: Path, limit: int) -> bytes:
-    """At most ``limit`` bytes of a file that the VM may have made into anything."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(22, "not a regular file")
-        return file.read(limit)
+    """At most ``limit`` bytes of a file that the VM may have made into anything.
+
+    A device that it made is not even opened: that alone may do something.
+    """
+    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        with Path(f"/proc/self/fd/{handle}").open("rb") as file:
+            return file.read(limit)
+    finally:
+        os.close(handle)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from bisector.model import Image, Observation
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> Iterator[Bench]:
     kernel = tmp_path / "bzImage"
     kernel.write_bytes(b"not booted by anything here")
-    return Bench(tmp_path, Image("identity", str(kernel), build_id="2b6c42b459e1e798"))
+    made = Bench(tmp_path, Image("identity", str(kernel), build_id="2b6c42b459e1e798"))
+    yield made
+    subprocess.run(["rm", "-rf", made.work], check=True)  # pytest itself cannot remove a folder that is 1,000 deep
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ def test_plan_result_console_and_command_are_kept(bench, play: Play) -> None:
     assert (stored.steps, stored.seed, stored.accel) == (STEPS, 7, "tcg")
     assert stored.token in bench.log and "end" in bench.log
     assert "--force-9p" in (bench.folder / "command").read_text()
-    assert (bench.folder / "result.json").exists()
-    assert (bench.folder / "kernel.log").stat().st_size == 1 << 20
+    assert (bench.folder / "guest/result.json").exists()
+    assert (bench.folder / "guest/kernel.log").stat().st_size == 1 << 20
 
 
 def test_a_result_counts_when_the_console_is_stuck(play: Play) -> None:

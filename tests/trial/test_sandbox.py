@@ -56,7 +56,7 @@ def test_exit_codes_come_back(sandbox: Sandbox) -> None:
     assert [step.exit for step in observation.result.steps] == [0, 7]
     assert observation.timing.total < 5
     assert sandbox.clean()
-    assert (sandbox.folder / "result.json").exists() and (sandbox.folder / "command").exists()
+    assert (sandbox.folder / "guest/result.json").exists() and (sandbox.folder / "command").exists()
 
 
 def test_the_environment_is_clean_and_the_home_private(sandbox: Sandbox) -> None:
