@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bisector.exitcodes import ExitCode
+from bisector.printable import printable_line
 
 
 class BisectorError(Exception):
@@ -54,8 +55,9 @@ class Diagnostic:
     message: str
 
     def __str__(self) -> str:
+        """One line, whatever stands in the file's keys."""
         field = f"{self.field}: " if self.field else ""
-        return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
+        return printable_line(f"{self.file}:{self.line}:{self.column}: {field}{self.message}")
 
 
 class RecipeError(BisectorError):

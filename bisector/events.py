@@ -17,6 +17,7 @@ from bisector import __version__
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.model import Judgement, Outcome, Trial
+from bisector.printable import printable
 from bisector.seams import Listener, Progress
 
 SCHEMA = "bisector.event/1"
@@ -50,7 +51,7 @@ class EventLog:
         line = json.dumps({"schema": SCHEMA, "at": round(self._clock(), 3), "event": event, **fields}, default=str)
         with self._lock:
             try:
-                self._file.write(line.encode() + b"\n")
+                self._file.write(printable(line).encode() + b"\n")
             except (OSError, ValueError):
                 self._file.close()
 

@@ -44,5 +44,5 @@ def is_line(text: str) -> bool:
 
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
-    known = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}.get(found[0])
+    known = {"\t": r"\t", "\n": r"\n", "\r": r"\r", "\x7f": r"\u007f"}.get(found[0])  # DEL: as JSON, too, writes it
     return known or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

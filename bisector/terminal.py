@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The streams a person sees, as an object that is passed in: outcome on stdout, progress and errors on stderr."""
+"""The streams a person sees, as an object that is passed in: outcome on stdout, progress and errors on stderr.
+
+Everything that is shown passes ``printable`` here, so that nothing that came from elsewhere acts on the terminal.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from rich.status import Status
 from rich.text import Text
 
 from bisector.errors import BisectorError
+from bisector.printable import printable, printable_line
 from bisector.seams import Progress
 
 LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"}
@@ -51,21 +55,21 @@ class Terminal:
         self._about = ""  # the candidate at work
 
     def write(self, text: str) -> None:
-        """Print to stdout as it is, after the live line."""
+        """Print to stdout, made printable, after the live line."""
         self.stop()
-        self.out.write(text)
+        self.out.write(printable(text))
         self.out.flush()
 
     def say(self, text: str, style: str = "") -> None:
         """Print one line for people on stderr."""
         with self._lock:
-            self._console.print(text, style=style or None, markup=False)
+            self._console.print(Text(printable(text)), style=style or None)
 
     def fail(self, error: BisectorError) -> None:
         """Print an error and what to do about it."""
         self.stop()
         self.say(f"bisector: {error.what}", "bold red")
-        for line in error.hint.splitlines():
+        for line in error.hint.split("\n") if error.hint else ():
             self.say(f"  {line}")
 
     def listen(self, progress: Progress) -> None:
@@ -84,7 +88,7 @@ class Terminal:
             self._accel = progress.detail
         style = {"verdict": "bold", "search": "cyan", "stage": "bold cyan"}.get(progress.phase, "")
         lead = {"stage": "", "verdict": "  → ", "trial": "    "}.get(progress.phase, "  ")
-        self.say(self._wrapped(f"{lead}{progress.detail}", len(lead) + 2), style)
+        self.say(self._wrapped(f"{lead}{printable_line(progress.detail)}", len(lead) + 2), style)
 
     def _wrapped(self, text: str, indent: int) -> str:
         """``text`` broken at blanks on a terminal; errors are not, what they tell to type must stay one line."""
@@ -109,7 +113,7 @@ class Terminal:
                 self._status = self._console.status("")
                 self._status.start()
             said = f"{self._about}: {progress.phase}{percent} {now - self._since:.0f} s {progress.detail}"
-            self._status.update(Text(said[: self._console.width - 4]))
+            self._status.update(Text(printable_line(said)[: self._console.width - 4]))
 
     def stop(self) -> None:
         """End the live line."""

@@ -87,8 +87,8 @@ def _refused(common: Common, error: Any) -> int:
 def _told(common: Common, error: BisectorError, code: ExitCode) -> int:
     from bisector.terminal import Terminal
 
-    if common.debug:
-        traceback.print_exc()
     terminal = common.terminal or Terminal(sys.stdout, sys.stderr, os.environ, common.color)
+    if common.debug:
+        terminal.say(traceback.format_exc())
     terminal.fail(error)
     return code

@@ -14,7 +14,8 @@ from bisector.errors import InfraError
 from bisector.model import Verdict
 from bisector.nightly.config import Watch
 from bisector.nightly.memory import Answer, Kind, News, Night, Regression, State
-from bisector.report.excerpt import printable
+from bisector.printable import printable
+from bisector.report.excerpt import printable as bare
 from bisector.search.commits import write_whole
 
 SCHEMA = "bisector.nightly/1"
@@ -55,14 +56,14 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
     lines += ["", *(_answer(each) for each in night.answers if not each.asked)]
     lines += [f"  {_answer(each)}, asked for {each.asked} alone" for each in night.answers if each.asked]
     if night.news:
-        lines += ["", *(f"{HEADINGS[each.kind]}: {each.regression}: {printable(each.text)}" for each in night.news)]
+        lines += ["", *(f"{HEADINGS[each.kind]}: {each.regression}: {bare(each.text)}" for each in night.news)]
     known = {each.id: each for each in regressions}
     fresh = {each.regression for each in night.news if each.kind in WRITTEN}
     drafts = [known[name].draft for name in sorted(fresh) if name in known and known[name].draft]
     if drafts:
         lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
     if night.troubles:
-        lines += ["", *(f"the harness failed: {printable(trouble)}" for trouble in night.troubles)]
+        lines += ["", *(f"the harness failed: {bare(trouble)}" for trouble in night.troubles)]
     lines += ["", "{open} open, {fixed} fixed".format(**counts(regressions))]
     if night.stopped:
         lines.append(f"not done: {night.stopped}; the next call goes on")
@@ -91,7 +92,7 @@ def write(
     """Write a night's summary into ``watch.out``, and the page over all nights anew. Raises InfraError."""
     folder = watch.out / night.name
     _folder(folder)
-    write_whole(folder / "summary.txt", text(night, regressions))
+    write_whole(folder / "summary.txt", printable(text(night, regressions)))
     write_whole(folder / "summary.json", document(night, regressions, exit_code))
     write_index(watch.out, watch.name, nights, regressions)
 
@@ -112,8 +113,9 @@ def page(out: Path, name: str, nights: Sequence[Night], regressions: Sequence[Re
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters["plain"] = printable
+    environment.filters["plain"] = bare
     order = sorted(regressions, key=lambda each: (each.opened, each.id), reverse=True)
     return environment.get_template(TEMPLATE).render(
         name=name,
@@ -144,7 +146,7 @@ def _answer(answer: Answer) -> str:
     cell = f" ({answer.cell})" if answer.cell else ""
     carried = f", known from {answer.carried}" if answer.carried else ""
     word = "cannot be judged" if answer.verdict in (Verdict.SKIP, Verdict.WEAK) else answer.verdict.value
-    return f"{answer.role:<4} {word:<4} {answer.recipe}{cell}: {printable(answer.reason)}{carried}"
+    return f"{answer.role:<4} {word:<4} {answer.recipe}{cell}: {bare(answer.reason)}{carried}"
 
 
 def counts(regressions: Iterable[Regression]) -> dict[str, int]:

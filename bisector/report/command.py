@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import UsageError
+from bisector.printable import printable
 from bisector.report import formats, post
 from bisector.report.decode import decoded
 from bisector.report.facts import gather
@@ -26,7 +27,7 @@ class Screen(Protocol):
     """Where a person reads: the outcome on stdout, the rest on stderr."""
 
     def write(self, text: str) -> None:
-        """Print to stdout as it is."""
+        """Print to stdout, made printable."""
 
     def say(self, text: str) -> None:
         """Print one line for people."""
@@ -106,6 +107,6 @@ def _wrapped(line: str) -> str:
 
 
 def _ask(question: str) -> bool:
-    sys.stderr.write(_wrapped(f"{question} [y/N]") + " ")
+    sys.stderr.write(printable(_wrapped(f"{question} [y/N]")) + " ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from email.header import Header
 from email.utils import formataddr
 
-from bisector.report.excerpt import printable
+from bisector.printable import printable
+from bisector.report.excerpt import printable as bare
 from bisector.report.regzbot import plain
 from bisector.report.thread import Address
 
@@ -30,12 +31,12 @@ def message(headers: Sequence[tuple[str, str]], body: str) -> bytes:
     ]
     lines = [f"{name}: {value}" for name, value in (*headers, *fixed) if value]
     text = "\n".join(lines) + "\n\n" + "\n".join(_short(line) for line in body.split("\n"))
-    return text.encode(errors="replace")
+    return printable(text).encode(errors="replace")
 
 
 def addresses(found: Sequence[Address]) -> str:
     """To, Cc, From: one address a line."""
-    return ",\n\t".join(formataddr((each.name, each.mail)) for each in found)
+    return ",\n\t".join(formataddr((bare(each.name), each.mail)) for each in found)
 
 
 def ids(found: Sequence[str]) -> str:
@@ -54,7 +55,7 @@ def ids(found: Sequence[str]) -> str:
 
 def subject(text: str) -> str:
     """A Subject on as many lines as it needs, cut where they would be more than ``UNFOLDED`` together."""
-    line = " ".join(printable(text).split())
+    line = " ".join(bare(text).split())
     if not line.isascii():
         encoded = _encoded(line)
         while len(encoded) > UNFOLDED:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.printable import printable
 from bisector.report.facts import Facts
 
 ENDINGS = {"text": "txt", "json": "json", "junit": "xml", "ktap": "ktap", "kcidb": "json", "html": "html"}
@@ -19,9 +20,9 @@ NAMES = (*ENDINGS, "mail")
 
 
 def render(name: str, facts: Facts) -> str:
-    """The document. ``name``: a key of ``ENDINGS``."""
+    """The document, made printable. ``name``: a key of ``ENDINGS``."""
     made: Callable[[Facts], str] = import_module(f"bisector.report.{_MODULES.get(name, name)}").render
-    return made(facts)
+    return printable(made(facts))
 
 
 def save(name: str, facts: Facts, folder: Path) -> Path:

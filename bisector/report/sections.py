@@ -139,7 +139,7 @@ def bisect_log(log: str, *, claimed: bool = True) -> list[str]:
     ``claimed``: False leaves out the line in which git names a first bad commit, which the proof did not bear out.
     """
     lines = []
-    for line in log.replace(" '--no-checkout'", "").splitlines():  # a reader has a work tree, our clone has none
+    for line in log.replace(" '--no-checkout'", "").split("\n"):  # a reader has a work tree, our clone has none
         if line.startswith("# first bad commit") and not claimed:
             continue
         short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", one_line(line))

@@ -7,6 +7,7 @@ import shlex
 import textwrap
 
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
+from bisector.printable import printable_line
 from bisector.report import table, tested
 from bisector.report.facts import Facts
 from bisector.report.stages import unchecked
@@ -56,7 +57,7 @@ def _where(facts: Facts) -> list[str]:
 def _log(log: str) -> list[str]:
     """git's log on lines that fit, and that 'git bisect replay' still takes once they are copied."""
     lines: list[str] = []
-    for line in log.rstrip().splitlines():
+    for line in log.rstrip().split("\n"):  # splitlines() also breaks at what a subject may hold
         if len(line) + 2 <= WIDTH or line.startswith("#"):
             lines.append(f"  {line}" if len(line) + 2 <= WIDTH else f"  {line[: WIDTH - 5]}...")
         else:
@@ -154,7 +155,7 @@ def _field(name: str, text: str) -> str:
 
 def _wrap(text: str, head: str, indent: int = 4) -> str:
     return textwrap.fill(
-        text,
+        printable_line(text),
         WIDTH,
         initial_indent=head,
         subsequent_indent=" " * indent,

@@ -263,7 +263,7 @@ class _Dialogue:
     def heard(self, text: str) -> None:
         """Take in what git printed; in it stands its estimate of what is left."""
         self.said = (self.said + text)[-OUTPUT_KEPT:]
-        for line in text.splitlines():
+        for line in text.split("\n"):  # splitlines() also breaks at what a subject may hold
             if found := ESTIMATE.match(line):
                 self._estimate = int(found[1]), int(found[2])
             elif line.startswith("Bisecting: a merge base must be tested"):
