@@ -17,6 +17,7 @@ from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
 from bisector.system.trees import remove_tree, walk
 from bisector.system.xdg import Folders
+from bisector.target.images import Images
 
 PARTS = {
     "images": "kernels with their modules, built or unpacked",
@@ -90,6 +91,17 @@ def prune(folders: Folders, store: Store, limit: int) -> Pruned:
         if nobody_works:
             _sweep(folders.cache)
     return Pruned(tuple(removed), tuple(kept), total)
+
+
+def forget_failures(folders: Folders, store: Store) -> int:
+    """Forget every candidate that is recorded as one that cannot be built, so that it is built again when it is needed.
+
+    Campaigns that ended keep what they saw. Returns how many records there were. Raises InfraError.
+    """
+    with _told(folders.cache):
+        forgotten = Images(folders.cache).forget_failures()
+    store.forget_failures()
+    return forgotten
 
 
 @contextmanager

@@ -235,7 +235,7 @@ class Judge:
         except EditsDoNotApply as error:
             return BuildFailure("edits", (str(error),))
         known = bench.store.build(bench.campaign, key)
-        if known and (isinstance(known, BuildFailure) or Path(known.path).exists()):
+        if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
             return known
         self._stop_if_asked()
         listener = placed(bench.listener, stage=stage)

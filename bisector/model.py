@@ -80,6 +80,15 @@ class Image:
         return self.programs or self.kernel
 
 
+class FailureCause(StrEnum):
+    """Why a candidate did not become an image. A fault of this host is none of them: it is an InfraError."""
+
+    SOURCE = "source"  # a tool named an error in what the candidate holds
+    LACKING = "lacking"  # it asks for something that is not here: a newer tool, a library, a package that is gone
+    COMPILER = "compiler"  # the compiler crashed at it, twice
+    UNKNOWN = "unknown"  # no tool named an error
+
+
 @dataclass(frozen=True)
 class BuildFailure:
     """A candidate that did not become an image. ``stage``: edits, config, compile. It is a skip, never bad."""
@@ -88,6 +97,12 @@ class BuildFailure:
     errors: tuple[str, ...]  # the first error lines
     log: str = ""  # path of the whole log
     seconds: float = 0.0
+    cause: FailureCause = FailureCause.SOURCE
+
+    @property
+    def lasting(self) -> bool:
+        """Whether another build would end the same; else a command begun later builds it again."""
+        return self.cause is FailureCause.SOURCE
 
 
 # ---- trial ---------------------------------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ def cache(
     prune: Annotated[
         str, typer.Option(metavar="SIZE", help="Remove the least recently used images and packages until SIZE (10G).")
     ] = "",
+    forget_failures: Annotated[
+        bool, typer.Option("--forget-failures", help="Build again, when needed, what is recorded as not to be built.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What the cache holds, and making room in it."""
@@ -50,6 +53,13 @@ def cache(
     from bisector.system.xdg import folders
 
     places, terminal = folders(os.environ), terminal_of(context)
+    if forget_failures:
+        forgotten = room.forget_failures(places, open_store())
+        if as_json:
+            print_object(terminal, "cache", {"forgotten": forgotten})
+        else:
+            terminal.write(f"forgot {forgotten} {'failure' if forgotten == 1 else 'failures'} to build\n")
+        return
     if not prune:
         sizes, entries = room.sizes(places), room.entries(places)
         if as_json:

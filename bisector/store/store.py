@@ -208,6 +208,11 @@ class Store:
             return None
         return self._made(campaign, rows[0])
 
+    def forget_failures(self) -> None:
+        """Forget which candidates could not be built, in campaigns that have not ended."""
+        unfinished = "select id from campaigns where outcome is null"
+        self._write(f"delete from builds where failure is not null and campaign in ({unfinished})", ())
+
     def images(self, campaign: str) -> tuple[Image, ...]:
         """The images that this campaign made or took, oldest first."""
         rows = self._rows("select image from builds where campaign=? and image is not null order by at", (campaign,))

@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
+from bisector.model import FailureCause
 from bisector.seams import Listener, Progress
 
 MOST_ERRORS = 20
@@ -19,41 +21,112 @@ _ERROR = re.compile(
 _MAKE_ERROR = re.compile(r"\*\*\* ")
 
 
+class Certainty(Enum):
+    """How sure a line is that the host failed, and not the candidate."""
+
+    CERTAIN = "certain"  # whatever else was printed
+    UNLESS_NAMED = "unless named"  # unless a tool named an error in the source
+    AGAIN = "again"  # only when a second run ends in another way: a compiler that crashes
+
+
 @dataclass(frozen=True)
 class HostFault:
-    """A failure that says nothing about the candidate. ``line`` is what make printed."""
+    """A failure that says nothing about the candidate. ``line`` is what the build printed."""
 
     line: str
     hint: str
+    certainty: Certainty = Certainty.CERTAIN
 
+
+_MEMORY = "the host ran out of memory: fewer jobs, or end other programs"
+_DISK = "the disk fails: look at dmesg"
+_ENDED = "somebody ended the build (a logout, a limit of its control group): run the command again"
+_PROGRAM = "a program that the build needs is missing: bisector doctor names it"
+_LIBRARY = "a library that the build needs is missing: bisector doctor names its package"
+_CRASHED = "a compiler that crashes is a sign of bad memory, or a bug of its own: look at dmesg, or try another one"
 
 _HOST_FAULTS = (
-    (r"No space left on device|Disk quota exceeded", "make room on that disk: bisector cache shows what can go"),
     (
-        r"Read-only file system|Input/output error|Structure needs cleaning|Stale file handle",
-        "the disk fails: look at dmesg",
+        r"No space left on device|Disk quota exceeded|File too large",
+        "make room on that disk: bisector cache shows what can go",
+    ),
+    (r"Read-only file system|Input/output error|Structure needs cleaning|Stale file handle", _DISK),
+    # of a process; ld tells it so when it cannot write behind the end of a full tmpfs, too
+    (
+        r"(?:^|[:\]] )Bus error\b|\bterminated (?:program|with signal).*\bBus error",
+        "make room in /tmp, or the disk fails: look at dmesg",
     ),
     (r"Too many open files", "raise the limit of open files: ulimit -n"),
+    # the OOM killer: as gcc's and clang's driver, make, a shell and ninja tell it
     (
-        r"Killed signal terminated program|[\]:] Killed$|\bError 137\b|Cannot allocate memory|virtual memory exhausted"
-        r"|out of memory allocating|Resource temporarily unavailable",
-        "the host ran out of memory: fewer jobs, or end other programs",
+        r"Killed signal terminated program|terminated with signal 9\b|internal compiler error: Killed\b"
+        r"|unable to execute command: Killed|[\]:] Killed$|\bError 137\b|\bcode=137\b",
+        _MEMORY,
     ),
     (
-        r"\bError 127\b|(?:C compiler|linker|assembler) '[^']*' not found",
-        "a program the kernel's build needs is missing: bisector doctor names it",
+        r"Cannot allocate memory|memory exhausted|out of memory allocating|LLVM ERROR: out of memory|std::bad_alloc"
+        r"|^MemoryError\b|memory allocation of \d+ bytes failed|Resource temporarily unavailable",
+        _MEMORY,
+    ),
+    (r"\*\*\* .*\] (?:Terminated|Interrupt|Hangup|Quit)$|\bError (?:129|130|143)\b|\bcode=(?:129|130|143)\b", _ENDED),
+    (r"terminated with signal 15\b|(?:Terminated|Hangup) signal terminated program", _ENDED),
+    (
+        r"^ccache: error: ",
+        "the compiler cache cannot be used: whose are the files below it? bisector cache names its folder",
+    ),
+    (r"\bError 127\b|(?:C compiler|linker|assembler) '[^']*' not found", _PROGRAM),
+    (
+        r"cannot execute ['\u2018](?:cc1|cc1plus|as|ld|collect2)['\u2019]: ",
+        "the compiler is not installed whole: install gcc and g++ anew",
     ),
     (
-        r"fatal error: (?:openssl/\S+|gelf\.h|libelf\.h|elf\.h|gmp\.h|mpc\.h): No such file",
+        r"fatal error: (?:openssl/\S+|gelf\.h|libelf\.h|elf\.h|gmp\.h|mpc\.h|dwarf\.h|elfutils/\S+): No such file",
         "a library the kernel's build needs is missing: libelf-dev and libssl-dev on Debian",
     ),
     (
-        r'Dependency "(?:glib-2\.0|zlib|pixman-1|libfdt|fdt)" not found',
-        "a library that QEMU's build needs is missing: bisector doctor names its package",
+        r"fatal error: (?:stdio|stdlib|stdint|string|unistd|errno|sys/types)\.h: No such file",
+        "the C library's headers are missing: libc6-dev on Debian",
+    ),
+    (r"fatal error: '?(?:glib|pixman|libfdt|zlib)\.h'?(?:: No such file| file not found)", _LIBRARY),
+    (r'Dependency "(?:glib-2\.0|zlib|pixman-1|libfdt|fdt)" not found', _LIBRARY),
+    (r"cannot find -l(?:elf|crypto|ssl|z|glib-2\.0)\b", _LIBRARY),
+)
+_UNLESS_NAMED = (
+    (r"(?:^|: )(?:line )?(?:\d+: )?[\w.+-]+: (?:command )?not found$", _PROGRAM),
+    (
+        r"(?:cannot execute: required file not found|bad interpreter: No such file or directory)$",
+        "what runs that script is missing: install it",
+    ),
+    (
+        r"Clock skew detected|modification time .* in the future",
+        "the host's clock stepped back: set it, then run the command again",
     ),
 )
-_COMPILED_FAULTS = tuple((re.compile(pattern), hint) for pattern, hint in _HOST_FAULTS)
+_AGAIN = (
+    (
+        r"internal compiler error: (?:Segmentation fault|Aborted|Illegal instruction)"
+        r"|(?:ld|cc1|cc1plus|as) terminated with signal (?:4|6|11)\b"
+        r"|(?:Segmentation fault|Aborted|Illegal instruction) signal terminated program"
+        r"|clang: error: (?:clang frontend|linker) command failed due to signal",
+        _CRASHED,
+    ),
+)
+_SIGNS = tuple(
+    (re.compile(pattern), hint, certainty)
+    for table, certainty in (
+        (_HOST_FAULTS, Certainty.CERTAIN),
+        (_AGAIN, Certainty.AGAIN),
+        (_UNLESS_NAMED, Certainty.UNLESS_NAMED),
+    )
+    for pattern, hint in table
+)
 _NOT_FOUND = re.compile(r"(?:^|\s)([^\s:]+): (?:command )?(?:not found|No such file or directory)$")
+
+_LACKS = re.compile(
+    r"ERROR: (?:.*(?:not found|not usable|is required|are required|requires? )|Cannot find|Dependency lookup|missing )"
+    r"|ERROR: (?:Meson version is |Invalid version of |Unknown options?|unknown option)"
+)
+"""What configure and meson say of something that a revision asks for and that is not here."""
 
 
 class BuildLog:
@@ -67,7 +140,7 @@ class BuildLog:
 
     def __init__(self, expected: int, listener: Listener, also: Callable[[str], None] | None = None) -> None:
         self.lines = 0  # that named a step
-        self.fault: HostFault | None = None
+        self._faults: dict[Certainty, HostFault] = {}  # the first of each
         self._expected = max(expected, 1)
         self._listener = listener
         self._also = also
@@ -98,19 +171,33 @@ class BuildLog:
         """The first error lines: the tools' own, else make's, else the last lines that were printed."""
         return tuple((self._errors or self._make_errors or self._last)[:MOST_ERRORS])
 
+    @property
+    def fault(self) -> HostFault | None:
+        """Why a failure of this build would be the host's; None when it would be the candidate's."""
+        unless_named = None if self._errors else self._faults.get(Certainty.UNLESS_NAMED)
+        return self._faults.get(Certainty.CERTAIN) or self._faults.get(Certainty.AGAIN) or unless_named
+
+    @property
+    def cause(self) -> FailureCause:
+        """Why the candidate failed, where the host did not."""
+        if not self._errors:
+            return FailureCause.UNKNOWN
+        return FailureCause.LACKING if any(map(_LACKS.search, self._errors)) else FailureCause.SOURCE
+
     def _look_for_errors(self, line: str) -> None:
         if _ERROR.search(line):
             self._add(self._errors, line)
         elif _MAKE_ERROR.search(line):
             self._add(self._make_errors, line)
         self._last = [*self._last[-MOST_ERRORS + 1 :], line[:1000]]
-        for pattern, hint in _COMPILED_FAULTS:
-            if self.fault is None and pattern.search(line):
-                self.fault = self._fault(line, hint)
+        for pattern, hint, certainty in _SIGNS:
+            if certainty not in self._faults and pattern.search(line):
+                if fault := self._fault(line, hint, certainty):
+                    self._faults[certainty] = fault
 
-    def _fault(self, line: str, hint: str) -> HostFault | None:
+    def _fault(self, line: str, hint: str, certainty: Certainty) -> HostFault | None:
         if "Error 127" not in line:
-            return HostFault(line, hint)
+            return HostFault(line, hint, certainty)
         named = [(text, found[1]) for text in self._last if (found := _NOT_FOUND.search(text))]
         said, program = named[-1] if named else (line, "")
         return None if "/" in program else HostFault(said, hint)  # a path is a script of the tree's: its own fault

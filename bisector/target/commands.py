@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.model import BuildFailure
+from bisector.model import BuildFailure, FailureCause
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
-from bisector.target.buildlog import BuildLog
+from bisector.target.buildlog import BuildLog, Certainty
 
 TIMEOUT = 6 * 3600.0  # seconds; a full distribution config of a kernel on two cores takes two hours
 
@@ -20,9 +20,9 @@ TIMEOUT = 6 * 3600.0  # seconds; a full distribution config of a kernel on two c
 class CannotBeBuilt(Exception):
     """The candidate's own failure. ``stage``: config, compile."""
 
-    def __init__(self, stage: str, errors: tuple[str, ...]) -> None:
+    def __init__(self, stage: str, errors: tuple[str, ...], cause: FailureCause = FailureCause.SOURCE) -> None:
         super().__init__(stage)
-        self.failure = BuildFailure(stage, errors)
+        self.failure = BuildFailure(stage, errors, cause=cause)
 
 
 @dataclass
@@ -36,6 +36,11 @@ class Commands:
     cancel: CancelToken
     done: tuple[str, ...] = ()
 
+    def note(self, line: str) -> None:
+        """Write a remark into the log."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"# {line}\n")
+
     def run(self, stage: str, argv: Sequence[str], *, cwd: Path | None = None, expected: int = 0) -> int:
         """Run one, and return the number of steps that it printed.
 
@@ -48,6 +53,20 @@ class Commands:
         """
         command = f"cd {shlex.quote(str(cwd))} && {shlex.join(argv)}" if cwd else shlex.join(argv)
         self.done += (command,)
+        output, returncode = self._once(command, argv, cwd, expected)
+        if returncode and output.fault and output.fault.certainty is Certainty.AGAIN:
+            self.note(f"{output.fault.line}: the same command once more")
+            output, returncode = self._once(command, argv, cwd, expected)
+            if returncode and output.fault and output.fault.certainty is Certainty.AGAIN:
+                raise CannotBeBuilt(stage, (f"the compiler crashed twice: {output.fault.line}",), FailureCause.COMPILER)
+        if returncode == 0:
+            return output.lines
+        if output.fault:
+            raise InfraError(f"the build failed on this host: {output.fault.line}", hint=output.fault.hint)
+        raise CannotBeBuilt(stage, output.errors(), output.cause)
+
+    def _once(self, command: str, argv: Sequence[str], cwd: Path | None, expected: int) -> tuple[BuildLog, int]:
+        """Run it. Returns what it printed and its exit code. Raises InfraError, Interrupted."""
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {command}\n")
         output = BuildLog(expected, self.listener if expected else _mute)
@@ -61,13 +80,9 @@ class Commands:
             log=self.log,
             on_line=output,
         )
-        if finished.returncode == 0:
-            return output.lines
         if finished.returncode < 0:
             raise InfraError(f"{argv[0]} was killed by signal {-finished.returncode}", hint=f"see {self.log}")
-        if output.fault:
-            raise InfraError(f"the build failed on this host: {output.fault.line}", hint=output.fault.hint)
-        raise CannotBeBuilt(stage, output.errors())
+        return output, finished.returncode
 
 
 def _mute(_: Progress) -> None:

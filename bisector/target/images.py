@@ -24,7 +24,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bisector.model import BuildFailure, Image
+from bisector.model import BuildFailure, FailureCause, Image
 from bisector.system.trees import paths_below, remove_tree
 
 PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../share), as it does when installed
@@ -72,11 +72,15 @@ class Images:
         self._builds = folder / "builds"
 
     def find(self, key: str) -> Image | BuildFailure | None:
-        """What is known of the build ``key``; None when nothing is, or when its image was pruned."""
+        """What is known of the build ``key``; None when nothing is, or when its image was pruned.
+
+        A failure that another build might not end in (``BuildFailure.lasting``) is not taken for known.
+        """
         try:
             build = json.loads((self._builds / f"{key}.json").read_text(encoding="utf-8"))
             if failure := build.get("failure"):
-                return BuildFailure(**failure | {"errors": tuple(failure["errors"])})
+                recorded = _failure_from(failure)
+                return recorded if recorded.lasting else None
             folder = self._images / build["identity"]
             image = _image_from(
                 json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, build["seconds"]
@@ -141,6 +145,24 @@ class Images:
         """Record that the candidate of ``key`` cannot be built, so that it is not built again."""
         self._record(key, {"failure": asdict(failure)})
 
+    def forget_failures(self) -> int:
+        """Remove every recorded failure, so that its candidate is built again. Returns how many there were."""
+        forgotten = 0
+        for path in self._builds.glob("*.json") if self._builds.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                if "failure" in json.loads(path.read_text(encoding="utf-8")):
+                    path.unlink()
+                    forgotten += 1
+        return forgotten
+
+    def failures(self) -> tuple[BuildFailure, ...]:
+        """All recorded failures."""
+        found = []
+        for path in sorted(self._builds.glob("*.json")) if self._builds.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                found.append(_failure_from(json.loads(path.read_text(encoding="utf-8"))["failure"]))
+        return tuple(found)
+
     def _record(self, key: str, content: dict[str, Any]) -> None:
         self._builds.mkdir(parents=True, exist_ok=True)
         write_json(self._builds / f"{key}.json", content)
@@ -174,6 +196,12 @@ def _write(path: Path, content: object) -> None:
         json.dump(content, file, separators=(",", ":"))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _failure_from(content: dict[str, Any]) -> BuildFailure:
+    """Raises KeyError, TypeError, ValueError for what is none."""
+    errors, cause = tuple(content["errors"]), FailureCause(content.get("cause", FailureCause.SOURCE))
+    return BuildFailure(**content | {"errors": errors, "cause": cause})
 
 
 def _image_from(content: dict[str, Any], folder: Path, seconds: float) -> Image:

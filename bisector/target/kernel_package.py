@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, FailureCause, Image, TargetKind, digest
 from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
@@ -141,7 +141,7 @@ class KernelPackage(Target):
             listener(Progress("unpack", f"{candidate}: kernel and the modules that the recipe needs"))
             return self._unpacked(key, release, files)
         except FileGone as error:
-            return BuildFailure("download", (error.what,))
+            return BuildFailure("download", (error.what,), cause=FailureCause.LACKING)
         except OSError as error:
             what = f"unpacking {candidate}: {error.filename or self._images.folder}: {error.strerror or error}"
             raise InfraError(what, hint="'bisector cache' shows what can go; then repeat the command") from error

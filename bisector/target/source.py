@@ -65,6 +65,7 @@ class FromSource(ABC):
         self._cache = cache
         self._processes = processes
         self._images = Images(cache)
+        self._failed: dict[str, BuildFailure] = {}  # by this object, which does not try the same twice
 
     @property
     @abstractmethod
@@ -91,7 +92,7 @@ class FromSource(ABC):
         except EditsDoNotApply as error:
             return BuildFailure("edits", tuple(str(error).splitlines()))
         try:
-            if known := self._images.find(key):
+            if known := self._failed.get(key) or self._images.find(key):
                 return known
             if cancel.cancelled():
                 raise Interrupted(f"the build of {candidate} was not started")
@@ -122,4 +123,5 @@ class FromSource(ABC):
             except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
                 self._images.keep_failure(key, failure)
+                self._failed[key] = failure
                 return failure

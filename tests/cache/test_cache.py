@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from bisector import cache
-from bisector.model import Candidate, Image, TargetKind
+from bisector.model import BuildFailure, Candidate, Image, Outcome, OutcomeKind, TargetKind
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
 from bisector.system.xdg import Folders
+from bisector.target.images import Images
 
 DAY = 86400.0
 
@@ -112,3 +114,32 @@ def test_leavings_of_killed_commands_are_swept_and_half_a_download_stays(folders
     cache.prune(folders, store, 10**9)
     assert not leavings.exists()
     assert half.exists()
+
+
+def test_what_could_not_be_built_can_be_forgotten(folders: Folders, store: Store) -> None:
+    images = Images(folders.cache)
+    failure = BuildFailure("compile", ("a.c:1:1: error: wrong",))
+    images.keep_failure("broken", failure)
+    image(folders, "aa", 9)
+    for name, outcome in (("running", None), ("ended", Outcome(OutcomeKind.UNRESOLVED, "none"))):
+        campaign(store, name, "aa")
+        store.add_build(name, "broken", Candidate(TargetKind.GIVEN, "x"), failure)
+        if outcome:
+            store.finish(name, outcome)
+    assert images.find("broken") == failure
+    assert cache.forget_failures(folders, store) == 1
+    assert images.find("broken") is None and store.build("running", "broken") is None
+    assert store.build("ended", "broken") == failure  # what a report tells
+    assert store.build("running", "key") is not None and (folders.cache / "images/aa").exists()
+    assert cache.forget_failures(folders, store) == 0
+
+
+def test_a_failure_recorded_before_causes_were_is_the_candidates(folders: Folders) -> None:
+    images = Images(folders.cache)
+    images.keep_failure("old", BuildFailure("compile", ("wrong",)))
+    record = folders.cache / "builds/old.json"
+    content = json.loads(record.read_text())
+    assert content["failure"].pop("cause") == "source"
+    record.write_text(json.dumps(content))
+    found = images.find("old")
+    assert isinstance(found, BuildFailure) and found.lasting

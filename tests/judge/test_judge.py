@@ -19,6 +19,7 @@ from bisector.model import (
     Ending,
     Fact,
     FactKind,
+    FailureCause,
     Image,
     Observation,
     Question,
@@ -196,6 +197,15 @@ def test_a_resumed_campaign_repeats_no_trial_and_no_build(make: Make) -> None:
     again, target, runner, _ = make({"good": [GOOD]})
     assert again.ask(of("good"), CASE, "ends").verdict is Verdict.GOOD
     assert (target.built, runner.seen) == ([], [])
+
+
+def test_a_resumed_campaign_builds_again_what_was_only_lacking_something_here(make: Make) -> None:
+    _, _, _, store = make({"late": [GOOD]})
+    for cause, builds in ((FailureCause.SOURCE, []), (FailureCause.LACKING, ["late"])):
+        store.add_build("c1", "late", of("late"), BuildFailure("config", ("no meson",), cause=cause))
+        again, target, *_ = make({"late": [GOOD]})
+        again.image(of("late"))
+        assert target.built == builds
 
 
 def test_deadline_is_scaled_from_clean_trials(make: Make) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from bisector.model import FailureCause
 from bisector.seams import Progress, silent
 from bisector.target.buildlog import BuildLog
 
@@ -70,6 +71,98 @@ def test_at_most_twenty_errors_are_kept_each_once() -> None:
 def test_a_failure_of_the_host_is_told_from_one_of_the_candidate(line: str, hint: str) -> None:
     fault = seen("  CC      a.o", line).fault
     assert fault is not None and fault.line == line and hint in fault.hint
+
+
+# Lines as the tools print them when the host fails; what they print afterwards stands beside.
+RECORDED = {
+    "the OOM killer and gcc's driver": "collect2: fatal error: ld terminated with signal 9 [Killed]",
+    "the OOM killer and an old gcc": "gcc: internal compiler error: Killed (program cc1)",
+    "the OOM killer and clang": "clang: error: unable to execute command: Killed",
+    "the OOM killer and a script": "make[2]: *** [../scripts/Makefile.vmlinux:34: vmlinux] Error 137",
+    "the OOM killer and ninja": "FAILED: [code=137] qemu-img",
+    "LLVM without memory": "LLVM ERROR: out of memory",
+    "a C++ program without memory": "terminate called after throwing an instance of 'std::bad_alloc'",
+    "ld without memory": "/usr/bin/ld: final link failed: memory exhausted",
+    "rustc without memory": "memory allocation of 1048576 bytes failed",
+    "meson without memory": "MemoryError",
+    "a limit of processes": "make[2]: fork: Resource temporarily unavailable",
+    "a full disk and cc1": "cc1: error: No space left on device",
+    "a full disk and LLVM": "LLVM ERROR: IO failure on output stream: No space left on device",
+    "a full disk and git": "fatal: write error: No space left on device",
+    "a limit of file size": "cc1: fatal error: error writing to a.s: File too large",
+    "mmap on a full tmpfs": "/usr/bin/ld: final link failed: Bus error",
+    "a bus error in make": "make[1]: *** [../Makefile:1167: vmlinux] Bus error",
+    "a disk that fails": "objcopy: vmlinux.o: Input/output error",
+    "a compiler cache of root's": (
+        "ccache: error: Failed to create temporary file for /home/u/.cache/bisector/ccache/tmp/x: Permission denied"
+    ),
+    "a logout": "make[2]: *** [../scripts/Makefile.build:243: fs/a.o] Terminated",
+    "a terminal that closed": "make[2]: *** [../scripts/Makefile.build:243: fs/a.o] Hangup",
+    "gcc was ended": "gcc: fatal error: Terminated signal terminated program cc1",
+    "bad memory": "gcc: internal compiler error: Segmentation fault signal terminated program cc1",
+    "a linker that crashes": "collect2: fatal error: ld terminated with signal 11 [Segmentation fault], core dumped",
+    "clang crashes": "clang: error: clang frontend command failed due to signal (use -v to see invocation)",
+    "half an installation of gcc": "gcc: fatal error: cannot execute 'cc1plus': execvp: No such file or directory",
+    "no header of libelf": "../tools/objtool/elf.c:10:10: fatal error: libelf.h: No such file or directory",
+    "no header of openssl": "../scripts/sign-file.c:25:10: fatal error: openssl/opensslv.h: No such file or directory",
+    "no header of the C library": "../scripts/basic/fixdep.c:91:10: fatal error: stdio.h: No such file or directory",
+    "no library to link with": "/usr/bin/ld: cannot find -lelf: No such file or directory",
+    "no bc": "/bin/sh: 1: bc: not found",
+    "no flex": "bash: line 1: flex: command not found",
+    "no interpreter": "/bin/sh: 1: ../scripts/foo.py: cannot execute: required file not found",
+    "no perl": "/bin/sh: ../scripts/mkversion: /usr/bin/perl: bad interpreter: No such file or directory",
+    "a clock that stepped back": "make[1]: warning:  Clock skew detected.  Your build may be incomplete.",
+}
+
+
+@pytest.mark.parametrize("line", RECORDED.values(), ids=RECORDED)
+def test_what_this_host_did_is_not_the_candidates_doing(line: str) -> None:
+    fault = seen("  CC      a.o", line, "make: *** [Makefile:248: __sub-make] Error 2").fault
+    assert fault is not None and fault.line == line and fault.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make[3]: *** [../scripts/Makefile.build:243: fs/a.o] Error 1",
+        "make[2]: *** [../tools/objtool/Makefile:66: objtool] Segmentation fault",  # a program that the tree built
+        "../block/fops.c:3:10: fatal error: linux/elf.h: No such file or directory",
+        '../fs/a.c:9:1: error: static assertion failed: "out of memory model"',
+        "drivers/net/a.c:4:2: error: 'killed' undeclared (first use in this function)",
+        "../meson.build:9:0: ERROR: Program 'nosuch' not found or not executable",
+        "../scripts/foo.sh: line 3: ./gone.sh: No such file or directory",
+    ],
+)
+def test_what_the_candidate_did_is_not_this_hosts_doing(line: str) -> None:
+    assert seen("  CC      a.o", line, "make: *** [Makefile:248: __sub-make] Error 2").fault is None
+
+
+@pytest.mark.parametrize("harmless", ["/bin/sh: 1: pahole: not found", "make: warning:  Clock skew detected."])
+def test_an_error_in_the_source_outweighs_what_may_be_harmless(harmless: str) -> None:
+    wrong = "../fs/a.c:9:1: error: expected ';' before '}' token"
+    log = seen(harmless, wrong, "make[1]: *** [fs/a.o] Error 1")
+    assert log.fault is None and log.errors() == (wrong,)
+
+
+def test_a_fault_that_is_certain_outweighs_an_error_in_the_source() -> None:
+    log = seen("../fs/a.c:9:1: error: expected ';' before '}' token", "ld: a.o: No space left on device")
+    assert log.fault is not None and "No space" in log.fault.line
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("../fs/a.c:9:1: error: expected ';' before '}' token", FailureCause.SOURCE),
+        ("../meson.build:1:0: ERROR: Meson version is 1.0.1 but project requires >=1.5.0", FailureCause.LACKING),
+        ('../meson.build:9:0: ERROR: Dependency "libfuture" not found, tried pkgconfig', FailureCause.LACKING),
+        ("ERROR: missing GIT submodules", FailureCause.LACKING),
+        ("ERROR: Cannot find Ninja", FailureCause.LACKING),
+        ("make[1]: *** [Makefile:2013: .] Error 2", FailureCause.UNKNOWN),
+        ("it ended", FailureCause.UNKNOWN),
+    ],
+)
+def test_a_failure_of_the_candidate_has_a_cause(line: str, cause: FailureCause) -> None:
+    assert seen(line).cause is cause
 
 
 def test_the_missing_program_is_named() -> None:
