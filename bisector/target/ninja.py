@@ -8,7 +8,8 @@ the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ TARGETS = {
 }
 """The programs that can be asked for, and what ninja calls them."""
 
+_BY_MAKE = {"qemu-storage-daemon": "qemu-storage-daemon", SYSTEM: f"x86_64-softmmu/{SYSTEM}"}
+"""Where make puts them, to 5.1, if elsewhere."""
+
 _ALWAYS = (
     "--without-default-features",
     "--disable-user",
@@ -37,7 +41,15 @@ _ALWAYS = (
 )
 _TOOLS_ONLY = ("--disable-system",)
 _SYSTEM = ("--target-list=x86_64-softmmu", "--enable-tcg", "--enable-kvm", "--enable-fdt=system")
-_SINCE = ("--disable-install-blobs", "--with-git-submodules", "--meson=")  # not known to every revision
+_NO_DOWNLOADS = (
+    "--with-git-submodules=ignore",  # 6.0 (7d7dbf9dc15b) to 8.0
+    "--disable-git-update",  # 2.10 to 6.0, where it came to mean another thing: not beside the one above
+    "--disable-pypi",  # while 8.1 was made (0c5f3dcbb2), then:
+    "--disable-download",
+)
+_FEATURES = re.compile(r"^Optional features, enabled with.*?^NOTE:", re.DOTALL | re.MULTILINE)
+_NOT_OPTIONAL = ("system", "tools", "coroutine-pool")  # what is built, and how it runs
+_FEATURE = re.compile(r"^  ([a-z][\w-]*)  +\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -81,20 +93,55 @@ class Ninja:
             tree: the source.
             known: the text of its configure script and of what it includes: options that it does not know are left out.
         """
-        wishes = [wish for wish in self.wishes if wish not in _SINCE or wish in known]
-        if "--with-git-submodules" in known:  # to 8.0; later ones fetch nothing that these programs need
-            wishes.append("--with-git-submodules=ignore")
-        # Since 8.1 configure takes meson out of a Python's packages, and knows no --meson.
-        meson = f"--meson={self.meson}" if "--meson=" in known else f"--python={self.python}" if self.python else ""
         compiler = f"{self.ccache} {self.compiler}".strip()
-        mapped = f"--extra-cflags=-ffile-prefix-map={tree}=."
-        return ["../configure", f"--cc={compiler}", *([meson] if meson else []), *wishes, mapped]
+        options = (self._meson(known), *self.wishes, *_no_downloads(known))
+        return [
+            "../configure",
+            f"--cc={compiler}",
+            *_features_off(known),  # first: what comes later has the last word
+            *(option for option in options if knows(known, option)),
+            f"--extra-cflags=-ffile-prefix-map={tree}=.",
+        ]
 
-    def build(self) -> list[str]:
-        """The command that builds, for the same working folder."""
-        return ["ninja", f"-j{self.jobs}", *(TARGETS[name] for name in self.programs)]
+    def _meson(self, known: str) -> str:
+        """The option that names the installed meson. Since 8.1 configure takes it out of a Python's packages."""
+        return f"--meson={self.meson}" if knows(known, "--meson=") else f"--python={self.python}" if self.python else ""
+
+    def build(self, *, by_make: bool = False) -> list[str]:
+        """The command that builds, for the same working folder. ``by_make``: the tree is one without meson, to 5.1."""
+        if by_make:  # whose rule for the emulator is that of its folder
+            wanted = (
+                "x86_64-softmmu/all" if name == SYSTEM else self.file(name, by_make=True) for name in self.programs
+            )
+            return ["make", f"-j{self.jobs}", *wanted]
+        return ["ninja", f"-j{self.jobs}", *map(self.file, self.programs)]
+
+    @staticmethod
+    def file(program: str, *, by_make: bool = False) -> str:
+        """Where the program appears below the object folder."""
+        return _BY_MAKE.get(program, program) if by_make else TARGETS[program]
 
 
 def environment(environ: Mapping[str, str], ccache_folder: Path, tree: Path) -> dict[str, str]:
     """The whole environment of configure and ninja, from ours; seats share what ccache knows."""
     return make.environment(environ, ccache_folder) | {"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"}
+
+
+def knows(known: str, option: str) -> bool:
+    """Whether the text of a configure script has a case for ``option`` (a value behind "=" does not count)."""
+    name, equals, value = option.partition("=")
+    wanted = rf"=(?:\*|{re.escape(value)})" if equals else ""
+    return bool(name) and re.search(rf"(?:^|[\s|]){re.escape(name)}{wanted}\s*[)|]", known, re.MULTILINE) is not None
+
+
+def _no_downloads(known: str) -> tuple[str, ...]:
+    return tuple(option for option in _NO_DOWNLOADS if knows(known, option))[:1]
+
+
+def _features_off(known: str) -> Iterator[str]:
+    """Turns off what the help calls optional, for a configure that knows no --without-default-features (to 5.2)."""
+    listed = _FEATURES.search(known)
+    if listed and not knows(known, "--without-default-features"):
+        for name in _FEATURE.findall(listed[0]):
+            if knows(known, f"--disable-{name}") and name not in _NOT_OPTIONAL:
+                yield f"--disable-{name}"

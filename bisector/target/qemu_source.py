@@ -24,11 +24,12 @@ from bisector.system.proc import Processes
 from bisector.system.trees import remove_tree, walk
 from bisector.target import make
 from bisector.target.commands import CannotBeBuilt, Commands
-from bisector.target.ninja import SYSTEM, TARGETS, Ninja, environment
+from bisector.target.ninja import SYSTEM, Ninja, environment
 from bisector.target.seats import Seat
 from bisector.target.source import Build, FromSource
+from bisector.target.submodules import stand_in
 
-FORMAT = 3  # of a build: a change here, or in how configure is called, makes every earlier build another one
+FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 """What a PC needs to start a kernel; a distribution's source package comes without."""
@@ -38,7 +39,6 @@ REMEDY = "apt-get install {}   (bisector doctor RECIPE names all that is missing
 _DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
 _DESCRIPTION_SUFFIXES = (".mak", ".wrap")
 _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
-_SUBMODULE = "ui/keycodemapdb"  # to 8.0, configure refuses a tree without it; these programs read nothing of it
 
 
 class QemuSource(FromSource):
@@ -144,15 +144,14 @@ class _Build:
         if not known:
             raise CannotBeBuilt("config", ("this tree has no configure: it is no QEMU",))
         argv = self.ninja.configure(tree, known)
+        for line in stand_in(tree, known):
+            self.commands.note(line)
         wanted = digest(argv, list(_descriptions(tree)))
         stamp = objects / CONFIGURED
         if _text(stamp) == wanted:
             return
         self.listener(Progress("build", "configure"))
         _empty(objects)
-        submodule = tree / _SUBMODULE
-        if not self.ninja.system and submodule.is_dir() and not any(submodule.iterdir()):
-            (submodule / "README").touch()
         if self.ninja.system:
             _stand_in_for_firmware(tree / "pc-bios")
         self.commands.run("config", argv, cwd=objects)
@@ -160,14 +159,19 @@ class _Build:
 
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
-        self.commands.run("compile", self.ninja.build(), cwd=self.seat.objects, expected=OBJECTS_EXPECTED)
+        build = self.ninja.build(by_make=self._by_make)
+        self.commands.run("compile", build, cwd=self.seat.objects, expected=OBJECTS_EXPECTED)
+
+    @property
+    def _by_make(self) -> bool:
+        return not (self.seat.tree / "meson.build").exists()
 
     def collect(self, staged: Path) -> Image:
         """The programs, with what the emulator looks for beside it."""
         programs = staged / "bin"
         programs.mkdir()
         for name in self.ninja.programs:
-            shutil.copy(self.seat.objects / TARGETS[name], programs / name)
+            shutil.copy(self.seat.objects / self.ninja.file(name, by_make=self._by_make), programs / name)
         if SYSTEM in self.ninja.programs:
             _copy_firmware(self.seat, staged / "share" / "qemu")
         return Image(

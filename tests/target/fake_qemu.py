@@ -20,7 +20,6 @@ from bisector.system.proc import Processes
 from bisector.target.qemu_source import QemuSource
 
 CONFIGURE = r"""#!/bin/sh
-# knows --with-git-submodules=, --meson= and --disable-install-blobs
 seat=$(cd ../.. && pwd)
 tree=$(cd "$(dirname "$0")" && pwd)
 echo configured >> $seat/configured
@@ -28,12 +27,24 @@ for option in "$@"; do
   case $option in
     --cc=*) cc=${option#*=} ;;
     --extra-cflags=*) flags=${option#*=} ;;
-    --surprise*) echo "ERROR: unknown option $option" >&2; exit 1 ;;
+    --extra-cflags=* | --meson=*) ;;
+    --with-git-submodules=*) ;;
+    --without-default-features) ;;
+    --disable-system) ;;
+    --disable-user) ;;
+    --enable-tools) ;;
+    --disable-docs) ;;
+    --disable-debug-info) ;;
+    --disable-werror) ;;
+    --disable-install-blobs) ;;
+    --with-pkgversion=*) ;;
+    *) echo "ERROR: unknown option $option" >&2; exit 1 ;;
   esac
 done
 printf '%s\n' "$@" > options
 if [ -e $tree/refuses ]; then cat $tree/refuses >&2; exit 1; fi
-ls $tree/ui/keycodemapdb/README > /dev/null || { echo "ERROR: missing GIT submodules"; exit 1; }
+source_path=$tree
+if ! test -f "$source_path/ui/keycodemapdb/README"; then echo "ERROR: missing GIT submodules"; exit 1; fi
 {
   echo "rule cc"
   echo "  command = sh ../compile \$in \$out $cc -O1 $flags -iquote $tree/include -MD -MF \$out.d"
@@ -47,6 +58,7 @@ ls $tree/ui/keycodemapdb/README > /dev/null || { echo "ERROR: missing GIT submod
     echo "build $program: link $program.o"
   done
 } > build.ninja
+printf '%%:\n\tninja $@\n' > Makefile
 """
 
 COMPILE = r"""
@@ -119,7 +131,6 @@ class QemuBench:
             path = tree / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        (tree / "ui" / "keycodemapdb").mkdir(parents=True, exist_ok=True)  # a submodule, as git leaves it
         self.sources.trees[revision] = tree
         return Candidate(TargetKind.QEMU_SOURCE, revision)
 

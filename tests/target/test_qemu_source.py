@@ -17,10 +17,10 @@ from fake_kernel import revert
 from fake_qemu import PROGRAM, QemuBench
 
 from bisector.errors import InfraError, UsageError
-from bisector.model import Candidate, TargetKind
+from bisector.model import Candidate, FailureCause, TargetKind
 from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.seams import CancelToken, silent
-from bisector.target import seats
+from bisector.target import seats, submodules
 from bisector.target.ninja import TARGETS, Ninja
 
 HERE = Path(__file__).parent
@@ -30,6 +30,24 @@ OTHER = PROGRAM.replace("where()", '"other"')
 @pytest.fixture
 def qemu(tmp_path: Path) -> QemuBench:
     return QemuBench(tmp_path)
+
+
+HELP = """
+Optional features, enabled with --enable-FEATURE and
+disabled with --disable-FEATURE, default is enabled if available:
+
+  system          all system emulation targets
+  tools           build qemu-io, qemu-nbd and qemu-img tools
+  curl            curl connectivity
+  never-known     nothing that an option turns off
+NOTE: The object files are built at the place where configure is launched
+"""
+
+
+def configured(known: str, *programs: str) -> list[str]:
+    """The options for a configure whose text is ``known``, without compiler and flags."""
+    ninja = Ninja(programs or ("qemu-img",), meson="/bin/meson", python="/bin/python3")
+    return ninja.configure(Path("/tree"), known)[2:-1]
 
 
 def says(program: str) -> str:
@@ -118,19 +136,88 @@ def test_going_back_to_older_content_builds_it_anew(qemu: QemuBench) -> None:
 
 
 def test_options_that_a_revision_does_not_know_are_left_out(qemu: QemuBench) -> None:
-    qemu.build(qemu.target(), qemu.candidate())
+    qemu.build(qemu.target(), qemu.candidate())  # the fake configure refuses what it does not know
     options = (qemu.seat() / "objects" / "options").read_text().splitlines()
     assert "--disable-install-blobs" in options and "--with-git-submodules=ignore" in options
     assert f"--meson={qemu.tools}/meson" in options
-    later = Ninja(("qemu-img",), meson="/bin/meson", python="/bin/python3").configure(Path("/tree"), "")
-    assert "--python=/bin/python3" in later and "--disable-install-blobs" not in later
-    assert not [option for option in later if option.startswith(("--meson", "--with-git"))]
+    later = configured("--python=*) python=x ;;\n--disable-download) download=no ;;")
+    assert later == ["--python=/bin/python3", "--disable-download"]
 
 
 def test_the_emulator_is_configured_for_one_machine_alone() -> None:
-    options = Ninja(("qemu-system-x86_64",)).configure(Path("/tree"), "--disable-install-blobs")
-    assert "--target-list=x86_64-softmmu" in options and "--disable-system" not in options
-    assert "--disable-install-blobs" in options
+    known = "--target-list=*)\n--disable-system)\n--disable-install-blobs)"
+    assert configured(known, "qemu-system-x86_64") == ["--disable-install-blobs", "--target-list=x86_64-softmmu"]
+
+
+def test_where_all_features_cannot_be_turned_off_at_once_the_help_names_them() -> None:
+    known = f"--disable-curl) ;;\n--disable-tools) ;;\n--enable-tools) ;;\n{HELP}"
+    assert configured(known) == ["--disable-curl", "--enable-tools"]
+    assert configured(known + "\n--without-default-features)") == ["--without-default-features", "--enable-tools"]
+
+
+def test_what_stands_in_for_submodules_is_said_and_goes_with_the_next_checkout(qemu: QemuBench) -> None:
+    floats = {"tests/fp/meson.build": "files('berkeley-softfloat-3/source/f16_add.c')\n"}
+    candidate = qemu.candidate("bare", floats)
+    qemu.build(qemu.target(), candidate)
+    tree = qemu.seat() / "tree"
+    assert (tree / "ui/keycodemapdb/README").exists()
+    assert "softfloat" not in (tree / "tests/fp/meson.build").read_text().replace("testfloat", "")
+    log = next((qemu.root / "a" / "cache" / "builds").glob("*.log")).read_text()
+    assert "# ui/keycodemapdb is not in this tree: in its place stands a map without keys" in log
+    assert "# berkeley-testfloat-3 is not in this tree" in log
+    qemu.sources.checkout(candidate, tree)
+    assert (tree / "tests/fp/meson.build").read_text() == floats["tests/fp/meson.build"]
+
+
+def test_what_stands_in_makes_nothing_be_configured_again(qemu: QemuBench) -> None:
+    qemu.build(qemu.target(), qemu.candidate("one"))
+    qemu.build(qemu.target(), qemu.candidate("two", {"qemu-io.c": OTHER}))
+    assert qemu.count("configured") == 1
+
+
+def test_a_tree_without_meson_is_built_by_make(qemu: QemuBench) -> None:
+    candidate = qemu.candidate()
+    (qemu.sources.trees["one"] / "meson.build").unlink()
+    image = qemu.build(qemu.target(), candidate)
+    assert image.commands[-1].endswith("make -j2 qemu-img qemu-io") and says(f"{image.programs}/qemu-io")
+    emulator = Ninja(("qemu-system-x86_64",))
+    assert emulator.build(by_make=True) == ["make", "-j1", "x86_64-softmmu/all"]
+    assert emulator.file("qemu-system-x86_64", by_make=True) == "x86_64-softmmu/qemu-system-x86_64"
+
+
+def test_a_tree_that_has_its_parts_keeps_them(qemu: QemuBench, tmp_path: Path) -> None:
+    own = {"ui/keycodemapdb/README": "mine\n", "tests/fp/meson.build": "own\n"}
+    for name, text in own.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "tests/fp/berkeley-testfloat-3/source").mkdir(parents=True)
+    assert submodules.stand_in(tmp_path, 'test -f "$source_path/ui/keycodemapdb/README"') == ()
+    assert {name: (tmp_path / name).read_text() for name in own} == own
+
+
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [
+        ('if ! test -f "$source_path/subprojects/keycodemapdb/README" \\', "subprojects/keycodemapdb/README"),  # 8.1
+        (
+            'if ! test -f "$source_path/tests/fp/berkeley-testfloat-3/README.md"',  # on the way to it
+            "tests/fp/berkeley-testfloat-3/README.md",
+        ),
+    ],
+)
+def test_the_tree_says_where_it_looks_for_a_submodule(tmp_path: Path, said: str, missing: str) -> None:
+    (told,) = submodules.stand_in(tmp_path, said)
+    assert (tmp_path / missing).exists() and missing.rpartition("/")[0] in told
+
+
+def test_the_map_that_stands_in_is_one_that_qemu_includes(tmp_path: Path) -> None:
+    submodules.stand_in(tmp_path, 'test -f "$source_path/ui/keycodemapdb/README"')
+    generator = tmp_path / "ui/keycodemapdb/tools/keymap-gen"
+    names = ["--lang", "glib2", "--varname", "qemu_input_map_x_to_y"]
+    for argv in (["code-map", *names, "keymaps.csv", "x", "y"], [*names, "code-map", "keymaps.csv", "x", "y"]):
+        said = subprocess.run([generator, *argv], check=True, capture_output=True, text=True).stdout
+        source = f"typedef unsigned short guint16;\ntypedef unsigned guint;\n{said}"
+        subprocess.run(["gcc", "-xc", "-fsyntax-only", "-Wall", "-Werror", "-"], input=source, text=True, check=True)
 
 
 def test_a_source_that_does_not_compile_is_a_failure_with_the_compilers_line(qemu: QemuBench) -> None:
@@ -181,6 +268,50 @@ def test_a_failing_host_is_no_verdict(qemu: QemuBench, said: str, hint: str) -> 
     with pytest.raises(InfraError) as caught:
         qemu.target().image(qemu.candidate("refuses", {"refuses": said + "\n"}), listener=silent, cancel=CancelToken())
     assert hint in caught.value.hint
+
+
+CRASHED = "gcc: internal compiler error: Segmentation fault signal terminated program cc1"
+
+
+def crashes(qemu: QemuBench, times: int) -> None:
+    """The compiler crashes at qemu-io.c so often."""
+    left = qemu.root / "left"
+    left.write_text("x" * times)
+    qemu.tool(
+        "gcc",
+        f'''#!/bin/sh
+case "$* $(cat {left})" in
+  *qemu-io.c*x*) printf '%s' "$(cut -c2- {left})" > {left}; echo "{CRASHED}" >&2; exit 4 ;;
+esac
+exec /usr/bin/gcc "$@"
+''',
+    )
+    qemu.tool("ccache", '#!/bin/sh\nexec "$@"\n')
+
+
+def test_a_compiler_that_crashes_once_says_nothing_of_the_candidate(qemu: QemuBench) -> None:
+    crashes(qemu, 1)
+    assert qemu.build(qemu.target(), qemu.candidate())
+
+
+def test_a_compiler_that_crashes_twice_is_a_failure_that_a_later_command_tries_again(qemu: QemuBench) -> None:
+    crashes(qemu, 2)
+    target, candidate = qemu.target(), qemu.candidate()
+    failure = qemu.failure(target, candidate)
+    assert failure.cause is FailureCause.COMPILER and CRASHED in failure.errors[0]
+    assert qemu.failure(target, candidate) == failure  # the same command does not
+    assert qemu.build(qemu.target(), candidate)
+
+
+def test_what_a_revision_lacks_here_is_looked_for_again_by_a_later_command(qemu: QemuBench) -> None:
+    refuses = {"refuses": "../meson.build:1:0: ERROR: Meson version is 1.0.1 but project requires >=1.5.0\n"}
+    candidate = qemu.candidate("newer", refuses)
+    target = qemu.target()
+    failure = qemu.failure(target, candidate)
+    assert failure.cause is FailureCause.LACKING and "requires >=1.5.0" in failure.errors[0]
+    assert qemu.failure(target, candidate) == failure and qemu.count("configured") == 1
+    qemu.failure(qemu.target(), candidate)
+    assert qemu.count("configured") == 2
 
 
 @pytest.mark.parametrize(("program", "package"), [("ninja", "ninja-build"), ("meson", "meson"), ("pkg-config", "pkg")])
