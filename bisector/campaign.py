@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bisector.errors import UsageError
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
+from bisector.recipe import model as recipe_model
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
@@ -73,6 +74,7 @@ class Campaign:
         self.good, self.bad = self.user.resolve(request.good), self.user.resolve(request.bad)
         self.old, self.new = (self.bad, self.good) if request.find_fix else (self.good, self.bad)
         self.base_assumptions = check_ends(self.user, self.old, self.new, find_fix=request.find_fix)
+        self.fixups = tuple(self._fixup(named) for named in request.recipe.search.fixups)
         self.bench.carrier(request.recipe)
         self.row = self._open(str(request.repo.resolve()))
         with self.bench.lock(self.row.id):
@@ -91,7 +93,9 @@ class Campaign:
         target = self.bench.source(self.request.recipe, self.request.cells, self.clone)
         good = candidate(self.good, self.request.good_label or self.request.good, self.kind)
         bad = candidate(self.bad, self.request.bad_label or self.request.bad, self.kind)
-        self.judge = self.bench.judge(self.row.id, self.request.recipe, target, good, self._fixups())
+        self.judge = self.bench.judge(
+            self.row.id, self.request.recipe, target, good, Fixups(self.fixups, self.history.is_ancestor)
+        )
         recipe = self.request.recipe
         cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {good} (good) and {bad} (bad)")
@@ -101,10 +105,9 @@ class Campaign:
         outcome = self._suspected(found) or self._search_and_prove(found)
         return self._said(outcome, found)
 
-    def _fixups(self) -> Fixups:
-        named = self.request.recipe.search.fixups
-        resolve = self.history.resolve
-        return Fixups(tuple(Fixup(resolve(f.broken_by), resolve(f.fixed_by)) for f in named), self.history.is_ancestor)
+    def _fixup(self, named: recipe_model.Fixup) -> Fixup:
+        """A fixup as the user's repository has it now; our clone's refs are those of the day on which it was made."""
+        return Fixup(self.user.resolve(named.broken_by), self.user.resolve(named.fixed_by))
 
     def _suspected(self, ends: Ends) -> Outcome | None:
         """The outcome when one of the suspects stands its proof: no commit has to be searched for. None: search."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.model import Candidate
+from bisector.model import Candidate, Commit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.locks import clear_stale, locked
@@ -68,6 +68,15 @@ class Git:
         return self.run(*arguments).stdout.rstrip("\n")
 
 
+class _BorrowedHistory(History):
+    """The history of our clone. Its refs are those of the day on which it was made, so names are the user's."""
+
+    def resolve(self, revision: str) -> Commit:
+        """The commit that ``revision`` names in the user's repository now."""
+        objects, *_ = (self.git_dir / "objects/info/alternates").read_text().splitlines()
+        return History(Path(objects).parent).resolve(revision)
+
+
 @dataclass(frozen=True)
 class PrivateClone:
     """One clone per user's repository, shared by all campaigns. Picklable; implements model.Sources.
@@ -94,8 +103,8 @@ class PrivateClone:
         return Git(self.folder / "repo.git", self.processes)
 
     def history(self) -> History:
-        """Questions to this clone, which sees the user's new commits too."""
-        return History(self.git.git_dir)
+        """Questions to this clone, which sees the user's new commits too, and knows them by the user's names."""
+        return _BorrowedHistory(self.git.git_dir)
 
     @contextmanager
     def bisect_worktree(self, campaign: str) -> Iterator[Path]:

@@ -43,6 +43,16 @@ def test_users_repository_is_as_it_was(bench: Bench, tmp_path: Path) -> None:
     assert fingerprint(work) == before
 
 
+def test_names_are_those_of_the_users_repository_as_it_is_now(bench: Bench) -> None:
+    repository = bench.plant(LINE)
+    git(repository.folder, "branch", "mend", repository.oid["c"])
+    clone = bench.clone(repository)
+    git(repository.folder, "branch", "-f", "mend", repository.oid["d"])
+    git(repository.folder, "tag", "later", repository.oid["e"])
+    assert clone.history().resolve("mend").oid == repository.oid["d"]
+    assert clone.history().resolve("later").oid == repository.oid["e"]
+
+
 def test_hooks_and_configuration_of_the_user_do_not_act(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
