@@ -162,7 +162,8 @@ class Campaign:
 
     def _proving(self, known: Knowledge, number: int) -> Proving:
         ends = self.old, self.new
-        return Proving(self.judge, known, self.history, *ends, self.request.find_fix, number, self.kind)
+        paths = tuple(self.request.recipe.search.paths)
+        return Proving(self.judge, known, self.history, *ends, self.request.find_fix, number, self.kind, paths)
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))

@@ -128,9 +128,9 @@ class History:
         """Commits reachable from ``bad`` and not from ``good``, newest first."""
         return self._listed("--topo-order", *self._range(good, bad, paths, first_parent))
 
-    def left(self, bad: str, goods: Iterable[str]) -> tuple[Commit, ...]:
-        """Commits reachable from ``bad`` and from none of ``goods``, newest first."""
-        return self._listed("--topo-order", bad, *(f"^{good}" for good in goods), "--")
+    def left(self, bad: str, goods: Iterable[str], paths: Iterable[str] = ()) -> tuple[Commit, ...]:
+        """Commits reachable from ``bad`` and from none of ``goods``, newest first; of ``paths`` where there are any."""
+        return self._listed("--topo-order", bad, *(f"^{good}" for good in goods), "--", *paths)
 
     def count(self, good: str, bad: str, paths: Iterable[str] = (), first_parent: bool = False) -> int:
         """Number of commits that ``log`` would list."""

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bisector.judge import Judge, Leg
-from bisector.model import Candidate, Commit, Edit, TargetKind
+from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
@@ -21,7 +21,8 @@ class Legs:
         new: the culprit, or the newest suspect.
         bad, good: legs that must be bad, and good; those of the culprit's own edits stand last.
         edited: how many of each those are.
-        stand_ins: parents of a suspect that cannot be tried; a newer commit of the older side vouches for each.
+        stand_ins: parents of a suspect that cannot be tried, each with what below it nothing of the older side holds. A
+            newer commit of the older side vouches for a parent, where there is one.
         unchecked: what is not checked, in words.
     """
 
@@ -36,7 +37,7 @@ class Legs:
     @property
     def all_suspects(self) -> tuple[Commit, ...]:
         """What the proof cannot tell apart: law 3 makes a parent that cannot be tried as suspect as the culprit."""
-        return (*self.suspects, *self.stand_ins)
+        return tuple({commit.oid: commit for commit in (*self.suspects, *self.stand_ins)}.values())
 
     def is_edited(self, leg: Leg) -> bool:
         """Whether the leg is an end with the culprit's own edit."""
@@ -45,8 +46,28 @@ class Legs:
 
 
 @dataclass(frozen=True)
+class Way:
+    """The culprit's own edit laid over an end.
+
+    Args:
+        candidate: the end with the edit.
+        must_be_bad: whether it has to reproduce.
+        words: what it is, for people.
+        unfit: why there is nothing to try, "" where there is.
+    """
+
+    candidate: Candidate
+    must_be_bad: bool
+    words: str
+    unfit: str = ""
+
+
+@dataclass(frozen=True)
 class Gathering:
-    """Makes the legs. ``old`` and ``new``: the ends; ``stage``: of this proof's trials."""
+    """Makes the legs. ``old`` and ``new``: the ends; ``stage``: of this proof's trials.
+
+    ``paths``: where the change is assumed to lie; nothing outside of them is a suspect.
+    """
 
     judge: Judge
     known: Knowledge
@@ -56,6 +77,7 @@ class Gathering:
     find_fix: bool
     stage: str
     target: TargetKind
+    paths: tuple[str, ...] = ()
 
     def legs(self, found: SearchResult) -> Legs:
         """The legs of the proof of what a search found. Builds what is not built yet."""
@@ -66,12 +88,13 @@ class Gathering:
         bad, good = (old, [new]) if self.find_fix else ([new], old)
         edited = [0, 0]
         if len(suspects) == 1 and not stand_ins and old:
-            for way, must_be_bad, words in self._ways(culprit):
-                if isinstance(way, str) or way.untestable:
-                    unchecked.append(f"{words}: {way if isinstance(way, str) else way.untestable}")
+            for way in self.ways(culprit):
+                leg = None if way.unfit else self.judge.leg(way.candidate, self.known.case, self.stage, rounds=True)
+                if leg is None or leg.untestable:
+                    unchecked.append(f"{way.words}: {leg.untestable if leg else way.unfit}")
                     continue
-                (bad if must_be_bad else good).append(way)
-                edited[0 if must_be_bad else 1] += 1
+                (bad if way.must_be_bad else good).append(leg)
+                edited[0 if way.must_be_bad else 1] += 1
         return Legs(suspects, new, tuple(bad), tuple(good), (edited[0], edited[1]), tuple(stand_ins), tuple(unchecked))
 
     def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[Leg], list[Commit], list[str]]:
@@ -90,7 +113,7 @@ class Gathering:
                     legs[oid] = leg
                     continue
                 why = leg.untestable
-            stand_ins.append(parent)
+            stand_ins += [parent, *self.open_below(oid)]
             cover = self.known.frontier.covering(oid, self.known.is_ancestor)
             vouching = self._leg(self.history.commit(cover), f"vouches for {oid[:12]}") if cover else None
             if vouching and not vouching.untestable:
@@ -102,19 +125,42 @@ class Gathering:
                 unchecked.append(f"the parent {parent} ({why}), and no newer commit that could be tried vouches for it")
         return list(legs.values()), stand_ins, unchecked
 
-    def _ways(self, culprit: Commit) -> list[tuple[Leg | str, bool, str]]:
-        """(leg, or why there is none; whether it must be bad; what it is, in words)."""
-        ways: list[tuple[Leg | str, bool, str]] = []
+    def open_below(self, oid: str) -> tuple[Commit, ...]:
+        """Commits that a commit holds and that nothing of the older side holds: with it they are suspect.
+
+        None after a search among all commits, which asks until each is held. A search among first parents never asks
+        for what a merge brought in.
+        """
+        return self.history.left(oid, self.known.frontier.goods, self.paths)
+
+    def ways(self, culprit: Commit) -> list[Way]:
+        """The culprit reverted on the end that has it and applied on the end that has not, as far as that is a change
+        to the end. Builds them."""
+        ways = []
         for kind, end, words in (("revert", self.new, "reverted on"), ("apply", self.old, "applied on")):
             label = "the good end" if (end is self.old) is not self.find_fix else "the bad end"
-            told = f"the commit {words} {label}"
-            must_be_bad = (kind == "apply") is not self.find_fix
-            if len(culprit.parents) != 1:
-                ways.append(("it is a merge" if culprit.parents else "it has no parent", must_be_bad, told))
-                continue
-            asked = Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label)
-            ways.append((self.judge.leg(asked, self.known.case, self.stage, rounds=True), must_be_bad, told))
+            way = Way(
+                Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label),
+                must_be_bad=(kind == "apply") is not self.find_fix,
+                words=f"the commit {words} {label}",
+            )
+            ways.append(replace(way, unfit=self._unfit(way, culprit, end, label)))
         return ways
+
+    def _unfit(self, way: Way, culprit: Commit, end: Commit, label: str) -> str:
+        """Why an edit says nothing: it cannot be made, or leaves the end as it is. "" where it says something."""
+        if len(culprit.parents) != 1:
+            return "it is a merge" if culprit.parents else "it has no parent"
+        held = self.known.is_ancestor(culprit.oid, end.oid)
+        if held is (end is self.old):
+            return f"{label} holds it already" if held else f"{label} does not hold it"
+        edited, plain = (self._image(each) for each in (way.candidate, replace(way.candidate, edits=())))
+        if isinstance(edited, Image) and isinstance(plain, Image) and edited.identity == plain.identity:
+            return f"it changes nothing in what is built of {label}"
+        return ""
+
+    def _image(self, asked: Candidate) -> Image | BuildFailure:
+        return self.judge.image(self.judge.mend(asked) if self.judge.mend else asked, self.stage)
 
     def _leg(self, commit: Commit, label: str) -> Leg:
         asked = Candidate(self.target, commit.oid, label=label)

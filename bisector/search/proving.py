@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bisector.judge import Judge, Leg
-from bisector.model import Candidate, Commit, Edit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
+from bisector.model import Candidate, Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
@@ -54,6 +54,7 @@ class Proving:
     find_fix: bool
     number: int
     target: TargetKind = TargetKind.KERNEL_SOURCE
+    paths: tuple[str, ...] = ()
 
     def prove(self, found: SearchResult) -> Outcome | Again:
         """The outcome that fresh trials allow (law 3), or what the search has to take into account."""
@@ -66,8 +67,10 @@ class Proving:
         if proof.kind is Proven.NOT_CONFIRMED:
             return Again(proof.summary, final=True)
         if proof.kind is Proven.NARROWED:
-            summary = proof.summary + what_splits(proof.suspects, proof.judgements)
-            return Outcome(OutcomeKind.NARROWED, summary, suspects=proof.suspects, proof=proof.judgements)
+            below = [commit for parent in proof.suspects[1:] for commit in self._gathering.open_below(parent.oid)]
+            suspects = tuple({commit.oid: commit for commit in (*proof.suspects, *below)}.values())
+            summary = proof.summary + what_splits(suspects, proof.judgements)
+            return Outcome(OutcomeKind.NARROWED, summary, suspects=suspects, proof=proof.judgements)
         return self._both_ways(found.first_bad, proof)
 
     @property
@@ -96,8 +99,12 @@ class Proving:
         return self._unjudged(legs, step) if step.unjudged else self._concluded(legs, step)
 
     def _legs(self, found: SearchResult) -> Legs:
+        return self._gathering.legs(found)
+
+    @property
+    def _gathering(self) -> Gathering:
         judge, known, history, find_fix = self.judge, self.known, self.history, self.find_fix
-        return Gathering(judge, known, history, self.old, self.new, find_fix, self._stage, self.target).legs(found)
+        return Gathering(judge, known, history, self.old, self.new, find_fix, self._stage, self.target, self.paths)
 
     def _no_proof(self, legs: Legs) -> Outcome:
         """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
@@ -111,7 +118,8 @@ class Proving:
         judged, unchecked = self._judged(legs, step), list(legs.unchecked)
         for bad, place in step.unchecked:
             leg = (legs.bad if bad else legs.good)[place]
-            unchecked.append(f"{leg.candidate}: {leg.evidence.told} trials could tell, {leg.evidence.other} could not")
+            figures = f"{leg.evidence.told} trials could tell, {leg.evidence.other} could not"
+            unchecked.append(f"{leg.candidate}: {leg.untestable or figures}")
         sure = self._sure(step)
         if len(legs.all_suspects) > 1:
             count = len(legs.all_suspects)
@@ -213,23 +221,16 @@ class Proving:
         return self._narrowed(found.summary, legs.all_suspects, tuple(judged), tuple(unchecked))
 
     def _both_ways(self, culprit: Commit, proof: Proof) -> Outcome | Again:
-        new_side = Verdict.GOOD if self.find_fix else Verdict.BAD
-        old_side = Verdict.BAD if self.find_fix else Verdict.GOOD
-        judged, unchecked = list(proof.judgements), []
-        ways = (("revert", self.new, old_side, "reverted on"), ("apply", self.old, new_side, "applied on"))
-        for kind, end, wanted, words in ways:
-            if len(culprit.parents) != 1:
-                unchecked.append(f"the commit {words} an end: it is a merge")
-                continue
-            label = "the good end" if (end is self.old) is not self.find_fix else "the bad end"
-            asked = Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label)
-            answer = self._ask_fresh(asked)
-            if answer.verdict in (Verdict.SKIP, Verdict.WEAK):
-                unchecked.append(f"the commit {words} {label}: {answer.reason}")
+        judged: list[Judgement] = list(proof.judgements)
+        unchecked: list[str] = []
+        for way in self._gathering.ways(culprit):
+            answer = None if way.unfit else self._ask_fresh(way.candidate)
+            if answer is None or answer.verdict in (Verdict.SKIP, Verdict.WEAK):
+                unchecked.append(f"{way.words}: {answer.reason if answer else way.unfit}")
                 continue
             judged.append(answer)
-            if answer.verdict is not wanted:
-                return Again(f"with the commit {words} {label} it is {answer.verdict}: {answer.reason}", final=True)
+            if answer.verdict is not (Verdict.BAD if way.must_be_bad else Verdict.GOOD):
+                return Again(f"with {way.words} it is {answer.verdict}: {answer.reason}", final=True)
         figures = ", ".join(_figure(one) for one in judged)
         summary = f"{culprit}: reproduced {figures}"
         return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=tuple(judged), unchecked=tuple(unchecked))

@@ -3,13 +3,14 @@
 the commit's tree say. Git, clone, edits, store and all decisions are the real ones.
 
 Files of a tree: ``bug`` (it is there), ``broken`` (does not build), ``panics`` (does not boot), ``mask`` (a second bug
-crashes the trials that would have reproduced), ``oopses`` (a second bug crashes part of all trials).
+crashes the trials that would have reproduced), ``oopses`` (a second bug crashes part of all trials). A file ``X.if.Y``
+stands for X where there is a file Y, ``X.unless.Y`` where there is none: ``panics.unless.helper``.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +95,13 @@ def _changes(number: int, there: range) -> bool:
     return (number in there) is not (number - 1 in there)
 
 
+def traits(files: Iterable[str]) -> set[str]:
+    """What a kernel is, by the files of its tree."""
+    there = set(files)
+    depends = [name.split(".") for name in there if name.count(".") == 2]
+    return there | {what for what, word, other in depends if (other in there) is (word == "if")}
+
+
 @dataclass
 class ActedTarget:
     """Builds nothing: the image is the tree's name and what of it matters."""
@@ -107,12 +115,12 @@ class ActedTarget:
 
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         tree = self.clone.tree_of(candidate)
-        files = self.clone.git.ask("ls-tree", "--name-only", tree).split()
+        files = traits(self.clone.git.ask("ls-tree", "--name-only", tree).split())
         self.world.built.append(candidate.revision)
         if "broken" in files:
             return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
         kernel = self.folder / f"{tree}.kernel"
-        kernel.write_text(" ".join(files))
+        kernel.write_text(" ".join(sorted(files)))
         return Image(identity=tree, kernel=str(kernel))
 
 
