@@ -151,6 +151,9 @@ class Campaign:
             )
             if answer.final:
                 return outcome
+            if not self._older_end(known):
+                told = f"{outcome.summary}; {self._older(known)}"
+                return replace(outcome, kind=OutcomeKind.UNRESOLVED, summary=told, suspects=())
             if number > RESTARTS:
                 return replace(answer.instead, judgements=steps, bisect_log=log) if answer.instead else outcome
             if answer.in_doubt:
@@ -195,8 +198,7 @@ class Campaign:
 
     def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
-        first, *others = known.frontier.goods
-        old = self.history.commit(first)
+        old = self.history.commit(self._older_end(known))
         new = self.history.commit(known.frontier.bad)
         good, bad = (new, old) if self.request.find_fix else (old, new)
         ask = self.request
@@ -220,11 +222,30 @@ class Campaign:
                 find_fix=self.request.find_fix,
                 known_skips=known.frontier.skips,
                 # git would first test where the others part from the newer end; what they are is known anyway
-                known_old=[oid for oid in others if self.history.is_ancestor(oid, new.oid)],
+                known_old=[oid for oid in known.frontier.goods if oid != old.oid and self._holds(new.oid, oid)],
                 target=self.kind,
                 log=self.bench.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,
             )
+
+    def _older_end(self, known: Knowledge) -> str:
+        """The commit of the older side that the next search begins at; "" when a proof has left none.
+
+        One that the newer end holds comes first: git does not have to ask where the two part.
+        """
+        new, goods = known.frontier.bad, known.frontier.goods
+        held = next((oid for oid in goods if self._holds(new, oid)), "")
+        return held or next((oid for oid in goods if self.history.merge_bases(oid, new)), "")
+
+    def _holds(self, newer: str, older: str) -> bool:
+        return self.history.is_ancestor(older, newer)
+
+    def _older(self, known: Knowledge) -> str:
+        """Why nothing is left to search between: a proof found a commit bad that all good ones hold."""
+        word, other = ("good", "bad") if self.request.find_fix else ("bad", "good")
+        commit = self.history.commit(known.frontier.bad)
+        why = "so it became so before them, and was otherwise again on the way to them"
+        return f"{commit} is {word}, and every commit known to be {other} holds it, {why}. Name an older {other} commit"
 
     # ---- the row in the store
 

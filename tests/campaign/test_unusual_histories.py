@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns over histories in which the usual does not hold: the bug came and went, a merge hides a branch, an edit
+changes nothing, names were moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from acting import RECIPE, Act, Acted, World
+
+from bisector.errors import UsageError
+from bisector.model import OutcomeKind
+from bisector.store import Store
+from tests.search.planted import Planned, Planted, chain, git
+
+FIRST_PARENT = RECIPE.replace("search: {good: a, bad: b}", "search: {good: a, bad: b, first_parent: true}")
+BUG, BROKEN = ("bug", "1"), ("broken", "1")
+
+
+def planted(act: Act, plan: list[Planned], world: World | None = None) -> Acted:
+    """What runs campaigns on that history."""
+    acted = act(1, world or World())
+    return replace(acted, planted=Planted(acted.planted.folder.with_name("planned"), plan))
+
+
+# ---- what a merge brought in
+
+
+def branch_that_does_not_build() -> list[Planned]:
+    """t1 … t3 are merged by m and do not build; t2 brings the bug."""
+    plan = chain("c0", "c1", "c2", "c3", "c4")
+    plan += [Planned("t1", ("c2",), (BROKEN,)), Planned("t2", ("t1",), (BUG,)), Planned("t3", ("t2",))]
+    return [*plan, Planned("m", ("c4", "t3"), (("broken", None),)), *chain("d1", "d2", "d3", start="m")]
+
+
+@pytest.mark.parametrize("text", [FIRST_PARENT, FIRST_PARENT.replace("confidence: {max_error: 0.01}", "trials: 2")])
+def test_a_merge_whose_branch_does_not_build_leaves_the_whole_branch_suspect(act: Act, text: str) -> None:
+    acted = planted(act, branch_that_does_not_build())
+    _, outcome = acted.run("c0", "d3", text=text)
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
+
+
+def test_of_a_branch_only_what_touches_the_paths_is_suspect(act: Act) -> None:
+    acted = planted(act, branch_that_does_not_build())
+    text = FIRST_PARENT.replace("first_parent: true", "first_parent: true, paths: [bug, own/m]")
+    _, outcome = acted.run("c0", "d3", text=text)
+    assert acted.named(outcome) == {"m", "t3", "t2"}  # t3: a parent that cannot be tried, whatever it touches
+
+
+# ---- edits that change nothing
+
+
+def test_a_culprit_that_the_good_end_holds_is_not_applied_on_it(act: Act) -> None:
+    """The bug came with ``old`` and was fixed on the way to the good end; another branch carries it still."""
+    plan = [Planned("root"), Planned("side1", ("root",)), Planned("old", ("root",), (BUG,))]
+    plan += [Planned("fix", ("old",), (("bug", None),)), Planned("good", ("fix",)), Planned("side2", ("side1",))]
+    plan += [Planned("m", ("side2", "old")), Planned("s3", ("m",)), Planned("bad", ("good", "s3"), (BUG,))]
+    acted = planted(act, [*plan, Planned("end", ("bad",))])
+    _, outcome = acted.run("good", "end")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"old"}
+    assert "the commit applied on the good end: the good end holds it already" in outcome.unchecked
+
+
+@pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
+def test_an_edit_that_changes_nothing_is_no_leg(act: Act, trials: str) -> None:
+    """The good end has the same change from a backport, without what makes a bug of it."""
+    bug = ("bug.if.helper", "1")
+    plan = [*chain("c0", "c1"), Planned("backport", ("c1",), (bug, ("own/c3", "c3")))]
+    plan += [Planned("c2", ("c1",), (("helper", "1"),)), Planned("c3", ("c2",), (bug,)), *chain("c4", "c5", start="c3")]
+    acted = planted(act, plan)
+    _, outcome = acted.run("backport", "c5", text=RECIPE.replace("confidence: {max_error: 0.01}", trials))
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c3"}
+    assert any("applied on the good end: it changes nothing" in line for line in outcome.unchecked)
+
+
+@pytest.mark.parametrize("file", ["panics.unless.helper", "broken.unless.helper"])
+def test_a_culprit_that_does_not_boot_or_build_on_the_good_end_blocks_nothing(act: Act, file: str) -> None:
+    """It needs a helper that came after the good end. B1: the control was not booted, so the harness was blamed."""
+    plan = [*chain("c0", "c1"), Planned("c2", ("c1",), (("helper", "1"),)), *chain("c3", "c4", start="c2")]
+    plan += [Planned("c5", ("c4",), (BUG, (file, "1"))), *chain("c6", "c7", start="c5")]
+    acted = planted(act, plan)
+    _, outcome = acted.run("c0", "c7")
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c5"}
+    wanted = "does not boot" if file.startswith("panics") else "x undeclared"
+    assert any("good end" in line and wanted in line for line in outcome.unchecked)
+
+
+# ---- the bug is older than the good end
+
+
+def test_a_parent_that_the_good_end_holds_and_that_is_bad_is_said(act: Act) -> None:
+    """Both parents of the merge that git names are held by the good end; one is older than the fix. B2: a traceback."""
+    plan = [Planned("root"), Planned("side", ("root",)), Planned("old", ("root",), (BUG,))]
+    plan += [Planned("fix", ("old",), (("bug", None),)), Planned("good", ("fix", "side"), (("bug", None),))]
+    plan += [Planned("m", ("side", "old"), (BUG,)), Planned("s3", ("m",)), Planned("bad", ("good", "s3"), (BUG,))]
+    acted = planted(act, [*plan, Planned("end", ("bad",))])
+    _, outcome = acted.run("good", "end")
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert acted.planted.oid["old"][:12] in outcome.summary
+    assert "every commit known to be good holds it" in outcome.summary
+    assert not outcome.suspects
+
+
+# ---- names are the user's, as they are now
+
+
+def with_fixup(breaks: str, mends: str) -> str:
+    fixup = f"fixups: [{{broken_by: {breaks}, fixed_by: {mends}}}]"
+    return RECIPE.replace("search: {good: a, bad: b}", f"search: {{good: a, bad: b, {fixup}}}")
+
+
+def test_a_fixup_is_what_its_name_is_in_the_users_repository_now(act: Act) -> None:
+    acted = act(12, bug=range(7, 12), broken=range(3, 6))
+    folder, oid = acted.planted.folder, acted.planted.oid
+    git(folder, "branch", "mend", oid["c5"])
+    first, _ = acted.run("c0", "c11", text=with_fixup(oid["c3"], "mend"))
+    git(folder, "branch", "-f", "mend", oid["c6"])
+    git(folder, "tag", "new-fix", oid["c6"])
+    for name in ("mend", "new-fix"):
+        acted.world.built.clear()
+        row, outcome = acted.run("c0", "c11", text=with_fixup(oid["c3"], name))
+        assert acted.named(outcome) == {"c7"}
+        builds = Store(acted.folders.state).builds(row.id)
+        fixups = {edit.commit for each, _, _ in builds for edit in each.edits if edit.kind == "fixup"}
+        assert fixups == {oid["c6"]}
+    assert first.id != row.id
+
+
+def test_a_fixup_that_the_user_has_not_is_refused_before_anything_is_stored(act: Act) -> None:
+    acted = act(12, bug=range(7, 12))
+    with pytest.raises(UsageError, match="knows no commit 'nowhere'"):
+        acted.run("c0", "c11", text=with_fixup(acted.planted.oid["c3"], "nowhere"))
+    assert not Store(acted.folders.state).campaigns()
