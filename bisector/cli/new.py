@@ -120,12 +120,13 @@ def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
     from dataclasses import replace
 
     from bisector.recipe.report_reader import findings, notes, wishes_from
-    from bisector.report.thread import parse
+    from bisector.report.received import LARGEST, parse
+    from bisector.system.files import Unreadable, read_named
 
     try:
-        data = report.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{report}: {error.strerror}", hint="--from takes a file with the report's text") from error
+        data = read_named(report, LARGEST)
+    except Unreadable as error:
+        raise UsageError(f"{report} {error}", hint="--from takes a file with the report's text") from error
     mail = parse(data)
     said, title = data.decode(errors="replace"), ""
     if mail.subject and mail.text:

@@ -23,6 +23,8 @@ from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted,
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import FILE_NAME, Duration, Flag, OneOrMany, Revision, Text, shown, wrong
 from bisector.search.nexttree import URL
+from bisector.system import files
+from bisector.system.files import read_named
 
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
 
@@ -132,11 +134,9 @@ def schema_text() -> str:
 
 def _document(file: Path) -> Document:
     try:
-        with file.open("rb") as stream:
-            return read(stream.read(MAX_BYTES + 1))
-    except OSError as error:
-        message = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise RecipeError((Diagnostic(str(file), 1, 1, "", message),)) from None
+        return read(read_named(file, MAX_BYTES))
+    except files.Unreadable as error:
+        raise RecipeError((Diagnostic(str(file), 1, 1, "", str(error)),)) from None
     except Unreadable as error:
         raise RecipeError((Diagnostic(str(file), error.place.line, error.place.column, "", error.message),)) from None
 

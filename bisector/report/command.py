@@ -17,9 +17,11 @@ from bisector.report import formats, post
 from bisector.report.decode import decoded
 from bisector.report.facts import gather
 from bisector.store import CampaignRow, Store
+from bisector.system.files import Unreadable, read_named
 from bisector.system.proc import Processes
 from bisector.system.xdg import folders
 
+SIGNATURE = 16 << 10  # bytes of a signature's file
 MAIL_ONLY = ("reply_to", "mbox", "to", "signature", "send", "yes")
 
 
@@ -97,9 +99,9 @@ def _mail(asked: Asked, store: Store, row: CampaignRow, screen: Screen, processe
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--signature {path}: {error.strerror or error}") from error
+        return read_named(path, SIGNATURE).decode(errors="replace")
+    except Unreadable as error:
+        raise UsageError(f"--signature {path} {error}") from error
 
 
 def _wrapped(line: str) -> str:

@@ -6,6 +6,7 @@ Plain text in 7 bits where ASCII does, else UTF-8 in 8 bits, and no line over 99
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from email.header import Header
@@ -15,6 +16,9 @@ from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
 from bisector.report.regzbot import plain
 from bisector.report.thread import Address
+
+_FOREIGN = re.compile(r"(?!\n[ \t]|(?<=\n)\t)[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What no header holds: every control character but a line end that folds it, and the tab behind one."""
 
 COLUMNS = 75  # of a body on the kernel's lists
 LONGEST = 998  # bytes of a line without its end, RFC 5322 2.1.1
@@ -29,7 +33,7 @@ def message(headers: Sequence[tuple[str, str]], body: str) -> bytes:
         ("Content-Type", f"text/plain; charset={'us-ascii' if plain else 'utf-8'}"),
         ("Content-Transfer-Encoding", "7bit" if plain else "8bit"),
     ]
-    lines = [f"{name}: {value}" for name, value in (*headers, *fixed) if value]
+    lines = [f"{name}: {_FOREIGN.sub(' ', value)}" for name, value in (*headers, *fixed) if value]
     text = "\n".join(lines) + "\n\n" + "\n".join(_short(line) for line in body.split("\n"))
     return printable(text).encode(errors="replace")
 

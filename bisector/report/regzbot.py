@@ -11,13 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from bisector.report.excerpt import printable
 
+COMMANDS = 50  # of one mail that are read
 LONGEST = 400  # bytes of a command's line; a subject that would make it longer is left away
 
 _BLOCK = re.compile(r"^\n#regzbot.*?\n(?=\n|\Z)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 _COMMAND = re.compile(r"(?:\A|\n|;\s+)#regzbot\s+(.*?)(?=;?\n\s*$|;?\s+#regzbot)", re.M | re.I | re.DOTALL)
+_RUN = re.compile(r"\s{2,}")
 _WORDS = re.compile(r"([\^\w-]+)(?::?\s+)?(.*)", re.DOTALL)
 _NAME = re.compile("#(?=regzbot)", re.IGNORECASE)
 _POINTER = re.compile(r"\^|/|~|http\S*")
@@ -52,7 +55,17 @@ class Command:
 def commands(text: str) -> tuple[Command, ...]:
     """The commands in a mail's text, in order, under one name each (``ALIASES``). Quoted ones are none."""
     padded = "\n" + text.replace("\r\n", "\n") + "\n\n"
-    return tuple(command for block in _BLOCK.finditer(padded) for command in _in_block(block[0]))
+    found = (command for block in _BLOCK.finditer(padded) for command in _in_block(_RUN.sub(_short, block[0])))
+    return tuple(islice(found, COMMANDS))
+
+
+def _short(run: re.Match[str]) -> str:
+    """A run of blanks and line ends as the shortest one that means the same: the expressions below take the square of
+    its length."""
+    first, last, lines = run[0][0], run[0][-1], run[0].count("\n")
+    if not lines:
+        return " "
+    return (" " if first != "\n" else "") + "\n" * min(lines, 2) + (" " if last != "\n" else "")
 
 
 def _in_block(block: str) -> Iterator[Command]:
@@ -60,7 +73,7 @@ def _in_block(block: str) -> Iterator[Command]:
         words = _WORDS.match(re.sub(r"\s*\n", " ", found[1]))
         if words:
             name = words[1].lower()
-            yield _command(ALIASES.get(name, name), words[2].strip())
+            yield _command(ALIASES.get(name, name), printable(words[2].strip()).strip())
 
 
 def _command(name: str, parameter: str) -> Command:

@@ -1,72 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mail that a draft answers, its thread as far as it is at hand, and what regzbot makes of that thread.
 
-A mail is what somebody sent: headers may be broken, fold over lines, lie about their charset. What cannot be answered
-is refused with the reason.
+What cannot be answered is refused with the reason.
 """
 
 from __future__ import annotations
 
-import binascii
-import email
-import email.policy
-import gzip
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.message import Message
-from email.utils import getaddresses, parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 
 from bisector.errors import UsageError
 from bisector.report import regzbot
-from bisector.report.excerpt import printable
+from bisector.report.received import Address, Mail, address, parse, read, unique
 
-LARGEST = 64 << 20  # bytes of an mbox that are read
-LONGEST_ID = 250  # bytes; RFC 5322 holds a line under 998, and ids this long are nobody's
-SUBJECT = 500  # characters kept of a subject
+__all__ = ["NEW", "Address", "Mail", "State", "Thread", "address", "load", "parse", "read", "thread_of", "unique"]
 
-_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
-_FROM_LINE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From [^\n]*\n")
-_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
-
-
-@dataclass(frozen=True)
-class Address:
-    """A person or a list."""
-
-    name: str
-    mail: str
-
-    @property
-    def key(self) -> str:
-        """Equal for two spellings of one address."""
-        return self.mail.lower()
-
-
-@dataclass(frozen=True)
-class Mail:
-    """One mail as far as a reply and regzbot need it. ``references``: ids of its ancestors, oldest first."""
-
-    id: str
-    subject: str
-    sender: tuple[Address, ...] = ()
-    to: tuple[Address, ...] = ()
-    cc: tuple[Address, ...] = ()
-    in_reply_to: str = ""
-    references: tuple[str, ...] = ()
-    date: float = 0.0
-    text: str = ""
-
-    @property
-    def parent(self) -> str:
-        """Id of the mail that this one answers, "" for the first of a thread."""
-        return self.in_reply_to or (self.references[-1] if self.references else "")
+ANCESTORS = 100  # of a mail that are looked at, nearest first
+NEAREST = 10  # of the ids that one mail gives of its ancestors, and the first one
 
 
 class State(StrEnum):
@@ -98,9 +52,6 @@ class Thread:
 NEW = Thread(State.NEW)
 
 
-# ---- reading mails -------------------------------------------------------------------------------------------------
-
-
 def load(reply_to: str, mbox: Path | None = None) -> Thread:
     """The thread that ``reply_to`` names.
 
@@ -114,11 +65,11 @@ def load(reply_to: str, mbox: Path | None = None) -> Thread:
     """
     mails = read(mbox) if mbox else ()
     wanted = reply_to.strip()
-    named = re.fullmatch(r"<?([^<>\s@/]+@[^<>\s@]+)>?", wanted)
-    if Path(wanted).is_file():
+    named = re.fullmatch(r"<?([!-.0-;=?A-~]+@[!-;=?A-~]+)>?", wanted)
+    if _is_there(Path(wanted)):
         own = read(Path(wanted))
-        parent = own[0]
-        mails = (*own, *(mail for mail in mails if mail.id not in {other.id for other in own}))
+        parent, known = own[0], {other.id for other in own}
+        mails = (*own, *(mail for mail in mails if mail.id not in known))
     elif named:
         if mbox is None:
             raise UsageError(f"{wanted} is in no file that was named", hint="add --mbox FILE, the thread as an mbox")
@@ -133,127 +84,11 @@ def load(reply_to: str, mbox: Path | None = None) -> Thread:
     return thread_of(parent, mails)
 
 
-def read(path: Path) -> tuple[Mail, ...]:
-    """The mails of an .eml or mbox file, plain or gzipped. Raises UsageError when it holds none."""
+def _is_there(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as source:
-            data = source.read(LARGEST + 1)
-    except (OSError, EOFError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{path} cannot be read: {why[:1].lower()}{why[1:]}") from error
-    if len(data) > LARGEST:
-        raise UsageError(f"{path} is larger than {LARGEST >> 20} MiB", hint="give the one thread as an mbox")
-    try:
-        mails = tuple(parse(part) for part in split(data))
-    except RecursionError as error:
-        raise UsageError(f"{path}: a mail in it is nested too deeply to be read") from error
-    if not any(mail.id or mail.sender or mail.subject for mail in mails):
-        raise UsageError(f"{path} holds no mail", hint="give the raw mail with its headers, not its text alone")
-    return mails
-
-
-def split(data: bytes) -> tuple[bytes, ...]:
-    """An mbox into its mails, one that is none as a whole."""
-    if not data.startswith(b"From "):
-        return (data,)
-    parts = _FROM_LINE.split(data)[1:]
-    return tuple(re.sub(rb"(?m)^>(>*From )", rb"\1", part) for part in parts)
-
-
-def parse(data: bytes) -> Mail:
-    """One mail. Never raises for what stands in it, but for a nesting that is too deep (RecursionError)."""
-    message = email.message_from_bytes(data, policy=email.policy.compat32)
-    own, answered = _ids(message, "Message-ID"), _ids(message, "In-Reply-To")
-    return Mail(
-        id=own[0] if own else "",
-        subject=_header(message, "Subject")[:SUBJECT],
-        sender=_addresses(message, "Reply-To") or _addresses(message, "From"),
-        to=_addresses(message, "To"),
-        cc=_addresses(message, "Cc"),
-        in_reply_to=answered[-1] if answered else "",
-        references=_ids(message, "References"),
-        date=_date(message),
-        text=_text(message),
-    )
-
-
-def _raw(message: Message, name: str) -> tuple[str, ...]:
-    """Headers of that name as sent; bytes that should have been encoded are read as UTF-8, else as Latin-1."""
-    items = [str(value) for key, value in message.raw_items() if key.lower() == name.lower()]
-    return tuple(_bytes(value.encode(errors="surrogateescape"), None) for value in items)
-
-
-def _header(message: Message, name: str) -> str:
-    """All headers of that name decoded, on one line: a line break in one could begin another header."""
-    # Unfolded first: of a fold beside an encoded word the decoder drops the blank.
-    values = (_decoded(" ".join(value.split())) for value in _raw(message, name))
-    return " ".join(" ".join(printable(value).split()) for value in values)
-
-
-def _decoded(value: str) -> str:
-    try:
-        parts = decode_header(value)
-        return "".join(_bytes(part, charset) if isinstance(part, bytes) else part for part, charset in parts)
-    except (HeaderParseError, binascii.Error, ValueError):
-        return value
-
-
-def _bytes(data: bytes, charset: str | None) -> str:
-    for name in (charset, "utf-8"):
-        try:
-            return data.decode(name or "utf-8")
-        except (LookupError, UnicodeError, ValueError):
-            continue
-    return data.decode("latin-1")
-
-
-def _ids(message: Message, name: str) -> tuple[str, ...]:
-    found = (each for value in _raw(message, name) for each in _ID.findall(value))
-    return tuple(dict.fromkeys(each for each in found if each.isascii() and len(each) <= LONGEST_ID))
-
-
-def _addresses(message: Message, name: str) -> tuple[Address, ...]:
-    """Addresses that mail can go to; decoded after they were taken apart, so that a name cannot hold an address."""
-    raw = [" ".join(value.split()) for value in _raw(message, name)]
-    return unique(address(_decoded(who), mail) for who, mail in getaddresses(raw))
-
-
-def address(name: str, mail: str) -> Address | None:
-    """An address, None for what mail cannot go to."""
-    clean = " ".join(printable(name).replace('"', "").replace("\\", "").split())
-    return Address(clean[:100], mail) if _ADDRESS.fullmatch(mail) and len(mail) <= LONGEST_ID else None
-
-
-def unique(found: Iterable[Address | None]) -> tuple[Address, ...]:
-    """Each address once, in order."""
-    kept: dict[str, Address] = {}
-    for each in found:
-        if each is not None:
-            kept.setdefault(each.key, each)
-    return tuple(kept.values())
-
-
-def _date(message: Message) -> float:
-    try:
-        when = parsedate_to_datetime(str(message["Date"]))
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return datetime(1970, 1, 1, tzinfo=UTC).timestamp()
-
-
-def _text(message: Message) -> str:
-    parts = [part for part in message.walk() if part.get_content_type() == "text/plain" and not part.get_filename()]
-    texts = []
-    for part in parts:
-        try:
-            payload = part.get_payload(decode=True)
-        except (ValueError, AssertionError):
-            payload = None
-        if isinstance(payload, bytes):
-            texts.append(_bytes(payload, part.get_content_charset()))
-    return "\n".join(texts)
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name
+        return False
 
 
 # ---- what regzbot makes of a thread --------------------------------------------------------------------------------
@@ -276,14 +111,16 @@ def thread_of(parent: Mail, mails: Sequence[Mail]) -> Thread:
     answer to it says ``^introduced``.
     """
     known = {mail.id: mail for mail in (*mails, parent) if mail.id}
+    spoken = {mail.id: regzbot.commands(mail.text) for mail in known.values()}
     reports: dict[str, _Report] = {}
     for mail in sorted(known.values(), key=lambda mail: mail.date):
-        for command in regzbot.commands(mail.text):
-            _apply(command, mail, known, reports)
+        above = _ancestors(mail, known) if spoken[mail.id] else ()
+        for command in spoken[mail.id]:
+            _apply(command, mail, above, reports)
     above = _ancestors(parent, known)
     tracked = next((reports[oid] for oid in above if oid in reports), None)
     missing = tuple(oid for oid in above if oid not in known)
-    stray = any(re.search(r"(?im)^#regzbot", mail.text) and not regzbot.commands(mail.text) for mail in known.values())
+    stray = any(re.search(r"(?im)^#regzbot", mail.text) and not spoken[mail.id] for mail in known.values())
     if tracked is None:
         return Thread(State.UNTRACKED, parent, missing=missing, stray=stray)
     return Thread(
@@ -295,19 +132,19 @@ def _ancestors(mail: Mail, known: Mapping[str, Mail]) -> tuple[str, ...]:
     """Ids of the mail and its ancestors, nearest first, as far as headers name them."""
     found: dict[str, None] = {}
     waiting = deque([mail.id])
-    while waiting:
+    while waiting and len(found) < ANCESTORS:
         oid = waiting.popleft()
         if oid in found:
             continue
         found[oid] = None
         at_hand = known.get(oid)
         if at_hand:
-            waiting += [each for each in (at_hand.in_reply_to, *reversed(at_hand.references)) if each]
+            above = (at_hand.in_reply_to, *reversed(at_hand.references[-NEAREST:]), *at_hand.references[:1])
+            waiting += [each for each in above if each and each not in found]
     return tuple(found)
 
 
-def _apply(command: regzbot.Command, mail: Mail, known: Mapping[str, Mail], reports: dict[str, _Report]) -> None:
-    above = _ancestors(mail, known)
+def _apply(command: regzbot.Command, mail: Mail, above: Sequence[str], reports: dict[str, _Report]) -> None:
     report = next((reports[oid] for oid in above if oid in reports), None)
     words = command.parameter.split()
     if command.name == "introduced" and words:
