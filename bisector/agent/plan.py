@@ -109,6 +109,11 @@ class Step:
     kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
+    def begun(self, at: float) -> StepFacts:
+        """Its facts when it has begun, ``at`` seconds from the agent's start, and nothing more is known."""
+        inside = self.where == "guest" or self.verb in ("start", "restart", "stop", "resume")
+        return StepFacts(self.name, at, at, where="guest" if inside else "vm")
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -173,6 +178,7 @@ class StepFacts:
     failed: int = 0  # operations that failed
     blocks: tuple[str, ...] = ()  # verify: classes of mismatch seen; ("clean",) when none
     detail: str = ""
+    where: str = "vm"  # vm, guest: what it worked on, or brought up or down
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ class Session:
         return True
 
     def _step(self, work: Workload, step: Step) -> None:
-        started = round(self._recorder.now(), 3)
-        self._current = StepFacts(step.name, started, started)
+        self._current = step.begun(round(self._recorder.now(), 3))
         self._recorder.mark("step", step.name, "begin")
         facts = perform(work, step)
         if self._over.locked():

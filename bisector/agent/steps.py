@@ -102,7 +102,7 @@ class Workload:
 def perform(work: Workload, step: Step) -> StepFacts:
     """Perform one step, or leave it out by its probability. Raises Halt."""
     started = round(work.recorder.now(), 3)
-    facts = StepFacts(step.name, started, started)
+    facts = step.begun(started)
     if not issued(step, work.plan.seed):
         return replace(facts, done=True, skipped=True, exit=0)
     verb = VERBS.get(step.verb)

@@ -2,13 +2,14 @@
 """Observation → signal: what a trial saw, read against the recipe's conditions. Pure.
 
 The order is law: infra; then whichever came first of a bad console line and a foreign crash; other bad facts;
-``good_when``; else ``other_failure``.
+``good_when``; else ``other_failure``. A condition about a step says something only where the workload got there, so it
+does not count behind an earlier step that failed in a way that the recipe does not name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bisector.agent.plan import StepFacts
 from bisector.model import (
@@ -25,6 +26,9 @@ from bisector.model import (
 
 HARNESS_STAGES = ("plan", "tools")
 """Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
+
+TEXT = 160
+"""Characters of a program's words in a reason."""
 
 FINDINGS = 3
 """So many blocks that are not as they were written stand in a reason; the rest in the trial's result."""
@@ -51,7 +55,7 @@ def read(observation: Observation, question: Question) -> Reading:
         fingerprint = crash.fingerprint or crash.name
         return Reading(Signal.OTHER_FAILURE, reason=f"crash: {untimed(crash.text)}", fingerprint=fingerprint)
     for condition in question.bad:
-        if holds(condition, observation):
+        if holds(condition, observation) and _stopped_before(condition, observation, question) is None:
             return Reading(Signal.REPRODUCED, condition.name, _reason(condition, observation))
     return _clean_or_other(observation, question)
 
@@ -90,9 +94,25 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
     if guest_crash:
         return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {untimed(guest_crash.text)}")
     for condition in question.good:
-        if holds(condition, observation):
+        if holds(condition, observation) and _stopped_before(condition, observation, question, good=True) is None:
             return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
-    return Reading(Signal.OTHER_FAILURE, reason="neither bad nor good: " + summarize(observation))
+    return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question))
+
+
+def _why_neither(observation: Observation, question: Question) -> str:
+    for condition in (*question.bad, *question.good):
+        if holds(condition, observation):
+            stopped = _stopped_before(condition, observation, question, good=condition in question.good)
+            if stopped is not None:
+                return f"step {stopped.name} failed: {_words(stopped)}"
+    return "neither bad nor good: " + summarize(observation)
+
+
+def _words(step: StepFacts) -> str:
+    """How a step ended, and the first line that it printed."""
+    how = "it did not end" if not step.done else f"exit {step.exit}"
+    said = next((line.strip() for line in step.detail.splitlines() if line.strip()), "")
+    return ": ".join(filter(None, (how, step.errno, said[:TEXT])))
 
 
 def _why_unfinished(observation: Observation) -> str:
@@ -100,6 +120,8 @@ def _why_unfinished(observation: Observation) -> str:
         return "the VM never reached the agent" + (f": {observation.detail}" if observation.detail else "")
     where = next((s.name for s in observation.result.steps if not s.done), "") if observation.result else ""
     inside = f" in step {where}" if where else ""
+    if observation.result and not observation.result.steps:
+        inside = " before the first step"
     words = {
         Ending.DEADLINE: f"the deadline passed{inside}",
         Ending.VM_GONE: f"the VM ended by itself{inside}",
@@ -121,6 +143,59 @@ def summarize(observation: Observation) -> str:
     ]
     health = [f"{layer.name} {layer.health}" for layer in observation.result.layers if layer.health not in ("", "none")]
     return "; ".join(steps + health) or "no facts"
+
+
+# ---- how far the workload got -------------------------------------------------------------------------------------
+
+STEP_FACTS = (FactKind.EXIT, FactKind.OUTPUT, FactKind.ERRNO)
+"""Facts that say something only where all before them was done.
+
+Not health (an array is whole before the first step), blocks (held against what was flushed), events, console lines and
+crashes: where one of those is seen it has happened, whatever else failed. That it was *not* seen says less.
+"""
+
+SIGHTS = (FactKind.CONSOLE, FactKind.EVENT, FactKind.OOPS)
+KILLED = -9  # exit of a QEMU that the agent killed: a step's ``kill``, or a guest that did not let it end
+
+
+def _stopped_before(
+    condition: Condition, observation: Observation, question: Question, *, good: bool = False
+) -> StepFacts | None:
+    """The step that failed, in a way that the recipe does not name, before what the condition asks about; or None."""
+    steps = observation.result.steps if observation.result else ()
+    last = _last_asked(condition, steps, good=good)
+    own = set() if good else {fact.where for fact in condition.facts}  # a bad condition speaks of its own steps
+    before = steps[: last + 1]
+    return next((s for s in before if s.name not in own and _failed(s) and not _named(s, question)), None)
+
+
+def _last_asked(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
+    """Index of the last step that the condition's facts rest on, -1 where they rest on none."""
+    kinds = (*STEP_FACTS, FactKind.BLOCKS) if good else STEP_FACTS
+    asked = {fact.where for fact in condition.facts if fact.kind in kinds}
+    if any(fact.negate and fact.kind in SIGHTS for fact in condition.facts) or (good and not asked):
+        return len(steps) - 1  # it rests on the whole workload; one that did nothing is not good
+    if any(fact.kind is FactKind.HANG for fact in condition.facts):
+        return len(steps) - 2  # the one that hangs is the last
+    return max((index for index, step in enumerate(steps) if step.name in asked), default=-1)
+
+
+def _failed(step: StepFacts) -> bool:
+    """Whether a step did not do what it was for. A verify that found damage did, and so did one that a pause cut."""
+    if step.blocks or step.skipped or (step.where == "guest" and step.exit == KILLED):
+        return False
+    return not step.done or step.exit not in (None, 0)
+
+
+def _named(step: StepFacts, question: Question) -> bool:
+    """Whether a condition of the recipe, bad or good, speaks of what the step ended with."""
+    facts = [fact for condition in (*question.bad, *question.good) for fact in condition.facts]
+    own = [fact for fact in facts if fact.where == step.name and fact.kind in STEP_FACTS]
+    return any(
+        (seen := _step_fact(fact, step)) is not None and seen is not fact.negate
+        for fact in own
+        if fact.kind is FactKind.EXIT or not fact.negate
+    )
 
 
 # ---- facts ---------------------------------------------------------------------------------------------------------
@@ -171,13 +246,16 @@ def _step_fact(fact: Fact, step: StepFacts | None) -> bool | None:
 
 
 def _hung(fact: Fact, observation: Observation) -> bool | None:
-    at_deadline = observation.ending is Ending.DEADLINE
+    """Whether the deadline passed in a step that had begun: of that name, any (vm), or one of the guest's."""
+    steps = observation.result.steps if observation.result else ()
+    last = steps[-1] if steps and not steps[-1].done and observation.ending is Ending.DEADLINE else None
     if fact.where in ("vm", "guest"):
-        return at_deadline is ("true" in fact.values)
-    step = observation.result.step(fact.where) if observation.result else None
-    if step is None:
-        return None
-    return (at_deadline and not step.done) is ("true" in fact.values)
+        hung = last is not None and fact.where in ("vm", last.where)
+        ended = observation.ending is Ending.FINISHED
+    else:
+        hung = last is not None and last.name == fact.where
+        ended = any(step.name == fact.where and step.done for step in steps)
+    return hung is ("true" in fact.values) if hung or ended else None
 
 
 def _any_crash(fact: Fact, events: Iterable[ConsoleEvent]) -> ConsoleEvent | None:
