@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
 from bisector.recipe import load as recipes
+from bisector.recipe.conditions import Base
 from bisector.recipe.matrix import cells, override
-from bisector.recipe.model import Base, Recipe
+from bisector.recipe.model import Recipe
 from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
 from bisector.recipe.text import Path as Keys
-from bisector.recipe.values import FILE_NAME, Duration, Flag, OneOrMany, Revision, Text, shown, wrong
+from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, shown, wrong
 from bisector.search.nexttree import URL
 from bisector.system import files
 from bisector.system.files import read_named
@@ -52,9 +53,7 @@ def _source(value: str) -> str:
 class Config(Base):
     """A nightly watch on linux-next."""
 
-    nightly: Annotated[Text, StringConstraints(pattern=f"^{FILE_NAME}$")] = Field(
-        description="Name of the watch; its memory and its lock go by it."
-    )
+    nightly: FileName = Field(description="Name of the watch; its memory and its lock go by it.")
     repo: Annotated[Text, BeforeValidator(lambda value: _source(value) if isinstance(value, str) else value)] = Field(
         description="A repository of linux-next: a URL, or a folder (from the file's own)."
     )

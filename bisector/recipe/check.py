@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bisector.recipe import check_workload, patterns
+from bisector.recipe import check_names, check_workload, options, patterns
 from bisector.recipe.model import KINDS, QEMU_PROGRAMS, Drive, Guest, Layer, Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
@@ -20,13 +20,9 @@ TAKES: dict[str, set[str]] = {
 _NEEDS = {"disk": ("size",), "lvm": ("of", "size"), "md": ("of",), "fs": ("of",), "file": ("size",)}
 _LEGS = {"raid1": 2, "mirror": 2, "raid10": 4, "linear": 1}
 _MIB = 1 << 20
-_OPTIONS = {
-    "disk loop": ("block_size", "direct_io"),
-    "lvm raid1": ("region_size",),
-    "lvm mirror": ("region_size",),
-    "lvm raid10": ("region_size",),
-    "file qcow2": ("cluster_size", "compat", "extended_l2", "lazy_refcounts", "preallocation", "refcount_bits"),
-}
+_PORTS = {"ide": 4, "ahci": 6}
+"""Disks on the one controller of an inner guest: two of each of two channels (piix3-ide), six ports (ich9-ahci)."""
+
 _SMALLEST = {"xfs": 300 * _MIB, "ext4": 2 * _MIB}  # mkfs.xfs since 5.19 refuses less than 300 MB
 
 
@@ -37,7 +33,7 @@ def faults(recipe: Recipe) -> list[Fault]:
         found += _sizes(recipe.storage)
     if recipe.guest:
         found += _guest(recipe, recipe.guest)
-    return [*found, *_users(recipe), *check_workload.faults(recipe)]
+    return [*found, *_users(recipe), *check_names.faults(recipe), *check_workload.faults(recipe)]
 
 
 def _top(recipe: Recipe) -> Iterator[Fault]:
@@ -102,12 +98,8 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), "a disk has at least 1M")
     if layer.size is not None and layer.size % 512:
         yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
-    known = _OPTIONS.get(f"{kind} {layer.type}", ())
-    for key in layer.options or {}:
-        if key not in known:
-            nothing = "" if known else ": it has none"
-            message = f"{kind} {layer.type} has no option {key!r}{nothing}{suggestion(key, known)}"
-            yield Fault((*path, "options", key), message, at_key=True)
+    for name, at_key, message in options.complaints(f"{kind} {layer.type}", layer.options or {}):
+        yield Fault((*path, "options", name), message, at_key=at_key)
     if layer.of is None:
         return
     legs = _LEGS.get(layer.type, 1)
@@ -115,6 +107,9 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
         yield Fault(
             (*path, "of"), f"{kind} {layer.type} needs {legs} legs or more, found {len(layer.of)}", refused=True
         )
+    if layer.lvm == "raid10" and len(layer.of) % 2:
+        message = f"lvm raid10 mirrors each stripe, so its legs are even in number, found {len(layer.of)}"
+        yield Fault((*path, "of"), message, refused=True)
     if kind in ("fs", "file") and len(layer.of) > 1:
         yield Fault((*path, "of"), f"a {kind} lies on one layer, found {len(layer.of)}")
 
@@ -240,6 +235,12 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
                 yield Fault(("guest", key), f"needs 'os: linux', and this guest's os is {guest.os}", at_key=True)
     if not guest.drives and not guest.passthrough and guest.os != "image":
         yield Fault(("guest",), "has neither drives nor passthrough", at_key=True)
+    if recipe.vm is not None and guest.memory >= recipe.vm.memory:
+        around = format_size(recipe.vm.memory)
+        yield Fault(("guest", "memory"), f"{format_size(guest.memory)} is more than the VM around it has ({around})")
+    for device, most in _PORTS.items():
+        if (used := sum(drive.device == device for drive in guest.drives.values())) > most:
+            yield Fault(("guest", "drives"), f"{used} drives on {device}, which has room for {most}", at_key=True)
     for name, drive in guest.drives.items():
         yield from _drive(name, drive, recipe)
     for index, name in enumerate(guest.passthrough):

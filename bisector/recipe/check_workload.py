@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.recipe import patterns
-from bisector.recipe.model import VERBS, Condition, Expect, Recipe, Step
+from bisector.recipe.conditions import Condition, Expect
+from bisector.recipe.model import VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import shown, suggestion
+from bisector.recipe.values import format_duration, format_size, shown, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 BLOCK = 4096  # bytes of a stamped block
+MAX_BLOCK = 64 << 20
+"""Bytes of one operation of I/O: its buffer lies in the VM's memory."""
+
 _COMMON = {"in", "for", "probability"}
 TAKES: dict[str, set[str]] = {
     "start": {"probability"},
@@ -38,8 +42,15 @@ def faults(recipe: Recipe) -> list[Fault]:
         found += _step(recipe, name, step)
     if not found:
         found += _order(recipe)
+    found += _deadline(recipe)
     too_long = list(_length_of_patterns(recipe))
     return [*found, *(too_long or _conditions(recipe))]
+
+
+def _deadline(recipe: Recipe) -> Iterator[Fault]:
+    lasting = sum(step.seconds or 0 for step in recipe.steps.values())
+    if recipe.deadline is not None and recipe.deadline <= lasting:
+        yield Fault(("deadline",), f"the steps' 'for' alone last {format_duration(lasting)}, so no trial could end")
 
 
 def _length_of_patterns(recipe: Recipe) -> Iterator[Fault]:
@@ -77,6 +88,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _run(recipe, step, path)
     else:
         yield from _objects(recipe, step, path)
+        if verb == "io" and step.where == "guest":
+            yield from _dd(step, path)
     yield from _details(step, path)
 
 
@@ -100,6 +113,8 @@ def _run(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             if match[1] not in known:
                 message = f"no layer for the placeholder {match[0]}{suggestion(match[1], known)}"
                 yield Fault((*path, "run", index), message)
+        if step.where == "guest" and "\n" in word:  # commands go to the guest line by line
+            yield Fault((*path, "run", index), "a word of a step in the guest is one line; put it into a file")
 
 
 def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
@@ -125,6 +140,9 @@ def _details(step: Step, path: Path) -> Iterator[Fault]:
             return
         block = step.read or step.write or 0
         key = "read" if step.read else "write"
+        if block > MAX_BLOCK:
+            message = f"one operation moves at most {format_size(MAX_BLOCK)}; 'size' is for all of them"
+            yield Fault((*path, key), message)
         if step.direct and block % 512:
             yield Fault((*path, key), f"direct I/O of {block} bytes: no multiple of 512, every kernel refuses it")
         if step.count is not None and step.size is not None:
@@ -139,6 +157,15 @@ def _details(step: Step, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "caches"), "is for buffered reads; direct ones go past the caches", at_key=True)
     if step.verb == "corrupt" and step.damage is None:
         yield Fault(path, "corrupt needs 'class' ('none' leaves the blocks alone)", at_key=True)
+
+
+def _dd(step: Step, path: Path) -> Iterator[Fault]:
+    """What the guest's dd cannot do (agent/machine.py, dd_command)."""
+    block = step.read or step.write or 1
+    if step.buffer_offset:
+        yield Fault((*path, "buffer_offset"), "I/O in the guest has none: its dd aligns its buffer", at_key=True)
+    if (step.offset or 0) % block:
+        yield Fault((*path, "offset"), "I/O in the guest begins at a multiple of its block size")
 
 
 def _stamp(step: Step, path: Path) -> Iterator[Fault]:

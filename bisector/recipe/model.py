@@ -7,24 +7,36 @@ What a single key may hold stands here; what keys must agree on stands in check.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
     PrivateAttr,
     StringConstraints,
-    model_serializer,
-    model_validator,
 )
 from pydantic_core import CoreSchema
 
 from bisector.recipe import values
-from bisector.recipe.values import Duration, Flag, Fraction, Line, OneOrMany, Revision, Size, Text, Word, wrong
+from bisector.recipe.conditions import Base, Condition
+from bisector.recipe.values import (
+    Duration,
+    FileName,
+    Flag,
+    Fraction,
+    KernelOption,
+    Line,
+    MaxError,
+    OneOrMany,
+    Pathspec,
+    Revision,
+    Size,
+    Suite,
+    Text,
+    Word,
+)
 
 DEFAULT_TRIALS = 2
 """Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
@@ -38,8 +50,6 @@ Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
 ]  # fmt: skip
-Health = Literal["healthy", "degraded", "syncing", "none"]
-Blocks = Literal["clean", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "unreadable"]
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
@@ -50,10 +60,10 @@ LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_le
 """A disk is found by its serial, and NVMe, ATA and virtio-blk keep 20 characters of that."""
 
 
-class Base(BaseModel):
-    """Frozen, and no key that the grammar does not know."""
+VmMemory = Annotated[int, *values.memory_rules("128M")]
+"""Of the VM: less does not hold a kernel with its agent's Python."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, hide_input_in_errors=True)
+GuestMemory = Annotated[int, *values.memory_rules("32M")]
 
 
 # ---- target and search ---------------------------------------------------------------------------------------------
@@ -64,7 +74,7 @@ class KernelTarget(Base):
 
     config: tuple[Text, ...] = Field(min_length=1)
     base_config: Text | None = None
-    make: dict[str, Word] = {}
+    make: dict[str, Word] = Field(default={})
 
 
 class QemuTarget(Base):
@@ -92,10 +102,10 @@ class Search(Base):
 
     good: Revision | None = None
     bad: Revision | None = None
-    paths: tuple[Text, ...] = ()
+    paths: tuple[Pathspec, ...] = ()
     first_parent: Flag = False
     releases: Literal["auto", "only", "off"] = "auto"
-    suites: tuple[Text, ...] = ()
+    suites: tuple[Suite, ...] = Field(default=(), max_length=32)
     images: tuple[Text, ...] = ()
     fixups: tuple[Fixup, ...] = ()
 
@@ -103,7 +113,7 @@ class Search(Base):
 class Confidence(Base):
     """``max_error``: the chance that the printed culprit is wrong."""
 
-    max_error: Fraction
+    max_error: MaxError
 
 
 # ---- machines and storage ------------------------------------------------------------------------------------------
@@ -116,9 +126,9 @@ class Vm(Base):
     version, the newest of a series by "6.12"; None: the newest package.
     """
 
-    memory: Size = 2 << 30
+    memory: VmMemory = 2 << 30
     cpus: Annotated[int, BeforeValidator(values.count(1, 64)), Field(ge=1, le=64)] = 2
-    append: tuple[Text, ...] = ()
+    append: tuple[KernelOption, ...] = ()
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     kernel: Revision | None = None
 
@@ -178,10 +188,10 @@ class Guest(Base):
     kernel: Text | None = None
     image: Text | None = None
     ready: Text | None = None
-    drives: dict[LayerName, Drive] = {}
+    drives: dict[LayerName, Drive] = Field(default={})
     passthrough: tuple[Text, ...] = ()
-    storage: dict[LayerName, Layer] = {}
-    memory: Size = 256 << 20
+    storage: dict[LayerName, Layer] = Field(default={})
+    memory: GuestMemory = 256 << 20
     accel: Literal["auto", "kvm", "tcg"] = "auto"
 
 
@@ -242,96 +252,6 @@ Steps = Annotated[
 ]
 
 
-# ---- conditions ----------------------------------------------------------------------------------------------------
-
-Item = TypeVar("Item")
-
-
-class Expect(Base, Generic[Item]):
-    """What a fact must be: one value, one of a list, or ``not:`` either."""
-
-    one_of: OneOrMany[Item] = Field((), alias="is")
-    none_of: OneOrMany[Item] = Field((), alias="not")
-
-    @property
-    def negate(self) -> bool:
-        """Whether the values are what it must not be."""
-        return bool(self.none_of)
-
-    @property
-    def values(self) -> tuple[Item, ...]:
-        """The values, whichever way they count."""
-        return self.none_of or self.one_of
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return {"is": value}
-        if set(value) != {"not"}:
-            raise wrong("expected a value, a list of values, or {not: value}")
-        return value
-
-    @model_serializer(mode="wrap")
-    def _plain(self, handler: Any) -> Any:
-        dumped = handler(self)
-        found: list[Any] = next((value for value in dumped.values() if value), [])
-        short = found[0] if len(found) == 1 else found
-        return {"not": short} if self.negate else short
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        short = handler.resolve_ref_schema(handler(schema))["properties"]["not"]["anyOf"]
-        negated = {"type": "object", "properties": {"not": {"anyOf": short}}, "required": ["not"]}
-        return {"anyOf": [*short, {**negated, "additionalProperties": False}]}
-
-
-ExitCode = Annotated[int, BeforeValidator(values.count(-64, 255))]
-Crash = Annotated[str, BeforeValidator(lambda value: "true" if value is True else values.text(value))]
-"""``true`` for any crash, a regular expression on its first line, or a fingerprint as a report names it."""
-
-
-class ExpectedText(Expect[Text]):
-    """Regular expressions, names of errors, names of events."""
-
-
-class ExpectedExit(Expect[ExitCode]):
-    """Exit codes; a signal is its negative number."""
-
-
-class ExpectedHealth(Expect[Health]):
-    """States of an array; ``none`` for a layer without redundancy, as a matrix may put in an array's place."""
-
-
-class ExpectedBlocks(Expect[Blocks]):
-    """What became of stamped blocks."""
-
-
-class ExpectedFlag(Expect[Flag]):
-    """Yes or no."""
-
-
-class ExpectedCrash(Expect[Crash]):
-    """``true`` for any crash, or regular expressions on its first line."""
-
-
-Machine = Literal["vm", "guest"]
-
-
-class Condition(Base):
-    """All facts together. The fields' order is the order of the facts."""
-
-    console: dict[Machine, ExpectedText] = {}
-    exit: dict[Text, ExpectedExit] = {}
-    output: dict[Text, ExpectedText] = {}
-    errno: dict[Text, ExpectedText] = {}
-    health: dict[Text, ExpectedHealth] = {}
-    blocks: dict[Text, ExpectedBlocks] = {}
-    event: dict[Literal["guest"], ExpectedText] = {}
-    hang: dict[Text, ExpectedFlag] = {}
-    oops: dict[Machine, ExpectedCrash] = {}
-
-
 class Control(Base):
     """Overrides under which the recipe's answer is known."""
 
@@ -353,7 +273,7 @@ class _OrNone:
 class Recipe(Base):
     """One recipe."""
 
-    recipe: Annotated[Text, StringConstraints(pattern=f"^{values.FILE_NAME}$")]
+    recipe: FileName
     title: Line | None = None
     links: tuple[Line, ...] = ()
     target: Target
@@ -364,13 +284,13 @@ class Recipe(Base):
         PlainSerializer(lambda vm: "none" if vm is None else vm),
         _OrNone(),
     ] = Vm()
-    storage: dict[LayerName, Layer] = {}
+    storage: dict[LayerName, Layer] = Field(default={})
     guest: Guest | None = None
     steps: Steps = Field(min_length=1)
     bad_when: dict[Name, Condition] = Field(min_length=1)
     good_when: dict[Name, Condition] = Field(min_length=1)
-    matrix: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
-    controls: dict[Name, Control] = {}
+    matrix: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default={})
+    controls: dict[Name, Control] = Field(default={})
     deadline: Duration | None = None
     trials: Annotated[int, BeforeValidator(values.count(1, 10_000))] | None = None
     confidence: Confidence | None = None

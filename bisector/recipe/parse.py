@@ -28,7 +28,7 @@ _MISSING = {
 _NAMES = {
     f"^{NAME}$": "names begin with a letter and hold letters, digits, '-' and '_'",
     f"^{FILE_NAME}$": (
-        "names begin with a small letter or a digit and hold small letters, digits, '-' and '.', 64 at most"
+        "names begin with a small letter or a digit and hold small letters, digits, '-' and single dots, 64 at most"
     ),
 }
 """What a name's pattern allows, in words."""
@@ -67,8 +67,9 @@ def _validated(data: dict[str, Any], *, lost: bool) -> tuple[Recipe | None, list
             return (None if lost else recipe), faults
         except ValidationError as error:
             fresh = faults_of(error, data)
-            told = {fault.path for fault in faults}
-            faults += [fault for fault in fresh if fault.path not in told]
+            known = {fault.path for fault in faults}
+            every = [*faults, *fresh]  # an item that is wrong also leaves its list too short
+            faults += [fault for fault in fresh if fault.path not in known and not _follows(fault, every)]
             if any(fault.path[-1:] == ("[key]",) for fault in fresh):
                 break
             data = _without(data, {_key_of(data, fault.path) for fault in fresh})

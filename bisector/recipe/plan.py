@@ -11,7 +11,7 @@ from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
 from bisector.recipe import files, matrix, patterns
-from bisector.recipe.model import Condition as Asked
+from bisector.recipe.conditions import Condition as Asked
 from bisector.recipe.model import Layer, Recipe, Step
 from bisector.recipe.values import SIZE, size
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from bisector.errors import UsageError
-from bisector.recipe.values import revision, shown
+from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, revision, shown
 
 Tested = Literal["kernel", "qemu"]
 Storage = Literal[
@@ -23,8 +23,6 @@ STORAGE: tuple[Storage, ...] = get_args(Storage)
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
 LAYER = "data"
 _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of 1.1 or 1.2: not text
-NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
-
 _DISK_SIZE = {"ext4": "256M", "xfs": "512M"}  # mkfs.xfs refuses less than 300 MB
 _LEGS = {"lvm-linear": 1, "lvm-raid1": 2, "lvm-mirror": 2, "md-raid1": 2, "lvm-raid10": 4, "md-raid10": 4}
 _HEALTH = ("lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10")
@@ -69,7 +67,7 @@ class Wishes:
 def refuse_what_does_not_fit(wishes: Wishes) -> None:
     """Raises UsageError for wishes that no recipe can have together, with what to ask for instead."""
     storage, workload = wishes.storage, wishes.workload
-    if not re.fullmatch(NAME, wishes.name):
+    if not re.fullmatch(FILE_NAME, wishes.name) or len(wishes.name) > MAX_FILE_NAME or wishes.name.endswith(".lock"):
         raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
     for name, end in (("good", wishes.good), ("bad", wishes.bad)):
         try:

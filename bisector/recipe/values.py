@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bisector.printable import is_line
@@ -16,9 +16,19 @@ from bisector.printable import is_line
 NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 """Names of layers, drives, steps and conditions: safe as names of files, devices and volumes."""
 
-FILE_NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
-"""Names of recipes and of watches: safe as names of files."""
+FILE_NAME = r"[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*"
+"""Names of recipes and of watches: safe as names of files, and in names of git's refs (git-check-ref-format(1))."""
 
+MAX_FILE_NAME = 64
+"""Characters of one; an id of a campaign is 16 longer, and a file's name has 255 bytes at most."""
+
+SUITE = r"[a-z0-9][a-z0-9+-]*(\.[a-z0-9+-]+)*(/[a-z0-9+-]+)*"
+"""A suite in a list of apt's sources: no blank, no line end, no ``/`` at its end (which would make it a path)."""
+
+MAX_REVISION = 250
+"""Characters of a revision: a branch is a file, whose name has 255 bytes at most."""
+
+LEAST_ERROR = 0.000001
 SIZE = r"[1-9][0-9]*[kKMGT]?"
 DURATION = r"[0-9]+(\.[0-9]+)?[smh]"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -129,9 +139,63 @@ def revision(value: object) -> str:
             )
         raise wrong(f"a revision must be text, not {shown(value)}: quote it: '{written}'")
     found = text(value)
-    if found.startswith("-") or ".." in found or re.search(r"[\s\x00-\x1f\x7f?*\[\\:]", found):
+    taken_apart = ".." in found or re.search(r"[\s\x00-\x1f\x7f?*\[\\:]", found)
+    if found.startswith("-") or taken_apart or not is_line(found) or len(found) > MAX_REVISION:
         raise wrong(f"{shown(found)} is not one revision (a tag, a branch or a commit)")
     return found
+
+
+def file_name(value: object) -> str:
+    """A name of a recipe or of a watch, its length and its end; its characters are ``FILE_NAME``'s."""
+    found = text(value)
+    if len(found) > MAX_FILE_NAME:
+        raise wrong(f"{shown(found)} is no name; it has {len(found)} characters, {MAX_FILE_NAME} at most")
+    if found.endswith(".lock"):
+        raise wrong(f"{shown(found)} is no name; git keeps names that end in .lock for itself")
+    return found
+
+
+def suite(value: object) -> str:
+    """A suite of a Debian archive: it goes into a list of sources as a word (sources.list(5))."""
+    found = line(value)
+    if not re.fullmatch(SUITE, found):
+        raise wrong(f"{shown(found)} is no suite; write it as trixie or trixie-backports")
+    return found
+
+
+def pathspec(value: object) -> str:
+    """A path inside of the repository, as git takes it after ``--``."""
+    found = line(value)
+    if found.startswith("/") or ".." in found.split("/"):
+        raise wrong(f"{shown(found)} leads out of the repository; paths begin at its top, as in drivers/md")
+    return found
+
+
+def kernel_option(value: object) -> str:
+    """One option of a kernel's command line: a word that neither a shell nor the kernel takes apart."""
+    found = line(value)
+    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.,:=@/+%*-]*", found):
+        raise wrong(f"{shown(found)} is not one kernel option; write each as a word such as slub_debug=FZ")
+    return found
+
+
+def memory(least: int) -> Callable[[object], int]:
+    """A validator for the memory of a machine: whole MiB, ``least`` bytes or more."""
+
+    def validate(value: object) -> int:
+        found = size(value)
+        if found < least or found % (1 << 20):
+            raise wrong(f"{shown(value)} is no memory of a machine; write whole M, {format_size(least)} or more")
+        return found
+
+    return validate
+
+
+def max_error(value: object) -> float:
+    """A chance to be wrong that still means something."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST_ERROR <= value <= 0.5:
+        raise wrong(f"expected a number from {LEAST_ERROR:f} to 0.5, found {shown(value)}")
+    return float(value)
 
 
 def size(value: object) -> int:
@@ -211,10 +275,23 @@ def format_duration(value: float) -> str:
     return f"{whole}s"
 
 
+_SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"type": "integer", "minimum": 1}]}
+
 Text = Annotated[str, BeforeValidator(text)]
 Line = Annotated[str, BeforeValidator(line)]
 Word = Annotated[str, BeforeValidator(word), WithJsonSchema({"type": ["string", "number"]})]
 Revision = Annotated[str, BeforeValidator(revision)]
+FileName = Annotated[
+    str, BeforeValidator(file_name), StringConstraints(pattern=f"^{FILE_NAME}$"), Field(max_length=MAX_FILE_NAME)
+]
+Suite = Annotated[str, BeforeValidator(suite), WithJsonSchema({"type": "string", "pattern": f"^{SUITE}$"})]
+Pathspec = Annotated[str, BeforeValidator(pathspec)]
+KernelOption = Annotated[str, BeforeValidator(kernel_option)]
+MaxError = Annotated[
+    float,
+    BeforeValidator(max_error),
+    WithJsonSchema({"type": "number", "minimum": LEAST_ERROR, "maximum": 0.5}),
+]
 Flag = Annotated[bool, BeforeValidator(flag)]
 Fraction = Annotated[
     float, BeforeValidator(fraction), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
@@ -223,7 +300,7 @@ Size = Annotated[
     int,
     BeforeValidator(size),
     PlainSerializer(format_size),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"type": "integer", "minimum": 1}]}),
+    WithJsonSchema(_SIZE_SCHEMA),
 ]
 Duration = Annotated[
     float,
@@ -231,6 +308,12 @@ Duration = Annotated[
     PlainSerializer(format_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"}),
 ]
+
+
+def memory_rules(least: str) -> tuple[Any, ...]:
+    """What makes an ``int`` the memory of a machine, ``least`` or more."""
+    return BeforeValidator(memory(size(least))), PlainSerializer(format_size), WithJsonSchema(_SIZE_SCHEMA)
+
 
 T = TypeVar("T")
 

@@ -62,7 +62,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (
             ("nightly: x", "nightly: linux_next"),
             "'linux_next' is no name; names begin with a small letter or a digit and hold small letters, digits, "
-            "'-' and '.', 64 at most",
+            "'-' and single dots, 64 at most",
         ),
         (("nightly: x", f"nightly: {'x' * 65}"), "64 at most"),
     ],
