@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ def add_resume_line(error: BisectorError, context: typer.Context) -> None:
     """Every end of a campaign that keeps its state says how to go on."""
     if error.exit_code in (ExitCode.INFRA, ExitCode.INTERRUPTED):
         words = [word for word in sys.argv[1:] if word != "--resume"]
-        error.hint = f"{error.hint}\ngo on with: bisector {' '.join(words)} --resume".strip()
+        error.hint = f"{error.hint}\ngo on with: {shlex.join(['bisector', *words, '--resume'])}".strip()
 
 
 def print_object(terminal: Terminal, what: str, body: object) -> None:

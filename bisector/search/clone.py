@@ -181,4 +181,4 @@ def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
 
 def quoted(path: Path) -> str:
     """A path as git's configuration quotes it."""
-    return os.fspath(path).replace("\\", "\\\\").replace('"', '\\"')
+    return os.fspath(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ QUIET: Mapping[str, str] = {
     "LC_ALL": "C",
 }
 """Settings under which git neither writes on the side nor hears of anybody's configuration."""
+
+OPENED = ("--absolute-git-dir", "--git-common-dir", "--is-shallow-repository", "--show-object-format")
+"""What is asked of a repository when it is opened, a line each. git calls a format sha1 or sha256 since 2.25."""
 
 OPENING = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """What the opening question alone hears of the user's: git decides by it whether it trusts the repository's owner."""
@@ -78,7 +82,7 @@ class History:
         # Not git.Repo: it looks for the repository by itself, and follows GIT_DIR and its like on the way.
         self._git = _QuietGit(folder)
         try:
-            answer = self._git.rev_parse("--absolute-git-dir", "--git-common-dir", "--is-shallow-repository")
+            answer = self._git.rev_parse(*OPENED)
         except GitCommandNotFound as error:
             raise InfraError("git is not installed", hint="apt install git") from error
         except GitCommandError as error:
@@ -86,7 +90,12 @@ class History:
             if "not a git repository" in said:
                 raise UsageError(f"{folder} is not a git repository", hint=REPOSITORY_HINT) from error
             raise UsageError(f"{folder}: git refuses the repository", hint=said) from error
-        git_dir, common, shallow = answer.splitlines()
+        git_dir, common, shallow, objects = _lines(folder, answer)
+        if objects != "sha1":
+            raise UsageError(
+                f"{folder} names its commits by {objects.upper()}, and this version knows SHA-1 alone",
+                hint="name a clone in git's default format; 'git rev-parse --show-object-format' says which one it is",
+            )
         self.git_dir = Path(git_dir)
         self.common_dir = Path(os.path.realpath(folder / common))
         self.shallow = shallow == "true"
@@ -225,9 +234,9 @@ class UserRepository(History):
                 hint="\n".join(
                     f"git -C {folder} {step}"
                     for step in (
-                        f"fetch --refetch --no-filter {remote}",
-                        f"config --unset remote.{remote}.promisor",
-                        f"config --unset remote.{remote}.partialclonefilter",
+                        f"fetch --refetch --no-filter {shlex.quote(remote)}",
+                        f"config --unset {shlex.quote(f'remote.{remote}.promisor')}",
+                        f"config --unset {shlex.quote(f'remote.{remote}.partialclonefilter')}",
                         "config --unset extensions.partialclone",
                     )
                 ),
@@ -243,6 +252,14 @@ class UserRepository(History):
             if value.lower() in ("", "true", "yes", "on", "1"):
                 return key.removeprefix("remote.").removesuffix(".promisor")
         return ""
+
+
+def _lines(folder: Path, answer: str) -> list[str]:
+    """git's answer to ``OPENED``, line by line. Raises UsageError where a path is more than a line."""
+    lines = answer.rstrip("\n").split("\n")
+    if len(lines) != len(OPENED):
+        raise UsageError(f"{folder}: the path of the repository has a line end", hint="move or link it elsewhere")
+    return lines
 
 
 def _commit(line: str) -> Commit:

@@ -39,6 +39,7 @@ DOWNLOAD_TIMEOUT = 1800.0  # seconds; a kernel's tarball is 160 MB
 TRIES = 3
 
 _NOT_DEBIAN = "give the source yourself, or run on Debian 12 or later"
+SUITE = r"[A-Za-z0-9][A-Za-z0-9.+/-]*"
 # What apt says when the index lists a file that the mirror no longer has: http(s), then file:.
 _GONE = re.compile(r"\b404\b|File not found")
 
@@ -227,6 +228,13 @@ class Archive:
         for name in ("lists/partial", "cache/archives/partial", "sources"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         folder = self.folder.absolute()
+        for what, pattern, word in (
+            *(("suite", SUITE, suite) for suite in self.suites),
+            ("mirror", r"[!-~]+", self.mirror.uri),
+            ("folder of lists", r'[^"\x00-\x1f\x7f]+', str(folder)),
+        ):
+            if not re.fullmatch(pattern, word):  # a line more would be another source, and trusted if it says so
+                raise InfraError(f"apt cannot be told of the {what} {word!r}", hint="use plain characters")
         source = f"Types: deb deb-src\nURIs: {self.mirror.uri}\nSuites: {' '.join(self.suites)}\nComponents: main\n"
         # Targets keeps apt from descriptions, icons and file lists that the host may have asked for.
         source += f"Targets: Packages Sources\n{self.mirror.trust}\n"

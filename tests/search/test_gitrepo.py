@@ -204,3 +204,10 @@ def test_odd_subjects_and_own_configuration_do_not_confuse(bench: Bench) -> None
     assert raw.returncode == 0
     author = UserRepository(repository.folder).resolve("raw").author
     assert author.encode().decode() == author and author.startswith("J")
+
+
+def test_a_repository_of_longer_ids_is_refused_before_anything_is_tried(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", str(tmp_path / "long")], check=True)
+    with pytest.raises(UsageError, match="names its commits by SHA256") as caught:
+        UserRepository(tmp_path / "long")
+    assert "default format" in caught.value.hint
