@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.model import Candidate, Commit
+from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.locks import clear_stale, locked
@@ -71,10 +72,20 @@ class Git:
 class _BorrowedHistory(History):
     """The history of our clone. Its refs are those of the day on which it was made, so names are the user's."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.edited: dict[tuple[str, tuple[Edit, ...]], str] = {}  # trees by revision and edits
+
     def resolve(self, revision: str) -> Commit:
         """The commit that ``revision`` names in the user's repository now."""
         objects, *_ = (self.git_dir / "objects/info/alternates").read_text().splitlines()
         return History(Path(objects).parent).resolve(revision)
+
+
+@lru_cache(maxsize=4)
+def _history(git_dir: Path) -> _BorrowedHistory:
+    """Kept, as a clone is picklable and git is not, and as it remembers what it was asked."""
+    return _BorrowedHistory(git_dir)
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class PrivateClone:
 
     def history(self) -> History:
         """Questions to this clone, which sees the user's new commits too, and knows them by the user's names."""
-        return _BorrowedHistory(self.git.git_dir)
+        return _history(self.git.git_dir)
 
     @contextmanager
     def bisect_worktree(self, campaign: str) -> Iterator[Path]:
@@ -127,7 +138,10 @@ class PrivateClone:
 
     def tree_of(self, candidate: Candidate) -> str:
         """Id of the tree with the edits applied. Raises EditsDoNotApply."""
-        return edited_tree(self.git, self.history(), candidate)
+        history, asked = _history(self.git.git_dir), (candidate.revision, candidate.edits)
+        if asked not in history.edited:
+            history.edited[asked] = edited_tree(self.git, history, candidate)
+        return history.edited[asked]
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
         """Make ``folder`` hold exactly the candidate's source; see seat.py. Raises EditsDoNotApply, InfraError."""

@@ -99,6 +99,7 @@ class History:
         self.git_dir = Path(git_dir)
         self.common_dir = Path(os.path.realpath(folder / common))
         self.shallow = shallow == "true"
+        self._known: dict[tuple[str, ...], str] = {}  # answers about commits by their ids, which nothing can change
         # Named, so that git neither searches for it again nor asks again whom it belongs to.
         self._git.set_persistent_git_options(git_dir=git_dir)
         self._git.opened = True
@@ -147,7 +148,7 @@ class History:
 
     def merge_bases(self, one: str, other: str) -> tuple[str, ...]:
         """Ids of the best common ancestors; empty when the two share no history."""
-        return tuple(self._get("merge_base", "--all", one, other, codes=(0, 1)).split())
+        return tuple(self._fixed("merge_base", "--all", one, other, codes=(0, 1)).split())
 
     def merge_base(self, one: str, other: str) -> str | None:
         """Id of a best common ancestor, None when the two share no history."""
@@ -169,7 +170,7 @@ class History:
 
     def tree(self, oid: str) -> str:
         """Id of a commit's tree."""
-        return self._get("rev_parse", "--verify", f"{oid}^{{tree}}")
+        return self._fixed("rev_parse", "--verify", f"{oid}^{{tree}}")
 
     def query(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
         """What a git command prints that only reads, for questions of other rooms (``verb``: ``rev_list`` ...).
@@ -198,6 +199,15 @@ class History:
             if error.status in codes:
                 return ""
             raise InfraError(f"git {verb.replace('_', '-')} failed in {self.folder}", hint=_words(error)) from error
+
+    def _fixed(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """``_get``, asked once where every argument is an option or the id of an object."""
+        if not all(word.startswith("-") or OID.match(word) for word in arguments):
+            return self._get(verb, *arguments, codes=codes)
+        question = (verb, *arguments)
+        if question not in self._known:
+            self._known[question] = self._get(verb, *arguments, codes=codes)
+        return self._known[question]
 
     def _remedy(self, revision: str, error: GitCommandError) -> str:
         said = _words(error)

@@ -115,7 +115,7 @@ class ActedTarget:
 
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         tree = self.clone.tree_of(candidate)
-        files = traits(self.clone.git.ask("ls-tree", "--name-only", tree).split())
+        files = traits(self.clone.history().query("ls_tree", "--name-only", tree).split())
         self.world.built.append(candidate.revision)
         if "broken" in files:
             return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
