@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whole campaigns over generated histories with acted kernels, each broken off at a random trial and resumed.
+
+A history has 6 to 40 commits, merges of two to four parents, a good end that the bad one does not always hold, commits
+that do not build (20 %) or boot (8 %), and a culprit anywhere. The culprit's own edits may not apply, build or boot.
+What must hold: no wrong commit is named, nothing ends in an exception, a resumed campaign decides as an unbroken one.
+
+By hand, any number of them, in a folder that is emptied after each (a RAM disk is the fastest)::
+
+    python -m tests.campaign.histories --count 500 --folder /dev/shm/histories
+    python -m tests.campaign.histories --first 17 --count 1 --show
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bisector.agent.plan import Plan
+from bisector.campaign import Campaign
+from bisector.model import Image, Observation, Outcome, OutcomeKind, Signal
+from bisector.recipe.model import Recipe
+from bisector.seams import CancelToken, Listener, Runner, silent
+from bisector.store import CampaignRow
+from bisector.system.xdg import Folders
+from bisector.workbench import Setting
+from tests.campaign.acting import RECIPE, Acted, ActedBench, ActedRunner
+from tests.campaign.generated import Made, made
+from tests.search.planted import Planted
+
+
+class Killed(BaseException):
+    """What a kill is to the campaign: nothing after it runs."""
+
+
+@dataclass
+class MortalRunner(ActedRunner):
+    """Dies in one trial, a control's boot counted."""
+
+    left: list[int] = field(default_factory=list)
+
+    def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        self.left[0] -= 1
+        if not self.left[0]:
+            raise Killed
+        return super().run(image, plan, folder, listener=listener, cancel=cancel)
+
+
+class Bench(ActedBench):
+    """A workbench whose campaigns have one id, so that the seeds of their trials are the same in any folder."""
+
+    left: list[int]
+
+    def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
+        return super().add_campaign(replace(row, id="history"), recipe)
+
+    def runner(self, recipe: Recipe) -> Runner:
+        return MortalRunner(self.world, left=self.left)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a campaign came to, and all that it stands on."""
+
+    outcome: Outcome
+    trials: tuple[tuple[str, str, int, Signal], ...]
+    runs: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Seen) and self._what() == other._what()
+
+    def __hash__(self) -> int:
+        return hash(self.outcome.summary)
+
+    def _what(self) -> tuple[object, ...]:
+        told = self.outcome
+        return told.kind, told.summary, told.culprit, told.suspects, told.unchecked, self.trials
+
+
+@dataclass
+class Lives:
+    """The campaigns of one history in one folder."""
+
+    history: Made
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.planted = Planted(self.folder / "linux", self.history.plan)
+
+    def run(self, name: str, *, dies: int = 0, resume: bool = False) -> Seen | None:
+        """One campaign below ``name``; None when it was killed in trial ``dies``."""
+        left = [dies or -1]
+        folders = Folders(self.folder / name / "cache", self.folder / name / "state")
+        acted = Acted(self.planted, folders, replace(self.history.world, plans=[], built=[]))
+        text = RECIPE
+        if self.history.first_parent:
+            text = text.replace("bad: b}", "bad: b, first_parent: true}")
+        if self.history.fixed_trials:
+            text = text.replace("confidence: {max_error: 0.01}", "trials: 2")
+        with Bench(Setting(folders, {}, silent, 1), acted.world) as bench:
+            bench.left = left
+            ends, options = (self.history.good, self.history.bad), {"find_fix": self.history.find_fix, "text": text}
+            try:
+                row, outcome = Campaign(acted.request(*ends, resume=resume, **options), bench).run()
+            except Killed:
+                return None
+            trials = [trial for trial in bench.store.trials(row.id) if trial.reading.signal is not Signal.INFRA]
+            drawn = sorted((trial.stage, trial.image, trial.seed, trial.reading.signal) for trial in trials)
+            return Seen(outcome, tuple(drawn), -1 - left[0])
+
+    def named(self, outcome: Outcome) -> set[str]:
+        """Planned names of what the outcome names."""
+        commits = (outcome.culprit,) if outcome.culprit else outcome.suspects
+        return {self.planted.name[commit.oid] for commit in commits}
+
+
+def fault(history: Made, outcome: Outcome, named: set[str]) -> str:
+    """What is wrong with an outcome, "" for nothing."""
+    right = history.answers
+    if outcome.kind is OutcomeKind.CULPRIT and not named <= right:
+        return f"wrong culprit {named}, not one of {right}"
+    if outcome.kind is OutcomeKind.NARROWED and not named & right:
+        return f"narrowed to {named}, which holds none of {right}"
+    return ""
+
+
+def judged(seed: int, folder: Path) -> tuple[str, Seen]:
+    """(what is wrong with the campaigns of that history, "" for nothing; the unbroken one). Raises what they raise."""
+    history = made(seed)
+    lives = Lives(history, folder)
+    whole = lives.run("whole")
+    assert whole is not None
+    wrong = fault(history, whole.outcome, lives.named(whole.outcome))
+    dies = random.Random(f"death {seed}").randint(1, max(1, whole.runs))
+    if lives.run("broken", dies=dies) is not None:
+        wrong += f"; never came to trial {dies} of {whole.runs}"
+    if lives.run("broken", resume=True) != whole:
+        wrong += f"; resumed after a death in trial {dies} of {whole.runs} it decides otherwise"
+    return wrong, whole
+
+
+def _each(seeds: range, parent: Path | None) -> Iterator[tuple[int, str, Seen | None]]:
+    for seed in seeds:
+        folder = Path(tempfile.mkdtemp(prefix=f"history-{seed}-", dir=parent))
+        try:
+            wrong, whole = judged(seed, folder)
+            yield seed, wrong, whole
+        except Exception:  # noqa: BLE001 - each is a finding, and the next one is still to be made
+            yield seed, traceback.format_exc(limit=-6), None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    """Exit code 1 when anything was wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first one")
+    parser.add_argument("--folder", type=Path, help="where to make them (default: the temporary folder)")
+    parser.add_argument("--show", action="store_true", help="what each one is and came to")
+    options = parser.parse_args()
+    kinds: Counter[str] = Counter()
+    wrong, began = 0, time.monotonic()
+    for seed, fault_, whole in _each(range(options.first, options.first + options.count), options.folder):
+        history = made(seed)
+        kind = str(whole.outcome.kind) if whole else "exception"
+        kinds[kind + ", odd" * history.odd] += 1
+        wrong += bool(fault_)
+        if fault_ or options.show:
+            words = ", ".join(filter(None, history.words))
+            print(f"{seed}: {kind}: {words}: {whole.outcome.summary if whole else ''}\n    {fault_}", flush=True)
+    seconds = time.monotonic() - began
+    figures = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    print(f"{options.count} histories from seed {options.first}: {wrong} wrong; {figures}; {seconds:.0f} s")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
