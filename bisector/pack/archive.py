@@ -28,10 +28,27 @@ from bisector.errors import InfraError, UsageError
 SCHEMA = "bisector.export/1"
 MANIFEST = "manifest.json"
 BLOCK = tarfile.BLOCKSIZE
-MANIFEST_LIMIT = 16 << 20  # bytes
+MANIFEST_LIMIT = 12 << 20  # bytes
 MEMBER_LIMIT = 2 << 30  # bytes of one member; a kernel with debug info has half of it
 TOTAL_LIMIT = 16 << 30  # bytes of all
-MEMBERS = 200_000
+MEMBERS = 40_000
+RATIO, SPARE = 100, 192 << 20
+"""An export holds at most so many times the bytes of its file, and so many bytes more: a log may repeat one line."""
+
+RECORD = "campaign.json"
+RECIPE = "recipe/recipe.yaml"
+LINKS = "links.json"  # of an image: the links below its parts, name → target
+PLAN = "plan.json"  # in a trial's folder
+PARSED = {
+    ("", RECORD): 24 << 20,
+    ("", RECIPE): 1 << 20,
+    ("images/", f"/{LINKS}"): 4 << 20,
+    ("trials/", f"/{PLAN}"): 1 << 20,
+}
+"""Bytes of the members that are parsed, by how their path begins and ends."""
+
+OWN, OWN_FILES, OWN_BYTES = "recipe/", 1000, 256 << 20  # what lies beside a recipe: all of it is unpacked at once
+DEEPEST = 32  # folders above a member
 CHUNK = 1 << 20
 
 _NAME = re.compile(r"[A-Za-z0-9_+@=~,%#:-][A-Za-z0-9._+@=~,%#: -]*|\.[A-Za-z0-9_][A-Za-z0-9._+@=~,%#: -]*")
@@ -81,12 +98,15 @@ def write(
         raise UsageError(f"{path} is there already", hint="remove it, or name another file with --out")
     try:
         members = tuple(_member(name, contents[name]) for name in sorted(contents))
+        if problem := too_much(members):
+            raise InfraError(f"the campaign cannot be packed: it has {problem}", hint="leave out --with-images")
         manifest = Manifest(SCHEMA, made_by, campaign, members, tuple(left_out))
         handle, draft = tempfile.mkstemp(prefix=".bisector-export-", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(file, manifest, contents, int(at))
                 file.flush()
+                _refuse_a_bomb(members, os.fstat(handle).st_size)
                 os.fsync(file.fileno())
             Path(draft).chmod(0o644)
             Path(draft).rename(path)
@@ -103,9 +123,22 @@ def write(
 def _member(name: str, content: Path | bytes) -> Member:
     if problem := _unfit(name):
         raise InfraError(f"{name!r} cannot be packed: {problem}")
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if size > largest(name):
+        raise InfraError(f"{name} cannot be packed: it has {size} bytes, and an export {largest(name)} for it")
     if isinstance(content, bytes):
-        return Member(name, len(content), hashlib.sha256(content).hexdigest())
-    return Member(name, content.stat().st_size, hash_of(content))
+        return Member(name, size, hashlib.sha256(content).hexdigest())
+    return Member(name, size, hash_of(content))
+
+
+def _refuse_a_bomb(members: Sequence[Member], packed: int) -> None:
+    """What we would not unpack we do not write."""
+    if (total := sum(member.size for member in members)) > RATIO * packed + SPARE:
+        largest_one = max(members, key=lambda member: member.size)
+        raise InfraError(
+            f"the export would hold {total >> 20} MiB in {packed >> 10} KiB, which nobody unpacks",
+            hint=f"{largest_one.name} has most of it: shorten that log in the campaign's folder",
+        )
 
 
 def hash_of(path: Path) -> str:
@@ -157,6 +190,8 @@ class _Counted:
 def unpack(path: Path, into: Path, wanted: Callable[[str], bool] = lambda _: True) -> Manifest:
     """Check the whole of an export and put the members that are ``wanted`` below the folder ``into``.
 
+    All that it announces is held to limits before anything of it is expanded, and no more is expanded than announced.
+
     Raises PackBroken for what is no export of a version that we read, and for anything in it that is not as its
     manifest says; InfraError when it cannot be read or ``into`` cannot be written.
     """
@@ -176,15 +211,17 @@ def _unpacked(path: Path, file: BinaryIO, into: Path, wanted: Callable[[str], bo
         stream = cast(BinaryIO, packed)
         entries = _entries(path, stream)
         first = next(entries, None)
-        if first is None or first.name != MANIFEST or first.size > MANIFEST_LIMIT:
+        if first is None or first.name != MANIFEST:
             raise _broken(path, f"it does not begin with {MANIFEST}")
-        manifest = _manifest(path, _exactly(stream, first.size))
+        if first.size > MANIFEST_LIMIT:
+            raise _broken(path, f"its {MANIFEST} is larger than {MANIFEST_LIMIT >> 20} MiB")
+        manifest = _manifest(path, _exactly(stream, first.size), os.fstat(file.fileno()).st_size)
         _skip_padding(stream, first.size)
         announced = {member.name: member for member in manifest.members}
         for header in entries:
             member = announced.pop(header.name, None)
             if member is None:
-                raise _broken(path, f"it holds {header.name!r}, which its manifest does not name, or names once")
+                raise _broken(path, f"it holds {header.name[:80]!a}, which its manifest does not name, or names once")
             if member.size != header.size:
                 raise _broken(path, f"{member.name} has {header.size} bytes and should have {member.size}")
             place = into / member.name if wanted(member.name) else None
@@ -196,26 +233,49 @@ def _unpacked(path: Path, file: BinaryIO, into: Path, wanted: Callable[[str], bo
     return manifest
 
 
-def _entries(path: Path, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+@dataclass(frozen=True)
+class _Entry:
+    """A tar header as far as it matters."""
+
+    name: str
+    size: int
+
+
+def _entries(path: Path, stream: BinaryIO) -> Iterator[_Entry]:
     """Headers up to the end mark; the caller reads each one's content before it asks for the next."""
     while True:
         block = _exactly(stream, BLOCK)
         if block == bytes(BLOCK):
             return
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise _broken(path, f"{header.name!r} is no plain file")
-        yield header
+        yield _entry(path, block)
 
 
-def _manifest(path: Path, text: bytes) -> Manifest:
+def _entry(path: Path, block: bytes) -> _Entry:
+    """A header of the ustar format (POSIX.1-1988) of a plain file. Raises PackBroken, ValueError."""
+    if int(block[148:156].rstrip(b"\0 "), 8) != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+        raise ValueError("a header's checksum is wrong")
+    prefix, name = _text(block[345:500]), _text(block[:100])
+    whole = f"{prefix}/{name}" if prefix and block[257:262] == b"ustar" else name
+    if block[156:157] not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise _broken(path, f"{whole!a} is no plain file")
+    return _Entry(whole, int(block[124:136].rstrip(b"\0 ") or b"0", 8))
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode()
+
+
+def _manifest(path: Path, text: bytes, packed: int) -> Manifest:
+    """``packed``: bytes of the export's file."""
+    if sum(map(text.count, (b",", b"[", b"{"))) > 5 * MEMBERS:  # a member has four
+        raise _broken(path, f"its {MANIFEST} names too many members")
     try:
         schema = json.loads(text).get("schema")
     except (ValueError, RecursionError, AttributeError):
         raise _broken(path, f"its {MANIFEST} is no JSON object") from None
     if schema != SCHEMA:
         raise PackBroken(
-            f"{path} is of schema {str(schema)[:60]!r}, and this version reads {SCHEMA!r}",
+            f"{path} is of schema {str(schema)[:60]!a}, and this version reads {SCHEMA!r}",
             hint="use the version of bisector that made it (its manifest.json names it)",
         )
     try:
@@ -227,15 +287,36 @@ def _manifest(path: Path, text: bytes) -> Manifest:
         raise _broken(path, f"its {MANIFEST} names too many members, or one twice")
     for member in manifest.members:
         if problem := _unfit(member.name):
-            raise _broken(path, f"it names {member.name[:80]!r}, {problem}")
+            raise _broken(path, f"it names {member.name[:80]!a}, {problem}")
         if not _HASH.fullmatch(member.sha256):
             raise _broken(path, f"it gives no SHA-256 for {member.name}")
-        if not 0 <= member.size <= MEMBER_LIMIT:
-            raise _broken(path, f"{member.name} is announced with {member.size} bytes, not 0 to {MEMBER_LIMIT}")
-    if sum(member.size for member in manifest.members) > TOTAL_LIMIT:
-        raise _broken(path, f"it announces more than {TOTAL_LIMIT >> 30} GiB")
+        limit = largest(member.name)
+        if not 0 <= member.size <= limit:
+            raise _broken(path, f"{member.name} is announced with {member.size} bytes, not 0 to {limit}")
+    if problem := too_much(manifest.members):
+        raise _broken(path, f"it announces {problem}")
+    if (total := sum(member.size for member in manifest.members)) > RATIO * packed + SPARE:
+        raise _broken(path, f"it announces {total >> 20} MiB, too many for a file of {packed >> 10} KiB")
     _no_file_is_a_folder(path, names)
     return manifest
+
+
+def largest(name: str) -> int:
+    """Bytes that the member ``name`` may have."""
+    found = (limit for (begin, end), limit in PARSED.items() if name.startswith(begin) and name.endswith(end))
+    return next(found, MEMBER_LIMIT)
+
+
+def too_much(members: Sequence[Member]) -> str:
+    """Which limit they pass together, "" when they pass none."""
+    own = [member.size for member in members if member.name.startswith(OWN)]
+    if len(members) > MEMBERS:
+        return f"more than {MEMBERS} files"
+    if sum(member.size for member in members) > TOTAL_LIMIT:
+        return f"more than {TOTAL_LIMIT >> 30} GiB"
+    if len(own) > OWN_FILES or sum(own) > OWN_BYTES:
+        return f"more than {OWN_FILES} files or {OWN_BYTES >> 20} MiB beside its recipe"
+    return ""
 
 
 def fits(name: str) -> bool:
@@ -245,7 +326,7 @@ def fits(name: str) -> bool:
 
 def _unfit(name: str) -> str:
     """Why a path may not stand in an export, "" when it may."""
-    if name == MANIFEST or len(name) > 255 or name.startswith("/"):
+    if name == MANIFEST or len(name) > 255 or name.startswith("/") or name.count("/") > DEEPEST:
         return "which is no path inside of an export"
     for part in name.split("/"):
         if not _NAME.fullmatch(part) or part.endswith(" "):
@@ -277,16 +358,24 @@ def _no_file_is_a_folder(path: Path, names: Sequence[str]) -> None:
 
 def _kept(stream: BinaryIO, member: Member, place: Path | None) -> str:
     """Read one member; write it to ``place`` when there is one. Gives its hash."""
-    found, left = hashlib.sha256(), member.size
-    if place:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("xb") if place else open(os.devnull, "wb") as file:  # noqa: PTH123
-        while left:
-            data = _exactly(stream, min(left, CHUNK))
+    found = hashlib.sha256()
+    if place is None:
+        for data in _pieces(stream, member.size):
+            found.update(data)
+        return found.hexdigest()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("xb") as file:
+        for data in _pieces(stream, member.size):
             found.update(data)
             file.write(data)
-            left -= len(data)
     return found.hexdigest()
+
+
+def _pieces(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    while size:
+        data = _exactly(stream, min(size, CHUNK))
+        yield data
+        size -= len(data)
 
 
 def _skip_padding(stream: BinaryIO, size: int) -> None:

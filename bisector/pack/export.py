@@ -13,6 +13,7 @@ from bisector.agent.plan import File, Malformed, Plan, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.pack import archive, record
+from bisector.pack.archive import LINKS, PLAN, RECIPE, RECORD
 from bisector.pack.record import Record
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
@@ -20,11 +21,8 @@ from bisector.system import shipped
 from bisector.system.trees import paths_below
 from bisector.workbench import OWN, OWN_LIMIT
 
-RECORD = "campaign.json"
-RECIPE = "recipe/recipe.yaml"
 LOGS = ("bisect.log", "outcome.json")
 PARTS = ("kernel", "modules", "bin", "share")  # of an image in the cache, beside its config
-LINKS = "links.json"  # of an image: the links below its parts, name → target
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,13 @@ class _Gathered:
             self.left_out.append(f"{name}: its name")
         elif isinstance(content, bytes) or content.is_file():
             self.contents[name] = content
+
+    def members(self) -> tuple[archive.Member, ...]:
+        """What is there so far, by name and size."""
+        return tuple(
+            archive.Member(name, len(each) if isinstance(each, bytes) else each.stat().st_size, "")
+            for name, each in self.contents.items()
+        )
 
     def drop(self, prefix: str) -> None:
         self.contents = {name: each for name, each in self.contents.items() if not name.startswith(prefix)}
@@ -133,6 +138,10 @@ def _take_image(gathered: _Gathered, image: Image, whole: bool) -> bool:
         gathered.drop(f"{prefix}/")
         gathered.left_out.append(f"{prefix}: it is linked to this host ({outside[0]})")
         return False
+    if problem := archive.too_much(gathered.members()):
+        gathered.drop(f"{prefix}/")
+        gathered.left_out.append(f"{prefix}: with it the export would have {problem}")
+        return False
     if told:
         gathered.take(f"{prefix}/{LINKS}", json.dumps(told, sort_keys=True).encode())
     return True
@@ -171,7 +180,7 @@ def recipe_folder(found: Record, folder: Path) -> Path:
 def _plans(found: Record, folder: Path) -> Iterator[Plan]:
     for trial in found.trials:
         try:
-            yield load(Plan, (folder / trial.folder / "plan.json").read_bytes())
+            yield load(Plan, (folder / trial.folder / PLAN).read_bytes())
         except (OSError, Malformed):  # a trial that ended in the harness may have left none
             continue
 

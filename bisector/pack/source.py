@@ -15,17 +15,15 @@ from bisector import __version__
 from bisector.agent.plan import Malformed, Plan, load
 from bisector.errors import UsageError
 from bisector.model import Image, Trial, digest
-from bisector.pack import archive, record
-from bisector.pack.archive import PackBroken
-from bisector.pack.export import LINKS, RECIPE, RECORD, recipe_folder
+from bisector.pack import archive, names, record
+from bisector.pack.archive import LINKS, OWN, PLAN, RECIPE, RECORD, PackBroken
+from bisector.pack.export import recipe_folder
 from bisector.pack.record import Record
 from bisector.recipe.load import loads
 from bisector.recipe.model import Recipe
 from bisector.store import CampaignRow, Store
 from bisector.system.trees import paths_below
 from bisector.target.images import Images, identity_of, identity_of_programs
-
-PLAN = "plan.json"  # in a trial's folder
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,15 @@ def of_file(path: Path, *, image_of: int | None = None) -> Iterator[Source]:
     """
     with TemporaryDirectory(prefix="bisector-export-") as name:
         folder = Path(name)
-        manifest = archive.unpack(path, folder, lambda member: not member.startswith(("images/", "trials/")))
+        manifest = archive.unpack(path, folder, lambda member: member == RECORD or member.startswith(OWN))
         found = record.without_paths(_record(path, folder))
+        if not (names.fits("campaign", manifest.campaign) and names.fits("version", manifest.made_by)):
+            raise PackBroken(f"{path}: its manifest names no campaign, or no version of bisector")
         if found.campaign.id != manifest.campaign:
             raise PackBroken(f"{path} is of campaign {manifest.campaign!r} and holds another one's record")
         wanted = [trial for trial in found.trials if trial.number == image_of]
-        prefixes = tuple(f"images/{trial.image}/" for trial in wanted) + tuple(f"{t.folder}/{PLAN}" for t in wanted)
+        prefixes = tuple(f"images/{t.image}/" for t in wanted if t.image)
+        prefixes += tuple(f"{t.folder}/{PLAN}" for t in wanted)
         if prefixes:
             archive.unpack(path, folder, lambda member: member.startswith(prefixes))
         for file in paths_below(folder / "recipe"):
@@ -139,6 +140,7 @@ def of_file(path: Path, *, image_of: int | None = None) -> Iterator[Source]:
 def _record(path: Path, folder: Path) -> Record:
     try:
         found = record.parse((folder / RECORD).read_bytes())
+        names.check(found)
     except FileNotFoundError:
         raise PackBroken(f"{path} holds no {RECORD}") from None
     except Malformed as error:
@@ -170,8 +172,10 @@ def _links(path: Path, file: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_bytes())
-        pairs = {str(name): str(target) for name, target in told.items()}
+        text = path.read_bytes()
+        if sum(map(text.count, (b",", b"[", b"{"))) > archive.MEMBERS:
+            raise PackBroken(f"{file}: {LINKS} of an image names too many links")
+        pairs = {str(name)[:256]: str(target)[:1024] for name, target in json.loads(text).items()}
     except (ValueError, AttributeError, RecursionError):
         raise PackBroken(f"{file}: {LINKS} of an image is malformed") from None
     for name, target in pairs.items():

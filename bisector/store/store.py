@@ -71,7 +71,9 @@ class Store:
     # ---- campaigns
 
     def campaign_folder(self, campaign: str) -> Path:
-        """Where the campaign's files lie."""
+        """Where the campaign's files lie. Raises InfraError for an id that leads out of there."""
+        if "/" in campaign or "\0" in campaign or campaign in ("", ".", ".."):
+            raise InfraError(f"{campaign!a} cannot be the id of a campaign")
         return self.folder / "campaigns" / campaign
 
     def add_campaign(self, row: CampaignRow) -> CampaignRow:

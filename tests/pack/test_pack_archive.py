@@ -225,7 +225,7 @@ def test_zeros_that_unpack_to_gigabytes_are_not_swallowed(tmp_path: Path) -> Non
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(huge.tobuf(tarfile.GNU_FORMAT))
         file.write(bytes(1 << 20))
-    with pytest.raises(PackBroken, match="does not begin"):
+    with pytest.raises(PackBroken, match="damaged"):  # a size that is no octal number
         unpack(path, tmp_path / "out")
     big = replace_size(entry("campaign.json"), 7 << 30)
     first = entries[0]
