@@ -117,7 +117,8 @@ class Ending(StrEnum):
     DEADLINE = "deadline"  # the agent was alive and the clock ran out
     VM_GONE = "vm_gone"  # the VM ended by itself without a complete result (reset, power off)
     NO_AGENT = "no_agent"  # the VM never reached the agent
-    HARNESS = "harness"  # vng or QEMU failed, the wrong kernel booted, the shared folder broke
+    HARNESS = "harness"  # vng or QEMU failed, the wrong kernel booted, the shared folder broke: no facts, but what
+    # the console had shown by then stands
     CANCELLED = "cancelled"
 
 

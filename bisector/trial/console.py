@@ -88,9 +88,10 @@ class Console:
         self._trace: list[str] = []
         self._last: deque[str] = deque(maxlen=40)
         self.eof = False
+        self.unlogged: OSError | None = None  # the log cannot be written; what comes is read all the same
 
     def read(self, seconds: float) -> list[Sight]:
-        """What came, in order; waits at most ``seconds`` for it. Raises OSError when the log cannot be written."""
+        """What came, in order; waits at most ``seconds`` for it."""
         end = time.monotonic() + seconds
         sights: list[Sight] = []
         size = 0
@@ -104,9 +105,16 @@ class Console:
                 data = b"\n"  # ends the last line
             size += len(data)
             if not self.eof:
-                self._log.write(data)
+                self._keep(data)
             sights = self._take(self._decoder.decode(data))
         return sights
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            if self.unlogged is None:
+                self._log.write(data)
+        except OSError as error:
+            self.unlogged = error
 
     def last_lines(self, count: int = 8) -> list[str]:
         """The console's last lines that hold something, for people."""

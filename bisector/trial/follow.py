@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
@@ -13,6 +13,7 @@ from bisector.model import ConsoleEvent, Ending, Observation, Timing
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Child
 from bisector.trial.console import Complaint, Console, Marker, Sight
+from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
 from bisector.trial.workspace import ResultBroken, Workspace
 
@@ -21,6 +22,7 @@ LOOK = 0.5  # seconds between two looks at the disk and the result file
 TRACE = 2.0  # seconds after a crash for its trace to reach the log
 OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to tell of it itself
 LATE = 2.0  # seconds between end marker and result for the second of them
+REST = 2.0  # seconds for what the console still holds when the tree is dead
 
 
 @dataclass(frozen=True)
@@ -51,35 +53,56 @@ class Watcher:
         self._marks: dict[str, float] = {}  # first time of begin, storage, end; complete: of a whole result
         self._events: list[ConsoleEvent] = []
         self._crash: ConsoleEvent | None = None  # the kernel's under test
+        self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
         self._looked_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
 
     def harness(self, detail: str) -> Observation:
-        """The harness failed: says nothing about the kernel."""
+        """The harness failed. What the console had shown by then stands: its lines are in the observation."""
         return self._observation(End(Ending.HARNESS, detail), None)
 
     def follow(self, child: Child, workspace: Workspace, folder: Path) -> Observation:
         """Watch until something ends the trial; kill the tree; say what was seen. Raises OSError, ProgramMissing."""
         self._tell(Progress("boot"))
         log = BoundedLog(folder / "console.log")
+        end: End | None = None
         try:
             console = Console(child.fd, log, self._plan.watches, token=self._plan.token, began=self._began)
-            end = None
             while end is None:
-                sights = console.read(TICK)
-                end = next((found for sight in sights if (found := self._see(sight))), None)
+                end = self._see_all(console.read(TICK), workspace)
                 end = end or self._look(child, workspace, console)
             child.kill()
+            end = self._see_the_rest(end, console, workspace)
             self._events = [self._with_trace(event, console) for event in self._events]
-            return self._conclude(end, workspace)
-        finally:
             log.close()
+            return self._conclude(end, workspace)
+        except OSError as error:  # a log that cannot be written; what was read stands
+            child.kill()
+            return self._without_result(end or End(Ending.HARNESS), in_words(error))
+        finally:
+            with contextlib.suppress(OSError):
+                log.close()
+
+    def _see_all(self, sights: list[Sight], workspace: Workspace) -> End | None:
+        """Take in what the console showed, unless our own disk is full: then it may be that disk's doing."""
+        if sights and workspace.full():
+            return End(Ending.HARNESS, _full(workspace))
+        return next((found for sight in sights if (found := self._see(sight))), None)
+
+    def _see_the_rest(self, end: End, console: Console, workspace: Workspace) -> End:
+        """Read what the console still holds: a result may be there before the lines that came ahead of it are read."""
+        until = time.monotonic() + REST
+        while end.ending not in (Ending.CANCELLED, Ending.DECISIVE) and not console.eof and time.monotonic() < until:
+            found = self._see_all(console.read(TICK), workspace)
+            if found is not None and found.ending is Ending.DECISIVE:
+                end = found
+        return end
 
     # ---- what the console says ----
 
     def _see(self, sight: Sight) -> End | None:
         if isinstance(sight, Complaint):
-            return End(Ending.HARNESS, f"QEMU: {sight.text}")
+            return self._crashed() if self._crash else End(Ending.HARNESS, f"QEMU: {sight.text}")
         if isinstance(sight, Marker):
             return self._see_marker(sight)
         self._events.append(sight)
@@ -95,6 +118,9 @@ class Watcher:
                 return self._see(ConsoleEvent(marker.at, "guest", "watch", name, " ".join(rest)))
             case ("step", name, "begin"):
                 self._tell(Progress("workload", name))
+                self._step = (name, marker.at)
+            case ("step", _, "end"):
+                self._step = None
             case ("begin" | "storage" | "end" as word,):
                 self._mark(word, marker.at)
         return None
@@ -119,6 +145,8 @@ class Watcher:
     def _look(self, child: Child, workspace: Workspace, console: Console) -> End | None:
         if self._cancel.cancelled():
             return End(Ending.CANCELLED)
+        if console.unlogged is not None:
+            return End(Ending.HARNESS, in_words(console.unlogged))
         if "end" in self._marks or self._now() - self._looked_at > LOOK:
             self._looked_at = self._now()
             if workspace.full():
@@ -178,27 +206,38 @@ class Watcher:
     # ---- at the end ----
 
     def _conclude(self, end: End, workspace: Workspace) -> Observation:
-        if end.ending in (Ending.CANCELLED, Ending.HARNESS):
+        if end.ending is Ending.CANCELLED:
             return self._observation(end, None)
-        if workspace.full():  # what the VM saw may have been our own disk's failure
-            return self.harness(_full(workspace))
         try:
             result = workspace.result(self._plan.token)
         except ResultBroken as error:
-            return self.harness(error.what)
+            return self._without_result(end, error.what)
         booted = result.kernel.build_id if result else ""
         if booted and self._build_id and booted != self._build_id:
+            self._events = []  # of another kernel than the one under test
             return self.harness(f"the wrong kernel booted: its build id is {booted}, the image's {self._build_id}")
+        if end.ending is Ending.HARNESS:
+            return self._observation(end, None)
+        if workspace.full():  # what the VM saw may have been our own disk's failure
+            return self._without_result(end, _full(workspace))
         if end.ending in (Ending.FINISHED, Ending.VM_GONE, Ending.NO_AGENT, Ending.DEADLINE):
             end = self._weigh(end, result)
         return self._observation(end, result)
 
+    def _without_result(self, end: End, detail: str) -> Observation:
+        """The trial's facts cannot be believed: what the console had shown stands, else the harness failed."""
+        if self._crash is not None and end.ending is not Ending.DECISIVE:
+            end = self._crashed()
+        if end.ending not in (Ending.DECISIVE, Ending.CRASH, Ending.NO_AGENT):
+            return self.harness(detail)
+        return self._observation(replace(end, detail="; ".join(filter(None, (end.detail, detail)))), None)
+
     def _weigh(self, end: End, result: Result | None) -> End:
         """What the result says of how the trial ended, whichever came first."""
+        if self._crash is not None and (result is not None or end.ending is Ending.FINISHED):
+            return self._crashed() if result is None else End(Ending.CRASH, self._crash.text)
         if result is None:
             return End(Ending.HARNESS, "the agent ended without a result") if end.ending is Ending.FINISHED else end
-        if self._crash is not None:
-            return End(Ending.CRASH, self._crash.text)
         if self._ran_out_of_time(result):
             return End(Ending.DEADLINE)
         if result.complete or result.fault:
@@ -215,14 +254,30 @@ class Watcher:
         return unfinished and result.fault is None and result.elapsed >= self._plan.deadline
 
     def _observation(self, end: End, result: Result | None) -> Observation:
+        harness = end.ending is Ending.HARNESS
+        if result is None and "begin" in self._marks:  # the agent was there, and left no facts
+            result = Result(token=self._plan.token)
+        shown = [] if harness and "begin" not in self._marks else self._events  # before that a control boot tells
         return Observation(
             ending=end.ending,
-            result=None if end.ending is Ending.HARNESS else result,  # what a broken harness tells is no evidence
-            console=tuple(sorted(self._events, key=lambda event: event.at)),
+            result=None if harness else self._with_open_step(end, result),  # a broken harness tells no facts
+            console=tuple(sorted(shown, key=lambda event: event.at)),
             detail=end.detail,
             timing=self._timing(),
             accel=self._plan.accel,
         )
+
+    def _with_open_step(self, end: End, result: Result | None) -> Result | None:
+        """The result with the step that the machine stopped in, where its agent could not tell of it any more."""
+        if result is None or self._step is None or end.ending is Ending.FINISHED:
+            return result
+        name, at = self._step
+        step = next((step for step in self._plan.steps if step.name == name), None)
+        if step is None or result.step(name) is not None:
+            return result
+        begin = self._marks.get("begin", at)
+        open_step = replace(step.begun(round(max(0.0, at - begin), 3)), ended=round(self._now() - begin, 3))
+        return replace(result, steps=(*result.steps, open_step))
 
     def _timing(self) -> Timing:
         total = self._now()

@@ -77,7 +77,7 @@ class VmRunner:
         except FAULTS as error:
             return watcher.harness(in_words(error))
         if plan.kernel and seen.ending is Ending.NO_AGENT:  # not the candidate's doing, which has not begun
-            return replace(seen, ending=Ending.HARNESS, detail=f"the VM did not boot: {seen.detail}")
+            return replace(seen, ending=Ending.HARNESS, console=(), detail=f"the VM did not boot: {seen.detail}")
         return seen
 
     def _run(self, image: Image, programs: str, plan: Plan, folder: Path, watcher: Watcher, qemu: str) -> Observation:

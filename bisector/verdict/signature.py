@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Observation → signal: what a trial saw, read against the recipe's conditions. Pure.
 
-The order is law: infra; then whichever came first of a bad console line and a foreign crash; other bad facts;
+The order is law: whichever came first of a bad console line and a foreign crash; infra; other bad facts;
 ``good_when``; else ``other_failure``. A condition about a step says something only where the workload got there, so it
 does not count behind an earlier step that failed in a way that the recipe does not name.
 """
@@ -44,9 +44,6 @@ def read(observation: Observation, question: Question) -> Reading:
         observation: what the trial saw; ending CANCELLED has no signal and is the caller's to handle.
         question: the recipe's conditions.
     """
-    infra = _infra(observation)
-    if infra:
-        return Reading(Signal.INFRA, reason=infra)
     crash = _foreign_crash(observation, question)
     console = _first_bad_console(observation, question)
     if console and (crash is None or console[0] <= crash.at):
@@ -54,6 +51,8 @@ def read(observation: Observation, question: Question) -> Reading:
     if crash:
         fingerprint = crash.fingerprint or crash.name
         return Reading(Signal.OTHER_FAILURE, reason=f"crash: {untimed(crash.text)}", fingerprint=fingerprint)
+    if infra := _infra(observation):
+        return Reading(Signal.INFRA, reason=infra)
     for condition in question.bad:
         if holds(condition, observation) and _stopped_before(condition, observation, question) is None:
             return Reading(Signal.REPRODUCED, condition.name, _reason(condition, observation))
@@ -71,8 +70,11 @@ def untimed(line: str) -> str:
 
 
 def reached_agent(observation: Observation) -> bool:
-    """Whether the VM came as far as our agent (DESIGN: else a control boot tells kernel from harness)."""
-    return observation.result is not None
+    """Whether the VM came as far as our agent; else a control boot tells kernel from harness.
+
+    A trial that the harness failed shows its console only where the agent had begun.
+    """
+    return observation.result is not None or observation.ending is Ending.HARNESS
 
 
 def _infra(observation: Observation) -> str:
