@@ -6,6 +6,7 @@ Everything that is shown passes ``printable`` here, so that nothing that came fr
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import threading
 import time
@@ -30,6 +31,14 @@ QUIET_SECONDS = 60.0
 """Without a terminal a live phase is told only when it lasts, once in so many seconds."""
 
 
+class _Console(Console):
+    """rich's, which would end the whole program when nobody reads stderr any more, with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+
+
 class Terminal:
     """Where a command prints.
 
@@ -44,7 +53,7 @@ class Terminal:
         self.out = out
         forced = {"always": True, "never": False}.get(color)
         plain = color == "never" or (color == "auto" and bool(environ.get("NO_COLOR")))
-        self._console = Console(
+        self._console = _Console(
             file=err, force_terminal=forced, no_color=plain, highlight=False, emoji=False, soft_wrap=True
         )
         self._status: Status | None = None
@@ -62,7 +71,7 @@ class Terminal:
 
     def say(self, text: str, style: str = "") -> None:
         """Print one line for people on stderr."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):  # it is full, or closed: work goes on
             self._console.print(Text(printable(text)), style=style or None)
 
     def fail(self, error: BisectorError) -> None:
@@ -108,7 +117,7 @@ class Terminal:
                 self._told = now
                 self.say(f"    {self._about}: {progress.phase}{percent}, {now - self._since:.0f} s")
             return
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):
             if self._status is None:
                 self._status = self._console.status("")
                 self._status.start()
@@ -117,7 +126,7 @@ class Terminal:
 
     def stop(self) -> None:
         """End the live line."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):
             if self._status is not None:
-                self._status.stop()
-                self._status = None
+                status, self._status = self._status, None
+                status.stop()

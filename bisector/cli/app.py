@@ -13,7 +13,8 @@ import typer
 from bisector import __version__
 from bisector.cli import campaigns, host, new, nightly, packs, recipes, search
 from bisector.cli.pieces import Common
-from bisector.errors import BisectorError, UsageError
+from bisector.cli.process import NO_ROOM, drop_stdout, open_streams, stopped_by_signals
+from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.exitcodes import ExitCode
 
 _ParserError: Any = typer.BadParameter.__mro__[1]
@@ -52,7 +53,19 @@ def _common(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; gives the exit code (bisector/exitcodes.py)."""
+    open_streams()
     common = Common()
+    with stopped_by_signals():
+        code = _run(common, arguments)
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            drop_stdout()
+            code = code or (ExitCode.INFRA if isinstance(error, BrokenPipeError) else _full(common, error))
+    return code
+
+
+def _run(common: Common, arguments: list[str] | None) -> int:
     try:
         return app(args=arguments, obj=common, prog_name="bisector", standalone_mode=False) or ExitCode.OK
     except SystemExit as end:
@@ -63,14 +76,28 @@ def main(arguments: list[str] | None = None) -> int:
         return _told(common, error, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of stdout has gone; nothing to flush
+    except BrokenPipeError:  # the reader of stdout has gone
+        drop_stdout()
         return ExitCode.INFRA
+    except OSError as error:
+        return _full(common, error) if error.errno in NO_ROOM else _unexpected(common, error)
     except Exception as error:  # noqa: BLE001 (law 1: whatever goes wrong in here is the harness's, exit 3)
-        what = BisectorError(
-            f"unexpected {type(error).__name__}: {error}", hint="--debug shows where; please report it"
-        )
-        return _told(common, what, ExitCode.INFRA)
+        return _unexpected(common, error)
+
+
+def _unexpected(common: Common, error: Exception) -> int:
+    what = BisectorError(f"unexpected {type(error).__name__}: {error}", hint="--debug shows where; please report it")
+    return _told(common, what, ExitCode.INFRA)
+
+
+def _full(common: Common, error: OSError) -> int:
+    """Say that there is no room for what was to be written: stdout, where the error names no file."""
+    drop_stdout()
+    what = InfraError(
+        f"{error.filename or 'stdout, or a file,'} cannot be written: {error.strerror or error}",
+        hint="make room ('bisector cache' shows what we keep) and repeat the command; what was finished is stored",
+    )
+    return _told(common, what, what.exit_code)
 
 
 def _refused(common: Common, error: Any) -> int:

@@ -21,7 +21,7 @@ commands = typer.Typer()
 def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
     """Past campaigns, oldest first."""
     terminal = terminal_of(context)
-    rows = open_store().listed()
+    rows = open_store(context).listed()
     if as_json:
         keep = ("id", "recipe", "repo", "good", "bad", "state", "created")
         listed = [{name: getattr(row, name) for name in keep} | {"outcome": row.kind} for row in rows]
@@ -38,7 +38,7 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
 @commands.command()
 def log(context: typer.Context, campaign: CampaignArgument) -> None:
     """A campaign's 'git bisect log', for 'git bisect replay'."""
-    store = open_store()
+    store = open_store(context)
     row = store.campaign(campaign)
     if row.outcome is None or not row.outcome.bisect_log:
         raise UsageError(f"campaign {row.id} has no bisect log yet", hint="its search has not ended, or never began")
@@ -78,4 +78,4 @@ def report(
     from bisector.report import command
 
     asked = command.Asked(format_, out, reply_to, mbox, tuple(to or ()), signature, send, yes)
-    command.run(asked, campaign, open_store(), terminal_of(context), os.environ)
+    command.run(asked, campaign, open_store(context), terminal_of(context), os.environ)

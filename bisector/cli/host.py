@@ -54,7 +54,7 @@ def cache(
 
     places, terminal = folders(os.environ), terminal_of(context)
     if forget_failures:
-        forgotten = room.forget_failures(places, open_store())
+        forgotten = room.forget_failures(places, open_store(context))
         if as_json:
             print_object(terminal, "cache", {"forgotten": forgotten})
         else:
@@ -72,7 +72,7 @@ def cache(
         limit = 0 if prune == "0" else size(int(prune) if prune.isdecimal() else prune)
     except ValueError:
         raise UsageError(f"--prune {prune} is not a size", hint="write 500M, 10G, or 0 to remove all") from None
-    done = room.prune(places, open_store(), limit)
+    done = room.prune(places, open_store(context), limit)
     if as_json:
         print_object(terminal, "cache", {"removed": [str(entry.path) for entry in done.removed], "left": done.left})
     else:

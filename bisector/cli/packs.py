@@ -39,7 +39,7 @@ def export(
     from bisector.pack import export as room
     from bisector.pack import show
 
-    store = open_store()
+    store = open_store(context)
     row = store.campaign(campaign)
     done = room.export(store, row, out or Path(f"{row.id}.tar.gz"), with_images=with_images)
     if as_json:
@@ -77,7 +77,7 @@ def replay(
     if image and repo:
         raise UsageError("--image and --repo are two sources of one image", hint="give one of them")
     terminal = terminal_of(context)
-    with _opened(source, step) as found:
+    with _opened(context, source, step) as found:
         if step is None:
             if as_json:
                 print_object(terminal, "steps", show.steps_object(found))
@@ -94,7 +94,7 @@ def replay(
 
 
 @contextmanager
-def _opened(source: str, step: int | None) -> Iterator[Source]:
+def _opened(context: typer.Context, source: str, step: int | None) -> Iterator[Source]:
     from bisector.pack.source import of_campaign, of_file
 
     path = Path(source)
@@ -102,7 +102,7 @@ def _opened(source: str, step: int | None) -> Iterator[Source]:
         with of_file(path, image_of=step) as found:
             yield found
     else:
-        store = open_store()
+        store = open_store(context)
         found = of_campaign(store, store.campaign(source))
         store.close()
         yield found

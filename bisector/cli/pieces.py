@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from bisector.errors import BisectorError
+from bisector.cli.process import stop_in_order
+from bisector.errors import BisectorError, InfraError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
@@ -45,12 +45,29 @@ def terminal_of(context: typer.Context) -> Terminal:
     return common.terminal
 
 
-def open_store() -> Store:
+def open_store(context: typer.Context) -> Store:
     """The database of campaigns in the state folder."""
     from bisector.store import Store
     from bisector.system.xdg import folders
 
-    return Store(folders(os.environ).state)
+    place = folders(os.environ).state
+    _tighten(terminal_of(context), place)
+    return Store(place)
+
+
+def _tighten(terminal: Terminal, *places: Path) -> None:
+    """Make our folders private, and say what was done to one that an earlier version left open."""
+    from bisector.system.xdg import private
+
+    for place in places:
+        try:
+            if said := private(place):
+                terminal.say(f"note: {said}")
+        except OSError as error:
+            raise InfraError(
+                f"{place} cannot be made: {error.strerror or error}",
+                hint="give other folders by XDG_STATE_HOME and XDG_CACHE_HOME, or mend the rights of what is above it",
+            ) from error
 
 
 def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tuple[Recipe, str]:
@@ -72,21 +89,18 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
 
 
 def workbench(context: typer.Context, jobs: int, log: EventLog | None = None) -> Workbench:
-    """A workbench that stops cleanly on the first Ctrl-C or SIGTERM; what it tells goes to ``log`` too."""
+    """A workbench that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; what it tells goes to ``log``
+    too."""
     from bisector.system.xdg import folders
     from bisector.workbench import Setting, Workbench
 
     terminal = terminal_of(context)
     listener = log.beside(terminal.listen) if log else terminal.listen
-    bench = Workbench(Setting(folders(os.environ), dict(os.environ), listener, jobs))
+    places = folders(os.environ)
+    _tighten(terminal, places.state, places.cache)
+    bench = Workbench(Setting(places, dict(os.environ), listener, jobs))
 
-    def stop(number: int, _: Any) -> None:
-        bench.cancel.cancel()
-        signal.signal(number, signal.default_int_handler)  # a second one ends at once
-        os.write(2, b"\nstopping; what is finished is kept (again: stop at once)\n")
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    stop_in_order(bench.cancel.cancel)
     return bench
 
 

@@ -296,8 +296,16 @@ def _send(
     control: socket.socket, argv: Sequence[str], cwd: Path | None, env: Mapping[str, str], terminal: bool
 ) -> None:
     fields = ["1" if terminal else "0", os.fspath(cwd.absolute()) if cwd else "", str(len(argv)), *argv]
-    request = b"\0".join(os.fsencode(field) for field in [*fields, *(f"{name}={value}" for name, value in env.items())])
+    request = b"\0".join(_bytes(field) for field in [*fields, *(f"{name}={value}" for name, value in env.items())])
     control.sendall(b"%016x" % len(request) + request)
+
+
+def _bytes(field: str) -> bytes:
+    """As the caller's own file names are written; what his locale has no letters for is not his, and is UTF-8."""
+    try:
+        return os.fsencode(field)
+    except UnicodeEncodeError:
+        return field.encode(errors="surrogateescape")
 
 
 def _follow(
