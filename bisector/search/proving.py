@@ -65,7 +65,7 @@ class Proving:
         lookup = self.history.commit
         proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, find_fix=self.find_fix, target=self.target)
         if proof.kind is Proven.NOT_CONFIRMED:
-            return Again(proof.summary, final=True)
+            return self._otherwise(proof.against, found.first_bad, proof.summary)
         if proof.kind is Proven.NARROWED:
             below = [commit for parent in proof.suspects[1:] for commit in self._gathering.open_below(parent.oid)]
             suspects = tuple({commit.oid: commit for commit in (*proof.suspects, *below)}.values())
@@ -199,8 +199,25 @@ class Proving:
         oid = leg.candidate.revision
         if oid == (self.old if self.find_fix else self.new).oid and not legs.is_edited(leg):
             return Again(f"the bad end {leg.candidate} {reason}", bad=leg.evidence)
+        if self.find_fix and self._never_bad(leg, legs):
+            self.known.old_was_wrong(oid, leg.evidence, legs.new.evidence)
+            return Again(f"{leg.candidate} ({self._commit(leg)}) {reason}")
         searched = NOTHING if legs.is_edited(leg) else self.known.searched(oid)
         return Again(f"{leg.candidate} {reason}: good commits reproduce too", good=searched + leg.evidence)
+
+    def _never_bad(self, leg: Leg, legs: Legs) -> bool:
+        """Whether a parent that had to be bad never was: git took it for granted, by what holds it or as a branch."""
+        seen = self.known.searched(leg.candidate.revision) + leg.evidence
+        return any(leg is each for each in legs.bad) and not legs.is_edited(leg) and not seen.reproduced
+
+    def _otherwise(self, commit: Commit | None, culprit: Commit, reason: str) -> Again:
+        """A commit of the older side is as the newer one. The search goes on where nobody had asked for it: it came
+        with a merge of which only the first parent was searched."""
+        known = (self.old.oid, self.new.oid, culprit.oid)
+        if commit is None or commit.oid in known or self.known.searched(commit.oid).told:
+            return Again(reason, final=True)
+        self.known.old_was_wrong(commit.oid, NOTHING, NOTHING)
+        return Again(reason)
 
     # ---- with a fixed number of trials: a set by what bounds it; the culprit's own edits after its parents
 
@@ -214,7 +231,8 @@ class Proving:
                 if answer.verdict in (Verdict.SKIP, Verdict.WEAK):
                     unchecked.append(f"{answer.candidate}: {answer.reason}")
                 elif answer.verdict is not wanted:
-                    return Again(f"{answer.candidate} was to be {wanted} and is {answer.verdict}", final=True)
+                    reason = f"{answer.candidate} was to be {wanted} and is {answer.verdict}"
+                    return self._otherwise(self._commit(leg), legs.suspects[0], reason)
                 else:
                     judged.append(answer)
         unchecked = [*legs.unchecked, *unchecked]

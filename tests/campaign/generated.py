@@ -190,7 +190,7 @@ class _Maker:
         draw, trees, plan = self.draw, {}, []
         ends = {old, end} if draw.random() < 0.95 else {old}
         runs = self._runs() if draw.random() < 0.4 else None
-        carrier = "bug.if.helper" if wrong == "apply does not show" else "bug"
+        carrier = "bug.if.helper" if culprit and wrong == "apply does not show" else "bug"
         for name, parents in self.parents.items():
             tree: dict[str, str] = {}
             for parent in parents:

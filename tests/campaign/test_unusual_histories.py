@@ -136,3 +136,32 @@ def test_a_fixup_that_the_user_has_not_is_refused_before_anything_is_stored(act:
     with pytest.raises(UsageError, match="knows no commit 'nowhere'"):
         acted.run("c0", "c11", text=with_fixup(acted.planted.oid["c3"], "nowhere"))
     assert not Store(acted.folders.state).campaigns()
+
+
+# ---- a parent that nobody had asked for is as the newer side
+
+
+@pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
+@pytest.mark.parametrize("find_fix", [False, True])
+def test_a_search_among_first_parents_goes_on_in_the_branch_that_a_merge_brought(
+    act: Act, find_fix: bool, trials: str
+) -> None:
+    """The merge is named, its second parent is as the merge; the change is in the branch."""
+    first, second = ((("bug", "1"),), (("bug", None),)) if find_fix else ((), (BUG,))
+    plan = [Planned("c0", (), first), *chain("c1", "c2", "c3", start="c0"), *chain("t1", start="c1")]
+    plan += [Planned("t2", ("t1",), second), *chain("t3", start="t2"), Planned("m", ("c3", "t3"), second)]
+    acted = planted(act, [*plan, *chain("d1", "d2", start="m")])
+    text = FIRST_PARENT.replace("confidence: {max_error: 0.01}", trials)
+    _, outcome = acted.run(*(("d2", "c0") if find_fix else ("c0", "d2")), text=text, find_fix=find_fix)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"t2"}
+
+
+def test_a_fix_whose_parent_never_had_the_bug_is_said_to_be_so(act: Act) -> None:
+    """The bug came with the bad end itself; a branch that began before it never had it."""
+    plan = [Planned("c0"), Planned("old", ("c0",), (BUG,)), *chain("s1", "s2", start="c0")]
+    plan += [Planned("fix", ("old",), (("bug", None),)), Planned("m", ("fix", "s2"))]
+    acted = planted(act, plan)
+    _, outcome = acted.run("m", "old", find_fix=True)
+    assert outcome.kind in (OutcomeKind.UNRESOLVED, OutcomeKind.CULPRIT)
+    assert acted.named(outcome) <= {"fix"}
