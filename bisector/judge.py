@@ -15,7 +15,6 @@ from bisector.model import (
     Candidate,
     Cell,
     Ending,
-    FactKind,
     Image,
     Judgement,
     Observation,
@@ -29,6 +28,7 @@ from bisector.model import (
 from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, placed
 from bisector.store import Store
 from bisector.system.executor import Pool
+from bisector.verdict import clock
 from bisector.verdict.duration import lasting, learnt, stretched_plan
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
@@ -36,14 +36,6 @@ from bisector.verdict.signature import reached_agent, read
 BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated machine has faults of its own
 INFRA_IN_A_ROW = 3
 """So many infra trials in a row of one candidate end the campaign with exit 3: the harness is broken, not unlucky."""
-
-DEADLINE_FACTOR = 5.0
-DEADLINE_FLOOR = 30.0
-"""A trial may take so many times what the slowest clean one took, and never less than the floor (seconds)."""
-
-HANG_FACTOR = 2.0
-"""Where a condition asks whether something hangs, the deadline is never shortened, and never less than so many times
-what the slowest clean trial took: a slow host must not look like a hang."""
 
 LONGEST = 600.0
 """Seconds that a stretched workload never passes, where the recipe names no deadline."""
@@ -301,6 +293,8 @@ class Judge:
     def _reading(observation: Observation, case: Case) -> Reading:
         """What the trial shows; where the VM never came up, no evidence until the control has booted beside it."""
         reading = read(observation, case.question)
+        if reading.signal is not Signal.INFRA and (busy := clock.too_busy(observation)):
+            return Reading(Signal.INFRA, reason=busy)
         if reading.signal is Signal.INFRA or reached_agent(observation) or not case.plan.vm:
             return reading
         return replace(reading, signal=Signal.INFRA, awaits_control=True)
@@ -345,19 +339,10 @@ class Judge:
     # ---- how long a trial may take
 
     def _deadline(self, case: Case) -> float:
-        """Seconds for the agent's part, by the slowest clean trial of this question once there is one.
-
-        Shorter than the plan's where nothing is concluded from a trial that runs into it. Where a condition asks for a
-        hang the deadline decides the signal: then a busy host could make a clean trial a reproduction, so it is the
-        plan's, or longer where clean trials are slow.
-        """
-        whole = case.plan.deadline
+        """Seconds for the agent's part: the recipe's, or by the slowest clean trial of this question."""
         if case.fixed_deadline:
-            return whole
-        slowest = self._slowest_clean(case.plan.identity())
-        if case.question.asks_for(FactKind.HANG):
-            return max(whole, HANG_FACTOR * slowest)
-        return min(whole, max(DEADLINE_FLOOR, DEADLINE_FACTOR * slowest)) if slowest else whole
+            return case.plan.deadline
+        return clock.deadline(case.plan.deadline, self._slowest_clean(case.plan.identity()), case.question)
 
     def _slowest_clean(self, question: str) -> float:
         if question not in self._slowest:

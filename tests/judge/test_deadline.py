@@ -10,9 +10,10 @@ import pytest
 from test_judge import CASE, Make, make, of, saw
 
 from bisector.agent.plan import Plan, Result, StepFacts
-from bisector.judge import HANG_FACTOR, Case, Judge
-from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Verdict
+from bisector.judge import Case, Judge
+from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Timing, Verdict
 from bisector.seams import CancelToken, Listener
+from bisector.verdict.clock import HANG_FACTOR, STARVED
 from bisector.verdict.sequential import FixedTrials
 
 __all__ = ["make"]
@@ -26,6 +27,7 @@ class Clocked:
 
     needs: list[float]
     deadlines: list[float] = field(default_factory=list)
+    starved: float = 0.0  # part of the time of a trial that runs into its deadline
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         self.deadlines.append(plan.deadline)
@@ -33,7 +35,10 @@ class Clocked:
         if need and need < plan.deadline:
             return saw("healthy", seconds=need - 2.0)  # two of them for the storage
         unfinished = Result(steps=(StepFacts("probe", 2.0, 2.0),), elapsed=plan.deadline)
-        return Observation(Ending.DEADLINE, unfinished)
+        total = plan.deadline + 6.0
+        return Observation(
+            Ending.DEADLINE, unfinished, timing=Timing(6.0, 2.0, plan.deadline, total), starved=self.starved * total
+        )
 
 
 def asking(condition: Condition, **changes: object) -> Case:
@@ -59,6 +64,15 @@ def test_a_busy_host_makes_no_hang_of_a_clean_trial(make: Make, condition: Condi
 def test_a_true_hang_is_seen(make: Make) -> None:
     judge, _ = clocked(make, 8.0, 0.0)
     assert judge.ask(of("bad"), asking(HUNG), "search").verdict is Verdict.BAD
+
+
+@pytest.mark.parametrize(("starved", "verdict"), [(STARVED, Verdict.GOOD), (0.9 * STARVED, Verdict.BAD)])
+def test_a_host_without_time_for_the_trial_is_no_hang(make: Make, starved: float, verdict: Verdict) -> None:
+    judge, runner = clocked(make, 8.0, 800.0, 8.0, 8.0)
+    runner.starved = starved
+    assert judge.ask(of("good"), asking(HUNG), "ends").verdict is verdict
+    signals = [trial.reading.signal for trial in judge.bench.store.trials("c1")]
+    assert (Signal.INFRA in signals) is (verdict is Verdict.GOOD)
 
 
 def test_clean_trials_that_are_slow_give_later_ones_more_time(make: Make) -> None:
