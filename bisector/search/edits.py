@@ -22,12 +22,15 @@ class _Git(Protocol):
 def edited_tree(git: _Git, history: History, candidate: Candidate) -> str:
     """Id of the tree of the candidate's revision with its edits applied in order.
 
-    A fixup or applied commit that the revision already holds changes nothing. A merge is taken against its first
-    parent. Raises EditsDoNotApply; InfraError when a commit is not there.
+    A fixup that the revision already holds changes nothing; a commit that is to be applied for what it changes must
+    change something. A merge is taken against its first parent. Raises EditsDoNotApply; InfraError when a commit is
+    not there.
     """
     tree = history.tree(candidate.revision)
     for edit in candidate.edits:
         if edit.kind != "revert" and history.is_ancestor(edit.commit, candidate.revision):
+            if edit.kind == "apply":
+                raise EditsDoNotApply(f"apply of {history.commit(edit.commit)}: {candidate} holds it already")
             continue
         tree = _apply(git, history, tree, edit, candidate)
     return tree
@@ -54,4 +57,6 @@ def _apply(git: _Git, history: History, tree: str, edit: Edit, candidate: Candid
         raise EditsDoNotApply(f"{edit.kind} of {commit} conflicts with {candidate} in {', '.join(files[:SHOWN])}{more}")
     if edit.kind == "revert" and result == tree:
         raise EditsDoNotApply(f"revert of {commit}: {candidate} does not hold its change")
+    if edit.kind == "apply" and result == tree:
+        raise EditsDoNotApply(f"apply of {commit}: {candidate} has its change already")
     return result

@@ -5,12 +5,14 @@ changes nothing, names were moved."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import acting
 import pytest
 from acting import RECIPE, Act, Acted, World
 
 from bisector.errors import UsageError
-from bisector.model import OutcomeKind
+from bisector.model import BuildFailure, Image, OutcomeKind, digest
 from bisector.store import Store
 from tests.search.planted import Planned, Planted, chain, git
 
@@ -64,13 +66,37 @@ def test_a_culprit_that_the_good_end_holds_is_not_applied_on_it(act: Act) -> Non
     assert "the commit applied on the good end: the good end holds it already" in outcome.unchecked
 
 
-@pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
-def test_an_edit_that_changes_nothing_is_no_leg(act: Act, trials: str) -> None:
+def backported(act: Act, *files: tuple[str, str]) -> Acted:
     """The good end has the same change from a backport, without what makes a bug of it."""
     bug = ("bug.if.helper", "1")
-    plan = [*chain("c0", "c1"), Planned("backport", ("c1",), (bug, ("own/c3", "c3")))]
+    plan = [*chain("c0", "c1"), Planned("backport", ("c1",), (bug, *files))]
     plan += [Planned("c2", ("c1",), (("helper", "1"),)), Planned("c3", ("c2",), (bug,)), *chain("c4", "c5", start="c3")]
-    acted = planted(act, plan)
+    return planted(act, plan)
+
+
+@pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
+def test_an_edit_whose_change_is_there_already_is_no_leg(act: Act, trials: str) -> None:
+    acted = backported(act, ("own/c3", "c3"))
+    _, outcome = acted.run("backport", "c5", text=RECIPE.replace("confidence: {max_error: 0.01}", trials))
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert acted.named(outcome) == {"c3"}
+    assert any("applied on the good end" in line and "has its change already" in line for line in outcome.unchecked)
+
+
+@pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
+def test_an_edit_that_leaves_the_image_as_it_is_is_no_leg(
+    act: Act, monkeypatch: pytest.MonkeyPatch, trials: str
+) -> None:
+    """The trees differ in a file that no build reads."""
+    real = acting.ActedTarget.image
+
+    def by_traits(*given: object, **how: object) -> Image | BuildFailure:
+        made = real(*given, **how)  # type: ignore[arg-type]
+        read = Path(made.kernel).read_text().replace("own", "") if isinstance(made, Image) else ""
+        return replace(made, identity=digest(read)) if isinstance(made, Image) else made
+
+    monkeypatch.setattr(acting.ActedTarget, "image", by_traits)
+    acted = backported(act)
     _, outcome = acted.run("backport", "c5", text=RECIPE.replace("confidence: {max_error: 0.01}", trials))
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c3"}

@@ -316,6 +316,7 @@ def with_edits(bench: Bench) -> Planted:
             Planned("over", ("later",), (("f.c", over),)),
             Planned("fixup", ("base",), (("f.c", fixed),)),
             Planned("other", ("base",)),
+            Planned("backport", ("base",), (("f.c", culprit), ("own/culprit", "culprit"))),
         ]
     )
 
@@ -345,6 +346,14 @@ def test_fixup_that_is_held_already_changes_nothing(bench: Bench, with_edits: Pl
     # "over" changed the culprit's line again: picked naively, the fixup would conflict with its own successor
     held = with_edit(with_edits, "over", ("fixup", "culprit"))
     assert clone.tree_of(held) == clone.tree_of(candidate(with_edits, "over"))
+
+
+@pytest.mark.parametrize(("name", "why"), [("over", "holds it already"), ("backport", "has its change already")])
+def test_a_commit_that_changes_nothing_is_not_applied(bench: Bench, with_edits: Planted, name: str, why: str) -> None:
+    """For what a fixup mends that is enough; a proof that rests on the change would rest on nothing."""
+    asked = with_edit(with_edits, name, ("apply", "culprit"))
+    with pytest.raises(EditsDoNotApply, match=why):
+        bench.clone(with_edits).tree_of(asked)
 
 
 def test_conflicting_revert_names_the_file_and_leaves_the_seat(bench: Bench, with_edits: Planted, seat: Path) -> None:
