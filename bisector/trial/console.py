@@ -12,7 +12,7 @@ import codecs
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ ROUND = 1 << 20  # bytes per call of Console.read, so that the clock is looked a
 LINE = 16 << 10  # characters of a line that are looked at
 EVENTS = 20  # of one watch; a flood of the same line says no more than the first ones
 TRACE = 200  # lines after a crash that may belong to its trace
+STAMPED = 40  # characters that may be the beginning of what printk puts before a message
 TEXT = 500  # characters of a line kept in an event
 
 # Words of QEMU itself on its stderr: accel/kvm/kvm-all.c, softmmu/runstate.c (7.2).
@@ -127,16 +128,19 @@ class Console:
         return replace(self._crash, fingerprint=crash.fingerprint([self._crash.text, *self._trace]))
 
     def _take(self, text: str) -> list[Sight]:
-        if self._cut:  # inside a line that is too long already
-            _, newline, text = text.partition("\n")
-            if not newline:
-                return []
-            self._cut = False
         text = self._partial + text
+        if self._cut:  # inside a line that is too long already: until it ends, or the kernel begins a message
+            end, stamp = text.find("\n"), crash.STAMP.search(text)
+            starts = [at for at in (end + 1 if end >= 0 else -1, stamp.start() if stamp else -1) if at >= 0]
+            if not starts:
+                self._partial = text[-STAMPED:]
+                return []
+            text, self._cut = text[min(starts) :], False
         whole, newline, self._partial = text.rpartition("\n")
-        if len(self._partial) > LINE:
-            whole, newline = whole + newline + self._partial[:LINE], "\n"
-            self._partial, self._cut = "", True
+        while len(self._partial) > LINE:
+            first, *rest = _pieces(self._partial)
+            whole, newline = whole + newline + first, "\n"
+            self._partial, self._cut = (rest[0], False) if rest else (self._partial[-STAMPED:], True)
         if not newline:
             return []
         self._remember(whole)
@@ -144,7 +148,8 @@ class Console:
             return []
         now = time.monotonic() - self._began
         sights: list[Sight] = []
-        for number, line in enumerate(whole.split("\n")):  # a microsecond apart: their order is evidence
+        lines = (piece for line in whole.split("\n") for piece in _pieces(line))
+        for number, line in enumerate(lines):  # a microsecond apart: their order is evidence
             sights += self._line(line[:LINE].rstrip("\r"), round(now + number / 1e6, 6))
         return sights
 
@@ -165,12 +170,13 @@ class Console:
     def _line(self, line: str, at: float) -> list[Sight]:
         place = line.find(self._marker)
         if place >= 0:
-            return [Marker(at, tuple(line[place + len(self._marker) :].split(" ")))]
+            return self._marked(line[:place], line[place + len(self._marker) :], at)
         if _KVM_ERROR in line or _TERMINATED.match(line):
             return [Complaint(at, line[:TEXT])]
         sights: list[Sight] = []
+        messages = (line, *crash.parts(line)[1:])  # one may begin where another has not ended
         for watching in self._watches:
-            if watching.left and watching.pattern.search(line):
+            if watching.left and any(map(watching.pattern.search, messages)):
                 watching.left -= 1
                 sights.append(ConsoleEvent(at, "vm", "watch", watching.watch.name, line[:TEXT]))
         if self._crash is not None:
@@ -180,6 +186,25 @@ class Console:
             self._crash = ConsoleEvent(at, "vm", "crash", kind, line[:TEXT])
             sights.append(self._crash)
         return sights
+
+    def _marked(self, before: str, after: str, at: float) -> list[Sight]:
+        """A line with a marker in it, and what stands before and behind it: consoles run into each other."""
+        words, behind = after, ""
+        if not after.startswith("guest ") and (stamp := crash.STAMP.search(after)):
+            words, behind = after[: stamp.start()].rstrip(), after[stamp.start() :]
+        around = [text for text in (before, behind) if any(hint in text for hint in crash.HINTS)]
+        return [Marker(at, tuple(words.split(" "))), *(sight for text in around for sight in self._line(text, at))]
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """The line as far as it is looked at; of one that is too long also what begins with a message of the kernel's."""
+    while len(line) > LINE:
+        stamp = crash.STAMP.search(line, LINE - STAMPED)
+        yield line[: min(LINE, stamp.start()) if stamp else LINE]
+        if stamp is None:
+            return
+        line = line[stamp.start() :]
+    yield line
 
 
 def open_log(path: Path) -> BoundedLog:
