@@ -2,10 +2,14 @@
 # bisector with all it needs to build and boot kernels. Debian 12 is the oldest system it supports.
 #
 #   docker build -t bisector .
-#   docker run --rm -v linux:/linux:ro -v bisector:/root bisector run virtio-dio-lvm-raid1 --repo /linux
+#   docker run --rm --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined \
+#     -v linux:/linux:ro -v bisector:/root bisector run virtio-dio-lvm-raid1 --repo /linux
 #
 # Add --device /dev/kvm where the host has it; without it kernels run in software emulation, and bisector says so.
-# No --privileged: storage is built inside the VM only.
+# No --privileged: storage is built inside the VM only. What is built and tried is confined by bubblewrap, which must be
+# allowed to make namespaces, in one of two ways:
+#   --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined      bwrap takes both away from what it runs
+#   bisector run ... --no-sandbox      the container alone confines: builds and VMs see /linux and /root, and the network
 FROM debian:12-slim AS base
 
 # The list of packages stands once, in the script that "make test" runs too. The archive's lists stay: bisector takes

@@ -11,15 +11,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bisector.errors import BisectorError
+from bisector.errors import BisectorError, InfraError
 from bisector.recipe.model import Recipe
 from bisector.store import Store
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST, OFF, PACKAGE, find_program
 from bisector.system.xdg import Folders
 from bisector.trial.run import find_vng
 
 GIB = 1 << 30
 PKG_CONFIG = ("lib/*/pkgconfig", "lib/pkgconfig", "lib64/pkgconfig", "share/pkgconfig")  # below /usr
+SANDBOX_REMEDY = (
+    "allow user namespaces to users (sysctl kernel.unprivileged_userns_clone=1; where AppArmor restricts them, a "
+    "profile for bwrap), in a container: docker run --cap-add SYS_ADMIN --cap-add NET_ADMIN "
+    f"--security-opt apparmor=unconfined; else {OFF}"
+)
 GIT_WITH_MERGE_TREE = (2, 38)
 """The first git whose merge-tree writes a tree (git 2.38 release notes)."""
 
@@ -81,7 +87,7 @@ QEMU = tuple(
 def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str]) -> tuple[Finding, ...]:
     """Look at everything a recipe needs (or, without one, everything any shipped recipe needs)."""
     path = f"{environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    findings = [_python(), _git(folders, path)]
+    findings = [_python(), _git(folders, path), _sandbox(folders)]
     findings += [_program(program, path) for program in _programs(recipe)]
     if recipe is None or recipe.vm is not None:
         findings += [_vng(environ), _vm_python(), _kvm()]
@@ -146,10 +152,19 @@ def _git(folders: Folders, path: str) -> Finding:
     remedy = "apt-get install git"
     if not shutil.which("git", path=path):
         return Finding("git", False, "not in PATH", remedy)
-    finished = Processes(folders.state / "processes").run(["git", "--version"], check=False)
+    finished = Processes(folders.state / "processes").run(["git", "--version"], access=HOST, check=False)
     numbers = re.findall(r"\d+", finished.stdout)
     version = tuple(map(int, numbers[:2]))
     return Finding("git", version >= GIT_WITH_MERGE_TREE, finished.stdout.strip(), "git 2.38 or newer")
+
+
+def _sandbox(folders: Folders) -> Finding:
+    """Whether code of others can be confined here: tried for real."""
+    try:
+        Processes(folders.state / "processes").check_sandbox()
+    except InfraError as error:
+        return Finding(PACKAGE, False, error.what, SANDBOX_REMEDY if find_program() else error.hint)
+    return Finding(PACKAGE, True, f"{find_program()}, confines what is built and tried")
 
 
 def _vng(environ: Mapping[str, str]) -> Finding:

@@ -160,6 +160,7 @@ class Observation:
     vng: str = ""  # version of virtme-ng
     deadline: float = 0.0  # seconds that the agent's part was given; 0 where it was stored without
     starved: float = 0.0  # seconds for which one of its threads was ready to run and this host had no processor for it
+    sandbox: str = ""  # what confined it; "" where that was not recorded
 
 
 # ---- question: what is bad, what is good ---------------------------------------------------------------------------

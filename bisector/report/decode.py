@@ -19,6 +19,7 @@ from bisector.model import Candidate, TargetKind
 from bisector.report.facts import Facts, Side
 from bisector.search.gitrepo import History
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access
 from bisector.target import debug_info
 
 SCRIPT = "scripts/decode_stacktrace.sh"
@@ -69,7 +70,10 @@ def _answers(found: Sequence[str], side: Side, history: History | None, processe
         argv = ["bash", str(script), str(vmlinux), "auto", *([side.image.modules] if side.image.modules else [])]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": folder, "LC_ALL": "C.UTF-8"}
         text = "".join(f"{symbol}\n" for symbol in found)
-        told = processes.run(argv, cwd=Path(folder), env=environment, stdin=text, timeout=TIMEOUT).stdout.splitlines()
+        seen = (vmlinux, script, *(Path(side.image.modules),) * bool(side.image.modules))
+        access = Access((Path(folder),), seen)
+        done = processes.run(argv, access=access, cwd=Path(folder), env=environment, stdin=text, timeout=TIMEOUT)
+        told = done.stdout.splitlines()
     if len(told) != len(found):
         raise InfraError(f"{SCRIPT} gave {len(told)} lines for {len(found)} symbols")
     answers = {asked: _placed(asked, line) for asked, line in zip(found, told, strict=True)}

@@ -24,6 +24,7 @@ from bisector.search.gitrepo import History
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST
 
 SENDING = 600.0  # seconds for git send-email
 
@@ -202,7 +203,7 @@ def send(
     place = folder if folder.is_dir() else paths[0].parent
     whole = [path.resolve() for path in paths]  # git runs in another folder
     try:
-        return processes.run(command(whole), cwd=place, timeout=SENDING).stdout
+        return processes.run(command(whole), access=HOST, cwd=place, timeout=SENDING).stdout
     except InfraError as error:
         hint = (
             f"{error.hint}\nthe drafts are in {paths[0].parent}; is git-email installed, and sendemail.smtpServer set?"

@@ -17,6 +17,7 @@ from bisector.report.thread import Address, address, unique
 from bisector.search import refs
 from bisector.search.gitrepo import History
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST, Access
 from bisector.system.trees import remove_tree
 
 REGRESSIONS = Address("", "regressions@lists.linux.dev")
@@ -91,7 +92,7 @@ def sender(processes: Processes, folder: Path) -> Address | None:
     """Who git thinks the person is (user.name and user.email, as seen from ``folder``), None when it has no idea."""
     place = folder if folder.is_dir() else Path("/")
     asked = [["git", "config", "--get", f"user.{name}"] for name in ("name", "email")]
-    name, mail = (processes.run(argv, cwd=place, check=False).stdout.strip() for argv in asked)
+    name, mail = (processes.run(argv, access=HOST, cwd=place, check=False).stdout.strip() for argv in asked)
     return address(name, mail)
 
 
@@ -118,7 +119,7 @@ def _maintainers(
                 (folder / name).mkdir(exist_ok=True) if name.islower() else (folder / name).touch()
         argv += [word for path in present if path not in NEEDED for word in ("-f", path)]
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LC_ALL": "C.UTF-8"}
-        told = processes.run(argv, cwd=folder, env=environment, timeout=TIMEOUT).stdout
+        told = processes.run(argv, access=Access((folder,)), cwd=folder, env=environment, timeout=TIMEOUT).stdout
     finally:
         remove_tree(folder, ignore_errors=True)
     return _sorted(told)

@@ -19,6 +19,7 @@ from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.locks import clear_stale, locked
 from bisector.search.seat import Seat
 from bisector.system.proc import Finished, Processes, ProcessFailed
+from bisector.system.sandbox import CLEAN, HOST, Access, Trusted
 from bisector.system.trees import remove_tree
 
 SETTINGS = (
@@ -54,12 +55,24 @@ class Git:
         return git_environment(os.environ) | who
 
     def run(
-        self, *arguments: str, codes: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None, stdin: str = ""
+        self,
+        *arguments: str,
+        codes: tuple[int, ...] = (0,),
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        writable: tuple[Path, ...] = (),
     ) -> Finished:
-        """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``."""
+        """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``.
+
+        ``writable``: for a git that writes files of a tree: it may change these folders alone, and runs confined.
+        """
         argv = ["git", f"--git-dir={self.git_dir}", *arguments]
         environment = self.environment | dict(env or {})
-        finished = self.processes.run(argv, cwd=self.git_dir, env=environment, stdin=stdin, check=False)
+        access: Access | Trusted = HOST
+        if writable:
+            access = Access(writable, (self.git_dir, *object_stores(self.git_dir)))
+            environment = {name: value for name, value in environment.items() if name in CLEAN or name[:4] == "GIT_"}
+        finished = self.processes.run(argv, access=access, cwd=self.git_dir, env=environment, stdin=stdin, check=False)
         if finished.returncode not in codes:
             raise ProcessFailed(finished)
         return finished
@@ -167,6 +180,24 @@ class PrivateClone:
         return self.git.ask("commit-tree", "-m", "no source", EMPTY_TREE)
 
 
+def object_stores(git_dir: Path) -> tuple[Path, ...]:
+    """Folders that a repository borrows objects from, those that they borrow from in turn included."""
+    found: dict[Path, None] = {}
+    queue = [git_dir / "objects"]
+    while queue:
+        store = queue.pop()
+        try:
+            listed = (store / "info/alternates").read_bytes().splitlines()
+        except OSError:
+            continue
+        for line in listed:
+            other = store / os.fsdecode(line)
+            if (other / "pack").is_dir() and other not in found:  # who writes such a list may name any folder
+                found[other] = None
+                queue.append(other)
+    return tuple(found)
+
+
 def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
     """Clone beside the final place and rename, so that a clone which is there is whole."""
     clones = folder.parent
@@ -183,9 +214,9 @@ def _make(source: UserRepository, folder: Path, processes: Processes) -> None:
     argv = ["git", "clone", "--quiet", "--shared", "--bare", "--template="]
     argv += [word for setting in SETTINGS for word in ("--config", setting)]
     argv += ["--", os.fspath(source.common_dir), os.fspath(draft / "repo.git")]
-    environment = git_environment(os.environ) | {"GIT_CONFIG_GLOBAL": os.fspath(trust)}
+    environment = git_environment(os.environ) | {"GIT_CONFIG_GLOBAL": os.fspath(trust), "GIT_ALLOW_PROTOCOL": "file"}
     try:
-        processes.run(argv, cwd=clones, env=environment)
+        processes.run(argv, access=HOST, cwd=clones, env=environment)
         trust.unlink()
         draft.rename(folder)
     except BaseException:

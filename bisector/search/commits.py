@@ -26,6 +26,7 @@ from bisector.seams import Listener, Progress, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
 from bisector.system.proc import Child, Finished, Processes
+from bisector.system.sandbox import HOST
 
 STEP = Path(__file__).with_name("step.py")
 SOCKET = "ask"  # in the worktree's folder
@@ -211,12 +212,12 @@ class _Bisection:
     def git(self, *arguments: str) -> Finished:
         """git in the worktree; its exit code is for the caller."""
         argv = ["git", *arguments]
-        return self.processes.run(argv, cwd=self.worktree, env=self.clone.git.environment, check=False)
+        return self.processes.run(argv, access=HOST, cwd=self.worktree, env=self.clone.git.environment, check=False)
 
     def run(self, socket_path: Path) -> Child:
         """`git bisect run` with the messenger."""
         argv = ["git", "bisect", "run", sys.executable, "-I", "-S", os.fspath(STEP), os.fspath(socket_path)]
-        return self.processes.start(argv, cwd=self.worktree, env=self.clone.git.environment)
+        return self.processes.start(argv, access=HOST, cwd=self.worktree, env=self.clone.git.environment)
 
     def log(self) -> str:
         """`git bisect log` as it stands."""

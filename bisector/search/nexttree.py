@@ -22,6 +22,7 @@ from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
 from bisector.search.locks import clear_stale
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
+from bisector.system.sandbox import HOST
 
 TAG = re.compile(r"next-\d{8}")
 RELEASE = re.compile(r"v\d+\.\d+(\.\d+)?")
@@ -115,7 +116,7 @@ class NextTree:
             "GIT_CONFIG_GLOBAL": os.fspath(self._trust),
         }
         argv = ["git", f"--git-dir={self.folder}", *arguments]
-        return self.processes.run(argv, cwd=self.folder, env=environment, timeout=FETCH_LIMIT)
+        return self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT)
 
     def _again(self, call: Callable[[], Finished]) -> Finished:
         tries = FETCH_TRIES if URL.match(self.source) else 1  # a folder that cannot be read now cannot be read later
@@ -147,7 +148,7 @@ class NextTree:
             clear_stale([*self.folder.glob("*.lock"), *(self.folder / "refs").rglob("*.lock")])
             return
         argv = ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=none", os.fspath(self.folder)]
-        self.processes.run(argv, cwd=self.folder, env=git_environment(os.environ))
+        self.processes.run(argv, access=HOST, cwd=self.folder, env=git_environment(os.environ))
         with (self.folder / "config").open("a", encoding="utf-8") as config:
             # No name: nothing is committed here, and a draft of a report looks here for who sends it.
             settings = [setting for setting in SETTINGS if not setting.startswith("user.")]

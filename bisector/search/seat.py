@@ -27,7 +27,13 @@ TRIES, PAUSE = 20, 0.2  # seconds between two tries to take git's lock
 
 
 class _Git(Protocol):
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,), env: dict[str, str] | None = None) -> Finished: ...
+    def run(
+        self,
+        *arguments: str,
+        codes: tuple[int, ...] = (0,),
+        env: dict[str, str] | None = None,
+        writable: tuple[Path, ...] = (),
+    ) -> Finished: ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,8 @@ class Seat:
         env = {"GIT_INDEX_FILE": os.fspath(self.notes / "index"), "GIT_WORK_TREE": os.fspath(self.folder)}
         for left in reversed(range(TRIES)):
             try:
-                self.git.run("-C", os.fspath(self.folder), *arguments, codes=codes, env=env)
+                place = os.fspath(self.folder)
+                self.git.run("-C", place, *arguments, codes=codes, env=env, writable=(self.folder, self.notes))
                 return
             except InfraError as error:
                 if "index.lock" not in error.hint or not left:

@@ -24,6 +24,7 @@ from tenacity import wait_exponential as growing
 
 from bisector.errors import InfraError
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout, ProgramMissing
+from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
 
 T = TypeVar("T")
@@ -150,7 +151,7 @@ class Archive:
     def source_versions(self, package: str) -> tuple[SourceVersion, ...]:
         """Every version of a source package in the lists, oldest upstream first. Raises InfraError when none is."""
         argv = ["apt-cache", *self.settings, "showsrc", "--only-source", package]
-        done = self.processes.run(argv, timeout=UPDATE_TIMEOUT, env=environment(), check=False)
+        done = self.processes.run(argv, access=HOST, timeout=UPDATE_TIMEOUT, env=environment(), check=False)
         versions = {version.version: version for version in parse_sources(done.stdout) if version.package == package}
         if not versions:
             last = done.stderr.strip().splitlines()[-1:]
@@ -270,7 +271,7 @@ class Archive:
         """
         try:
             return self.processes.run(
-                argv, timeout=timeout, env=environment(), cwd=cwd, on_line=on_line, cancelled=cancelled
+                argv, access=HOST, timeout=timeout, env=environment(), cwd=cwd, on_line=on_line, cancelled=cancelled
             )
         except ProgramMissing:
             raise
@@ -346,13 +347,13 @@ def _indexes(processes: Processes) -> Iterator[tuple[str, Sequence[str]]]:
     try:
         fields = "$(REPO_URI) $(CREATED_BY) $(RELEASE) $(CODENAME)"
         argv = ["apt-get", "indextargets", "--format", fields]
-        for line in processes.run(argv, timeout=60, env=environment()).stdout.splitlines():
+        for line in processes.run(argv, access=HOST, timeout=60, env=environment()).stdout.splitlines():
             uri, created_by, *suites = line.split()
             if created_by == "Packages":
                 yield uri, suites
         # A host whose lists were removed, as in a fresh container, has no index target; what it would fetch it knows.
         argv = ["apt-get", "update", "--print-uris"]
-        for line in processes.run(argv, timeout=60, env=environment()).stdout.splitlines():
+        for line in processes.run(argv, access=HOST, timeout=60, env=environment()).stdout.splitlines():
             if found := re.match(r"'(\S+/)dists/(\S+)/InRelease'", line):
                 yield found[1], (found[2],)
     except ProgramMissing as error:

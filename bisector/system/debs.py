@@ -13,6 +13,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.system.apt import Archive, FileGone, Unfetched, environment, paragraphs, sha256_of
 from bisector.system.proc import Processes, ProcessFailed
+from bisector.system.sandbox import HOST
 
 HELPER = "/usr/lib/apt/apt-helper"  # of the package apt; unlike "apt-get download" it goes on with half a file
 DOWNLOAD_TIMEOUT = 3600.0  # seconds for one package: 170 MB at 50 kB/s
@@ -65,7 +66,7 @@ def from_file(path: Path, processes: Processes) -> Package:
     """What a .deb says of itself. Raises InfraError when it is damaged."""
     argv = ["dpkg-deb", "--field", os.fspath(path), "Package", "Version", "Architecture", "Depends"]
     try:
-        told = processes.run(argv, timeout=60, env=environment()).stdout
+        told = processes.run(argv, access=HOST, timeout=60, env=environment()).stdout
         fields = next(paragraphs(told))
         name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
     except (ProcessFailed, KeyError) as error:

@@ -11,6 +11,8 @@ Linux's, from <asm/signal.h> and <linux/prctl.h>, because the ``signal`` module 
 Socket, owner to guard: a length (16 hex digits) and so many bytes, fields joined by NUL: terminal ("1" or "0"),
 working folder or "", number of arguments, arguments, environment as NAME=VALUE; then at any time "t" (end politely) or
 "k" (kill). Guard to owner, once, at the end: "exit N", "signal N", or "error ERRNO STAGE".
+
+A second argument is the number of a descriptor that the command alone holds on.
 """
 
 from __future__ import annotations
@@ -176,13 +178,15 @@ def guard(sock: int, command: int) -> int | None:
 
 
 def main() -> None:
-    """Run one command for the owner at the other end of the socket whose number is the only argument."""
+    """Run one command for the owner at the other end of the socket whose number is the first argument."""
     sock = int(sys.argv[1])
     os.set_inheritable(sock, False)
     for number in (SIGHUP, SIGINT, SIGTERM):  # the owner's socket alone decides
         libc.signal(number, SIG_IGN)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     command, failure = spawn(receive(sock))
+    for other in sys.argv[2:]:
+        os.close(int(other))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):  # the output's end is then the end of the command's own tree
         os.dup2(null, fd)

@@ -2,15 +2,16 @@
 """Starts every process of the project, each under a guard (``guard.py``) that leaves none of its descendants alive.
 
 A list of arguments, never a shell; stdin from nowhere unless given; output as text, bytes that are no UTF-8 replaced.
+Each start says what the command may touch: an ``Access`` puts it into the sandbox, ``HOST`` is for a program of this
+host that runs no code of others.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import pty
-import select
-import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,42 +24,32 @@ from pathlib import Path
 
 from bisector.errors import InfraError, Interrupted
 from bisector.system import records
+from bisector.system.child import Child, Finished, ProcessFailed, ProgramMissing, SandboxFailed, missing
 from bisector.system.output import Output
+from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbox, Trusted, find_program
+
+__all__ = [
+    "Child",
+    "Finished",
+    "ProcessCancelled",
+    "ProcessFailed",
+    "ProcessTimeout",
+    "Processes",
+    "ProgramMissing",
+    "SandboxFailed",
+    "SandboxUnusable",
+]
 
 GUARD = Path(__file__).with_name("guard.py")
+TRIAL = 60.0  # seconds that the first, empty sandbox may take
+INSTALL = f"apt-get install {PACKAGE}; or run everything as you, with all that you may touch: {OFF}"
+ALLOW = f"""bisector doctor says what may be missing; or run everything as you, with all that you may touch: {OFF}"""
 TICK = 0.2  # seconds between two looks at the cancel wish
 DRAIN = 1.0  # seconds to wait for the end of output once the whole tree is dead
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A process that ended. ``returncode``: its exit code, or minus the signal that killed it."""
-
-    argv: tuple[str, ...]
-    returncode: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    @property
-    def command(self) -> str:
-        """The command as one could type it."""
-        return shlex.join(self.argv)
-
-
-class ProcessFailed(InfraError):
-    """A process ended with another code than 0."""
-
-    def __init__(self, finished: Finished, what: str = "", *, hint: str = "") -> None:
-        code = finished.returncode
-        how = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
-        last = (finished.stderr.strip() or finished.stdout.strip()).splitlines()[-5:]
-        super().__init__(what or f"{finished.command}: {how}", hint=hint or "\n".join(last))
-        self.finished = finished
-
-
-class ProgramMissing(ProcessFailed):
-    """The program could not be started at all."""
+class SandboxUnusable(InfraError):
+    """This host cannot confine anything. The hint says what to do."""
 
 
 class ProcessTimeout(InfraError):
@@ -77,103 +68,25 @@ class ProcessCancelled(Interrupted):
         self.finished = finished
 
 
-class Child:
-    """A running process tree. ``fd``: its output (stdout and stderr), read by the caller. ``pid``: of its guard.
-
-    With a terminal ``fd`` is the terminal's other side, and reads fail with EIO at the end.
-    """
-
-    def __init__(
-        self, argv: Sequence[str], guard: subprocess.Popen[bytes], control: socket.socket, record: Path, fd: int = -1
-    ) -> None:
-        self.argv = tuple(argv)
-        self.fd = fd
-        self.pid = guard.pid
-        self._guard = guard
-        self._control = control
-        self._record = record
-        self._returncode: int | None = None
-        self._failure: ProgramMissing | None = None
-
-    def fileno(self) -> int:
-        """The socket that becomes readable when the tree has ended; for selectors."""
-        return self._control.fileno()
-
-    def poll(self) -> int | None:
-        """Exit code (minus the signal) once the whole tree is dead, else None. Raises ProgramMissing."""
-        if self._returncode is None and select.select([self._control], [], [], 0)[0]:
-            self._collect()
-        if self._failure is not None:
-            raise self._failure
-        return self._returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Exit code (minus the signal) of the command. Raises TimeoutError after ``timeout`` s, ProgramMissing."""
-        if self._returncode is None and not select.select([self._control], [], [], timeout)[0]:
-            raise TimeoutError(f"{shlex.join(self.argv)}: still running after {timeout} s")
-        code = self.poll()
-        assert code is not None
-        return code
-
-    def kill(self, *, politely: bool = False) -> None:
-        """End the whole tree; returns when it is dead. ``politely``: SIGTERM first, a second for cleaning up."""
-        if self._returncode is None:
-            with contextlib.suppress(OSError):
-                self._control.send(b"t" if politely else b"k")
-            self._collect()
-
-    def close(self) -> None:
-        """Kill what still runs and close ``fd``. Idempotent."""
-        self.kill()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _collect(self) -> None:
-        try:
-            answer = self._control.recv(256).decode().split()
-        except OSError:
-            answer = []
-        self._guard.wait()
-        self._control.close()
-        if not answer:  # somebody killed the guard; what it guarded carries our token
-            records.reap_one(self._record)
-        self._record.unlink(missing_ok=True)
-        match answer:
-            case ["exit", code]:
-                self._returncode = int(code)
-            case ["signal", number]:
-                self._returncode = -int(number)
-            case ["error", code, stage]:
-                self._returncode = 127
-                self._failure = _missing(self.argv, int(code), stage)
-            case _:
-                self._returncode = self._guard.returncode or -9
-
-
-def _missing(argv: tuple[str, ...], code: int, stage: str) -> ProgramMissing:
-    reason = os.strerror(code)
-    what = f"{argv[0]}: its working folder: {reason}" if stage == "folder" else f"{argv[0]} cannot be started: {reason}"
-    hint = f"install {argv[0]} or put it into PATH" if stage == "exec" and code == 2 else ""
-    return ProgramMissing(Finished(argv, 127, "", what, 0.0), what, hint=hint)
+_working: set[str] = set()
+"""Paths of bwrap that was tried and works."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Starts processes and records them under ``records`` while they live. Picklable; safe to use from threads."""
+    """Starts processes and records them under ``records`` while they live. Picklable; safe to use from threads.
+
+    ``sandbox``: what a command with an ``Access`` runs in.
+    """
 
     records: Path
+    sandbox: Sandbox = CONFINED
 
     def start(
         self,
         argv: Sequence[str],
         *,
+        access: Access | Trusted,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         terminal: bool = False,
@@ -181,10 +94,12 @@ class Processes:
         """Start a process whose output the caller reads from ``Child.fd``; it may send nothing to it.
 
         Args:
-            env: the whole environment; ours when None.
+            access: what the command may touch.
+            env: the whole environment; when None ours, of which a confined command hears a few names alone.
             terminal: output goes to a new raw terminal, which is also its stdin and its controlling terminal.
 
-        Raises InfraError when it cannot be recorded; a program that does not exist shows at ``poll`` and ``wait``.
+        Raises InfraError when it cannot be recorded, SandboxUnusable; a program that does not exist shows at ``poll``
+        and ``wait`` or, of a confined command, here.
         """
         if terminal:
             ours, theirs = pty.openpty()
@@ -193,7 +108,8 @@ class Processes:
         else:
             ours, theirs = os.pipe()
         try:
-            child = self._launch(argv, cwd, env, theirs if terminal else subprocess.DEVNULL, theirs, theirs, terminal)
+            ends = (theirs if terminal else subprocess.DEVNULL, theirs, theirs)
+            child = self._launch(argv, access, cwd, env, ends, terminal)
         except BaseException:
             os.close(ours)
             raise
@@ -206,6 +122,7 @@ class Processes:
         self,
         argv: Sequence[str],
         *,
+        access: Access | Trusted,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
@@ -218,7 +135,8 @@ class Processes:
         """Run a process to its end.
 
         Args:
-            env: the whole environment; ours when None.
+            access: what the command may touch.
+            env: the whole environment; when None ours, of which a confined command hears a few names alone.
             timeout: seconds.
             check: raise ProcessFailed unless it exits with 0.
             cancelled: asked every 0.2 s; when true the tree is ended.
@@ -226,21 +144,27 @@ class Processes:
             on_line: sees each line of stdout and stderr (without its end; at most 64 KiB each); ``Finished`` then
                 holds the last 64 KiB of each alone, so memory stays bounded.
 
-        Raises ProcessFailed, ProgramMissing, ProcessTimeout, ProcessCancelled; InfraError when it cannot be recorded
-        or the log cannot be written; and what ``on_line`` raises. Nothing of the tree is left in any case.
+        Raises ProcessFailed, ProgramMissing, ProcessTimeout, ProcessCancelled, SandboxUnusable, SandboxFailed;
+        InfraError when it cannot be recorded or the log cannot be written; and what ``on_line`` raises. Nothing of the
+        tree is left in any case.
         """
         begin = time.monotonic()
         try:
             output = Output(stdin=stdin, log=log, on_line=on_line)
         except OSError as error:
             raise _log_failed(log, error) from error
-        with output, self._launch(argv, cwd, env, *output.ends, False) as child:
+        with output, self._launch(argv, access, cwd, env, output.ends, False) as child:
             output.started()
             try:
                 ending = _follow(child, output, begin, timeout, cancelled)
             except OSError as error:
                 raise _log_failed(log, error) from error
-            returncode = child.wait()
+            try:
+                returncode = child.wait()
+            except SandboxFailed as error:
+                said = f"see {log}" if log else output.texts()[1].strip()
+                error.hint = f"{said}\n{error.hint}".strip()
+                raise
         stdout, stderr = output.texts()
         finished = Finished(tuple(argv), returncode, stdout, stderr, time.monotonic() - begin)
         if ending == "timeout":
@@ -255,33 +179,89 @@ class Processes:
         """Kill recorded trees whose owner is dead. Returns the pids killed; for a resume."""
         return records.reap(self.records)
 
+    def check_sandbox(self) -> None:
+        """Try the sandbox for real, once in this process's life. Raises SandboxUnusable when this host has none."""
+        program = find_program()
+        if self.sandbox.off or program in _working:
+            return
+        if not program:
+            raise SandboxUnusable(f"{PACKAGE} is not installed, and code of others runs in it alone", hint=INSTALL)
+        nothing = self.sandbox.command(["true"], Access(), program=program, cwd=None, env={}, status=1)
+        finished = self.run(nothing, access=HOST, env={"PATH": os.defpath}, timeout=TRIAL, check=False)
+        if finished.returncode:
+            said = finished.stderr.strip().removeprefix("bwrap: ") or f"exit code {finished.returncode}"
+            raise SandboxUnusable(f"{PACKAGE} does not work on this host: {said}", hint=ALLOW)
+        _working.add(program)
+
     def _launch(
         self,
         argv: Sequence[str],
+        access: Access | Trusted,
         cwd: Path | None,
         env: Mapping[str, str] | None,
-        stdin: int,
-        stdout: int,
-        stderr: int,
+        ends: tuple[int, int, int],
         terminal: bool,
     ) -> Child:
+        if isinstance(access, Trusted) or self.sandbox.off:
+            return self._guarded(argv, argv, cwd, os.environ if env is None else env, ends, terminal, ())
+        self.check_sandbox()
+        return self._confined(argv, access, cwd, env, ends, terminal)
+
+    def _confined(
+        self,
+        argv: Sequence[str],
+        access: Access,
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        ends: tuple[int, int, int],
+        terminal: bool,
+    ) -> Child:
+        env = self.sandbox.environment(env, access)
+        if cwd is not None and not cwd.is_dir():
+            raise missing(tuple(argv), errno.ENOENT, "folder")
+        path = env.get("PATH", os.defpath)
+        if "/" not in argv[0] and shutil.which(argv[0], path=path) is None:
+            raise missing(tuple(argv), errno.ENOENT, "exec")
+        if "/" in argv[0] and not (cwd or Path("/")).joinpath(argv[0]).exists():
+            raise missing(tuple(argv), errno.ENOENT, "exec")
+        ours, theirs = os.pipe()
+        try:
+            confined = self.sandbox.command(argv, access, program=find_program(), cwd=cwd, env=env, status=theirs)
+            return self._guarded(argv, confined, None, env, ends, terminal, (ours, theirs))
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+
+    def _guarded(
+        self,
+        argv: Sequence[str],
+        command: Sequence[str],
+        cwd: Path | None,
+        env: Mapping[str, str],
+        ends: tuple[int, int, int],
+        terminal: bool,
+        status: tuple[int, ...],
+    ) -> Child:
+        """Start ``command``, which is called ``argv``. ``status``: both ends of the pipe that a sandbox reports by."""
         token = records.new_token()
         ours, theirs = socket.socketpair()
+        kept = [theirs.fileno(), *status[1:]]
         with theirs:
             guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", GUARD, str(theirs.fileno())],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
+                [sys.executable, "-I", "-S", GUARD, *map(str, kept)],
+                stdin=ends[0],
+                stdout=ends[1],
+                stderr=ends[2],
                 cwd="/",
                 env={records.TOKEN: token},
-                pass_fds=[theirs.fileno()],
+                pass_fds=kept,
                 start_new_session=True,
             )
         try:  # nothing runs unrecorded: the guard waits for the request, and ends when we die before it
             record = records.write(self.records, guard.pid, token, argv[0])
-            environment = {**(os.environ if env is None else env), records.TOKEN: token}
-            _send(ours, argv, cwd, environment, terminal)
+            _send(ours, command, cwd, {**env, records.TOKEN: token}, terminal)
         except OSError as error:
             ours.close()
             guard.wait()
@@ -289,7 +269,7 @@ class Processes:
                 f"{argv[0]} cannot be recorded in {self.records}: {error.strerror or error}",
                 hint="make room on that disk, or give another folder by XDG_STATE_HOME",
             ) from error
-        return Child(argv, guard, ours, record)
+        return Child(argv, guard, ours, record, status[0] if status else -1)
 
 
 def _send(

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import InfraError
 from bisector.model import BuildFailure, FailureCause
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access
 from bisector.target.buildlog import BuildLog, Certainty
 
 TIMEOUT = 6 * 3600.0  # seconds; a full distribution config of a kernel on two cores takes two hours
@@ -27,9 +28,13 @@ class CannotBeBuilt(Exception):
 
 @dataclass
 class Commands:
-    """Runs commands one after the other. ``done``: those that were run, as one could type them."""
+    """Runs commands one after the other. ``done``: those that were run, as one could type them.
+
+    ``access``: what all of them may touch, for they run what a tree says.
+    """
 
     processes: Processes
+    access: Access
     environment: Mapping[str, str]
     log: Path
     listener: Listener
@@ -41,22 +46,32 @@ class Commands:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"# {line}\n")
 
-    def run(self, stage: str, argv: Sequence[str], *, cwd: Path | None = None, expected: int = 0) -> int:
+    def run(
+        self,
+        stage: str,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        expected: int = 0,
+        writable: tuple[Path, ...] = (),
+    ) -> int:
         """Run one, and return the number of steps that it printed.
 
         Args:
             stage: what a failure is called.
             cwd: the working folder, for a program that is bound to it.
             expected: steps that it is expected to print; 0: its steps are not told.
+            writable: folders that this one may change beside those of all.
 
         Raises CannotBeBuilt, InfraError, Interrupted.
         """
         command = f"cd {shlex.quote(str(cwd))} && {shlex.join(argv)}" if cwd else shlex.join(argv)
         self.done += (command,)
-        output, returncode = self._once(command, argv, cwd, expected)
+        access = replace(self.access, writable=(*self.access.writable, *writable))
+        output, returncode = self._once(command, argv, cwd, access, expected)
         if returncode and output.fault and output.fault.certainty is Certainty.AGAIN:
             self.note(f"{output.fault.line}: the same command once more")
-            output, returncode = self._once(command, argv, cwd, expected)
+            output, returncode = self._once(command, argv, cwd, access, expected)
             if returncode and output.fault and output.fault.certainty is Certainty.AGAIN:
                 raise CannotBeBuilt(stage, (f"the compiler crashed twice: {output.fault.line}",), FailureCause.COMPILER)
         if returncode == 0:
@@ -65,13 +80,16 @@ class Commands:
             raise InfraError(f"the build failed on this host: {output.fault.line}", hint=output.fault.hint)
         raise CannotBeBuilt(stage, output.errors(), output.cause)
 
-    def _once(self, command: str, argv: Sequence[str], cwd: Path | None, expected: int) -> tuple[BuildLog, int]:
+    def _once(
+        self, command: str, argv: Sequence[str], cwd: Path | None, access: Access, expected: int
+    ) -> tuple[BuildLog, int]:
         """Run it. Returns what it printed and its exit code. Raises InfraError, Interrupted."""
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {command}\n")
         output = BuildLog(expected, self.listener if expected else _mute)
         finished = self.processes.run(
             argv,
+            access=access,
             cwd=cwd,
             env=self.environment,
             timeout=TIMEOUT,

@@ -11,6 +11,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, digest
 from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, is_kernel, release_of_image
 
@@ -76,7 +77,7 @@ class Given(Target):
         for name in _LISTS[1:]:
             if (build / name).is_file():
                 shutil.copyfile(build / name, folder / name)
-        self._processes.run([_depmod(), "-b", str(into), release], timeout=600)
+        self._processes.run([_depmod(), "-b", str(into), release], access=Access((into,)), timeout=600)
 
 
 def release_of(path: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bisector.errors import InfraError
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access
 
 _SETUP_MAGIC = slice(0x202, 0x206)  # "HdrS"; offsets of Documentation/arch/x86/boot.rst, protocol 2.08 and later
 _SETUP_SECTORS, _VERSION, _KERNEL_VERSION, _PAYLOAD = 0x1F1, 0x206, 0x20E, 0x248
@@ -111,7 +112,8 @@ def _unpacked_zstd(stream: bytes, processes: Processes) -> bytes:
         packed, unpacked = Path(folder, "payload.zst"), Path(folder, "payload")
         packed.write_bytes(stream)
         try:
-            processes.run(["zstd", "-d", "-q", "-o", str(unpacked), str(packed)], timeout=60)
+            argv = ["zstd", "-d", "-q", "-o", str(unpacked), str(packed)]
+            processes.run(argv, access=Access((Path(folder),)), timeout=60)
             return unpacked.read_bytes()
         except (InfraError, OSError):  # no zstd, or no kernel: the image then shows no build id
             return b""

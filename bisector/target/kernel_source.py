@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from bisector.errors import InfraError
 from bisector.model import BuildConfig, Image, digest
 from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system import shipped
+from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access, installation
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.kconfig import Wanted, final_values, load
@@ -24,6 +28,11 @@ from bisector.target.seats import Seat
 from bisector.target.source import Build, FromSource
 
 FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
+CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -67,9 +76,16 @@ class KernelSource(FromSource):
         asked = (("compiler", self._make.compiler), ("linker", self._make.linker), ("make", ("make",)))
         versions = []
         for name, argv in asked:
-            finished = self._processes.run([*argv, "--version"], env=self._environment, timeout=60)
+            access = Access(readable=tuple(place for tool in self._programs for place in installation(tool)))
+            finished = self._processes.run([*argv, "--version"], access=access, env=self._environment, timeout=60)
             versions.append((name, f"{argv[0]}: {finished.stdout.splitlines()[0]}"))
         return tuple(versions)
+
+    @property
+    def _programs(self) -> tuple[str, ...]:
+        """Paths of the compiler and the linker, which may lie below a home folder."""
+        wanted = (self._make.compiler[0], self._make.linker[0])
+        return tuple(filter(None, (shutil.which(name, path=self._environment["PATH"]) for name in wanted)))
 
     @cached_property
     def _fit(self) -> str:
@@ -77,7 +93,8 @@ class KernelSource(FromSource):
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
 
     def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
-        commands = Commands(self._processes, self._environment, log, listener, cancel)
+        access = self._access(seat, *self._programs)
+        commands = Commands(self._processes, access, self._environment, log, listener, cancel)
         return _Build(commands, self._make, seat, listener, self._wanted)
 
 
@@ -97,25 +114,26 @@ class _Build:
         A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
         self.listener(Progress("build", "config"))
-        wish, final = self.seat.folder / "wanted.config", self.seat.folder / "new.config"
-        final.unlink(missing_ok=True)
-        if self.wanted.base:
-            final.write_text(self.wanted.text(), encoding="utf-8")
-            self._make("config", "olddefconfig", KCONFIG_CONFIG=str(final))
-        else:
-            wish.write_text(self.wanted.text(), encoding="utf-8")
-            self._make("config", "allnoconfig", KCONFIG_CONFIG=str(final), KCONFIG_ALLCONFIG=str(wish))
-        text = final.read_text(encoding="utf-8")
+        folder = self.seat.folder / "config"  # new each time, and empty when the tree's Kconfig comes to it
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        wish, final = folder / "wanted.config", folder / "new.config"
+        settings = {"KCONFIG_CONFIG": str(final)}
+        if not self.wanted.base:
+            settings["KCONFIG_ALLCONFIG"] = str(wish)
+        (final if self.wanted.base else wish).write_text(self.wanted.text(), encoding="utf-8")
+        kind = "olddefconfig" if self.wanted.base else "allnoconfig"
+        self._make("config", kind, writable=(folder,), settings=settings)
+        text = _plain("config", read_plain, folder, final.name, CONFIG_LIMIT).decode(errors="replace")
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
             raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
-        current = self.seat.objects / ".config"
-        if not current.exists() or current.read_text(encoding="utf-8") != text:
-            current.write_text(text, encoding="utf-8")
+        if self._config() != text:
+            write_plain(self.seat.objects, ".config", text)
 
     def compile(self) -> None:
         """Make kernel and modules. Raises CannotBeBuilt."""
         cold = "cold" if not (self.seat.objects / "vmlinux").exists() else "warm"
-        values = final_values((self.seat.objects / ".config").read_text(encoding="utf-8"))
+        values = final_values(self._config())
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
         expected = self.seat.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
         targets = [self.make.architecture.target, *(["modules"] if self._modular else [])]
@@ -125,37 +143,76 @@ class _Build:
         """Kernel, config, modules. Raises CannotBeBuilt; InfraError for a kernel that is not the one just linked."""
         objects = self.seat.objects
         if self._modular:
-            self._make("compile", "modules_install", INSTALL_MOD_PATH=str(staged / "modules"))
-            self._settle(staged / "modules" / "lib" / "modules")
-        build_id = build_id_of_elf((objects / "vmlinux").read_bytes())
-        shutil.copyfile(objects / self.make.architecture.kernel, staged / "kernel")
+            modules = staged / "modules"
+            modules.mkdir()
+            self._make("compile", "modules_install", writable=(modules,), settings={"INSTALL_MOD_PATH": str(modules)})
+            self._settle(modules)
+        with _plain("compile", open_plain, objects, VMLINUX) as vmlinux:
+            build_id = build_id_of_elf(vmlinux.read(VMLINUX_LIMIT))
+            lines = has_lines(Path(f"/proc/self/fd/{vmlinux.fileno()}"))
+        _plain("compile", copy_plain, objects, self.make.architecture.kernel, staged / "kernel", KERNEL_LIMIT)
         if (inside := build_id_of_image(staged / "kernel", self.commands.processes)) not in ("", build_id):
             raise InfraError(
                 f"{self.make.architecture.kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
                 hint=f"no verdict may come of it; remove {self.seat.folder}, and try without ccache",
             )
-        shutil.copyfile(objects / ".config", staged / "config")
-        if has_lines(objects / VMLINUX):  # somebody asked for debug info: a report's trace needs it
-            shutil.copyfile(objects / VMLINUX, staged / VMLINUX)
+        _plain("compile", copy_plain, objects, ".config", staged / "config", CONFIG_LIMIT)
+        if lines:  # somebody asked for debug info: a report's trace needs it
+            _plain("compile", copy_plain, objects, VMLINUX, staged / VMLINUX, VMLINUX_LIMIT)
         return Image(
             identity="",
             kernel="",
             build_id=build_id,
-            release=(objects / "include/config/kernel.release").read_text(encoding="utf-8").strip(),
+            release=self._release(),
         )
+
+    def _release(self) -> str:
+        data = _plain("compile", read_plain, self.seat.objects, "include/config/kernel.release", 4096)
+        release = data.decode(errors="replace").strip()
+        if not RELEASE.fullmatch(release):
+            raise CannotBeBuilt("compile", ("include/config/kernel.release names no release",))
+        return release
+
+    def _config(self) -> str:
+        """The .config that the objects were made with, "" before the first."""
+        try:
+            return read_plain(self.seat.objects, ".config", CONFIG_LIMIT).decode(errors="replace")
+        except OSError:
+            return ""
 
     @property
     def _modular(self) -> bool:
-        return final_values((self.seat.objects / ".config").read_text(encoding="utf-8")).get("MODULES") == "y"
+        return final_values(self._config()).get("MODULES") == "y"
 
     @staticmethod
-    def _settle(modules: Path) -> None:
-        for release in modules.iterdir():
+    def _settle(installed: Path) -> None:
+        for folder, folders, files in os.walk(installed):
+            for name in (*folders, *files):
+                place = Path(folder, name)
+                if place.is_symlink() and name not in ("build", "source"):
+                    raise CannotBeBuilt("compile", (f"modules_install left a link: {place.relative_to(installed)}",))
+        for release in (installed / "lib" / "modules").iterdir():
             for name in ("build", "source"):  # links to this seat: no part of the content
                 (release / name).unlink(missing_ok=True)
             if not (release / "modules.dep").exists():
                 raise InfraError("depmod is missing: modules cannot be loaded without it", hint="install kmod")
 
-    def _make(self, stage: str, *targets: str, expected: int = 0, **settings: str) -> int:
+    def _make(
+        self,
+        stage: str,
+        *targets: str,
+        expected: int = 0,
+        writable: tuple[Path, ...] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> int:
         """Run make. Returns the number of steps it printed. Raises CannotBeBuilt, InfraError, Interrupted."""
-        return self.commands.run(stage, self.make.argv(self.seat.tree, *targets, settings=settings), expected=expected)
+        argv = self.make.argv(self.seat.tree, *targets, settings=settings)
+        return self.commands.run(stage, argv, expected=expected, writable=writable)
+
+
+def _plain(stage: str, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What ``read`` gives of a file that the build left. Raises CannotBeBuilt where that is no plain file."""
+    try:
+        return read(*arguments, **named)
+    except (NotPlain, FileNotFoundError) as error:
+        raise CannotBeBuilt(stage, (f"{error.filename}: {error.strerror}",)) from error

@@ -14,7 +14,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bisector.system.foreign import NotPlain, read_plain
 from bisector.system.trees import walk
+
+COMMAND_LIMIT = 4 << 20  # bytes of a command file, which lists the headers of its object too
 
 _SOURCE = re.compile(rb"^source_\S+ := (\S+)", re.MULTILINE)
 _COMMAND = re.compile(rb"^(?:saved)?cmd_\S+ := (.*)", re.MULTILINE)
@@ -59,8 +62,11 @@ def _commands(objects: Path) -> Iterator[tuple[str, bytes]]:
             folders.remove("tools")
         for file in files:
             if file.startswith(".") and file.endswith(".cmd"):
-                path = folder / file
-                yield os.path.relpath(path.with_name(file[1:-4]), objects), path.read_bytes()
+                try:
+                    command = read_plain(folder, file, COMMAND_LIMIT)
+                except NotPlain:
+                    continue
+                yield os.path.relpath(folder / file[1:-4], objects), command
 
 
 def _sources(command: bytes) -> Iterator[str]:

@@ -13,6 +13,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
 from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
 from bisector.target.ninja import SYSTEM, TARGETS
 
@@ -69,7 +70,9 @@ class Programs(Target):
             raise InfraError(f"{error.filename or candidate.revision}: {error.strerror or error}") from error
 
     def _release(self, candidate: Candidate) -> str:
-        said = self._processes.run([str(self._found(candidate)[0][1]), "--version"], timeout=60, check=False).stdout
+        program = self._found(candidate)[0][1]
+        access = Access(readable=(program.parent,))
+        said = self._processes.run([str(program), "--version"], access=access, timeout=60, check=False).stdout
         version = re.search(r"version (\S+)", said)
         return f"QEMU {version[1]}" if version else ""
 

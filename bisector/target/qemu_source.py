@@ -20,7 +20,9 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.model import Image, digest
 from bisector.seams import CancelToken, Listener, Progress, Sources
+from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access, installation
 from bisector.system.trees import remove_tree, walk
 from bisector.target import make
 from bisector.target.commands import CannotBeBuilt, Commands
@@ -30,6 +32,7 @@ from bisector.target.source import Build, FromSource
 from bisector.target.submodules import stand_in
 
 FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
+TEXT_LIMIT, PROGRAM_LIMIT = 8 << 20, 1 << 30  # bytes of what a tree and its build hold
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 """What a PC needs to start a kernel; a distribution's source package comes without."""
@@ -115,9 +118,10 @@ class QemuSource(FromSource):
 
     def _asked(self, program: str, *arguments: str, package: str = "") -> str:
         """The first line of what a tool says. Raises InfraError."""
-        self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
+        path = self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
         env = make.environment(self._environ, self._cache / "ccache")
-        finished = self._processes.run([program, *arguments], env=env, timeout=60, check=False)
+        access = Access(readable=installation(path))
+        finished = self._processes.run([program, *arguments], access=access, env=env, timeout=60, check=False)
         if finished.returncode:
             what = f"{' '.join((program, *arguments))}: {(finished.stderr or finished.stdout).strip()[:200]}"
             raise InfraError(what, hint=REMEDY.format(package) if package else "")
@@ -125,7 +129,9 @@ class QemuSource(FromSource):
 
     def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
         env = environment(self._environ, self._cache / "ccache", seat.tree)
-        return _Build(Commands(self._processes, env, log, listener, cancel), self._ninja, seat, listener)
+        access = self._access(seat, self._ninja.meson, *filter(None, (self._ninja.python,)))
+        commands = Commands(self._processes, access, env, log, listener, cancel)
+        return _Build(commands, self._ninja, seat, listener)
 
 
 @dataclass
@@ -140,22 +146,21 @@ class _Build:
     def configure(self) -> None:
         """Configure an empty folder, unless it is configured for the very same. Raises CannotBeBuilt."""
         objects, tree = self.seat.objects, self.seat.tree
-        known = "".join(_text(tree / name) for name in _KNOWN_OPTIONS)
+        known = "".join(_text(tree, name) for name in _KNOWN_OPTIONS)
         if not known:
             raise CannotBeBuilt("config", ("this tree has no configure: it is no QEMU",))
         argv = self.ninja.configure(tree, known)
         for line in stand_in(tree, known):
             self.commands.note(line)
         wanted = digest(argv, list(_descriptions(tree)))
-        stamp = objects / CONFIGURED
-        if _text(stamp) == wanted:
+        if _text(objects, CONFIGURED) == wanted:
             return
         self.listener(Progress("build", "configure"))
         _empty(objects)
         if self.ninja.system:
-            _stand_in_for_firmware(tree / "pc-bios")
+            _stand_in_for_firmware(tree)
         self.commands.run("config", argv, cwd=objects)
-        stamp.write_text(wanted, encoding="utf-8")
+        write_plain(objects, CONFIGURED, wanted)
 
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
@@ -171,13 +176,18 @@ class _Build:
         programs = staged / "bin"
         programs.mkdir()
         for name in self.ninja.programs:
-            shutil.copy(self.seat.objects / self.ninja.file(name, by_make=self._by_make), programs / name)
+            file = self.ninja.file(name, by_make=self._by_make)
+            try:
+                copy_plain(self.seat.objects, file, programs / name, PROGRAM_LIMIT)
+            except (NotPlain, FileNotFoundError) as error:
+                raise CannotBeBuilt("compile", (f"{file}: {error.strerror}",)) from error
+            (programs / name).chmod(0o755)
         if SYSTEM in self.ninja.programs:
             _copy_firmware(self.seat, staged / "share" / "qemu")
         return Image(
             identity="",
             kernel="",
-            release=f"QEMU {_text(self.seat.tree / 'VERSION').strip()}".strip(),
+            release=f"QEMU {_text(self.seat.tree, 'VERSION').strip()[:40]}".strip(),
         )
 
 
@@ -188,18 +198,16 @@ def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
             folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
-                path = folder / name
-                if path.is_file():
-                    yield str(path.relative_to(tree)), _hash(path)
+                yield str((folder / name).relative_to(tree)), hashlib.sha256(_text(folder, name).encode()).hexdigest()
     for name in _KNOWN_OPTIONS[1:]:
-        yield name, hashlib.sha256(_text(tree / name).encode()).hexdigest()
+        yield name, hashlib.sha256(_text(tree, name).encode()).hexdigest()
 
 
-def _stand_in_for_firmware(folder: Path) -> None:
+def _stand_in_for_firmware(tree: Path) -> None:
     """Empty files for packed firmware that meson wants to see, to unpack it if it were asked, and that a tree lacks."""
-    for name in re.findall(r"'(edk2-[\w.-]+\.fd)'", _text(folder / "meson.build")):
-        packed = folder / f"{name}.bz2"
-        if not packed.exists():
+    for name in re.findall(r"'(edk2-[\w.-]+\.fd)'", _text(tree, "pc-bios/meson.build")):
+        packed = tree / "pc-bios" / f"{name}.bz2"
+        if not packed.exists() and not leads_out(tree, packed):
             packed.touch()
 
 
@@ -220,7 +228,8 @@ def _copy_firmware(seat: Seat, share: Path) -> None:
         shutil.copyfile(path, share / path.name)
     for folder in (seat.tree / "pc-bios", seat.objects / "pc-bios"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.is_file() and path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd"):
+            known = path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd")
+            if known and path.is_file() and not leads_out(seat.tree, path):  # objects stand in the tree
                 shutil.copyfile(path, share / path.name)
 
 
@@ -244,8 +253,9 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _text(path: Path) -> str:
+def _text(folder: Path, name: str) -> str:
+    """A file of the tree or of the build, "" where it is none."""
     try:
-        return path.read_text(errors="replace", encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        return read_plain(folder, name, TEXT_LIMIT).decode(errors="replace")
+    except (FileNotFoundError, NotPlain):
         return ""

@@ -14,6 +14,7 @@ from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.model import BuildFailure, Candidate, Image, digest
 from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access, installation
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images
 from bisector.target.seats import Seat, take
@@ -81,6 +82,12 @@ class FromSource(ABC):
     def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
         """A build in ``seat``, whose commands are written to ``log``."""
 
+    def _access(self, seat: Seat, *tools: str) -> Access:
+        """What a build in ``seat`` may touch. ``tools``: paths of programs that may lie below a home folder."""
+        ccache = self._cache / "ccache"
+        ccache.mkdir(parents=True, exist_ok=True)
+        return Access((seat.tree, ccache), tuple(place for tool in tools for place in installation(tool)))
+
     def key(self, candidate: Candidate) -> str:
         """Names the build: source tree, config, options, tools. Raises EditsDoNotApply, InfraError."""
         return digest(self.kind, self._sources.tree_of(candidate), self._fit)
@@ -118,7 +125,12 @@ class FromSource(ABC):
                 with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
                     facts = build.collect(staged)
                     seconds = round(time.monotonic() - begin, 1)
-                    image = replace(facts, tools=self._tools, commands=build.commands.done, seconds=seconds)
+                    image = replace(
+                        facts,
+                        tools=(*self._tools, ("sandbox", self._processes.sandbox.describe())),
+                        commands=build.commands.done,
+                        seconds=seconds,
+                    )
                     return self._images.keep(key, staged, image)
             except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))

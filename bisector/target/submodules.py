@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bisector.system.foreign import leads_out
+
 _ASKED_FOR = re.compile(r"test -[ef] \"?\$\{?source_path\}?/([\w./-]+)/(README(?:\.\w+)?)\b")
 """configure looks at a submodule's README to see whether it is there: of ui/keycodemapdb to 8.0, of
 subprojects/keycodemapdb since (c53648abba, 2019cabfee), between 2019cabfee and d2dfe0b506 of the testfloat, too."""
@@ -49,7 +51,7 @@ def stand_in(tree: Path, configure: str) -> tuple[str, ...]:
 def _stand_in_for_readmes(tree: Path, configure: str) -> Iterator[str]:
     for name, readme in dict.fromkeys(_ASKED_FOR.findall(configure)):
         folder = tree / name
-        if (folder / readme).exists():
+        if (folder / readme).exists() or leads_out(tree, folder / readme):
             continue
         _write(folder / readme, "")
         if folder.name == "keycodemapdb":
@@ -61,6 +63,8 @@ def _stand_in_for_readmes(tree: Path, configure: str) -> Iterator[str]:
 
 def _write_keycodemapdb(folder: Path) -> None:
     """The files of keycodemapdb that QEMU's build reads. To 6.0 it looks for the program also where no map is made."""
+    if any(leads_out(folder, folder / name) for name in ("meson.build", "data/keymaps.csv", "tools/keymap-gen")):
+        return
     _write(folder / "meson.build", _KEYCODEMAPDB_MESON)
     _write(folder / "data" / "keymaps.csv", "")
     _write(folder / "tools" / "keymap-gen", _KEYMAP_GEN)
@@ -70,7 +74,11 @@ def _write_keycodemapdb(folder: Path) -> None:
 def _leave_out_float_tests(tree: Path) -> Iterator[str]:
     """The tests of floating point are made of two submodules whose files meson wants to see."""
     described = tree / _FLOAT_TESTS
-    if described.is_file() and not any((tree / place).is_dir() for place in _FLOAT_PLACES):
+    if (
+        described.is_file()
+        and not leads_out(tree, described)
+        and not any((tree / place).is_dir() for place in _FLOAT_PLACES)
+    ):
         _write(described, _NO_FLOAT_TESTS)
         yield "berkeley-testfloat-3 is not in this tree: its tests (tests/fp) are left out"
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bisector.errors import InfraError
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST
 
 ESSENTIAL = ("9p", "9pnet_virtio")
 """Without these virtme-ng cannot mount the VM's root (a cloud flavour has none of them)."""
@@ -106,7 +107,7 @@ def depmod(folder: Path, release: str, processes: Processes) -> None:
         Path(root, "usr").mkdir()
         Path(root, "lib").symlink_to(folder / "lib")
         Path(root, "usr/lib").symlink_to(folder / "lib")
-        processes.run([program, "-b", root, release], timeout=TIMEOUT)
+        processes.run([program, "-b", root, release], access=HOST, timeout=TIMEOUT)
 
 
 def _kernel(contents: _Contents, release: str, staged: Path) -> None:
@@ -170,13 +171,13 @@ def _unpacked(path: str, data: bytes, processes: Processes, scratch: Path) -> by
         return data
     packed, plain = scratch / "module.zst", scratch / "module"
     _write(packed, data)
-    processes.run(["zstd", "-d", "-q", "-f", "-o", os.fspath(plain), os.fspath(packed)], timeout=60)
+    processes.run(["zstd", "-d", "-q", "-f", "-o", os.fspath(plain), os.fspath(packed)], access=HOST, timeout=60)
     return plain.read_bytes()
 
 
 def _to_tar(deb: Path, tar: Path, processes: Processes) -> None:
     """The package's files as one plain tar, in which each can be found without reading what is before it."""
-    with processes.start(["dpkg-deb", "--fsys-tarfile", os.fspath(deb)]) as child, tar.open("wb") as out:
+    with processes.start(["dpkg-deb", "--fsys-tarfile", os.fspath(deb)], access=HOST) as child, tar.open("wb") as out:
         with os.fdopen(os.dup(child.fd), "rb") as stream:
             shutil.copyfileobj(stream, out, 1 << 20)
         code = child.wait(TIMEOUT)

@@ -21,7 +21,7 @@ from bisector.trial import accel as acceleration
 from bisector.trial import vng
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
-from bisector.trial.workspace import Workspace
+from bisector.trial.workspace import Workspace, guest_python
 
 BOOT = {"tcg": 180.0, "kvm": 60.0}  # seconds to the agent's first sign; an idle host takes 7, a crowded one 90
 MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a distribution's, on an idle host
@@ -90,10 +90,12 @@ class VmRunner:
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = vng.environment(workspace.places, self.environ, program)
-            with self.processes.start(argv, cwd=Path("/"), env=env) as child:
+            tools = (program, qemu, guest_python(), sys.executable)
+            access = vng.access(image, workspace.places, accel=plan.accel, tools=tools, programs=programs)
+            with self.processes.start(argv, access=access, cwd=Path("/"), env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)
-        return replace(observation, vng=version_of_vng(program))
+        return replace(observation, vng=version_of_vng(program), sandbox=self.processes.sandbox.describe())
 
     def _accelerate(self, image: Image, qemu: str | None, folder: Path, cancel: CancelToken) -> acceleration.Answer:
         def boots() -> Observation:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One trial without a VM: the agent runs on this host, in a private folder, with a clean environment."""
+"""One trial without a VM: the agent runs in the sandbox, in a private folder, with a clean environment."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bisector.agent.plan import Plan, dump
 from bisector.model import Image, Observation
 from bisector.seams import CancelToken, Listener
 from bisector.system.proc import Processes
+from bisector.system.sandbox import Access, installation
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
 from bisector.trial.workspace import Workspace
@@ -60,7 +61,9 @@ class SandboxRunner:
                 "TMPDIR": str(places.temporary),
                 "LANG": "C.UTF-8",
             }
-            with self.processes.start(argv, cwd=places.shared, env=env) as child:
+            seen = (*installation(sys.executable), *([Path(image.programs)] if image.programs else []))
+            access = Access((places.root,), seen)
+            with self.processes.start(argv, access=access, cwd=places.shared, env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)
-        return observation
+        return replace(observation, sandbox=self.processes.sandbox.describe())

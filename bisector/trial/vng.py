@@ -17,6 +17,7 @@ from pathlib import Path
 from bisector.agent.plan import Layer, Plan
 from bisector.errors import InfraError
 from bisector.model import Image
+from bisector.system.sandbox import Access, installation
 
 SAFE = re.compile(r"[A-Za-z0-9_+/.-]+")  # what vng's --rwdir takes, without the blank that its shell would split at
 SERIAL = 20  # characters of a serial number that reach the VM through NVMe, ATA and virtio-blk
@@ -192,6 +193,16 @@ def _seen(*folders: Path) -> tuple[str, ...]:
         if not SAFE.fullmatch(str(folder)):
             raise InfraError(f"vng cannot use {folder}", hint="use folders (XDG_CACHE_HOME) without blanks in the path")
     return tuple(f"--rodir={folder}={folder}" for folder in folders)
+
+
+def access(image: Image, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = "") -> Access:
+    """What vng and its QEMU may touch. The VM's root is this host's as they see it: the VM sees no more.
+
+    ``tools``: paths of what runs, which may lie below a home folder; the others as of ``arguments``.
+    """
+    seen = [Path(image.kernel), *_folder_of_modules(image), *_folders_of_programs(programs)]
+    seen += [place for tool in tools if "/" in tool for place in installation(tool)]
+    return Access((places.root,), tuple(seen), (Path("/dev/kvm"),) if accel == "kvm" else ())
 
 
 def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bisector.report.thread import Address
 from bisector.search.gitrepo import History
 from bisector.store import Store
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST
 from tests.report import case
 from tests.report.test_mail import golden, letter
 
@@ -321,7 +322,7 @@ def test_git_send_email_takes_the_drafts_as_they_are(name: str, tmp_path: Path, 
 
     made = drafts(golden(name))
     paths = save(Written(made, ()), tmp_path / "drafts")
-    told = processes.run(command(paths, dry=True), cwd=tmp_path, env=home(tmp_path / "home"), check=False)
+    told = processes.run(command(paths, dry=True), access=HOST, cwd=tmp_path, env=home(tmp_path / "home"), check=False)
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("Result: OK") == len(made)
     assert "Dry-OK" in told.stdout

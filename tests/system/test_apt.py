@@ -14,6 +14,7 @@ import pytest
 from bisector.errors import InfraError
 from bisector.system.apt import Archive, FileGone, Mirror, host_mirror, parse_sources, upstream_of
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this host has no apt")
 
@@ -257,7 +258,9 @@ def test_the_mirror_is_the_one_of_the_main_suite(
     monkeypatch.setenv("APT_CONFIG", str(archive.folder / "apt.conf"))
     release = tmp_path / "os-release"
     release.write_text(DEBIAN.replace("bookworm", "planted"))
-    assert archive.processes.run(["apt-get", "indextargets", "--format", "$(RELEASE)"]).stdout == "planted\n"
+    assert (
+        archive.processes.run(["apt-get", "indextargets", "--format", "$(RELEASE)"], access=HOST).stdout == "planted\n"
+    )
     mirror = host_mirror(archive.processes, release)
     assert mirror.uri == f"file:{local.root}/"
     assert mirror.trust.startswith("Signed-By: /usr/share/keyrings/debian-archive-keyring.")

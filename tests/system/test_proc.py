@@ -25,6 +25,7 @@ from bisector.system.proc import (
     ProcessTimeout,
     ProgramMissing,
 )
+from bisector.system.sandbox import HOST
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def family(marker: str, seconds: float) -> list[str]:
 
 
 def test_exit_code_output_and_argv_come_back(processes: Processes) -> None:
-    finished = processes.run(["sh", "-c", "echo out; echo err >&2; exit 7"], check=False)
+    finished = processes.run(["sh", "-c", "echo out; echo err >&2; exit 7"], access=HOST, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (7, "out\n", "err\n")
     assert finished.argv[0] == "sh"
     assert finished.seconds > 0
@@ -90,7 +91,7 @@ def test_exit_code_output_and_argv_come_back(processes: Processes) -> None:
 
 def test_failure_is_an_error_that_shows_the_last_lines(processes: Processes) -> None:
     with pytest.raises(ProcessFailed) as caught:
-        processes.run(["sh", "-c", "echo no such thing >&2; exit 3"])
+        processes.run(["sh", "-c", "echo no such thing >&2; exit 3"], access=HOST)
     assert "exit code 3" in caught.value.what
     assert caught.value.hint == "no such thing"
     assert caught.value.finished.returncode == 3
@@ -98,26 +99,28 @@ def test_failure_is_an_error_that_shows_the_last_lines(processes: Processes) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
 def test_a_signal_is_told_from_an_exit_code(processes: Processes, number: signal.Signals) -> None:
-    assert processes.run(["sh", "-c", f"kill -{int(number)} $$"], check=False).returncode == -number
+    assert processes.run(["sh", "-c", f"kill -{int(number)} $$"], access=HOST, check=False).returncode == -number
 
 
 def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
     with pytest.raises(ProgramMissing, match="no-such-program-at-all") as caught:
-        processes.run(["no-such-program-at-all"])
+        processes.run(["no-such-program-at-all"], access=HOST)
     assert "PATH" in caught.value.hint
 
 
 def test_stdin_is_empty_unless_given(processes: Processes) -> None:
-    assert processes.run(["cat"]).stdout == ""
-    assert processes.run(["wc", "-c"], stdin="x" * 3_000_000).stdout.strip() == "3000000"
+    assert processes.run(["cat"], access=HOST).stdout == ""
+    assert processes.run(["wc", "-c"], access=HOST, stdin="x" * 3_000_000).stdout.strip() == "3000000"
 
 
 def test_input_that_nobody_reads_does_not_block(processes: Processes) -> None:
-    assert processes.run(["true"], stdin="x" * 3_000_000).returncode == 0
+    assert processes.run(["true"], access=HOST, stdin="x" * 3_000_000).returncode == 0
 
 
 def test_environment_and_folder_are_the_ones_given(processes: Processes, tmp_path: Path) -> None:
-    finished = processes.run(["sh", "-c", "pwd; env"], cwd=tmp_path, env={"PATH": os.environ["PATH"], "ONLY": "ä"})
+    finished = processes.run(
+        ["sh", "-c", "pwd; env"], access=HOST, cwd=tmp_path, env={"PATH": os.environ["PATH"], "ONLY": "ä"}
+    )
     lines = set(finished.stdout.splitlines())
     assert str(tmp_path) in lines
     assert "ONLY=ä" in lines
@@ -136,7 +139,7 @@ def ignored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("ignored")
 def test_signals_are_as_a_shell_would_set_them(processes: Processes) -> None:
-    status = processes.run(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]).stdout.split()
+    status = processes.run(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"], access=HOST).stdout.split()
     # glibc keeps signals 32 and 33 for its threads: no program can set them, they stay as whoever started us left them.
     settable = ~(1 << 31 | 1 << 32)
     assert [int(mask, 16) & settable for mask in status[1::2]] == [0, 0]
@@ -145,7 +148,7 @@ def test_signals_are_as_a_shell_would_set_them(processes: Processes) -> None:
 def test_timeout_ends_the_whole_tree(processes: Processes, marker: str) -> None:
     begin = time.monotonic()
     with pytest.raises(ProcessTimeout, match=r"within 1\.5 s"):
-        processes.run(family(marker, 600), timeout=1.5)
+        processes.run(family(marker, 600), access=HOST, timeout=1.5)
     assert time.monotonic() - begin < 6
     assert alive(marker) == []
 
@@ -154,7 +157,7 @@ def test_a_wish_to_stop_ends_the_whole_tree(processes: Processes, marker: str) -
     seen: list[str] = []
     begin = time.monotonic()
     with pytest.raises(ProcessCancelled) as caught:
-        processes.run(family(marker, 600), cancelled=lambda: bool(seen), on_line=seen.append)
+        processes.run(family(marker, 600), access=HOST, cancelled=lambda: bool(seen), on_line=seen.append)
     assert seen == ["family is there"]
     assert caught.value.exit_code == 130
     assert time.monotonic() - begin < 5
@@ -162,7 +165,7 @@ def test_a_wish_to_stop_ends_the_whole_tree(processes: Processes, marker: str) -
 
 
 def test_what_a_command_leaves_behind_ends_with_it(processes: Processes, marker: str) -> None:
-    processes.run(family(marker, 0))
+    processes.run(family(marker, 0), access=HOST)
     assert alive(marker) == []
 
 
@@ -171,7 +174,7 @@ def test_an_error_of_the_reader_ends_the_tree(processes: Processes, marker: str)
         raise KeyError(line)
 
     with pytest.raises(KeyError, match="family is there"):
-        processes.run(family(marker, 600), on_line=fail)
+        processes.run(family(marker, 600), access=HOST, on_line=fail)
     assert alive(marker) == []
     assert list(processes.records.iterdir()) == []
 
@@ -182,8 +185,9 @@ def owner(records_folder: Path, marker: str) -> subprocess.Popen[str]:
         import sys
         from pathlib import Path
         from bisector.system.proc import Processes
+        from bisector.system.sandbox import HOST
         told = lambda line: print(line, flush=True)
-        Processes(Path({str(records_folder)!r})).run({family(marker, 600)!r}, on_line=told)
+        Processes(Path({str(records_folder)!r})).run({family(marker, 600)!r}, access=HOST, on_line=told)
     """)
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -218,7 +222,7 @@ def test_reap_ends_what_outlived_owner_and_guard(processes: Processes, marker: s
 def test_reap_leaves_living_owners_and_strangers_alone(processes: Processes, marker: str, tmp_path: Path) -> None:
     stranger = subprocess.Popen(["sleep", "600"])
     try:
-        with processes.start(["sh", "-c", f"sleep 600; : {marker}"]) as child:
+        with processes.start(["sh", "-c", f"sleep 600; : {marker}"], access=HOST) as child:
             (path,) = processes.records.glob("*.json")
             record = json.loads(path.read_text())
             earlier = (records.start_time(stranger.pid) or 0) - 1  # the pid was used again since
@@ -235,7 +239,7 @@ def test_reap_leaves_living_owners_and_strangers_alone(processes: Processes, mar
 
 
 def test_a_killed_guard_is_noticed_and_its_tree_ended(processes: Processes, marker: str) -> None:
-    with processes.start(["sh", "-c", f"setsid sleep 600 & sleep 600; : {marker}"]) as child:
+    with processes.start(["sh", "-c", f"setsid sleep 600 & sleep 600; : {marker}"], access=HOST) as child:
         assert wait_for(lambda: len(alive(marker)) > 0)
         os.kill(child.pid, signal.SIGKILL)
         assert child.wait(5) == -signal.SIGKILL
@@ -244,7 +248,7 @@ def test_a_killed_guard_is_noticed_and_its_tree_ended(processes: Processes, mark
 
 
 def test_the_record_is_there_while_it_runs_and_gone_after(processes: Processes) -> None:
-    with processes.start(["sleep", "600"]) as child:
+    with processes.start(["sleep", "600"], access=HOST) as child:
         (path,) = processes.records.glob("*.json")
         record = json.loads(path.read_text())
         assert record["pid"] == child.pid
@@ -256,7 +260,7 @@ def test_the_record_is_there_while_it_runs_and_gone_after(processes: Processes) 
 def test_nothing_starts_that_cannot_be_recorded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InfraError, match="cannot be recorded"):
-        Processes(tmp_path / "file" / "records").run(["touch", str(tmp_path / "ran")])
+        Processes(tmp_path / "file" / "records").run(["touch", str(tmp_path / "ran")], access=HOST)
     assert not (tmp_path / "ran").exists()
 
 
@@ -269,7 +273,7 @@ def test_fifty_megabytes_of_lines_in_bounded_memory(processes: Processes) -> Non
         size += len(line) + 1
         lines += 1
 
-    finished = processes.run(["sh", "-c", "yes 'a line of the flood' | head -c 52428800"], on_line=count)
+    finished = processes.run(["sh", "-c", "yes 'a line of the flood' | head -c 52428800"], access=HOST, on_line=count)
     assert abs(size - 52428800) <= 1
     assert lines == -(-52428800 // 20)
     assert len(finished.stdout) <= 64 << 10
@@ -278,7 +282,7 @@ def test_fifty_megabytes_of_lines_in_bounded_memory(processes: Processes) -> Non
 
 def test_a_line_without_end_comes_in_pieces(processes: Processes) -> None:
     pieces: list[str] = []
-    processes.run(["sh", "-c", "head -c 4194304 /dev/zero | tr '\\0' x"], on_line=pieces.append)
+    processes.run(["sh", "-c", "head -c 4194304 /dev/zero | tr '\\0' x"], access=HOST, on_line=pieces.append)
     assert "".join(pieces) == "x" * 4194304
     assert max(map(len, pieces)) <= 64 << 10
 
@@ -287,19 +291,19 @@ def test_the_log_gets_both_streams_and_is_appended_to(processes: Processes, tmp_
     log = tmp_path / "log"
     log.write_text("before\n")
     seen: list[str] = []
-    first = processes.run(["sh", "-c", "echo out; echo err >&2"], log=log)
-    processes.run(["echo", "again"], log=log, on_line=seen.append)
+    first = processes.run(["sh", "-c", "echo out; echo err >&2"], access=HOST, log=log)
+    processes.run(["echo", "again"], access=HOST, log=log, on_line=seen.append)
     assert log.read_text() == "before\nout\nerr\nagain\n"
     assert (first.stdout, seen) == ("", ["again"])
 
 
 def test_a_log_on_a_full_disk_is_the_harness_failing(processes: Processes) -> None:
     with pytest.raises(InfraError, match="/dev/full cannot be written"):
-        processes.run(["yes"], log=Path("/dev/full"), on_line=lambda _: None, timeout=10)
+        processes.run(["yes"], access=HOST, log=Path("/dev/full"), on_line=lambda _: None, timeout=10)
 
 
 def test_a_child_is_read_through_its_descriptor(processes: Processes) -> None:
-    with processes.start(["sh", "-c", "echo one; echo two >&2; exit 4"]) as child:
+    with processes.start(["sh", "-c", "echo one; echo two >&2; exit 4"], access=HOST) as child:
         with os.fdopen(os.dup(child.fd), "rb") as output:
             assert output.read() == b"one\ntwo\n"
         assert child.wait(5) == 4
@@ -307,12 +311,14 @@ def test_a_child_is_read_through_its_descriptor(processes: Processes) -> None:
 
 
 def test_waiting_has_a_clock(processes: Processes) -> None:
-    with processes.start(["sleep", "600"]) as child, pytest.raises(TimeoutError):
+    with processes.start(["sleep", "600"], access=HOST) as child, pytest.raises(TimeoutError):
         child.wait(0.1)
 
 
 def test_a_terminal_is_a_terminal(processes: Processes) -> None:
-    with processes.start(["sh", "-c", "test -t 0 && test -t 1 && tty && stty -a </dev/tty"], terminal=True) as child:
+    with processes.start(
+        ["sh", "-c", "test -t 0 && test -t 1 && tty && stty -a </dev/tty"], access=HOST, terminal=True
+    ) as child:
         assert child.wait(5) == 0
         assert os.read(child.fd, 4096).startswith(b"/dev/pts/")
 
@@ -320,7 +326,7 @@ def test_a_terminal_is_a_terminal(processes: Processes) -> None:
 def test_politely_leaves_time_to_clean_up(processes: Processes, tmp_path: Path) -> None:
     trace = tmp_path / "cleaned"
     script = f"trap 'echo >{trace}; exit 9' TERM; echo ready; sleep 600 & wait"
-    with processes.start(["sh", "-c", script]) as child:
+    with processes.start(["sh", "-c", script], access=HOST) as child:
         os.read(child.fd, 100)
         child.kill(politely=True)
         assert child.poll() == 9

@@ -27,11 +27,11 @@ else
 .PRECIOUS: drivers/%.c
 .PHONY: allnoconfig olddefconfig prepare bzImage modules modules_install FORCE
 KCONFIG_CONFIG ?= .config
-seat := $(abspath ../..)
+marks := $(CCACHE_DIR)/marks-$(notdir $(abspath ../..))
 kernel := arch/x86/boot/bzImage
 installed := $(INSTALL_MOD_PATH)/lib/modules/6.0
 objects := $(shell sed 's/$$/.o/' ../Kbuild)
-$(shell mkdir -p drivers include/config include/generated arch/x86/boot)
+$(shell mkdir -p $(marks) drivers include/config include/generated arch/x86/boot)
 
 known = grep -E "^CONFIG_($$(paste -sd'|' ../Kconfig))=" $(1) | grep -v '=n$$' | sort > $(KCONFIG_CONFIG); true
 allnoconfig: ; @$(call known,$(KCONFIG_ALLCONFIG))
@@ -45,17 +45,17 @@ include/generated/utsrelease.h: ../release
 	@echo "  UPD     $@"; cp $< $@
 
 drivers/%.o: ../drivers/%.c include/config/auto.conf include/generated/utsrelease.h
-	@echo "  CC      $@"; sh ../compile $< $@ $(seat)
+	@echo "  CC      $@"; sh ../compile $< $@ $(marks)
 	@printf 'savedcmd_%s := cc -I../include -c -o %s %s\n\nsource_%s := %s\n' $@ $@ $< $@ $< > drivers/.$*.o.cmd
 drivers/%.c: ../drivers/%.tmpl
 	@echo "  GEN     $@"; cp $< $@; printf 'savedcmd_%s := cp %s %s\n' $@ $< $@ > drivers/.$*.c.cmd
 drivers/made-%.o: drivers/made-%.c include/config/auto.conf
-	@echo "  CC      $@"; sh ../compile $< $@ $(seat)
+	@echo "  CC      $@"; sh ../compile $< $@ $(marks)
 	@printf 'savedcmd_%s := cc -c -o %s %s\n\nsource_%s := %s\n' $@ $@ $< $@ $< > drivers/.made-$*.o.cmd
 
 vmlinux: $(objects) .config ../Kbuild
 	@echo "  LD      $@"; cat $(objects) .config > kernel.bin
-	@echo "by $(KBUILD_BUILD_USER) on $(KBUILD_BUILD_HOST) at $(KBUILD_BUILD_TIMESTAMP) $(FLAVOUR)" >> kernel.bin
+	@echo "by $(KBUILD_BUILD_USER) on $(KBUILD_BUILD_HOST) at $(KBUILD_BUILD_TIMESTAMP) $(KCFLAGS)" >> kernel.bin
 	@: | as -o empty.o && ld -shared --build-id=sha1 empty.o -b binary kernel.bin -o $@
 $(kernel): vmlinux
 	@echo "  BUILD   $@"; cp kernel.bin $@
@@ -68,8 +68,8 @@ endif
 """
 
 COMPILE = r"""
-source=$1 object=$2 seat=$3
-echo compiled >> $seat/compiled
+source=$1 object=$2 marks=$3
+echo compiled >> $marks/compiled
 case $(cat $source) in
   *WRONG*) echo "$source:1:1: error: wrong on purpose" >&2; exit 1 ;;
   *FULL*) echo "$source: fatal error: error writing to /tmp/x.s: No space left on device" >&2; exit 1 ;;
@@ -78,9 +78,9 @@ case $(cat $source) in
 esac
 status=$?; [ $status = 0 ] || exit $status
 printf 'object of ' > $object
-if [ -e $seat/pause ] && grep -q PAUSE $source; then
-  touch $seat/reached
-  while [ -e $seat/pause ]; do sleep 0.02; done
+if [ -e $marks/pause ] && grep -q PAUSE $source; then
+  touch $marks/reached
+  while [ -e $marks/pause ]; do sleep 0.02; done
 fi
 cat $source >> $object
 """

@@ -20,9 +20,9 @@ from bisector.system.proc import Processes
 from bisector.target.qemu_source import QemuSource
 
 CONFIGURE = r"""#!/bin/sh
-seat=$(cd ../.. && pwd)
+marks=$CCACHE_DIR/marks-$(basename "$(cd ../.. && pwd)"); mkdir -p $marks
 tree=$(cd "$(dirname "$0")" && pwd)
-echo configured >> $seat/configured
+echo configured >> $marks/configured
 for option in "$@"; do
   case $option in
     --cc=*) cc=${option#*=} ;;
@@ -63,12 +63,12 @@ printf '%%:\n\tninja $@\n' > Makefile
 
 COMPILE = r"""
 source=$1 object=$2; shift 2
-seat=$(cd ../.. && pwd)
-echo $object >> $seat/compiled
-if [ -e $seat/pause ] && grep -q PAUSE $source; then
+marks=$CCACHE_DIR/marks-$(basename "$(cd ../.. && pwd)"); mkdir -p $marks
+echo $object >> $marks/compiled
+if [ -e $marks/pause ] && grep -q PAUSE $source; then
   printf 'half an object' > $object
-  touch $seat/reached
-  while [ -e $seat/pause ]; do sleep 0.02; done
+  touch $marks/reached
+  while [ -e $marks/pause ]; do sleep 0.02; done
 fi
 exec "$@" -c $source -o $object
 """
@@ -154,11 +154,17 @@ class QemuBench:
         assert isinstance(outcome, BuildFailure), outcome
         return outcome
 
+    def marks(self, name: str = "a") -> Path:
+        """Where builds in the first seat say what they do, and look whether they shall wait."""
+        folder = self.root / name / "cache/ccache/marks-0"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def seat(self, name: str = "a") -> Path:
         """The first seat's folder."""
         return self.root / name / "seats" / "0"
 
     def count(self, what: str, name: str = "a") -> int:
         """How often something was done in the first seat: ``compiled``, ``configured``."""
-        file = self.seat(name) / what
+        file = self.marks(name) / what
         return len(file.read_text().splitlines()) if file.exists() else 0

@@ -62,7 +62,13 @@ class Bench:
         """A seat's folder."""
         return self.root / name / "seats" / str(number)
 
+    def marks(self, name: str = "a", number: int = 0) -> Path:
+        """Where builds in a seat say what they do, and look whether they shall wait: they can write there."""
+        folder = self.root / name / f"cache/ccache/marks-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def compiled(self, name: str = "a", number: int = 0) -> int:
         """How many objects were compiled in a seat so far."""
-        counted = self.seat(name, number) / "compiled"
+        counted = self.marks(name, number) / "compiled"
         return len(counted.read_text().splitlines()) if counted.exists() else 0

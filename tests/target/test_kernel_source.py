@@ -118,14 +118,14 @@ def test_who_builds_and_when_does_not_show(bench: Bench) -> None:
 
 
 def test_the_persons_make_environment_does_not_reach_make(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLAVOUR", "sour")
+    monkeypatch.setenv("KCFLAGS", "sour")
     monkeypatch.setenv("MAKEFLAGS", "--dry-run")
     assert "sour" not in Path(bench.build(bench.target(), bench.candidate()).kernel).read_text()
 
 
 def test_make_variables_reach_make_and_the_key(bench: Bench) -> None:
     candidate = bench.candidate()
-    plain, sweet = bench.target(), bench.target(make={"FLAVOUR": "sweet"})
+    plain, sweet = bench.target(), bench.target(make={"KCFLAGS": "sweet"})
     assert plain.key(candidate) != sweet.key(candidate)
     assert "sweet" in Path(bench.build(sweet, candidate).kernel).read_text()
 
@@ -257,7 +257,7 @@ def test_a_cancelled_build_is_interrupted_and_not_recorded(bench: Bench) -> None
     candidate = bench.candidate("one", {"drivers/disk.c": "PAUSE"})
     target = bench.target()
     bench.seat().mkdir(parents=True)
-    (bench.seat() / "pause").touch()
+    (bench.marks() / "pause").touch()
 
     def cancel_at_disk(progress: object) -> None:
         if "disk.o" in str(progress):
@@ -265,7 +265,7 @@ def test_a_cancelled_build_is_interrupted_and_not_recorded(bench: Bench) -> None
 
     with pytest.raises(Interrupted):
         target.image(candidate, listener=cancel_at_disk, cancel=cancel)
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     with pytest.raises(Interrupted):
         target.image(candidate, listener=silent, cancel=cancel)
     assert bench.build(target, candidate).identity == bench.clean(candidate).identity

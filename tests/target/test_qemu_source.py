@@ -360,13 +360,13 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(
     first = qemu.build(qemu.target(), qemu.candidate("one"))
     changed = qemu.candidate("two", {"qemu-io.c": "/* PAUSE */" + OTHER})
     seat = qemu.seat()
-    (seat / "pause").touch()
+    (qemu.marks() / "pause").touch()
     builder = subprocess.Popen(
         [sys.executable, str(HERE / "build_one_qemu.py"), str(qemu.root), changed.revision],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
         stdout=subprocess.PIPE,
     )
-    wait_for((seat / "reached").exists)
+    wait_for((qemu.marks() / "reached").exists)
     at_work = list(seats._working_below(seat))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
@@ -375,7 +375,7 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(
     builder.kill()
     builder.wait()
     assert (seat / "tree" / ".objects" / "qemu-io.o").read_text() == "half an object"
-    (seat / "pause").unlink()
+    (qemu.marks() / "pause").unlink()
     image = qemu.build(qemu.target(), changed)
     assert image.identity != first.identity
     assert image.identity == qemu.build(qemu.target(name="clean"), changed).identity

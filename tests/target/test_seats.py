@@ -46,9 +46,9 @@ def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> 
     """
     seat = bench.seat()
     seat.mkdir(parents=True, exist_ok=True)
-    (seat / "pause").touch()
+    (bench.marks() / "pause").touch()
     builder = start_build(bench, candidate)
-    wait_for((seat / "reached").exists)
+    wait_for((bench.marks() / "reached").exists)
     at_work = list(seats._working_below(seat))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
@@ -56,7 +56,7 @@ def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> 
                 os.kill(pid, number)
     builder.kill()
     builder.wait()
-    (seat / "reached").unlink()
+    (bench.marks() / "reached").unlink()
 
 
 def test_an_object_cut_short_by_a_kill_does_not_survive(bench: Bench, wait_for: Waiter) -> None:
@@ -66,7 +66,7 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(bench: Bench, wait_for: 
     half = bench.seat() / "tree" / ".objects" / "drivers" / "disk.o"
     assert half.read_text() == "object of "
     assert half.stat().st_mtime_ns > (bench.seat() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     assert bench.build(bench.target(), changed).identity == bench.clean(changed).identity
 
 
@@ -74,7 +74,7 @@ def test_make_alone_would_take_the_object_cut_short(bench: Bench, wait_for: Wait
     """Why the journal is there: the same kill without it gives a kernel with half an object in it."""
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
     kill_in_the_middle(bench, changed, wait_for)
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     argv = Make(jobs=1).argv(bench.seat() / "tree", "bzImage")
     subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
     kernel = (bench.seat() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
@@ -86,7 +86,7 @@ def test_a_killed_build_compiles_only_what_it_had_not_finished(bench: Bench, wai
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
     before = bench.compiled()
     kill_in_the_middle(bench, changed, wait_for)
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     bench.build(bench.target(), changed)
     assert bench.compiled() == before + 2  # disk, twice
 
@@ -96,7 +96,7 @@ def test_a_kill_while_headers_are_made_throws_the_objects_away(bench: Bench, wai
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}, release="6.1")
     before = bench.compiled()
     kill_in_the_middle(bench, changed, wait_for)
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     image = bench.build(bench.target(), changed)
     assert bench.compiled() >= before + 3  # core again as well
     assert image.identity == bench.clean(changed).identity
@@ -106,7 +106,7 @@ def test_another_candidate_after_a_kill_is_right_too(bench: Bench, wait_for: Wai
     old = bench.candidate("one")
     first = bench.build(bench.target(), old)
     kill_in_the_middle(bench, bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}), wait_for)
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     shutil.rmtree(bench.root / "a" / "cache")
     assert bench.build(bench.target(), old).identity == first.identity
 
@@ -170,14 +170,14 @@ def test_two_builds_at_once_sit_apart(bench: Bench, wait_for: Waiter) -> None:
     slow, quick = bench.candidate("slow", {"drivers/disk.c": "disk PAUSE\n"}), bench.candidate("quick")
     target = bench.target()
     bench.seat().mkdir(parents=True)
-    (bench.seat() / "pause").touch()
+    (bench.marks() / "pause").touch()
     done: list[Image] = []
     builder = threading.Thread(target=lambda: done.append(bench.build(target, slow)))
     builder.start()
-    wait_for((bench.seat() / "reached").exists)
+    wait_for((bench.marks() / "reached").exists)
     image = bench.build(bench.target(), quick)
     assert not done and bench.compiled(number=1) == 2
-    (bench.seat() / "pause").unlink()
+    (bench.marks() / "pause").unlink()
     builder.join()
     assert done[0].identity == bench.clean(slow).identity
     assert image.identity == bench.clean(quick).identity
@@ -200,8 +200,8 @@ def test_a_seat_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
 def test_objects_of_other_settings_are_thrown_away(bench: Bench) -> None:
     """With every seat in use for other settings, one of them is taken over."""
     for number in range(seats.MOST_SEATS):
-        bench.build(bench.target(make={"FLAVOUR": str(number)}), bench.candidate())
-    image = bench.build(bench.target(make={"FLAVOUR": "last"}), bench.candidate())
+        bench.build(bench.target(make={"KCFLAGS": str(number)}), bench.candidate())
+    image = bench.build(bench.target(make={"KCFLAGS": "last"}), bench.candidate())
     assert sorted(entry.name for entry in (bench.root / "a" / "seats").iterdir()) == ["0", "1", "2", "3"]
     assert bench.compiled(number=0) == 4
     assert "last" in Path(image.kernel).read_text()

@@ -73,10 +73,12 @@ def test_a_step_that_hangs_ends_at_the_deadline(sandbox: Sandbox) -> None:
     assert sandbox.clean()
 
 
-def test_what_a_step_leaves_running_ends_with_the_trial(sandbox: Sandbox, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    sandbox.run(sh("leave", f"setsid sh -c 'echo $$ >{pid}; exec sleep 600' >/dev/null 2>&1 & sleep 0.3"))
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+def test_what_a_step_leaves_running_ends_with_the_trial(sandbox: Sandbox) -> None:
+    lasting = f"{10000 + os.getpid()}"
+    observation = sandbox.run(sh("leave", f"setsid sleep {lasting} >/dev/null 2>&1 & sleep 0.3; pgrep -f {lasting}"))
+    assert observation.result is not None and observation.result.steps[0].exit == 0
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not [command for command in commands if lasting.encode() in command]
 
 
 def test_an_agent_that_is_killed_is_the_harness_failing(sandbox: Sandbox) -> None:

@@ -14,6 +14,7 @@ from bisector.agent.plan import Guest, Layer, Plan
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST
 from bisector.trial import vng
 from bisector.trial.run import version_of_vng
 
@@ -130,7 +131,7 @@ def test_qemu_takes_every_kind_of_leg(tmp_path: Path, guest: Guest | None) -> No
             disk.truncate(layer.size)
     common = shlex.split("qemu-system-x86_64 -machine q35,accel=tcg -S -nodefaults -display none -m 64 -monitor stdio")
     told = Processes(tmp_path / "records").run(
-        [*common, *vng.devices(plan, places)], stdin="info block\ninfo qtree\nquit\n", timeout=30
+        [*common, *vng.devices(plan, places)], access=HOST, stdin="info block\ninfo qtree\nquit\n", timeout=30
     )
     assert "error" not in told.stderr, told.stderr
     for layer in vng.disks(plan):
@@ -150,9 +151,9 @@ def test_the_stand_in_notes_how_qemu_ended(tmp_path: Path) -> None:
         places.qemu.write_text(vng.qemu_script(str(real), places))
         places.qemu.chmod(0o755)
         places.qemu_exit.unlink(missing_ok=True)
-        assert "7.2" in processes.run([str(places.qemu), "--version"]).stdout
+        assert "7.2" in processes.run([str(places.qemu), "--version"], access=HOST).stdout
         assert not places.qemu_exit.exists()
-        processes.run([str(places.qemu), "-m", "1G"], check=False)
+        processes.run([str(places.qemu), "-m", "1G"], access=HOST, check=False)
         assert places.qemu_exit.read_text().strip() == ending
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.bin = self.tmp_path / "bin"
-        self.bin.mkdir()
+        shutil.copytree(DATA, self.bin / "data")  # beside the programs: what the sandbox shows
         self.work = self.tmp_path / "work"
         self.work.mkdir()
         self.folder = self.tmp_path / "stored"
@@ -79,7 +80,7 @@ class Bench:
     def play(self, scenario: str) -> None:
         """Install a vng that does this."""
         script = self.bin / "vng"
-        script.write_text(PLAYER.format(python=sys.executable, data=str(DATA)) + textwrap.dedent(scenario))
+        script.write_text(PLAYER.format(python=sys.executable, data=str(self.bin / "data")) + textwrap.dedent(scenario))
         script.chmod(0o755)
 
     def run(self, plan: Plan | None = None, **runner: object) -> Observation:
@@ -95,4 +96,4 @@ class Bench:
 
     def clean(self) -> bool:
         """Whether nothing is left: no work folder, no recorded process."""
-        return not any(self.work.iterdir()) and not any(self.processes.records.iterdir())
+        return not any(self.work.iterdir()) and not any(self.processes.records.glob("*"))

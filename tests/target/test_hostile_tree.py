@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A tree whose Makefile and Kconfig mean harm, built by the real target: nothing is left, nothing read or written
+elsewhere, and its verdict is that of any tree."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_kernel import MAKEFILE
+from target_bench import Bench
+
+BUILT = '@echo "  BUILD   $@"; cp kernel.bin $@'
+LASTING = f"{40000 + os.getpid()}"
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.1)
+        yield listening
+
+
+def evil(home: Path, port: int) -> str:
+    """A Makefile that does its harm whenever make reads it, which configuring does, too."""
+    places = (home / "owned", Path("/var/tmp/bisector-owned"), Path("/tmp/bisector-owned"), Path("/owned"))
+    writes = " ".join(f"echo owned >{place};" for place in places)
+    fork = f"setsid sleep {LASTING} >/dev/null 2>&1 &"
+    net = f"bash -c 'echo hello >/dev/tcp/127.0.0.1/{port}';"
+    seen = f"ls -A {home} >$(CCACHE_DIR)/seen;"
+    return f"$(shell {{ {writes} {net} {seen} {fork} }} 2>/dev/null)\n" + MAKEFILE
+
+
+def test_nothing_of_a_hostile_tree_gets_out(
+    bench: Bench, server: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "key").write_text("secret")
+    monkeypatch.setenv("HOME", str(home))
+    candidate = bench.candidate(files={"Makefile": evil(home, server.getsockname()[1])})
+    honest = bench.clean(bench.candidate("honest"))
+    assert bench.build(bench.target(), candidate).identity == honest.identity
+    assert [path.name for path in home.iterdir()] == ["key"]
+    assert not any(Path(place).exists() for place in ("/var/tmp/bisector-owned", "/tmp/bisector-owned", "/owned"))
+    assert (tmp_path / "a/cache/ccache/seen").read_text() == ""
+    with pytest.raises(TimeoutError):
+        server.accept()
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not [command for command in commands if LASTING.encode() in command]
+
+
+LINKS = {
+    "the kernel": "rm -f arch/x86/boot/bzImage; ln -s {secret} arch/x86/boot/bzImage",
+    "a folder of it": "mv arch moved; ln -s {folder} arch",
+    "its release": "ln -sf {secret} include/config/kernel.release",
+    "an endless file": "rm -f vmlinux; ln -s /dev/zero vmlinux",
+    "a pipe": "rm -f vmlinux; mkfifo vmlinux",
+}
+
+
+@pytest.mark.parametrize("how", LINKS)
+def test_a_link_in_place_of_a_result_is_not_followed(bench: Bench, tmp_path: Path, how: str) -> None:
+    secret = tmp_path / "secret/x86/boot/bzImage"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("secret")
+    does = LINKS[how].format(secret=secret, folder=tmp_path / "secret")
+    makefile = MAKEFILE.replace(BUILT, f"{BUILT}; {does}")
+    failure = bench.failure(bench.target(), bench.candidate(files={"Makefile": makefile}))
+    assert failure.stage == "compile" and "not a plain file" in failure.errors[0]
+    assert "secret" not in "".join(path.read_text(errors="replace") for path in (tmp_path / "a/cache").rglob("*.json"))
+
+
+def test_a_link_in_place_of_the_config_is_not_written_through(bench: Bench, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine\n")
+    leave = f"; rm -f .config; ln -s {victim} .config; ln -sf {victim} clock"
+    makefile = MAKEFILE.replace(BUILT, BUILT + leave)
+    target = bench.target()
+    bench.failure(target, bench.candidate(files={"Makefile": makefile}))
+    bench.build(target, bench.candidate("next"))
+    assert victim.read_text() == "mine\n"
+
+
+def test_installed_modules_may_be_no_link_to_elsewhere(bench: Bench, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere/6.0"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "build").write_text("mine\n")
+    makefile = MAKEFILE.replace(
+        "\t@ln -s $(CURDIR) $(installed)/build && touch $(installed)/modules.dep",
+        f"\t@rm -rf $(INSTALL_MOD_PATH)/lib/modules; ln -s {elsewhere.parent} $(INSTALL_MOD_PATH)/lib/modules",
+    )
+    files = {"Makefile": makefile, "drivers/extra.m": "module\n"}
+    failure = bench.failure(bench.target(fragment="CONFIG_MODULES=y\n"), bench.candidate(files=files))
+    assert "left a link" in failure.errors[0]
+    assert (elsewhere / "build").read_text() == "mine\n"
