@@ -25,7 +25,19 @@ COMMIT_FORMAT = "%H%x00%P%x00%an <%ae>%x00%s"
 NEAR_NAMES = 3
 REPOSITORY_HINT = "name a folder that holds the source's git repository"
 
+PROTECTED = (
+    ("core.alternateRefsCommand", "true"),
+    ("core.fsmonitor", "false"),
+    ("core.hooksPath", os.devnull),
+    ("core.untrackedCache", "false"),
+    ("diff.external", ""),
+    ("gpg.program", "false"),
+    ("submodule.recurse", "false"),
+)
+"""Settings that go before those of a repository's own configuration, which may name commands for git to run."""
+
 QUIET: Mapping[str, str] = {
+    "GIT_ALLOW_PROTOCOL": "",  # nothing is fetched; who fetches says from where
     "GIT_ATTR_NOSYSTEM": "1",  # a person's attributes could change the bytes that a checkout writes
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -36,6 +48,9 @@ QUIET: Mapping[str, str] = {
     "GIT_TERMINAL_PROMPT": "0",
     "LANGUAGE": "C",
     "LC_ALL": "C",
+    "GIT_CONFIG_COUNT": str(len(PROTECTED)),
+    **{f"GIT_CONFIG_KEY_{number}": name for number, (name, _) in enumerate(PROTECTED)},
+    **{f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(PROTECTED)},
 }
 """Settings under which git neither writes on the side nor hears of anybody's configuration."""
 

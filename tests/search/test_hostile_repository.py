@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""No command that a repository's configuration or a tree's attributes name is run on this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planted import Planned, git
+from searching import Bench
+
+from bisector.errors import BisectorError
+from bisector.model import Candidate, TargetKind
+from bisector.search import refs
+from bisector.search.clone import PrivateClone
+from bisector.search.gitrepo import UserRepository
+from bisector.system.proc import Processes
+
+COMMANDS = (
+    "core.fsmonitor",
+    "core.sshCommand",
+    "core.gitProxy",
+    "core.askPass",
+    "core.editor",
+    "core.pager",
+    "core.alternateRefsCommand",
+    "credential.helper",
+    "diff.external",
+    "diff.evil.command",
+    "diff.evil.textconv",
+    "filter.evil.clean",
+    "filter.evil.smudge",
+    "filter.evil.process",
+    "gpg.program",
+    "merge.evil.driver",
+    "sequence.editor",
+    "uploadpack.packObjectsHook",
+)
+HOOKS = ("post-checkout", "post-index-change", "reference-transaction", "pre-commit", "fsmonitor-watchman")
+ATTRIBUTES = "* filter=evil diff=evil merge=evil\n"
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """The file that a command leaves, were it run."""
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def hostile(bench: Bench, tmp_path: Path, ran: Path) -> UserRepository:
+    """A repository whose configuration, hooks and attributes all name a program."""
+    planted = bench.plant(
+        [
+            Planned("a", (), ((".gitattributes", ATTRIBUTES), ("file.c", "one\n"))),
+            Planned("b", ("a",), (("file.c", "two\n"),)),
+        ]
+    )
+    program = tmp_path / "evil"
+    program.write_text(f"#!/bin/sh\necho $0 >>{ran}\ncat\n")
+    program.chmod(0o755)
+    for name in COMMANDS:
+        git(planted.folder, "config", name, str(program))
+    git(planted.folder, "config", "remote.origin.url", f"ext::{program}")
+    for name in HOOKS:
+        (planted.folder / ".git/hooks").mkdir(exist_ok=True)
+        (planted.folder / ".git/hooks" / name).write_text(program.read_text())
+        (planted.folder / ".git/hooks" / name).chmod(0o755)
+    (planted.folder / ".git/info").mkdir(exist_ok=True)
+    (planted.folder / ".git/info/attributes").write_text(ATTRIBUTES)
+    ran.unlink(missing_ok=True)
+    return UserRepository(planted.folder)
+
+
+def test_questions_run_nothing(hostile: UserRepository, ran: Path) -> None:
+    commit = hostile.resolve("main")
+    hostile.changed_files(commit.oid)
+    hostile.changed_files(commit.oid, commit.parents[0])
+    hostile.describe(commit.oid)
+    hostile.log(commit.parents[0], commit.oid, paths=("file.c",))
+    refs.mentions(hostile, (commit.oid,), since=commit.parents[0])
+    hostile.query("cat_file", "blob", f"{commit.oid}:file.c")
+    for revision in (":file.c", ":/b", "main:file.c", "@{upstream}"):
+        with pytest.raises(BisectorError) if revision != ":/b" else pytest.MonkeyPatch.context():
+            hostile.resolve(revision)
+    assert not ran.exists()
+
+
+def test_a_clone_and_its_checkouts_run_nothing(
+    hostile: UserRepository, processes: Processes, tmp_path: Path, ran: Path
+) -> None:
+    clone = PrivateClone.of(hostile, tmp_path / "state", processes)
+    newer = hostile.resolve("main")
+    for commit in (newer, hostile.commit(newer.parents[0])):
+        clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, commit.oid), tmp_path / "tree")
+        with clone.bisect_worktree("campaign"):
+            clone.git.run("diff-tree", "-p", "--no-ext-diff", "--no-textconv", newer.oid)
+    assert (tmp_path / "tree/file.c").read_text() == "one\n"
+    assert not ran.exists()
