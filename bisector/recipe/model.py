@@ -28,6 +28,8 @@ from bisector.recipe.values import (
     Fraction,
     KernelOption,
     Line,
+    MakeValue,
+    MakeVariable,
     MaxError,
     OneOrMany,
     Pathspec,
@@ -74,7 +76,7 @@ class KernelTarget(Base):
 
     config: tuple[Text, ...] = Field(min_length=1)
     base_config: Text | None = None
-    make: dict[str, Word] = Field(default={})
+    make: dict[MakeVariable, MakeValue] = Field(default={})
 
 
 class QemuTarget(Base):

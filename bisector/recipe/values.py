@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints,
 from pydantic_core import PydanticCustomError
 
 from bisector.printable import is_line
+from bisector.recipe import words
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 """Names of layers, drives, steps and conditions: safe as names of files, devices and volumes."""
@@ -222,6 +223,23 @@ def duration(value: object) -> float:
     return seconds
 
 
+def make_variable(value: object) -> str:
+    """The name of a variable for a kernel's make."""
+    found, known = text(value), words.MAKE_VARIABLES
+    if found not in known:
+        raise wrong(f"{shown(found)} is no variable for make that a recipe may set{suggestion(found, known)}")
+    return found
+
+
+def make_value(value: object) -> str:
+    """The value of a variable for make: nothing that make or a shell would run."""
+    found = word(value)
+    place, unfit = words.unsafe(found)
+    if unfit:
+        raise wrong(f"{shown(unfit)}, character {place + 1} of {shown(found)}, could become a command on this host")
+    return found
+
+
 def option(value: object) -> str | bool | int:
     """An option of a layer: a word, a truth value or a whole number."""
     if isinstance(value, bool | int):
@@ -280,6 +298,8 @@ _SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"type": "
 Text = Annotated[str, BeforeValidator(text)]
 Line = Annotated[str, BeforeValidator(line)]
 Word = Annotated[str, BeforeValidator(word), WithJsonSchema({"type": ["string", "number"]})]
+MakeVariable = Annotated[str, BeforeValidator(make_variable)]
+MakeValue = Annotated[str, BeforeValidator(make_value), WithJsonSchema({"type": ["string", "number"]})]
 Revision = Annotated[str, BeforeValidator(revision)]
 FileName = Annotated[
     str, BeforeValidator(file_name), StringConstraints(pattern=f"^{FILE_NAME}$"), Field(max_length=MAX_FILE_NAME)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import BuildConfig, digest
+from bisector.recipe.words import unsafe
 
 _SET = re.compile(r'CONFIG_(\w+)=("(?:[^"\\]|\\.)*"|[^\s#"]+)')
+_VALUE = re.compile(r'[ymn]|-?[0-9]+|0[xX][0-9A-Fa-f]+|"[^"]*"')
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _OPTIONAL = re.compile(r"#\s*optional\b.*")
 
@@ -107,7 +109,10 @@ def read(text: str, name: str) -> tuple[Line, ...]:
         wish = raw.strip()
         unset, match = _UNSET.match(wish), _SET.match(wish)
         rest = wish[match.end() :].strip() if match else ""
-        if match and (not rest or rest.startswith("#")):
+        if match and (fault := _unfit(match[2])):
+            column = len(raw) - len(raw.lstrip()) + match.start(2) + 1 + fault[0]
+            faults.append(Diagnostic(name, number, column, f"CONFIG_{match[1]}", fault[1]))
+        elif match and (not rest or rest.startswith("#")):
             optional = bool(_OPTIONAL.fullmatch(rest))
             lines.append(Line(match[1], match[2], f"{name}:{number}", optional))
         elif unset:
@@ -131,7 +136,8 @@ def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Wanted:
         path = folder / Path(config.base_config).expanduser()
         if not path.is_file():
             raise UsageError(f"base_config {path} is not there", hint="give a .config's path, such as /boot/config-...")
-        base = path.read_text(errors="replace", encoding="utf-8")
+        given = read(path.read_text(errors="replace", encoding="utf-8"), path.name)
+        base = "".join(f"{line}\n" for line in given)
         merged = {line.symbol: line for line in read(_NOT_REPEATABLE, "bisector")}
     for path in resolve(config.fragments, shipped=shipped, folder=folder):
         for line in read(path.read_text(errors="replace", encoding="utf-8"), path.name):
@@ -143,6 +149,19 @@ def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Wanted:
 def final_values(final: str) -> dict[str, str]:
     """Symbol → value of a .config's text; symbols that are not set are absent."""
     return {match[1]: match[2] for line in final.splitlines() if (match := _SET.match(line))}
+
+
+def _unfit(value: str) -> tuple[int, str] | None:
+    """Where in a value (from 0) stands what it may not hold, and the message; None for a value that is fit.
+
+    Kconfig writes it into auto.conf, which make reads as a Makefile, and into commands of a shell.
+    """
+    place, found = unsafe(value.strip('"'))
+    if value.startswith('"') and found:
+        return place + 1, f"{found!r} in a value could become a command on this host"
+    if not _VALUE.fullmatch(value):
+        return 0, f"{value[:40]!r} is no value: y, m, n, a number or a text in double quotes"
+    return None
 
 
 def _symbol(text: str) -> str:

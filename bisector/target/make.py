@@ -8,6 +8,7 @@ same bytes, share their ccache hits, and __FILE__ does not tell where a kernel w
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import UsageError
+from bisector.recipe.words import MAKE_VARIABLES, unsafe
 
 OBJECTS = ".objects"  # name of the object folder inside the tree; every kernel's .gitignore covers ".*"
 
@@ -56,9 +58,13 @@ class Make:
     ccache: str = ""
 
     def __post_init__(self) -> None:
-        for name, _ in self.variables:
+        for name, value in self.variables:
             if name in _OURS:
                 raise UsageError(f"make variable {name} is set by bisector itself", hint=f"remove {name} from make:")
+            if name not in MAKE_VARIABLES:
+                raise UsageError(f"{name!r} is no variable for make", hint=f"known: {', '.join(MAKE_VARIABLES)}")
+            if found := unsafe(value)[1]:
+                raise UsageError(f"make variable {name}: {found!r} in {value!r}", hint="it could become a command")
 
     @property
     def architecture(self) -> Architecture:
@@ -113,7 +119,7 @@ def environment(environ: Mapping[str, str], ccache_folder: Path) -> dict[str, st
         "LC_ALL": "C",
         "TZ": "UTC",
         "CCACHE_DIR": str(ccache_folder),
-        "CCACHE_CONFIGPATH": str(ccache_folder / "bisector.conf"),
+        "CCACHE_CONFIGPATH": os.devnull,  # not in the folder, which builds can write
         "CCACHE_MAXSIZE": "10G",
         # Never CCACHE_DEPEND, though a miss is 28 % cheaper with it (6.18, gcc 12): without a look at the preprocessed
         # source ccache does not see .incbin, and piggy.S, whose text names the compressed kernel by its sizes alone,

@@ -133,10 +133,11 @@ WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp"]), min_size=1, max_size=200
 )
 WORD = WORDS.filter(lambda word: word.strip() and "{" not in word and not word.startswith("./"))
+SAFE_WORD = st.text("abc XYZ019 _.,:/@%+=^~()-", min_size=1).filter(str.strip)
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(title=WORD, argv=st.lists(WORD, min_size=1, max_size=4), make=WORD, pattern=WORD)
+@given(title=WORD, argv=st.lists(WORD, min_size=1, max_size=4), make=SAFE_WORD, pattern=WORD)
 def test_any_text_survives_being_written_out(title: str, argv: list[str], make: str, pattern: str) -> None:
     head = json.dumps(
         {

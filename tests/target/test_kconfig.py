@@ -55,11 +55,11 @@ def test_the_later_line_wins(tmp_path: Path) -> None:
 
 
 def test_values_of_every_kind_are_read() -> None:
-    text = 'CONFIG_A=m\nCONFIG_B=0x10 # why\nCONFIG_C="a # b \\" c"\n# CONFIG_D is not set\nCONFIG_E=-1\nCONFIG_F=""\n'
+    text = 'CONFIG_A=m\nCONFIG_B=0x10 # why\nCONFIG_C="a b, c"\n# CONFIG_D is not set\nCONFIG_E=-1\nCONFIG_F=""\n'
     assert [(line.symbol, line.value) for line in read(text, "f")] == [
         ("A", "m"),
         ("B", "0x10"),
-        ("C", '"a # b \\" c"'),
+        ("C", '"a b, c"'),
         ("D", "n"),
         ("E", "-1"),
         ("F", '""'),
@@ -139,3 +139,31 @@ def test_what_is_asked_for_is_what_the_file_for_kconfig_says(base: dict[str, str
 
 def off(wish: dict[str, str]) -> set[tuple[str, str]]:
     return {(symbol, value) for symbol, value in wish.items() if value == "n"}
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ('CONFIG_INITRAMFS_SOURCE="$(shell touch ran)"', 26),
+        ('CONFIG_INITRAMFS_SOURCE="`touch ran`"', 26),
+        ('CONFIG_LOCALVERSION="a; touch ran"', 23),
+        ('CONFIG_LOCALVERSION="a\\"b"', 23),
+        ("CONFIG_BLOCK=$(shell;touch)", 14),
+        ("CONFIG_BLOCK=yes", 14),
+    ],
+)
+@pytest.mark.parametrize("kind", ["fragment", "base"])
+def test_a_value_that_could_run_a_command_is_refused_with_its_place(
+    tmp_path: Path, line: str, column: int, kind: str
+) -> None:
+    (tmp_path / "own.config").write_text(f"CONFIG_NET=y\n{line}\n")
+    config = BuildConfig(("./own.config",)) if kind == "fragment" else BuildConfig((), "./own.config")
+    with pytest.raises(RecipeError) as caught:
+        load(config, shipped=tmp_path, folder=tmp_path)
+    (fault,) = caught.value.diagnostics
+    assert (fault.file, fault.line, fault.column) == ("own.config", 2, column)
+
+
+def test_what_distributions_write_is_allowed() -> None:
+    for value in ("gcc (Debian 12.2.0-14) 12.2.0", "(none)", "landlock,lockdown,yama", "debian/certs/a@b.pem", ""):
+        assert read(f'CONFIG_X="{value}"', "a.config")[0].value == f'"{value}"'

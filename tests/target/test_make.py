@@ -88,3 +88,21 @@ def test_the_environment_holds_nothing_of_the_persons_build() -> None:
         "CCACHE_MAXSIZE": "10G",
         "CCACHE_NAMESPACE": "2",
     }
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        ("--eval", "$(shell touch ran)"),
+        ("-f", "evil.mk"),
+        ("MAKEFILES", "evil.mk"),
+        ("SHELL", "/tmp/evil"),
+        ("KCFLAGS", "$(shell touch ran)"),
+        ("KCFLAGS", "-O2 `touch ran`"),
+        ("CC", "gcc; touch ran"),
+        ("LOCALVERSION", '"; touch ran; "'),
+    ],
+)
+def test_a_variable_that_could_run_a_command_is_refused(variable: tuple[str, str]) -> None:
+    with pytest.raises(UsageError):
+        Make((variable,))
