@@ -30,6 +30,7 @@ from bisector.store import CampaignRow, Store
 from bisector.system.apt import Archive, host_mirror
 from bisector.system.executor import Pool
 from bisector.system.proc import Processes
+from bisector.system.sandbox import CONFINED, Sandbox
 from bisector.system.xdg import Folders
 from bisector.target.given import Given
 from bisector.target.images import Images
@@ -67,18 +68,20 @@ class Setting:
     environ: Mapping[str, str]
     listener: Listener
     jobs: int
+    sandbox: Sandbox = CONFINED
 
 
 class Workbench:
     """Everything that must be opened and closed around a campaign. Use as a context manager.
 
-    Raises InfraError when the state folder cannot be used.
+    Raises InfraError when the state folder cannot be used, SandboxUnusable where nothing can be confined.
     """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+        self.processes = Processes(setting.folders.state / "processes", setting.sandbox)
+        self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
-        self.processes = Processes(setting.folders.state / "processes")
         self.processes.reap_orphans()
         self.pool = Pool(builds=1, trials=1)
         self._carriers: dict[str, Image] = {}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption
+from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption, NoSandboxOption
 from bisector.cli.pieces import print_object, terminal_of, workbench
 
 commands = typer.Typer()
@@ -20,6 +20,7 @@ def nightly(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file of the watch, see docs/nightly.md.")],
     check: Annotated[bool, typer.Option("--check", help="Check the file and its recipes, and run nothing.")] = False,
     jobs: JobsOption = CPUS,
+    no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +41,10 @@ def nightly(
         else:
             terminal.write(lines)
         return
-    with watched(events, "nightly", watch=watch.name) as log, workbench(context, jobs, log) as bench:
+    with (
+        watched(events, "nightly", watch=watch.name) as log,
+        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+    ):
         report = night.run(watch, bench)
         code = log.exit_code = report.exit_code
     if as_json:

@@ -24,6 +24,10 @@ KernelOption = Annotated[
 ]
 CPUS = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
+NoSandboxOption = Annotated[
+    bool,
+    typer.Option("--no-sandbox", help="What is built and tried may read and change all that you may; reports say so."),
+]
 EventsOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--events", metavar="FILE", help="Append what happens to this file, a JSON object a line."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from bisector.cli.options import CPUS, CampaignArgument, EventsOption, JobsOption, JsonOption
+from bisector.cli.options import CPUS, CampaignArgument, EventsOption, JobsOption, JsonOption, NoSandboxOption
 from bisector.cli.pieces import open_store, print_object, terminal_of, workbench
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def replay(
         bool, typer.Option("--trust", help="A recipe without VM from a FILE may run its programs on this host.")
     ] = False,
     jobs: JobsOption = CPUS,
+    no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +87,7 @@ def replay(
             return
         found.trial(step)  # before a workbench is opened: a wrong number is the caller's
         about = {"source": source, "step": step}
-        with watched(events, "replay", **about) as log, workbench(context, jobs, log) as bench:
+        with watched(events, "replay", **about) as log, workbench(context, jobs, log, no_sandbox=no_sandbox) as bench:
             done = room.run(room.Request(step, image, repo, trust), found, bench)
             log.exit_code = done.exit_code
     terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))

@@ -88,9 +88,13 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
     return loaded, resolved_yaml(loaded)
 
 
-def workbench(context: typer.Context, jobs: int, log: EventLog | None = None) -> Workbench:
-    """A workbench that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; what it tells goes to ``log``
-    too."""
+def workbench(context: typer.Context, jobs: int, log: EventLog | None = None, *, no_sandbox: bool = False) -> Workbench:
+    """A workbench that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
+
+    What it tells goes to ``log`` too.
+    ``no_sandbox``: what is built and tried runs as we do, which is said.
+    """
+    from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
     from bisector.system.xdg import folders
     from bisector.workbench import Setting, Workbench
 
@@ -98,7 +102,10 @@ def workbench(context: typer.Context, jobs: int, log: EventLog | None = None) ->
     listener = log.beside(terminal.listen) if log else terminal.listen
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
-    bench = Workbench(Setting(places, dict(os.environ), listener, jobs))
+    sandbox = UNCONFINED if no_sandbox else CONFINED
+    bench = Workbench(Setting(places, dict(os.environ), listener, jobs, sandbox))
+    if no_sandbox:
+        terminal.say(NOTE)
 
     stop_in_order(bench.cancel.cancel)
     return bench

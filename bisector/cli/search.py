@@ -15,6 +15,7 @@ from bisector.cli.options import (
     JobsOption,
     JsonOption,
     KernelOption,
+    NoSandboxOption,
     RecipeArgument,
     RepoOption,
 )
@@ -59,6 +60,7 @@ def run(
         bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
     ] = False,
     jobs: JobsOption = CPUS,
+    no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +87,10 @@ def run(
     first = release_campaign.Request(
         loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh
     )
-    with watched(events, "run", recipe=loaded.recipe) as log, workbench(context, jobs, log) as bench:
+    with (
+        watched(events, "run", recipe=loaded.recipe) as log,
+        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+    ):
         try:
             if mode == "only" or repo is None:
                 row, outcome = release_campaign.ReleaseCampaign(first, bench).run()
@@ -159,6 +164,7 @@ def test(
     kernel: KernelOption = "",
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
     jobs: JobsOption = CPUS,
+    no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -179,7 +185,10 @@ def test(
     request = reproduce.Request(
         loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
-    with watched(events, "test", recipe=loaded.recipe) as log, workbench(context, jobs, log) as bench:
+    with (
+        watched(events, "test", recipe=loaded.recipe) as log,
+        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+    ):
         answer = reproduce.run(request, bench)
         log.exit_code = answer.exit_code
     terminal = terminal_of(context)

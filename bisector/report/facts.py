@@ -14,6 +14,7 @@ from bisector.report.asked import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
+from bisector.system.sandbox import NOTE, UNCONFINED
 
 LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log")
 """Logs of a trial, the one that says most first; the guest's own comes first where a guest's line decided."""
@@ -78,6 +79,7 @@ class Facts:
     good: Side | None = None
     builds: tuple[tuple[Candidate, Image | BuildFailure], ...] = ()
     spans: tuple[Span, ...] = ()
+    note: str = ""  # said in every format, where builds or trials were not confined
     undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
@@ -97,21 +99,30 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
     builds = store.builds(campaign.id)
     folder = store.campaign_folder(campaign.id)
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
+    tools = _tools(store, campaign, trials)
+    note = NOTE if UNCONFINED.describe() in dict(tools).get("sandbox", "") else ""
     told = tuple(_told(campaign.outcome, judgements, trials))
     return Facts(
         campaign=campaign,
-        outcome=campaign.outcome,
+        outcome=_with_note(campaign.outcome, note),
         judgements=judgements,
         trials=trials,
         others=_others(campaign, trials),
-        tools=_tools(store, campaign, trials),
+        tools=tools,
         alignment=_alignment(trials),
         folder=str(folder),
         bad=_side(Verdict.BAD, told, images, folder),
         good=_side(Verdict.GOOD, told, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
         spans=tuple(_spans(store, campaign, trials)),
+        note=note,
     )
+
+
+def _with_note(outcome: Outcome | None, note: str) -> Outcome | None:
+    if outcome is None or not note:
+        return outcome
+    return replace(outcome, assumptions=(*outcome.assumptions, note))
 
 
 # ---- the evidence of both sides ------------------------------------------------------------------------------------
@@ -242,6 +253,10 @@ def _tools(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> tu
             seen["virtme-ng"] = trial.observation.vng
         if trial.observation.accel:
             seen["acceleration"] = trial.observation.accel
+    used = [dict(image.tools).get("sandbox", "") for image in store.images(campaign.id)]
+    used += [trial.observation.sandbox for trial in trials]
+    if confined := sorted(set(filter(None, used))):
+        seen["sandbox"] = ", ".join(confined)
     return tuple(seen.items())
 
 

@@ -24,6 +24,8 @@ def render(facts: Facts) -> str:
         for judgement in judgements:
             _case(suite, stage, judgement, facts)
         _count(suite)
+    if facts.note:
+        ET.SubElement(root, "system-out").text = facts.note
     _count(root)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from bisector.model import BuildFailure, Candidate, Image, OutcomeKind, Signal, TargetKind, Trial, digest
+from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial, digest
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
 
@@ -114,7 +114,7 @@ def _test(trial: Trial, facts: Facts) -> Object:
         "status": STATUS[trial.reading.signal],
         "comment": printable(trial.reading.reason),
         "duration": observation.timing.total,
-        "environment": {"comment": f"virtual machine, {observation.accel}" if observation.accel else "sandbox"},
+        "environment": {"comment": "; ".join(filter(None, (_where(observation), facts.note)))},
         "misc": {
             "stage": trial.stage,
             "cell": trial.cell,
@@ -125,6 +125,10 @@ def _test(trial: Trial, facts: Facts) -> Object:
     }
     side = facts.bad if facts.bad and facts.bad.trial and facts.bad.trial.number == trial.number else None
     return made | ({"log_excerpt": "\n".join(side.excerpt.lines)[:EXCERPT]} if side else {})
+
+
+def _where(observation: Observation) -> str:
+    return f"virtual machine, {observation.accel}" if observation.accel not in ("", "none") else "no virtual machine"
 
 
 def _issue(facts: Facts) -> Object | None:

@@ -34,6 +34,8 @@ def _lines(facts: Facts) -> Iterator[str]:
                 yield INDENT + line
         failed = any(judgement.verdict is Verdict.BAD for judgement in judgements)
         yield f"{'not ok' if failed else 'ok'} {number} {_plain(stage)}"
+    if facts.note:
+        yield f"# {_plain(facts.note)}"
     if facts.outcome:
         yield f"# {facts.outcome.kind}: {_plain(facts.outcome.summary)}"
 

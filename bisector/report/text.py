@@ -22,7 +22,8 @@ def render(facts: Facts) -> str:
     lines = [_wrap(f"{facts.campaign.recipe}: {facts.campaign.title}", ""), ""]
     if tested.is_test(facts):
         lines += _test(facts)
-        return "\n".join([*lines, *_environment(facts), *_others(facts), *_where(facts)]) + "\n"
+        noted = _said("Assumed:", (facts.note,) if facts.note else ())
+        return "\n".join([*lines, *_environment(facts), *_others(facts), *noted, *_where(facts)]) + "\n"
     lines += headline(outcome) if outcome else [f"campaign {facts.campaign.id} is {facts.campaign.state}"]
     releases_only = outcome is not None and outcome.releases is not None and not outcome.bisect_log
     lines += ["", *(_trials(facts) if releases_only else _table(facts)), "", *_environment(facts)]
