@@ -5,6 +5,7 @@ python -m bench help                       the command line's start against a ba
 python -m bench trial --image KERNEL       a trial of the open probe against a bare boot of the same image
 python -m bench integrity --image KERNEL   stamp and verify against dd on the same disk, in a VM
 python -m bench step --repo REPO           the driver's own time per step, without build and VM
+python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build with and without the sandbox
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench import sandbox
 from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign import candidate
 from bisector.model import Candidate, Ending, Image, Judgement, Verdict
@@ -206,18 +208,24 @@ def bench_campaign(given: argparse.Namespace) -> None:
     print(f"ratio {seconds['bisector'] / seconds['plain']:.2f}")
 
 
+def bench_sandbox(given: argparse.Namespace) -> None:
+    """Boots (--image) and one-file builds (--repo, --rev) with and without the sandbox."""
+    sandbox.bench(given.image, given.repo, given.rev, given.work, with_vng(os.environ), given.runs or 9)
+
+
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign"])
+    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox"])
     parser.add_argument("--image", type=Path)
     parser.add_argument("--repo", type=Path)
+    parser.add_argument("--rev", default="good", help="revision of --repo that is built")
     parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
     parser.add_argument("--runs", type=int, default=0)
     given = parser.parse_args(argv)
     benches = {"help": bench_help, "trial": bench_trial, "integrity": bench_integrity}
-    benches |= {"step": bench_step, "campaign": bench_campaign}
+    benches |= {"step": bench_step, "campaign": bench_campaign, "sandbox": bench_sandbox}
     benches[given.what](given)
     return 0
 
