@@ -84,7 +84,7 @@ def test_the_environment_holds_nothing_of_the_persons_build() -> None:
         "LC_ALL": "C",
         "TZ": "UTC",
         "CCACHE_DIR": "/cache/ccache",
-        "CCACHE_CONFIGPATH": "/cache/ccache/bisector.conf",
+        "CCACHE_CONFIGPATH": "/dev/null",
         "CCACHE_MAXSIZE": "10G",
         "CCACHE_NAMESPACE": "2",
     }

@@ -218,3 +218,20 @@ def test_a_disk_that_fills_up_under_the_vm(tmp_path: Path) -> None:
     )
     assert told.stdout.startswith("harness"), told.stdout + told.stderr
     assert "is full" in told.stdout
+
+
+def test_the_vm_sees_no_home_folder_and_writes_nothing_of_the_host(vm: Vm, tmp_path: Path) -> None:
+    """Its root is the host's, as its QEMU in the sandbox sees it."""
+    secret = Path.home() / f".bisector-test-{os.getpid()}"
+    secret.write_text("secret")
+    try:
+        look = sh("look", f"ls -A {Path.home()} /home; test ! -e {secret} && test ! -e {tmp_path} && echo unseen")
+        write = sh("write", "for place in / /etc /usr /var; do touch $place/bisector-test 2>&1; done; echo $?")
+        observation = vm.run(Plan(steps=(look, write)))
+    finally:
+        secret.unlink()
+    assert observation.ending is Ending.FINISHED, observation.detail
+    assert observation.sandbox == "bubblewrap"
+    assert observation.result is not None
+    assert "unseen" in observation.result.steps[0].detail
+    assert not any(Path(place, "bisector-test").exists() for place in ("/", "/etc", "/usr", "/var"))
