@@ -15,9 +15,11 @@ import pytest
 
 from bisector.model import BuildFailure, Edit, OutcomeKind, Reading, Signal, Verdict
 from bisector.report import formats, json_format, picture
-from bisector.report.facts import Facts
+from bisector.report.facts import Facts, _with_note, gather
 from bisector.report.html import WORDS
 from bisector.report.text import _command
+from bisector.store import Store
+from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
 from tests.report import case
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -320,3 +322,29 @@ def test_a_command_is_never_broken_inside_its_quotes() -> None:
     assert all(len(line) <= 80 for line in lines)
     assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
     assert "'oops: f < g < h with blanks in it'" in lines[-1]
+
+
+@pytest.mark.parametrize("name", ["culprit", "unfinished", "test"])
+@pytest.mark.parametrize("kind", formats.ENDINGS)
+def test_every_format_says_that_the_sandbox_was_off(kind: str, name: str) -> None:
+    made = facts("unfinished" if name == "test" else name)
+    if name == "test":
+        made = replace(made, campaign=replace(made.campaign, state="test"))
+    tools = (*made.tools, ("sandbox", UNCONFINED.describe()))
+    noted = replace(made, outcome=_with_note(made.outcome, NOTE), note=NOTE, tools=tools)
+    assert "--no-sandbox" in formats.render(kind, noted)
+    assert "--no-sandbox" not in formats.render(kind, made)
+
+
+def test_what_confined_the_trials_is_read_from_the_store(tmp_path: Path) -> None:
+    made = case.facts(case.OUTCOMES["culprit"])
+    store = Store(tmp_path)
+    store.add_campaign(made.campaign)
+    store.finish(made.campaign.id, case.OUTCOMES["culprit"])
+    for number, sandbox in enumerate((CONFINED, UNCONFINED)):
+        observation = replace(made.trials[number].observation, sandbox=sandbox.describe())
+        store.add_trial(made.campaign.id, replace(made.trials[number], observation=observation))
+        gathered = gather(store, store.campaign(made.campaign.id))
+        assert gathered.outcome is not None
+        assert (gathered.note != "") == (NOTE in gathered.outcome.assumptions) == sandbox.off
+    assert dict(gathered.tools)["sandbox"] == "bubblewrap, none (--no-sandbox)"

@@ -275,7 +275,7 @@ CRASHED = "gcc: internal compiler error: Segmentation fault signal terminated pr
 
 def crashes(qemu: QemuBench, times: int) -> None:
     """The compiler crashes at qemu-io.c so often."""
-    left = qemu.root / "left"
+    left = qemu.marks() / "left"
     left.write_text("x" * times)
     qemu.tool(
         "gcc",
