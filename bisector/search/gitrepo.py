@@ -114,6 +114,7 @@ class History:
         self.git_dir = Path(git_dir)
         self.common_dir = Path(os.path.realpath(folder / common))
         self.shallow = shallow == "true"
+        self._commits: dict[str, Commit] = {}
         self._known: dict[tuple[str, ...], str] = {}  # answers about commits by their ids, which nothing can change
         # Named, so that git neither searches for it again nor asks again whom it belongs to.
         self._git.set_persistent_git_options(git_dir=git_dir)
@@ -146,8 +147,10 @@ class History:
             return ()
         if unfit := [oid for oid in wanted if not OID.fullmatch(oid)]:
             raise InfraError(f"{unfit[0]!r} is not the id of a commit")
-        known = {commit.oid: commit for commit in self._listed("--no-walk=unsorted", *wanted, "--")}
-        return tuple(known[oid] for oid in wanted)
+        if unknown := [oid for oid in wanted if oid not in self._commits]:
+            found = self._listed("--no-walk=unsorted", *unknown, "--")
+            self._commits.update({commit.oid: commit for commit in found})
+        return tuple(self._commits[oid] for oid in wanted)
 
     def log(self, good: str, bad: str, *, paths: Iterable[str] = (), first_parent: bool = False) -> tuple[Commit, ...]:
         """Commits reachable from ``bad`` and not from ``good``, newest first."""

@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,22 +96,28 @@ class Lives:
 
     def __post_init__(self) -> None:
         self.planted = Planted(self.folder / "linux", self.history.plan)
-
-    def run(self, name: str, *, dies: int = 0, resume: bool = False) -> Seen | None:
-        """One campaign below ``name``; None when it was killed in trial ``dies``."""
-        left = [dies or -1]
-        folders = Folders(self.folder / name / "cache", self.folder / name / "state")
-        acted = Acted(self.planted, folders, replace(self.history.world, plans=[], built=[]))
         text = RECIPE
         if self.history.first_parent:
             text = text.replace("bad: b}", "bad: b, first_parent: true}")
         if self.history.fixed_trials:
             text = text.replace("confidence: {max_error: 0.01}", "trials: 2")
-        with Bench(Setting(folders, {}, silent, 1), acted.world) as bench:
+        ends = self.history.good, self.history.bad
+        acted = Acted(self.planted, Folders(self.folder, self.folder), self.history.world)
+        self.request = acted.request(*ends, find_fix=self.history.find_fix, text=text)
+
+    def run(self, name: str, *, dies: int = 0, resume: bool = False) -> Seen | None:
+        """One campaign below ``name``; None when it was killed in trial ``dies``."""
+        left = [dies or -1]
+        folders = Folders(self.folder / name / "cache", self.folder / name / "state")
+        folders.state.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # one clone serves all campaigns
+            (self.folder / "clones").mkdir(exist_ok=True)
+            (folders.state / "clones").symlink_to(self.folder / "clones")
+        world = replace(self.history.world, plans=[], built=[])
+        with Bench(Setting(folders, {}, silent, 1), world) as bench:
             bench.left = left
-            ends, options = (self.history.good, self.history.bad), {"find_fix": self.history.find_fix, "text": text}
             try:
-                row, outcome = Campaign(acted.request(*ends, resume=resume, **options), bench).run()
+                row, outcome = Campaign(replace(self.request, resume=resume), bench).run()
             except Killed:
                 return None
             trials = [trial for trial in bench.store.trials(row.id) if trial.reading.signal is not Signal.INFRA]
