@@ -12,6 +12,7 @@ from bisector.agent.plan import Plan, Result
 from bisector.model import ConsoleEvent, Ending, Observation, Timing
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Child
+from bisector.system.starving import waited
 from bisector.trial.console import Complaint, Console, Marker, Sight
 from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
@@ -56,6 +57,7 @@ class Watcher:
         self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
         self._looked_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
+        self._starved = 0.0  # seconds without a processor, see Observation
 
     def harness(self, detail: str) -> Observation:
         """The harness failed. What the console had shown by then stands: its lines are in the observation."""
@@ -71,6 +73,7 @@ class Watcher:
             while end is None:
                 end = self._see_all(console.read(TICK), workspace)
                 end = end or self._look(child, workspace, console)
+            self._starved = waited(child.pid)
             child.kill()
             end = self._see_the_rest(end, console, workspace)
             self._events = [self._with_trace(event, console) for event in self._events]
@@ -265,6 +268,7 @@ class Watcher:
             detail=end.detail,
             timing=self._timing(),
             accel=self._plan.accel,
+            starved=round(self._starved, 3),
         )
 
     def _with_open_step(self, end: End, result: Result | None) -> Result | None:

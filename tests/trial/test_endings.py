@@ -344,3 +344,23 @@ def test_a_full_disk_is_the_harness_failing(tmp_path: Path, small: str, scenario
     )
     assert told.stdout.startswith("harness"), told.stderr
     assert words in told.stdout
+
+
+# ---- what the host gave it
+
+
+def test_what_a_trial_waited_for_a_processor_stands_in_its_observation(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at while the VM still runs: of what is dead nothing is known."""
+    alive: list[bool] = []
+
+    def waited(pid: int) -> float:
+        alive.append(Path(f"/proc/{pid}").exists())
+        return 1.25
+
+    monkeypatch.setattr("bisector.trial.follow.waited", waited)
+    observation = play("begin(); time.sleep(600)", Plan(steps=STEPS, deadline=0.5))
+    assert observation.ending is Ending.DEADLINE
+    assert observation.starved == 1.25
+    assert alive == [True]
