@@ -106,7 +106,7 @@ class Gathering:
         stand_ins: list[Commit] = []
         unchecked: list[str] = []
         for place, oid in enumerate(dict.fromkeys(parents), 1):
-            parent, why = self.history.commit(oid), "it was skipped"
+            parent, why = self.history.commit(oid), "it cannot be judged"
             if oid not in self.known.frontier.skips:
                 leg = self._leg(parent, f"culprit^{place}" if len(suspects) == 1 else f"bound {place}")
                 if not leg.untestable:

@@ -14,7 +14,7 @@ from bisector.search.legs import Gathering, Legs
 from bisector.search.proof import Proof, Proven, prove
 from bisector.search.rounds import draw_proof
 from bisector.search.splitting import what_splits
-from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Unconfirmed
+from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Step, Unconfirmed
 from bisector.verdict.sequential import Belief, Evidence
 
 NOTHING = Evidence()
@@ -87,6 +87,8 @@ class Proving:
         if legs.new.untestable or not (legs.bad and legs.good):
             return self._no_proof(legs)
         step = draw_proof(legs.bad, legs.good, belief, self.number, legs.edited)
+        if self._without(self._stuck(legs, step)):
+            return self._sequential(found, belief)
         if isinstance(step, Contradicted):
             return self._contradicted(legs.good[step.place], legs, step.reason)
         if isinstance(step, BackgroundSeen):
@@ -97,6 +99,26 @@ class Proving:
             return Again(f"{(legs.bad if step.bad else legs.good)[step.place].candidate} {step.reason}", final=True)
         assert isinstance(step, Confirmed)
         return self._unjudged(legs, step) if step.unjudged else self._concluded(legs, step)
+
+    def _stuck(self, legs: Legs, step: Step) -> list[Leg]:
+        """Parents that nobody had asked for and that the proof could not try: they do not boot, or fail otherwise.
+
+        Where a bug is looked for, other failures of a parent may hide it, and are no reason to go on without it.
+        """
+        found: list[Leg] = []
+        if isinstance(step, Unconfirmed):
+            found = [legs.bad[step.place]]
+        elif isinstance(step, Confirmed):
+            found = [leg for leg in (legs.good[place] for place in step.unjudged) if leg.untestable]
+        frontier = self.known.frontier
+        asked = {*frontier.goods, *frontier.bads, *frontier.skips, legs.new.candidate.revision}
+        return [leg for leg in found if not legs.is_edited(leg) and leg.candidate.revision not in asked]
+
+    def _without(self, stuck: list[Leg]) -> bool:
+        """Take parents for skipped, as those that do not build; whether there were any."""
+        for leg in stuck:
+            self.known.frontier = self.known.frontier.with_skip(leg.candidate.revision)
+        return bool(stuck)
 
     def _legs(self, found: SearchResult) -> Legs:
         return self._gathering.legs(found)

@@ -191,3 +191,18 @@ def test_a_fix_whose_parent_never_had_the_bug_is_said_to_be_so(act: Act) -> None
     _, outcome = acted.run("m", "old", find_fix=True)
     assert outcome.kind in (OutcomeKind.UNRESOLVED, OutcomeKind.CULPRIT)
     assert acted.named(outcome) <= {"fix"}
+
+
+@pytest.mark.parametrize("find_fix", [False, True])
+def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act, find_fix: bool) -> None:
+    """Not a background, no end of the proof, no search anew: as one that does not build."""
+    first, second = ((("bug", "1"),), (("bug", None),)) if find_fix else ((), (BUG,))
+    plan = [Planned("c0", (), first), *chain("c1", "c2", "c3", start="c0"), *chain("t1", start="c1")]
+    plan += [Planned("t2", ("t1",), second), Planned("t3", ("t2",), (("panics", "1"),))]
+    plan += [Planned("m", ("c3", "t3"), (*second, ("panics", None)))]
+    acted = planted(act, [*plan, *chain("d1", "d2", start="m")])
+    ends = ("d2", "c0") if find_fix else ("c0", "d2")
+    _, outcome = acted.run(*ends, text=FIRST_PARENT, find_fix=find_fix)
+    assert outcome.kind is OutcomeKind.NARROWED
+    assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
+    assert sum("Search between" in line for line in acted.told) == 1
