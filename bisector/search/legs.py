@@ -119,7 +119,8 @@ class Gathering:
             if vouching and not vouching.untestable:
                 legs.setdefault(cover, vouching)
                 unchecked.append(
-                    f"the parent {parent} itself ({why}); {vouching.candidate.revision[:12]} vouches for it"
+                    f"the parent {parent} itself ({why}); {vouching.candidate.revision[:12]} vouches for it, unless it "
+                    "changed twice between the two"
                 )
             else:
                 unchecked.append(f"the parent {parent} ({why}), and no newer commit that could be tried vouches for it")

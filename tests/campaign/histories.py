@@ -131,11 +131,16 @@ class Lives:
 
 
 def fault(history: Made, outcome: Outcome, named: set[str]) -> str:
-    """What is wrong with an outcome, "" for nothing."""
+    """What is wrong with an outcome, "" for nothing.
+
+    Not promised (docs/trust.md, "Two causes"), and said by the outcome: that a newer commit vouches for a parent that
+    cannot be tried, where the bug came and went in between.
+    """
     right = history.answers
     if outcome.kind is OutcomeKind.CULPRIT and not named <= right:
         return f"wrong culprit {named}, not one of {right}"
-    if outcome.kind is OutcomeKind.NARROWED and not named & right:
+    vouched = history.odd and any("unless it changed twice" in line for line in outcome.unchecked)
+    if outcome.kind is OutcomeKind.NARROWED and not named & right and not vouched:
         return f"narrowed to {named}, which holds none of {right}"
     return ""
 
