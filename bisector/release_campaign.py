@@ -310,6 +310,8 @@ def _tag(release: Release) -> str:
 
 
 def _given(path: Path) -> Release:
+    if not (path.is_file() or path.is_dir()):  # a FIFO would be read for ever
+        raise UsageError(f"{path} is neither a kernel nor a folder", hint="see search.images of the recipe")
     found = release_of(path)
     version = releases.leading(found)
     if not version:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -212,6 +213,7 @@ class Workbench:
         if named not in self._carriers:
             target: Target
             if files.is_file(named):
+                files.opened(recipe, named).close()  # it may be another one than when the recipe was read
                 path = recipe.beside(named).resolve()
                 target, candidate = self.given(), Candidate(TargetKind.GIVEN, str(path), label=path.name)
             else:
@@ -279,11 +281,14 @@ def _keep_own(recipe: Recipe, folder: Path) -> None:
     """Copy what the recipe names beside itself, whole or not at all."""
     draft = folder.with_name(f"{folder.name}.new")
     for name in files.own(recipe):
-        source = recipe.beside(name)
-        if source.is_file() and source.stat().st_size <= OWN_LIMIT:
+        with files.opened(recipe, name) as source:
+            if os.fstat(source.fileno()).st_size > OWN_LIMIT:
+                continue
             place = draft / files.name_in_trial(name)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, place)  # with its mode: a program stays one
+            with place.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+            place.chmod(stat.S_IMODE(os.fstat(source.fileno()).st_mode))  # a program stays one
     if draft.is_dir():
         draft.rename(folder)
 

@@ -75,8 +75,7 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
 
     ``kernel``: what the VM boots, instead of the recipe's choice: a file, or a version of packages.
     """
-    from bisector.recipe.load import load
-    from bisector.recipe.matrix import override
+    from bisector.recipe.load import load, override
     from bisector.recipe.resolve import resolved_yaml
 
     loaded = load(name)

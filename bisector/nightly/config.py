@@ -16,7 +16,7 @@ from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
 from bisector.recipe import load as recipes
 from bisector.recipe.conditions import Base
-from bisector.recipe.matrix import cells, override
+from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
@@ -198,7 +198,7 @@ def _file(item: Item, folder: Path) -> Path:
 def _item(item: Item, file: Path) -> Watched:
     recipe = recipes.load(file)
     for each in item.cell:
-        recipe = override(recipe, each)
+        recipe = recipes.override(recipe, each)
     named = ", ".join(item.cell)
     every = tuple(replace(cell, name=cell.name or named) for cell in cells(recipe) if not cell.not_applicable)
     return Watched(recipe, resolved_yaml(recipe), every, bool(item.cell))

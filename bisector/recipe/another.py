@@ -44,8 +44,7 @@ def on_failure(recipe: Recipe, fingerprint: str) -> Recipe:
     if turned is None:
         told = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in found)
         raise UsageError(f"{recipe.recipe} cannot be turned to {fingerprint!r}: {told}")
-    turned._file = recipe.file
-    return turned
+    return turned.place_as(recipe)
 
 
 def _name(recipe: str, fingerprint: str) -> str:

@@ -1,19 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files that a recipe names: what lies beside it, and the shipped config fragments. Only looks, changes nothing."""
+"""The files that a recipe names: what lies beside it, and the shipped config fragments. Only looks, changes nothing.
+
+They are copied into the campaign's folder, which an export packs, and the VM sees them. So a recipe names what lies
+beside it or below, and nothing else of the host, unless the person said so on the command line.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from bisector.agent.plan import File
+from bisector.errors import InfraError
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import suggestion
 from bisector.system import shipped
+
+MAX_CONFIG = 4 << 20
+"""Bytes of a config; a distribution's has some 300 KB."""
+
+MAX_PROGRAM = 1 << 30
+"""Bytes of a file that a step runs or reads, and of a kernel."""
+
+MAX_IMAGE = 64 << 30
+"""Bytes of a guest's disk image."""
 
 
 def faults(recipe: Recipe) -> Iterator[Fault]:
@@ -23,24 +39,24 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
         for index, name in enumerate(kernel.config):
             place: Keys = ("target", "kernel", "config", index)
             if is_file(name):
-                yield from _missing(recipe, name, place)
+                yield from _unfit(recipe, name, place, MAX_CONFIG)
             elif name not in fragments():
                 message = f"no fragment {name!r}{suggestion(name, fragments())}; a file of your own is written ./{name}"
                 yield Fault(place, message)
         if kernel.base_config:
-            yield from _missing(recipe, kernel.base_config, ("target", "kernel", "base_config"))
+            yield from _unfit(recipe, kernel.base_config, ("target", "kernel", "base_config"), MAX_CONFIG)
     if recipe.vm is not None and recipe.vm.kernel and is_file(recipe.vm.kernel):
-        yield from _missing(recipe, recipe.vm.kernel, ("vm", "kernel"))
+        yield from _unfit(recipe, recipe.vm.kernel, ("vm", "kernel"))
     if recipe.guest:
-        for key in ("kernel", "image"):
+        for key, limit in (("kernel", MAX_PROGRAM), ("image", MAX_IMAGE)):
             name = getattr(recipe.guest, key)
             if name:
-                yield from _missing(recipe, name, ("guest", key))
+                yield from _unfit(recipe, name, ("guest", key), limit)
     for step_name, step in recipe.steps.items():
         for index, word in enumerate(step.run or ()):
             if word.startswith("./"):
                 place = ("steps", step_name, "run", index)
-                yield from _missing(recipe, word, place)
+                yield from _unfit(recipe, word, place)
                 if index == 0 and recipe.beside(word).is_file() and not os.access(recipe.beside(word), os.X_OK):
                     yield Fault(place, f"{word} is not executable; chmod +x it, or name its interpreter before it")
 
@@ -76,11 +92,25 @@ def _workload(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def opened(recipe: Recipe, name: str) -> BufferedReader:
+    """The recipe's own file, open for reading: looked at again, as it may be another one than ``check`` saw.
+
+    Raises InfraError for what is no file of the recipe's any more, OSError where it cannot be read.
+    """
+    message = trouble(recipe, name, MAX_IMAGE)
+    if message:
+        raise InfraError(f"recipe {recipe.recipe}: {name}: {message}", hint="'bisector check' says so, too")
+    descriptor = os.open(recipe.beside(name), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InfraError(f"recipe {recipe.recipe}: {name}: is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def _file(recipe: Recipe, name: str) -> File:
-    path = recipe.beside(name)
-    with path.open("rb") as stream:
+    with opened(recipe, name) as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return File(name_in_trial(name), str(path.resolve()), content)
+    return File(name_in_trial(name), str(recipe.beside(name).resolve()), content)
 
 
 def name_in_trial(name: str) -> str:
@@ -88,22 +118,35 @@ def name_in_trial(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _missing(recipe: Recipe, name: str, place: Keys) -> Iterator[Fault]:
-    path = recipe.beside(name)
+def _unfit(recipe: Recipe, name: str, place: Keys, limit: int = MAX_PROGRAM) -> Iterator[Fault]:
+    message = trouble(recipe, name, limit)
+    if message:
+        yield Fault(place, f"{name}: {message}")
+
+
+def trouble(recipe: Recipe, name: str, limit: int = MAX_PROGRAM) -> str:
+    """What keeps ``name`` from being a file of the recipe's, "" when it is one. ``limit``: its bytes at most."""
     if ".." in Path(name).parts:
-        yield Fault(place, f"{name}: a recipe's files lie beside it or below; '..' leads out")
-        return
+        return "a recipe's files lie beside it or below; '..' leads out"
+    path, folder = recipe.beside(name), recipe.file.parent
+    outside = name.startswith("/") and name not in recipe.named_by_person
     try:
-        there = path.is_file()
-    except (OSError, ValueError):
-        there = False
-    if not there:
-        kind = "is a folder" if _is_folder(path) else "there is no such file beside the recipe"
-        yield Fault(place, f"{name}: {kind}")
+        found = path.stat()
+        leads = path.resolve(strict=True)
+        inside = leads.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        where = "" if name in recipe.named_by_person else " beside the recipe"
+        return _ABSOLUTE if outside else f"there is no such file{where}"
+    if name not in recipe.named_by_person and not inside:
+        return f"is a link that leads out of the recipe's folder, to {leads}"
+    if stat.S_ISDIR(found.st_mode):
+        return "is a folder"
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a regular file"
+    return f"has {found.st_size} bytes, more than {limit}" if found.st_size > limit else ""
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+_ABSOLUTE = (
+    "is an absolute path; a recipe's files lie beside it or below. Copy it there, or name it on the command line "
+    "(--cell, --kernel)"
+)

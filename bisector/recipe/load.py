@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from bisector.errors import Diagnostic, RecipeError
-from bisector.recipe import files, matrix, parse
+from bisector.errors import Diagnostic, RecipeError, UsageError
+from bisector.model import Cell
+from bisector.recipe import files, matrix, parse, text
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import suggestion
 from bisector.system import shipped
+
+FILES_IN = ("guest", "steps", "vm")
+"""Sections in which an override may name a file."""
 
 
 def load(path: Path | str) -> Recipe:
@@ -28,9 +33,9 @@ def load(path: Path | str) -> Recipe:
     return _loads(_content(file), file)
 
 
-def loads(text: str, file: Path) -> Recipe:
+def loads(content: str, file: Path) -> Recipe:
     """Read a recipe from text. ``file``: what to call it in errors; the files that it names lie beside it."""
-    return _loads(text.encode("utf-8", "surrogatepass"), file)
+    return _loads(content.encode("utf-8", "surrogatepass"), file)
 
 
 def find(path: Path | str) -> Path:
@@ -80,17 +85,46 @@ def _loads(content: bytes, file: Path) -> Recipe:
     except Unreadable as error:
         raise RecipeError((Diagnostic(str(file), error.place.line, error.place.column, "", error.message),)) from None
     recipe, faults = parse.parse(document.data)
-    found = {Diagnostic(str(file), place.line, place.column, field, text) for place, field, text in document.faults}
+    found = {Diagnostic(str(file), place.line, place.column, field, words) for place, field, words in document.faults}
     if recipe is not None:
         recipe._file = file
         overrides = tuple(matrix.faults(recipe))
         # What the software refuses may be what the matrix changes; then each cell answers for itself.
         base = tuple(fault for fault in faults if not (fault.refused and recipe.matrix))
-        faults = (*base, *overrides, *files.faults(recipe))
+        own = tuple(files.faults(recipe))
+        faults = (*base, *overrides, *own, *(() if overrides or base else _files_of_overrides(recipe, own)))
     found |= {_diagnostic(fault, document, file) for fault in faults}
     if found or recipe is None:
         raise RecipeError(tuple(sorted(found, key=lambda item: (item.line, item.column, item.field, item.message))))
     return recipe
+
+
+def _files_of_overrides(recipe: Recipe, own: tuple[Fault, ...]) -> Iterator[Fault]:
+    """Files that cells and controls put into the recipe, and that are none of its own."""
+    known = {fault.message for fault in own}
+    ways: list[tuple[Keys, Cell]] = [(("matrix",), cell) for cell in matrix.cells(recipe)] if recipe.matrix else []
+    ways += [(("controls", control.name), control) for control in matrix.controls(recipe)]
+    for place, cell in ways:
+        if cell.not_applicable or not any(path.startswith(FILES_IN) for path, _ in cell.overrides):
+            continue
+        for fault in files.faults(matrix.apply(recipe, cell)):
+            if fault.message not in known:
+                known.add(fault.message)
+                yield Fault(place, f"{cell.name}: {text.dotted(fault.path)}: {fault.message}", at_key=True)
+
+
+def override(recipe: Recipe, assignment: str) -> Recipe:
+    """The recipe under one ``PATH=VALUE`` of the command line, which may name a file anywhere on this host.
+
+    Raises UsageError for what does not fit the recipe, and for a file that is none.
+    """
+    changed = matrix.override(recipe, assignment)
+    fresh = set(files.own(changed)) - set(files.own(recipe))
+    changed._named_by_person |= {name for name in fresh if name.startswith("/")}
+    for name in sorted(fresh):
+        if message := files.trouble(changed, name, files.MAX_IMAGE):
+            raise UsageError(f"--cell {assignment}: {name}: {message}")
+    return changed
 
 
 def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:

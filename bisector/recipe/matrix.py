@@ -283,8 +283,7 @@ def _overridden(recipe: Recipe, overrides: Mapping[str, Any], keep: Mapping[str,
     if changed is None or problems:
         told = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in problems)
         raise UsageError(f"{recipe.recipe} with {_name(overrides)}: {told}")
-    changed._file = recipe.file
-    return changed
+    return changed.place_as(recipe)
 
 
 def _cell(recipe: Recipe, overrides: dict[str, Any]) -> Cell:

@@ -298,6 +298,7 @@ class Recipe(Base):
     confidence: Confidence | None = None
 
     _file: Path = PrivateAttr(default=Path("recipe.yaml"))
+    _named_by_person: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
     def file(self) -> Path:
@@ -309,9 +310,23 @@ class Recipe(Base):
         """Whether any step stamps or verifies in the inner guest."""
         return any(step.where == "guest" and step.verb in ("stamp", "verify") for step in self.steps.values())
 
+    @property
+    def named_by_person(self) -> frozenset[str]:
+        """Absolute paths that the command line put into it; all others name files below the recipe's folder."""
+        return self._named_by_person
+
     def beside(self, name: str) -> Path:
-        """Where the recipe's own file ``name`` lies."""
-        return self._file.parent / name
+        """Where the recipe's own file ``name`` lies.
+
+        An absolute name that the command line did not give is looked for below the recipe's folder, too: there lies the
+        copy that a campaign, or an export of one, keeps of a file that somebody had named on a command line.
+        """
+        return Path(name) if name in self._named_by_person else self._file.parent / name.lstrip("/")
+
+    def place_as(self, other: Recipe) -> Recipe:
+        """This recipe, with its files where ``other`` has them."""
+        self._file, self._named_by_person = other._file, other._named_by_person
+        return self
 
     def __eq__(self, other: object) -> bool:
         """Two recipes are equal when they say the same, wherever they lie."""

@@ -211,9 +211,15 @@ def build_config(recipe: Recipe, cells: Iterable[Cell]) -> BuildConfig:
     kernel = recipe.target.kernel
     if kernel is None:
         return BuildConfig()
-    named = [str(recipe.beside(name).resolve()) if files.is_file(name) else name for name in kernel.config]
-    base = str(recipe.beside(kernel.base_config).resolve()) if kernel.base_config else ""
+    named = [_config(recipe, name) if files.is_file(name) else name for name in kernel.config]
+    base = _config(recipe, kernel.base_config) if kernel.base_config else ""
     return BuildConfig((*named, *added_fragments(recipe, cells)), base, tuple(kernel.make.items()))
+
+
+def _config(recipe: Recipe, name: str) -> str:
+    """Path of a config of the recipe's own. Raises InfraError when it is no file of the recipe's any more."""
+    files.opened(recipe, name).close()
+    return str(recipe.beside(name).resolve())
 
 
 def added_fragments(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 from bisector.agent.disks import serial_of, serials, vpd_serial
-from bisector.agent.observe import HEAD, TAIL, BoundedLog, build_id, inside_vm, kmsg_line
+from bisector.agent.observe import HEAD, TAIL, BoundedLog, build_id, inside_vm, kernel_facts, kmsg_line
 from bisector.agent.plan import marker
 
 
@@ -74,3 +74,9 @@ def test_page_that_is_not_the_serials_is_none() -> None:
 
 def test_this_host_is_no_vm_of_ours() -> None:
     assert not inside_vm()
+
+
+def test_the_command_line_of_a_host_is_not_recorded() -> None:
+    """A trial without VM runs on the host, and what it records is sent on."""
+    assert Path("/proc/cmdline").read_text(encoding="utf-8").strip()
+    assert kernel_facts().command_line == ""

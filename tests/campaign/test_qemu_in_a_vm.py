@@ -72,7 +72,7 @@ def test_a_kernel_that_is_not_there_is_said_before_anything_is_stored(
 ) -> None:
     folder = programs(tmp_path / "old", 0)
     assert main(["test", str(recipe), "--kernel", "./bzImage", "--image", str(folder)]) == ExitCode.USAGE
-    assert "bzImage is not there" in capsys.readouterr().err
+    assert "bzImage: there is no such file" in capsys.readouterr().err
     assert main(["campaigns"]) == ExitCode.OK
     assert "which-programs" not in capsys.readouterr().out
 

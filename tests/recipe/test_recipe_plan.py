@@ -133,7 +133,7 @@ def test_files_of_the_recipe_are_part_of_the_question(tmp_path: Path) -> None:
     (tmp_path / "repro.sh").write_text("#!/bin/sh\nexit 1\n")
     assert plan_for(recipe, ONLY).identity() != plan.identity()
     (tmp_path / "repro.sh").unlink()
-    with pytest.raises(InfraError, match=r"repro\.sh: No such file"):
+    with pytest.raises(InfraError, match=r"repro\.sh: there is no such file"):
         plan_for(recipe, ONLY)
 
 
