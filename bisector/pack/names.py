@@ -14,13 +14,13 @@ from bisector.agent.plan import Malformed
 from bisector.model import Candidate, Image, Judgement, Trial
 from bisector.pack.record import Record
 from bisector.printable import is_line
-from bisector.recipe.values import FILE_NAME
+from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME
 from bisector.store import CampaignRow
 
 _HEX = "[0-9a-f]{1,64}"
 _FORMS = {
     "campaign": r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}",
-    "recipe": FILE_NAME,
+    "recipe": rf"(?!.{{{MAX_FILE_NAME + 1}}}){FILE_NAME}",
     "stage": r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     "word": r"[a-z_]{1,20}",
     "identity": f"(?:{_HEX})?",  # of an image or a question; "" where there is none
