@@ -62,7 +62,8 @@ class SandboxRunner:
                 "LANG": "C.UTF-8",
             }
             seen = (*installation(sys.executable), *([Path(image.programs)] if image.programs else []))
-            access = Access((places.root,), seen)
+            # Not the folder around them: a step could put a link in the place of the shared one.
+            access = Access((places.shared, places.home, places.temporary), seen)
             with self.processes.start(argv, access=access, cwd=places.shared, env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)

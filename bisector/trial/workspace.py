@@ -133,7 +133,7 @@ class Workspace:
     def qemu_exit(self) -> int | None:
         """QEMU's exit code as a shell gives it; None when it has not ended, or never began."""
         try:
-            return int(self.places.qemu_exit.read_text(encoding="utf-8"))
+            return int(_read_regular(self.places.qemu_exit, 16))
         except (OSError, ValueError):
             return None
 

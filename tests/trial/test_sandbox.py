@@ -81,6 +81,16 @@ def test_what_a_step_leaves_running_ends_with_the_trial(sandbox: Sandbox) -> Non
     assert not [command for command in commands if lasting.encode() in command]
 
 
+def test_a_step_cannot_lead_us_elsewhere(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The shared folder keeps its place, so that nothing of another folder is taken for what the trial left."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kernel.log").write_text("private")
+    move = sh("move", f"cd ..; cd ..; mv s away; ln -s {other} s")
+    sandbox.run(move)
+    assert "private" not in "".join(path.read_text() for path in sandbox.folder.rglob("*.log"))
+
+
 def test_an_agent_that_is_killed_is_the_harness_failing(sandbox: Sandbox) -> None:
     observation = sandbox.run(sh("kill", "kill -9 $PPID; sleep 5"))
     assert observation.ending is Ending.HARNESS
