@@ -10,6 +10,7 @@ import pytest
 
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
+from bisector.system import proc
 
 BAD_RECIPE = "recipe: x\ntarget: {kernel: {config: [base]}}\nsteps: []\n"
 
@@ -135,3 +136,18 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     errors = child.stderr.read()
     child.wait(30)
     assert "Traceback" not in errors
+
+
+def test_where_nothing_can_be_confined_a_command_refuses_and_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(proc, "find_program", lambda: "")
+    repo = str(repository(tmp_path / "repo"))
+    words = ["run", "virtio-open-lvm-raid1", "--repo", repo, "--good", "nosuch", "--bad", "HEAD"]
+    assert main(words) == ExitCode.INFRA
+    assert "apt-get install bubblewrap" in capsys.readouterr().err
+    assert main(["doctor"]) != ExitCode.OK
+    assert "MISSING bubblewrap" in capsys.readouterr().out
+    assert main([*words, "--no-sandbox"]) == ExitCode.USAGE  # and goes on, to what else is wrong
+    said = capsys.readouterr().err
+    assert "The sandbox is off" in said and "nosuch" in said

@@ -133,7 +133,7 @@ def test_an_agent_that_cannot_start(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> 
     observation = vm.run(Plan(steps=()))
     assert observation.ending is Ending.NO_AGENT
     assert observation.result is None
-    assert "not found" in (vm.folder / "agent.log").read_text()
+    assert "not found" in (vm.folder / workspace.GUEST / "agent.log").read_text()
 
 
 def test_a_silent_hang_ends_at_the_deadline_with_what_was_seen(vm: Vm) -> None:
@@ -224,8 +224,10 @@ def test_the_vm_sees_no_home_folder_and_writes_nothing_of_the_host(vm: Vm, tmp_p
     """Its root is the host's, as its QEMU in the sandbox sees it."""
     secret = Path.home() / f".bisector-test-{os.getpid()}"
     secret.write_text("secret")
+    beside = tmp_path / "beside"  # the work folder, which the VM sees
+    beside.write_text("secret")
     try:
-        look = sh("look", f"ls -A {Path.home()} /home; test ! -e {secret} && test ! -e {tmp_path} && echo unseen")
+        look = sh("look", f"ls -A {Path.home()} /home; test ! -e {secret} && test ! -e {beside} && echo unseen")
         write = sh("write", "for place in / /etc /usr /var; do touch $place/bisector-test 2>&1; done; echo $?")
         observation = vm.run(Plan(steps=(look, write)))
     finally:
