@@ -19,6 +19,7 @@ from bisector.system import shipped
 from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
+from bisector.system.trees import paths_below, remove_tree
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.kconfig import Wanted, final_values, load
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
 CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
+DEEPEST = 64  # folders of installed modules, one in the other
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -115,7 +117,7 @@ class _Build:
         """
         self.listener(Progress("build", "config"))
         folder = self.seat.folder / "config"  # new each time, and empty when the tree's Kconfig comes to it
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, ignore_errors=True)
         folder.mkdir()
         wish, final = folder / "wanted.config", folder / "new.config"
         settings = {"KCONFIG_CONFIG": str(final)}
@@ -186,11 +188,12 @@ class _Build:
 
     @staticmethod
     def _settle(installed: Path) -> None:
-        for folder, folders, files in os.walk(installed):
-            for name in (*folders, *files):
-                place = Path(folder, name)
-                if place.is_symlink() and name not in ("build", "source"):
-                    raise CannotBeBuilt("compile", (f"modules_install left a link: {place.relative_to(installed)}",))
+        for place in paths_below(installed):
+            inner = place.relative_to(installed)
+            if len(inner.parts) > DEEPEST:
+                raise CannotBeBuilt("compile", (f"modules_install left a folder {DEEPEST} deep",))
+            if place.is_symlink() and inner.name not in ("build", "source"):
+                raise CannotBeBuilt("compile", (f"modules_install left a link: {inner}",))
         for release in (installed / "lib" / "modules").iterdir():
             for name in ("build", "source"):  # links to this seat: no part of the content
                 (release / name).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ handled here before make sees the objects:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -106,14 +107,14 @@ class Seat:
         cold = self.cold
         self._objects.mkdir(exist_ok=True)
         remove_leftovers(self._objects, self.tree, OBJECTS)
-        write_json(self._journal, manifest(self._objects))
+        write_json(self._journal, self._listed())
         self._objects.rename(self.objects)
         if cold:
             self.notes = Notes(lines=self.notes.lines)
         yield
         self.objects.rename(self._objects)
         self.notes.fit, self.notes.boot = fit, _boot()
-        self.notes.newest = max((stat[0] for stat in manifest(self._objects).values()), default=0)
+        self.notes.newest = max((stat[0] for stat in self._listed().values()), default=0)
         write_json(self.folder / "seat.json", asdict(self.notes))
         self._journal.unlink()
 
@@ -122,7 +123,10 @@ class Seat:
         if self._whole:
             return False
         before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text(encoding="utf-8")).items()}
-        now = manifest(self._objects)
+        try:
+            now = manifest(self._objects)
+        except OSError:
+            return False
         changed = [name for name in now if now[name] != before.get(name)]
         if any(_GENERATED.match(name) for name in (*changed, *(before.keys() - now.keys()))):
             return False
@@ -136,6 +140,17 @@ class Seat:
         if self._objects.exists():
             self._objects.rename(gone)
             remove_tree(gone)
+
+    def _listed(self) -> dict[str, Stat]:
+        """The objects; those of a tree that left folders too deep to be listed (PATH_MAX) are thrown away."""
+        try:
+            return manifest(self._objects)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+        self._discard()
+        self._objects.mkdir()
+        return {}
 
     def _wait_for_the_dead(self) -> None:
         """Wait until nothing works in this seat any more. The killed build's own guard ends its processes."""

@@ -85,6 +85,16 @@ def test_a_link_in_place_of_the_config_is_not_written_through(bench: Bench, tmp_
     assert victim.read_text() == "mine\n"
 
 
+DEEP = "python3 -c 'import os; [(os.mkdir(name), os.chdir(name)) for name in 3000 * [10 * chr(100)]]'"
+
+
+def test_folders_too_deep_to_be_listed_cost_the_objects_and_no_more(bench: Bench) -> None:
+    target = bench.target()
+    makefile = MAKEFILE.replace(BUILT, f"{BUILT}; {DEEP}")
+    bench.build(target, bench.candidate(files={"Makefile": makefile}))
+    assert bench.build(target, bench.candidate("next")).identity == bench.clean(bench.candidate("next")).identity
+
+
 def test_installed_modules_may_be_no_link_to_elsewhere(bench: Bench, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere/6.0"
     elsewhere.mkdir(parents=True)
