@@ -122,6 +122,15 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Trouble(StrEnum):
+    """What failed in the harness, for programs to tell apart; ``Observation.detail`` says it in words."""
+
+    NONE = ""
+    KVM = "kvm"  # KVM cannot run a VM on this host, by its own words or QEMU's
+    QEMU = "qemu"  # QEMU ended otherwise: killed, out of memory, refused its options
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class ConsoleEvent:
     """A console line that mattered. ``at``: seconds from the start of the trial.
@@ -158,6 +167,7 @@ class Observation:
     timing: Timing = Timing()
     accel: str = ""  # kvm, tcg, none
     vng: str = ""  # version of virtme-ng
+    trouble: Trouble = Trouble.NONE  # for ending harness
     deadline: float = 0.0  # seconds that the agent's part was given; 0 where it was stored without
     starved: float = 0.0  # seconds for which one of its threads was ready to run and this host had no processor for it
     sandbox: str = ""  # what confined it; "" where that was not recorded

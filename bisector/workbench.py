@@ -190,12 +190,14 @@ class Workbench:
         wanted = recipe.target.qemu.build if recipe.target.qemu else ()
         return Programs(self.setting.folders.cache, wanted, self.setting.environ, self.processes)
 
-    def runner(self, recipe: Recipe) -> Runner:
-        """What runs a trial of this recipe: a VM, or a sandbox on this host."""
+    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+        """What runs a trial of this recipe, for a campaign by its id: a VM, or a sandbox on this host."""
         if recipe.vm is None:
             return SandboxRunner(self.processes)
         held = Images(self.setting.folders.cache).held
-        return VmRunner(self.processes, self.setting.folders.state, self.setting.environ, recipe.vm.accel, kernels=held)
+        folder = self.store.campaign_folder(campaign) if campaign else None
+        folders, environ = self.setting.folders, self.setting.environ
+        return VmRunner(self.processes, folders.state, environ, recipe.vm.accel, kernels=held, campaign=folder)
 
     def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
         """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
@@ -238,7 +240,7 @@ class Workbench:
     ) -> Judge:
         """A judge that writes into the campaign."""
         listener = placed(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
-        bench = Bench(target, self.runner(recipe), self.store, campaign, self.pool, listener, self.cancel)
+        bench = Bench(target, self.runner(recipe, campaign), self.store, campaign, self.pool, listener, self.cancel)
         return Judge(bench, control, mend)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether KVM works here. /dev/kvm that opens proves nothing: a host may create VMs and still not run a stock kernel.
 
-So a real boot is tried once, and its answer remembered for this host kernel, CPU and QEMU.
+So a real boot is tried, and a lasting answer remembered for this host kernel, CPU and QEMU: that it works, or that KVM
+itself refuses. What may pass (no memory, a kill) is tried twice and remembered by nobody. All trials of one campaign
+run on one acceleration, also when it is resumed: rates and deadlines learnt on one are not those of the other.
 """
 
 from __future__ import annotations
@@ -10,23 +12,42 @@ import contextlib
 import json
 import os
 import platform
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
-from bisector.model import Ending, Observation
+from bisector.model import Ending, Observation, Trouble
 
 PATIENCE = 30.0  # seconds in which a kernel on KVM must have reached the agent
+ATTEMPTS = 2  # boots, where a failure may pass
+LASTS = 30 * 86400.0  # seconds that an answer is remembered
 DEVICE = Path("/dev/kvm")
-MEMORY = "accel.json"
+MEMORY = "accel.json"  # in the state folder, and in a campaign's
+
+
+class Cause(StrEnum):
+    """Why trials run on what they run."""
+
+    WORKS = "works"  # a boot with KVM worked
+    NO_DEVICE = "no_device"  # /dev/kvm is not there, or this user may not open it
+    REFUSED = "refused"  # KVM itself cannot run a VM here
+    PASSING = "passing"  # QEMU or the host failed in a way that may pass
+    IMAGE = "image"  # the kernel that was tried did not come up; it, or KVM, is at fault
+    INTERRUPTED = "interrupted"  # nobody waited for the answer
+    GONE = "gone"  # the campaign began on KVM, which is no longer there
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What trials run on, and why. ``accel``: kvm or tcg."""
+    """What trials run on, and why. ``accel``: kvm or tcg; ``at``: when that was found, in seconds since 1970."""
 
     accel: str
     reason: str
+    cause: Cause = Cause.WORKS
+    at: float = 0.0
 
     def describe(self) -> str:
         """A sentence for people."""
@@ -34,51 +55,108 @@ class Answer:
         return f"VMs run on {name}: {self.reason}"
 
 
-def choose(state: Path, qemu: str, image: str, boots: Callable[[], Observation], *, device: Path = DEVICE) -> Answer:
+_deciding = threading.Lock()  # two slots begin at once
+_silent: dict[tuple[Path, str], Answer] = {}  # state and host → what this process found with a kernel that said nothing
+
+
+def choose(
+    state: Path,
+    qemu: str,
+    image: str,
+    boots: Callable[[], Observation],
+    *,
+    device: Path = DEVICE,
+    campaign: Path | None = None,
+) -> Answer:
     """KVM if it works, else software emulation.
 
     Args:
         state: folder in which the answer is remembered (a file that cannot be written is only not remembered).
         qemu: path of the program.
         image: identity of the image that ``boots`` boots with KVM, until the agent has told all.
+        campaign: folder of the campaign that asks; its first answer is that of all its trials. None: a trial alone.
     """
-    if not os.access(device, os.R_OK | os.W_OK):
-        why = "is not there" if not device.exists() else "may not be opened by this user"
-        return Answer("tcg", f"{device} {why}")
+    with _deciding:
+        kept = _read(campaign / MEMORY).get("campaign") if campaign else None
+        if kept is not None:
+            return _kept(kept, device)
+        answer = _choose(state, qemu, image, boots, device)
+        if campaign and answer.cause is not Cause.INTERRUPTED:
+            _write(campaign / MEMORY, {"campaign": answer})
+        return answer
+
+
+def _kept(answer: Answer, device: Path) -> Answer:
+    """The campaign's own answer; KVM that is no longer there is no reason to go on with emulation."""
+    if answer.accel == "kvm" and not _usable(device):
+        why = f"this campaign began on KVM, and {device} {_why_not(device)}; make it usable, or begin a new campaign"
+        return Answer("kvm", why, Cause.GONE)
+    return answer
+
+
+def _choose(state: Path, qemu: str, image: str, boots: Callable[[], Observation], device: Path) -> Answer:
+    if not _usable(device):
+        return Answer("tcg", f"{device} {_why_not(device)}", Cause.NO_DEVICE)
     host = _host(qemu)
     memory = _read(state / MEMORY)
-    known = memory.get(host) or memory.get(f"{host}, image {image}")
-    if known:
-        return known
-    observation = boots()
-    answer = _read_answer(observation)
-    if observation.ending is Ending.FINISHED or observation.detail.startswith("QEMU"):
-        memory[host] = answer
-    elif observation.ending is Ending.CANCELLED:
-        return answer
-    else:  # the image may be at fault: another one is tried again
-        memory[f"{host}, image {image}"] = answer
-    _write(state / MEMORY, memory)
+    if found := _lasting(memory.get(host)) or _silent.get((state, host)):
+        return found
+    answer = _tried(boots)
+    if answer.cause in (Cause.WORKS, Cause.REFUSED):
+        _write(state / MEMORY, {**memory, host: answer})
+    elif answer.cause is Cause.IMAGE:  # for this process alone; the next one tries again, with the kernel it has
+        answer = replace(answer, reason=f"{answer.reason}; the kernel was {image[:12]}")
+        _silent[state, host] = answer
+    return answer
+
+
+def _tried(boots: Callable[[], Observation]) -> Answer:
+    answer = _read_answer(boots())
+    for _ in range(ATTEMPTS - 1):
+        if answer.cause in (Cause.PASSING, Cause.IMAGE):
+            answer = _read_answer(boots())
     return answer
 
 
 def forget(state: Path) -> None:
     """Try again at the next trial."""
     (state / MEMORY).unlink(missing_ok=True)
+    _silent.clear()
 
 
 def known(state: Path, qemu: str, *, device: Path = DEVICE) -> Answer | None:
-    """What is known without trying; None when it was never tried."""
-    if not os.access(device, os.R_OK | os.W_OK):
-        return Answer("tcg", f"{device} cannot be used by this user")
-    return _read(state / MEMORY).get(_host(qemu))
+    """What is known without trying; None when it was never tried, or too long ago."""
+    if not _usable(device):
+        return Answer("tcg", f"{device} {_why_not(device)}", Cause.NO_DEVICE)
+    return _lasting(_read(state / MEMORY).get(_host(qemu)))
+
+
+def _usable(device: Path) -> bool:
+    return os.access(device, os.R_OK | os.W_OK)
+
+
+def _why_not(device: Path) -> str:
+    return "may not be opened by this user" if device.exists() else "is not there"
+
+
+def _lasting(answer: Answer | None) -> Answer | None:
+    return answer if answer and 0 <= time.time() - answer.at < LASTS else None
 
 
 def _read_answer(observation: Observation) -> Answer:
+    now = time.time()
     if observation.ending is Ending.FINISHED:
-        return Answer("kvm", "a boot with it worked on this host")
+        return Answer("kvm", "a boot with it worked on this host", Cause.WORKS, now)
     why = observation.detail.partition(" | ")[0] or str(observation.ending)
-    return Answer("tcg", f"KVM was tried with a real boot and failed ({why})")
+    return Answer("tcg", f"KVM was tried with a real boot and failed ({why})", _cause(observation), now)
+
+
+def _cause(observation: Observation) -> Cause:
+    if observation.ending is Ending.CANCELLED:
+        return Cause.INTERRUPTED
+    if observation.ending is not Ending.HARNESS:
+        return Cause.IMAGE
+    return Cause.REFUSED if observation.trouble is Trouble.KVM else Cause.PASSING
 
 
 def _host(qemu: str) -> str:
@@ -97,19 +175,20 @@ def _host(qemu: str) -> str:
 def _read(path: Path) -> dict[str, Answer]:
     try:
         return {
-            key: Answer(value["accel"], value["reason"])
+            key: Answer(value["accel"], value["reason"], Cause(value["cause"]), float(value["at"]))
             for key, value in json.loads(path.read_text(encoding="utf-8")).items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # never written, or by somebody else: try again
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # never, or by somebody else
         return {}
 
 
 def _write(path: Path, memory: dict[str, Answer]) -> None:
-    text = json.dumps(
-        {key: {"accel": answer.accel, "reason": answer.reason} for key, answer in memory.items()}, indent=1
-    )
+    fields = {
+        key: {"accel": answer.accel, "reason": answer.reason, "cause": answer.cause, "at": answer.at}
+        for key, answer in memory.items()
+    }
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)

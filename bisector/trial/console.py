@@ -34,6 +34,11 @@ TEXT = 500  # characters of a line kept in an event
 
 # Words of QEMU itself on its stderr: accel/kvm/kvm-all.c, softmmu/runstate.c (7.2).
 _KVM_ERROR = "KVM internal error"
+# And what it says when KVM cannot be used: accel/kvm/kvm-all.c, target/i386/kvm/kvm.c (7.2); strerror(3) behind it.
+_KVM_REFUSED = re.compile(
+    r"KVM internal error|failed to set MSR|failed to initialize kvm|[Cc]ould not access KVM|kvm_init_vcpu: |ioctl\(KVM_"
+)
+_PASSES = re.compile(r"Cannot allocate memory|temporarily unavailable|[Dd]evice or resource busy|Interrupted system")
 _TERMINATED = re.compile(r"^qemu-system-\w+: terminating on signal (\d+)")
 # A pattern with one of these may see, in a chunk, other neighbours than it has in its line.
 _NEIGHBOURS = ("(?<", "(?=", "(?!", r"\A", r"\Z", r"\b", r"\B", "^", "$")
@@ -194,6 +199,11 @@ class Console:
             words, behind = after[: stamp.start()].rstrip(), after[stamp.start() :]
         around = [text for text in (before, behind) if any(hint in text for hint in crash.HINTS)]
         return [Marker(at, tuple(words.split(" "))), *(sight for text in around for sight in self._line(text, at))]
+
+
+def refuses_kvm(text: str) -> bool:
+    """Whether QEMU says that KVM cannot run a VM here, for a cause that stays: no lack of memory, say."""
+    return bool(_KVM_REFUSED.search(text)) and not _PASSES.search(text)
 
 
 def _pieces(line: str) -> Iterator[str]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
-from bisector.model import ConsoleEvent, Ending, Observation, Timing
+from bisector.model import ConsoleEvent, Ending, Observation, Timing, Trouble
 from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Child
 from bisector.system.starving import waited
-from bisector.trial.console import Complaint, Console, Marker, Sight
+from bisector.trial.console import Complaint, Console, Marker, Sight, refuses_kvm
 from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
 from bisector.trial.workspace import ResultBroken, Workspace
@@ -32,6 +32,7 @@ class End:
 
     ending: Ending
     detail: str = ""
+    trouble: Trouble = Trouble.OTHER  # of ending HARNESS
 
 
 class Watcher:
@@ -105,7 +106,7 @@ class Watcher:
 
     def _see(self, sight: Sight) -> End | None:
         if isinstance(sight, Complaint):
-            return self._crashed() if self._crash else End(Ending.HARNESS, f"QEMU: {sight.text}")
+            return self._crashed() if self._crash else End(Ending.HARNESS, f"QEMU: {sight.text}", _of_qemu(sight.text))
         if isinstance(sight, Marker):
             return self._see_marker(sight)
         self._events.append(sight)
@@ -199,9 +200,9 @@ class Watcher:
         if code is None:
             return End(Ending.HARNESS, f"vng ended without starting QEMU: {last}")
         if code > 128:
-            return End(Ending.HARNESS, f"QEMU was killed by signal {code - 128}: {last}")
+            return End(Ending.HARNESS, f"QEMU was killed by signal {code - 128}: {last}", _of_qemu(last))
         if code:
-            return End(Ending.HARNESS, f"QEMU ended with exit code {code}: {last}")
+            return End(Ending.HARNESS, f"QEMU ended with exit code {code}: {last}", _of_qemu(last))
         if "begin" in self._marks:
             return End(Ending.VM_GONE, "the VM was reset or powered off")
         return End(Ending.NO_AGENT, f"the VM ended before the agent began: {last}")
@@ -269,6 +270,7 @@ class Watcher:
             timing=self._timing(),
             accel=self._plan.accel,
             starved=round(self._starved, 3),
+            trouble=end.trouble if harness else Trouble.NONE,
         )
 
     def _with_open_step(self, end: End, result: Result | None) -> Result | None:
@@ -289,6 +291,10 @@ class Watcher:
         storage = max(self._marks.get("storage", total), begin)
         end = max(self._marks.get("end", total), storage)
         return Timing(*(round(seconds, 3) for seconds in (begin, storage - begin, end - storage, total)))
+
+
+def _of_qemu(text: str) -> Trouble:
+    return Trouble.KVM if refuses_kvm(text) else Trouble.QEMU
 
 
 def _ended(child: Child) -> bool:

@@ -42,6 +42,7 @@ class VmRunner:
         environ: PATH and TMPDIR are read from it.
         accel: "kvm", "tcg" or "auto" (KVM when a real boot with it worked); a plan's own ``accel`` goes before.
         kernels: finds the image of a kernel by its identity: what the VM boots where the plan names one.
+        campaign: folder of the campaign whose trials these are: all of them run on one acceleration.
         boot_deadline: seconds to the agent's first sign; 0: 180 s emulated, 60 s with KVM, twice that with modules.
     """
 
@@ -51,6 +52,7 @@ class VmRunner:
     accel: str = "auto"
     boot_deadline: float = 0.0
     kernels: Callable[[str], Image | None] = _no_kernel
+    campaign: Path | None = None
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         """Run one trial; what it leaves (plan, command, console.log, and guest/) goes into ``folder``, made here.
@@ -66,6 +68,8 @@ class VmRunner:
         if wanted == "auto":
             answer = self._accelerate(booted, qemu, folder, cancel)
             wanted = answer.accel
+            if answer.cause is acceleration.Cause.GONE:
+                return Watcher(plan, "", 0.0, listener, cancel).harness(answer.reason)
             listener(Progress("accel", answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
         boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
@@ -102,7 +106,7 @@ class VmRunner:
             runner = replace(self, accel="kvm", boot_deadline=acceleration.PATIENCE)
             return runner.run(image, Plan(steps=()), folder / "kvm", listener=lambda _: None, cancel=cancel)
 
-        return acceleration.choose(self.state, qemu or "", image.identity, boots)
+        return acceleration.choose(self.state, qemu or "", image.identity, boots, campaign=self.campaign)
 
 
 def find_vng(environ: Mapping[str, str]) -> str:

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from bisector.model import Ending, Observation
+from bisector.model import Ending, Observation, Trouble
 from bisector.trial import accel
 
 
 class Boots:
     """Counts the boots that were asked for."""
 
-    def __init__(self, ending: Ending, detail: str = "") -> None:
-        self.observation = Observation(ending, detail=detail)
+    def __init__(self, ending: Ending, detail: str = "", trouble: Trouble = Trouble.NONE) -> None:
+        self.observation = Observation(ending, detail=detail, trouble=trouble)
         self.count = 0
 
     def __call__(self) -> Observation:
@@ -30,6 +32,12 @@ def device(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path) -> None:
+    """As another process begins."""
+    accel.forget(tmp_path)
+
+
 def choose(state: Path, device: Path, boots: Boots, image: str = "one") -> accel.Answer:
     return accel.choose(state, "/usr/bin/env", image, boots, device=device)
 
@@ -42,15 +50,17 @@ def test_no_device_no_boot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "detail", "expected"),
+    ("ending", "detail", "trouble", "expected"),
     [
-        (Ending.FINISHED, "", "kvm"),
-        (Ending.HARNESS, "QEMU: KVM internal error. Suberror: 1", "tcg"),
-        (Ending.HARNESS, "QEMU was killed by signal 6: ...", "tcg"),
+        (Ending.FINISHED, "", Trouble.NONE, "kvm"),
+        (Ending.HARNESS, "QEMU: KVM internal error. Suberror: 1", Trouble.KVM, "tcg"),
+        (Ending.HARNESS, "any words at all", Trouble.KVM, "tcg"),
     ],
 )
-def test_the_answer_is_remembered(tmp_path: Path, device: Path, ending: Ending, detail: str, expected: str) -> None:
-    boots = Boots(ending, detail)
+def test_a_lasting_answer_is_remembered(
+    tmp_path: Path, device: Path, ending: Ending, detail: str, trouble: Trouble, expected: str
+) -> None:
+    boots = Boots(ending, detail, trouble)
     first = choose(tmp_path / "state", device, boots)
     assert first.accel == expected and detail in first.reason
     assert choose(tmp_path / "state", device, boots, image="another") == first
@@ -59,17 +69,130 @@ def test_the_answer_is_remembered(tmp_path: Path, device: Path, ending: Ending, 
     assert choose(tmp_path / "state", device, boots).describe().startswith("VMs run on")
 
 
-def test_an_image_that_does_not_boot_says_nothing_of_the_host(tmp_path: Path, device: Path) -> None:
+def test_an_answer_is_not_remembered_for_ever(tmp_path: Path, device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(tmp_path, device, Boots(Ending.HARNESS, "KVM", Trouble.KVM))
+    later = time.time() + accel.LASTS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert accel.known(tmp_path, "/usr/bin/env", device=device) is None
+    assert choose(tmp_path, device, Boots(Ending.FINISHED)).accel == "kvm"
+
+
+@pytest.mark.parametrize(
+    ("detail", "trouble"),
+    [
+        ("QEMU ended with exit code 1: could not allocate memory", Trouble.QEMU),
+        ("QEMU was killed by signal 9: ", Trouble.QEMU),
+        ("vng cannot be started", Trouble.OTHER),
+        ("QEMU: words that begin as others did", Trouble.NONE),
+    ],
+)
+def test_what_may_pass_is_tried_twice_and_says_nothing_lasting_of_the_host(
+    tmp_path: Path, device: Path, detail: str, trouble: Trouble
+) -> None:
+    boots = Boots(Ending.HARNESS, detail, trouble)
+    answer = choose(tmp_path, device, boots)
+    assert (answer.accel, answer.cause, boots.count) == ("tcg", accel.Cause.PASSING, 2)
+    assert accel.known(tmp_path, "/usr/bin/env", device=device) is None
+    assert choose(tmp_path, device, Boots(Ending.FINISHED)).accel == "kvm"
+
+
+def test_a_failure_that_has_passed_is_none(tmp_path: Path, device: Path) -> None:
+    seen = [Observation(Ending.FINISHED), Observation(Ending.HARNESS, trouble=Trouble.QEMU)]
+    assert accel.choose(tmp_path, "/usr/bin/env", "one", seen.pop, device=device).accel == "kvm"
+
+
+def test_an_image_that_does_not_boot_decides_for_this_process_alone(tmp_path: Path, device: Path) -> None:
     boots = Boots(Ending.NO_AGENT, "no sign of the agent within 30 s")
     assert choose(tmp_path, device, boots).accel == "tcg"
-    assert choose(tmp_path, device, boots).accel == "tcg"
-    assert boots.count == 1, "the same image is not waited for again"
+    assert choose(tmp_path, device, Boots(Ending.FINISHED), image="another").accel == "tcg", "not two in one process"
+    assert boots.count == 2
+    accel.forget(tmp_path)  # as another process begins
     assert choose(tmp_path, device, Boots(Ending.FINISHED), image="another").accel == "kvm"
 
 
-def test_a_broken_harness_says_nothing_of_the_host(tmp_path: Path, device: Path) -> None:
-    assert choose(tmp_path, device, Boots(Ending.HARNESS, "vng cannot be started")).accel == "tcg"
-    assert accel.known(tmp_path, "/usr/bin/env", device=device) is None
+# ---- one campaign, one acceleration --------------------------------------------------------------------------------
+
+
+def of_campaign(folder: Path, device: Path, boots: Boots, image: str = "one") -> accel.Answer:
+    folder.mkdir(exist_ok=True)
+    return accel.choose(folder.parent, "/usr/bin/env", image, boots, device=device, campaign=folder)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Boots(Ending.NO_AGENT, "no sign of the agent"),
+        Boots(Ending.HARNESS, "no memory", Trouble.QEMU),
+        Boots(Ending.HARNESS, "KVM internal error", Trouble.KVM),
+        Boots(Ending.FINISHED),
+    ],
+)
+def test_a_campaign_stays_on_what_it_began_on(tmp_path: Path, device: Path, first: Boots) -> None:
+    began = of_campaign(tmp_path / "a", device, first)
+    (tmp_path / accel.MEMORY).unlink(missing_ok=True)
+    accel.forget(tmp_path)  # and resumed in another process
+    other = Boots(Ending.FINISHED) if began.accel == "tcg" else Boots(Ending.HARNESS, "KVM", Trouble.KVM)
+    assert of_campaign(tmp_path / "a", device, other, "another") == began
+    assert other.count == 0
+    assert of_campaign(tmp_path / "b", device, other, "another").accel != began.accel
+
+
+def test_a_campaign_that_began_on_kvm_does_not_go_on_without(tmp_path: Path, device: Path) -> None:
+    of_campaign(tmp_path / "a", device, Boots(Ending.FINISHED))
+    device.unlink()
+    answer = of_campaign(tmp_path / "a", device, Boots(Ending.FINISHED))
+    assert answer.cause is accel.Cause.GONE
+    assert "is not there" in answer.reason and "begin a new campaign" in answer.reason
+
+
+def test_two_slots_that_begin_at_once_try_one_boot(tmp_path: Path, device: Path) -> None:
+    class Slow(Boots):
+        def __call__(self) -> Observation:
+            time.sleep(0.2)
+            return super().__call__()
+
+    boots, folder = Slow(Ending.FINISHED), tmp_path / "a"
+    threads = [threading.Thread(target=of_campaign, args=(folder, device, boots)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert boots.count == 1
+
+
+# ---- what QEMU says ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scenario", "trouble"),
+    [
+        ("play('kvm-refused-7.2.log'); qemu_ended(134)", Trouble.KVM),
+        ("say('KVM internal error. Suberror: 1'); time.sleep(600)", Trouble.KVM),
+        ("say('qemu-system-x86_64: failed to initialize kvm: Operation not permitted'); qemu_ended(1)", Trouble.KVM),
+        ("say('qemu-system-x86_64: failed to initialize kvm: Cannot allocate memory'); qemu_ended(1)", Trouble.QEMU),
+        ("say('ioctl(KVM_CREATE_VM) failed: 16 Device or resource busy'); qemu_ended(1)", Trouble.QEMU),
+        ("say('cannot set up guest memory: Cannot allocate memory'); qemu_ended(1)", Trouble.QEMU),
+        ("begin(); qemu_ended(137)", Trouble.QEMU),
+        ("begin(); say('qemu-system-x86_64: terminating on signal 15 from pid 7'); time.sleep(600)", Trouble.QEMU),
+        ("sys.exit(1)", Trouble.OTHER),
+        ("begin(); finish()", Trouble.NONE),
+    ],
+)
+def test_the_cause_is_told_apart_from_its_words(bench, scenario: str, trouble: Trouble) -> None:
+    bench.play(scenario)
+    assert bench.run().trouble is trouble
+
+
+def test_trials_of_one_campaign_do_not_mix(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "kvm"
+    device.write_text("")
+    monkeypatch.setattr(accel.choose, "__kwdefaults__", {"device": device, "campaign": None})
+    bench.play("if '--disable-kvm' not in sys.argv: qemu_ended(137)\nfinish()")
+    campaign = tmp_path / "campaign"
+    assert bench.run(accel="auto", campaign=campaign).accel == "tcg"
+    bench.play("finish()")
+    assert bench.run(accel="auto", campaign=campaign).accel == "tcg"
+    assert bench.run(accel="auto", campaign=tmp_path / "other").accel == "kvm"
 
 
 def test_an_interrupted_boot_is_not_remembered(tmp_path: Path, device: Path) -> None:
