@@ -37,6 +37,7 @@ SETTINGS = (
     "user.email=bisector@localhost",
     "user.name=bisector",
 )
+ALTERNATES = "objects/info/alternates"  # in a clone: where the objects are that it borrows
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without an object
 NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when what they hold is equal
 
@@ -91,14 +92,23 @@ class _BorrowedHistory(History):
 
     def resolve(self, revision: str) -> Commit:
         """The commit that ``revision`` names in the user's repository now."""
-        objects, *_ = (self.git_dir / "objects/info/alternates").read_text().splitlines()
+        objects, *_ = (self.git_dir / ALTERNATES).read_text().splitlines()
         return History(Path(objects).parent).resolve(revision)
 
 
 @lru_cache(maxsize=4)
-def _history(git_dir: Path) -> _BorrowedHistory:
-    """Kept, as a clone is picklable and git is not, and as it remembers what it was asked."""
+def _kept(git_dir: Path, made: tuple[int, int]) -> _BorrowedHistory:
     return _BorrowedHistory(git_dir)
+
+
+def _history(git_dir: Path) -> _BorrowedHistory:
+    """Kept, as a clone is picklable and git is not, and as it remembers what it was asked; not for another clone that
+    was made in the place of one that was removed."""
+    try:
+        made = (git_dir / ALTERNATES).stat()  # written once, when the clone is made
+    except OSError as error:
+        raise InfraError(f"{git_dir} cannot be read: {error.strerror or error}", hint="repeat the command") from error
+    return _kept(git_dir, (made.st_ino, made.st_mtime_ns))
 
 
 @dataclass(frozen=True)

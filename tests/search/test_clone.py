@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,18 @@ def test_names_are_those_of_the_users_repository_as_it_is_now(bench: Bench) -> N
     git(repository.folder, "tag", "later", repository.oid["e"])
     assert clone.history().resolve("mend").oid == repository.oid["d"]
     assert clone.history().resolve("later").oid == repository.oid["e"]
+
+
+def test_a_clone_that_was_made_anew_knows_nothing_of_the_one_before(bench: Bench) -> None:
+    """A tree with edits is an object of the clone's own."""
+    repository = bench.plant(LINE)
+    edited = replace(candidate(repository, "e"), edits=(Edit("revert", repository.oid["c"]),))
+    first = bench.clone(repository)
+    tree = first.tree_of(edited)
+    shutil.rmtree(first.folder)
+    second = bench.clone(repository)
+    assert second.tree_of(edited) == tree
+    assert second.git.ask("cat-file", "-t", tree) == "tree"
 
 
 def test_hooks_and_configuration_of_the_user_do_not_act(
