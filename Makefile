@@ -85,6 +85,7 @@ bench: .make/image ## Figures for docs/performance.md (the whole campaign agains
 	$(BIN)/python -m bench help
 	$(BIN)/python -m bench trial --image "$$(cat .make/image)"
 	$(BIN)/python -m bench integrity --image "$$(cat .make/image)"
+	$(BIN)/python -m bench store
 	$(BIN)/python -m bench step --repo $(BISECTOR_E2E)/linux-34-20-1
 
 .PHONY: bench-campaign

@@ -6,6 +6,7 @@ python -m bench trial --image KERNEL       a trial of the open probe against a b
 python -m bench integrity --image KERNEL   stamp and verify against dd on the same disk, in a VM
 python -m bench step --repo REPO           the driver's own time per step, without build and VM
 python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build with and without the sandbox
+python -m bench store                      the store's: a campaign of 2,000 trials listed, looked up, drawn on
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -23,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import sandbox
+from bench import sandbox, store_cost
 from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign import candidate
 from bisector.model import Candidate, Ending, Image, Judgement, Verdict
@@ -216,7 +217,7 @@ def bench_sandbox(given: argparse.Namespace) -> None:
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox"])
+    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store"])
     parser.add_argument("--image", type=Path)
     parser.add_argument("--repo", type=Path)
     parser.add_argument("--rev", default="good", help="revision of --repo that is built")
@@ -226,6 +227,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     benches = {"help": bench_help, "trial": bench_trial, "integrity": bench_integrity}
     benches |= {"step": bench_step, "campaign": bench_campaign, "sandbox": bench_sandbox}
+    benches["store"] = lambda _: store_cost.main()
     benches[given.what](given)
     return 0
 

@@ -135,17 +135,20 @@ def _first(db: sqlite3.Connection) -> None:
 
 
 def _listed_apart(db: sqlite3.Connection) -> None:
-    """An outcome's kind and summary beside it, so that a list of campaigns reads no outcome; and who wrote this."""
+    """What a list says of an outcome in a table of its own: in the campaign's row SQLite would find it behind the
+    megabytes of the outcome. And who wrote this."""
     db.execute("create table meta(name text primary key, value text not null)")
-    db.execute("alter table campaigns add column kind text not null default ''")
-    db.execute("alter table campaigns add column summary text not null default ''")
+    db.execute(
+        "create table endings("
+        " campaign text primary key references campaigns(id), kind text not null, summary text not null)"
+    )
     for row in db.execute("select id, outcome from campaigns where outcome is not null").fetchall():
         try:
             outcome = json.loads(row["outcome"])
             told = str(outcome["kind"]), str(outcome["summary"])
         except (ValueError, LookupError, TypeError, RecursionError):
             told = "damaged", "its outcome cannot be read"
-        db.execute("update campaigns set kind=?, summary=? where id=?", (*told, row["id"]))
+        db.execute("insert into endings values (?,?,?)", (row["id"], *told))
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart)

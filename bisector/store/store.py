@@ -108,7 +108,9 @@ class Store:
 
     def remove_campaign(self, campaign: str) -> None:
         """Take back a campaign that never began: its row and its folder."""
-        self._write("delete from campaigns where id=?", (campaign,))
+        with self._guard(), self._together():
+            self._db.execute("delete from endings where campaign=?", (campaign,))
+            self._db.execute("delete from campaigns where id=?", (campaign,))
         shutil.rmtree(self.campaign_folder(campaign), ignore_errors=True)
 
     def has_campaign(self, campaign: str) -> bool:
@@ -125,10 +127,12 @@ class Store:
 
     def listed(self) -> tuple[Listed, ...]:
         """A line for each campaign, oldest first."""
-        names = ", ".join(field.name for field in fields(Listed))
-        return tuple(
-            Listed(**dict(row)) for row in self._rows(f"select {names} from campaigns order by created, rowid")
+        names = ", ".join(field.name for field in fields(Listed) if field.name not in ("kind", "summary"))
+        rows = self._rows(
+            f"select {names}, coalesce(kind, '') as kind, coalesce(summary, '') as summary from campaigns "
+            "left join endings on endings.campaign=campaigns.id order by created, campaigns.rowid"
         )
+        return tuple(Listed(**dict(row)) for row in rows)
 
     def campaign(self, prefix: str) -> CampaignRow:
         """The campaign with this id, else the one whose id starts so. Raises UsageError when none or several do."""
@@ -161,10 +165,23 @@ class Store:
 
     def finish(self, campaign: str, outcome: Outcome) -> None:
         """Store the outcome; the campaign is finished."""
-        self._write(
-            "update campaigns set state='finished', outcome=?, kind=?, summary=? where id=?",
-            (dump(outcome), outcome.kind.value, outcome.summary, campaign),
-        )
+        text = dump(outcome)
+        with self._guard(), self._together():
+            self._db.execute("update campaigns set state='finished', outcome=? where id=?", (text, campaign))
+            self._db.execute(
+                "insert or replace into endings values (?,?,?)", (campaign, outcome.kind.value, outcome.summary)
+            )
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Meanwhile what is written is written all or not at all."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            self._db.execute("rollback")
+            raise
 
     def _outcome(self, campaign: str) -> Outcome | None:
         (row,) = self._rows("select outcome from campaigns where id=?", (campaign,))

@@ -59,7 +59,7 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     Store(tmp_path / "old").close()
     Store(tmp_path / "new").close()
     with sqlite3.connect(tmp_path / "old/bisector.db") as one, sqlite3.connect(tmp_path / "new/bisector.db") as other:
-        for table in ("campaigns", "builds", "trials", "judgements", "nights", "regressions", "meta"):
+        for table in ("campaigns", "builds", "trials", "judgements", "nights", "regressions", "meta", "endings"):
             columns = [db.execute(f"pragma table_info({table})").fetchall() for db in (one, other)]
             assert columns[0] == columns[1] != []
 
