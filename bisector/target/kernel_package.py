@@ -21,7 +21,7 @@ from bisector.target.kernel_file import build_id_of_image
 from bisector.target.packages import KernelRelease, Offer, choose, offered, pattern
 from bisector.target.unpack import Unusable, unpack
 
-FORMAT = 2  # of an unpacked image: a change here makes every earlier one another
+FORMAT = 3  # of an unpacked image: a change here makes every earlier one another
 LISTS_AGE = 12 * 3600.0  # seconds for which the archive's lists are taken as they are
 MB = 1_000_000
 

@@ -15,7 +15,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,17 +23,13 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
+from bisector.target import modinfo
 
 ESSENTIAL = ("9p", "9pnet_virtio")
 """Without these virtme-ng cannot mount the VM's root (a cloud flavour has none of them)."""
 
 _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?P<packed>\.xz|\.gz|\.zst)?")
-_FIELD = re.compile(rb"(?<![\x21-\x7e])(depends|softdep)=([\x20-\x7e]*)\0")  # strings of the section .modinfo
-_BUILTIN = re.compile(r"([^/]+)\.ko$", re.MULTILINE)
-_ALGORITHMS = {"crc32c": ("crc32c_generic", "crc32c_intel")}
-"""Soft dependencies that name what several modules offer: libcrc32c up to 6.13, and through it raid456 and dm-raid."""
-
 TIMEOUT = 600.0  # seconds for one package
 
 
@@ -77,6 +73,19 @@ def unpack(
         Unusable: no kernel, no modules, or none that can mount the VM's root.
         InfraError: a package is damaged, or the disk is full.
     """
+    try:
+        needed = _unpack(debs, release, wanted, staged, processes)
+    except tarfile.TarError as error:
+        names = ", ".join(deb.name for deb in debs)
+        raise InfraError(f"{names} cannot be read: {error}", hint="remove it and try again") from error
+    depmod(staged / "modules", release, processes)
+    return tuple(sorted(_name(path) for path in needed))
+
+
+def _unpack(
+    debs: Sequence[Path], release: str, wanted: Sequence[str], staged: Path, processes: Processes
+) -> Mapping[str, bytes]:
+    """All but depmod. Returns path → content of the modules."""
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=staged.parent) as scratch, ExitStack() as opened:
         contents = _Contents(opened)
         for number, deb in enumerate(debs):
@@ -91,8 +100,7 @@ def unpack(
         for name in _LISTS:
             if f"{base}/{name}" in contents.files:
                 _write(staged / "modules" / base / name, contents.read(f"{base}/{name}"))
-    depmod(staged / "modules", release, processes)
-    return tuple(sorted(_name(path) for path in needed))
+    return needed
 
 
 def depmod(folder: Path, release: str, processes: Processes) -> None:
@@ -128,35 +136,16 @@ def _modules(
     there = {_name(path): path for path in contents.files if path.startswith(base) and _MODULE.fullmatch(_base(path))}
     if not there:
         raise Unusable(f"no modules of {release} are in its packages")
-    builtin = set(_builtin(contents, base))
+    listing, told = (
+        contents.read(base + name) if base + name in contents.files else b""
+        for name in ("modules.builtin", "modules.builtin.modinfo")
+    )
+    builtin = modinfo.builtin(listing.decode(errors="replace"), told)
     for name in ESSENTIAL:
         if name not in there and name not in builtin:
             raise Unusable(f"{release} has no {name}, so it cannot mount the VM's root")
-    taken: dict[str, bytes] = {}
-    todo = [name for name in wanted if name in there]
-    seen = set(todo)
-    while todo:
-        path = there[todo.pop()]
-        data = _unpacked(path, contents.read(path), processes, scratch)
-        taken[re.sub(r"\.ko\..*$", ".ko", path)] = data
-        for name in _depends(data):
-            if name in there and name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return taken
-
-
-def _builtin(contents: _Contents, base: str) -> Iterator[str]:
-    listing = base + "modules.builtin"
-    if listing in contents.files:
-        yield from (_plain(name) for name in _BUILTIN.findall(contents.read(listing).decode(errors="replace")))
-
-
-def _depends(module: bytes) -> Iterator[str]:
-    for kind, value in _FIELD.findall(module):
-        words = value.decode().split("," if kind == b"depends" else None)
-        for word in words:
-            yield from _ALGORITHMS.get(word, (_plain(word),))
+    modules = modinfo.Modules(there, lambda path: _unpacked(path, contents.read(path), processes, scratch), builtin)
+    return {re.sub(r"\.ko\..*$", ".ko", path): data for path, data in modules.closure(wanted).items()}
 
 
 def _unpacked(path: str, data: bytes, processes: Processes, scratch: Path) -> bytes:
@@ -198,9 +187,4 @@ def _base(path: str) -> str:
 
 def _name(path: str) -> str:
     found = _MODULE.fullmatch(_base(path))
-    return _plain(found["name"]) if found else ""
-
-
-def _plain(name: str) -> str:
-    """Module names are equal with - and _ (modprobe(8))."""
-    return name.replace("-", "_")
+    return modinfo.plain(found["name"]) if found else ""

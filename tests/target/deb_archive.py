@@ -27,9 +27,10 @@ MODULES: dict[str, tuple[str, ...]] = {
 """Modules and what they depend on; the last two no recipe needs."""
 
 
-def module(name: str, depends: Sequence[str] = (), softdep: str = "") -> bytes:
+def module(name: str, depends: Sequence[str] = (), softdep: str = "", aliases: Sequence[str] = ()) -> bytes:
     """An object file with the section that modinfo reads."""
     told = [f"name={name}", f"depends={','.join(depends)}", *([f"softdep={softdep}"] if softdep else [])]
+    told += [f"alias={alias}" for alias in aliases]
     source = '\t.section .modinfo, "a"\n' + "".join(f'\t.asciz "{line}"\n' for line in told)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "module.o")

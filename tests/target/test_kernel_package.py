@@ -22,6 +22,7 @@ from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.seams import CancelToken, Progress, silent
 from bisector.system.apt import Archive, Mirror
 from bisector.system.proc import Processes
+from bisector.target import modinfo
 from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage
 
 pytestmark = pytest.mark.skipif(
@@ -115,16 +116,40 @@ def test_what_is_built_in_needs_no_file(place: Place) -> None:
     assert "9p.ko" not in modules_of(made(place.target()))
 
 
-def test_a_soft_dependency_on_an_algorithm_is_unpacked(place: Place) -> None:
+@pytest.mark.parametrize(
+    ("word", "alias"),
+    [("crc32c", "crc32c"), ("crypto-crc32c", "crypto-crc32c"), ("crypto_future", "crypto-future")],
+    ids=["libcrc32c to 6.13", "ext4 of 6.12.95", "one that nobody listed"],
+)
+@pytest.mark.parametrize("where", ["crypto", "drivers/odd"])
+def test_a_soft_dependency_on_what_several_modules_offer_is_unpacked(
+    place: Place, word: str, alias: str, where: str
+) -> None:
     files = kernel_files(REL)
-    base = f"usr/lib/modules/{REL}/kernel/lib"
-    files[f"{base}/md-mod.ko"] = module("md_mod", ["libcrc32c"])
-    files[f"{base}/libcrc32c.ko"] = module("libcrc32c", softdep="pre: crc32c")
-    files[f"{base}/crc32c_generic.ko"] = module("crc32c_generic")
+    base = f"usr/lib/modules/{REL}/kernel"
+    files[f"{base}/lib/md-mod.ko"] = module("md_mod", ["libcrc32c"])
+    files[f"{base}/lib/libcrc32c.ko"] = module("libcrc32c", softdep=f"pre: {word} post: radio")
+    files[f"{base}/{where}/some_generic.ko"] = module("some_generic", aliases=[alias, "other"])
+    files[f"{base}/{where}/some-intel.ko"] = module("some_intel", aliases=[alias])
+    files[f"{base}/{where}/unasked.ko"] = module("unasked", aliases=["pci:v*", "other"])
     del files[f"usr/lib/modules/{REL}/kernel/drivers/md-mod.ko.xz"]
     place.mirror.add(build_deb(place.root / "built", f"linux-image-{REL}", VERSION, files))
     place.mirror.publish()
-    assert {"libcrc32c.ko", "crc32c_generic.ko"} <= set(modules_of(made(place.target())))
+    found = set(modules_of(made(place.target())))
+    assert {"libcrc32c.ko", "some_generic.ko", "some-intel.ko", "radio.ko", "tuner.ko"} <= found
+    assert "unasked.ko" not in found
+
+
+def test_what_is_offered_by_something_built_in_needs_no_module() -> None:
+    files = {
+        "ext4.ko": module("ext4", softdep="pre: crypto-crc32c"),
+        "odd.ko": module("odd", aliases=["crypto-crc32c"]),
+    }
+    paths = {"ext4": "ext4.ko", "odd": "odd.ko"}
+    told = b"crc32c_generic.alias=crypto-crc32c\0crc32c_generic.license=GPL\0"
+    for builtin, taken in ((modinfo.builtin("", told), {"ext4.ko"}), (frozenset(), {"ext4.ko", "odd.ko"})):
+        assert modinfo.Modules(paths, files.__getitem__, builtin).closure(["ext4"]).keys() == taken
+    assert modinfo.builtin("kernel/fs/9p/9p.ko\nkernel/a-b.ko\n", b"") == {"9p", "a_b"}
 
 
 def test_a_folder_of_packages_serves_too(place: Place) -> None:
@@ -264,6 +289,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.seams import CancelToken, silent
 from bisector.system.proc import Processes
+from bisector.target import modinfo
 from bisector.target.kernel_package import FolderShelf, KernelPackage
 processes = Processes(Path({str(place.root / "records")!r}))
 shelf = FolderShelf((Path({str(place.root / "built")!r}),), processes)
