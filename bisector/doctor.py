@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import BisectorError, InfraError
+from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
+from bisector.recipe.programs import StepProgram, of_steps
 from bisector.store import Store
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST, OFF, PACKAGE, find_program
 from bisector.system.xdg import Folders
+from bisector.trial.programs import Missing, missing
 from bisector.trial.run import find_vng
 
 GIB = 1 << 30
@@ -97,6 +100,8 @@ def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str])
         findings += _headers()
     if recipe is None or recipe.target.qemu:
         findings += _libraries(recipe)
+    if recipe is not None:
+        findings += _steps(recipe, folders, environ)
     return tuple(findings)
 
 
@@ -135,6 +140,21 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
     yield from dict.fromkeys(FILE_SYSTEMS[layer.fs] for layer in layers if layer.fs)
     if any(layer.file == "qcow2" for layer in layers):
         yield from IMAGE
+
+
+def _steps(recipe: Recipe, folders: Folders, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """The programs of the recipe's own steps, in any of its cells and controls."""
+    processes = Processes(folders.state / "processes")
+    wanted: dict[StepProgram, Missing | None] = {}
+    for cell in (*cells(recipe), *controls(recipe)):
+        if not cell.not_applicable:
+            applied = apply(recipe, cell)
+            absent = {one.program: one for one in missing(applied, environ, processes)}
+            wanted |= {program: absent.get(program) for program in of_steps(applied)}
+    for program, lacking in wanted.items():
+        name = f"step {program.step}: {program.script or program.name}"
+        found = program.name if program.script else "there"
+        yield Finding(name, lacking is None, lacking.what if lacking else found, lacking.hint if lacking else "")
 
 
 def _program(program: Program, path: str) -> Finding:

@@ -39,6 +39,7 @@ from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPack
 from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
+from bisector.trial import programs
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
 from bisector.verdict.budget import Budget
@@ -108,8 +109,9 @@ class Workbench:
     def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
         """Store a new campaign under an id that is free, with its recipe in its folder and the files that it names.
 
-        Raises InfraError.
+        Raises InfraError, also when this host lacks a program of the recipe's steps: then nothing is stored.
         """
+        self._require_programs(recipe)
         made = self.store.add_campaign(row)
         try:
             _keep_own(recipe, self.store.campaign_folder(made.id) / OWN)
@@ -249,7 +251,10 @@ class Workbench:
         Args:
             sequential: as a whole campaign asks, which learns the rate of reproduction from its ends; else, and where
                 the recipe says ``trials: N``, by a fixed number of trials.
+
+        Raises InfraError when this host lacks a program of the recipe's steps, or the kernel for the VM.
         """
+        self._require_programs(recipe)
         belief: FixedTrials | Belief = FixedTrials(self.trials(recipe), OTHER_FAILURES)
         if sequential and recipe.trials is None:
             belief = Belief(Budget(_max_error(recipe)))
@@ -261,6 +266,9 @@ class Workbench:
             belief=belief,
             fixed_deadline=recipe.deadline is not None,
         )
+
+    def _require_programs(self, recipe: Recipe) -> None:
+        programs.require(recipe, self.setting.environ, self.processes)
 
     @staticmethod
     def trials(recipe: Recipe) -> int:
