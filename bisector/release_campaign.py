@@ -27,6 +27,7 @@ from bisector.model import (
 )
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
+from bisector.recipe.modules import not_applied
 from bisector.seams import Progress, Target
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
@@ -248,6 +249,7 @@ class ReleaseCampaign:
         request = self.request
         said = [f"the cell {request.cells[0].name} was named by the caller"] if request.pinned else []
         said.append("a packaged kernel behaves as its release: it has the distribution's config and patches")
+        said += not_applied(request.recipe)
         clean = self.bench.trials(request.recipe)
         return (*said, f"{clean} clean {'trial makes' if clean == 1 else 'trials make'} a release good")
 

@@ -12,6 +12,7 @@ from bisector.exitcodes import ExitCode
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
+from bisector.recipe.modules import not_applied
 from bisector.recipe.plan import source_kind
 from bisector.seams import Progress, Target
 from bisector.search.gitrepo import UserRepository
@@ -124,6 +125,8 @@ def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> 
         return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
     if request.package:
         path = Path(request.package)
+        for line in not_applied(request.recipe):
+            bench.setting.listener(Progress("stage", line))
         packages = bench.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
         return packages.candidate(path.name), packages
     if request.repo is None:

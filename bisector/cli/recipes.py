@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bisector.cli.options import CellOption, JsonOption, RecipeArgument
+from bisector.cli.options import CPUS, CellOption, JobsOption, JsonOption, RecipeArgument
 from bisector.cli.pieces import load_recipe, print_object, terminal_of
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from bisector.model import Cell
+    from bisector.recipe.model import Recipe
 
 commands = typer.Typer()
 
@@ -40,6 +45,7 @@ def check(
         good.append(f"{name}: ok, {', '.join(count)}")
         every = [cell for some in parts.values() for cell in some]
         good += [f"  not applicable: {cell.name}: {cell.not_applicable}" for cell in every if cell.not_applicable]
+        good += _lacking(loaded, every)
     if as_json:
         print_object(terminal, "check", {"ok": not faults, "errors": faults, "notes": good})
     else:
@@ -49,20 +55,39 @@ def check(
     raise typer.Exit(ExitCode.INVALID if faults else ExitCode.OK)
 
 
-@commands.command()
-def show(context: typer.Context, recipe: RecipeArgument, cell: CellOption = None, as_json: JsonOption = False) -> None:
-    """The recipe as resolved, its cells, and what a trial would run.
+def _lacking(recipe: Recipe, every: list[Cell]) -> list[str]:
+    """What this host lacks of what the steps start: no fault of the recipe's, and worth a word."""
+    from bisector.recipe.matrix import apply
+    from bisector.system.proc import Processes
+    from bisector.system.xdg import folders
+    from bisector.trial.programs import missing
 
-    The commands are the exact ones, with their paths.
+    processes = Processes(folders(os.environ).state / "processes")
+    applied = (apply(recipe, cell) for cell in every if not cell.not_applicable)
+    return list(dict.fromkeys(f"  {one.what}" for some in applied for one in missing(some, os.environ, processes)))
+
+
+@commands.command()
+def show(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    cell: CellOption = None,
+    jobs: JobsOption = CPUS,
+    as_json: JsonOption = False,
+) -> None:
+    """The recipe as resolved, its cells, and what a build and a trial run.
+
+    BUILD, IMAGE, KERNEL and WORK stand for what is made for each.
     """
     from bisector.report import plan_text
 
     loaded, source = load_recipe(recipe, cell)
     terminal = terminal_of(context)
+    host = plan_text.Host(jobs, os.environ.get("PATH", os.defpath))
     if as_json:
-        print_object(terminal, "show", plan_text.as_object(loaded, source))
+        print_object(terminal, "show", plan_text.as_object(loaded, source, host))
     else:
-        terminal.write(plan_text.as_text(loaded, source))
+        terminal.write(plan_text.as_text(loaded, source, host))
 
 
 @commands.command()

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernel modules a recipe needs where the kernel is a distribution's, nearly all of it in modules. Pure."""
+"""Which kernel modules a recipe needs where the kernel is a distribution's, nearly all of it in modules."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from bisector.model import Cell
-from bisector.recipe import matrix
+from bisector.recipe import files, matrix
 from bisector.recipe.model import Recipe
 
 BOOT = ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "unix")
@@ -38,6 +39,10 @@ _GUEST_DEVICES = {
 _PASSTHROUGH = ("vfio", "vfio_pci", "vfio_iommu_type1", "ahci", "sd_mod")
 
 
+SHOWN = 4  # symbols of a fragment that are named
+_AS_IT_IS = "it is as its distribution built it"
+
+
 def all_modules() -> tuple[str, ...]:
     """Names of the modules that any recipe may need, sorted: of a kernel that only carries what is tried."""
     needed = (*_NEEDS.values(), *_GUEST_DEVICES.values(), _PASSTHROUGH, BOOT)
@@ -50,6 +55,37 @@ def modules_for(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
     for cell in cells:
         names |= _of(matrix.apply(recipe, cell))
     return tuple(sorted(names))
+
+
+def not_applied(recipe: Recipe) -> tuple[str, ...]:
+    """What of the recipe's config a packaged kernel does not get, in words: a report says so as an assumption.
+
+    The shipped fragments are no part of it: their drivers are the modules that the layers need. Which module an own
+    fragment's symbol stands for is in no package.
+    """
+    kernel = recipe.target.kernel
+    if kernel is None:
+        return ()
+    said = []
+    for name in kernel.config:
+        if files.is_file(name):
+            said.append(f"{name} is not applied to a packaged kernel ({_symbols(recipe, name)}): {_AS_IT_IS}")
+    if kernel.base_config:
+        said.append(f"{kernel.base_config} is not applied to a packaged kernel: {_AS_IT_IS}")
+    if kernel.make:
+        said.append(f"make: ({', '.join(kernel.make)}) says nothing of a packaged kernel: {_AS_IT_IS}")
+    return tuple(said)
+
+
+def _symbols(recipe: Recipe, name: str) -> str:
+    """The symbols that a fragment speaks of, as far as they fit into a line."""
+    try:
+        text = recipe.beside(name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "it cannot be read"
+    found = list(dict.fromkeys(re.findall(r"^(?:# )?(CONFIG_\w+)(?:=| is not set)", text, re.MULTILINE)))
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more or "no symbol"
 
 
 def _of(recipe: Recipe) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ T = TypeVar("T")
 RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
 CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
 DEEPEST = 64  # folders of installed modules, one in the other
+CONFIG, WANTED, NEW = "config", "wanted.config", "new.config"
+"""Of a seat: the folder of what Kconfig is asked for, that file, and what Kconfig made of it."""
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -100,6 +103,25 @@ class KernelSource(FromSource):
         return _Build(commands, self._make, seat, listener, self._wanted)
 
 
+def configuring(folder: Path, *, base: bool) -> tuple[str, dict[str, str]]:
+    """Target and variables of the make that configures in the seat ``folder``; ``base``: from a whole .config."""
+    place = folder / CONFIG
+    final = {"KCONFIG_CONFIG": str(place / NEW)}
+    return ("olddefconfig", final) if base else ("allnoconfig", final | {"KCONFIG_ALLCONFIG": str(place / WANTED)})
+
+
+def described(make: Make, folder: Path, *, base: bool) -> tuple[str, ...]:
+    """The commands of a build in the seat ``folder``, as one would type them."""
+    target, settings = configuring(folder, base=base)
+    tree, kernel = folder / "tree", make.architecture.target
+    modules = make.argv(tree, "modules_install", settings={"INSTALL_MOD_PATH": "IMAGE/modules"})
+    return (
+        shlex.join(make.argv(tree, target, settings=settings)),
+        f"{shlex.join(make.argv(tree, kernel))} [modules]",
+        f"[{shlex.join(modules)}]",
+    )
+
+
 @dataclass
 class _Build:
     """One build in a seat, from the pristine fragments to files of an image."""
@@ -116,17 +138,14 @@ class _Build:
         A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
         self.listener(Progress("build", "config"))
-        folder = self.seat.folder / "config"  # new each time, and empty when the tree's Kconfig comes to it
+        folder = self.seat.folder / CONFIG  # new each time, and empty when the tree's Kconfig comes to it
         remove_tree(folder, ignore_errors=True)
         folder.mkdir()
-        wish, final = folder / "wanted.config", folder / "new.config"
-        settings = {"KCONFIG_CONFIG": str(final)}
-        if not self.wanted.base:
-            settings["KCONFIG_ALLCONFIG"] = str(wish)
-        (final if self.wanted.base else wish).write_text(self.wanted.text(), encoding="utf-8")
-        kind = "olddefconfig" if self.wanted.base else "allnoconfig"
-        self._make("config", kind, writable=(folder,), settings=settings)
-        text = _plain("config", read_plain, folder, final.name, CONFIG_LIMIT).decode(errors="replace")
+        target, settings = configuring(self.seat.folder, base=bool(self.wanted.base))
+        first = folder / (NEW if self.wanted.base else WANTED)
+        first.write_text(self.wanted.text(), encoding="utf-8")
+        self._make("config", target, writable=(folder,), settings=settings)
+        text = _plain("config", read_plain, folder, NEW, CONFIG_LIMIT).decode(errors="replace")
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
             raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
         if self._config() != text:

@@ -9,6 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,18 @@ class Ninja:
             f"--cc={compiler}",
             *_features_off(known),  # first: what comes later has the last word
             *(option for option in options if knows(known, option)),
-            f"--extra-cflags=-ffile-prefix-map={tree}=.",
+            f"--extra-cflags={_mapped(tree)}",
         ]
+
+    def described(self, tree: Path) -> tuple[str, ...]:
+        """The two commands, as one would type them, for any revision: "[A | B]" is what its configure knows of them."""
+        meson = f"[--meson={self.meson} | --python={self.python or 'PYTHON'}]"
+        compiler = shlex.quote(f"--cc={f'{self.ccache} {self.compiler}'.strip()}")
+        no_downloads = f"[{' | '.join(_NO_DOWNLOADS)}]"
+        words = ["../configure", compiler, meson, *self.wishes, no_downloads, f"--extra-cflags={_mapped(tree)}"]
+        return tuple(
+            f"cd {tree / make.OBJECTS} && {command}" for command in (" ".join(words), shlex.join(self.build()))
+        )
 
     def _meson(self, known: str) -> str:
         """The option that names the installed meson. Since 8.1 configure takes it out of a Python's packages."""
@@ -125,6 +136,11 @@ class Ninja:
 def environment(environ: Mapping[str, str], ccache_folder: Path, tree: Path) -> dict[str, str]:
     """The whole environment of configure and ninja, from ours; seats share what ccache knows."""
     return make.environment(environ, ccache_folder) | {"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"}
+
+
+def _mapped(tree: Path) -> str:
+    """Takes the place of the tree out of what the compiler writes."""
+    return f"-ffile-prefix-map={tree}=."
 
 
 def knows(known: str, option: str) -> bool:

@@ -79,16 +79,9 @@ class QemuSource(FromSource):
     @cached_property
     def _ninja(self) -> Ninja:
         """How the tools of this host are called. Raises InfraError when one is missing."""
-        meson = self._which("meson", "meson")
+        self._which("meson", "meson")
         self._which("ninja", "ninja-build")
-        return Ninja(
-            self._programs,
-            self._jobs,
-            "gcc" if shutil.which("gcc", path=self._path) else "cc",
-            meson,
-            _interpreter(Path(meson)),
-            "ccache" if shutil.which("ccache", path=self._path) else "",
-        )
+        return ninja_of(self._programs, self._jobs, self._path)
 
     @cached_property
     def _tools(self) -> tuple[tuple[str, str], ...]:
@@ -132,6 +125,19 @@ class QemuSource(FromSource):
         access = self._access(seat, self._ninja.meson, *filter(None, (self._ninja.python,)))
         commands = Commands(self._processes, access, env, log, listener, cancel)
         return _Build(commands, self._ninja, seat, listener)
+
+
+def ninja_of(programs: Sequence[str], jobs: int, path: str) -> Ninja:
+    """How the tools in ``path`` are called; one that is not there is called by its name."""
+    meson = shutil.which("meson", path=path) or "meson"
+    return Ninja(
+        tuple(programs),
+        jobs,
+        "gcc" if shutil.which("gcc", path=path) else "cc",
+        meson,
+        _interpreter(Path(meson)) if "/" in meson else "",
+        "ccache" if shutil.which("ccache", path=path) else "",
+    )
 
 
 @dataclass

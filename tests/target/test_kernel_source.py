@@ -18,7 +18,8 @@ from bisector.model import Image
 from bisector.seams import CancelToken, silent
 from bisector.target.debug_info import of_image
 from bisector.target.kernel_file import build_id_of_elf
-from bisector.target.make import environment
+from bisector.target.kernel_source import described
+from bisector.target.make import Make, environment
 
 
 def test_a_candidate_becomes_an_image(bench: Bench) -> None:
@@ -32,6 +33,15 @@ def test_a_candidate_becomes_an_image(bench: Bench) -> None:
     tools = dict(image.tools)
     assert "gcc" in tools["compiler"] and "GNU ld" in tools["linker"] and "GNU Make" in tools["make"]
     assert [command.split()[-1] for command in image.commands] == ["allnoconfig", "bzImage"]
+
+
+@pytest.mark.parametrize("base", ["", "CONFIG_OTHER=y\n"])
+def test_show_prints_the_commands_that_run(bench: Bench, base: str) -> None:
+    image = bench.build(bench.target(base=base), bench.candidate())
+    make = Make(jobs=2, ccache="ccache" if shutil.which("ccache") else "")
+    shown = described(make, bench.seat().resolve(), base=bool(base))
+    assert [line.removesuffix(" [modules]") for line in shown[:2]] == list(image.commands)
+    assert shown[2].startswith("[make ") and shown[2].endswith("modules_install]")
 
 
 def test_the_build_id_is_that_of_vmlinux(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.seams import CancelToken, silent
 from bisector.target import seats, submodules
 from bisector.target.ninja import TARGETS, Ninja
+from bisector.target.qemu_source import ninja_of
 
 HERE = Path(__file__).parent
 OTHER = PROGRAM.replace("where()", '"other"')
@@ -64,6 +66,17 @@ def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
     assert "gcc" in tools["compiler"] and tools["meson"] == "meson: 1.0.1" and tools["glib-2.0"].endswith("2.74.6")
     configure, build = image.commands
     assert "../configure" in configure and build.endswith("ninja -j2 qemu-img qemu-io")
+
+
+def test_show_prints_the_commands_that_run(qemu: QemuBench) -> None:
+    image = qemu.build(qemu.target(), qemu.candidate())
+    tree = (qemu.seat() / "tree").resolve()
+    path = f"{qemu.tools}:{os.environ['PATH']}"
+    shown, build = ninja_of(("qemu-img", "qemu-io"), 2, path).described(tree)
+    assert build == image.commands[1]
+    options = shlex.split(image.commands[0].partition("&&")[2])[1:]
+    either = [word.strip("[]") for word in shlex.split(shown) if word != "|"]
+    assert set(options) <= set(either)
 
 
 def test_only_what_is_asked_for_is_built(qemu: QemuBench) -> None:
