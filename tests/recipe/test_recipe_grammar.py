@@ -49,7 +49,7 @@ def test_recipe_loads_under_its_files_name(file: Path) -> None:
 def test_resolved_recipe_loads_again_as_the_same(file: Path, tmp_path: Path) -> None:
     recipe = load(file)
     for own in file.parent.iterdir():
-        if own.suffix != ".yaml":
+        if own.is_file() and own.suffix != ".yaml":
             shutil.copy(own, tmp_path)
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(resolved_yaml(recipe))
