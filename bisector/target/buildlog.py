@@ -74,6 +74,11 @@ _HOST_FAULTS = (
         r"^ccache: error: ",
         "the compiler cache cannot be used: whose are the files below it? bisector cache names its folder",
     ),
+    (
+        r"ERROR: (?:Compiler .* can ?not compile programs|\"?[^\"]*\"? (?:either does not exist or does not work"
+        r"|cannot build an executable))",
+        "the compiler does not work on this host: try it on a small program",
+    ),
     (r"\bError 127\b|(?:C compiler|linker|assembler) '[^']*' not found", _PROGRAM),
     (
         r"cannot execute ['\u2018](?:cc1|cc1plus|as|ld|collect2)['\u2019]: ",
@@ -120,6 +125,7 @@ _SIGNS = tuple(
     )
     for pattern, hint in table
 )
+_EXCERPT = re.compile(r"\s*\d*\s*\|")  # of the source, below a compiler's message: it may say anything
 _NOT_FOUND = re.compile(r"(?:^|\s)([^\s:]+): (?:command )?(?:not found|No such file or directory)$")
 
 _LACKS = re.compile(
@@ -190,6 +196,8 @@ class BuildLog:
         elif _MAKE_ERROR.search(line):
             self._add(self._make_errors, line)
         self._last = [*self._last[-MOST_ERRORS + 1 :], line[:1000]]
+        if _EXCERPT.match(line):
+            return
         for pattern, hint, certainty in _SIGNS:
             if certainty not in self._faults and pattern.search(line):
                 if fault := self._fault(line, hint, certainty):

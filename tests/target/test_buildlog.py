@@ -111,6 +111,8 @@ RECORDED = {
     "no flex": "bash: line 1: flex: command not found",
     "no interpreter": "/bin/sh: 1: ../scripts/foo.py: cannot execute: required file not found",
     "no perl": "/bin/sh: ../scripts/mkversion: /usr/bin/perl: bad interpreter: No such file or directory",
+    "a compiler that does not work": "../meson.build:1:0: ERROR: Compiler gcc cannot compile programs.",
+    "a compiler that configure could not use": 'ERROR: "ccache gcc" either does not exist or does not work',
     "a clock that stepped back": "make[1]: warning:  Clock skew detected.  Your build may be incomplete.",
 }
 
@@ -142,6 +144,11 @@ def test_an_error_in_the_source_outweighs_what_may_be_harmless(harmless: str) ->
     wrong = "../fs/a.c:9:1: error: expected ';' before '}' token"
     log = seen(harmless, wrong, "make[1]: *** [fs/a.o] Error 1")
     assert log.fault is None and log.errors() == (wrong,)
+
+
+def test_what_the_source_says_is_not_what_happened() -> None:
+    lines = ("../fs/a.c:9:1: error: expected ';'", '    9 |   printf("No space left on device")', "      |   ^~~~")
+    assert seen(*lines).fault is None
 
 
 def test_a_fault_that_is_certain_outweighs_an_error_in_the_source() -> None:
