@@ -80,6 +80,7 @@ QEMU = tuple(
     for name, package in (
         ("meson", "meson"),
         ("ninja", "ninja-build"),
+        ("make", "make"),
         ("pkg-config", "pkg-config"),
         ("gcc", "gcc"),
         ("ccache", "ccache"),
