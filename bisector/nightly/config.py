@@ -27,6 +27,7 @@ from bisector.search.nexttree import URL
 from bisector.system import files
 from bisector.system.files import read_named
 
+MAX_RECIPES = 64
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
 
 
@@ -64,7 +65,11 @@ class Config(Base):
             ],
             ...,
         ],
-        Field(min_length=1, description="What to try every night: names of shipped recipes, or files beside this one."),
+        Field(
+            min_length=1,
+            max_length=MAX_RECIPES,
+            description="What to try every night: names of shipped recipes, or files beside this one.",
+        ),
     ]
     good: OneOrMany[Revision] = Field(
         default=(), description="Mainline revisions known to be good, to search from when no earlier night knows one."
@@ -170,12 +175,17 @@ _Met = tuple[int, str] | RecipeError
 def _items(config: Config, folder: Path) -> tuple[tuple[Watched, ...], tuple[_Met, ...]]:
     loaded: list[Watched] = []
     met: list[_Met] = []
+    names: dict[Path, str] = {}  # each file is read once, however often a watch lists it
     for index, item in enumerate(config.recipes):
         try:
             file = _file(item, folder)
         except RecipeError as error:
             met.append((index, error.diagnostics[0].message))
             continue
+        if file in names:
+            met.append((index, f"a second recipe named {names[file]}"))
+            continue
+        names[file] = file.stem
         try:
             one = _item(item, file)
         except RecipeError as error:
@@ -184,6 +194,7 @@ def _items(config: Config, folder: Path) -> tuple[tuple[Watched, ...], tuple[_Me
         except UsageError as error:
             met.append((index, error.what))
             continue
+        names[file] = one.name
         wrong_with_it = _unfit(one, loaded)
         met += [(index, wrong_with_it)] if wrong_with_it else []
         loaded.append(one)

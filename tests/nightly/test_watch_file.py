@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,21 @@ def test_the_documents_name_only_files_that_are_there() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert len(links) >= 6
     assert [link for link in links if not (EXAMPLES.parent / link).exists()] == []
+
+
+def test_a_recipe_that_is_listed_often_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "watch.yaml"
+    file.write_text(
+        "nightly: x\nrepo: https://example.org/next\nout: nights\nrecipes: ["
+        + ", ".join(["virtio-open-family"] * 64)
+        + "]\n",
+        encoding="utf-8",
+    )
+    started = time.process_time()
+    with pytest.raises(RecipeError) as caught:
+        config.load(file)
+    assert time.process_time() - started < 2
+    assert [one.message for one in caught.value.diagnostics] == ["a second recipe named virtio-open-family"] * 63
+    file.write_text(file.read_text(encoding="utf-8").replace("[", "[x, "), encoding="utf-8")
+    with pytest.raises(RecipeError, match="has more items than 64"):
+        config.load(file)

@@ -169,3 +169,7 @@ def test_a_deadline_within_which_no_trial_can_end_is_refused() -> None:
     data = json.dumps({**BASE, "steps": steps, "deadline": "60s"})
     with pytest.raises(RecipeError, match="alone last 1m, so no trial could end"):
         loads(data, Path("values.yaml"))
+
+
+def test_a_list_with_too_many_items_is_told_apart_from_a_long_name() -> None:
+    assert "search.suites: has more items than 32" in told("search", {"suites": ["trixie"] * 33})
