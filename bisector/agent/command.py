@@ -128,6 +128,13 @@ def demand(argv: Sequence[str], *, stage: str, timeout: float, env: Mapping[str,
     return ran.output
 
 
-def seed_environment(seed: int) -> dict[str, str]:
-    """Environment of a recipe's own program: ours, the full search path, the trial's seed."""
-    return {**os.environ, "PATH": search_path(), "BISECTOR_SEED": str(seed)}
+def environment_of_program(seed: int, more: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a recipe's own program: ours, ``more``, the full search path, the trial's seed."""
+    return {**os.environ, **more, "PATH": search_path(), "BISECTOR_SEED": str(seed)}
+
+
+def is_missing(program: str) -> bool:
+    """Whether a program that a recipe names is not in PATH. One with a slash, or ``{layer}``, is a file of its own."""
+    if "/" in program or "{" in program:
+        return False
+    return not any(os.access(f"{folder}/{program}", os.X_OK) for folder in search_path().split(":"))

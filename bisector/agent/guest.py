@@ -31,6 +31,7 @@ FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
 WATCH_LIMIT = 20  # matches of one watch that are told; a flood repeats itself
 LINE_LIMIT = 300
 LEAVE = 300.0  # seconds for an orderly end of the guest's storage, in a guest in a guest on a crowded host
+NOT_FOUND = 127  # a shell's exit code for a program that is not there
 KVM_BROKEN = re.compile(r"KVM internal error|failed to initialize kvm|Could not access KVM", re.IGNORECASE)
 
 
@@ -273,6 +274,8 @@ class Guest(GuestControl):
         names = self._nodes_inside(qemu)
         words = " ".join(quote(word) for word in fill(argv, {**names, "seed": str(self._seed)}))
         code, text = self._ask(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds)
+        if code == NOT_FOUND and text.rstrip().endswith(f"{argv[0]}: not found"):  # the words of busybox's shell
+            raise Halt("tools", f"{argv[0]} is not in the inner guest: busybox has no such program")
         seen = Outcome(exit=code, detail=text)
         return self._unanswered(qemu, seen) if code is None else seen
 

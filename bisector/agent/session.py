@@ -13,7 +13,7 @@ from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Malformed, Plan, Result, Step, StepFacts, dump, load
 from .stamps import Stamps
-from .steps import GuestControl, Workload, perform
+from .steps import GuestControl, Workload, demand_programs, perform
 from .storage import Storage
 
 GRACE = 1.5  # seconds past the deadline before a step counts as hung; the trial waits 5
@@ -81,6 +81,7 @@ class Session:
 
     def _workload(self) -> bool:
         """Storage and steps; whether all of it was done before the deadline."""
+        demand_programs(self._plan)
         warm = self._warm_up()
         self._storage.build(self._plan.layers, vm=self._plan.vm)
         self._building = False

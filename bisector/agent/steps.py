@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .command import Halt, run, search_path, seed_environment
+from .command import Halt, environment_of_program, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
 from .stamps import Below, Look, Stamped, Stamps, blocks_of, stamp_here, together, verify_here
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
+CANNOT_RUN = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP)  # of a program of the host's
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,13 @@ class Workload:
         if self.guest is None:
             raise Halt("plan", "a step needs the inner guest, and the plan has none")
         return self.guest
+
+
+def demand_programs(plan: Plan) -> None:
+    """Look for the programs of all steps that run here, before anything is made. Raises Halt(tools)."""
+    for step in plan.steps:
+        if step.verb == "run" and step.where == "vm" and step.argv and is_missing(step.argv[0]):
+            raise Halt("tools", f"step {step.name}: {step.argv[0]} is not installed; looked in {search_path()}")
 
 
 def perform(work: Workload, step: Step) -> StepFacts:
@@ -224,14 +232,17 @@ def _run(work: Workload, step: Step) -> Outcome:
     if step.where == "guest":
         return work.inner().run(step.argv, work.left())
     argv = fill(step.argv, names)
+    environment = environment_of_program(work.plan.seed, work.storage.environment())
     until = time.monotonic() + step.seconds
     count = 0
     while True:
         # A name with a slash is the recipe's own file (the working folder is theirs); any other is looked up in PATH.
         try:
-            ran = run(argv, timeout=work.left(), env=seed_environment(work.plan.seed), cwd=work.files)
+            ran = run(argv, timeout=work.left(), env=environment, cwd=work.files)
         except OSError as error:
-            raise Halt("step", f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})") from None
+            own = "{" not in step.argv[0] and error.errno in CANNOT_RUN  # else what lies on the storage under test
+            why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})"
+            raise Halt("tools" if own else "step", why) from None
         count += ran.exit == 0
         if ran.exit != 0 or time.monotonic() >= until:
             return Outcome(done=ran.exit is not None, exit=ran.exit, count=count, detail=ran.output)

@@ -32,6 +32,7 @@ class Storage:
         self._limit = limit
         self._volumes = volumes.Volumes(folder, limit)
         self._built: dict[str, Built] = {}
+        self._vm = False
         os.makedirs(folder, exist_ok=True)
 
     def build(self, layers: Sequence[Layer], *, vm: bool) -> None:
@@ -39,6 +40,7 @@ class Storage:
 
         Without a VM nothing but files is made: the host's block devices are not ours (law 5).
         """
+        self._vm = vm
         ordered = in_order(layers)
         foreign = [layer.name for layer in ordered if not vm and (layer.kind != "file" or layer.of)]
         if foreign:
@@ -76,6 +78,13 @@ class Storage:
         """Find disks whose controller was away for a while: their nodes may be others now. Raises Halt(storage)."""
         for name, device in disks.find_disks(tuple(names), seconds).items():
             self._built[name] = Built(self._built[name].layer, f"/dev/{device}", device)
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which a recipe's own program may change the storage. Raises Halt(tools)."""
+        try:
+            return volumes.environment_of_steps(self._folder) if self._vm else {}
+        except OSError as error:
+            raise Halt("tools", f"LVM's configuration cannot be written: {error}") from None
 
     def nodes(self) -> dict[str, str]:
         """Layer name → what a program opens."""

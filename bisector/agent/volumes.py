@@ -24,11 +24,32 @@ MODULES = {
 # came with 2.03.12, and before that it is an unknown setting, which is only a warning.
 LVM_CONF = """\
 devices {{ dir="/dev" scan=["/dev"] obtain_device_list_from_udev=0 external_device_info_source="none" hints="none"
-  use_devicesfile=0 filter=[{accept}"r|.*|"] multipath_component_detection=0 }}
+  use_devicesfile=0 filter=[{filter}] multipath_component_detection=0 }}
 activation {{ monitoring=0 udev_sync=0 udev_rules=0 verify_udev_operations=0 }}
 backup {{ backup=0 archive=0 }}
 global {{ use_lvmpolld=0 use_lvmlockd=0 locking_dir="{folder}/lock" system_id_source="none" notify_dbus=0 }}
 """
+
+
+def environment_of_steps(folder: str) -> dict[str, str]:
+    """Variables with which a recipe's own program uses LVM, device-mapper and md in a VM without udev.
+
+    Without them each lvcreate, lvconvert or dmsetup waits for ever for a udev that confirms its nodes (udev_sync). All
+    disks are the program's to use; ``folder`` is that of the agent's own volumes, whose locks it shares.
+
+    Raises OSError.
+    """
+    own = f"{folder}/lvm/steps"
+    os.makedirs(own, exist_ok=True)
+    os.makedirs(f"{folder}/lvm/lock", exist_ok=True)
+    with open(f"{own}/lvm.conf", "w", encoding="utf-8") as conf:
+        conf.write(LVM_CONF.format(filter='"a|.*|"', folder=f"{folder}/lvm"))
+    return {
+        "LVM_SYSTEM_DIR": own,
+        "LVM_SUPPRESS_FD_WARNINGS": "1",
+        "DM_DISABLE_UDEV": "1",  # libdevmapper makes the nodes itself (libdm/libdm-common.c)
+        "MDADM_NO_UDEV": "1",
+    }
 
 
 class Volumes:
@@ -67,7 +88,7 @@ class Volumes:
         os.makedirs(f"{self._folder}/lock", exist_ok=True)
         accept = "".join(f'"a|^{node}$|",' for node in self._groups)
         with open(f"{self._folder}/lvm.conf", "w", encoding="utf-8") as conf:
-            conf.write(LVM_CONF.format(accept=accept, folder=self._folder))
+            conf.write(LVM_CONF.format(filter=f'{accept}"r|.*|"', folder=self._folder))
         env = {**os.environ, "LVM_SYSTEM_DIR": self._folder, "LVM_SUPPRESS_FD_WARNINGS": "1"}
         for command in commands:
             demand(["lvm", *command], stage="storage", timeout=self._limit, env=env)

@@ -130,7 +130,9 @@ def test_killed_program_shows_its_signal(tmp_path: Path) -> None:
         ({"steps": (Step("v", "verify", ("img",)),)}, "step", "nothing that was stamped lies on img"),
         ({"steps": (Step("v", "polish", ("img",)),)}, "plan", "not supported by this version"),
         ({"steps": (Step("x", "io", ("nowhere",), io=Io("read", 512)),)}, "plan", "no layer nowhere"),
-        ({"steps": (Step("x", "run", argv=("no-such-program",)),)}, "step", "no-such-program cannot be run"),
+        ({"steps": (Step("x", "run", argv=("no-such-program",)),)}, "tools", "no-such-program is not installed"),
+        ({"steps": (Step("x", "run", argv=("./no-such-file",)),)}, "tools", "./no-such-file cannot be run"),
+        ({"steps": (Step("x", "run", argv=("/etc/passwd",)),)}, "tools", "/etc/passwd cannot be run"),
         ({"steps": (Step("x", "start"),)}, "plan", "the plan has none"),
         ({"layers": (Layer("d", "disk", "nvme"),)}, "plan", "without a VM"),
         ({"vm": True}, "plan", "this is none"),
@@ -216,6 +218,21 @@ def test_step_left_out_says_so(tmp_path: Path) -> None:
     step = run(replace(SANDBOX, steps=steps), tmp_path)[0].step("flaky")
     assert step is not None
     assert (step.skipped, step.done, step.exit, step.errno) == (True, True, 0, "")
+
+
+def test_a_program_that_is_missing_is_found_before_anything_is_made(tmp_path: Path) -> None:
+    steps = (Step("first", "run", argv=("touch", "made")), Step("second", "run", argv=("no-such-program", "x")))
+    layers = (Layer("img", "file", "raw", size=1 << 20),)
+    result, _ = run(replace(SANDBOX, layers=layers, steps=steps), tmp_path)
+    assert result.fault is not None and result.fault.stage == "tools"
+    assert "step second: no-such-program is not installed" in result.fault.message
+    assert (result.steps, result.layers) == ((), ())
+
+
+def test_a_program_on_the_storage_under_test_that_is_gone_is_no_fault_of_the_tools(tmp_path: Path) -> None:
+    layers = (Layer("img", "file", "raw", size=1 << 20),)
+    result, _ = run(replace(SANDBOX, layers=layers, steps=(Step("x", "run", argv=("{img}",)),)), tmp_path)
+    assert result.fault is not None and result.fault.stage == "step"
 
 
 def test_braces_that_name_nothing_stay() -> None:

@@ -137,3 +137,31 @@ def test_inner_guest_does_its_io_on_what_the_vm_built(tmp_path: Path) -> None:
     assert [facts.exit for facts in result.steps] == [0, 0, 0, 3, 0]
     assert result.guest_accel in ("kvm", "tcg")
     assert f"bisector {TOKEN} guest greeting hello from inside" in drove.console
+
+
+CHANGES_LVM = """\
+set -ex
+lvcreate -y -W n -Z n -n extra -L 8M bisector0
+lvconvert -y --type mirror -m 1 --corelog bisector0/extra || lvconvert -y --type raid1 -m 1 bisector0/extra
+lvchange -a n bisector0/extra
+lvremove -y bisector0/extra
+lvs --noheadings -o lv_name bisector0
+echo 0 8192 linear {leg2} 0 | dmsetup create other
+dmsetup remove other
+pvcreate -y {leg2}
+vgcreate own {leg2}
+lvcreate -y -W n -Z n -n mine -l 100%FREE own
+test -b /dev/own/mine
+vgremove -y -f own
+"""
+
+
+def test_a_script_that_changes_lvm_ends(tmp_path: Path) -> None:
+    """udev is gone in the VM: whoever waits for it waits for ever."""
+    layers = (*RAID1, Layer("leg2", "disk", "nvme", size=64 * MIB))
+    change = Step("change", "run", argv=("sh", "-c", CHANGES_LVM))
+    result = finished(boot(Path(BAD), Plan(layers=layers, steps=(change,), token=TOKEN, deadline=90.0), tmp_path))
+    step = result.step("change")
+    assert step is not None and (step.done, step.exit) == (True, 0), step
+    assert "boot" in step.detail and "extra" not in step.detail.split("lvs --noheadings")[1].split("dmsetup")[0]
+    assert health(result, "boot") == "healthy"
