@@ -112,7 +112,7 @@ class Trier:
         name = f"night-{self.watch}-{self.day.tag}-{self.day.next.oid[:8]}-{item.name}"
         store = self.bench.store
         if not store.has_campaign(name):
-            self.bench.add_campaign(
+            row = self.bench.add_campaign(
                 CampaignRow(
                     id=name,
                     recipe=item.name,
@@ -128,6 +128,7 @@ class Trier:
                 ),
                 item.recipe,
             )
+            return row.id  # another one where a folder of that name holds trials already
         return name
 
     def _tell(self, candidate: Candidate, question: Question, row: str, stage: str) -> None:
