@@ -38,7 +38,7 @@ _NO_FLOAT_TESTS = "# The submodules that these tests are made of are not in this
 
 
 def stand_in(tree: Path, configure: str) -> tuple[str, ...]:
-    """Put what is missing into ``tree``. The next checkout takes it out again.
+    """Put what is missing into ``tree``. What lies in a submodule's folder may stay there over a checkout.
 
     Args:
         configure: the text of the tree's configure script.
@@ -51,7 +51,7 @@ def stand_in(tree: Path, configure: str) -> tuple[str, ...]:
 def _stand_in_for_readmes(tree: Path, configure: str) -> Iterator[str]:
     for name, readme in dict.fromkeys(_ASKED_FOR.findall(configure)):
         folder = tree / name
-        if (folder / readme).exists() or leads_out(tree, folder / readme):
+        if leads_out(tree, folder / readme) or _has_content(folder / readme):
             continue
         _write(folder / readme, "")
         if folder.name == "keycodemapdb":
@@ -59,6 +59,11 @@ def _stand_in_for_readmes(tree: Path, configure: str) -> Iterator[str]:
             yield f"{name} is not in this tree: in its place stands a map without keys"
         else:
             yield f"{name} is not in this tree: an empty {readme} stands in its place"
+
+
+def _has_content(readme: Path) -> bool:
+    """Whether it is a submodule's own: an empty one is ours, from an earlier build in this folder."""
+    return readme.is_file() and readme.stat().st_size > 0
 
 
 def _write_keycodemapdb(folder: Path) -> None:

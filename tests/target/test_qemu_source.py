@@ -223,6 +223,16 @@ def test_the_tree_says_where_it_looks_for_a_submodule(tmp_path: Path, said: str,
     assert (tmp_path / missing).exists() and missing.rpartition("/")[0] in told
 
 
+def test_what_an_earlier_build_left_is_told_again_and_written_anew(tmp_path: Path) -> None:
+    asked = 'test -f "$source_path/ui/keycodemapdb/README"'
+    first = submodules.stand_in(tmp_path, asked)
+    generator = tmp_path / "ui/keycodemapdb/tools/keymap-gen"
+    right, times = generator.read_text(), generator.stat().st_mtime
+    generator.write_text("of another version")  # a checkout leaves what lies in a submodule's folder
+    assert submodules.stand_in(tmp_path, asked) == first
+    assert generator.read_text() == right and generator.stat().st_mtime == times
+
+
 def test_the_map_that_stands_in_is_one_that_qemu_includes(tmp_path: Path) -> None:
     submodules.stand_in(tmp_path, 'test -f "$source_path/ui/keycodemapdb/README"')
     generator = tmp_path / "ui/keycodemapdb/tools/keymap-gen"
