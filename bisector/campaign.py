@@ -96,6 +96,7 @@ class Campaign:
         self.judge = self.bench.judge(
             self.row.id, self.request.recipe, target, good, Fixups(self.fixups, self.history.is_ancestor)
         )
+        self.judge.second = bad
         recipe = self.request.recipe
         cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {good} (good) and {bad} (bad)")

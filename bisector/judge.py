@@ -206,6 +206,9 @@ class Judge:
         mend: lays over a candidate the fixups that it needs to be judged at all.
     """
 
+    second: Candidate | None = None
+    """Booted where the control itself is what does not boot: the bad end, where there is one."""
+
     def __init__(self, bench: Bench, control: Candidate | None = None, mend: Mend | None = None) -> None:
         self.bench = bench
         self.mend = mend
@@ -308,12 +311,12 @@ class Judge:
 
     def _settled(self, trial: Trial, case: Case) -> Trial:
         """The trial with its reading as the control boot has it. Raises InfraError when nothing boots here."""
-        reading, control = read(trial.observation, case.question), self._control_image(trial.image)
+        reading, (name, control) = read(trial.observation, case.question), self._control_for(trial.image)
         boots = self._boots(control, case) if control else ""
         if boots:
-            reading = replace(reading, reason=f"{reading.reason} (the good end's image boots here: {boots})")
+            reading = replace(reading, reason=f"{reading.reason} ({name}'s image boots here: {boots})")
         else:
-            other = "nor does that of the good end" if control else "and no kernel is known to boot here"
+            other = f"nor does that of {name}" if control else "and no kernel is known to boot here"
             what = f"the VM of {trial.candidate} never reached the agent, {other} ({reading.reason})"
             reading = Reading(Signal.INFRA, reason=what)
         self.bench.store.set_reading(trial.number, reading)
@@ -322,12 +325,17 @@ class Judge:
             raise InfraError(reading.reason, hint=hint)
         return replace(trial, reading=reading)
 
-    def _control_image(self, tried: str) -> Image | None:
-        """The image of the known-good end, None where there is none or it is the one that was tried (identity)."""
-        if self.control is None:
-            return None
-        image = self.image(self.mend(self.control) if self.mend else self.control)
-        return None if isinstance(image, BuildFailure) or image.identity == tried else image
+    def _control_for(self, tried: str) -> tuple[str, Image | None]:
+        """(what it is, the image) to boot beside one that did not: the good end's, else the bad end's.
+
+        ``tried``: identity of that one, which says nothing about itself.
+        """
+        for name, candidate in (("the good end", self.control), ("the bad end", self.second)):
+            if candidate is not None:
+                image = self.image(self.mend(candidate) if self.mend else candidate)
+                if isinstance(image, Image) and image.identity != tried:
+                    return name, image
+        return "", None
 
     def _boots(self, control: Image, case: Case) -> str:
         """Boot the control at once; says in words that it did, "" when it did not."""

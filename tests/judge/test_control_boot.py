@@ -95,3 +95,12 @@ def test_a_boot_after_a_kill_in_the_control_boot_is_counted_in_order(make: Make)
     judgement = judge.ask(of("bad"), CASE, "search")
     assert judgement.verdict is Verdict.BAD
     assert [trial.reading.signal for trial in store.trials("c1")] == [Signal.OTHER_FAILURE, Signal.REPRODUCED]
+
+
+def test_a_good_end_that_does_not_boot_is_held_against_the_bad_one(make: Make) -> None:
+    judge, _, runner, _ = make({"good": [NO_AGENT], "bad": [BAD]})
+    judge.second = of("bad")
+    judgement = judge.ask(of("good"), CASE, "ends")
+    assert judgement.verdict is Verdict.SKIP
+    assert "the bad end's image boots here" in judgement.reason
+    assert [bool(plan.steps) for plan in runner.seen] == [True, False, True, False]
