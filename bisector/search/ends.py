@@ -124,7 +124,7 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
     """The outcome of a campaign that ends at its ends, in words."""
     good, bad = drawn.good, drawn.bad
     kind = OutcomeKind.ENDS_ALIKE
-    unjudged = next((one for one in (good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
+    unjudged = next((one for one in _most_tried(good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
     if unjudged or isinstance(drawn.result, NotTestable):
         kind = OutcomeKind.UNRESOLVED
         one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
@@ -139,3 +139,8 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
             f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"
         )
     return Outcome(kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=find_fix)
+
+
+def _most_tried(good: Judgement, bad: Judgement) -> tuple[Judgement, Judgement]:
+    """Both, the one first that says why it cannot be judged: the other may not have been tried for its sake."""
+    return (bad, good) if bad.failure and not good.failure else (good, bad)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.campaign.acting import World, traits
@@ -57,15 +57,21 @@ class Made:
 
     @property
     def answers(self) -> set[str]:
-        """The commits that may be named: those that changed what all their parents were."""
-        turned = set()
-        for name, parents in self.parents.items():
-            before = [parent in self.bugs for parent in parents]
-            if self.find_fix and name not in self.bugs and all(before) and before:
-                turned.add(name)
-            if not self.find_fix and name in self.bugs and not any(before):
-                turned.add(name)
-        return turned
+        """The commits that may be named as culprit: those that changed what all their parents were."""
+        return {name for name in self.parents if self._turned(name, all)}
+
+    @property
+    def suspects(self) -> set[str]:
+        """The commits of which a narrowed set must hold one. Where a branch never had the bug, a fix may merge it."""
+        return (
+            {name for name in self.parents if self._turned(name, any)} if self.find_fix and self.odd else self.answers
+        )
+
+    def _turned(self, name: str, how: Callable[[Iterable[bool]], bool]) -> bool:
+        parents = self.parents[name]
+        if self.find_fix:
+            return name not in self.bugs and bool(parents) and how(parent in self.bugs for parent in parents)
+        return name in self.bugs and how(parent not in self.bugs for parent in parents)
 
 
 class _Maker:

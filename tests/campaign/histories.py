@@ -140,8 +140,8 @@ def fault(history: Made, outcome: Outcome, named: set[str]) -> str:
     if outcome.kind is OutcomeKind.CULPRIT and not named <= right:
         return f"wrong culprit {named}, not one of {right}"
     vouched = history.odd and any("unless it changed twice" in line for line in outcome.unchecked)
-    if outcome.kind is OutcomeKind.NARROWED and not named & right and not vouched:
-        return f"narrowed to {named}, which holds none of {right}"
+    if outcome.kind is OutcomeKind.NARROWED and not named & history.suspects and not vouched:
+        return f"narrowed to {named}, which holds none of {history.suspects}"
     return ""
 
 
@@ -152,6 +152,8 @@ def judged(seed: int, folder: Path) -> tuple[str, Seen]:
     whole = lives.run("whole")
     assert whole is not None
     wrong = fault(history, whole.outcome, lives.named(whole.outcome))
+    if not whole.runs:  # an end does not build
+        return wrong, whole
     dies = random.Random(f"death {seed}").randint(1, max(1, whole.runs))
     if lives.run("broken", dies=dies) is not None:
         wrong += f"; never came to trial {dies} of {whole.runs}"

@@ -206,3 +206,19 @@ def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act,
     assert outcome.kind is OutcomeKind.NARROWED
     assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
     assert sum("Search between" in line for line in acted.told) == 1
+
+
+# ---- an end that cannot be tried
+
+
+@pytest.mark.parametrize(("file", "why"), [("panics", "does not boot in 2 of 2"), ("broken", "x undeclared")])
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_end_that_cannot_be_tried_is_named_with_its_reason(act: Act, file: str, why: str, bad: bool) -> None:
+    """Whichever it is: the harness is not blamed for the good one, nor the good one for the bad one."""
+    plan = [Planned("c0", (), () if bad else ((file, "1"),)), Planned("c1", ("c0",), ((file, None),))]
+    plan += [Planned("c2", ("c1",), (BUG, (file, "1")) if bad else (BUG,))]
+    acted = planted(act, plan)
+    _, outcome = acted.run("c0", "c2")
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert f"the end {acted.planted.oid['c2' if bad else 'c0'][:12]} cannot be judged" in outcome.summary
+    assert why in outcome.summary
