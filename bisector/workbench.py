@@ -192,14 +192,19 @@ class Workbench:
         wanted = recipe.target.qemu.build if recipe.target.qemu else ()
         return Programs(self.setting.folders.cache, wanted, self.setting.environ, self.processes)
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
-        """What runs a trial of this recipe, for a campaign by its id: a VM, or a sandbox on this host."""
+    def runner(self, recipe: Recipe) -> Runner:
+        """What runs a trial of this recipe: a VM, or a sandbox on this host."""
         if recipe.vm is None:
             return SandboxRunner(self.processes)
         held = Images(self.setting.folders.cache).held
-        folder = self.store.campaign_folder(campaign) if campaign else None
         folders, environ = self.setting.folders, self.setting.environ
-        return VmRunner(self.processes, folders.state, environ, recipe.vm.accel, kernels=held, campaign=folder)
+        return VmRunner(self.processes, folders.state, environ, recipe.vm.accel, kernels=held)
+
+    def _runner_of(self, campaign: str, recipe: Recipe) -> Runner:
+        """The runner for the trials of one campaign (id), all of which run on one acceleration."""
+        runner = self.runner(recipe)
+        folder = self.store.campaign_folder(campaign)
+        return replace(runner, campaign=folder) if isinstance(runner, VmRunner) else runner
 
     def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
         """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
@@ -242,7 +247,7 @@ class Workbench:
     ) -> Judge:
         """A judge that writes into the campaign."""
         listener = placed(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
-        bench = Bench(target, self.runner(recipe, campaign), self.store, campaign, self.pool, listener, self.cancel)
+        bench = Bench(target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel)
         return Judge(bench, control, mend)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:

@@ -179,7 +179,7 @@ class ActedBench(Workbench):
     def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
         return ActedTarget(clone, self.setting.folders.state, self.world)
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+    def runner(self, recipe: Recipe) -> Runner:
         return ActedRunner(self.world)
 
 

@@ -64,7 +64,7 @@ class Bench(ActedBench):
     def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
         return super().add_campaign(replace(row, id="history"), recipe)
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+    def runner(self, recipe: Recipe) -> Runner:
         return MortalRunner(self.world, left=self.left)
 
 

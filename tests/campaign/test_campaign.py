@@ -124,7 +124,7 @@ class FileBench(Workbench):
         self.built: list[str] = []
         return FileTarget(clone, self.setting.folders.state, self.built)
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+    def runner(self, recipe: Recipe) -> Runner:
         self.seen: list[str] = []
         return FileRunner(self.seen, self.fail_after, self.rate)
 

@@ -60,7 +60,7 @@ class ReleaseBench(Workbench):
     bad: Callable[[str], bool] = staticmethod(lambda release: release.startswith("6.18"))
     broken: tuple[str, ...] = ()
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+    def runner(self, recipe: Recipe) -> Runner:
         self.seen: list[str] = []
         return ReleaseRunner(self.bad, self.broken, self.seen)
 
@@ -252,9 +252,9 @@ class BothBench(FileBench):
     def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
         return Configured(clone, self.setting.folders.state, [])
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+    def runner(self, recipe: Recipe) -> Runner:
         packages = ReleaseRunner(lambda release: release.startswith("6.18"), (), [])
-        commits = super().runner(recipe, campaign)
+        commits = super().runner(recipe)
 
         class Both:
             def run(self, image: Image, *words: Any, **more: Any) -> Observation:

@@ -158,7 +158,7 @@ class Nights:
 
             source = kernel_source
 
-            def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
+            def runner(self, recipe: Recipe) -> Runner:
                 return FlagRunner(world)
 
         return FlagBench(self.setting)

@@ -163,8 +163,8 @@ def test_a_mainline_that_is_still_bad_is_said(history: History, bench: FileBench
 class NativeBench(FileBench):
     """Kernels as files, of which the bad ones fail in the cell ``native`` alone."""
 
-    def runner(self, recipe: Recipe, campaign: str = "") -> Runner:
-        inner = super().runner(recipe, campaign)
+    def runner(self, recipe: Recipe) -> Runner:
+        inner = super().runner(recipe)
 
         class InNative:
             def run(self, image: Image, plan: Plan, folder: Path, **rest: Any) -> Observation:
