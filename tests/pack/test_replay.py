@@ -17,7 +17,7 @@ import pytest
 from bisector.agent.plan import Plan, dump
 from bisector.agent.plan import load as load_plan
 from bisector.cli import main
-from bisector.errors import RecipeError, UsageError
+from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.judge import LONGEST
 from bisector.model import Candidate, Cell, Image, TargetKind, digest
@@ -327,3 +327,22 @@ def test_exit_codes_and_lists_of_the_commands(
     assert "has no trial 2" in capfd.readouterr().err
     assert main(["export", first.id]) == ExitCode.USAGE  # a second time
     assert main(["replay", "nothing-like-it"]) == ExitCode.USAGE
+
+
+def test_no_campaign_is_left_whose_files_could_not_be_kept(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "race.sh")
+
+    loaded = load(recipe)
+    row = CampaignRow("c", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "", 1.0, "test")
+    with workbench(tmp_path / "home") as bench:
+        monkeypatch.setattr("bisector.workbench.shutil.copyfileobj", full)
+        with pytest.raises(InfraError, match=r"race\.sh No space left"):
+            bench.add_campaign(row, loaded)
+        assert bench.store.campaigns() == ()
+        assert not bench.store.campaign_folder("c").exists()
+        monkeypatch.undo()
+        assert bench.add_campaign(row, loaded).id == "c"
+        assert [path.name for path in (bench.store.campaign_folder("c") / "own").iterdir()] == ["race.sh"]
