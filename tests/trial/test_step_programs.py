@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from bisector.agent import command
+from bisector.cli import main
 from bisector.errors import InfraError
+from bisector.exitcodes import ExitCode
 from bisector.recipe.load import load
 from bisector.recipe.model import Recipe
 from bisector.system.proc import Processes
@@ -101,6 +103,22 @@ def test_the_inner_guest_has_what_its_busybox_has(tmp_path: Path) -> None:
         ("[fio]", ["step one runs fio, which the inner guest does not have: its root is a busybox"]),
     ):
         assert lacking(recipe(tmp_path, IN_VM % (run, "guest")), tmp_path, path) == said
+
+
+def test_it_is_said_by_every_command_and_nothing_is_tried_or_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe(tmp_path, ON_HOST.replace("qemu-nbd", "qemu-img") % "[nosuchprogram]")
+    file = str(tmp_path / "r.yaml")
+    said = "step one runs nosuchprogram, which this host does not have"
+    for word, code in (("check", ExitCode.OK), ("doctor", ExitCode.INFRA), ("test", ExitCode.INFRA)):
+        assert main([word, file]) == code
+        printed = capfd.readouterr()
+        assert said in printed.out + printed.err
+    assert main(["campaigns"]) == ExitCode.OK
+    assert "test-r" not in capfd.readouterr().out
 
 
 def test_the_agent_looks_in_the_same_folders() -> None:
