@@ -87,8 +87,10 @@ def test_arguments_of_a_process_are_utf8_where_the_locale_has_no_letters(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     code = (
-        "from pathlib import Path; import sys; from bisector.system.proc import Processes\n"
-        "print(ascii(Processes(Path(sys.argv[1])).run(['echo', 'Gr\\u00f6\\u00dfe']).stdout))"
+        "from pathlib import Path; import sys\n"
+        "from bisector.system.proc import Processes\n"
+        "from bisector.system.sandbox import HOST\n"
+        "print(ascii(Processes(Path(sys.argv[1])).run(['echo', 'Gr\\u00f6\\u00dfe'], access=HOST).stdout))"
     )
     argv = [sys.executable, "-c", code, str(tmp_path / "p")]
     done = subprocess.run(argv, cwd=ROOT, env=environ | ASCII, capture_output=True, text=True)
