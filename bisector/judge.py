@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bisector import harness
 from bisector.agent.plan import Plan, dump
 from bisector.errors import InfraError, Interrupted
 from bisector.model import (
@@ -30,12 +31,14 @@ from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
 from bisector.verdict.duration import lasting, learnt, stretched_plan
+from bisector.verdict.hiding import FEW
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
 
 BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated machine has faults of its own
 INFRA_IN_A_ROW = 3
-"""So many infra trials in a row of one candidate end the campaign with exit 3: the harness is broken, not unlucky."""
+"""After so many trials in a row that the harness failed at one candidate, one of another candidate is run: where that
+fails too, the harness is broken, and the campaign ends with exit 3."""
 
 LONGEST = 600.0
 """Seconds that a stretched workload never passes, where the recipe names no deadline."""
@@ -113,13 +116,13 @@ class Leg:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Those that are evidence or may be: all but the harness's failures."""
-        return tuple(self._taken) if self.rounds else self._telling
+        """Those that could tell or ended in another failure: all but the harness's failures."""
+        return tuple(trial for trial in self._drawn if not harness.failed(trial))
 
     @property
     def evidence(self) -> Evidence:
-        """Counts of the trials by signal."""
-        return Evidence.of(trial.reading for trial in self.trials)
+        """Counts of the trials by signal, the harness's failures among them (law 7)."""
+        return Evidence.of(trial.reading for trial in self._drawn)
 
     @property
     def untestable(self) -> str:
@@ -132,27 +135,48 @@ class Leg:
         return f"does not boot in {len(stuck)} of {len(stuck)}: {stuck[-1].reading.reason}"
 
     def draw(self) -> Reading:
-        """One trial more; a failing harness is drawn again. Raises InfraError when it keeps failing, Interrupted."""
+        """One trial more, be it one that the harness fails. Raises InfraError where that is the host's, Interrupted."""
         assert isinstance(self.made, Image)
         if self.take(1):
             return self._taken[-1].reading
-        for _ in range(INFRA_IN_A_ROW):
-            # The harness's failure is no trial: the one drawn in its place is the same trial, with the same seed.
-            trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, len(self._telling))
-            if trial.reading.signal is not Signal.INFRA:
-                self._taken.append(trial)
-                return trial.reading
-        folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / trial.folder
-        raise InfraError(
-            f"{INFRA_IN_A_ROW} trials of {self.candidate} in a row failed in the harness: {trial.reading.reason}",
-            hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat the command",
-        )
+        # The harness's failure is no trial: the one drawn after it is the same trial, with the same seed.
+        index = sum(not harness.failed(each) for each in self._counted)
+        trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, index)
+        self._taken.append(trial)
+        if harness.failed(trial):
+            self._check_harness(trial)
+        return trial.reading
 
     def take(self, count: int) -> int:
         """Take up to ``count`` trials that are stored already (a leg drawn in rounds); how many there were."""
-        taken = self._telling[len(self._taken) :][:count] if self.rounds else ()
+        taken = self._counted[len(self._taken) :][:count] if self.rounds else ()
         self._taken.extend(taken)
         return len(taken)
+
+    def belief(self) -> FixedTrials | Belief:
+        """What a verdict rests on; a fixed number of trials is given how often the harness failed elsewhere."""
+        belief = self.case.belief
+        if isinstance(belief, Belief) or self.evidence.infra < FEW:
+            return belief
+        bench, last = self.judge.bench, self._counted[-1]
+        return replace(belief, harness=harness.elsewhere(bench.store.trials(bench.campaign, plan=last.plan), last))
+
+    def _check_harness(self, last: Trial) -> None:
+        """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host."""
+        run = harness.in_a_row(self._counted)
+        if run % INFRA_IN_A_ROW:
+            return
+        check = self.judge.check_harness(last, self.case)
+        if check and not harness.failed(check):
+            words = f"{self.candidate}: {run} trials in a row failed in the harness, one of {check.candidate} did not"
+            self.judge.tell("trial", words, self.stage)
+            return
+        there = f", and so did one of {check.candidate}" if check else ""
+        folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / last.folder
+        raise InfraError(
+            f"{run} trials of {self.candidate} in a row failed in the harness{there}: {last.reading.reason}",
+            hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat the command",
+        )
 
     def judgement(self, verdict: Verdict, reason: str) -> Judgement:
         """Close the leg with a verdict: it is logged and told."""
@@ -161,7 +185,8 @@ class Leg:
         why = self._why(verdict, reason)
         cell = self.case.cell.name
         plan = self.case.plan.identity()
-        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan)
+        failures = self.evidence.infra
+        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures)
         bench = self.judge.bench
         bench.store.add_judgement(bench.campaign, self.stage, judgement)
         told = f"{self.candidate}: {verdict} ({why})"
@@ -169,8 +194,16 @@ class Leg:
         return judgement
 
     @property
-    def _telling(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self._stored if trial.reading.signal is not Signal.INFRA)
+    def _drawn(self) -> Sequence[Trial]:
+        return self._taken if self.rounds else self._counted
+
+    @property
+    def _counted(self) -> list[Trial]:
+        """What is stored, without the failures of a harness that failed elsewhere too."""
+        stored = self._stored
+        if not any(map(harness.failed, stored)):
+            return stored
+        return harness.counted(stored, self.judge.checks)
 
     @property
     def _stored(self) -> list[Trial]:
@@ -186,8 +219,9 @@ class Leg:
 
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""
-        readings = [trial.reading for trial in self.trials]
-        named = [reading for reading in readings if reading.signal is Signal.REPRODUCED] or readings
+        readings = [trial.reading for trial in self._drawn]
+        wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else _untold(self.evidence)
+        named = [reading for reading in readings if reading.signal in wanted] or readings
         if not named:
             return reason
         if verdict is Verdict.SKIP:
@@ -214,6 +248,7 @@ class Judge:
         self.mend = mend
         self.control = control
         self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
+        self._checks: list[Trial] | None = None
 
     def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
@@ -253,11 +288,33 @@ class Judge:
 
     def _judge(self, leg: Leg) -> Judgement:
         while not leg.untestable:
-            decision = decide(leg.evidence, leg.case.belief)
+            decision = decide(leg.evidence, leg.belief())
             if isinstance(decision, Decided):
                 return leg.judgement(decision.verdict, decision.reason)
             leg.draw()
         return leg.judgement(Verdict.SKIP, leg.untestable)
+
+    # ---- whose failure is it, the candidate's or the host's? (law 7)
+
+    def check_harness(self, last: Trial, case: Case) -> Trial | None:
+        """A trial, run now, of the candidate at which the harness failed least; None where there is no other.
+
+        ``last``: of a run of failures. A check that failed tells a resumed campaign that the run was the host's.
+        """
+        bench, checks = self.bench, self.checks
+        known = harness.fails_least(bench.store.trials(bench.campaign, plan=last.plan), last.image)
+        image = self.image(known.candidate) if known else None
+        if known is None or not isinstance(image, Image):
+            return None
+        checks.append(self.trial(known.candidate, image, case, harness.CHECK, len(checks)))
+        return checks[-1]
+
+    @property
+    def checks(self) -> list[Trial]:
+        """The trials that were run to see whether the harness works at all, read of the store once."""
+        if self._checks is None:
+            self._checks = list(self.bench.store.trials(self.bench.campaign, stage=harness.CHECK))
+        return self._checks
 
     # ---- one trial
 
@@ -365,6 +422,11 @@ class Judge:
     def tell(self, phase: str, detail: str, stage: str = "") -> None:
         """Say what goes on."""
         self.bench.listener(Progress(phase, detail, stage=stage))
+
+
+def _untold(evidence: Evidence) -> tuple[Signal, ...]:
+    """What to name of a candidate that is skipped: the more common of its failures."""
+    return (Signal.INFRA,) if evidence.infra > evidence.other else (Signal.OTHER_FAILURE,)
 
 
 def _agent_seconds(trial: Trial) -> float:

@@ -293,7 +293,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A candidate's verdict with all that it stands on."""
+    """A candidate's verdict with all that it stands on. ``harness_failures``: trials beside ``trials`` that the harness
+    failed, as far as they are the candidate's."""
 
     candidate: Candidate
     verdict: Verdict
@@ -303,6 +304,7 @@ class Judgement:
     trials: tuple[Trial, ...] = ()
     failure: BuildFailure | None = None
     plan: str = ""  # identity of the question, by which its trials are found; "" where it was stored without
+    harness_failures: int = 0
 
     @property
     def counts(self) -> tuple[int, int]:

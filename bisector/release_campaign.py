@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.errors import UsageError
 from bisector.model import (
@@ -20,7 +21,6 @@ from bisector.model import (
     Outcome,
     OutcomeKind,
     ReleaseFacts,
-    Signal,
     TargetKind,
     Trial,
     Verdict,
@@ -117,9 +117,10 @@ class Known:
 
     def _trials(self, row: CampaignRow, image: Image, plan: Plan) -> list[Trial]:
         found = self.store.trials(row.id, image=image.identity, plan=plan.identity(), stage=STAGE)
-        return [
-            trial for trial in found if trial.reading.signal is not Signal.INFRA and not trial.folder.startswith("..")
-        ]
+        own = [trial for trial in found if not trial.folder.startswith("..")]
+        counted = harness.counted(own, self.store.trials(row.id, stage=harness.CHECK))
+        # those that the harness failed go along (law 7), but alone they are nothing to take over
+        return [] if all(map(harness.failed, counted)) else counted
 
 
 @dataclass

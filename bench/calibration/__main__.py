@@ -19,10 +19,10 @@ from bench.calibration.campaign import Campaign
 from bench.calibration.figures import Tally, fewest_trials, lower, table, upper
 from bench.calibration.history import History, graph, linear
 from bench.calibration.target import Target, World
-from bisector.model import OutcomeKind, Signal
+from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Evidence, More, decide
+from bisector.verdict.sequential import Belief, Decided, Evidence, decide
 
 RATES = (1.0, 0.5, 0.2, 0.1)
 BEYOND = (
@@ -118,7 +118,7 @@ def bayesect_rule(world: World, count: int, confidence: float, most: int) -> dic
 
 
 def only_faults(count: int) -> int:
-    """Verdicts and evidence that come from ``count`` infrastructure faults in a row, for beliefs near a decision."""
+    """Good and bad verdicts that come of ``count`` harness failures in a row, for beliefs near a decision."""
     budget = Budget(0.01)
     verdicts = 0
     for belief in (Belief(budget, Rate(4, 4)), Belief(budget, Rate(8, 80)), Belief(budget, Rate(8, 80)).known_good()):
@@ -127,7 +127,8 @@ def only_faults(count: int) -> int:
             after = evidence
             for _ in range(count // 9 + 1):
                 after = after.plus(Signal.INFRA)
-            verdicts += after != evidence or not isinstance(decide(after, belief), More)
+                decision = decide(after, belief)
+                verdicts += isinstance(decision, Decided) and decision.verdict in (Verdict.GOOD, Verdict.BAD)
     return verdicts
 
 

@@ -13,9 +13,10 @@ from bisector.search.frontier import Frontier
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Draw, Unconfirmed, confirm
 from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
-from bisector.verdict.sequential import Belief, Decided, Evidence, decide
+from bisector.verdict.sequential import HARNESS_CAP, Belief, Decided, Evidence, decide, often_failed
 
 RESTARTS = 3
+ONE = {signal: Evidence().plus(signal) for signal in Signal}
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,11 @@ class Campaign:
     # ---- trials
 
     def _draw(self, commit: int, stage: str) -> tuple[Signal, Evidence]:
-        """One trial that is evidence; a fault of the harness is drawn again."""
-        while True:
-            signal = self.target.trial(commit, stage)
-            if signal is not Signal.INFRA:
-                self.trials[stage.split("-")[0]] += 1
-                return signal, Evidence().plus(signal)
+        """One trial. Those that the harness failed are counted as evidence and not as trials."""
+        signal = self.target.trial(commit, stage)
+        if signal is not Signal.INFRA:
+            self.trials[stage.split("-")[0]] += 1
+        return signal, ONE[signal]
 
     # ---- ends
 
@@ -116,6 +116,8 @@ class Campaign:
                 evidence += one
                 if signal is Signal.REPRODUCED or (signal is Signal.OTHER_FAILURE and evidence.other > 2):
                     break
+                if signal is Signal.INFRA and evidence.infra >= HARNESS_CAP:
+                    break
         self.tried[commit] = evidence
         self.belief = self.belief.after(decision.verdict, evidence)
         bad = self.target.is_bad(commit)
@@ -146,6 +148,8 @@ class Campaign:
                 for commit, count in wanted.items():
                     if turn < count:
                         fresh[commit] += self._draw(commit, f"proof-{number}")[1]
+                if any(often_failed(one) for one in fresh.values()):
+                    break
                 if not self.belief.background.reproduced and any(fresh[leg].reproduced == 1 for leg in legs):
                     break
         if isinstance(step, Contradicted):

@@ -24,7 +24,7 @@ class World:
         unbuildable: chance that a commit does not build; the ends always do.
         masked: what a second bug does over part of the range, from the commit that brought it to the one that mended
             it: "" (there is none), "always" (each trial crashes otherwise), "instead" (just those that would
-            reproduce crash otherwise).
+            reproduce crash otherwise), "harness" (those fail in the harness: the bug shows as such a failure there).
     """
 
     rate: float
@@ -66,8 +66,12 @@ class Target:
     def edited(self, culprit: int, kind: str) -> int:
         """The culprit's own edit over an end as a candidate of its own: -1 reverts it on the bad end, -2 applies it on
         the good one. The named commit is the culprit: a wrong one changes nothing. 0: the edit does not apply or build.
+        A revert of the commit that ended the harness's failures brings them back, and that commit has nothing to apply
+        on the good end.
         """
         self._named = culprit
+        if self.world.masked == "harness" and culprit == self._second[1]:
+            return -1 if kind == "revert" else 0
         chance = random.Random(f"{self._seed} {kind} {culprit}")
         return (-1 if kind == "revert" else -2) if chance.random() >= self.world.unbuildable else 0
 
@@ -78,11 +82,7 @@ class Target:
             stream = self._streams[commit, stage] = random.Random(f"{self._seed} {commit} {stage}")
         dice = stream.random()
         if dice < self.world.infra:
-            self.infra += 1
-            self._in_a_row += 1
-            if self._in_a_row == INFRA_IN_A_ROW:
-                self.stops, self._in_a_row = self.stops + 1, 0
-            return Signal.INFRA
+            return self._failed()
         self._in_a_row = 0
         if dice < self.world.infra + self.world.other:
             self.other += 1
@@ -90,13 +90,22 @@ class Target:
         rate = self.world.rate if self.is_bad(commit) else self.world.background
         reproduces = stream.random() < rate
         if self.world.masked and self._is_masked(commit) and (reproduces or self.world.masked == "always"):
+            if self.world.masked == "harness":
+                return self._failed()
             self.other += 1
             return Signal.OTHER_FAILURE
         return Signal.REPRODUCED if reproduces else Signal.CLEAN
 
+    def _failed(self) -> Signal:
+        self.infra += 1
+        self._in_a_row += 1
+        if self._in_a_row == INFRA_IN_A_ROW:
+            self.stops, self._in_a_row = self.stops + 1, 0
+        return Signal.INFRA
+
     def _is_masked(self, commit: int) -> bool:
-        if commit < 0:
-            return False  # the ends are on neither side of the second bug
+        if commit < 0:  # the ends are on neither side of the second bug, but for a revert of what changed it
+            return self.world.masked == "harness" and commit == -1 and self._named == self._second[1]
         brought, mended = self._second
         is_ancestor = self.history.is_ancestor
         return is_ancestor(brought, commit) and not is_ancestor(mended, commit)

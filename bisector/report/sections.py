@@ -26,6 +26,7 @@ def figures(judgement: Judgement, facts: Facts) -> list[str]:
     other = sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in trials)
     shown = f"reproduced in {reproduced} of {told} trials" if told else one_line(judgement.reason)
     more = f", {other} ended in another failure" if other and told else ""
+    more += f", {judgement.harness_failures} failed in the harness" if judgement.harness_failures and told else ""
     return _row(name_of(judgement, facts), f"{judgement.verdict}, {shown}{more}")
 
 

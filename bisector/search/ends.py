@@ -83,7 +83,7 @@ def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, *, find_f
     assert isinstance(belief, Belief)
     more = ends.more[0] + good, ends.more[1] + bad
     at = ends.good.candidate, ends.bad.candidate
-    have = len(ends.good.trials), len(ends.bad.trials)
+    have = _drawn(ends.good), _drawn(ends.bad)
     drawn = _draw(judge, *at, case, belief.budget, ends.stage, drawings, more, have)
     if not isinstance(drawn.result, Differ):
         return _stop(case, drawn, find_fix=find_fix)
@@ -107,6 +107,11 @@ def _draw(
     good_leg.take(have[0])
     bad_leg.take(have[1])
     return draw_ends(good_leg, bad_leg, budget, number=number, more=more)
+
+
+def _drawn(end: Judgement) -> int:
+    """How many trials an end stands on, those that the harness failed among them."""
+    return len(end.trials) + end.harness_failures
 
 
 def _with_fixed_trials(

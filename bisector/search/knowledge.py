@@ -126,7 +126,7 @@ class Knowledge:
             self.frontier = self.frontier.with_bad(oid)
         if isinstance(self.case.belief, Belief) and judgement.image and judgement.image not in self._images:
             self._images.add(judgement.image)
-            evidence = Evidence.of(trial.reading for trial in judgement.trials)
+            evidence = _evidence(judgement)
             self.case = replace(self.case, belief=self.case.belief.after(verdict, evidence))
 
     # ---- when a proof contradicts the search
@@ -140,13 +140,15 @@ class Knowledge:
     def old_was_wrong(self, commit: str, fresh: Evidence, culprit: Evidence) -> None:
         """A commit of the older side is, in fresh trials, as the newer side; so is what contains it."""
         wrong = self.frontier.wrongly_good(commit, self.is_ancestor)
-        searched = [self.searched(each) for each in wrong]
+        judged = [self._judged[each] for each in wrong if each in self._judged]
+        # commits of one image share their trials, which count once
+        searched = [_evidence(one) for one in {one.image: one for one in judged}.values()]
         self.frontier = self.frontier.is_bad_after_all(commit, self.is_ancestor)
         self._correct(lambda belief: self._known_side(belief, not self.old_is_bad, culprit, fresh, *searched))
 
     def hidden_from(self, *commits: str) -> None:
-        """Commits that the proof could not judge for other failures, which may hide the bug: every good verdict is
-        asked for again, and warily."""
+        """Commits that the proof could not judge for failures that may hide the bug: every good verdict is asked for
+        again, and warily."""
         self.frontier = self.frontier.only_ends(*commits)
         self._images = {self._judged[oid].image for oid in self.frontier.bads if oid in self._judged}
         if isinstance(self.case.belief, Belief):
@@ -155,7 +157,7 @@ class Knowledge:
     def searched(self, oid: str) -> Evidence:
         """The trials that the search itself drew of a commit."""
         judged = self._judged.get(oid)
-        return Evidence.of(trial.reading for trial in judged.trials) if judged else Evidence()
+        return _evidence(judged) if judged else Evidence()
 
     def _correct(self, learn: Callable[[Belief], Belief]) -> None:
         if isinstance(self.case.belief, Belief):
@@ -164,3 +166,7 @@ class Knowledge:
     @staticmethod
     def _known_side(belief: Belief, bad: bool, *tried: Evidence) -> Belief:
         return belief.known_bad(*tried) if bad else belief.known_good(*tried)
+
+
+def _evidence(judgement: Judgement) -> Evidence:
+    return Evidence.of(trial.reading for trial in judgement.trials) + Evidence(infra=judgement.harness_failures)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from bisector.judge import Judge, Leg
 from bisector.model import Candidate, Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
@@ -140,7 +141,8 @@ class Proving:
         judged, unchecked = self._judged(legs, step), list(legs.unchecked)
         for bad, place in step.unchecked:
             leg = (legs.bad if bad else legs.good)[place]
-            figures = f"{leg.evidence.told} trials could tell, {leg.evidence.other} could not"
+            seen = leg.evidence
+            figures = f"{seen.told} trials could tell, {seen.other + seen.infra} could not"
             unchecked.append(f"{leg.candidate}: {leg.untestable or figures}")
         sure = self._sure(step)
         if len(legs.all_suspects) > 1:
@@ -161,7 +163,7 @@ class Proving:
             for place, leg in enumerate(side)
             if (bad, place) not in lost
         ]
-        return tuple(judgement for _, judgement in sorted(told, key=lambda each: each[0]))
+        return _counted_once(judgement for _, judgement in sorted(told, key=lambda each: each[0]))
 
     def _narrowed(
         self, summary: str, suspects: tuple[Commit, ...], proof: tuple[Judgement, ...], unchecked: tuple[str, ...]
@@ -185,9 +187,9 @@ class Proving:
     def _unjudged(self, legs: Legs, step: Confirmed) -> Again:
         """What cannot be judged vouches for nothing, and the first bad commit may be older. Other failures that may
         hide the bug may have hidden it from the search too, so it takes its good verdicts anew."""
-        unjudged = [legs.good[place].candidate for place in step.unjudged]
-        reason = f"no verdict in fresh trials for {', '.join(map(str, unjudged))}"
-        oids = [candidate.revision for candidate in unjudged]
+        unjudged = [legs.good[place] for place in step.unjudged]
+        reason = f"no verdict in fresh trials for {', '.join(self._why_unjudged(leg) for leg in unjudged)}"
+        oids = [leg.candidate.revision for leg in unjudged]
         if self.old.oid in oids or self.new.oid in oids:
             return Again(reason, final=True)
         instead = None
@@ -198,6 +200,11 @@ class Proving:
             instead = self._narrowed(summary, suspects, self._judged(legs, step), legs.unchecked)
         self.known.hidden_from(*oids)
         return Again(reason, instead=instead)
+
+    def _why_unjudged(self, leg: Leg) -> str:
+        belief = self.known.case.belief
+        assert isinstance(belief, Belief)
+        return f"{leg.candidate} ({leg.untestable or belief.unjudged(leg.evidence)})"
 
     def _commit(self, leg: Leg) -> Commit:
         return self.history.commit(leg.candidate.revision)
@@ -213,7 +220,8 @@ class Proving:
         if leg is legs.new:
             self.known.new_was_wrong(commit, fresh)
         else:
-            self.known.old_was_wrong(commit.oid, fresh, legs.new.evidence)
+            culprit = NOTHING if leg.made == legs.new.made else legs.new.evidence  # one image's trials count once
+            self.known.old_was_wrong(commit.oid, fresh, culprit)
         return Again(f"{leg.candidate} ({commit}) {reason}")
 
     def _background(self, leg: Leg, legs: Legs, reason: str) -> Again:
@@ -258,7 +266,7 @@ class Proving:
                 else:
                     judged.append(answer)
         unchecked = [*legs.unchecked, *unchecked]
-        return self._narrowed(found.summary, legs.all_suspects, tuple(judged), tuple(unchecked))
+        return self._narrowed(found.summary, legs.all_suspects, _counted_once(judged), tuple(unchecked))
 
     def _both_ways(self, culprit: Commit, proof: Proof) -> Outcome | Again:
         judged: list[Judgement] = list(proof.judgements)
@@ -271,14 +279,27 @@ class Proving:
             judged.append(answer)
             if answer.verdict is not (Verdict.BAD if way.must_be_bad else Verdict.GOOD):
                 return Again(f"with {way.words} it is {answer.verdict}: {answer.reason}", final=True)
-        figures = ", ".join(_figure(one) for one in judged)
-        summary = f"{culprit}: reproduced {figures}"
-        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=tuple(judged), unchecked=tuple(unchecked))
+        once = _counted_once(judged)
+        summary = f"{culprit}: reproduced {', '.join(map(_figure, once))}"
+        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=once, unchecked=tuple(unchecked))
+
+
+def _counted_once(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    """The judgements of a proof; of those of one image the first alone has the trials, which they share."""
+    first: dict[tuple[str, Verdict], Judgement] = {}
+    once = []
+    for judgement in judgements:
+        before = first.setdefault((judgement.image, judgement.verdict), judgement)
+        if before is not judgement:
+            reason = f"the same image as {before.candidate}, whose trials count once"
+            judgement = replace(judgement, trials=(), harness_failures=0, reason=reason)
+        once.append(judgement)
+    return tuple(once)
 
 
 def _figure(judgement: Judgement) -> str:
     reproduced, told = judgement.counts
-    return f"{reproduced}/{told} at {judgement.candidate}"
+    return f"{reproduced}/{told} at {judgement.candidate}" if told else f"{judgement.candidate} is {judgement.reason}"
 
 
 def _percent(chance: float) -> str:

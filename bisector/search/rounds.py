@@ -14,7 +14,7 @@ from bisector.model import Judgement, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import Draw, Step, confirm
 from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
-from bisector.verdict.sequential import Belief, Evidence
+from bisector.verdict.sequential import Belief, Evidence, often_failed
 
 NOTHING = Evidence()
 
@@ -78,13 +78,20 @@ def _evidence(leg: Leg, belief: Belief) -> Evidence:
 
 
 def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> None:
-    """Draw as many as wanted of each leg, in turns; a reproduction at a leg of ``stop`` ends the round."""
+    """Draw as many as wanted of each leg, in turns.
+
+    A reproduction at a leg of ``stop`` ends the round, and so do many failures of the harness at any leg: what either
+    means is decided before more is drawn.
+    """
     legs, watched = tuple(wanted), tuple(stop)
     for turn in range(max(count for _, count in legs)):
         for leg, count in legs:
             if turn >= count or leg.untestable:
                 continue
-            if leg.draw().signal is Signal.REPRODUCED and leg in watched:
+            signal = leg.draw().signal
+            if signal is Signal.REPRODUCED and leg in watched:
+                return
+            if signal is Signal.INFRA and often_failed(leg.evidence):
                 return
 
 
@@ -93,7 +100,8 @@ def _close_end(leg: Leg) -> Judgement:
         return leg.judgement(Verdict.SKIP, leg.untestable)
     evidence = leg.evidence
     if not evidence.told:
-        return leg.judgement(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+        what = "failed in the harness" if evidence.infra > evidence.other else "ended in another failure"
+        return leg.judgement(Verdict.SKIP, f"{max(evidence.infra, evidence.other)} trials {what}")
     return leg.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _told(leg))
 
 

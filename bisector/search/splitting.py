@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bisector.model import Commit, Judgement, Verdict
+from bisector.model import Commit, Judgement, Signal, Verdict
 from bisector.search.knowledge import NOT_TRIED
 
 NAMED = 3  # commits named for one cause
@@ -41,4 +41,6 @@ def _remedy(judgement: Judgement) -> str:
         return "more trials, or a workload that reproduces more often"
     if judgement.reason.startswith("does not boot"):
         return "name what mends it in search.fixups, or a config with which it boots"
+    if judgement.harness_failures > sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in judgement.trials):
+        return "see the logs of their trials: what fails there may be the bug itself"
     return "name what mends the other failure in search.fixups"

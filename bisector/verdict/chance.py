@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 TINY = 1e-300
 PRECISION = 1e-12
@@ -72,6 +73,7 @@ def crossing(rising: Callable[[float], float], level: float) -> float:
     return low
 
 
+@lru_cache(1 << 12)
 def rate_at_least(reproduced: int, trials: int, error: float) -> float:
     """Lower bound of a rate; with chance ``error`` at most it lies above the true one.
 

@@ -10,9 +10,9 @@ from functools import cached_property
 
 from bisector.verdict.budget import RATE_PART, Stage
 from bisector.verdict.chance import as_far_apart, too_few
-from bisector.verdict.hiding import hidden_odds
+from bisector.verdict.hiding import Sample, harness_odds, hidden_odds
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Evidence, first
+from bisector.verdict.sequential import Belief, Evidence, added, first, often_failed
 
 REPRODUCTIONS = 5
 """Fresh reproductions asked of the culprit: they sharpen p_min, and let its difference from a parent show by itself."""
@@ -28,6 +28,10 @@ HIDDEN = math.log(30.0)
 
 NOT_HIDDEN = math.log(100.0)
 """Odds at which they must speak against it for a leg to be good."""
+
+HARNESS_NOT_HIDDEN = math.log(20.0)
+"""The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
+a proof met failures that may hide the bug, NOT_HIDDEN holds for them too."""
 
 HIDDEN_ERROR = 0.05
 """Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
@@ -198,7 +202,7 @@ def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, 
         if terms.is_good(evidence) or terms.far_too_few(evidence):
             return BackgroundSeen(True, place, f"reproduced in {evidence.figures} fresh trials only")
         if terms.failing(evidence) and not terms.enough_bad(place, evidence):
-            return Unconfirmed(place, f"{evidence.other} fresh trials ended in another failure: {evidence.figures}")
+            return Unconfirmed(place, f"{terms.belief.unjudged(evidence)}: {evidence.figures}")
     return None
 
 
@@ -293,13 +297,26 @@ class _Terms:
         return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
 
     def enough_good(self, evidence: Evidence) -> bool:
-        return self.enough_clean(evidence) and self.hidden(evidence) <= -NOT_HIDDEN
+        if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
+            return False
+        return self.hidden_by_harness(evidence) <= -(NOT_HIDDEN if self.belief.wary else HARNESS_NOT_HIDDEN)
 
     def only_hidden(self, evidence: Evidence) -> bool:
         """Clean often enough, and its other failures leave a doubt."""
-        return self.enough_clean(evidence) and self.hidden(evidence) > -NOT_HIDDEN
+        return self.enough_clean(evidence) and self.hidden_by_others(evidence) > -NOT_HIDDEN
 
     def hidden(self, evidence: Evidence) -> float:
+        """The worse of both kinds of failure: other ones, and the harness's."""
+        return max(self.hidden_by_others(evidence), self.hidden_by_harness(evidence))
+
+    def hidden_by_harness(self, evidence: Evidence) -> float:
+        return harness_odds(evidence.harness, self.harness_bad, self.belief.harness_good, self.least_hidden)
+
+    @cached_property
+    def harness_bad(self) -> Sample:
+        return added(self.belief.harness_bad, self.culprit)
+
+    def hidden_by_others(self, evidence: Evidence) -> float:
         other, known = self.belief.others
         fresh = self.culprit
         known_others = other + fresh.other, known + fresh.other + fresh.told
@@ -313,6 +330,8 @@ class _Terms:
         return first(lambda more: self.enough_good(evidence + Evidence(clean=more)), most)
 
     def failing(self, evidence: Evidence) -> bool:
+        if often_failed(evidence) and self.hidden_by_harness(evidence) >= HIDDEN:
+            return True
         return evidence.other >= self.belief.other_cap + 2 * evidence.told or evidence.told >= 2 * self.belief.trial_cap
 
     def unjudged(self, evidence: Evidence) -> bool:

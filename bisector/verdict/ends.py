@@ -8,8 +8,19 @@ from dataclasses import dataclass
 
 from bisector.verdict.budget import Budget, Stage
 from bisector.verdict.chance import as_far_apart, log_beta
+from bisector.verdict.hiding import harness_odds
 from bisector.verdict.rate import Background, Rate
-from bisector.verdict.sequential import OTHER_CAP, TRIAL_CAP, Belief, Evidence
+from bisector.verdict.sequential import (
+    HIDING,
+    LEAST,
+    OTHER_CAP,
+    TRIAL_CAP,
+    WARY,
+    Belief,
+    Evidence,
+    in_harness,
+    often_failed,
+)
 
 ENOUGH = 6
 """Reproductions at the bad end that give its rate: fewer make every good candidate dearer, more cost more than they
@@ -42,7 +53,8 @@ class Alike:
 
 @dataclass(frozen=True)
 class NotTestable:
-    """One end's trials end in other failures. ``bad``: it is the bad end."""
+    """One end's trials end in other failures, or in failures of the harness that may hide the bug. ``bad``: it is the
+    bad end."""
 
     bad: bool
     reason: str
@@ -72,9 +84,11 @@ def ends(
     clean trials as a bad one would show with this share as chance. With one, both ends grow in doubling rounds;
     after round k Fisher's exact test is held against the k-th part of the share.
     """
-    for evidence, is_bad in ((good, False), (bad, True)):
+    for evidence, is_bad, other_end in ((good, False, bad), (bad, True, good)):
         if evidence.other >= other_cap + 2 * evidence.told:
             return NotTestable(is_bad, f"{evidence.other} of its trials ended in another failure")
+        if often_failed(evidence) and _hidden(evidence, other_end, 0.0) >= HIDING:
+            return NotTestable(is_bad, in_harness(evidence.harness, other_end.harness))
     share = budget.share(Stage.ENDS, number)
     if good.reproduced:
         return _with_background(good, bad, budget, share, cap)
@@ -89,12 +103,12 @@ def ends(
         return MoreEnds(min(needed, cap) - good.told, 0)
     if rate.missed(good.clean) > share:
         return Alike(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
-    return Differ(_belief(good, bad, budget), _figures(good, bad))
+    return _differ(good, bad, budget, min(cap, WARY * needed))
 
 
 def _with_background(
     good: Evidence, bad: Evidence, budget: Budget, share: float, cap: int
-) -> Differ | Alike | MoreEnds:
+) -> Differ | Alike | NotTestable | MoreEnds:
     size, number = FIRST_ROUND, 1
     while size < max(good.told, bad.told) and size < cap:
         size, number = min(2 * size, cap), number + 1
@@ -103,12 +117,30 @@ def _with_background(
     ours, theirs = (good.reproduced, good.told), (bad.reproduced, bad.told)
     part = share / (number * (number + 1))
     if as_far_apart(ours, theirs) <= part and _apart(good, bad, budget):
-        return Differ(_belief(good, bad, budget), _figures(good, bad))
+        return _differ(good, bad, budget, min(cap, WARY * size))
     if as_far_apart(theirs, ours) <= part:
         return Alike(f"the good end reproduces more often than the bad one: {_figures(good, bad)}", reversed=True)
     if alike_odds(good, bad) >= ALIKE or size >= cap:
         return Alike(f"both ends reproduce about as often: {_figures(good, bad)}")
     return MoreEnds(min(2 * size, cap) - good.told, min(2 * size, cap) - bad.told)
+
+
+def _differ(good: Evidence, bad: Evidence, budget: Budget, most: int) -> Differ | NotTestable | MoreEnds:
+    """The ends differ, unless failures of the harness may hide the bug at the good one (law 7).
+
+    ``most``: trials of the good end that could tell, after which the doubt is not waited out any longer.
+    """
+    if _hidden(good, bad, LEAST * Rate(bad.reproduced, bad.told).mean) < HIDING:
+        return Differ(_belief(good, bad, budget), _figures(good, bad))
+    if good.told < most:
+        more = max(1, min(good.told // 2, most - good.told))
+        return MoreEnds(more, more)
+    return NotTestable(False, f"{in_harness(good.harness, bad.harness)}: they may hide the bug")
+
+
+def _hidden(end: Evidence, other: Evidence, least: float) -> float:
+    """Logarithm of how much better hidden reproductions explain the harness's failures at an end than chance does."""
+    return harness_odds(end.harness, other.harness, (0, 0), least)
 
 
 def _apart(good: Evidence, bad: Evidence, budget: Budget) -> bool:

@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether other failures hide the bug: a second bug that crashes just the trials that would have reproduced. Pure."""
+"""Whether failures hide the bug, so that a candidate looks good by what is left of its trials. Pure.
+
+Other failures may: a second bug that crashes just the trials that would have reproduced. So may failures of the harness
+(law 7): a bug that aborts QEMU, or garbles what a trial reports, shows as one.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 FEW = 3
-"""Fewer other failures than this hide nothing worth a doubt."""
+"""Fewer failures of one kind than this hide nothing worth a doubt."""
 
-STEPS = 60
+APART = math.log(10.0)
+"""Odds at which the harness is taken to fail more often at one side of the known candidates than at the other."""
+
+STEPS = 36  # thirds of [0, 1]: the place of the top to 5e-7, its height to far less
+
+KEPT = 1 << 12
+"""Answers that are kept: a decision asks for the same ones again and again."""
 
 
+@lru_cache(KEPT)
 def hidden_odds(other: int, clean: int, known: tuple[int, int], least: float) -> float:
     """Logarithm of how much better "bad, but hidden" explains a candidate than "good" does.
 
@@ -37,6 +49,58 @@ def hidden_odds(other: int, clean: int, known: tuple[int, int], least: float) ->
     else:
         hidden = _highest(lambda w: likelihood(w, w + (1.0 - w) * least))
     return hidden - likelihood(common, common)
+
+
+Sample = tuple[int, int]
+"""(trials that the harness failed, all trials)."""
+
+
+@lru_cache(KEPT)
+def harness_odds(here: Sample, bad: Sample, good: Sample, least: float) -> float:
+    """Logarithm of how much better "bad, but hidden" explains a candidate's harness failures than "good" does.
+
+    Args:
+        here: the candidate's trials; none of them reproduced.
+        bad, good: those of candidates known to be bad, and good.
+        least: rate that hidden reproductions have at least; 0 asks only whether the harness fails more often here.
+
+    A likelihood ratio, each side at its best. Good: here the harness fails as at the known candidates, with one rate w.
+    Hidden: here its failures have w + (1 - w) × h, with h not below ``least``.
+    """
+    if here[0] < FEW:
+        return -math.inf
+    known = elsewhere(bad, good)
+
+    def hidden_at(w: float) -> float:
+        return _fit(known, w) + _fit(here, max(_rate(here), w + (1.0 - w) * least))
+
+    usual, common = _rate(known), _rate(_sum(known, here))
+    free = _rate(here) >= usual + (1.0 - usual) * least  # no bound on h is in the way
+    hidden = hidden_at(usual) if free else _highest(hidden_at)
+    return hidden - _fit(known, common) - _fit(here, common)
+
+
+def elsewhere(bad: Sample, good: Sample) -> Sample:
+    """The sample that a candidate is held against: both sides where the harness fails alike at them.
+
+    Else it is the side where it fails less often: at bad candidates the bug itself may break the harness now and then,
+    and a good end may be one that hides the bug.
+    """
+    both, (less, more) = _sum(bad, good), sorted((bad, good), key=_rate)
+    apart = _fit(less, _rate(less)) + _fit(more, _rate(more)) - _fit(less, _rate(both)) - _fit(more, _rate(both))
+    return less if less[1] and apart >= APART else both
+
+
+def _sum(one: Sample, other: Sample) -> Sample:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _rate(sample: Sample) -> float:
+    return sample[0] / sample[1] if sample[1] else 0.0
+
+
+def _fit(sample: Sample, rate: float) -> float:
+    return _log(sample[0], rate) + _log(sample[1] - sample[0], 1.0 - rate)
 
 
 def _log(count: int, chance: float) -> float:

@@ -9,10 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from bisector.model import Reading, Signal, Verdict
 from bisector.verdict.budget import ENDS_PART, SEARCH_PART, Budget, Stage
-from bisector.verdict.hiding import hidden_odds
+from bisector.verdict.chance import as_far_apart
+from bisector.verdict.hiding import FEW, Sample, elsewhere, harness_odds, hidden_odds
 from bisector.verdict.rate import Background, Rate, log_odds
 
 OTHER_CAP = 3
+HARNESS_CAP = 5
+"""So many failures of the harness, with trials that could tell twice their number more, make a skip where the harness
+fails more often than elsewhere."""
+HONEST = (1, 20)
+"""Trials that the harness fails among all, where nothing else was tried that a candidate could be held against."""
+OFTEN = 0.05
+"""Chance (Fisher's exact test) at which, with a fixed number of trials, the harness fails more often than elsewhere."""
 TRIAL_CAP = 400
 HIDING = math.log(10.0)
 """Odds of hidden reproductions at which a candidate that looks good is a skip."""
@@ -24,35 +32,48 @@ WARY = 5
 
 @dataclass(frozen=True)
 class Evidence:
-    """Counts of a candidate's trials by signal. Infra trials are no evidence and are not here (law 1)."""
+    """Counts of a candidate's trials by signal.
+
+    ``infra``: those that the harness failed. They speak for neither side (law 1), but may hide what would (law 7).
+    """
 
     reproduced: int = 0
     clean: int = 0
     other: int = 0
+    infra: int = 0
 
     @staticmethod
     def of(readings: Iterable[Reading]) -> Evidence:
         """Count the signals of ``readings``."""
         signals = [reading.signal for reading in readings]
         return Evidence(
-            signals.count(Signal.REPRODUCED), signals.count(Signal.CLEAN), signals.count(Signal.OTHER_FAILURE)
+            signals.count(Signal.REPRODUCED),
+            signals.count(Signal.CLEAN),
+            signals.count(Signal.OTHER_FAILURE),
+            signals.count(Signal.INFRA),
         )
 
     def plus(self, signal: Signal) -> Evidence:
-        """With one trial more; an infra trial changes nothing."""
-        if signal is Signal.REPRODUCED:
-            return replace(self, reproduced=self.reproduced + 1)
-        if signal is Signal.CLEAN:
-            return replace(self, clean=self.clean + 1)
-        return replace(self, other=self.other + 1) if signal is Signal.OTHER_FAILURE else self
+        """With one trial more."""
+        return self + Evidence.of([Reading(signal)])
 
     def __add__(self, more: Evidence) -> Evidence:
-        return Evidence(self.reproduced + more.reproduced, self.clean + more.clean, self.other + more.other)
+        return Evidence(
+            self.reproduced + more.reproduced,
+            self.clean + more.clean,
+            self.other + more.other,
+            self.infra + more.infra,
+        )
 
     @property
     def told(self) -> int:
         """Trials that could tell: reproduced or clean."""
         return self.reproduced + self.clean
+
+    @property
+    def harness(self) -> Sample:
+        """(trials that the harness failed, all trials)."""
+        return self.infra, self.told + self.other + self.infra
 
     @property
     def figures(self) -> str:
@@ -67,10 +88,12 @@ class FixedTrials:
     Args:
         trials: clean trials that make a candidate good.
         other_cap: other failures after which the candidate is skipped as one that cannot be judged.
+        harness: trials that the harness failed among all of other candidates; HONEST where there are none.
     """
 
     trials: int = 2
     other_cap: int = 3
+    harness: Sample = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,7 @@ class Belief:
         asked_good: likewise 1 + those that were not bad; spent only where there is a background.
         bad_end: (reproduced, trials) of the bad end alone, which no error of a search can spoil.
         others: other failures among all trials of candidates known to be bad: (other, all).
+        harness_bad, harness_good: trials that the harness failed among all of candidates known to be bad, and good.
         wary: a proof met a good candidate whose other failures may hide the bug; from then on a candidate is good only
             where its own speak against that.
         other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
@@ -101,6 +125,8 @@ class Belief:
     asked_good: int = 1
     bad_end: tuple[int, int] = (0, 0)
     others: tuple[int, int] = (0, 0)
+    harness_bad: Sample = (0, 0)
+    harness_good: Sample = (0, 0)
     wary: bool = False
     other_cap: int = OTHER_CAP
     trial_cap: int = TRIAL_CAP
@@ -154,6 +180,8 @@ class Belief:
         asked_bad = self.asked_bad + (verdict is not Verdict.GOOD)
         asked_good = self.asked_good + (verdict is not Verdict.BAD)
         then = replace(self, asked_bad=asked_bad, asked_good=asked_good)
+        if verdict is Verdict.BAD:
+            then = replace(then, harness_bad=added(self.harness_bad, evidence))
         if verdict is not Verdict.BAD or self.background.reproduced:
             return then
         rate = self.rate.with_stopped(evidence.told, max(self.clean_needed(), evidence.told))
@@ -165,13 +193,20 @@ class Belief:
         whole = Evidence()
         for evidence in tried:
             whole += evidence
-        return replace(self, rate=self.rate.plus(whole.reproduced, whole.told), others=_others(self.others, whole))
+        return replace(
+            self,
+            rate=self.rate.plus(whole.reproduced, whole.told),
+            others=_others(self.others, whole),
+            harness_bad=added(self.harness_bad, whole),
+        )
 
     def known_good(self, *tried: Evidence) -> Belief:
         """The belief with all trials of candidates that are good for certain; reproductions are background."""
-        reproduced = self.background.reproduced + sum(evidence.reproduced for evidence in tried)
-        trials = self.background.trials + sum(evidence.told for evidence in tried)
-        return replace(self, background=Background(reproduced, trials))
+        whole = Evidence()
+        for evidence in tried:
+            whole += evidence
+        background = Background(self.background.reproduced + whole.reproduced, self.background.trials + whole.told)
+        return replace(self, background=background, harness_good=added(self.harness_good, whole))
 
     def of_suspect(self) -> Belief:
         """The belief for the proof of a suspect that no search named.
@@ -194,8 +229,21 @@ class Belief:
         return replace(self.corrected(), wary=True)
 
     def hidden(self, evidence: Evidence) -> float:
-        """Logarithm of how much better "its other failures are hidden reproductions" explains a candidate."""
-        return hidden_odds(evidence.other, evidence.clean, self.others, LEAST * self.rate.mean)
+        """Logarithm of how much better "its failures are hidden reproductions" explains a candidate: other failures, or
+        those of the harness."""
+        others = hidden_odds(evidence.other, evidence.clean, self.others, LEAST * self.rate.mean)
+        return max(others, self.hidden_by_harness(evidence))
+
+    def hidden_by_harness(self, evidence: Evidence) -> float:
+        """The same for the harness's failures alone."""
+        return harness_odds(evidence.harness, self.harness_bad, self.harness_good, LEAST * self.rate.mean)
+
+    def unjudged(self, evidence: Evidence) -> str:
+        """Which of its failures keep a candidate from a verdict, in words."""
+        harness = self.hidden_by_harness(evidence)
+        if harness > -math.inf and harness >= self.hidden(evidence):
+            return in_harness(evidence.harness, elsewhere(self.harness_bad, self.harness_good))
+        return f"{evidence.other} trials ended in another failure"
 
     def side(self, reproduced: int, clean: int) -> Verdict | None:
         """What the trials that could tell speak for, None while they do not speak clearly enough."""
@@ -225,7 +273,8 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
     """Whether the evidence is enough under the belief.
 
     An other failure says nothing about the candidate (law 2): it costs a trial. Too many of them before a decision, or
-    unusually many beside clean trials (they may hide the bug), make the candidate a skip.
+    unusually many beside clean trials (they may hide the bug), make the candidate a skip. So do failures of the harness
+    where it fails more often than elsewhere (law 7).
     """
     if isinstance(belief, FixedTrials):
         return _fixed(evidence, belief)
@@ -236,17 +285,19 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
         return _good_or_hidden(evidence, belief)
     if evidence.other >= belief.other_cap + 2 * evidence.told:
         return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+    if often_failed(evidence) and belief.hidden_by_harness(evidence) >= HIDING:
+        return Decided(Verdict.SKIP, belief.unjudged(evidence))
     if evidence.told >= belief.trial_cap:
         return Decided(Verdict.WEAK, f"undecided after {evidence.told} trials: reproduced in {evidence.figures}")
     return More(belief.more_needed(evidence))
 
 
 def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
-    """Clean often enough; a wary belief asks for more until other failures speak clearly, for WARY times as many."""
+    """Clean often enough; a wary belief asks for more until its failures speak clearly, for WARY times as many."""
     odds = belief.hidden(evidence)
     most = min(belief.trial_cap, WARY * belief.clean_needed())
     if odds >= HIDING or (belief.wary and odds > -HIDING and evidence.told >= most):
-        return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure, which may hide the bug")
+        return Decided(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
     if belief.wary and odds > -HIDING:
         room = most - evidence.told
         return More(max(1, first(lambda more: belief.hidden(evidence + Evidence(clean=more)) <= -HIDING, room)))
@@ -256,11 +307,24 @@ def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
 def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:
     if evidence.reproduced:
         return Decided(Verdict.BAD, f"reproduced in {evidence.reproduced} of {evidence.reproduced + evidence.clean}")
+    often = _often(evidence, belief)
     if evidence.clean >= belief.trials:
-        return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
+        if not often:
+            return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
+        if evidence.clean >= WARY * belief.trials:
+            return Decided(Verdict.SKIP, f"{in_harness(evidence.harness, belief.harness)}: they may hide the bug")
+        return More(1)
     if evidence.other >= belief.other_cap:
         return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+    if often and often_failed(evidence):
+        return Decided(Verdict.SKIP, in_harness(evidence.harness, belief.harness))
     return More(belief.trials - evidence.clean)
+
+
+def _often(evidence: Evidence, belief: FixedTrials) -> bool:
+    """Whether the harness fails more often at the candidate than elsewhere."""
+    known = belief.harness if belief.harness[1] else HONEST
+    return evidence.infra >= FEW and as_far_apart(known, evidence.harness) <= OFTEN
 
 
 def first(holds: Callable[[int], bool], most: int) -> int:
@@ -270,6 +334,23 @@ def first(holds: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return low
+
+
+def often_failed(evidence: Evidence) -> bool:
+    """Whether the harness failed so many trials that, where it fails less often elsewhere, there is no verdict."""
+    return evidence.infra >= HARNESS_CAP + 2 * evidence.told
+
+
+def in_harness(here: Sample, elsewhere: Sample) -> str:
+    """How often the harness failed at a candidate and elsewhere, in words."""
+    there = f"{elsewhere[0]} of {elsewhere[1]} elsewhere" if elsewhere[1] else "and none was run elsewhere"
+    return f"{here[0]} of {here[1]} trials failed in the harness, {there}"
+
+
+def added(known: Sample, evidence: Evidence) -> Sample:
+    """What is known of the harness's failures, with one more candidate's."""
+    failed, trials = evidence.harness
+    return known[0] + failed, known[1] + trials
 
 
 def _others(known: tuple[int, int], evidence: Evidence) -> tuple[int, int]:

@@ -55,6 +55,7 @@ good_when:
 """
 FUNCTIONS = "raid1_read_request"
 OOPSES = 0.5
+ABORTED = Observation(Ending.HARNESS, detail="QEMU was killed by signal 6: qemu-system-x86_64: Assertion failed")
 
 
 @dataclass
@@ -139,7 +140,11 @@ class ActedRunner:
         files = Path(image.kernel).read_text().split()
         if "panics" in files:
             return Observation(Ending.NO_AGENT)
-        chance, lasting = random.Random(plan.seed), sum(step.seconds for step in plan.steps)
+        drawn = sum(
+            plan.seed == before.seed for before in self.world.plans
+        )  # one drawn again ends otherwise, as in a VM
+        chance = random.Random(f"{plan.seed} {drawn}" if "aborts" in files else plan.seed)
+        lasting = sum(step.seconds for step in plan.steps)
         if chance.random() < self.world.other or ("oopses" in files and chance.random() < OOPSES):
             return crash()
         quiet = self.world.late and not folder.name.startswith("proof")
@@ -148,6 +153,8 @@ class ActedRunner:
         reproduces = chance.random() < rate and at <= (lasting or 1.0)
         if reproduces and "mask" in files:
             return crash()
+        if reproduces and "aborts" in files:
+            return ABORTED
         decisive = any(watch.decisive for watch in plan.watches)
         return _seen("degraded" if reproduces else "healthy", at if reproduces else lasting, decisive)
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from acting import Act, Acted, World
+from acting import RECIPE, Act, Acted, World
 
 from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
 from bisector.search import proving
+from bisector.store import Store
 from bisector.system.xdg import Folders
 from bisector.verdict.confirm import Confirmed, Contradicted
 from bisector.verdict.sequential import Belief, Evidence
@@ -32,6 +33,21 @@ def test_the_proof_tries_both_ways_head_to_head_with_the_rest(act: Act) -> None:
     assert max(min(drawn) for drawn in numbers) < min(max(drawn) for drawn in numbers[:2])  # interleaved
     assert "chance of error below" in outcome.summary
     assert not [line for line in outcome.unchecked if "the commit" in line]
+
+
+@pytest.mark.parametrize("text", [RECIPE, RECIPE.replace("confidence: {max_error: 0.01}", "trials: 9")])
+def test_trials_that_two_sides_of_the_proof_share_count_once(act: Act, text: str) -> None:
+    """The good end is the culprit's parent: reverted on the bad end it *is* the good end, applied it is the bad one."""
+    acted = act(2, World(rate=0.5), bug=range(1, 2))
+    row, outcome = acted.run("c0", "c1", text=text)
+    assert outcome.kind is OutcomeKind.CULPRIT
+    numbers = [trial.number for judgement in outcome.proof for trial in judgement.trials]
+    assert len(numbers) == len(set(numbers))
+    store = Store(acted.folders.state)
+    assert len(numbers) == len(store.trials(row.id, stage="proof"))
+    store.close()
+    assert [bool(judgement.trials) for judgement in outcome.proof] == [True, True, False, False]
+    assert outcome.summary.count("whose trials count once") == 2
 
 
 def test_a_revert_that_does_not_apply_is_unchecked_and_blocks_nothing(act: Act) -> None:

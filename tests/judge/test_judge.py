@@ -2,11 +2,12 @@
 """Candidate → verdict over a target and a runner whose answers are written down; the store is the real one."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from bisector import harness
 from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.errors import InfraError, Interrupted
 from bisector.judge import INFRA_IN_A_ROW, Bench, Case, Judge
@@ -31,7 +32,7 @@ from bisector.model import (
 from bisector.seams import CancelToken, Listener, silent
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
-from bisector.verdict.sequential import FixedTrials
+from bisector.verdict.sequential import Evidence, FixedTrials
 
 LEG_FAILED = Condition("leg-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
 HEALTHY = Condition("healthy", (Fact(FactKind.HEALTH, "boot", ("healthy",)),))
@@ -176,11 +177,54 @@ def test_a_boot_that_fails_once_is_no_skip(make: Make) -> None:
 
 
 @pytest.mark.parametrize("broken", [BROKEN, NO_TOOLS])
-def test_infra_is_drawn_again_and_is_no_evidence(make: Make, broken: Observation) -> None:
+def test_infra_is_drawn_again_and_is_neither_good_nor_bad(make: Make, broken: Observation) -> None:
     judge, _, runner, store = make({"good": [broken, GOOD, broken, GOOD]})
     assert judge.ask(of("good"), CASE, "ends").counts == (0, 2)
     assert len(runner.seen) == 4
     assert [t.reading.signal for t in store.trials("c1")].count(Signal.INFRA) == 2
+
+
+def test_a_candidate_at_which_the_harness_always_fails_is_skipped_where_it_works_elsewhere(make: Make) -> None:
+    judge, _, runner, store = make({"good": [GOOD], "bad": [BROKEN]})
+    judge.ask(of("good"), CASE, "ends")
+    judgement = judge.ask(of("bad"), CASE, "search")
+    assert judgement.verdict is Verdict.SKIP
+    assert judgement.reason == "5 of 5 trials failed in the harness, 0 of 2 elsewhere: QEMU was killed by signal 9"
+    assert (judgement.trials, judgement.harness_failures) == ((), 5)
+    assert [trial.stage for trial in store.trials("c1")].count(harness.CHECK) == 1
+    assert len(runner.seen) == 2 + 5 + 1
+
+
+def test_failures_beside_clean_trials_are_no_good_verdict(make: Make) -> None:
+    judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, GOOD] * 40})
+    judge.ask(of("good"), replace(CASE, belief=FixedTrials(20, 3)), "ends")
+    judgement = judge.ask(of("bad"), CASE, "search")
+    assert judgement.verdict is Verdict.SKIP
+    assert "0 of 20 elsewhere: they may hide the bug" in judgement.reason
+
+
+def test_failures_of_a_broken_host_are_no_candidates_however_often_it_is_resumed(make: Make) -> None:
+    judge, *_ = make({"good": [GOOD]})
+    judge.ask(of("good"), CASE, "ends")
+    for _ in range(3):
+        broken, *_ = make({"good": [BROKEN], "bad": [BROKEN]})
+        with pytest.raises(InfraError, match="and so did one of good"):
+            broken.ask(of("bad"), CASE, "search")
+    mended, *_ = make({"good": [GOOD], "bad": [GOOD]})
+    judgement = mended.ask(of("bad"), CASE, "search")
+    assert (judgement.verdict, judgement.harness_failures) == (Verdict.GOOD, 0)
+
+
+def test_a_resumed_judge_counts_the_failures_that_are_stored(make: Make) -> None:
+    judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, BROKEN, GOOD]})
+    judge.ask(of("good"), replace(CASE, belief=FixedTrials(9, 3)), "ends")
+    leg = judge.leg(of("bad"), CASE, "search")
+    for _ in range(4):
+        leg.draw()
+    again, *_ = make({"bad": [BROKEN]})
+    resumed = again.leg(of("bad"), CASE, "search", rounds=True)
+    assert resumed.take(9) == 4
+    assert resumed.evidence == leg.evidence == Evidence(clean=1, infra=3)
 
 
 def test_infra_in_a_row_ends_with_no_verdict(make: Make) -> None:

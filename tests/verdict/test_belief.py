@@ -139,11 +139,13 @@ def test_the_order_of_trials_does_not_change_the_decision(
 
 
 @given(beliefs, signals, st.integers(1, 60))
-def test_infra_is_never_evidence(belief: Belief, drawn: list[Signal], faults: int) -> None:
-    evidence = Evidence.of(Reading(signal) for signal in drawn)
+def test_infra_is_never_good_and_never_bad(belief: Belief, drawn: list[Signal], faults: int) -> None:
+    before = Evidence.of(Reading(signal) for signal in drawn)
     spoilt = Evidence.of(Reading(signal) for signal in [*drawn, *[Signal.INFRA] * faults])
-    assert spoilt == evidence == evidence.plus(Signal.INFRA)
-    assert decide(spoilt, belief) == decide(evidence, belief)
+    assert spoilt == before + Evidence(infra=faults)
+    assert verdict(spoilt, belief) in (verdict(before, belief), Verdict.SKIP, None)
+    if verdict(before, belief) is Verdict.BAD:
+        assert verdict(spoilt, belief) is Verdict.BAD
 
 
 @given(beliefs, signals, st.integers(0, 80))

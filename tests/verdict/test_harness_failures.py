@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials that the harness failed are counted: where it fails more often than elsewhere, what is left is not good."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from bisector.model import Verdict
+from bisector.verdict.budget import Budget
+from bisector.verdict.confirm import Confirmed, Draw, Unconfirmed, confirm
+from bisector.verdict.ends import Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.hiding import elsewhere, harness_odds
+from bisector.verdict.rate import Rate
+from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, More, decide
+
+BUDGET = Budget(0.01)
+HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(0, 13), harness_bad=(1, 14), harness_good=(0, 12))
+NEEDED = HALF.clean_needed()
+
+
+def verdict(evidence: Evidence, belief: Belief | FixedTrials) -> Verdict | None:
+    decision = decide(evidence, belief)
+    return decision.verdict if isinstance(decision, Decided) else None
+
+
+# ---- the odds
+
+
+@pytest.mark.parametrize(
+    ("here", "bad", "good", "hides"),
+    [
+        ((12, 26), (1, 30), (1, 30), True),
+        ((3, 60), (2, 40), (2, 40), False),
+        ((12, 60), (10, 50), (10, 50), False),  # it fails everywhere alike, be it often
+        ((2, 2), (0, 40), (0, 40), False),  # too few to say anything
+        ((18, 40), (20, 50), (1, 50), True),  # the bug breaks the harness at bad candidates, too
+        ((18, 40), (1, 50), (20, 50), True),  # the good end is one that hides it
+    ],
+)
+def test_failures_here_are_held_against_those_elsewhere(
+    here: tuple[int, int], bad: tuple[int, int], good: tuple[int, int], hides: bool
+) -> None:
+    odds = harness_odds(here, bad, good, 0.3)
+    assert odds > math.log(10) if hides else odds < -math.log(3)
+
+
+def test_both_sides_are_one_sample_where_the_harness_fails_alike() -> None:
+    assert elsewhere((2, 40), (3, 50)) == (5, 90)
+    assert elsewhere((20, 50), (1, 50)) == (1, 50)
+    assert elsewhere((5, 10), (0, 0)) == (5, 10)
+
+
+# ---- the search
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        (Evidence(clean=NEEDED, infra=1), Verdict.GOOD),
+        (Evidence(clean=NEEDED, infra=NEEDED), Verdict.SKIP),
+        (Evidence(infra=4), None),
+        (Evidence(infra=5), Verdict.SKIP),
+        (Evidence(clean=1, infra=6), None),
+        (Evidence(reproduced=1, infra=9), Verdict.BAD),
+    ],
+)
+def test_verdicts_beside_failures_of_the_harness(evidence: Evidence, expected: Verdict | None) -> None:
+    assert verdict(evidence, HALF) == expected
+
+
+def test_a_harness_that_fails_often_everywhere_makes_no_skip() -> None:
+    often = Belief(BUDGET, Rate(6, 12), others=(0, 13), harness_bad=(10, 22), harness_good=(11, 24))
+    assert verdict(Evidence(clean=NEEDED, infra=NEEDED), often) is Verdict.GOOD
+    assert isinstance(decide(Evidence(infra=5), Belief(BUDGET, Rate(6, 12))), More)  # nothing is known of elsewhere
+
+
+def test_the_reason_says_how_often_here_and_how_often_elsewhere() -> None:
+    decision = decide(Evidence(clean=NEEDED, infra=8), HALF)
+    assert isinstance(decision, Decided)
+    assert (
+        decision.reason == f"8 of {NEEDED + 8} trials failed in the harness, 1 of 26 elsewhere: they may hide the bug"
+    )
+
+
+def test_a_wary_search_asks_for_more_where_failures_of_the_harness_leave_a_doubt() -> None:
+    doubtful, belief = Evidence(clean=NEEDED, infra=3), replace(HALF, harness_bad=(4, 18), harness_good=(2, 16))
+    assert verdict(doubtful, belief) is Verdict.GOOD
+    assert isinstance(decide(doubtful, belief.warned()), More)
+
+
+def test_known_candidates_tell_how_often_the_harness_fails() -> None:
+    belief = Belief(BUDGET).known_bad(Evidence(6, 6, 0, 2)).known_good(Evidence(0, 20, 0, 1))
+    belief = belief.after(Verdict.BAD, Evidence(1, 1, 0, 1)).after(Verdict.GOOD, Evidence(0, 9, 0, 5))
+    assert belief.harness_bad == (3, 17)
+    assert belief.harness_good == (1, 21)
+
+
+# ---- the ends
+
+
+def test_a_good_end_at_which_the_harness_fails_more_often_is_not_good() -> None:
+    bad, good = Evidence(6, 20, 0, 0), Evidence(0, 40, 0, 14)
+    assert isinstance(ends(good, bad, BUDGET), MoreEnds)  # first more trials
+    step = ends(Evidence(0, 400, 0, 140), Evidence(60, 200), BUDGET)
+    assert isinstance(step, NotTestable)
+    assert not step.bad
+    assert step.reason == "140 of 540 trials failed in the harness, 0 of 260 elsewhere: they may hide the bug"
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+def test_ends_at_which_the_harness_fails_alike_differ(faults: int) -> None:
+    step = ends(Evidence(0, 60, 0, 12 * faults), Evidence(6, 20, 0, 6 * faults), BUDGET)
+    assert isinstance(step, Differ)
+    assert (step.belief.harness_bad, step.belief.harness_good) == (
+        (6 * faults, 26 + 6 * faults),
+        (12 * faults, 60 + 12 * faults),
+    )
+
+
+def test_an_end_that_always_fails_in_the_harness_cannot_be_judged() -> None:
+    step = ends(Evidence(0, 5), Evidence(infra=5), BUDGET)
+    assert isinstance(step, NotTestable)
+    assert step.bad
+    assert isinstance(ends(Evidence(infra=5), Evidence(infra=5), BUDGET), MoreEnds)  # it is no end's: it fails at both
+
+
+# ---- the proof
+
+
+def test_a_parent_at_which_the_harness_fails_more_often_is_not_judged_by_what_is_left() -> None:
+    step = confirm([Evidence(8, 8)], [Evidence(0, 40, 0, 30)], HALF, 1)
+    assert isinstance(step, Confirmed)
+    assert step.unjudged == (0,)
+
+
+def test_a_parent_in_doubt_is_drawn_on() -> None:
+    step = confirm([Evidence(5, 5)], [Evidence(0, 22, 0, 6)], HALF, 1)
+    assert isinstance(step, Draw)
+    assert step.good[0] > 0
+
+
+def test_a_parent_at_which_it_fails_as_elsewhere_is_good() -> None:
+    step = confirm([Evidence(5, 5, 0, 1)], [Evidence(0, 60, 0, 3)], HALF, 1)
+    assert isinstance(step, Confirmed)
+    assert step.unjudged == ()
+
+
+def test_a_culprit_that_only_fails_in_the_harness_is_not_confirmed() -> None:
+    step = confirm([Evidence(infra=9)], [Evidence(0, 9)], HALF, 1)
+    assert isinstance(step, Unconfirmed)
+    assert "9 of 9 trials failed in the harness" in step.reason
+
+
+# ---- a fixed number of trials
+
+
+@pytest.mark.parametrize(
+    ("evidence", "elsewhere_", "expected"),
+    [
+        (Evidence(clean=3, infra=2), (0, 40), Verdict.GOOD),
+        (Evidence(clean=3, infra=3), (0, 40), None),
+        (Evidence(clean=15, infra=15), (0, 40), Verdict.SKIP),
+        (Evidence(clean=3, infra=3), (20, 40), Verdict.GOOD),
+        (Evidence(clean=3, infra=3), (0, 0), None),  # nothing else was tried: failures are taken for rare
+        (Evidence(infra=5), (0, 40), Verdict.SKIP),
+        (Evidence(infra=5), (5, 5), None),
+        (Evidence(reproduced=1, infra=9), (0, 40), Verdict.BAD),
+    ],
+)
+def test_fixed_trials(evidence: Evidence, elsewhere_: tuple[int, int], expected: Verdict | None) -> None:
+    assert verdict(evidence, FixedTrials(3, 3, elsewhere_)) == expected
