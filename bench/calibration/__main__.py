@@ -39,6 +39,9 @@ BEYOND = (
 )
 """Backgrounds, and second bugs over part of the range: what the budget's promise was not made for."""
 
+HARNESS = tuple(World(rate, infra=infra, masked="harness") for rate in RATES for infra in (0.05, 0.0, 0.2))
+"""The bug shows as a failure of the harness over part of the range, and the harness has that many faults of its own."""
+
 SMALLEST, LARGEST = 30, 1000  # commits of a history, evenly spread on the logarithm
 
 
@@ -164,8 +167,8 @@ def report(results: dict[str, Any]) -> str:
         ))  # fmt: skip
     if results["beyond"]:
         parts.append(table(
-            ("p", "background", "second bug", "campaigns", "wrong", "95 % bound", "culprit, of provable", "narrowed",
-             "other outcomes", "ends", "search", "proof"),
+            ("p", "background", "harness's faults", "second bug", "campaigns", "wrong", "95 % bound",
+             "culprit, of provable", "narrowed", "other outcomes", "ends", "search", "proof"),
             [_beyond_row(world, tally) for world, tally in results["beyond"]],
         ))  # fmt: skip
     parts.append(f"Infrastructure faults injected: {results['infra']}; verdicts from {results['only']} in a row: "
@@ -200,9 +203,9 @@ def _beyond_row(world: World, tally: Tally) -> Sequence[object]:
     rest = {kind: n for kind, n in tally.kinds.items() if kind not in ("culprit", "narrowed")}
     culprits = f"{tally.provable_kinds['culprit'] / tally.provable:.1%}"
     return (
-        f"{world.rate:g}", f"{world.background:g}", world.masked or "no", tally.campaigns, tally.wrong,
-        f"{upper(tally.wrong, tally.campaigns):.2%}", culprits, tally.kinds["narrowed"], rest or "none",
-        tally.mean("ends"), tally.mean("search"), tally.mean("proof"),
+        f"{world.rate:g}", f"{world.background:g}", f"{world.infra:.0%}", world.masked or "no",
+        tally.campaigns, tally.wrong, f"{upper(tally.wrong, tally.campaigns):.2%}", culprits,
+        tally.kinds["narrowed"], rest or "none", tally.mean("ends"), tally.mean("search"), tally.mean("proof"),
     )  # fmt: skip
 
 
@@ -213,6 +216,7 @@ def main() -> None:
     parser.add_argument("--max-error", type=float, default=0.01)
     parser.add_argument("--bayesect", type=int, default=300, help="campaigns of git_bayesect a cell; 0 leaves it out")
     parser.add_argument("--beyond", type=int, default=1000, help="campaigns of each world the promise is not made for")
+    parser.add_argument("--harness", type=int, default=3000, help="campaigns of each world whose bug fails the harness")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--first", type=int, default=0, help="seed of the first of our campaigns; the rest follow")
     parser.add_argument("--json", type=Path, help="file for the raw figures")
@@ -234,8 +238,11 @@ def main() -> None:
             results["bayesect"][name] = bayesect_rule(building, asked.bayesect, 1 - asked.max_error, 4000)
             print(f"p = {name}: git_bayesect {results['bayesect'][name]}", flush=True)
     results["beyond"] = []
-    for world in BEYOND if asked.beyond else ():
-        results["beyond"].append((world, campaigns(world, asked.beyond, asked.max_error, first=asked.first)))
+    beyond = [(world, asked.beyond) for world in BEYOND] + [(world, asked.harness) for world in HARNESS]
+    for world, count in beyond:
+        if not count:
+            continue
+        results["beyond"].append((world, campaigns(world, count, asked.max_error, first=asked.first)))
         print(f"{world}: {_beyond_row(*results['beyond'][-1])}", flush=True)
     tallies = [*results["ours"].values(), *results["strand"].values()]
     results["only"], results["from_faults"] = 100_000, only_faults(100_000)

@@ -27,7 +27,7 @@ def test_the_search_takes_no_more_than_half_of_twenty_trials_a_step() -> None:
     assert tally.mean("ends", "search") <= fixed_rule(World(0.5), COUNT, 20)["whole"] / 2
 
 
-def test_faults_of_the_harness_alone_never_become_a_verdict() -> None:
+def test_faults_of_the_harness_alone_are_never_good_and_never_bad() -> None:
     assert only_faults(20_000) == 0
 
 
@@ -35,6 +35,14 @@ def test_a_second_bug_over_part_of_the_range_narrows_and_does_not_mislead() -> N
     tally = campaigns(World(1.0, masked="always"), COUNT, 0.01)
     assert tally.wrong == 0
     assert set(tally.kinds) <= {"culprit", "narrowed"}
+
+
+@pytest.mark.parametrize("infra", [0.0, 0.05, 0.2])
+def test_a_bug_that_shows_as_a_failure_of_the_harness_is_not_drawn_away(infra: float) -> None:
+    tally = campaigns(World(1.0, infra=infra, masked="harness"), COUNT, 0.01)
+    assert tally.wrong == 0
+    assert tally.kinds["narrowed"] > COUNT / 4
+    assert tally.kinds["culprit"] > COUNT / 4
 
 
 def test_a_background_costs_trials_and_not_the_truth() -> None:
