@@ -50,7 +50,7 @@ def draw_ends(
                 return EndsDrawn(
                     step, good.judgement(Verdict.GOOD, _told(good)), bad.judgement(Verdict.BAD, _told(bad))
                 )
-            return EndsDrawn(step, _close_end(good), _close_end(bad))
+            return EndsDrawn(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
         _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,))
     return EndsDrawn(None, _close_end(good), _close_end(bad))
 
@@ -95,9 +95,12 @@ def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> No
                 return
 
 
-def _close_end(leg: Leg) -> Judgement:
+def _close_end(leg: Leg, step: Alike | NotTestable | None = None, *, is_bad: bool = False) -> Judgement:
+    """``step``: what the ends' trials came to; the end that cannot be judged is not called good by what is left."""
     if leg.untestable:
         return leg.judgement(Verdict.SKIP, leg.untestable)
+    if isinstance(step, NotTestable) and step.bad is is_bad:
+        return leg.judgement(Verdict.SKIP, step.reason)
     evidence = leg.evidence
     if not evidence.told:
         what = "failed in the harness" if evidence.infra > evidence.other else "ended in another failure"

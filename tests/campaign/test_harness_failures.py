@@ -7,7 +7,7 @@ import pytest
 from acting import RECIPE, Act, Acted, World
 
 from bisector.errors import InfraError
-from bisector.model import Outcome, OutcomeKind
+from bisector.model import Outcome, OutcomeKind, Verdict
 
 BUG = range(9, 20)
 ABORTS = range(9, 14)
@@ -44,6 +44,16 @@ def test_a_resumed_campaign_counts_what_the_harness_failed_before(act: Act, stop
     _, outcome = acted.run("c0", "c19", resume=True)
     assert right(acted, outcome), outcome.summary
     assert outcome.kind is OutcomeKind.NARROWED
+
+
+def test_a_good_end_that_hides_the_bug_is_not_good(act: Act) -> None:
+    acted = act(16, World(rate=0.5), bug=range(16), aborts=range(9))
+    _, outcome = acted.run("c0", "c15")
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert "cannot be judged" in outcome.summary
+    assert "trials failed in the harness, 0 of" in outcome.summary
+    assert outcome.good
+    assert outcome.good.verdict is Verdict.SKIP
 
 
 def test_with_a_fixed_number_of_trials_it_is_counted_too(act: Act) -> None:
