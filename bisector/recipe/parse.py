@@ -171,9 +171,9 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
         return Fault(path, f"expected a list, found {shown(value)}")
     if kind == "too_short":
         return Fault(path, "is empty")
-    if kind == "too_long":
+    if kind == "too_long" and not isinstance(value, str):
         return Fault(path, f"has more items than {context.get('max_length')}")
-    if kind == "string_too_long":
+    if kind in ("too_long", "string_too_long"):
         limit = context.get("max_length")
         return Fault(path, f"a name has at most {limit} characters here", at_key=path[-1:] == ("[key]",))
     return Fault(path, detail["msg"])

@@ -54,9 +54,52 @@ def complaint(pattern: str, *, alone: bool = True) -> str:
         return f"the regular expression {shown(pattern)} does not compile: {found}"
     if found.getwidth()[0] == 0:
         return f"the regular expression {shown(pattern)} matches an empty line, so every one"
+    if _explodes(found):
+        return f"the regular expression {shown(pattern)} repeats a repeat, which takes exponential time on some lines"
     if not alone and re.search(r"\\[1-9]|\(\?P=|\(\?\(", pattern):
         return f"{shown(pattern)} has a back reference, and stands in a list; write the list as one expression"
     return ""
+
+
+_MANY = 16
+"""A repeat of more than so many is one that multiplies ways to match."""
+
+
+def _explodes(parsed: Any) -> bool:
+    """Whether a pattern has one of the shapes that are known to try every way to split a line.
+
+    Those are ``(a+)+``, ``(a*b*)*``, ``(a|b+)*`` and ``(|)``, all of which can be written without. Others are not
+    found: whether a pattern can take exponential time is not decided by its shape alone.
+    """
+    for operation, argument in parsed:
+        name = str(operation)
+        if name.endswith("_REPEAT") and argument[1] > _MANY and _only_repeats(argument[2]):
+            return True
+        if name == "BRANCH" and sum(branch.getwidth()[0] == 0 for branch in argument[1]) > 1:
+            return True
+        if any(_explodes(part) for part in _parts(argument)):
+            return True
+    return False
+
+
+def _parts(argument: Any) -> Iterator[Any]:
+    """The parsed patterns inside of an operation's argument."""
+    if hasattr(argument, "getwidth"):
+        yield argument
+    elif isinstance(argument, tuple | list):
+        for part in argument:
+            yield from _parts(part)
+
+
+def _only_repeats(parsed: Any) -> bool:
+    """Whether nothing in the pattern keeps one round of a loop around it apart from the next."""
+    items = list(parsed)
+    if len(items) == 1 and str(items[0][0]) in ("SUBPATTERN", "ATOMIC_GROUP"):
+        return any(_only_repeats(part) for part in _parts(items[0][1]))
+    if len(items) == 1 and str(items[0][0]) == "BRANCH":
+        return any(_only_repeats(branch) for branch in items[0][1][1])
+    repeats = [argument for operation, argument in items if str(operation).endswith("_REPEAT") and argument[1] > _MANY]
+    return bool(items) and len(repeats) == len(items) and sum(least > 0 for least, _, _ in repeats) <= 1
 
 
 def _parsed(pattern: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bisector.errors import Diagnostic, RecipeError
+from bisector.recipe import patterns
 from bisector.recipe.load import load
 
 Recipe = dict[str, Any]
@@ -212,6 +213,23 @@ def test_a_character_that_turns_or_breaks_lines_is_refused(character: str, tmp_p
 def test_a_title_of_two_lines_is_refused(tmp_path: Path) -> None:
     data = recipe() | {"title": "one\ntwo\x1b[31m"}
     assert "title: is not one printable line" in messages(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+b", "x(a*)*y", "(?:a*b*)*c", r"x(\w+\s*)*$", "(a|b+)*c", "((?:.*))+x", "(|)" * 20 + "x", "(a?|b*)c"],
+)
+def test_a_pattern_that_tries_every_way_to_split_a_line_is_refused(pattern: str, tmp_path: Path) -> None:
+    data = recipe()
+    data["bad_when"]["leg-failed"]["console"] = {"vm": pattern}
+    assert "repeats a repeat" in messages(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(\w+ )+x", r"\d+(?:\.\d+)*", "(?:[0-9a-f]{2}:)+", "a+b+", "(?:ab?)+c", "(a|b)*c"]
+)
+def test_a_pattern_whose_loop_is_kept_apart_is_taken(pattern: str) -> None:
+    assert patterns.complaint(pattern) == ""
 
 
 def test_patterns_of_one_list_do_not_share_groups(tmp_path: Path) -> None:
