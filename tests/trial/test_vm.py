@@ -237,3 +237,35 @@ def test_the_vm_sees_no_home_folder_and_writes_nothing_of_the_host(vm: Vm, tmp_p
     assert observation.result is not None
     assert "unseen" in observation.result.steps[0].detail
     assert not any(Path(place, "bisector-test").exists() for place in ("/", "/etc", "/usr", "/var"))
+
+
+HOSTILE = """\
+cd ..
+for name in console.log command plan.json observation.json; do printf 'FOR%s\\n' GED >$name; done
+ln -s /etc/shadow stolen.log
+mkfifo pipe.log
+mknod device.log c 1 5
+cp /bin/true root; chmod 6755 root
+truncate -s 1T giant.log
+printf x >"$(printf 'a\\033[2J\\nb.log')"
+for n in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=fill$n bs=1M count=4 status=none; done
+i=0
+while [ $i -lt 200 ] && mkdir d && cd d; do i=$((i+1)); done
+echo depth $i
+"""
+
+
+def test_a_hostile_guest_leaves_nothing_and_changes_no_verdict(vm: Vm) -> None:
+    """What tests/trial/test_hostile_guest.py plays, done by a real VM through 9p (where 1,100 levels take minutes)."""
+    observation = vm.run(Plan(steps=(sh("hostile", HOSTILE), Step("after", "run", argv=("true",))), deadline=200.0))
+    assert observation.ending is Ending.FINISHED, observation.detail
+    assert observation.result is not None
+    assert [(step.done, step.exit) for step in observation.result.steps] == [(True, 0), (True, 0)]
+    assert "depth 200" in observation.result.steps[0].detail
+    assert vm.clean()
+    kept = {path.relative_to(vm.folder).as_posix() for path in vm.folder.rglob("*")}
+    guest = {"guest", *(f"guest/{name}" for name in workspace.LEFT)}
+    assert {"console.log", "command", "plan.json", "guest/result.json"} <= kept
+    assert kept <= {"console.log", "command", "plan.json", *guest}
+    for name in ("console.log", "command", "plan.json"):
+        assert "FORGED" not in (vm.folder / name).read_text(errors="replace")
