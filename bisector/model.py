@@ -288,7 +288,13 @@ class Trial:
     seed: int
     reading: Reading
     observation: Observation
-    folder: str  # relative to the campaign's folder
+    folder: str  # relative to the campaign's folder; ../CAMPAIGN/... of a trial that another campaign ran
+
+    @property
+    def taken_from(self) -> str:
+        """Id of the campaign that ran it and from which it was taken over; "" for a trial of the campaign's own."""
+        above, _, rest = self.folder.partition("/")
+        return rest.partition("/")[0] if above == ".." else ""
 
 
 @dataclass(frozen=True)

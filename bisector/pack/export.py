@@ -107,6 +107,9 @@ def _gather(gathered: _Gathered, found: Record, folder: Path, with_images: bool)
         gathered.take(name, folder / name)
     for name in gathered.take_below("trials", folder / "trials"):
         gathered.left_out.append(f"{name}: a link")
+    for trial in found.trials:
+        if trial.taken_from:
+            gathered.left_out.append(f"trial {trial.number}: campaign {trial.taken_from} ran it, export that one too")
     for number, build in enumerate(found.builds):
         if build.failure and build.failure.log:
             gathered.take(f"builds/{number}.log", Path(build.failure.log))

@@ -13,7 +13,7 @@ import pytest
 
 from bisector import slide
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
-from bisector.errors import InfraError, UsageError
+from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
@@ -186,6 +186,50 @@ def test_what_an_earlier_campaign_tried_is_not_tried_again_and_said(bench: Relea
     assert f"campaign {first.id}" in third.assumptions[-1]  # where they were made, not where they were copied
     ReleaseCampaign(request(debs, fresh=True), bench).run()
     assert len(bench.seen) == 4
+
+
+def test_a_resumed_search_takes_each_earlier_trial_over_once(bench: ReleaseBench, debs: Path) -> None:
+    """It is stopped in its first trial of its own, three times: two trials of an earlier search stay two."""
+    asked = request(debs, source="changed in its title\n")
+    with pytest.raises(Interrupted):
+        ReleaseCampaign(request(debs), _stopping(bench, 2)).run()
+    earlier = bench.store.campaigns()[0]
+    assert [trial.taken_from for trial in bench.store.trials(earlier.id)] == ["", ""]
+    for resume in (False, True, True):
+        with pytest.raises(Interrupted):
+            ReleaseCampaign(replace(asked, resume=resume), _stopping(bench, 0)).run()
+        mine = bench.store.trials(bench.store.campaigns()[-1].id)
+        assert [trial.taken_from for trial in mine] == [earlier.id] * 2
+        assert len({trial.folder for trial in mine}) == 2
+    _, outcome = ReleaseCampaign(replace(asked, resume=True), _stopping(bench, 99)).run()
+    assert f"2 trials were taken over from campaign {earlier.id}" in outcome.assumptions[-1]
+
+
+def test_what_is_taken_over_is_read_by_the_conditions_of_today(bench: ReleaseBench, debs: Path) -> None:
+    """The workload is the same and degraded legs are good now: an earlier verdict of them says nothing."""
+    ReleaseCampaign(request(debs), bench).run()
+    old = request(debs)
+    swapped = old.recipe.model_copy(update={"bad_when": old.recipe.good_when, "good_when": old.recipe.bad_when})
+    _, outcome = ReleaseCampaign(replace(old, recipe=swapped, source=resolved_yaml(swapped)), bench).run()
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert "the other way round" in outcome.summary
+
+
+def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
+    """The workbench asked to stop after so many trials."""
+
+    class Stopping:
+        left = trials
+
+        def run(self, image: Image, plan: Plan, folder: Path, **how: Any) -> Observation:
+            if self.left == 0:
+                return Observation(Ending.CANCELLED)
+            self.left -= 1
+            return made.run(image, plan, folder, **how)
+
+    made = ReleaseBench.runner(bench, None)  # type: ignore[arg-type]
+    bench.runner = lambda recipe: Stopping()  # type: ignore[method-assign]
+    return bench
 
 
 def test_a_lack_of_releases_between_the_ends_is_said(bench: ReleaseBench, debs: Path) -> None:
