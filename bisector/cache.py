@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ PARTS = {
     "packages": "packaged kernels as they were downloaded",
     "archive": "lists of the distribution's archive",
     "seats": "source trees with their objects",
+    "builds": "logs of builds, and records of what could not be built",
     "ccache": "compiler cache (it keeps itself below its own limit)",
 }
-PRUNED = ("images", "packages")
+PRUNED = {"images": "image", "packages": "package", "seats": "seat", "builds": "build log"}
+"""Parts of which the least recently used can go, with what one of them is called. An image that is built again, and a
+seat, cost time; nothing is lost with any of them."""
 RECENT = 24 * 3600.0  # seconds; while somebody works, what was used within them stays
 MB = 1_000_000
 
@@ -47,7 +51,7 @@ class Pruned:
 
     removed: tuple[Entry, ...]
     kept: tuple[Entry, ...]
-    left: int  # bytes of images and packages that remain
+    left: int  # bytes of what could be pruned that remain
 
 
 def sizes(folders: Folders) -> dict[str, int]:
@@ -57,21 +61,35 @@ def sizes(folders: Folders) -> dict[str, int]:
 
 
 def entries(folders: Folders) -> tuple[Entry, ...]:
-    """All images and packages, the least recently used first. Raises InfraError."""
+    """All that can be pruned, the least recently used first. Raises InfraError."""
     found = []
     with _told(folders.cache):
         for part in PRUNED:
-            for path in _children(folders.cache / part):
-                if not path.name.startswith("."):
-                    found.append(Entry(part, path, _size(path), path.stat().st_mtime))
+            for path in _things(folders.cache / part):
+                found.append(Entry(part, path, _size(path), _used(path)))
     return tuple(sorted(found, key=lambda entry: entry.used))
 
 
-def prune(folders: Folders, store: Store, limit: int) -> Pruned:
-    """Remove the least recently used images and packages until all of them take at most ``limit`` bytes.
+def _things(part: Path) -> Iterator[Path]:
+    """What can go as a whole; of the seats each one below the folder of its clone."""
+    for path in _children(part):
+        if part.name == "seats" and path.is_dir() and not path.name.startswith("."):
+            yield from _children(path)
+        elif not path.name.startswith("."):
+            yield path
 
-    While a command works on the cache, the images of unfinished campaigns and all that was used within a day stay.
-    Raises InfraError.
+
+def _used(path: Path) -> float:
+    """When it was used last, seconds since 1970. A seat's folder is not touched by a build in it, its notes are."""
+    notes = path / "seat.json"
+    return max(path.stat().st_mtime, notes.stat().st_mtime if notes.is_file() else 0.0)
+
+
+def prune(folders: Folders, store: Store, limit: int) -> Pruned:
+    """Remove what was used least recently until all that can go takes at most ``limit`` bytes.
+
+    While a command works on the cache, the images of unfinished campaigns, all seats and what was used within a day
+    stay. Raises InfraError.
     """
     listed = entries(folders)
     total = sum(entry.size for entry in listed)
@@ -82,7 +100,8 @@ def prune(folders: Folders, store: Store, limit: int) -> Pruned:
         for entry in listed:
             if total <= limit:
                 break
-            if entry.path.name in held or (not nobody_works and entry.used > young):
+            in_use = not nobody_works and (entry.part == "seats" or entry.used > young)
+            if in_use or entry.path.name in held:
                 kept.append(entry)
                 continue
             _remove(entry.path)
@@ -161,6 +180,11 @@ def _sweep(cache: Path) -> None:
         for path in _children(cache / part):
             if path.name.startswith((".new-", ".gone-", ".unpack-")):
                 _delete(path)
+    for clone in _children(cache / "seats"):
+        if clone.is_dir() and not _children(clone):
+            clone.rmdir()
+        for path in clone.glob(".gone-*") if clone.is_dir() else ():
+            _delete(path)
 
 
 def _delete(path: Path) -> None:
@@ -196,14 +220,14 @@ def _told(cache: Path) -> Iterator[None]:
 
 
 def as_text(found: dict[str, int], listed: tuple[Entry, ...], folder: Path) -> str:
-    """The parts with their sizes, then images and packages, the least recently used first."""
+    """The parts with their sizes, then what can go, the least recently used first."""
     lines = [f"{folder}", ""]
     lines += [f"{size / MB:>9,.0f} MB  {part:<9} {PARTS[part]}" for part, size in found.items()]
     lines.append(f"{sum(found.values()) / MB:>9,.0f} MB  in all")
     if listed:
         lines += ["", "Least recently used first (this is the order in which --prune SIZE removes):"]
         lines += [
-            f"{entry.size / MB:>9,.1f} MB  {_day(entry.used)}  {entry.part[:-1]} {_short(entry)}" for entry in listed
+            f"{entry.size / MB:>9,.1f} MB  {_day(entry.used)}  {PRUNED[entry.part]} {_short(entry)}" for entry in listed
         ]
     return "\n".join(lines) + "\n"
 
@@ -211,13 +235,17 @@ def as_text(found: dict[str, int], listed: tuple[Entry, ...], folder: Path) -> s
 def pruned_text(done: Pruned) -> str:
     """What pruning did, in a few lines."""
     freed = sum(entry.size for entry in done.removed)
-    lines = [f"removed {len(done.removed)} of the least recently used images and packages, {freed / MB:,.0f} MB"]
+    counts = Counter(PRUNED[entry.part] for entry in done.removed)
+    what = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items()) or "nothing"
+    lines = [f"removed {what}: {freed / MB:,.0f} MB"]
     if done.kept:
         lines.append(f"kept {len(done.kept)} that a running command may need")
-    return "\n".join([*lines, f"{done.left / MB:,.0f} MB of images and packages are left"]) + "\n"
+    return "\n".join([*lines, f"{done.left / MB:,.0f} MB of what can be removed are left"]) + "\n"
 
 
 def _short(entry: Entry) -> str:
+    if entry.part == "seats":
+        return f"{entry.path.parent.name}/{entry.path.name}"
     if entry.part != "images":
         return entry.path.name
     with suppress(OSError, ValueError, KeyError):

@@ -140,7 +140,7 @@ class Archive:
         if (
             stamp.is_file()
             and stamp.read_text(encoding="utf-8") == wanted
-            and time.time() - stamp.stat().st_mtime < seconds
+            and 0 <= time.time() - stamp.stat().st_mtime < seconds
         ):
             return False
         stamp.unlink(missing_ok=True)

@@ -71,14 +71,44 @@ def test_nothing_goes_while_all_fits(folders: Folders, store: Store) -> None:
     assert cache.prune(folders, store, 10**9).removed == ()
 
 
-def test_seats_and_compiler_cache_are_listed_and_never_pruned(folders: Folders, store: Store) -> None:
-    for part in ("seats", "ccache"):
-        (folders.cache / part).mkdir(parents=True)
-        (folders.cache / part / "file").write_bytes(os.urandom(50_000))
-    assert cache.sizes(folders)["seats"] >= 50_000
+def seat(folders: Folders, name: str, days: float) -> Path:
+    folder = folders.cache / "seats/clone-1234" / name
+    (folder / "objects").mkdir(parents=True)
+    (folder / "objects/vmlinux.o").write_bytes(os.urandom(100_000))
+    (folder / "seat.json").write_text("{}")
+    _aged(folder / "seat.json", days)
+    return _aged(folder, 30)
+
+
+def test_the_compiler_cache_is_listed_and_never_pruned(folders: Folders, store: Store) -> None:
+    (folders.cache / "ccache").mkdir(parents=True)
+    (folders.cache / "ccache/file").write_bytes(os.urandom(50_000))
+    assert cache.sizes(folders)["ccache"] >= 50_000
     cache.prune(folders, store, 0)
-    assert (folders.cache / "seats/file").exists()
     assert (folders.cache / "ccache/file").exists()
+
+
+def test_logs_of_builds_and_seats_are_counted_and_pruned(folders: Folders, store: Store) -> None:
+    """A watch of a year has a log for each build that it made."""
+    old, young = seat(folders, "0", 9), seat(folders, "1", 2)
+    log = folders.cache / "builds" / "abc.log"
+    log.parent.mkdir()
+    log.write_bytes(os.urandom(100_000))
+    _aged(log, 5)
+    assert cache.sizes(folders)["builds"] >= 100_000
+    assert [entry.path for entry in cache.entries(folders)] == [old, log, young]
+    done = cache.prune(folders, store, 150_000)
+    assert [entry.path for entry in done.removed] == [old, log]
+    assert cache.pruned_text(done).startswith("removed 1 seat, 1 build log: 0 MB")
+    cache.prune(folders, store, 0)
+    assert not young.exists()
+
+
+def test_no_seat_goes_while_any_command_works(folders: Folders, store: Store) -> None:
+    old = seat(folders, "0", 9)
+    with cache.at_work(folders.cache):
+        assert [entry.path for entry in cache.prune(folders, store, 0).kept] == [old]
+    assert (old / "objects/vmlinux.o").exists()
 
 
 def test_what_a_running_campaign_holds_stays(folders: Folders, store: Store) -> None:
