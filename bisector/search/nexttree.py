@@ -34,6 +34,7 @@ MAINLINE = "refs/remotes/mainline/master"  # where reports look for the newest m
 
 FETCH_TRIES = 4
 FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
+MOST_PACKS = 20  # each fetch adds one; from so many on every look-up gets slower
 STATES = 20  # of mainline, among which the newest is looked for; each takes git a second in the whole history
 SUSPECTS = 3  # commits that are taken for one that was rebased
 PATCHES = 400  # commits whose patch is compared, newest first
@@ -109,6 +110,18 @@ class NextTree:
         refs = (f"+refs/tags/{tag}:refs/tags/{tag}", "+refs/tags/v*:refs/tags/v*")
         quiet = ("--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         self._again(lambda: self._remote("fetch", *quiet, "--", self.source, *refs))
+        self._repack()
+
+    def _repack(self) -> None:
+        """Put small packs together, since git's own housekeeping is off: it would drop what only older days held.
+
+        Nothing is dropped here, and the large first pack is not written again (--geometric). Where it fails the clone
+        is as it was, and the next fetch tries again.
+        """
+        if len(list((self.folder / "objects/pack").glob("*.pack"))) > MOST_PACKS:
+            argv = ["git", f"--git-dir={self.folder}", "repack", "--quiet", "-d", "-l", "--geometric=2"]
+            environment = git_environment(os.environ)
+            self.processes.run(argv, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=False)
 
     def _remote(self, *arguments: str) -> Finished:
         environment = git_environment(os.environ) | {

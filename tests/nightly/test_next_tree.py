@@ -10,6 +10,7 @@ import pytest
 from nextgen import LinuxNext
 
 from bisector.errors import InfraError, UsageError
+from bisector.search import nexttree
 from bisector.search.nexttree import FETCH_TRIES, NextTree
 from bisector.system.proc import Finished, Processes
 
@@ -164,3 +165,25 @@ def test_locks_that_a_killed_fetch_left_are_cleared(tmp_path: Path, source: Linu
     tree = fetched(tmp_path, source, 3)
     tree.pin(tree.day("next-20261103"))
     assert tree.history.resolve("refs/remotes/mainline/master").oid == source.mainline
+
+
+def test_packs_of_many_fetches_are_put_together_and_no_day_is_lost(
+    tmp_path: Path, source: LinuxNext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nexttree, "MOST_PACKS", 3)
+    tree = clone(tmp_path, f"file://{source.folder}")
+    pinned = []
+    for number in range(2, 7):
+        source.day(number)
+        source.branch_commit("md", f"more of night {number}")
+        source.release(number)
+        tag, _ = tree.newest()
+        tree.fetch(tag)
+        day = tree.day(tag)
+        tree.pin(day)
+        pinned.append(day.next.oid)
+        tree.git.run("repack", "-q", "-d")  # as a fetch of more than a hundred objects does
+    tree.fetch(tag)
+    assert len(list((tree.folder / "objects/pack").glob("*.pack"))) <= 3
+    assert tree.git.run("cat-file", "--batch-check", stdin="\n".join(pinned)).stdout.count(" commit ") == len(pinned)
+    tree.git.run("fsck", "--no-dangling")
