@@ -12,7 +12,8 @@ from bisector.workbench import Workbench
 SPENT = "the night's budget of time is spent"
 
 Clock = Callable[[], float]
-"""Seconds since 1970."""
+"""Seconds of a clock that is never set (time.monotonic). What the time of day does says nothing of how long we worked:
+a host without a battery wakes up years behind."""
 
 
 class Budget:
@@ -20,17 +21,25 @@ class Budget:
 
     Args:
         bench: what works within the budget; what it tells passes through here.
-        seconds: from now on.
+        seconds: of one night, over all calls that it takes.
+        clock: a steady one.
+        used: seconds that earlier calls of the night have spent.
     """
 
-    def __init__(self, bench: Workbench, seconds: float, clock: Clock) -> None:
+    def __init__(self, bench: Workbench, seconds: float, clock: Clock, used: float = 0.0) -> None:
         self.spent = False
-        self._cancel, self._clock, self._end = bench.cancel, clock, clock() + seconds
+        self._cancel, self._clock, self._seconds = bench.cancel, clock, seconds
+        self._began = clock() - used
         self._inner: Listener = bench.setting.listener
         bench.setting = replace(bench.setting, listener=self._listen)
 
+    @property
+    def used(self) -> float:
+        """Seconds spent by this night, in earlier calls too."""
+        return self._clock() - self._began
+
     def _listen(self, progress: Progress) -> None:
         self._inner(progress)
-        if not self.spent and not self._cancel.cancelled() and self._clock() >= self._end:
+        if not self.spent and not self._cancel.cancelled() and self.used >= self._seconds:
             self.spent = True
             self._cancel.cancel()

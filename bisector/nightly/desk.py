@@ -6,8 +6,8 @@ A night that is killed at any moment finds on its desk what was written before, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 from bisector.agent.plan import dump
 from bisector.model import Outcome
@@ -15,27 +15,33 @@ from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.memory import (
     A_NIGHT,
+    LEARN,
+    NOTHING,
+    RAREST,
     Answer,
     Kind,
     News,
     Night,
     Regression,
-    checks,
-    clean_so_far,
-    evidence,
+    Series,
+    of_campaign,
     open_one,
+    series,
     trials_to_call_gone,
+    trials_without_rate,
 )
 from bisector.nightly.trying import Question, Trier
 from bisector.seams import Progress, placed
 from bisector.search.nexttree import Day, NextTree
 from bisector.store import Store
+from bisector.verdict.sequential import Evidence
 from bisector.workbench import DEFAULT_MAX_ERROR, Workbench
 
 
 def nights_of(store: Store, watch: str) -> tuple[Night, ...]:
     """All nights of a watch, oldest first."""
-    return tuple(store.read(Night, body, f"a night of {watch}") for body in store.nights(watch))
+    nights = [store.read(Night, body, f"a night of {watch}") for body in store.nights(watch)]
+    return tuple(sorted(nights, key=lambda night: night.tag))  # a clock that was set back changes no order of days
 
 
 def regressions_of(store: Store, watch: str) -> tuple[Regression, ...]:
@@ -45,7 +51,10 @@ def regressions_of(store: Store, watch: str) -> tuple[Regression, ...]:
 
 @dataclass
 class Desk:
-    """One night at work. ``night`` and ``regressions`` are as stored; change them by the methods alone."""
+    """One night at work. ``night`` and ``regressions`` are as stored; change them by the methods alone.
+
+    ``cut``: trials of earlier nights that ended before the question was answered, by the night's name.
+    """
 
     watch: Watch
     bench: Workbench
@@ -56,12 +65,14 @@ class Desk:
     before: tuple[Night, ...]
     regressions: dict[str, Regression]
     budget: Budget
+    cut: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
+    _before: dict[tuple[object, ...], Series] = field(default_factory=dict)  # series of the nights before this one
 
     # ---- what is written down
 
     def save_night(self, night: Night) -> None:
         """The night as it stands now."""
-        self.night = night
+        self.night = night = replace(night, used=0.0 if self.budget.spent else self.budget.used)
         self.bench.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
 
     def save(self, regression: Regression) -> Regression:
@@ -133,6 +144,10 @@ class Desk:
         """The open regression that a condition of a recipe belongs to."""
         return open_one(self.regressions.values(), item.name, condition)
 
+    def holds(self, newer: str, older: str) -> bool:
+        """Whether a commit holds another one."""
+        return self.tree.history.is_ancestor(older, newer)
+
     def item(self, regression: Regression) -> Watched | None:
         """The recipe of a regression, None when it is watched no more, or not in that cell."""
         for item in self.watch.items:
@@ -140,22 +155,80 @@ class Desk:
                 return item if regression.condition in item.recipe.bad_when else None
         return None
 
+    # ---- whether it is gone
+
+    def series(self, item: Watched, regression: Regression) -> Series:
+        """The regression's trials up to now, with those of its campaigns."""
+        questions = self.trier.questions(item, regression.cell, regression.condition)
+        of_it = (regression.id, regression.opened, regression.returned, regression.campaigns)
+        if of_it not in self._before:
+            campaigns = sum(self._learnt_by_campaigns(item, regression), Evidence())
+            before = map(self._whole, self.before)
+            self._before[of_it] = series(before, regression, questions, NOTHING.learnt(campaigns))
+        return series((self.night,), regression, questions, self._before[of_it])
+
     def needed(self, item: Watched, regression: Regression) -> int:
-        """Clean trials in a row that call this regression gone tonight; never fewer than the recipe asks for."""
-        known = evidence((*self.before, self.night), regression, self.outcomes(regression))
-        max_error = item.recipe.confidence.max_error if item.recipe.confidence else DEFAULT_MAX_ERROR
-        check = checks(self.before, regression) + 1
-        return max(trials_to_call_gone(known, max_error, check), self.bench.trials(item.recipe))
+        """Clean trials in a row that call this regression gone; never fewer than the recipe asks for."""
+        found = self.series(item, regression)
+        wanted = trials_to_call_gone(found.known, _max_error(item), self._check(found, regression))
+        return max(wanted, self.bench.trials(item.recipe))
+
+    def speaks_for(self, item: Watched, regression: Regression, needed: int) -> str:
+        """What ``needed`` clean trials say in words, where they do not go by the regression's own rate."""
+        found = self.series(item, regression)
+        by_rate = needed != trials_without_rate(_max_error(item), self._check(found, regression))
+        return "" if by_rate else f"a bug that shows in at least {RAREST:.0%} of trials would have been seen"
 
     def tonight(self, item: Watched, regression: Regression) -> int:
         """How many of them are drawn tonight: what earlier clean nights left, within reason."""
-        left = self.needed(item, regression) - clean_so_far(self.before, regression)
+        return self._within_reason(item, self.needed(item, regression) - self.series(item, regression).clean)
+
+    def tonight_of_base(self, item: Watched, regression: Regression) -> int:
+        """How many of them are drawn of the base tonight."""
+        return self._within_reason(item, self.needed(item, regression) - self.series(item, regression).base)
+
+    def learn(self, item: Watched, regression: Regression) -> None:
+        """Draw on tonight's linux-next, which has the regression, until its rate is known: so that it can be told,
+        some night, from one that is gone. Raises InfraError, Interrupted."""
+        known = self.series(item, regression).known.reproduced
+        mine = (item.name, regression.cell, "rate", regression.condition)
+        if known >= LEARN or self.night.answer(*mine):
+            return
+        cell = next(cell for cell in item.wanted if cell.name == regression.cell)
+        question = Question(item, cell, "rate", regression.condition, A_NIGHT, sure=True)
+        answer = self.trier.learn(question, self.before, LEARN - known)
+        self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
+        self._heard_answer(answer)
+
+    def _whole(self, night: Night) -> Night:
+        """An earlier night with the trials that were cut short."""
+        cut = self.cut.get(night.name)
+        return replace(night, answers=(*night.answers, *cut)) if cut else night
+
+    def _within_reason(self, item: Watched, left: int) -> int:
         return max(min(left, A_NIGHT), self.bench.trials(item.recipe))
+
+    @staticmethod
+    def _check(found: Series, regression: Regression) -> int:
+        return 1 + found.sightings + len(regression.campaigns)
+
+    def _learnt_by_campaigns(self, item: Watched, regression: Regression) -> Iterator[Evidence]:
+        """Trials of the regression's campaigns that drew until the rate was known, by the workload that the nights
+        have: trials of any other are none of this series."""
+        if item.recipe.trials is not None:
+            return
+        plan = self.trier.plan(item, regression.cell, regression.condition)
+        for outcome in self.outcomes(regression):
+            yield of_campaign(outcome, plan)
 
     def outcomes(self, regression: Regression) -> tuple[Outcome, ...]:
         """Outcomes of the regression's campaigns."""
         rows = [self.bench.store.campaign(name) for name in regression.campaigns]
         return tuple(row.outcome for row in rows if row.outcome)
+
+
+def _max_error(item: Watched) -> float:
+    return item.recipe.confidence.max_error if item.recipe.confidence else DEFAULT_MAX_ERROR
 
 
 def _about(regression: Regression) -> dict[str, object]:

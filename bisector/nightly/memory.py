@@ -7,18 +7,26 @@ is carried over: its subject, its author and its patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bisector.model import Commit, Outcome, OutcomeKind, Verdict
+from bisector.model import Commit, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.verdict.budget import even
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import TRIAL_CAP, Evidence
+from bisector.verdict.sequential import Evidence
 
 A_NIGHT = 40
-"""So many clean trials at most are spent in one night on whether a regression is gone; the next night goes on."""
+"""So many trials at most are spent in one night on whether a regression is gone, or on learning its rate."""
 
+LEARN = 6
+"""Reproductions after which the rate of a regression is known well enough; until then a night that sees it draws on."""
+
+RAREST = 0.01
+"""Rate of the rarest regression that the clean trials speak for, where its own is not known."""
+
+ROLES = ("next", "base", "rate")
 SEARCHES = 3
 """So many searches of a regression may end without a culprit; then only people can help."""
 
@@ -66,7 +74,8 @@ NEW = (Kind.OPENED, Kind.BACK, Kind.NAMED, Kind.CHANGED)
 class Answer:
     """What one candidate answered, in one cell of one recipe.
 
-    ``role``: next or base. ``asked``: the one condition that was asked for, "" for all of the recipe's.
+    ``role``: next or base; rate for trials that only learn the rate of what next has shown. ``asked``: the one
+    condition that was asked for, "" for all of the recipe's.
     ``question`` and ``key`` name recipe and build; with equal ones, an equal candidate's answer may be carried over.
     """
 
@@ -83,7 +92,7 @@ class Answer:
     reproduced: int
     told: int
     campaign: str
-    sure: bool = False  # the trials were as many as it takes to call a known regression gone
+    sure: bool = False  # a known regression was looked for
     carried: str = ""  # the tag of the night that it comes from
 
     def is_of(self, recipe: str, cell: str, role: str, asked: str) -> bool:
@@ -102,7 +111,10 @@ class News:
 
 @dataclass(frozen=True)
 class Night:
-    """One night as far as it has come. ``troubles``: what the harness could not do; the night is not done then."""
+    """One night as far as it has come. ``troubles``: what the harness could not do; the night is not done then.
+
+    ``used``: seconds of its budget that are spent; 0 again once all of it was, so that the next call can go on.
+    """
 
     watch: str
     tag: str
@@ -118,6 +130,7 @@ class Night:
     news: tuple[News, ...] = ()
     troubles: tuple[str, ...] = ()
     settled: tuple[str, ...] = ()  # regressions for which nothing is left to do tonight
+    used: float = 0.0
 
     @property
     def name(self) -> str:
@@ -149,7 +162,7 @@ class Search:
     where: Where
     suspects: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()  # good ends of mainline that turned out bad
-    began: float = 0.0  # seconds since 1970
+    began: float = 0.0  # seconds since 1970, written by earlier versions
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,7 @@ class Regression:
     seen: tuple[str, ...] = ()  # nights, in order
     search: Search | None = None  # one that was begun and has not ended
     closed: str = ""  # the night that found it gone
+    returned: tuple[str, ...] = ()  # nights that saw it again after it had been called fixed
     draft: str = ""  # folder of the one draft
     same_as: str = ""  # id of the regression with the same culprit
     summary: str = ""  # of the outcome
@@ -239,53 +253,145 @@ def same_bug(regressions: Iterable[Regression], found: Regression) -> Regression
     return None
 
 
-def checks(nights: Sequence[Night], regression: Regression) -> int:
-    """How many nights before have asked whether the regression is gone."""
-    mine = (regression.recipe, regression.cell)
-    since = [night for night in nights if night.name > regression.opened]
-    return sum(any(each.sure and (each.recipe, each.cell) == mine for each in night.answers) for night in since)
+@dataclass(frozen=True)
+class Series:
+    """What the trials of a regression's cell have shown since it was first seen, night after night.
+
+    Args:
+        known: trials of trees that had it. A clean night before one that saw it is among them.
+        waiting: trials since it was seen last; a later sighting makes them known.
+        clean, base: those of them that speak for "gone", of linux-next and of its base.
+        sightings: how often it was seen after the first time.
+    """
+
+    known: Evidence = field(default_factory=Evidence)
+    waiting: Evidence = field(default_factory=Evidence)
+    clean: int = 0
+    base: int = 0
+    sightings: int = 0
+
+    def begun(self) -> Series:
+        """It is seen for the first time, or came back: what was clean before is of trees without it.
+
+        The trials that found it do not count either: had they stayed clean, nobody would have counted them.
+        """
+        return Series(self.known, sightings=self.sightings)
+
+    def seen(self, trials: Evidence) -> Series:
+        """It is seen again, so the trees of the clean nights before had it all along."""
+        return Series(self.known + self.waiting + trials, sightings=self.sightings + 1)
+
+    def unseen(self, trials: Evidence, clean: int, base: int) -> Series:
+        """A night in which it did not show."""
+        return Series(self.known, self.waiting + trials, self.clean + clean, self.base + base, self.sightings)
+
+    def learnt(self, trials: Evidence) -> Series:
+        """With trials that count whatever they showed."""
+        return replace(self, known=self.known + trials)
 
 
-def clean_so_far(nights: Sequence[Night], regression: Regression) -> int:
-    """Clean trials of linux-next in all nights since the last one that saw it: one more would have ended the row."""
-    last = regression.seen[-1] if regression.seen else regression.opened
-    mine = (regression.recipe, regression.cell, "next")
-    return sum(
-        each.told
-        for night in nights
-        if night.name > last
-        for each in night.answers
-        if (each.recipe, each.cell, each.role) == mine and each.asked in ("", regression.condition)
-        if each.verdict is Verdict.GOOD and not each.carried
-    )
+NOTHING = Series()
 
 
-def evidence(nights: Sequence[Night], regression: Regression, outcomes: Iterable[Outcome]) -> Evidence:
-    """Trials of candidates that have the regression: those of the nights, and of its campaigns' bad end and culprit."""
-    found = Evidence()
+def series(
+    nights: Iterable[Night], regression: Regression, questions: Collection[str] = (), found: Series = NOTHING
+) -> Series:
+    """The series of a regression's trials, a fold over the nights since it was first seen.
+
+    Args:
+        questions: those whose trials count, none for all of them; a recipe that was changed begins a series anew.
+        found: the series of the nights before these.
+    """
     for night in nights:
-        for answer in night.answers:
-            mine = answer.recipe == regression.recipe and regression.condition in answer.conditions
-            if mine and not answer.carried and answer.verdict is Verdict.BAD:
-                found += Evidence(answer.reproduced, answer.told - answer.reproduced)
+        if night.name >= regression.opened:
+            found = _with_night(found, night, regression, questions)
+    return found
+
+
+def _with_night(found: Series, night: Night, regression: Regression, questions: Collection[str]) -> Series:
+    shown, held = night.name in regression.seen, False
+    reproduced, told = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+    clean = base = 0
+    for each in night.answers:
+        if each.recipe != regression.recipe or each.cell != regression.cell:
+            continue
+        if each.asked and each.asked != regression.condition:
+            continue
+        shown = shown or (each.role == "next" and regression.condition in each.conditions)
+        held = held or (each.role == "base" and each.verdict is Verdict.BAD)
+        if each.carried or (questions and each.question not in questions):
+            continue
+        told[each.role] += each.told - each.reproduced
+        if regression.condition in each.conditions:  # one that showed another condition says nothing of this one
+            reproduced[each.role] += each.reproduced
+        if each.verdict is Verdict.GOOD:
+            clean, base = clean + each.told * (each.role == "next"), base + each.told * (each.role == "base")
+    trials = Evidence(reproduced["next"], told["next"])
+    if night.name == regression.opened or night.name in regression.returned:
+        found = found.begun()
+    else:
+        found = found.seen(trials) if shown else found.unseen(trials, clean, base)
+    if held:
+        found = replace(found, base=0, sightings=found.sightings + 1)
+    return found.learnt(Evidence(reproduced["rate"], told["rate"])) if told["rate"] or reproduced["rate"] else found
+
+
+def checks(nights: Iterable[Night], regression: Regression) -> int:
+    """How often what is known of the regression's rate has changed: each time begins a test with a share of its own."""
+    return series(nights, regression).sightings + len(regression.campaigns)
+
+
+def clean_so_far(nights: Iterable[Night], regression: Regression) -> int:
+    """Clean trials of linux-next in all nights since the last one that saw it."""
+    return series(nights, regression).clean
+
+
+def evidence(nights: Iterable[Night], regression: Regression, outcomes: Iterable[Outcome]) -> Evidence:
+    """Trials of trees that had the regression: those of the nights, and of campaigns (``of_campaign``)."""
+    found = series(nights, regression).known
     for outcome in outcomes:
-        judged = [outcome.bad, *(one for one in outcome.proof if one.verdict is Verdict.BAD)]
-        for one in judged:
-            if one is not None and one.verdict is Verdict.BAD and outcome.kind is not OutcomeKind.ENDS_ALIKE:
-                reproduced, told = one.counts
-                found += Evidence(reproduced, told - reproduced)
+        found += of_campaign(outcome)
+    return found
+
+
+def of_campaign(outcome: Outcome, plan: str = "") -> Evidence:
+    """Trials of a campaign's bad end and culprit, which had the regression whatever the campaign found.
+
+    Only of a campaign that learns the rate: with a fixed number of trials an end is bad when it reproduced within
+    them, and trials that count only when they reproduced overestimate the rate.
+
+    ``plan``: identity of the workload that counts, "" for any; a stretched one reproduces more often.
+    """
+    judged: list[Judgement | None] = [outcome.bad]
+    if outcome.kind is OutcomeKind.CULPRIT:
+        judged += [one for one in outcome.proof if one.verdict is Verdict.BAD and not one.candidate.edits]
+    found = Evidence()
+    for one in judged:
+        if one is not None and plan in ("", one.plan):
+            reproduced, told = one.counts
+            found += Evidence(reproduced, told - reproduced)
     return found
 
 
 def trials_to_call_gone(known: Evidence, max_error: float, check: int) -> int:
-    """Clean trials in a row after which a regression of this rate is gone.
+    """Clean trials in a row after which a regression is gone.
 
-    The sequential test of a search, held to ``max_error`` over *all* nights that ask: night ``check`` (from 1) may err
-    by a share of it, and the shares sum to 1. One reproduction ends the test the other way.
+    Half of ``max_error`` pays for the test by its rate (Fisher's, exact at any rate, since trials are drawn until one
+    reproduces); half for ``trials_without_rate``, asked for where it takes fewer trials and the rate is not known to be
+    lower. Test ``check`` (from 1) has a share of each half, and the shares sum to 1.
     """
+    most, share = trials_without_rate(max_error, check), max_error / 2 * even(check)
     if not known.reproduced:
-        return TRIAL_CAP
-    return min(TRIAL_CAP, Rate(known.reproduced, known.told).clean_needed(max_error * even(check)))
+        return most
+    rate = Rate(known.reproduced, known.told)
+    if known.reproduced >= RAREST * known.told and rate.missed(most) > share:
+        return most
+    return rate.clean_needed(share)
+
+
+def trials_without_rate(max_error: float, check: int) -> int:
+    """Clean trials in a row that a regression of the rate RAREST would show with a share of ``max_error`` as chance."""
+    return math.ceil(math.log(max_error / 2 * even(check)) / math.log1p(-RAREST))
 
 
 def new_name(taken: Iterable[str], recipe: str, condition: str) -> str:

@@ -7,7 +7,6 @@ earlier state known to be good; good there, it runs inside the day.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 from bisector.campaign import Campaign, Request
@@ -15,7 +14,18 @@ from bisector.errors import UsageError
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.desk import Desk
-from bisector.nightly.memory import SEARCHES, Kind, Regression, Search, State, Where, closed_one, known_good, same_bug
+from bisector.nightly.memory import (
+    A_NIGHT,
+    SEARCHES,
+    Kind,
+    Regression,
+    Search,
+    State,
+    Where,
+    closed_one,
+    known_good,
+    same_bug,
+)
 from bisector.nightly.papers import Papers
 from bisector.nightly.trying import Question, narrowed
 from bisector.recipe.model import Recipe
@@ -30,10 +40,6 @@ class Settler:
 
     desk: Desk
     papers: Papers
-
-    def holds(self, newer: str, older: str) -> bool:
-        """Whether a commit holds another one."""
-        return self.desk.tree.history.is_ancestor(older, newer)
 
     def settle(self, regression: Regression) -> None:
         """Do what is left to do for a regression tonight. Raises InfraError, Interrupted."""
@@ -62,9 +68,9 @@ class Settler:
                 desk.tell(Kind.UNFINISHED, regression, f"{SEARCHES} searches found no culprit: {regression.summary}")
                 return
             self._begin(item, regression)
-        elif not self.holds(day.next.oid, regression.culprit.oid):
+        elif not self.desk.holds(day.next.oid, regression.culprit.oid):
             self._begin(item, regression)
-        elif regression.where is Where.NEXT and self.holds(day.base.oid, regression.culprit.oid):
+        elif regression.where is Where.NEXT and self.desk.holds(day.base.oid, regression.culprit.oid):
             answer = desk.ask(self._on_base(item, regression))
             if answer.verdict is Verdict.BAD:
                 moved = replace(regression, where=Where.MAINLINE)
@@ -76,8 +82,8 @@ class Settler:
     def _on_base(self, item: Watched, regression: Regression) -> Question:
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
         trials = self.desk.bench.trials(item.recipe)
-        if regression.found:
-            trials = self.desk.needed(item, regression)
+        if regression.found:  # more would cost a night; a search tries its ends itself
+            trials = min(A_NIGHT, self.desk.needed(item, regression))
         return Question(item, cell, "base", regression.condition, trials, sure=regression.found)
 
     def _begin(self, item: Watched, regression: Regression) -> None:
@@ -98,7 +104,7 @@ class Settler:
 
     def _anew(self, item: Watched, regression: Regression, ends: Search) -> Regression:
         suspects = self._suspects(regression, ends)
-        return self._run(item, regression, replace(ends, suspects=suspects, began=time.time()))
+        return self._run(item, regression, replace(ends, suspects=suspects))
 
     def _on_mainline(self, item: Watched, regression: Regression, tried: tuple[str, ...]) -> Search | None:
         """From the newest earlier state of mainline that is known to be good, else from the last release."""
@@ -129,8 +135,8 @@ class Settler:
         if known is None or known.culprit is None:
             return ()
         lost: Commit = known.culprit
-        if self.holds(ends.bad, lost.oid):
-            return () if self.holds(ends.good, lost.oid) else (lost.oid,)
+        if self.desk.holds(ends.bad, lost.oid):
+            return () if self.desk.holds(ends.good, lost.oid) else (lost.oid,)
         return tuple(each.oid for each in self.desk.tree.rebased(lost, known.patch, ends.good, ends.bad))
 
     # ---- the search
@@ -142,7 +148,7 @@ class Settler:
         recipe = narrowed(item.recipe, regression.condition)
         source, repo = resolved_yaml(recipe), str(desk.tree.folder.resolve())
         question = (recipe.recipe, repo, search.good, search.bad, False)
-        ended = self._ended(question, source, regression, search)
+        ended = self._ended(question, source, regression)
         if ended is None:
             cells = tuple(cell for cell in item.wanted if cell.name == regression.cell)
             request = Request(
@@ -167,12 +173,12 @@ class Settler:
         return self._concluded(item, regression, search, *ended)
 
     def _ended(
-        self, question: tuple[str, str, str, str, bool], source: str, regression: Regression, search: Search
+        self, question: tuple[str, str, str, str, bool], source: str, regression: Regression
     ) -> tuple[CampaignRow, Outcome] | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""
         for row in reversed(self.desk.bench.store.campaigns(recipe=question[0])):
             same = (row.recipe, row.repo, row.good, row.bad, row.find_fix) == question and row.source == source
-            if same and row.outcome and row.created >= search.began and row.id not in regression.campaigns:
+            if same and row.outcome and row.id not in regression.campaigns:
                 return row, row.outcome
         return None
 
@@ -223,6 +229,7 @@ class Settler:
         if gone and before.culprit is None and _same_change(gone, found):
             back = replace(gone, state=State.OPEN, closed="", culprit=found.culprit, where=found.where)
             back = replace(back, campaigns=(*gone.campaigns, row.id), seen=(*gone.seen, *found.seen))
+            back = replace(back, returned=(*gone.returned, found.opened))
             desk.tell(Kind.BACK, back, f"{found.culprit} is there again")
             back = desk.save(self.papers.draft(back, recipe, row))
             desk.save(replace(found, state=State.FIXED, closed=desk.night.name, same_as=gone.id))

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bisector.model import Candidate, Cell, Commit, Signal, TargetKind, Verdict, digest
+from bisector.judge import Case, Judge
+from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
 from bisector.nightly.memory import Answer, Night, carried
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.seams import EditsDoNotApply, Progress
+from bisector.seams import EditsDoNotApply, Progress, Target
 from bisector.search.clone import PrivateClone
 from bisector.search.nexttree import Day
 from bisector.store import CampaignRow
@@ -30,10 +31,28 @@ class Question:
 
     item: Watched
     cell: Cell
-    role: str  # next or base
+    role: str  # next or base; rate: next, to learn the rate of what it has shown
     asked: str
     trials: int
     sure: bool = False
+
+    @property
+    def stage(self) -> str:
+        """The stage of its trials in the store: its role, with the condition where one is asked for alone."""
+        return "-".join(filter(None, (self.role, self.asked)))
+
+
+@dataclass(frozen=True)
+class _Put:
+    """A question put to its candidate. ``name`` and ``key``: as in its answer; ``row``: id of tonight's test."""
+
+    question: Question
+    candidate: Candidate
+    case: Case
+    target: Target
+    name: str
+    key: str
+    row: str
 
 
 def narrowed(recipe: Recipe, condition: str) -> Recipe:
@@ -55,46 +74,93 @@ class Trier:
 
     def ask(self, question: Question, nights: Sequence[Night]) -> Answer:
         """The answer: an earlier one of the identical candidate, or from trials now. Raises InfraError, Interrupted."""
-        item, commit = question.item, self.day.next if question.role == "next" else self.day.base
-        recipe = narrowed(item.recipe, question.asked)
+        put = self._put(question)
+        earlier = carried(nights, put.name, put.candidate.revision, put.key) if put.key else None
+        if earlier and (earlier.verdict is Verdict.BAD or earlier.told >= question.trials):
+            return replace(earlier, role=question.role, asked=question.asked, sure=question.sure)
+        put = self._stored(put)
+        case = replace(put.case, belief=FixedTrials(question.trials, OTHER_FAILURES))
+        judged = self._judge(put, nights).ask(put.candidate, case, question.stage)
+        return _answer(question, judged, put.name, put.key, put.row)
+
+    def learn(self, question: Question, nights: Sequence[Night], reproductions: int) -> Answer:
+        """Trials of a tree that has shown a regression, until so many more of them reproduce or ``question.trials``
+        are drawn: whatever they show counts. Raises InfraError, Interrupted."""
+        put = self._stored(self._put(question))
+        leg = self._judge(put, nights).leg(put.candidate, put.case, question.stage)
+        while not leg.untestable and (seen := leg.evidence).reproduced < reproductions:
+            if seen.told >= question.trials or seen.other >= OTHER_FAILURES + 2 * seen.told:
+                break
+            leg.draw()
+        verdict = Verdict.BAD if leg.evidence.reproduced else Verdict.WEAK
+        reason = leg.untestable or f"reproduced in {leg.evidence.figures}, to learn its rate"
+        return _answer(question, leg.judgement(verdict, reason), put.name, put.key, put.row)
+
+    def questions(self, item: Watched, cell: str, condition: str) -> tuple[str, ...]:
+        """What the trials of a regression's cell are asked: all of the recipe, and the condition alone."""
+        found = next((each for each in item.wanted if each.name == cell), None)
+        return () if found is None else tuple(self._name(item, found, asked) for asked in ("", condition))
+
+    def plan(self, item: Watched, cell: str, condition: str) -> str:
+        """Identity of the workload with which a condition is searched for; "" where the recipe has no such cell."""
+        found = next((each for each in item.wanted if each.name == cell), None)
+        return self._case(narrowed(item.recipe, condition), found).plan.identity() if found else ""
+
+    def cut_short(self, night: Night, items: Sequence[Watched]) -> tuple[Answer, ...]:
+        """Trials of a night that ended before their question was answered, as answers without a verdict.
+
+        Without them the clean ones would be lost and the others kept, since one that reproduces answers at once.
+        """
+        store, found = self.bench.store, []
+        for item in items:
+            row = self._row_name(night.tag, night.next, item)
+            trials: dict[tuple[str, str], list[Trial]] = {}
+            for trial in store.trials(row):
+                role, _, asked = trial.stage.partition("-")
+                if role in ("next", "rate") and night.answer(item.name, trial.cell, role, asked) is None:
+                    trials.setdefault((trial.cell, trial.stage), []).append(trial)
+            cells = {each.name: each for each in item.wanted}
+            for (name, stage), of_it in trials.items():
+                role, _, asked = stage.partition("-")
+                if cell := cells.get(name):
+                    question = Question(item, cell, role, asked, 0)
+                    why = "the night ended before this was answered"
+                    judged = Judgement(of_it[0].candidate, Verdict.WEAK, why, name, trials=tuple(of_it))
+                    found.append(_answer(question, judged, self._name(item, cell, asked), "", row))
+        return tuple(found)
+
+    # ---- a question, put to its candidate
+
+    def _put(self, question: Question) -> _Put:
+        item, commit = question.item, self.day.base if question.role == "base" else self.day.next
         candidate = self._candidate(commit, question.role)
         target = self.bench.kernel_source(item.recipe, item.wanted, self.clone)
-        case = self.bench.case(apply(recipe, question.cell), question.cell)
-        name = digest(resolved_yaml(recipe), question.cell.name, case.plan.identity())
+        case = self._case(narrowed(item.recipe, question.asked), question.cell)
         try:
             key = target.key(candidate)
         except EditsDoNotApply:  # not without edits; kept for what a target may do
             key = ""
-        earlier = carried(nights, name, commit.oid, key) if key else None
-        if earlier and (earlier.verdict is Verdict.BAD or earlier.told >= question.trials):
-            return replace(earlier, role=question.role, asked=question.asked, sure=question.sure)
-        row = self._row(item)
-        stage = "-".join(filter(None, (question.role, question.asked)))
-        self._tell(candidate, question, row, stage)
-        judge = self.bench.judge(row, recipe, target, self._control(candidate, nights))
-        fixed = FixedTrials(question.trials, OTHER_FAILURES)
-        judged = judge.ask(candidate, replace(case, belief=fixed), stage)
-        readings = [trial.reading for trial in judged.trials if trial.reading.signal is Signal.REPRODUCED]
-        reproduced, told = judged.counts
-        return Answer(
-            recipe=item.name,
-            cell=question.cell.name,
-            role=question.role,
-            asked=question.asked,
-            candidate=commit.oid,
-            question=name,
-            key=key,
-            verdict=judged.verdict,
-            reason=judged.reason,
-            conditions=tuple(dict.fromkeys(reading.condition for reading in readings)),
-            reproduced=reproduced,
-            told=told,
-            campaign=row,
-            sure=question.sure,
-        )
+        name = self._name(item, question.cell, question.asked)
+        return _Put(question, candidate, case, target, name, key, self._row_name(self.day.tag, self.day.next.oid, item))
+
+    def _stored(self, put: _Put) -> _Put:
+        """With the row of its trials in the store."""
+        return replace(put, row=self._add_row(put.question.item, put.row))
+
+    def _case(self, recipe: Recipe, cell: Cell) -> Case:
+        return self.bench.case(apply(recipe, cell), cell)
+
+    def _name(self, item: Watched, cell: Cell, asked: str) -> str:
+        recipe = narrowed(item.recipe, asked)
+        return digest(resolved_yaml(recipe), cell.name, self._case(recipe, cell).plan.identity())
+
+    def _judge(self, put: _Put, nights: Sequence[Night]) -> Judge:
+        self._tell(put.candidate, put.question, put.row, put.question.stage)
+        recipe = narrowed(put.question.item.recipe, put.question.asked)
+        return self.bench.judge(put.row, recipe, put.target, self._control(put.candidate, nights))
 
     def _candidate(self, commit: Commit, role: str) -> Candidate:
-        label = self.day.tag if role == "next" else f"base of {self.day.tag}"
+        label = f"base of {self.day.tag}" if role == "base" else self.day.tag
         return Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label=label)
 
     def _control(self, candidate: Candidate, nights: Sequence[Night]) -> Candidate:
@@ -107,11 +173,9 @@ class Trier:
         other = self.day.base if candidate.revision == self.day.next.oid else self.day.next
         return Candidate(TargetKind.KERNEL_SOURCE, other.oid)
 
-    def _row(self, item: Watched) -> str:
-        """Id of tonight's test of a recipe; a night that is resumed finds its own again."""
-        name = f"night-{self.watch}-{self.day.tag}-{self.day.next.oid[:8]}-{item.name}"
-        store = self.bench.store
-        if not store.has_campaign(name):
+    def _add_row(self, item: Watched, name: str) -> str:
+        """Id of tonight's test of a recipe in the store; a night that is resumed finds its own again."""
+        if not self.bench.store.has_campaign(name):
             row = self.bench.add_campaign(
                 CampaignRow(
                     id=name,
@@ -131,9 +195,35 @@ class Trier:
             return row.id  # another one where a folder of that name holds trials already
         return name
 
+    def _row_name(self, tag: str, oid: str, item: Watched) -> str:
+        """A recipe that is changed before its night is resumed has a test of its own: what trials of the old one showed
+        was read by other conditions."""
+        return f"night-{self.watch}-{tag}-{oid[:8]}-{item.name}-{digest(item.source)[:6]}"
+
     def _tell(self, candidate: Candidate, question: Question, row: str, stage: str) -> None:
         where = f" in {question.cell.name}" if question.cell.name else ""
         asked = f", {question.asked}" if question.asked else ""
         name = question.item.name
         told = Progress("stage", f"{candidate}: {name}{asked}{where}", campaign=row, recipe=name, stage=stage)
         self.bench.setting.listener(told)
+
+
+def _answer(question: Question, judged: Judgement, name: str, key: str, row: str) -> Answer:
+    readings = [trial.reading for trial in judged.trials if trial.reading.signal is Signal.REPRODUCED]
+    reproduced, told = judged.counts
+    return Answer(
+        recipe=question.item.name,
+        cell=question.cell.name,
+        role=question.role,
+        asked=question.asked,
+        candidate=judged.candidate.revision,
+        question=name,
+        key=key,
+        verdict=judged.verdict,
+        reason=judged.reason,
+        conditions=tuple(dict.fromkeys(reading.condition for reading in readings)),
+        reproduced=reproduced,
+        told=told,
+        campaign=row,
+        sure=question.sure,
+    )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bisector.agent.plan import dump, load
 from bisector.model import Commit, Verdict
 from bisector.nightly.memory import (
+    RAREST,
     Answer,
     Kind,
     News,
@@ -26,9 +27,12 @@ from bisector.nightly.memory import (
     new_name,
     open_one,
     same_bug,
+    series,
     trials_to_call_gone,
+    trials_without_rate,
 )
-from bisector.verdict.sequential import TRIAL_CAP, Evidence
+from bisector.verdict.budget import even
+from bisector.verdict.sequential import Evidence
 
 ONE = Commit("1" * 40, "md: check less", "A <a@example.org>", ("2" * 40,))
 REGRESSION = Regression("legs-leg-failed", "w", "legs", "leg-failed", "", "next-20261101", seen=("next-20261102",))
@@ -76,7 +80,7 @@ def test_rarer_bugs_stricter_recipes_and_later_nights_ask_for_more_clean_trials(
 ) -> None:
     known = Evidence(reproduced, clean)
     needed = trials_to_call_gone(known, error, check)
-    assert 1 <= needed <= TRIAL_CAP
+    assert needed >= 1
     assert trials_to_call_gone(Evidence(reproduced, clean + 5), error, check) >= needed
     assert trials_to_call_gone(known, error / 2, check) >= needed
     assert trials_to_call_gone(known, error, check + 1) >= needed
@@ -87,7 +91,17 @@ def test_a_bug_of_one_half_is_not_gone_after_a_few_clean_trials() -> None:
     known = Evidence(10, 10)
     total = sum(0.5 ** trials_to_call_gone(known, 0.01, check) for check in range(1, 100))
     assert total < 0.01
-    assert trials_to_call_gone(Evidence(0, 5), 0.01, 1) == TRIAL_CAP
+
+
+def test_of_a_rate_that_nothing_is_known_of_so_many_trials_as_the_rarest_bug_would_show_in() -> None:
+    needed = trials_to_call_gone(Evidence(0, 5), 0.01, 1)
+    assert needed == trials_without_rate(0.01, 1)
+    assert (1 - RAREST) ** needed <= 0.005 * even(1) < (1 - RAREST) ** (needed - 1)
+
+
+def test_a_rate_that_is_known_to_be_low_is_cut_off_by_nothing() -> None:
+    """6 of 1,800: one clean trial in 300 is no news, and 1,000 of them are little."""
+    assert trials_to_call_gone(Evidence(6, 1794), 0.01, 1) > 3000
 
 
 def test_clean_nights_add_up_since_the_last_one_that_saw_it() -> None:
@@ -95,19 +109,68 @@ def test_clean_nights_add_up_since_the_last_one_that_saw_it() -> None:
         night(1, answer(Verdict.BAD)),
         night(2, answer(Verdict.GOOD, 9)),  # seen on this one by another cell
         night(3, answer(Verdict.GOOD, 4)),
-        night(4, answer(Verdict.GOOD, 5, role="base"), answer(Verdict.BAD, 1, asked="")),
+        night(4, answer(Verdict.GOOD, 5, role="base"), answer(Verdict.BAD, 1, conditions=("escaped",))),
         night(5, answer(Verdict.GOOD, 6, asked="leg-failed"), answer(Verdict.GOOD, 7, asked="escaped")),
         night(6, answer(Verdict.GOOD, 8, carried="next-20261105")),
     ]
     assert clean_so_far(nights, REGRESSION) == 4 + 6
 
 
-def test_evidence_is_of_candidates_that_have_it() -> None:
+def test_a_clean_night_before_one_that_saw_it_is_evidence_and_the_night_that_met_it_is_none() -> None:
+    """The trials that met it would not be here had they stayed clean; those after them are, whatever they showed."""
     nights = [
-        night(1, answer(Verdict.BAD, 3, reproduced=1), answer(Verdict.GOOD, 5)),
-        night(2, answer(Verdict.BAD, 4, conditions=("escaped",)), answer(Verdict.BAD, 2, carried="next-20261101")),
+        night(1, answer(Verdict.BAD, 3, reproduced=1)),
+        night(2, answer(Verdict.GOOD, 5)),
+        night(3, answer(Verdict.BAD, 4, reproduced=1)),
+        night(4, answer(Verdict.BAD, 6, reproduced=1, conditions=("escaped",)), answer(Verdict.BAD, 2, carried="x")),
+        night(5, answer(Verdict.GOOD, 7)),
     ]
-    assert evidence(nights, REGRESSION, ()) == Evidence(1, 2)
+    found = replace(REGRESSION, seen=("next-20261101", "next-20261103", "next-20261104"))
+    assert evidence(nights, found, ()) == Evidence(1, 5 + 3 + 5)
+    assert clean_so_far(nights, found) == 7
+    assert series(nights, found).sightings == 2
+
+
+def test_trials_of_another_cell_and_of_another_recipe_say_nothing_of_its_rate() -> None:
+    nights = [
+        night(1, answer(Verdict.BAD, 1)),
+        night(2, answer(Verdict.BAD, 1, reproduced=1, cell="aio=native"), answer(Verdict.GOOD, 5)),
+        night(3, answer(Verdict.BAD, 1, question="the recipe as it was")),
+    ]
+    found = series(nights, REGRESSION, ("question",))
+    assert found.known == Evidence(0, 5)  # seen in another cell on that night: the tree had it
+    assert found.clean == 0
+
+
+def test_trials_that_a_night_had_no_time_to_answer_are_not_lost() -> None:
+    cut = answer(Verdict.WEAK, 6, reproduced=0, conditions=())
+    nights = [night(1, answer(Verdict.BAD)), night(2, cut), night(3, answer(Verdict.BAD, 4, reproduced=1))]
+    assert evidence(nights, REGRESSION, ()) == Evidence(1, 9)
+
+
+def test_what_was_clean_before_it_came_back_is_of_trees_without_it() -> None:
+    nights = [
+        night(1, answer(Verdict.BAD)),
+        night(2, answer(Verdict.GOOD, 40)),
+        night(3, answer(Verdict.BAD, 1, reproduced=1)),
+        night(4, answer(Verdict.BAD, 3, reproduced=1)),
+    ]
+    found = replace(REGRESSION, seen=())
+    assert evidence(nights, found, ()) == Evidence(2, 42)
+    assert evidence(nights, replace(found, returned=("next-20261103",)), ()) == Evidence(1, 2)
+
+
+def test_trials_that_learn_the_rate_count_whatever_they_showed() -> None:
+    rate = answer(Verdict.WEAK, 40, role="rate", reproduced=0, conditions=())
+    assert evidence([night(1, answer(Verdict.BAD), rate)], REGRESSION, ()) == Evidence(0, 40)
+
+
+def test_a_base_that_has_it_begins_the_count_of_clean_ones_anew() -> None:
+    base = answer(Verdict.GOOD, 9, role="base", asked="leg-failed")
+    held = answer(Verdict.BAD, 1, role="base", asked="leg-failed")
+    nights = [night(1, answer(Verdict.BAD)), night(3, base), night(4, held), night(5, base)]
+    assert series(nights, replace(REGRESSION, seen=())).base == 9
+    assert series(nights, replace(REGRESSION, seen=())).sightings == 1
 
 
 def test_a_base_is_known_good_by_its_own_answer_or_by_its_whole_day() -> None:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Single nights in trouble: killed, out of time, out of luck, with a source that misbehaves."""
 
+import inspect
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from bisector.search.locks import locked
 from bisector.store import Store
 
 LEG = "legs-leg-failed"
-TRIALS = 15  # of a night with one bug: one on the day, two on its base, and a campaign of five steps with its proof
+TRIALS = 21  # of a night with one bug: one on the day, two on its base, a campaign of five steps with its proof, and
+# six that learn the rate
 WRITES = [("save_night", 2), ("save_regression", 1), ("save_regression", 2), ("finish", 1), ("save_regression", 3)]
 
 
@@ -120,6 +123,25 @@ def test_a_night_out_of_time_stops_and_the_next_call_goes_on(tree: LinuxNext, ni
     assert found.culprit.subject == "md: check less"
     assert len(nights.searches()) == 1
     assert nights.night().nothing
+
+
+def test_the_budget_goes_by_a_clock_that_is_never_set() -> None:
+    """The time of day may step by years when a host without a battery hears of it."""
+    assert inspect.signature(night.run).parameters["clock"].default is time.monotonic
+
+
+def test_a_night_that_is_called_again_has_what_is_left_of_its_budget(tree: LinuxNext, nights: Nights) -> None:
+    with_bug(tree, 1)
+    nights.clock = lambda: 60.0 * nights.world.trials
+    nights.budget = "9m"
+    nights.world.fail_after = 3
+    assert nights.night().exit_code is ExitCode.INFRA  # after three trials more, which failed: six minutes
+    tried, nights.world.fail_after = nights.world.trials, 10**9
+    nights.clock = lambda: 60.0 * (nights.world.trials - tried)  # another process: another clock
+    report = nights.night()
+    assert "budget" in report.night.stopped
+    assert nights.world.trials - tried <= 4
+    assert report.night.used == 0.0  # all of it is spent, and the next call begins anew
 
 
 def test_a_search_goes_on_between_the_days_it_began_with(tree: LinuxNext, nights: Nights) -> None:
