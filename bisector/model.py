@@ -255,6 +255,8 @@ class Signal(StrEnum):
 class Reading:
     """A signal and why. ``condition``: the matched condition's name; ``fingerprint``: of a crash that is not ours.
 
+    ``neither``: the workload came to its end, and no condition of the recipe held, neither a bad nor a good one.
+
     ``awaits_control``: the VM never reached the agent, and the boot of a known-good image that tells whose fault that
     is has still to come. Until then it is no evidence.
     """
@@ -264,6 +266,7 @@ class Reading:
     reason: str = ""
     fingerprint: str = ""
     awaits_control: bool = False
+    neither: bool = False
 
 
 class Verdict(StrEnum):

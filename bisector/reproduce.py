@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
+from bisector.judge import Case, Judge
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
@@ -18,8 +20,11 @@ from bisector.seams import Progress, Target
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
 from bisector.target.programs import installed
+from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.sequential import FixedTrials
 from bisector.workbench import Workbench
+
+STAGE = "test"
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,22 @@ def run(request: Request, bench: Workbench) -> Answer:
         case = bench.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, belief=FixedTrials(request.trials, case.belief.other_cap))
-        rows.append(CellAnswer(cell, judge.ask(candidate, case, "test")))
+        rows.append(CellAnswer(cell, _asked(judge, candidate, case, rows)))
     folder = str(bench.store.campaign_folder(row.id))
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
+
+
+def _asked(judge: Judge, candidate: Candidate, case: Case, before: Sequence[CellAnswer]) -> Judgement:
+    """The candidate's verdict in one cell. Where all trials of the cells before were neither bad nor good for one
+    reason, one that is so too is enough."""
+    known = [trial for row in before if row.judgement for trial in row.judgement.trials]
+    if stops(known):
+        leg = judge.leg(candidate, case, STAGE)
+        if not leg.untestable:
+            leg.draw()
+            if always_neither((*known, *leg.trials)):
+                return leg.judgement(Verdict.SKIP, "as in the cells before")
+    return judge.ask(candidate, case, STAGE)
 
 
 def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:

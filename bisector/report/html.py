@@ -12,10 +12,12 @@ from pathlib import Path
 
 from bisector import __version__
 from bisector.model import Judgement, Outcome, OutcomeKind
-from bisector.report import picture, tested
+from bisector.report import picture, printed, table, tested
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
+from bisector.report.printed import Printed
 from bisector.report.stages import candidate_name, unchecked
+from bisector.reproduce import Answer
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -90,9 +92,15 @@ def render(facts: Facts) -> str:
         version=__version__,
         words=WORDS,
         unchecked=_unchecked(facts),
+        printed=_printed(facts, answer),
+        hint=table.hint(answer) if answer else "",
         named=candidate_name,
     )
     return page + "\n"
+
+
+def _printed(facts: Facts, answer: Answer | None) -> tuple[Printed, ...]:
+    return printed.of_test(table.judgements(answer)) if answer else printed.of_outcome(facts.outcome)
 
 
 def _unchecked(facts: Facts) -> tuple[str, ...]:

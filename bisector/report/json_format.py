@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bisector.model import Judgement, Outcome, Trial
+from bisector.report import printed, table, tested
 from bisector.report.facts import Facts, OtherFailure, Side, Span
+from bisector.report.printed import Printed
 
 SCHEMA = "bisector.campaign/1"
 
@@ -66,6 +68,7 @@ class Document:
     bad: Evidence | None = None
     good: Evidence | None = None
     spans: tuple[Span, ...] = ()
+    printed: tuple[Printed, ...] = ()
 
 
 def document(facts: Facts) -> Document:
@@ -84,6 +87,7 @@ def document(facts: Facts) -> Document:
         bad=_evidence(facts.bad),
         good=_evidence(facts.good),
         spans=facts.spans,
+        printed=_printed(facts),
     )
 
 
@@ -98,6 +102,12 @@ def schema_text() -> str:
 
     schema = TypeAdapter(Document).json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _printed(facts: Facts) -> tuple[Printed, ...]:
+    """Of ends that do not differ, and of a test's cells that cannot be judged, what the steps of a trial printed."""
+    answer = tested.answer(facts) if tested.is_test(facts) else None
+    return printed.of_test(table.judgements(answer)) if answer else printed.of_outcome(facts.outcome)
 
 
 def _shallow(judgement: Judgement) -> dict[str, Any]:

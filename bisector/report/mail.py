@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bisector.model import Judgement, Outcome, OutcomeKind, digest
-from bisector.report import claim, compose
+from bisector.report import claim, compose, printed
 from bisector.report.compose import fold, wrap
 from bisector.report.excerpt import LINES, Excerpt, printable
 from bisector.report.facts import Facts
@@ -144,6 +144,7 @@ def body(letter: Letter) -> str:
         _section("Environment", environment(facts)),
         _section("To reproduce", reproduce(facts, letter.shipped)),
         _section("Ends tested", [line for end in _ends(outcome) for line in figures(end, facts)]),
+        _section("What the steps printed", _printed(outcome)),
         _section("Is it fixed already?", fixed_lines(letter.fixed, facts)),
         _section("Bisect log", bisect_log(outcome.bisect_log, claimed=_claims(facts))),
         _section("Assumed", [line for each in outcome.assumptions for line in wrap(each, indent="  ", first="- ")]),
@@ -238,6 +239,15 @@ def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
     if outcome.kind is OutcomeKind.RANGE:
         return "Range", [*wrap(outcome.summary), *([""] if proof else []), *proof]
     return "What the search says", [*wrap(outcome.summary), *([""] if proof else []), *proof]
+
+
+def _printed(outcome: Outcome) -> list[str]:
+    """Of a trial of each end that did not differ, so that a reader sees what the recipe saw."""
+    lines = []
+    for step in printed.of_outcome(outcome):
+        lines += wrap(step.head, indent="    ", first="  ")
+        lines += [piece for line in step.lines for piece in fold(f"    {defuse(line)}")]
+    return lines
 
 
 def _ends(outcome: Outcome) -> tuple[Judgement, ...]:

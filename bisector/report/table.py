@@ -8,9 +8,10 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from bisector.model import Signal
-from bisector.report import axes
+from bisector.model import Judgement, Signal
+from bisector.report import axes, printed
 from bisector.reproduce import Answer, CellAnswer
+from bisector.verdict import neither
 
 SCHEMA = "bisector.test/1"
 WIDTH = 42  # columns of a cell's name
@@ -31,7 +32,30 @@ def rows(answer: Answer) -> list[str]:
         lines += _row(name, row, width)
     if turns := axes.as_text(points(answer)):
         lines += ["", *(part for line in turns for part in _wrapped(line))]
+    return [*lines, *_why(answer)]
+
+
+def _why(answer: Answer) -> list[str]:
+    """Of cells that could not be judged what their steps printed, and what to do about a recipe that says nothing."""
+    steps = printed.of_test(judgements(answer))
+    lines = ["", "What the steps printed last:"] if steps else []
+    for step in steps:
+        cell = f" ({step.cell})" if step.cell and len(answer.rows) > 1 else ""
+        lines += textwrap.wrap(step.head + cell, 80, initial_indent="  - ", subsequent_indent="    ")
+        lines += [f"    | {line}"[:80] for line in step.lines or ("(nothing)",)]
+    if hint(answer):
+        lines += ["", *textwrap.wrap(f"hint: {hint(answer)}", 80, subsequent_indent="  ", break_on_hyphens=False)]
     return lines
+
+
+def hint(answer: Answer) -> str:
+    """What to do where every trial was neither bad nor good for one reason; else ""."""
+    return neither.HINT if neither.stops([trial for one in judgements(answer) for trial in one.trials]) else ""
+
+
+def judgements(answer: Answer) -> list[Judgement]:
+    """The verdicts of the cells that were tried."""
+    return [row.judgement for row in answer.rows if row.judgement]
 
 
 def names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
@@ -109,5 +133,7 @@ def as_json(answer: Answer) -> str:
         "exit_code": int(answer.exit_code),
         "cells": [dataclasses.asdict(row) | {"as_expected": row.as_expected} for row in answer.rows],
         "axes": [dataclasses.asdict(axis) for axis in axes.axes(points(answer))],
+        "printed": [dataclasses.asdict(step) for step in printed.of_test(judgements(answer))],
+        "hint": hint(answer),
     }
     return json.dumps(document, indent=2) + "\n"

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Sequence
 
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.printable import printable_line
-from bisector.report import table, tested
+from bisector.report import printed, table, tested
 from bisector.report.facts import Facts
 from bisector.report.stages import unchecked
 
@@ -79,7 +80,17 @@ def headline(outcome: Outcome) -> list[str]:
         lines.append(_field(bad, _one(outcome.bad)))
     if outcome.cell:
         lines.append(_field("cell", outcome.cell))
+    lines += printed_lines(printed.of_outcome(outcome))
     return lines + (_releases(outcome.releases) if outcome.releases else [])
+
+
+def printed_lines(steps: Sequence[printed.Printed]) -> list[str]:
+    """What steps of trials printed, each line cut at the terminal's width."""
+    lines = ["", "What the steps printed last:"] if steps else []
+    for step in steps:
+        lines.append(_wrap(step.head, "  - "))
+        lines += [f"    | {line}"[:WIDTH] for line in step.lines or ("(nothing)",)]
+    return lines
 
 
 def _names_of_range(outcome: Outcome) -> tuple[str, str]:

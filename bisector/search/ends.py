@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from bisector.judge import Case, Judge, stretched
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
-from bisector.search.rounds import EndsDrawn, draw_ends
+from bisector.search.rounds import EndsDrawn, draw_ends, first_of_ends
 from bisector.verdict.budget import Budget
 from bisector.verdict.ends import Alike, Differ, NotTestable
+from bisector.verdict.neither import HINT, NeverJudged
 from bisector.verdict.sequential import Belief, Evidence
 
 NOTHING = Evidence()
@@ -117,12 +118,17 @@ def _drawn(end: Judgement) -> int:
 def _with_fixed_trials(
     judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], *, find_fix: bool
 ) -> Ends | Outcome:
-    answers = [(case, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends")) for case in cases]
-    for case, at_good, at_bad in answers:
-        if (at_good.verdict, at_bad.verdict) == (Verdict.GOOD, Verdict.BAD):
-            return Ends(at_good, at_bad, case)
-    case, at_good, at_bad = answers[0]
-    return _stop(case, EndsDrawn(None, at_good, at_bad), find_fix=find_fix)
+    answers = [(case, _fixed(judge, good, bad, case)) for case in cases]
+    for case, drawn in answers:
+        if (drawn.good.verdict, drawn.bad.verdict) == (Verdict.GOOD, Verdict.BAD):
+            return Ends(drawn.good, drawn.bad, case)
+    return _stop(*answers[0], find_fix=find_fix)
+
+
+def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDrawn:
+    """Both ends in one cell by a fixed number of trials; a few where none is good or bad."""
+    first = first_of_ends(judge.leg(good, case, "ends", rounds=True), lambda: judge.leg(bad, case, "ends", rounds=True))
+    return first or EndsDrawn(None, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends"))
 
 
 def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
@@ -130,7 +136,11 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
     good, bad = drawn.good, drawn.bad
     kind = OutcomeKind.ENDS_ALIKE
     unjudged = next((one for one in _most_tried(good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
-    if unjudged or isinstance(drawn.result, NotTestable):
+    if isinstance(drawn.result, NeverJudged):
+        kind = OutcomeKind.UNRESOLVED
+        count, reason = drawn.result.trials, drawn.result.reason
+        what = f"the first {count} trials were all neither bad nor good for one reason ({reason}): {HINT}"
+    elif unjudged or isinstance(drawn.result, NotTestable):
         kind = OutcomeKind.UNRESOLVED
         one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
         what = f"the end {one.candidate} cannot be judged: {one.reason}"

@@ -6,7 +6,7 @@ The arithmetic is verdict/ends.py and verdict/confirm.py; here trials are drawn 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bisector.judge import Leg
@@ -14,6 +14,7 @@ from bisector.model import Judgement, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import Draw, Step, confirm
 from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.neither import ENOUGH, NeverJudged, always_neither, never_judged, stops
 from bisector.verdict.sequential import Belief, Evidence, often_failed
 
 NOTHING = Evidence()
@@ -23,7 +24,7 @@ NOTHING = Evidence()
 class EndsDrawn:
     """Both ends in one cell. ``result`` is None when one of them cannot be tried at all."""
 
-    result: Differ | Alike | NotTestable | None
+    result: Differ | Alike | NotTestable | NeverJudged | None
     good: Judgement
     bad: Judgement
 
@@ -51,8 +52,30 @@ def draw_ends(
                     step, good.judgement(Verdict.GOOD, _told(good)), bad.judgement(Verdict.BAD, _told(bad))
                 )
             return EndsDrawn(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
-        _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,))
+        _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,), first=(good, bad))
+        if never := never_judged((*good.trials, *bad.trials)):
+            return EndsDrawn(never, _close_end(good), _close_end(bad))
     return EndsDrawn(None, _close_end(good), _close_end(bad))
+
+
+def first_of_ends(good: Leg, bad: Callable[[], Leg]) -> EndsDrawn | None:
+    """A trial of each end in turns, while none is good or bad; the outcome where that never ends, else None.
+
+    ``bad``: is asked for when its turn comes, for it may have to be built.
+    """
+    legs = [good]
+    for turn in range(2 * ENOUGH):  # ends that have one image share its trials
+        legs += [bad()] if turn == 1 else []
+        leg = legs[turn % 2]
+        if leg.untestable:
+            return None
+        leg.draw()
+        drawn = [trial for each in legs for trial in each.trials]
+        if not always_neither(drawn):
+            return None
+        if never := never_judged(drawn):
+            return EndsDrawn(never, *map(_close_end, legs))
+    return None
 
 
 def draw_proof(
@@ -77,11 +100,12 @@ def _evidence(leg: Leg, belief: Belief) -> Evidence:
     return replace(seen, other=belief.other_cap + 2 * seen.told) if leg.untestable else seen
 
 
-def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> None:
+def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg], first: Sequence[Leg] = ()) -> None:
     """Draw as many as wanted of each leg, in turns.
 
     A reproduction at a leg of ``stop`` ends the round, and so do many failures of the harness at any leg: what either
-    means is decided before more is drawn.
+    means is decided before more is drawn. The first trials of ``first`` end it where they say that no trial will ever
+    be bad or good.
     """
     legs, watched = tuple(wanted), tuple(stop)
     for turn in range(max(count for _, count in legs)):
@@ -92,6 +116,8 @@ def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg]) -> No
             if signal is Signal.REPRODUCED and leg in watched:
                 return
             if signal is Signal.INFRA and often_failed(leg.evidence):
+                return
+            if stops([trial for each in first for trial in each.trials]):
                 return
 
 

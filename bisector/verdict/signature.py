@@ -98,7 +98,7 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
     for condition in question.good:
         if holds(condition, observation) and _stopped_before(condition, observation, question, good=True) is None:
             return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
-    return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question))
+    return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question), neither=True)
 
 
 def _why_neither(observation: Observation, question: Question) -> str:

@@ -66,7 +66,8 @@ def observed(behaviour: str) -> Observation:
     if behaviour == "oops":
         crash = ConsoleEvent(3.0, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference")
         return Observation(Ending.CRASH, Result(), (crash,))
-    layers = (LayerFacts("boot", "/dev/x", 511, 512, {"bad": "degraded"}.get(behaviour, "healthy")),)
+    health = {"bad": "degraded", "syncing": "syncing", "syncing too": "syncing"}.get(behaviour, "healthy")
+    layers = (LayerFacts("boot", "/dev/x", 511, 512, health),)
     result = Result(complete=True, layers=layers, steps=(StepFacts("probe", 0, 1, done=True, exit=0),))
     return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
 
@@ -214,6 +215,32 @@ def test_ends_alike_say_so(history: History, setting: Setting) -> None:
     outcome = outcome_of(history, setting, "c0", "c2")
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
     assert "both ends are good" in outcome.summary
+
+
+@pytest.mark.parametrize("recipe", [FIXED, SHIPPED])
+def test_a_recipe_that_says_nothing_stops_after_three_trials(history: History, setting: Setting, recipe: str) -> None:
+    """An array that never comes into sync is neither degraded nor healthy, at either end."""
+    line(history, "syncing", "syncing", "syncing too")
+    loaded = loads(recipe, "silent.yaml")
+    with FileBench(setting) as bench:
+        asked = request(history, "c0", "c2", recipe=loaded, source=resolved_yaml(loaded))
+        row, outcome = Campaign(asked, bench).run()
+        assert len(bench.store.trials(row.id)) == 3
+        assert {str(trial.candidate.revision) for trial in bench.store.trials(row.id)} == {
+            history.oids["c0"],
+            history.oids["c2"],
+        }
+        report = text.render(facts.gather(bench.store, row))
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert outcome.summary.startswith("the first 3 trials were all neither bad nor good for one reason")
+    assert "bad_when or good_when" in outcome.summary
+    assert "step probe: exit 0" in report
+
+
+def test_one_trial_that_says_something_lets_the_campaign_go_on(history: History, setting: Setting) -> None:
+    line(history, "syncing", "good", "bad")
+    outcome = outcome_of(history, setting, "c0", "c2")
+    assert "cannot be judged" in outcome.summary
 
 
 def test_ends_the_other_way_round_are_named(history: History, setting: Setting) -> None:
