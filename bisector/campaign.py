@@ -26,8 +26,6 @@ from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
 from bisector.workbench import Workbench
 
-NEWER = "whether a newer {} than the bad end has it fixed already"
-
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
 
@@ -303,7 +301,6 @@ class Campaign:
         unchecked = list(outcome.unchecked)
         if others:
             unchecked.append(f"the search ran in one cell; it was not repeated in {', '.join(others)}")
-        unchecked.append(NEWER.format("QEMU" if recipe.target.qemu else "kernel"))
         return replace(
             outcome,
             good=ends.good,
@@ -312,6 +309,7 @@ class Campaign:
             assumptions=tuple(dict.fromkeys(assumed)),
             unchecked=tuple(unchecked),
             find_fix=self.request.find_fix,
+            newer_untested=not self.request.find_fix,
         )
 
     def _stage(self, text: str) -> None:

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bisector import __version__
+from bisector.direction import of_outcome
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.model import Judgement, Outcome, Trial
+from bisector.model import Judgement, Outcome, OutcomeKind, Trial
 from bisector.printable import printable
 from bisector.seams import Listener, Progress
 
@@ -146,13 +147,15 @@ def _trial(trial: Trial) -> dict[str, object]:
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:
-    culprit = outcome.culprit
+    """A search for a fix names a fix: a program that acts on culprits has nothing to do with it."""
+    commit, words = outcome.culprit, of_outcome(outcome)
     return {
-        "kind": outcome.kind.value,
+        "kind": words.change if outcome.kind is OutcomeKind.CULPRIT else outcome.kind.value,
         "summary": outcome.summary,
         "cell": outcome.cell,
-        "culprit": culprit.oid if culprit else "",
-        "subject": culprit.subject if culprit else "",
+        "culprit": commit.oid if commit and not outcome.find_fix else "",
+        "fix": commit.oid if commit and outcome.find_fix else "",
+        "subject": commit.subject if commit else "",
         "suspects": [each.oid for each in outcome.suspects],
     }
 

@@ -384,6 +384,7 @@ class Outcome:
     unchecked: tuple[str, ...] = ()
     find_fix: bool = False
     releases: ReleaseFacts | None = None
+    newer_untested: bool = False  # nobody has asked whether a newer kernel (or QEMU) than the bad end has it fixed
 
 
 def digest(*parts: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.errors import UsageError
+from bisector.judge import Case, Judge
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -38,6 +39,7 @@ from bisector.target.choice import Choice
 from bisector.target.given import release_of
 from bisector.target.kernel_package import KernelPackage, candidate
 from bisector.target.packages import LeftOut
+from bisector.verdict.neither import NeverJudged, always_neither, never_judged, stops, summary
 from bisector.verdict.signature import read
 from bisector.workbench import Workbench
 
@@ -214,19 +216,31 @@ class ReleaseCampaign:
 
         known = Known(self.bench.store, row, () if request.fresh else self.bench.store.campaigns())
 
+        tried: list[Judgement] = []
+
         def ask(asked: Candidate) -> Judgement:
             if told := known.take_over(judge.image(asked), case.plan, case.question):
                 words = f"{asked}: tried before, in campaign {told}"
                 judge.tell("trial", words, STAGE)
-            judgement = judge.ask(asked, case, STAGE)
+            judgement = _as_silent(judge, asked, case, tried) or judge.ask(asked, case, STAGE)
+            tried.append(judgement)
+            _stop_when_silent(tried)
             if judgement.verdict in (Verdict.GOOD, Verdict.BAD):
                 judge.control = asked  # it boots: what tells a kernel that does not from a harness that does not
             return judgement
 
-        if request.scan:
-            found = releases.scan(supply.releases, ask)
-        else:
-            found = releases.search(supply.releases, ask, find_fix=request.find_fix)
+        try:
+            if request.scan:
+                found = releases.scan(supply.releases, ask)
+            else:
+                found = releases.search(supply.releases, ask, find_fix=request.find_fix)
+        except _SaysNothing as silent:
+            good, bad = reversed(tried) if request.find_fix else tried
+            steps = tuple(tried)
+            return Outcome(
+                OutcomeKind.UNRESOLVED, summary(silent.never), good=good, bad=bad, judgements=steps, cell=cell.name,
+                find_fix=request.find_fix,
+            )  # fmt: skip
         outcome = self._outcome(found, supply, cell)
         return replace(outcome, assumptions=outcome.assumptions + known.said())
 
@@ -315,6 +329,31 @@ class ReleaseCampaign:
             ),
             request.recipe,
         )
+
+
+class _SaysNothing(Exception):
+    """The trials of the first two releases were all neither bad nor good, for one reason."""
+
+    def __init__(self, never: NeverJudged) -> None:
+        super().__init__(never.reason)
+        self.never = never
+
+
+def _as_silent(judge: Judge, asked: Candidate, case: Case, tried: Sequence[Judgement]) -> Judgement | None:
+    """Where the first release said nothing, one trial of the second that says nothing either is enough."""
+    known = [trial for one in tried for trial in one.trials]
+    if len(tried) != 1 or not stops(known):
+        return None
+    leg = judge.leg(asked, case, STAGE)
+    if not leg.untestable:
+        leg.draw()
+    return leg.judgement(Verdict.SKIP, "as before") if always_neither((*known, *leg.trials)) and leg.trials else None
+
+
+def _stop_when_silent(tried: Sequence[Judgement]) -> None:
+    trials = [trial for one in tried for trial in one.trials]
+    if len(tried) == 2 and all(one.trials for one in tried) and (never := never_judged(trials)):
+        raise _SaysNothing(never)
 
 
 def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,10 @@ import typer
 
 from bisector.cli.options import CampaignArgument, JsonOption
 from bisector.cli.pieces import open_store, print_object, terminal_of
+from bisector.direction import direction
 from bisector.errors import UsageError
+from bisector.model import OutcomeKind
+from bisector.store.rows import Listed
 
 commands = typer.Typer()
 
@@ -24,15 +27,20 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
     rows = open_store(context).listed()
     if as_json:
         keep = ("id", "recipe", "repo", "good", "bad", "state", "created")
-        listed = [{name: getattr(row, name) for name in keep} | {"outcome": row.kind} for row in rows]
+        listed = [{name: getattr(row, name) for name in keep} | {"outcome": _kind(row)} for row in rows]
         print_object(terminal, "campaigns", listed)
         return
     for row in rows:
         told = row.summary if row.kind else row.title
         lines = textwrap.wrap(told, 80, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
-        terminal.write("\n".join([f"{row.id}  {row.kind or row.state}", *lines]) + "\n")
+        terminal.write("\n".join([f"{row.id}  {_kind(row) or row.state}", *lines]) + "\n")
     if not rows:
         terminal.say("no campaigns yet: 'bisector run RECIPE --repo DIR' makes one")
+
+
+def _kind(row: Listed) -> str:
+    """Of its outcome, as people read it; a kind that a newer version wrote stays as it is."""
+    return direction(bool(row.find_fix)).change if row.kind == OutcomeKind.CULPRIT else row.kind
 
 
 @commands.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import __version__
+from bisector.direction import direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture, printed, table, tested
 from bisector.report.excerpt import printable
@@ -21,15 +22,6 @@ from bisector.reproduce import Answer
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
-
-WORDS = {
-    OutcomeKind.CULPRIT: "culprit",
-    OutcomeKind.RANGE: "range",
-    OutcomeKind.NARROWED: "narrowed",
-    OutcomeKind.ENDS_ALIKE: "ends alike",
-    OutcomeKind.UNRESOLVED: "unresolved",
-    OutcomeKind.NOT_CONFIRMED: "not confirmed",
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,10 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    test = tested.is_test(facts)
+    test, words = (
+        tested.is_test(facts),
+        direction(facts.campaign.find_fix or bool(facts.outcome and facts.outcome.find_fix)),
+    )
     answer = tested.answer(facts) if test else None
     tried, legend = tested.rows(answer)
     page = environment.get_template(TEMPLATE).render(
@@ -90,7 +85,8 @@ def render(facts: Facts) -> str:
         verdicts=tuple((stage, judgement, _counts(facts, stage, judgement)) for stage, judgement in facts.judgements),
         began=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.campaign.created)),
         version=__version__,
-        words=WORDS,
+        kind=words.kind(facts.outcome.kind).replace("_", " ") if facts.outcome else facts.campaign.state,
+        side=words.side,
         unchecked=_unchecked(facts),
         printed=_printed(facts, answer),
         hint=table.hint(answer) if answer else "",
@@ -118,7 +114,7 @@ def _headline(facts: Facts) -> str:
     if outcome is None:
         return f"This campaign is {facts.campaign.state}; it has no outcome yet."
     lead = {
-        OutcomeKind.CULPRIT: "Fixed by " if outcome.find_fix else "First bad commit: ",
+        OutcomeKind.CULPRIT: of_outcome(outcome).lead,
         OutcomeKind.NARROWED: f"One of {len(outcome.suspects)} commits: ",
     }.get(outcome.kind, "")
     return lead + outcome.summary

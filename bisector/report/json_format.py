@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bisector.model import Judgement, Outcome, Trial
+from bisector.direction import direction
+from bisector.model import Commit, Judgement, Outcome, Trial
 from bisector.report import printed, table, tested
 from bisector.report.facts import Facts, OtherFailure, Side, Span
 from bisector.report.printed import Printed
@@ -37,9 +38,13 @@ class About:
 
 @dataclass(frozen=True)
 class Staged(Judgement):
-    """A verdict and the stage that asked for it: ends, search, proof."""
+    """A verdict and the stage that asked for it: ends, search, proof.
+
+    ``side``: in a search for a fix, whether the candidate has the bug still ("still there") or no more ("gone").
+    """
 
     stage: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,21 @@ class Document:
     good: Evidence | None = None
     spans: tuple[Span, ...] = ()
     printed: tuple[Printed, ...] = ()
+    fix: Commit | None = None  # what a search for a fix found; the outcome has it as its culprit, too
 
 
 def document(facts: Facts) -> Document:
     """The report as an object."""
-    row = facts.campaign
+    row, outcome = facts.campaign, facts.outcome
+    words = direction(row.find_fix)
     return Document(
         schema="bisector.campaign/1",
         campaign=About(**{field.name: getattr(row, field.name) for field in dataclasses.fields(About)}),
         outcome=facts.outcome,
-        judgements=tuple(Staged(**_shallow(judgement), stage=stage) for stage, judgement in facts.judgements),
+        judgements=tuple(
+            Staged(**_shallow(judgement), stage=stage, side=words.side(judgement.verdict))
+            for stage, judgement in facts.judgements
+        ),
         trials=facts.trials,
         other_failures=facts.others,
         tools=dict(facts.tools),
@@ -88,6 +98,7 @@ def document(facts: Facts) -> Document:
         good=_evidence(facts.good),
         spans=facts.spans,
         printed=_printed(facts),
+        fix=outcome.culprit if outcome and outcome.find_fix else None,
     )
 
 

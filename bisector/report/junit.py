@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from bisector.direction import direction
 from bisector.model import Judgement, Signal, Verdict
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
@@ -38,8 +39,8 @@ def _case(suite: ET.Element, stage: str, judgement: Judgement, facts: Facts) -> 
             ET.SubElement(case, "failure").text = printable(judgement.reason)
         case Verdict.SKIP | Verdict.WEAK:
             ET.SubElement(case, "skipped").text = printable(f"{judgement.verdict}: {judgement.reason}")
-    trials = facts.trials_of(stage, judgement)
-    lines = [printable(f"trial {t.number}: {t.reading.signal}, {t.reading.reason}") for t in trials]
+    trials, words = facts.trials_of(stage, judgement), direction(facts.campaign.find_fix)
+    lines = [printable(f"trial {t.number}: {words.told(t.reading.signal)}, {t.reading.reason}") for t in trials]
     if facts.bad and facts.bad.trial and facts.bad.trial.number in [trial.number for trial in trials]:
         lines += facts.bad.excerpt.lines
     if lines:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from bisector.direction import direction
 from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial, digest
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
@@ -117,6 +118,7 @@ def _test(trial: Trial, facts: Facts) -> Object:
         "environment": {"comment": "; ".join(filter(None, (_where(observation), facts.note)))},
         "misc": {
             "stage": trial.stage,
+            **({"side": stood} if (stood := direction(facts.campaign.find_fix).side(trial.reading.signal)) else {}),
             "cell": trial.cell,
             "seed": trial.seed,
             "condition": trial.reading.condition,

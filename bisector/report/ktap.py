@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bisector.direction import direction, of_outcome
 from bisector.model import Judgement, Verdict
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
@@ -37,12 +38,13 @@ def _lines(facts: Facts) -> Iterator[str]:
     if facts.note:
         yield f"# {_plain(facts.note)}"
     if facts.outcome:
-        yield f"# {facts.outcome.kind}: {_plain(facts.outcome.summary)}"
+        yield f"# {of_outcome(facts.outcome).kind(facts.outcome.kind)}: {_plain(facts.outcome.summary)}"
 
 
 def _case(place: int, judgement: Judgement, stage: str, facts: Facts) -> Iterator[str]:
+    words = direction(facts.campaign.find_fix)
     for trial in facts.trials_of(stage, judgement):
-        yield f"# trial {trial.number}: {trial.reading.signal}, {_plain(trial.reading.reason)}"
+        yield f"# trial {trial.number}: {words.told(trial.reading.signal)}, {_plain(trial.reading.reason)}"
     name, reason = _plain(case_name(judgement)), _plain(judgement.reason)
     match judgement.verdict:
         case Verdict.GOOD:

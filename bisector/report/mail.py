@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bisector.direction import of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind, digest
 from bisector.report import claim, compose, printed
 from bisector.report.compose import fold, wrap
@@ -145,7 +146,7 @@ def body(letter: Letter) -> str:
         _section("To reproduce", reproduce(facts, letter.shipped)),
         _section("Ends tested", [line for end in _ends(outcome) for line in figures(end, facts)]),
         _section("What the steps printed", _printed(outcome)),
-        _section("Is it fixed already?", fixed_lines(letter.fixed, facts)),
+        _section("Is it fixed already?", [] if outcome.find_fix else fixed_lines(letter.fixed, facts)),
         _section("Bisect log", bisect_log(outcome.bisect_log, claimed=_claims(facts))),
         _section("Assumed", [line for each in outcome.assumptions for line in wrap(each, indent="  ", first="- ")]),
         _section("Not checked", not_checked(outcome, letter.fixed, facts.undecoded)),
@@ -178,7 +179,7 @@ def symptom(facts: Facts, outcome: Outcome) -> str:
     what = what[:1].upper() + what[1:]
     good, bad = claim.ends(facts)
     if outcome.find_fix:
-        fix = f"; {outcome.culprit} mends it" if outcome.culprit else ""
+        fix = f"; {outcome.culprit} fixes it" if outcome.culprit else ""
         return f"{what} on {bad} and no longer on {good}{fix}."
     match outcome.kind:
         case OutcomeKind.CULPRIT:
@@ -230,12 +231,12 @@ def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
         edits = [edit.kind for judgement in outcome.proof for edit in judgement.candidate.edits]
         if not outcome.find_fix and "revert" not in edits:
             proof += revert_untested()
-        return ("Fixed by" if outcome.find_fix else "Culprit", lines + proof)
+        return of_outcome(outcome).heading, lines + proof
     if outcome.kind is OutcomeKind.NARROWED:
         listed = [line for commit in outcome.suspects[:20] for line in wrap(str(commit), indent="    ", first="  ")]
         more = len(outcome.suspects) - 20
         listed += [f"  and {more} more"] if more > 0 else []
-        return "Suspects", [*wrap(outcome.summary), "", *listed, *([""] if proof else []), *proof]
+        return of_outcome(outcome).set_heading, [*wrap(outcome.summary), "", *listed, *([""] if proof else []), *proof]
     if outcome.kind is OutcomeKind.RANGE:
         return "Range", [*wrap(outcome.summary), *([""] if proof else []), *proof]
     return "What the search says", [*wrap(outcome.summary), *([""] if proof else []), *proof]

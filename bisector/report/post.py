@@ -75,7 +75,7 @@ def write(wish: Wish, store: Store, row: CampaignRow, processes: Processes) -> W
     history, notes = history_of(row)
     facts = decoded(facts, history, processes)
     series = claim.stable_series(facts)
-    looked = fixed.examine(facts, store, history, series=series)
+    looked = fixed.UNKNOWN if row.find_fix else fixed.examine(facts, store, history, series=series)
     stable = bool(series) or looked.upstream is not None
     kernel = claim.of_kernel(facts)
     people = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable, kernel=kernel)

@@ -43,6 +43,8 @@ def recheck(row: CampaignRow, recipe: Recipe, bench: Workbench) -> Rechecked:
     Raises InfraError, Interrupted, UsageError; the outcome stands whatever happens here.
     """
     outcome = row.outcome
+    if outcome and outcome.find_fix:
+        return Rechecked(("a search for a fix has asked already whether a newer one has it",), fixed.UNKNOWN)
     if outcome is None or not outcome.bad or not row.repo or not claim.claims(outcome):
         return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
     with bench.lock(row.id):

@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bisector.direction import place_of
 from bisector.model import Judgement, Outcome, Signal, Verdict
 from bisector.report import asked
 from bisector.report.compose import COLUMNS, fold, wrap
 from bisector.report.facts import NOT_DECODED, Facts
 from bisector.report.fixed import Fixed, Later, Newest, Tried
 from bisector.report.regzbot import one_line
-from bisector.report.stages import NEWER
+from bisector.report.stages import left_open
 
 NAME = 34  # columns of a candidate's name in a table
 WIDEST = 20  # columns of a name in the environment's table
@@ -45,11 +46,8 @@ def name_of(judgement: Judgement, facts: Facts) -> str:
         return "revert on top of the bad end" if candidate.revision == bad else f"revert on top of {oid}"
     if "apply" in kinds:
         return f"with it applied on {one_line(candidate.label) or oid}"
-    if candidate.label.startswith("culprit^"):
-        number = candidate.label.removeprefix("culprit^")
-        return f"its parent {oid}" if number == "1" else f"its parent {number}, {oid}"
-    if candidate.label == "culprit":
-        return f"at it ({oid})"
+    if (place := place_of(candidate.label)) is not None:
+        return (f"its parent {oid}" if place == 1 else f"its parent {place}, {oid}") if place else f"at it ({oid})"
     if candidate.target.value == "given":  # a path of this machine says nothing to others
         return one_line(candidate.label) or "a given image"
     return f"{one_line(candidate.label)} ({oid})" if candidate.label and candidate.label != oid else oid
@@ -206,11 +204,7 @@ def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str
     """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
     told = (Verdict.GOOD, Verdict.BAD)
     answered = any(each.verdict in told and each.kind == "mainline" for each in fixed.newest)
-    lines = []
-    for each in outcome.unchecked:
-        if answered and each.startswith(NEWER):
-            continue
-        lines += wrap(one_line(each), indent="  ", first="- ")
+    lines = [line for each in left_open(outcome, answered) for line in wrap(one_line(each), indent="  ", first="- ")]
     if undecoded:
         lines += wrap(one_line(NOT_DECODED.format(undecoded)), indent="  ", first="- ")
     return lines

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from bisector.model import Candidate, Judgement, Verdict
+from bisector.direction import place_of
+from bisector.model import Candidate, Judgement, Outcome, TargetKind, Verdict
 from bisector.report.facts import Facts
 
 FIXED = "fixed"
 """Stage of the trials that come after the outcome: of the newest mainline at hand, and of a fix."""
 
-NEWER = "whether a newer "
-"""How the line of an outcome's ``unchecked`` begins that a test of the newest kernel answers."""
+NEWER = "whether a newer {} than the bad end has it fixed already"
+"""What is left open until the newest one at hand was tried. Earlier versions wrote it into ``unchecked``."""
 
 
 def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
@@ -28,15 +29,28 @@ def case_name(judgement: Judgement) -> str:
 
 
 def candidate_name(candidate: Candidate) -> str:
-    """A candidate's name; of the culprit and its parents with their ids, for each campaign has others."""
+    """A candidate's name; of the culprit (or fix) and its parents with their ids, for each campaign has others."""
     name = str(candidate)
-    return f"{name} ({candidate.revision[:12]})" if candidate.label.startswith("culprit") else name
+    return f"{name} ({candidate.revision[:12]})" if place_of(candidate.label) is not None else name
 
 
 def unchecked(facts: Facts) -> tuple[str, ...]:
     """What the outcome says it left open, less the newest kernel where that was tried since."""
-    told = facts.outcome.unchecked if facts.outcome else ()
     tried = [judged for stage, judged in facts.judgements if stage == FIXED and not judged.candidate.edits]
     # A fix at its own place has no label; the newest kernel carries its name.
     answered = any(judged.candidate.label and judged.verdict in (Verdict.GOOD, Verdict.BAD) for judged in tried)
-    return tuple(line for line in told if not (answered and line.startswith(NEWER)))
+    return left_open(facts.outcome, answered) if facts.outcome else ()
+
+
+def left_open(outcome: Outcome, answered: bool) -> tuple[str, ...]:
+    """What an outcome left open. ``answered``: the newest one at hand was tried since.
+
+    A search for a fix has asked already whether a newer one has it.
+    """
+    written = {NEWER.format(each) for each in ("kernel", "QEMU")}
+    lines = tuple(line for line in outcome.unchecked if line not in written)
+    untested = outcome.newer_untested or len(lines) < len(outcome.unchecked)
+    if not untested or answered or outcome.find_fix:
+        return lines
+    qemu = outcome.bad is not None and outcome.bad.candidate.target is TargetKind.QEMU_SOURCE
+    return (*lines, NEWER.format("QEMU" if qemu else "kernel"))

@@ -7,6 +7,7 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 
+from bisector.direction import Direction, direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.printable import printable_line
 from bisector.report import printed, table, tested
@@ -69,15 +70,16 @@ def _log(log: str) -> list[str]:
 
 def headline(outcome: Outcome) -> list[str]:
     """The outcome in a few lines: what it is, what proves it."""
-    lines = [_field(outcome.kind.value, outcome.summary)]
+    words = of_outcome(outcome)
+    lines = [_field(words.kind(outcome.kind), outcome.summary)]
     if outcome.kind is OutcomeKind.NARROWED:
         lines += [_field("", str(suspect)) for suspect in outcome.suspects]
-    lines += [_field("proof", _one(judgement)) for judgement in outcome.proof]
+    lines += [_field("proof", _one(judgement, words)) for judgement in outcome.proof]
     good, bad = ("good end", "bad end") if outcome.kind is not OutcomeKind.RANGE else _names_of_range(outcome)
     if outcome.good:
-        lines.append(_field(good, _one(outcome.good)))
+        lines.append(_field(good, _one(outcome.good, words)))
     if outcome.bad:
-        lines.append(_field(bad, _one(outcome.bad)))
+        lines.append(_field(bad, _one(outcome.bad, words)))
     if outcome.cell:
         lines.append(_field("cell", outcome.cell))
     lines += printed_lines(printed.of_outcome(outcome))
@@ -119,13 +121,15 @@ def _command(command: str) -> list[str]:
 
 def _trials(facts: Facts) -> list[str]:
     """A row for each trial of each release, and one for a release that had none."""
+    words = direction(facts.campaign.find_fix)
     lines = [f"{'release':<10}{'package':<22}{'verdict':<9}{'trial':<15}{'seen':<14}seconds"]
     for _, judgement in facts.judgements:
         asked = judgement.candidate
         head = f"{asked!s:<9} {asked.revision.rpartition('/')[2]:<21} {judgement.verdict:<9}"
         trials = [trial for trial in facts.trials if trial.candidate == asked]
         for trial in trials:
-            seen = f"{trial.reading.signal:<14} {trial.reading.condition or '-':<13}"
+            shown = words.side(trial.reading.signal) or trial.reading.signal.value
+            seen = f"{shown:<14} {trial.reading.condition or '-':<13}"
             lines.append(f"{head}{seen} {trial.observation.timing.total:>4.0f}")
         if not trials or judgement.verdict is Verdict.SKIP:
             lines.append(_wrap(judgement.reason, f"{head if not trials else '':<41}", indent=12))
@@ -133,18 +137,20 @@ def _trials(facts: Facts) -> list[str]:
     return lines
 
 
-def _one(judgement: Judgement) -> str:
+def _one(judgement: Judgement, words: Direction) -> str:
     reproduced, told = judgement.counts
     shown = f"{reproduced}/{told} reproduced" if told else judgement.reason
-    return f"{judgement.candidate}: {judgement.verdict}, {shown}"
+    return f"{judgement.candidate}: {words.told(judgement.verdict)}, {shown}"
 
 
 def _table(facts: Facts) -> list[str]:
+    words = direction(facts.campaign.find_fix)
     lines = [f"{'stage':<7} {'verdict':<7} {'candidate':<24} why"]
     for stage, judgement in facts.judgements:
         cell = f" [{judgement.cell}]" if judgement.cell and stage == "ends" else ""
         head = f"{stage:<7} {judgement.verdict:<7} {str(judgement.candidate)[:24]:<24} "
-        lines.append(_wrap(judgement.reason + cell, head, indent=len(head)))
+        side = words.side(judgement.verdict)
+        lines.append(_wrap(f"{f'{side}, ' if side else ''}{judgement.reason}{cell}", head, indent=len(head)))
     skipped = sum(judgement.verdict is Verdict.SKIP for _, judgement in facts.judgements)
     counted = f"{len(facts.judgements)} verdicts, {len(facts.trials)} trials"
     extra = [f"{skipped} skipped"] * bool(skipped) + [f"{facts.infra_count} harness failures"] * bool(facts.infra_count)

@@ -11,7 +11,7 @@ from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.rounds import EndsDrawn, draw_ends, first_of_ends
 from bisector.verdict.budget import Budget
 from bisector.verdict.ends import Alike, Differ, NotTestable
-from bisector.verdict.neither import HINT, NeverJudged
+from bisector.verdict.neither import NeverJudged, summary
 from bisector.verdict.sequential import Belief, Evidence
 
 NOTHING = Evidence()
@@ -138,8 +138,7 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
     unjudged = next((one for one in _most_tried(good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
     if isinstance(drawn.result, NeverJudged):
         kind = OutcomeKind.UNRESOLVED
-        count, reason = drawn.result.trials, drawn.result.reason
-        what = f"the first {count} trials were all neither bad nor good for one reason ({reason}): {HINT}"
+        what = summary(drawn.result)
     elif unjudged or isinstance(drawn.result, NotTestable):
         kind = OutcomeKind.UNRESOLVED
         one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)

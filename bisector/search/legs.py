@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bisector.direction import Direction, direction
 from bisector.judge import Judge, Leg
 from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind
 from bisector.search.commits import SearchResult
@@ -79,11 +80,16 @@ class Gathering:
     target: TargetKind
     paths: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> Direction:
+        """What the commit that is proven is called."""
+        return direction(self.find_fix)
+
     def legs(self, found: SearchResult) -> Legs:
         """The legs of the proof of what a search found. Builds what is not built yet."""
         culprit = found.first_bad or self.history.commit(self.known.frontier.bad)
         suspects = found.suspects or (culprit,)
-        new = self._leg(culprit, "culprit" if found.first_bad else "newest suspect")
+        new = self._leg(culprit, self.words.change if found.first_bad else "newest suspect")
         old, stand_ins, unchecked = self._bounds(suspects)
         bad, good = (old, [new]) if self.find_fix else ([new], old)
         edited = [0, 0]
@@ -108,7 +114,7 @@ class Gathering:
         for place, oid in enumerate(dict.fromkeys(parents), 1):
             parent, why = self.history.commit(oid), "it cannot be judged"
             if oid not in self.known.frontier.skips:
-                leg = self._leg(parent, f"culprit^{place}" if len(suspects) == 1 else f"bound {place}")
+                leg = self._leg(parent, self.words.parent(place) if len(suspects) == 1 else f"bound {place}")
                 if not leg.untestable:
                     legs[oid] = leg
                     continue

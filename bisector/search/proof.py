@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bisector.direction import direction
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
 
 
@@ -50,6 +51,7 @@ def prove(
         find_fix: the culprit is the commit that fixed the bug: it must be good, and its parents bad.
         edits: those that the search laid over every candidate.
     """
+    words = direction(find_fix)
     before, after = (Verdict.BAD, Verdict.GOOD) if find_fix else (Verdict.GOOD, Verdict.BAD)
     judgements: list[Judgement] = []
 
@@ -62,11 +64,11 @@ def prove(
         summary = f"{label} {commit} was to be {wanted} and is {found.verdict} in fresh trials: {found.reason}"
         return Proof(Proven.NOT_CONFIRMED, summary, tuple(judgements), against=commit)
 
-    if fresh(culprit, "culprit").verdict is not after:
-        return not_confirmed(culprit, "culprit", after)
+    if fresh(culprit, words.change).verdict is not after:
+        return not_confirmed(culprit, words.change, after)
     untested: list[Commit] = []
     for number, oid in enumerate(culprit.parents, start=1):
-        parent, label = lookup(oid), f"culprit^{number}"
+        parent, label = lookup(oid), words.parent(number)
         verdict = fresh(parent, label).verdict
         if verdict is after:
             return not_confirmed(parent, label, before)

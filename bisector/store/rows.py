@@ -64,5 +64,6 @@ class Listed:
     bad: str
     state: str
     created: float
+    find_fix: int  # 1 for a search for a fix
     kind: str
     summary: str

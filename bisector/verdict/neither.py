@@ -51,6 +51,11 @@ def _ended(result: Result | None) -> object:
     return steps, tuple((layer.name, layer.health) for layer in result.layers)
 
 
+def summary(never: NeverJudged) -> str:
+    """What such a campaign says, and what to do."""
+    return f"the first {never.trials} trials were all neither bad nor good for one reason ({never.reason}): {HINT}"
+
+
 def never_judged(trials: Sequence[Trial]) -> NeverJudged | None:
     """What a campaign ends with after these first trials, None while it goes on."""
     return NeverJudged(len(_numbers(trials)), trials[-1].reading.reason) if stops(trials) else None

@@ -164,7 +164,7 @@ def outcome_of(history: History, setting: Setting, good: str, bad: str, **change
         row, outcome = Campaign(request(history, good, bad, **changes), bench).run()
         gathered = facts.gather(bench.store, row)
         assert row.outcome == outcome
-        assert outcome.kind.value in text.render(gathered)
+        assert ("fix" if outcome.find_fix else outcome.kind.value) in text.render(gathered)
         assert json_format.render(gathered).startswith("{")
     return outcome
 
@@ -260,6 +260,9 @@ def test_bad_before_good_is_refused_before_anything_is_built(history: History, s
 def test_find_fix_gives_the_first_good_commit(history: History, setting: Setting) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
     outcome = outcome_of(history, setting, "c10", "c0", find_fix=True)
+    assert [j.candidate.label for j in outcome.proof][:2] == ["fix", "fix^1"]
+    assert "culprit" not in outcome.summary
+    assert not outcome.newer_untested
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c6"]

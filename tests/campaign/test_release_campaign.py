@@ -232,6 +232,17 @@ def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
     return bench
 
 
+def test_a_recipe_that_says_nothing_stops_at_its_second_release(bench: ReleaseBench, debs: Path) -> None:
+    old = request(debs)
+    nowhere = {"degraded-too": next(iter(old.recipe.bad_when.values()))}
+    recipe = old.recipe.model_copy(update={"bad_when": nowhere, "good_when": nowhere})
+    bench.bad = staticmethod(lambda release: False)  # type: ignore[method-assign]
+    _, outcome = ReleaseCampaign(replace(old, recipe=recipe, source=resolved_yaml(recipe)), bench).run()
+    assert outcome.kind is OutcomeKind.UNRESOLVED
+    assert outcome.summary.startswith("the first 4 trials were all neither bad nor good")
+    assert len(bench.seen) == 4
+
+
 def test_a_lack_of_releases_between_the_ends_is_said(bench: ReleaseBench, debs: Path) -> None:
     with pytest.raises(UsageError, match=r"from 8\.1 to 8\.2, and there is 7\.2\.6"):
         ReleaseCampaign(request(debs, "8.1", "8.2"), bench).run()

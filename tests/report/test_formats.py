@@ -13,10 +13,9 @@ import junitparser
 import kcidb_io
 import pytest
 
-from bisector.model import BuildFailure, Edit, OutcomeKind, Reading, Signal, Verdict
+from bisector.model import BuildFailure, Edit, Reading, Signal, Verdict
 from bisector.report import formats, json_format, picture
 from bisector.report.facts import Facts, _with_note, gather
-from bisector.report.html import WORDS
 from bisector.report.text import _command
 from bisector.store import Store
 from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
@@ -309,10 +308,6 @@ def test_styles_know_the_dark_the_phone_and_paper() -> None:
     colours = [set(re.findall(r"--(\w+):", block)) for block in re.findall(r":root \{([^}]*)\}", text)]
     assert len(colours) == 3
     assert colours[0] == colours[1] == colours[2]  # none of the light ones is left over in the dark or on paper
-
-
-def test_every_outcome_has_its_word() -> None:
-    assert set(WORDS) == set(OutcomeKind)
 
 
 def test_a_command_is_never_broken_inside_its_quotes() -> None:
