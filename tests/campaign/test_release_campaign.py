@@ -234,8 +234,8 @@ def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
 
 def test_a_recipe_that_says_nothing_stops_at_its_second_release(bench: ReleaseBench, debs: Path) -> None:
     old = request(debs)
-    nowhere = {"degraded-too": next(iter(old.recipe.bad_when.values()))}
-    recipe = old.recipe.model_copy(update={"bad_when": nowhere, "good_when": nowhere})
+    bad = next(iter(old.recipe.bad_when.values()))
+    recipe = old.recipe.model_copy(update={"bad_when": {"one": bad}, "good_when": {"two": bad}})
     bench.bad = staticmethod(lambda release: False)  # type: ignore[method-assign]
     _, outcome = ReleaseCampaign(replace(old, recipe=recipe, source=resolved_yaml(recipe)), bench).run()
     assert outcome.kind is OutcomeKind.UNRESOLVED

@@ -69,7 +69,8 @@ def test_a_dashboard_can_be_drawn_from_the_events(
     assert (draft["regression"], Path(draft["folder"])) == (LEG, nights.out / "drafts" / LEG)
     assert [event["kind"] for event in of(second, "regression")] == ["still"]
     assert [(event["kind"], event["state"]) for event in of(third, "regression")] == [("fixed", "fixed")]
-    assert [(event["role"], event["verdict"]) for event in of(first, "answer")] == [("next", "bad"), ("base", "good")]
+    answers = [(event["role"], event["verdict"]) for event in of(first, "answer")]
+    assert answers == [("next", "bad"), ("base", "good"), ("rate", "bad")]
     begin, end = of(first, "night")
     assert (begin["state"], begin["tag"], begin["recipes"]) == ("open", "next-20261101", ["legs"])
     assert (end["state"], end["exit_code"], end["open"], end["fixed"]) == ("done", 1, 1, 0)
