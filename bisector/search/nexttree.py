@@ -121,7 +121,7 @@ class NextTree:
         if len(list((self.folder / "objects/pack").glob("*.pack"))) > MOST_PACKS:
             argv = ["git", f"--git-dir={self.folder}", "repack", "--quiet", "-d", "-l", "--geometric=2"]
             environment = git_environment(os.environ)
-            self.processes.run(argv, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=False)
+            self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=False)
 
     def _remote(self, *arguments: str) -> Finished:
         environment = git_environment(os.environ) | {
