@@ -38,7 +38,7 @@ from bisector.model import (
 from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.desk import Desk
-from bisector.nightly.memory import Answer, Night, Regression, State, Where
+from bisector.nightly.memory import Answer, Night, Regression, Series, State, Where
 from bisector.nightly.sightings import Sightings
 from bisector.nightly.trying import Question, Trier
 from bisector.recipe.parse import parse
@@ -146,7 +146,17 @@ class _ActedTrier:
 
 @dataclass
 class _Desk(Desk):
-    """Remembers, and writes nothing down."""
+    """Remembers, and writes nothing down. The series of all nights before is that of the night before, gone on with:
+    it is a fold, and a life would take minutes otherwise."""
+
+    def start_from(self, known: dict[tuple[object, ...], Series]) -> None:
+        self._before.update(known)
+
+    def after(self, regressions: dict[str, Regression]) -> dict[tuple[object, ...], Series]:
+        return {
+            (each.id, each.opened, each.returned, each.campaigns): self.series(_ITEM, each)
+            for each in regressions.values()
+        }
 
     def save_night(self, night: Night) -> None:
         self.night = night
@@ -186,9 +196,10 @@ def live(life: Life, seed: str) -> int:
     trials = _Trials(random.Random(seed), life.rate)
     trier = _ActedTrier(trials)
     bench = _Bench()
-    item = _item()
+    item = _ITEM
     watch = Watch("w", "", (item,), (), 0.0, Path(), Path())
     before: tuple[Night, ...] = ()
+    known: dict[tuple[object, ...], Series] = {}
     regressions: dict[str, Regression] = {}
     first = 0
     for number in range(1, 10**6):
@@ -197,6 +208,7 @@ def live(life: Life, seed: str) -> int:
         if first and number - first > life.nights:
             return 0
         desk = _desk(watch, bench, trier, before, regressions, number)
+        desk.start_from(known)
         Sightings(desk).look(item)
         for regression in list(regressions.values()):
             if not first:
@@ -209,6 +221,7 @@ def live(life: Life, seed: str) -> int:
             if regressions[regression.id].state is State.FIXED:
                 return number - first
         before = (*before, desk.night) if first else ()
+        known = desk.after(regressions)
     return 0
 
 
@@ -227,6 +240,9 @@ def _item() -> Watched:
     return Watched(recipe, "", (Cell(""),), False)
 
 
+_ITEM = _item()
+
+
 def _desk(
     watch: Watch,
     bench: _Bench,
@@ -234,7 +250,7 @@ def _desk(
     before: tuple[Night, ...],
     regressions: dict[str, Regression],
     number: int,
-) -> Desk:
+) -> _Desk:
     trier.night = number
     bench.setting = _setting()
     budget = Budget(cast(Workbench, bench), math.inf, time.monotonic)
