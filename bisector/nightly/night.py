@@ -153,6 +153,7 @@ class _Work:
         whole = not stopped and not night.troubles
         night = replace(night, ended=time.time(), stopped=stopped, state=State.DONE if whole else State.STOPPED)
         desk.save_night(night)
+        night = desk.night
         report = Report(night, tuple(desk.regressions.values()))
         code, counts = int(report.exit_code), summary.counts(report.regressions)
         desk.heard_of_night(stopped=stopped, troubles=night.troubles, exit_code=code, **counts)

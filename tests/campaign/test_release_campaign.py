@@ -86,6 +86,7 @@ def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) ->
     recipe = load("virtio-dio-lvm-raid1-releases")
     search = recipe.search.model_copy(update={"images": (str(debs),), "suites": ()})
     recipe = recipe.model_copy(update={"search": search})
+    recipe._named_by_person |= {str(debs)}  # as a folder that the command line gives
     asked = Request(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
     return replace(asked, **how)  # type: ignore[arg-type]
 
@@ -228,7 +229,7 @@ def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
             return made.run(image, plan, folder, **how)
 
     made = ReleaseBench.runner(bench, None)  # type: ignore[arg-type]
-    bench.runner = lambda recipe: Stopping()  # type: ignore[method-assign]
+    bench.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]
     return bench
 
 
