@@ -18,7 +18,7 @@ from bisector.seams import EditsDoNotApply, Progress, Target
 from bisector.search.clone import PrivateClone
 from bisector.search.nexttree import Day
 from bisector.store import CampaignRow
-from bisector.verdict.sequential import FixedTrials
+from bisector.verdict.sequential import FixedTrials, often_failed
 from bisector.workbench import OTHER_FAILURES, Workbench
 
 
@@ -89,7 +89,7 @@ class Trier:
         put = self._stored(self._put(question))
         leg = self._judge(put, nights).leg(put.candidate, put.case, question.stage)
         while not leg.untestable and (seen := leg.evidence).reproduced < reproductions:
-            if seen.told >= question.trials or seen.other >= OTHER_FAILURES + 2 * seen.told:
+            if seen.told >= question.trials or seen.other >= OTHER_FAILURES + 2 * seen.told or often_failed(seen):
                 break
             leg.draw()
         verdict = Verdict.BAD if leg.evidence.reproduced else Verdict.WEAK
