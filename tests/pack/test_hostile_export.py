@@ -225,7 +225,8 @@ except BisectorError as error:
     print(type(error).__name__, error.what[:300])
 after = resource.getrusage(resource.RUSAGE_SELF)
 print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-print(after.ru_maxrss >> 10)
+# Not ru_maxrss: it holds what the parent had before it became this program.
+print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) >> 10)
 """
 
 
