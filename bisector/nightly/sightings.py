@@ -99,8 +99,8 @@ class Sightings:
         desk.save(closed)
 
     def learn(self, regression: Regression) -> None:
-        """Learn the rate of a regression that was seen tonight, where nothing else did. Raises InfraError,
-        Interrupted."""
-        item = self.desk.item(regression)
+        """Learn the rate of a regression that was seen tonight, where nothing else did and time is left. Raises
+        InfraError, Interrupted."""
+        item = None if self.desk.budget.spent else self.desk.item(regression)
         if item and self.desk.night.name in regression.seen and not regression.same_as:
             self.desk.learn(item, regression)
