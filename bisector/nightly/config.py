@@ -203,7 +203,10 @@ def _items(config: Config, folder: Path) -> tuple[tuple[Watched, ...], tuple[_Me
 
 def _file(item: Item, folder: Path) -> Path:
     beside = folder / item.recipe
-    return beside if beside.is_file() else recipes.find(item.recipe)
+    try:
+        return beside if beside.is_file() else recipes.find(item.recipe)
+    except OSError:  # too long for a name
+        return recipes.find(item.recipe)
 
 
 def _item(item: Item, file: Path) -> Watched:

@@ -39,11 +39,13 @@ def fuzz(count: int, folder: Path, *, first: int = 0, kinds: tuple[str, ...] = K
         ]
         done = subprocess.run([*argv, *kinds], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
-        wrong += [line for line in lines if "wrong" in line]
-        if tell:
-            tell(start, [line for line in lines if "wrong" in line])
+        found = [line for line in lines if "wrong" in line]
         if not any("done" in line for line in lines):
-            wrong.append({"kind": ",".join(kinds), "number": start, "wrong": f"the worker died: {done.stderr[-2000:]}"})
+            died = f"the worker died ({done.returncode}): {done.stderr[-2000:]}"
+            found.append({"kind": ",".join(kinds), "number": start, "wrong": died})
+        wrong += found
+        if tell:
+            tell(start, found)
     return wrong
 
 

@@ -86,7 +86,7 @@ def as_text(data: Any) -> bytes:
 
 
 def _places(data: Any) -> Any:
-    waiting = [data]
+    waiting = [data] if isinstance(data, dict | list) else []
     while waiting:
         holder = waiting.pop()
         for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):

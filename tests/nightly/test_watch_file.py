@@ -227,3 +227,10 @@ def test_a_recipe_that_is_listed_often_is_read_once(tmp_path: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("[", "[x, "), encoding="utf-8")
     with pytest.raises(RecipeError, match="has more items than 64"):
         config.load(file)
+
+
+def test_a_recipe_whose_name_is_too_long_for_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "watch.yaml"
+    file.write_text(WHOLE.replace("dio-misaligned-pread", "1" * 400), encoding="utf-8")
+    with pytest.raises(RecipeError, match="no such file"):
+        config.load(file)
