@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, Step, StepFacts
-from bisector.judge import Bench, Case, Judge
+from bisector.case import Case
+from bisector.judge import Bench, Judge
 from bisector.model import (
     Candidate,
     Cell,

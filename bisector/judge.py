@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bisector import harness
-from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import Plan
+from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
+from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Cell,
     Ending,
     Image,
     Judgement,
     Observation,
-    Question,
     Reading,
     Signal,
     Trial,
@@ -30,7 +30,6 @@ from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Run
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
-from bisector.verdict.duration import lasting, learnt, stretched_plan
 from bisector.verdict.hiding import FEW
 from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
 from bisector.verdict.signature import reached_agent, read
@@ -39,46 +38,6 @@ BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated mac
 INFRA_IN_A_ROW = 3
 """After so many trials in a row that the harness failed at one candidate, one of another candidate is run: where that
 fails too, the harness is broken, and the campaign ends with exit 3."""
-
-LONGEST = 600.0
-"""Seconds that a stretched workload never passes, where the recipe names no deadline."""
-
-SPARE = 2.0
-"""Where it does, so many times what the slowest clean trial took beside its workload stay free."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What one campaign asks of every candidate, in one cell of its recipe."""
-
-    cell: Cell
-    plan: Plan
-    question: Question
-    belief: FixedTrials | Belief
-    fixed_deadline: bool = False  # the recipe names its deadline: not scaled
-    lasting: str = ""  # how much longer the workload lasts than the recipe says, and why; "" where it does not
-
-
-def stretched(case: Case, reproducing: Sequence[Trial]) -> Case:
-    """The case with its workload (``for:``) as long as the bug needs to show; itself where nothing is to be stretched.
-
-    ``reproducing``: all trials of one candidate that is bad for certain. A stretched plan asks another question and has
-    another identity: no trial of the shorter one counts for it.
-    """
-    plan = case.plan
-    asked = lasting(plan)
-    slowest = max((_agent_seconds(trial) for trial in reproducing), default=0.0)
-    ceiling = plan.deadline - SPARE * max(0.0, slowest - asked) if case.fixed_deadline else LONGEST
-    found = learnt(
-        [trial.observation for trial in reproducing], [trial.reading for trial in reproducing], plan, ceiling
-    )
-    if found is None or found.seconds <= asked:
-        return case
-    longer = stretched_plan(plan, found.seconds)
-    deadline = plan.deadline if case.fixed_deadline else plan.deadline + found.seconds - asked
-    mean = f"about {found.mean:.0f} s on average" if found.mean < found.seconds else f"{found.mean:.0f} s or more"
-    words = f"for: {found.seconds:.0f} s instead of {asked:.0f} s, because the bug takes {mean} to show"
-    return replace(case, plan=replace(longer, deadline=deadline), lasting=words)
 
 
 @dataclass(frozen=True)
@@ -332,7 +291,7 @@ class Judge:
         )
         stored = self.bench.store.add_trial(self.bench.campaign, trial)  # before the control boots: law 4
         stored = self._settled(stored, case) if reading.awaits_control else stored
-        self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), _agent_seconds(trial))
+        self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
         told = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
         self.bench.listener(Progress("trial", told, trial=stored, stage=stage))
         return stored
@@ -341,7 +300,7 @@ class Judge:
         bench = self.bench
         place = bench.store.campaign_folder(bench.campaign) / folder
         listener = placed(bench.listener, stage=stage)
-        future = bench.pool.submit("trial", _run_trial, bench.runner, image, plan, place, listener, bench.cancel)
+        future = bench.pool.submit("trial", run_trial, bench.runner, image, plan, place, listener, bench.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:
             raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
@@ -412,7 +371,7 @@ class Judge:
     def _slowest_clean(self, question: str) -> float:
         if question not in self._slowest:
             stored = self.bench.store.trials(self.bench.campaign, plan=question)
-            self._slowest[question] = max((_agent_seconds(trial) for trial in stored), default=0.0)
+            self._slowest[question] = max((agent_seconds(trial) for trial in stored), default=0.0)
         return self._slowest[question]
 
     def _stop_if_asked(self) -> None:
@@ -427,26 +386,3 @@ class Judge:
 def _untold(evidence: Evidence) -> tuple[Signal, ...]:
     """What to name of a candidate that is skipped: the more common of its failures."""
     return (Signal.INFRA,) if evidence.infra > evidence.other else (Signal.OTHER_FAILURE,)
-
-
-def _agent_seconds(trial: Trial) -> float:
-    """What a clean trial took from the agent's start on; 0 for any other, which may have been cut short."""
-    timing = trial.observation.timing
-    return timing.storage + timing.workload if trial.reading.signal is Signal.CLEAN else 0.0
-
-
-def make_image(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
-    """The job that makes one image."""
-    return target.image(candidate, listener=listener, cancel=cancel)
-
-
-def _run_trial(
-    runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
-) -> Observation:
-    """The job that runs one trial; leaves the plan and the observation beside the logs."""
-    observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
-    observation = replace(observation, deadline=plan.deadline)
-    if observation.ending is not Ending.CANCELLED:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
-    return observation

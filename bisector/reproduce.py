@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.case import Case
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
-from bisector.judge import Case, Judge
+from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe

@@ -16,8 +16,10 @@ from pathlib import Path
 from types import TracebackType
 
 from bisector.cache import at_work
+from bisector.case import Case
 from bisector.errors import InfraError
-from bisector.judge import Bench, Case, Judge, Mend, make_image
+from bisector.jobs import make_image
+from bisector.judge import Bench, Judge, Mend
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bisector import __version__
 from bisector.agent.plan import Plan, dump
+from bisector.case import LONGEST, Case
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.judge import LONGEST, Case
 from bisector.model import (
     BuildFailure,
     Candidate,

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.judge import Case, Judge, stretched
+from bisector.case import Case, stretched
+from bisector.judge import Judge
 from bisector.model import Candidate, Edit, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe

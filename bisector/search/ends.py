@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from bisector.judge import Case, Judge, stretched
+from bisector.case import Case, stretched
+from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.rounds import EndsDrawn, draw_ends, first_of_ends
 from bisector.verdict.budget import Budget

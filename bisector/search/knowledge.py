@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bisector.judge import Case, Judge
+from bisector.case import Case
+from bisector.judge import Judge
 from bisector.model import Candidate, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.verdict.sequential import Belief, Evidence

@@ -10,7 +10,8 @@ import pytest
 from test_judge import CASE, Make, make, of, saw
 
 from bisector.agent.plan import Plan, Result, StepFacts
-from bisector.judge import Case, Judge
+from bisector.case import Case
+from bisector.judge import Judge
 from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Timing, Verdict
 from bisector.seams import CancelToken, Listener
 from bisector.verdict.clock import HANG_FACTOR, STARVED

@@ -9,8 +9,9 @@ import pytest
 
 from bisector import harness
 from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
+from bisector.case import Case
 from bisector.errors import InfraError, Interrupted
-from bisector.judge import INFRA_IN_A_ROW, Bench, Case, Judge
+from bisector.judge import INFRA_IN_A_ROW, Bench, Judge
 from bisector.model import (
     BuildFailure,
     Candidate,

@@ -16,10 +16,10 @@ import pytest
 
 from bisector.agent.plan import Plan, dump
 from bisector.agent.plan import load as load_plan
+from bisector.case import LONGEST
 from bisector.cli import main
 from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.judge import LONGEST
 from bisector.model import Candidate, Cell, Image, TargetKind, digest
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
