@@ -61,12 +61,16 @@ class Store:
 
     def _write(self, statement: str, values: tuple[object, ...]) -> int:
         with self._guard():
-            cursor = self._db.execute(statement, values)
-            return cursor.lastrowid or 0
+            return self._execute(statement, values).lastrowid or 0
 
     def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[sqlite3.Row]:
         with self._guard():
-            return self._db.execute(statement, values).fetchall()
+            return self._execute(statement, values).fetchall()
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """Run one statement. Half of a surrogate pair, which no UTF-8 has, becomes a question mark."""
+        whole = (value.encode(errors="replace").decode() if isinstance(value, str) else value for value in values)
+        return self._db.execute(statement, tuple(whole))
 
     # ---- campaigns
 
@@ -109,8 +113,8 @@ class Store:
     def remove_campaign(self, campaign: str) -> None:
         """Take back a campaign that never began: its row and its folder."""
         with self._guard(), self._together():
-            self._db.execute("delete from endings where campaign=?", (campaign,))
-            self._db.execute("delete from campaigns where id=?", (campaign,))
+            self._execute("delete from endings where campaign=?", (campaign,))
+            self._execute("delete from campaigns where id=?", (campaign,))
         shutil.rmtree(self.campaign_folder(campaign), ignore_errors=True)
 
     def has_campaign(self, campaign: str) -> bool:
@@ -167,8 +171,8 @@ class Store:
         """Store the outcome; the campaign is finished."""
         text = dump(outcome)
         with self._guard(), self._together():
-            self._db.execute("update campaigns set state='finished', outcome=? where id=?", (text, campaign))
-            self._db.execute(
+            self._execute("update campaigns set state='finished', outcome=? where id=?", (text, campaign))
+            self._execute(
                 "insert or replace into endings values (?,?,?)", (campaign, outcome.kind.value, outcome.summary)
             )
 
