@@ -12,8 +12,9 @@ from pathlib import Path
 
 from bisector import harness
 from bisector.agent.plan import Plan
+from bisector.case import Case
 from bisector.errors import UsageError
-from bisector.judge import Case, Judge
+from bisector.judge import Judge
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -166,7 +167,7 @@ class ReleaseCampaign:
         Raises InfraError when an index cannot be had, UsageError for an image that is none.
         """
         recipe = self.request.recipe
-        named = [recipe.beside(name) for name in recipe.search.images]
+        named = [Path(name) if name.startswith("/") else recipe.beside(name) for name in recipe.search.images]
         folders = tuple(path for path in named if path.is_dir() and any(path.glob("*.deb")))
         images = [path for path in named if path not in folders]
         targets: dict[TargetKind, Target] = {TargetKind.GIVEN: self.bench.given()} if images else {}

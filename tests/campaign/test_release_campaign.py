@@ -86,7 +86,6 @@ def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) ->
     recipe = load("virtio-dio-lvm-raid1-releases")
     search = recipe.search.model_copy(update={"images": (str(debs),), "suites": ()})
     recipe = recipe.model_copy(update={"search": search})
-    recipe._named_by_person |= {str(debs)}  # as a folder that the command line gives
     asked = Request(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
     return replace(asked, **how)  # type: ignore[arg-type]
 
