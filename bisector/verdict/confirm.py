@@ -29,9 +29,10 @@ HIDDEN = math.log(30.0)
 NOT_HIDDEN = math.log(100.0)
 """Odds at which they must speak against it for a leg to be good."""
 
-HARNESS_NOT_HIDDEN = math.log(20.0)
+HARNESS_NOT_HIDDEN = math.log(10.0)
 """The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
-a proof met failures that may hide the bug, NOT_HIDDEN holds for them too."""
+a proof met failures that may hide the bug, NOT_HIDDEN holds for them too. After as many trials as are ever drawn they
+need not speak for hidden ones: so many of those would."""
 
 HIDDEN_ERROR = 0.05
 """Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
@@ -299,11 +300,12 @@ class _Terms:
     def enough_good(self, evidence: Evidence) -> bool:
         if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
             return False
-        return self.hidden_by_harness(evidence) <= -(NOT_HIDDEN if self.belief.wary else HARNESS_NOT_HIDDEN)
+        needed = NOT_HIDDEN if self.belief.wary else HARNESS_NOT_HIDDEN
+        return self.hidden_by_harness(evidence) <= (0.0 if self.at_most(evidence) else -needed)
 
     def only_hidden(self, evidence: Evidence) -> bool:
-        """Clean often enough, and its other failures leave a doubt."""
-        return self.enough_clean(evidence) and self.hidden_by_others(evidence) > -NOT_HIDDEN
+        """Clean often enough, and its failures leave a doubt."""
+        return self.enough_clean(evidence) and not self.enough_good(evidence)
 
     def hidden(self, evidence: Evidence) -> float:
         """The worse of both kinds of failure: other ones, and the harness's."""
@@ -332,7 +334,11 @@ class _Terms:
     def failing(self, evidence: Evidence) -> bool:
         if often_failed(evidence) and self.hidden_by_harness(evidence) >= HIDDEN:
             return True
-        return evidence.other >= self.belief.other_cap + 2 * evidence.told or evidence.told >= 2 * self.belief.trial_cap
+        return evidence.other >= self.belief.other_cap + 2 * evidence.told or self.at_most(evidence)
+
+    def at_most(self, evidence: Evidence) -> bool:
+        """Whether as many conclusive trials were drawn as are ever drawn."""
+        return evidence.told >= 2 * self.belief.trial_cap
 
     def unjudged(self, evidence: Evidence) -> bool:
         if self.enough_good(evidence):
