@@ -92,7 +92,7 @@ class _BorrowedHistory(History):
 
     def resolve(self, revision: str) -> Commit:
         """The commit that ``revision`` names in the user's repository now."""
-        objects, *_ = (self.git_dir / ALTERNATES).read_text().splitlines()
+        objects, *_ = (self.git_dir / ALTERNATES).read_text(encoding="utf-8").splitlines()
         return History(Path(objects).parent).resolve(revision)
 
 

@@ -147,7 +147,7 @@ def test_the_draft_passes_check(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_report_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "half", "--from", str(tmp_path / "no"), "--folder", str(tmp_path)]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert "no such file" in capsys.readouterr().err
 
 
 def test_noise_makes_a_draft_that_passes_check(tmp_path: Path) -> None:
