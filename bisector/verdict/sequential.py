@@ -231,8 +231,16 @@ class Belief:
     def hidden(self, evidence: Evidence) -> float:
         """Logarithm of how much better "its failures are hidden reproductions" explains a candidate: other failures, or
         those of the harness."""
-        others = hidden_odds(evidence.other, evidence.clean, self.others, LEAST * self.rate.mean)
-        return max(others, self.hidden_by_harness(evidence))
+        return max(self.hidden_by_others(evidence), self.hidden_by_harness(evidence))
+
+    def in_doubt(self, evidence: Evidence) -> bool:
+        """Whether a wary search asks for more: other failures have to speak against hidden reproductions, those of the
+        harness, which has honest ones everywhere, need only not speak for them."""
+        return self.hidden_by_others(evidence) > -HIDING or self.hidden_by_harness(evidence) > 0.0
+
+    def hidden_by_others(self, evidence: Evidence) -> float:
+        """The same for other failures alone."""
+        return hidden_odds(evidence.other, evidence.clean, self.others, LEAST * self.rate.mean)
 
     def hidden_by_harness(self, evidence: Evidence) -> float:
         """The same for the harness's failures alone."""
@@ -294,13 +302,13 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
 
 def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
     """Clean often enough; a wary belief asks for more until its failures speak clearly, for WARY times as many."""
-    odds = belief.hidden(evidence)
     most = min(belief.trial_cap, WARY * belief.clean_needed())
-    if odds >= HIDING or (belief.wary and odds > -HIDING and evidence.told >= most):
+    doubtful = belief.wary and belief.in_doubt(evidence)
+    if belief.hidden(evidence) >= HIDING or (doubtful and evidence.told >= most):
         return Decided(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
-    if belief.wary and odds > -HIDING:
+    if doubtful:
         room = most - evidence.told
-        return More(max(1, first(lambda more: belief.hidden(evidence + Evidence(clean=more)) <= -HIDING, room)))
+        return More(max(1, first(lambda more: not belief.in_doubt(evidence + Evidence(clean=more)), room)))
     return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.told}")
 
 
