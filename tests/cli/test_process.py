@@ -120,18 +120,37 @@ def sleeping() -> list[str]:
     return found
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def as_from_a_terminal() -> None:
+    """What a shell without job control has a command in the background ignore, a child would ignore too."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not shutil.which("qemu-img"), reason="QEMU's programs are not installed")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", STOPPING)
 def test_each_signal_that_asks_us_to_stop_is_obeyed_in_order(
     number: signal.Signals, slow: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    child = subprocess.Popen([*BISECTOR, "test", slow], cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while not (began := sleeping()) and time.monotonic() < end and child.poll() is None:
-        time.sleep(0.1)
-    child.send_signal(number)
-    child.send_signal(number)  # as of a terminal that closes: the kernel's and the shell's
-    said = child.communicate(timeout=60)[1]
+    child = subprocess.Popen(
+        [*BISECTOR, "test", slow],
+        cwd=ROOT,
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_from_a_terminal,
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (began := sleeping()) and time.monotonic() < end and child.poll() is None:
+            time.sleep(0.1)
+        child.send_signal(number)
+        child.send_signal(number)  # as of a terminal that closes: the kernel's and the shell's
+        said = child.communicate(timeout=60)[1]
+    finally:
+        child.kill()  # its guard ends the rest
     assert began, said
     assert child.returncode == ExitCode.INTERRUPTED, said
     assert "stopping; what is finished is kept" in said
