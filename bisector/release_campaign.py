@@ -5,28 +5,22 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector import harness
-from bisector.agent.plan import Plan
 from bisector.case import Case
+from bisector.earlier_trials import STAGE, Known
 from bisector.errors import UsageError
 from bisector.judge import Judge
 from bisector.model import (
-    BuildFailure,
     Candidate,
     Cell,
-    Image,
     Judgement,
     Outcome,
     OutcomeKind,
-    Question,
     ReleaseFacts,
     TargetKind,
-    Trial,
     Verdict,
 )
 from bisector.recipe.matrix import apply
@@ -35,16 +29,14 @@ from bisector.recipe.modules import not_applied
 from bisector.seams import Progress, Target
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
-from bisector.store import CampaignRow, Store
+from bisector.store import CampaignRow
 from bisector.target.choice import Choice
 from bisector.target.given import release_of
 from bisector.target.kernel_package import KernelPackage, candidate
 from bisector.target.packages import LeftOut
 from bisector.verdict.neither import NeverJudged, always_neither, never_judged, stops, summary
-from bisector.verdict.signature import read
 from bisector.workbench import Workbench
 
-STAGE = "release"
 ENDINGS = {
     Ending.BETWEEN: OutcomeKind.RANGE,
     Ending.INSIDE: OutcomeKind.RANGE,
@@ -89,64 +81,6 @@ class Supply:
     target: Target
     packages: KernelPackage | None
     left_out: tuple[LeftOut, ...] = ()
-
-
-@dataclass
-class Known:
-    """Trials of earlier campaigns: the same kernel is not tried twice for the same question.
-
-    A trial is known by the campaign that ran it and by its folder there, and is taken over once.
-    """
-
-    store: Store
-    row: CampaignRow
-    earlier: Sequence[CampaignRow]
-
-    def take_over(self, image: Image | BuildFailure, plan: Plan, question: Question | None = None) -> str:
-        """Copy the trials of the newest campaign that has any into ours, unless ours has trials of its own.
-
-        A campaign that was killed in between finds the rest, and none twice. What a trial saw is read again:
-        ``question`` may ask for other conditions than the earlier campaign did.
-
-        Returns: the id of that campaign, "" when nothing was copied.
-        """
-        if isinstance(image, BuildFailure):
-            return ""
-        if self._own(self.row, image, plan):
-            return ""
-        have = [trial for trial in self._stored(self.row, image, plan) if trial.taken_from]
-        taken, begun = {trial.folder for trial in have}, {trial.taken_from for trial in have}
-        for row in reversed(self.earlier):
-            if row.id == self.row.id or (begun and row.id not in begun):
-                continue
-            found = self._own(row, image, plan)
-            copies = [replace(trial, folder=f"../{row.id}/{trial.folder}") for trial in found]
-            new = [copy for copy in copies if copy.folder not in taken]
-            for copy in new:
-                reading = read(copy.observation, question) if question else copy.reading
-                self.store.add_trial(self.row.id, replace(copy, reading=reading))
-            if new:
-                return row.id
-        return ""
-
-    def said(self) -> tuple[str, ...]:
-        """What was taken over by this campaign, before an interruption too, in words."""
-        used = Counter(trial.taken_from for trial in self.store.trials(self.row.id) if trial.taken_from)
-        return tuple(
-            f"{count} {'trial was' if count == 1 else 'trials were'} taken over from campaign {name}, of the same "
-            "kernels and the same question (--fresh tries them again)"
-            for name, count in used.items()
-        )
-
-    def _stored(self, row: CampaignRow, image: Image, plan: Plan) -> tuple[Trial, ...]:
-        return self.store.trials(row.id, image=image.identity, plan=plan.identity(), stage=STAGE)
-
-    def _own(self, row: CampaignRow, image: Image, plan: Plan) -> list[Trial]:
-        """Trials that a campaign ran itself; [] where none of them could be taken over."""
-        own = [trial for trial in self._stored(row, image, plan) if not trial.taken_from]
-        counted = harness.counted(own, self.store.trials(row.id, stage=harness.CHECK))
-        # those that the harness failed go along (law 7), but alone they are nothing to take over
-        return [] if all(map(harness.failed, counted)) else counted
 
 
 @dataclass
