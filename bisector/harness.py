@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from bisector.model import Signal, Trial
 from bisector.verdict.hiding import Sample
+from bisector.verdict.sequential import Evidence
+from bisector.verdict.signature import reached_agent
 
 CHECK = "harness-check"
 """Stage of the trials that are run to see whether the harness works at all. They are evidence of no candidate."""
@@ -21,22 +23,69 @@ def failed(trial: Trial) -> bool:
     return trial.reading.signal is Signal.INFRA
 
 
-def counted(trials: Sequence[Trial], checks: Iterable[Trial]) -> list[Trial]:
+class Tally:
+    """A series of trials with its counts, so that what is asked of it costs the same however long it is."""
+
+    def __init__(self) -> None:
+        self.trials: list[Trial] = []
+        self.evidence = Evidence()
+        self.conclusive = 0  # trials that the harness did not fail
+        self.booted = 0  # of these, those whose VM reached its agent
+
+    def add(self, trial: Trial) -> None:
+        """Append one trial."""
+        self.trials.append(trial)
+        self._count(trial, +1)
+
+    def drop_last_failures(self) -> None:
+        """Take the trials off the end that the harness failed."""
+        while self.trials and failed(self.trials[-1]):
+            self._count(self.trials.pop(), -1)
+
+    def _count(self, trial: Trial, by: int) -> None:
+        self.evidence = self.evidence.plus(trial.reading.signal, by)
+        if not failed(trial):
+            self.conclusive += by
+            self.booted += by * reached_agent(trial.observation)
+
+
+class Counted:
     """One series of a candidate's trials in order, without the failures that were the host's.
 
     Args:
-        checks: the campaign's trials of stage CHECK, in order.
+        checks: the campaign's trials of stage CHECK, in order; the list may grow.
     """
-    kept: list[Trial] = []
-    broken = [check.number for check in checks if failed(check)]
+
+    def __init__(self, checks: Sequence[Trial]) -> None:
+        self._checks = checks
+        self._seen_checks = 0
+        self._tally = Tally()
+
+    def add(self, trial: Trial) -> None:
+        """Append one trial, as it was stored."""
+        self._drop_before(trial.number)
+        self._tally.add(trial)
+
+    @property
+    def tally(self) -> Tally:
+        """What counts, up to now."""
+        if any(failed(check) for check in self._checks[self._seen_checks :]):
+            self._tally.drop_last_failures()
+        return self._tally
+
+    def _drop_before(self, number: int) -> None:
+        while self._seen_checks < len(self._checks) and self._checks[self._seen_checks].number < number:
+            if failed(self._checks[self._seen_checks]):
+                self._tally.drop_last_failures()
+            self._seen_checks += 1
+
+
+def counted(trials: Iterable[Trial], checks: Sequence[Trial]) -> list[Trial]:
+    """The trials of one series that count: ``Counted`` of all of them."""
+    series = Counted(checks)
     for trial in trials:
-        while broken and broken[0] < trial.number:
-            _drop_last_run(kept)
-            broken.pop(0)
-        kept.append(trial)
-    if broken:
-        _drop_last_run(kept)
-    return kept
+        series.add(trial)
+    return series.tally.trials
 
 
 def in_a_row(trials: Sequence[Trial]) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
+from bisector.harness import Counted, Tally
 from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
@@ -56,7 +57,7 @@ class Bench:
 Mend = Callable[[Candidate], Candidate]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Leg:
     """One candidate's trials of one stage, drawn one at a time.
 
@@ -70,46 +71,52 @@ class Leg:
     stage: str
     made: Image | BuildFailure
     rounds: bool = False
-    _taken: list[Trial] = field(default_factory=list, compare=False, repr=False)
-    _seen: list[Trial] = field(default_factory=list, compare=False, repr=False)  # what was read of the store
+    _taken: Tally = field(default_factory=Tally, init=False, repr=False)
+    _last: int = field(default=0, init=False, repr=False)  # number of the last trial that was read of the store
+
+    def __post_init__(self) -> None:
+        self._stored = Counted(self.judge.checks)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """Those that could tell or ended in another failure: all but the harness's failures."""
-        return tuple(trial for trial in self._drawn if not harness.failed(trial))
+        return tuple(trial for trial in self._drawn.trials if not harness.failed(trial))
 
     @property
     def evidence(self) -> Evidence:
         """Counts of the trials by signal, the harness's failures among them (law 7)."""
-        return Evidence.of(trial.reading for trial in self._drawn)
+        return self._drawn.evidence
 
     @property
     def untestable(self) -> str:
         """Why this candidate has no trials that could tell: its build failed or it does not boot. Else ""."""
         if isinstance(self.made, BuildFailure):
             return f"{self.made.stage} failed: {self.made.errors[0] if self.made.errors else 'no error line'}"
-        stuck = [trial for trial in self.trials if not reached_agent(trial.observation)]
-        if len(stuck) < max(BOOTS, len(self.trials)):
+        drawn = self._drawn
+        stuck = drawn.conclusive
+        if drawn.booted or stuck < BOOTS:
             return ""
-        return f"does not boot in {len(stuck)} of {len(stuck)}: {stuck[-1].reading.reason}"
+        last = next(trial for trial in reversed(drawn.trials) if not harness.failed(trial))
+        return f"does not boot in {stuck} of {stuck}: {last.reading.reason}"
 
     def draw(self) -> Reading:
         """One trial more, be it one that the harness fails. Raises InfraError where that is the host's, Interrupted."""
         assert isinstance(self.made, Image)
         if self.take(1):
-            return self._taken[-1].reading
+            return self._taken.trials[-1].reading
         # The harness's failure is no trial: the one drawn after it is the same trial, with the same seed.
-        index = sum(not harness.failed(each) for each in self._counted)
-        trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, index)
-        self._taken.append(trial)
+        trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, self._counted.conclusive)
+        self._taken.add(trial)
         if harness.failed(trial):
             self._check_harness(trial)
         return trial.reading
 
     def take(self, count: int) -> int:
         """Take up to ``count`` trials that are stored already (a leg drawn in rounds); how many there were."""
-        taken = self._counted[len(self._taken) :][:count] if self.rounds else ()
-        self._taken.extend(taken)
+        have = len(self._taken.trials)
+        taken = self._counted.trials[have : have + count] if self.rounds else ()
+        for trial in taken:
+            self._taken.add(trial)
         return len(taken)
 
     def belief(self) -> FixedTrials | Belief:
@@ -117,12 +124,12 @@ class Leg:
         belief = self.case.belief
         if isinstance(belief, Belief) or self.evidence.infra < FEW:
             return belief
-        bench, last = self.judge.bench, self._counted[-1]
+        bench, last = self.judge.bench, self._counted.trials[-1]
         return replace(belief, harness=harness.elsewhere(bench.store.trials(bench.campaign, plan=last.plan), last))
 
     def _check_harness(self, last: Trial) -> None:
         """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host."""
-        run = harness.in_a_row(self._counted)
+        run = harness.in_a_row(self._counted.trials)
         if run % INFRA_IN_A_ROW:
             return
         check = self.judge.check_harness(last, self.case)
@@ -153,32 +160,23 @@ class Leg:
         return judgement
 
     @property
-    def _drawn(self) -> Sequence[Trial]:
+    def _drawn(self) -> Tally:
         return self._taken if self.rounds else self._counted
 
     @property
-    def _counted(self) -> list[Trial]:
-        """What is stored, without the failures of a harness that failed elsewhere too."""
-        stored = self._stored
-        if not any(map(harness.failed, stored)):
-            return stored
-        return harness.counted(stored, self.judge.checks)
-
-    @property
-    def _stored(self) -> list[Trial]:
-        """All trials of this image, question and stage; another leg of the same image may have drawn some."""
-        if isinstance(self.made, BuildFailure):
-            return self._seen
-        bench = self.judge.bench
-        plan = self.case.plan.identity()
-        last = self._seen[-1].number if self._seen else 0
-        image = self.made.identity
-        self._seen.extend(bench.store.trials(bench.campaign, image=image, plan=plan, stage=self.stage, after=last))
-        return self._seen
+    def _counted(self) -> Tally:
+        """What is stored of this image, question and stage, without the failures of a harness that failed elsewhere
+        too; another leg of the same image may have drawn some."""
+        if isinstance(self.made, Image):
+            bench, plan, image = self.judge.bench, self.case.plan.identity(), self.made.identity
+            for trial in bench.store.trials(bench.campaign, image=image, plan=plan, stage=self.stage, after=self._last):
+                self._stored.add(trial)
+                self._last = trial.number
+        return self._stored.tally
 
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""
-        readings = [trial.reading for trial in self._drawn]
+        readings = [trial.reading for trial in self._drawn.trials]
         wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else _untold(self.evidence)
         named = [reading for reading in readings if reading.signal in wanted] or readings
         if not named:

@@ -29,6 +29,8 @@ LEAST = 0.7
 WARY = 5
 """So many times the usual clean trials a wary search gives a candidate whose other failures leave a doubt."""
 
+_IN_ORDER = (Signal.REPRODUCED, Signal.CLEAN, Signal.OTHER_FAILURE, Signal.INFRA)  # as Evidence counts them
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -46,16 +48,11 @@ class Evidence:
     def of(readings: Iterable[Reading]) -> Evidence:
         """Count the signals of ``readings``."""
         signals = [reading.signal for reading in readings]
-        return Evidence(
-            signals.count(Signal.REPRODUCED),
-            signals.count(Signal.CLEAN),
-            signals.count(Signal.OTHER_FAILURE),
-            signals.count(Signal.INFRA),
-        )
+        return Evidence(*map(signals.count, _IN_ORDER))
 
-    def plus(self, signal: Signal) -> Evidence:
-        """With one trial more."""
-        return self + Evidence.of([Reading(signal)])
+    def plus(self, signal: Signal, trials: int = 1) -> Evidence:
+        """With so many trials more of one signal."""
+        return self + Evidence(*(trials * (each is signal) for each in _IN_ORDER))
 
     def __add__(self, more: Evidence) -> Evidence:
         return Evidence(
