@@ -10,7 +10,7 @@ from functools import cached_property
 
 from bisector.verdict.budget import RATE_PART, Stage
 from bisector.verdict.chance import as_far_apart, too_few
-from bisector.verdict.hiding import Sample, harness_odds, hidden_odds
+from bisector.verdict.hiding import Sample, elsewhere, harness_odds, hidden_odds
 from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Belief, Evidence, added, first, often_failed
 
@@ -33,6 +33,10 @@ HARNESS_NOT_HIDDEN = math.log(10.0)
 """The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
 a proof met failures that may hide the bug, NOT_HIDDEN holds for them too. After as many trials as are ever drawn they
 need not speak for hidden ones: so many of those would."""
+
+OFTEN = 0.1
+"""Part of the trials of known candidates that the harness failed, above which NOT_HIDDEN holds for its failures from
+the start."""
 
 HIDDEN_ERROR = 0.05
 """Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
@@ -300,7 +304,7 @@ class _Terms:
     def enough_good(self, evidence: Evidence) -> bool:
         if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
             return False
-        needed = NOT_HIDDEN if self.belief.wary else HARNESS_NOT_HIDDEN
+        needed = NOT_HIDDEN if self.belief.wary or self.fails_often else HARNESS_NOT_HIDDEN
         return self.hidden_by_harness(evidence) <= (0.0 if self.at_most(evidence) else -needed)
 
     def only_hidden(self, evidence: Evidence) -> bool:
@@ -313,6 +317,12 @@ class _Terms:
 
     def hidden_by_harness(self, evidence: Evidence) -> float:
         return harness_odds(evidence.harness, self.harness_bad, self.belief.harness_good, self.least_hidden)
+
+    @cached_property
+    def fails_often(self) -> bool:
+        """Whether the harness fails so often at known candidates that a hidden bug is easily lost in its failures."""
+        failed, trials = elsewhere(self.harness_bad, self.belief.harness_good)
+        return failed > OFTEN * trials
 
     @cached_property
     def harness_bad(self) -> Sample:
