@@ -27,11 +27,11 @@ from pathlib import Path
 from bench import sandbox, store_cost
 from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign import candidate
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Ending, Image, Judgement, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import apply, cells
 from bisector.recipe.plan import plan_for
-from bisector.seams import CancelToken, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.commits import search
 from bisector.search.gitrepo import UserRepository
@@ -92,7 +92,7 @@ def bench_trial(given: argparse.Namespace) -> None:
         def trial() -> float:
             place = Path(folder, f"trial-{next(count)}")
             began = time.monotonic()
-            seen = runner.run(image, replace(plan), place, listener=silent, cancel=CancelToken())
+            seen = runner.run(image, replace(plan), place, listener=ignore, cancel=CancelToken())
             taken = time.monotonic() - began
             if seen.ending is not Ending.FINISHED:
                 raise SystemExit(f"the trial ended as {seen.ending}: {seen.detail}")
@@ -127,7 +127,7 @@ def bench_integrity(given: argparse.Namespace) -> None:
     try:
         image = Image("bench", str(given.image))
         runner = VmRunner(Processes(work / "run"), work, with_vng(os.environ), accel="tcg", boot_deadline=600.0)
-        seen = runner.run(image, plan, work / "trial", listener=silent, cancel=CancelToken())
+        seen = runner.run(image, plan, work / "trial", listener=ignore, cancel=CancelToken())
         facts = seen.result.step("rate") if seen.result else None
         rows = [line.split()[1:] for line in (facts.detail if facts else "").splitlines() if line.startswith("rate ")]
         if not rows:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import BuildConfig, BuildFailure, Candidate, Ending, Image, TargetKind
-from bisector.seams import CancelToken, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.system.proc import Processes
@@ -33,7 +33,7 @@ def boot(image: Path, environ: dict[str, str], folder: Path) -> Run:
         place = Path(tempfile.mkdtemp(dir=folder))
         runner = VmRunner(processes, folder, environ, accel="tcg", boot_deadline=600.0)
         began = time.monotonic()
-        seen = runner.run(Image("bench", str(image)), Plan(steps=()), place, listener=silent, cancel=CancelToken())
+        seen = runner.run(Image("bench", str(image)), Plan(steps=()), place, listener=ignore, cancel=CancelToken())
         taken = time.monotonic() - began
         if seen.ending is not Ending.FINISHED:
             raise SystemExit(f"the boot ended as {seen.ending}: {seen.detail}")
@@ -49,7 +49,7 @@ def build(repo: Path, revision: str, jobs: int, cache: Path, processes: Processe
     config = BuildConfig(("base", "lvm-raid"))
     target = KernelSource(clone, cache / "seats", cache, config, processes, jobs=jobs)
     candidate = Candidate(TargetKind.KERNEL_SOURCE, user.resolve(revision).oid)
-    made = target.image(candidate, listener=silent, cancel=CancelToken())
+    made = target.image(candidate, listener=ignore, cancel=CancelToken())
     if isinstance(made, BuildFailure):
         raise SystemExit(f"{candidate} cannot be built: {made.errors}")
     seat = cache / "seats/0"

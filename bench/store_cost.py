@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
+from bisector.interfaces import CancelToken, Listener, ignore
 from bisector.judge import Bench, Judge
 from bisector.model import (
     Candidate,
@@ -34,7 +35,6 @@ from bisector.model import (
     Trial,
     Verdict,
 )
-from bisector.seams import CancelToken, Listener, silent
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
 from bisector.verdict.sequential import FixedTrials
@@ -104,7 +104,7 @@ def draws(store: Store) -> list[float]:
     store.add_campaign(row("drawn"))
     with Pool(builds=1, trials=1) as pool:
         target = _Instant()
-        leg = Judge(Bench(target, target, store, "drawn", pool, silent, CancelToken())).leg(CANDIDATE, CASE, "search")
+        leg = Judge(Bench(target, target, store, "drawn", pool, ignore, CancelToken())).leg(CANDIDATE, CASE, "search")
         found = []
         for _ in range(TRIALS):
             began = time.process_time()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.calibration.figures import table, upper
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import (
     Candidate,
     Cell,
@@ -42,7 +43,6 @@ from bisector.nightly.memory import Answer, Night, Regression, Series, State, Wh
 from bisector.nightly.sightings import Sightings
 from bisector.nightly.trying import Question, Trier
 from bisector.recipe.parse import parse
-from bisector.seams import CancelToken, silent
 from bisector.search.nexttree import Day, NextTree
 from bisector.system.xdg import Folders
 from bisector.verdict.budget import Budget as Allowed
@@ -177,7 +177,7 @@ class _Store:
 
 
 def _setting() -> Setting:
-    return Setting(Folders(Path(), Path()), {}, silent, 1)
+    return Setting(Folders(Path(), Path()), {}, ignore, 1)
 
 
 @dataclass

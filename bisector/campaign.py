@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import UsageError
+from bisector.interfaces import Progress, with_context
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
 from bisector.recipe import model as recipe_model
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
-from bisector.seams import Progress, placed
 from bisector.search.commits import Ended, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
@@ -316,7 +316,7 @@ class Campaign:
         self._tell(Progress("stage", text))
 
     def _tell(self, progress: Progress) -> None:
-        placed(self.bench.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
+        with_context(self.bench.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
 
 
 def candidate(commit: Commit, label: str = "", kind: TargetKind = TargetKind.KERNEL_SOURCE) -> Candidate:

@@ -17,9 +17,9 @@ from bisector import __version__
 from bisector.direction import of_outcome
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Listener, Progress
 from bisector.model import Judgement, Outcome, OutcomeKind, Trial
 from bisector.printable import printable
-from bisector.seams import Listener, Progress
 
 SCHEMA = "bisector.event/1"
 LIVE_SECONDS = 1.0

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, dump
+from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation
-from bisector.seams import CancelToken, Listener, Runner, Target
 
 
 def make_image(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:

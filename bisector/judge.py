@@ -13,6 +13,7 @@ from bisector.agent.plan import Plan
 from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
 from bisector.harness import Counted, Tally
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
@@ -27,7 +28,6 @@ from bisector.model import (
     Verdict,
     digest,
 )
-from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, placed
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
@@ -225,7 +225,7 @@ class Judge:
         if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
             return known
         self._stop_if_asked()
-        listener = placed(bench.listener, stage=stage)
+        listener = with_context(bench.listener, stage=stage)
         future = bench.pool.submit("build", make_image, bench.target, candidate, listener, bench.cancel)
         made = future.result()
         bench.store.add_build(bench.campaign, key, candidate, made)
@@ -297,7 +297,7 @@ class Judge:
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
         bench = self.bench
         place = bench.store.campaign_folder(bench.campaign) / folder
-        listener = placed(bench.listener, stage=stage)
+        listener = with_context(bench.listener, stage=stage)
         future = bench.pool.submit("trial", run_trial, bench.runner, image, plan, place, listener, bench.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:

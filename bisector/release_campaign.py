@@ -12,6 +12,7 @@ from pathlib import Path
 from bisector.case import Case
 from bisector.earlier_trials import STAGE, Known
 from bisector.errors import UsageError
+from bisector.interfaces import Progress, Target
 from bisector.judge import Judge
 from bisector.model import (
     Candidate,
@@ -26,7 +27,6 @@ from bisector.model import (
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
-from bisector.seams import Progress, Target
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
 from bisector.store import CampaignRow

@@ -11,13 +11,13 @@ from pathlib import Path
 from bisector.case import Case
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
 from bisector.recipe.plan import source_kind
-from bisector.seams import Progress, Target
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
 from bisector.target.programs import installed

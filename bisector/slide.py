@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bisector import campaign, release_campaign
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import Progress
 from bisector.model import Image, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.release_campaign import ReleaseCampaign
-from bisector.seams import Progress
 from bisector.search import releases
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow

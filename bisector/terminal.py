@@ -18,8 +18,8 @@ from rich.status import Status
 from rich.text import Text
 
 from bisector.errors import BisectorError
+from bisector.interfaces import Progress
 from bisector.printable import printable, printable_line
-from bisector.seams import Progress
 
 LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"}
 """Phases that change while one looks: shown on the live line of a terminal, and nowhere else."""

@@ -18,6 +18,7 @@ from types import TracebackType
 from bisector.cache import at_work
 from bisector.case import Case
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import Bench, Judge, Mend
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
@@ -25,7 +26,6 @@ from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
-from bisector.seams import CancelToken, Listener, Progress, Runner, Target, placed
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked
@@ -248,7 +248,7 @@ class Workbench:
         mend: Mend | None = None,
     ) -> Judge:
         """A judge that writes into the campaign."""
-        listener = placed(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
+        listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
         bench = Bench(target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel)
         return Judge(bench, control, mend)
 

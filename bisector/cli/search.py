@@ -71,11 +71,11 @@ def run(
     from bisector import release_campaign, slide
     from bisector.campaign import Campaign, Request
     from bisector.events import watched
+    from bisector.interfaces import Progress
     from bisector.model import OutcomeKind
     from bisector.recipe.another import on_failure
     from bisector.recipe.matrix import cells
     from bisector.recipe.resolve import resolved_yaml
-    from bisector.seams import Progress
 
     loaded, source = load_recipe(recipe, cell, kernel)
     if on:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bisector.seams import Listener, Progress
+from bisector.interfaces import Listener, Progress
 from bisector.workbench import Workbench
 
 SPENT = "the night's budget of time is spent"

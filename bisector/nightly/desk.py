@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from bisector.agent.plan import dump
+from bisector.interfaces import Progress, with_context
 from bisector.model import Outcome
 from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
@@ -31,7 +32,6 @@ from bisector.nightly.memory import (
     trials_without_rate,
 )
 from bisector.nightly.trying import Question, Trier
-from bisector.seams import Progress, placed
 from bisector.search.nexttree import Day, NextTree
 from bisector.store import Store
 from bisector.verdict.sequential import Evidence
@@ -134,7 +134,7 @@ class Desk:
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
         stage = "-".join(filter(None, (answer.role, answer.asked)))
         where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
-        placed(self.bench.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
+        with_context(self.bench.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
 
     def open_of(self, item: Watched) -> Iterator[Regression]:
         """Open regressions of a recipe."""

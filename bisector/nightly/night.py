@@ -10,6 +10,7 @@ from functools import partial
 
 from bisector.errors import BisectorError, Interrupted
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Progress
 from bisector.nightly import summary
 from bisector.nightly.budget import SPENT, Budget, Clock
 from bisector.nightly.config import Watch
@@ -19,7 +20,6 @@ from bisector.nightly.papers import Papers
 from bisector.nightly.settle import Settler
 from bisector.nightly.sightings import Sightings
 from bisector.nightly.trying import Trier
-from bisector.seams import Progress
 from bisector.search.locks import locked
 from bisector.search.nexttree import Day, NextTree
 from bisector.workbench import Workbench

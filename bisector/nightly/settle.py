@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from bisector.campaign import Campaign, Request
 from bisector.errors import UsageError
+from bisector.interfaces import Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.desk import Desk
@@ -30,7 +31,6 @@ from bisector.nightly.papers import Papers
 from bisector.nightly.trying import Question, narrowed
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.seams import Progress, placed
 from bisector.store import CampaignRow
 
 
@@ -187,7 +187,7 @@ class Settler:
     ) -> Regression:
         desk, recipe = self.desk, narrowed(item.recipe, regression.condition)
         told = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
-        placed(desk.bench.setting.listener, campaign=row.id, recipe=row.recipe)(told)
+        with_context(desk.bench.setting.listener, campaign=row.id, recipe=row.recipe)(told)
         self.papers.page(row)
         before = regression
         regression = replace(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bisector.case import Case
+from bisector.interfaces import EditsDoNotApply, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
@@ -15,7 +16,6 @@ from bisector.nightly.memory import Answer, Night, carried
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.seams import EditsDoNotApply, Progress, Target
 from bisector.search.clone import PrivateClone
 from bisector.search.nexttree import Day
 from bisector.store import CampaignRow

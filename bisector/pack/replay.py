@@ -12,6 +12,7 @@ from bisector.agent.plan import Plan, dump
 from bisector.case import LONGEST, Case
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -27,7 +28,6 @@ from bisector.pack.compare import Line, Sight, compare, same_answer
 from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
-from bisector.seams import CancelToken, Listener, Progress, Runner, Target, placed
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow
 from bisector.target.images import Images
@@ -190,7 +190,7 @@ def _tried(bench: Workbench, row: CampaignRow, first: Trial, image: Image, case:
     plan = replace(case.plan, seed=first.seed, token=token)
     place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
     folder = bench.store.campaign_folder(row.id) / place
-    listener = placed(bench.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
+    listener = with_context(bench.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
     listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
     future = bench.pool.submit("trial", _run, runner, image, plan, folder, listener, bench.cancel)
     observation = future.result()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.case import Case, stretched
+from bisector.interfaces import Progress
 from bisector.judge import Judge
 from bisector.model import Candidate, Edit, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
@@ -18,7 +19,6 @@ from bisector.report import claim, fixed
 from bisector.report.facts import gather
 from bisector.report.fixed import Fixed, Later, Newest
 from bisector.report.stages import FIXED
-from bisector.seams import Progress
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
 from bisector.exitcodes import GitCode
+from bisector.interfaces import Listener, Progress, ignore
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
-from bisector.seams import Listener, Progress, silent
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
 from bisector.system.proc import Child, Finished, Processes
@@ -120,7 +120,7 @@ def search(
     edits: tuple[Edit, ...] = (),
     target: TargetKind = TargetKind.KERNEL_SOURCE,
     log: Path | None = None,
-    listener: Listener = silent,
+    listener: Listener = ignore,
 ) -> SearchResult:
     """Find the first bad commit between two ends that the caller has judged already.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bisector.interfaces import EditsDoNotApply
 from bisector.model import Candidate, Edit
-from bisector.seams import EditsDoNotApply
 from bisector.search.gitrepo import History
 from bisector.system.proc import Finished
 

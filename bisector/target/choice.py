@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bisector.interfaces import CancelToken, Listener, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
-from bisector.seams import CancelToken, Listener, Target
 
 
 class Choice(Target):

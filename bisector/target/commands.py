@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import BuildFailure, FailureCause
-from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.buildlog import BuildLog, Certainty

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import CancelToken, Listener, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, digest
-from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of

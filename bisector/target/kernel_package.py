@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import CancelToken, Listener, Progress, Target
 from bisector.model import BuildFailure, Candidate, FailureCause, Image, TargetKind, digest
-from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
 from bisector.system.debs import Package

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken, Listener, Progress, Sources
 from bisector.model import BuildConfig, Image, digest
-from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system import shipped
 from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import CancelToken, Listener, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
-from bisector.seams import CancelToken, Listener, Progress, Target
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of

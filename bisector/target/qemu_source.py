@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken, Listener, Progress, Sources
 from bisector.model import Image, digest
-from bisector.seams import CancelToken, Listener, Progress, Sources
 from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image, digest
-from bisector.seams import CancelToken, EditsDoNotApply, Listener, Progress, Sources
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.target.commands import CannotBeBuilt, Commands

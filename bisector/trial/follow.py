@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
+from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import ConsoleEvent, Ending, Observation, Timing, Trouble
-from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Child
 from bisector.system.starving import waited
 from bisector.trial.console import Complaint, Console, Marker, Sight, refuses_kvm

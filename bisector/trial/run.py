@@ -14,8 +14,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from bisector.agent.plan import Plan, dump
+from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import Ending, Image, Observation
-from bisector.seams import CancelToken, Listener, Progress
 from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
 from bisector.trial import vng

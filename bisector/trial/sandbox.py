@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, dump
+from bisector.interfaces import CancelToken, Listener
 from bisector.model import Image, Observation
-from bisector.seams import CancelToken, Listener
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.trial.faults import FAULTS, in_words

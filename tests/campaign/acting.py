@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign import Campaign, Request
+from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -30,7 +31,6 @@ from bisector.recipe.load import loads
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.seams import CancelToken, Listener, Runner, Target
 from bisector.search.clone import PrivateClone
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.campaign import Campaign
+from bisector.interfaces import CancelToken, Listener, Runner, ignore
 from bisector.model import Image, Observation, Outcome, OutcomeKind, Signal
 from bisector.recipe.model import Recipe
-from bisector.seams import CancelToken, Listener, Runner, silent
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting
@@ -114,7 +114,7 @@ class Lives:
             (self.folder / "clones").mkdir(exist_ok=True)
             (folders.state / "clones").symlink_to(self.folder / "clones")
         world = replace(self.history.world, plans=[], built=[])
-        with Bench(Setting(folders, {}, silent, 1), world) as bench:
+        with Bench(Setting(folders, {}, ignore, 1), world) as bench:
             bench.left = left
             try:
                 row, outcome = Campaign(replace(self.request, resume=resume), bench).run()

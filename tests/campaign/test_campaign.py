@@ -13,6 +13,7 @@ import pytest
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign import Campaign, Request
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -31,7 +32,6 @@ from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.report import facts, json_format, text
-from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench
@@ -135,7 +135,7 @@ Open = Callable[..., FileBench]
 
 @pytest.fixture
 def setting(tmp_path: Path) -> Setting:
-    return Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)
+    return Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)
 
 
 @pytest.fixture

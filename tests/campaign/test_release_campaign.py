@@ -14,6 +14,7 @@ import pytest
 from bisector import slide
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
@@ -21,7 +22,6 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.release_campaign import ReleaseCampaign, Request
 from bisector.report import facts, json_format, text
-from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.system.xdg import Folders
 from bisector.workbench import Setting, Workbench
@@ -78,7 +78,7 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[ReleaseBench]:
-    with ReleaseBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as made:
+    with ReleaseBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
         yield made
 
 
@@ -331,7 +331,7 @@ def tagged(tmp_path: Path, **tags: tuple[str, ...]) -> History:
 
 
 def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Workbench]:
-    with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as bench:
+    with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
         row, outcome = slide.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
         assert bench.store.campaign(row.id).outcome == outcome
         return outcome, bench

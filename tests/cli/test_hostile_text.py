@@ -16,6 +16,7 @@ from bisector.cli import main
 from bisector.errors import BisectorError, Diagnostic
 from bisector.events import EventLog
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Progress
 from bisector.model import Verdict
 from bisector.nightly import summary
 from bisector.nightly.config import Watch
@@ -25,7 +26,6 @@ from bisector.report import formats
 from bisector.report.mail import Letter, drafts
 from bisector.report.recipients import People
 from bisector.report.thread import Address
-from bisector.seams import Progress
 from bisector.store import Store
 from bisector.terminal import Terminal
 from tests.report import case

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bisector.errors import BisectorError
-from bisector.seams import Progress
+from bisector.interfaces import Progress
 from bisector.terminal import Terminal
 
 LONG = "skip (does not boot: crash: Kernel panic - not syncing: the root device came too early, and a good one boots)"

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.errors import BisectorError
+from bisector.interfaces import Progress
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.plan import build_config
-from bisector.seams import Progress
 from bisector.search.gitrepo import UserRepository
 from bisector.system.xdg import folders
 from bisector.target.kernel_source import KernelSource

@@ -12,7 +12,7 @@ from bisector.cli import main
 from bisector.errors import InfraError, UsageError
 from bisector.events import SCHEMA, EventLog, watched
 from bisector.exitcodes import ExitCode
-from bisector.seams import Progress, placed
+from bisector.interfaces import Progress, with_context
 from tests.report import case
 
 
@@ -109,7 +109,7 @@ def test_end_always_tells_the_exit_code(tmp_path: Path) -> None:
 
 def test_an_event_says_where_it_happens(tmp_path: Path) -> None:
     path = tmp_path / "events"
-    heard = placed(EventLog(path).listen, campaign="c-1", recipe="legs", stage="ends")
+    heard = with_context(EventLog(path).listen, campaign="c-1", recipe="legs", stage="ends")
     heard(Progress("verdict", "told", judgement=case.PROOF_BAD, stage="proof"))
     heard(Progress("stage", "told"))
     EventLog(path).listen(Progress("stage", "nowhere"))

@@ -11,9 +11,9 @@ from test_judge import BAD, CASE, GOOD, NO_AGENT, Make, WrittenRunner, make, of
 
 from bisector.agent.plan import Plan
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken, Listener
 from bisector.judge import Judge
 from bisector.model import Candidate, Edit, Image, Observation, Signal, Verdict
-from bisector.seams import CancelToken, Listener
 
 __all__ = ["make"]
 APPLIED = Edit("apply", "c" * 40)

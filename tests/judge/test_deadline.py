@@ -11,9 +11,9 @@ from test_judge import CASE, Make, make, of, saw
 
 from bisector.agent.plan import Plan, Result, StepFacts
 from bisector.case import Case
+from bisector.interfaces import CancelToken, Listener
 from bisector.judge import Judge
 from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Timing, Verdict
-from bisector.seams import CancelToken, Listener
 from bisector.verdict.clock import HANG_FACTOR, STARVED
 from bisector.verdict.sequential import FixedTrials
 

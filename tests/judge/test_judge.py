@@ -11,6 +11,7 @@ from bisector import harness
 from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
 from bisector.errors import InfraError, Interrupted
+from bisector.interfaces import CancelToken, Listener, ignore
 from bisector.judge import INFRA_IN_A_ROW, Bench, Judge
 from bisector.model import (
     BuildFailure,
@@ -30,7 +31,6 @@ from bisector.model import (
     Timing,
     Verdict,
 )
-from bisector.seams import CancelToken, Listener, silent
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
 from bisector.verdict.sequential import Evidence, FixedTrials
@@ -107,7 +107,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
         pools.append(Pool(builds=1, trials=1))
         target, written = WrittenTarget(folder=tmp_path), WrittenRunner(answers, **runner)
-        bench = Bench(target, written, store, "c1", pools[-1], silent, cancel)
+        bench = Bench(target, written, store, "c1", pools[-1], ignore, cancel)
         return Judge(bench, control=of("good")), target, written, store
 
     yield build

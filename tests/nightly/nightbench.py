@@ -14,6 +14,7 @@ from pathlib import Path
 from nextgen import LinuxNext
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
 from bisector.nightly import config, night
 from bisector.nightly.config import Watch
@@ -21,7 +22,6 @@ from bisector.nightly.desk import regressions_of
 from bisector.nightly.memory import Regression
 from bisector.nightly.night import Report
 from bisector.recipe.model import Recipe
-from bisector.seams import CancelToken, Listener, Runner, Target, silent
 from bisector.search.clone import PrivateClone
 from bisector.store import CampaignRow, Store
 from bisector.system.xdg import Folders
@@ -133,7 +133,7 @@ class Nights:
 
     @property
     def setting(self) -> Setting:
-        return Setting(Folders(self.folder / "cache", self.folder / "state"), {}, silent, 1)
+        return Setting(Folders(self.folder / "cache", self.folder / "state"), {}, ignore, 1)
 
     def watch(self) -> Watch:
         """The watch as its file says it."""

@@ -10,10 +10,10 @@ from nightbench import FLAG, Nights, day, kinds, with_bug
 from bisector.agent.plan import dump
 from bisector.campaign import NOT_SEARCHED
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Progress
 from bisector.model import Verdict
 from bisector.nightly import night
 from bisector.nightly.memory import State, Where
-from bisector.seams import Progress
 
 LEG, ESCAPED, PROGRAM = "legs-leg-failed", "legs-escaped", "program-failed"
 UNSURE = "confidence: {max_error: 0.01}"

@@ -11,10 +11,10 @@ from nightbench import FLAG, Nights, day, kinds, with_bug
 
 from bisector.errors import InfraError, Interrupted
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Progress
 from bisector.nightly import night
 from bisector.nightly.memory import Kind
 from bisector.report.stages import FIXED
-from bisector.seams import Progress
 
 LEG = "legs-leg-failed"
 

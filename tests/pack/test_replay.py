@@ -20,6 +20,7 @@ from bisector.case import LONGEST
 from bisector.cli import main
 from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import ignore
 from bisector.model import Candidate, Cell, Image, TargetKind, digest
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
@@ -29,7 +30,6 @@ from bisector.pack.replay import _as_long as as_long
 from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
 from bisector.recipe.resolve import resolved_yaml
-from bisector.seams import silent
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
@@ -56,7 +56,7 @@ CANDIDATE = Candidate(TargetKind.QEMU_SOURCE, "5" * 40, label="v10.1.0")
 def workbench(home: Path) -> Iterator[Workbench]:
     folders = Folders(cache=home / "cache", state=home / "state")
     environ = {"PATH": "/usr/bin:/bin", "TMPDIR": str(home)}
-    with Workbench(Setting(folders, environ, silent, 1)) as bench:
+    with Workbench(Setting(folders, environ, ignore, 1)) as bench:
         yield bench
 
 

@@ -14,6 +14,7 @@ from bisector.campaign import Campaign
 from bisector.cli import main
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.exitcodes import ExitCode
+from bisector.interfaces import Runner, ignore
 from bisector.model import Image, Observation, OutcomeKind, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells, override
@@ -24,7 +25,6 @@ from bisector.report.facts import gather
 from bisector.report.fixed import AT, HINT, TOP, Fixed
 from bisector.report.mail import Letter, body
 from bisector.report.recheck import Rechecked, recheck
-from bisector.seams import Runner, silent
 from bisector.search.gitrepo import History as Repository
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
@@ -59,7 +59,7 @@ def fix_of(history: History, name: str, behaviour: str, what: str = "c4", **file
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[FileBench]:
-    with FileBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as made:
+    with FileBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
         yield made
 
 
@@ -115,7 +115,7 @@ def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mended]:
     folder = tmp_path_factory.mktemp("mended")
     planted = regressed(folder)
     fix_of(planted, "mend", "good")
-    with FileBench(Setting(Folders(folder / "cache", folder / "state"), {}, silent, 1)) as made:
+    with FileBench(Setting(Folders(folder / "cache", folder / "state"), {}, ignore, 1)) as made:
         row = made.store.campaign(campaign(planted, made).id)
         yield Mended(made, row, again(row, made))
 
@@ -181,7 +181,7 @@ def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
     history.commit("later", "bad")
     history.git("tag", "v6.19")
     recipe = load("virtio-open-lvm-raid1")
-    with NativeBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, silent, 1)) as bench:
+    with NativeBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
         row = campaign(history, bench, recipe=recipe, source=resolved_yaml(recipe), cells=cells(recipe))
         assert row.outcome is not None and row.outcome.cell == "guest.drives.vda.aio=native"
         tested = recipe

@@ -18,8 +18,8 @@ from searching import Bench
 
 import bisector.search.commits as commits_room
 from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import Progress
 from bisector.model import Candidate, Judgement, Verdict
-from bisector.seams import Progress
 from bisector.search.commits import Ended
 
 LINE = chain(*"abcdefghij")

@@ -16,8 +16,8 @@ from planted import Planned, Planted, candidate, chain, git
 from searching import Bench
 
 from bisector.errors import InfraError
+from bisector.interfaces import EditsDoNotApply
 from bisector.model import Candidate, Edit, TargetKind
-from bisector.seams import EditsDoNotApply
 
 LINE = chain("a", "b", "c")
 

@@ -13,8 +13,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bisector.interfaces import EditsDoNotApply
 from bisector.model import Candidate, Edit, TargetKind
-from bisector.seams import EditsDoNotApply
 
 MAKEFILE = r"""
 ifndef sub

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fake_kernel import FakeSources
 
+from bisector.interfaces import CancelToken, Progress, ignore
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
-from bisector.seams import CancelToken, Progress, silent
 from bisector.system.proc import Processes
 from bisector.target.qemu_source import QemuSource
 
@@ -150,7 +150,7 @@ class QemuBench:
 
     def failure(self, target: QemuSource, candidate: Candidate) -> BuildFailure:
         """A failure, or the test fails."""
-        outcome = target.image(candidate, listener=silent, cancel=CancelToken())
+        outcome = target.image(candidate, listener=ignore, cancel=CancelToken())
         assert isinstance(outcome, BuildFailure), outcome
         return outcome
 

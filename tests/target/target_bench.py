@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fake_kernel import FakeSources
 
+from bisector.interfaces import CancelToken, Progress, ignore
 from bisector.model import BuildConfig, BuildFailure, Candidate, Image
-from bisector.seams import CancelToken, Progress, silent
 from bisector.system.proc import Processes
 from bisector.target.kernel_source import KernelSource
 
@@ -50,7 +50,7 @@ class Bench:
 
     def failure(self, target: KernelSource, candidate: Candidate) -> BuildFailure:
         """A failure, or the test fails."""
-        outcome = target.image(candidate, listener=silent, cancel=CancelToken())
+        outcome = target.image(candidate, listener=ignore, cancel=CancelToken())
         assert isinstance(outcome, BuildFailure), outcome
         return outcome
 

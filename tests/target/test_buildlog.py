@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from bisector.interfaces import Progress, ignore
 from bisector.model import FailureCause
-from bisector.seams import Progress, silent
 from bisector.target.buildlog import BuildLog
 
 
 def seen(*lines: str, expected: int = 10) -> BuildLog:
-    log = BuildLog(expected, silent)
+    log = BuildLog(expected, ignore)
     for line in lines:
         log(line)
     return log

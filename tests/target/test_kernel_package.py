@@ -18,8 +18,8 @@ import pytest
 from deb_archive import DebArchive, build_deb, kernel_files, module
 
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import CancelToken, Progress, ignore
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
-from bisector.seams import CancelToken, Progress, silent
 from bisector.system.apt import Archive, Mirror
 from bisector.system.proc import Processes
 from bisector.target import modinfo
@@ -61,7 +61,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def made(target: KernelPackage, wanted: str = "6.18.9", listener: Callable[[Progress], None] = silent) -> Image:
+def made(target: KernelPackage, wanted: str = "6.18.9", listener: Callable[[Progress], None] = ignore) -> Image:
     image = target.image(target.candidate(wanted), listener=listener, cancel=CancelToken())
     assert isinstance(image, Image), image
     return image
@@ -225,7 +225,7 @@ def test_a_package_that_the_mirror_lost_is_left_out(place: Place) -> None:
 
 
 def _failure(target: KernelPackage) -> BuildFailure:
-    failure = target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+    failure = target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
     assert isinstance(failure, BuildFailure), failure
     return failure
 
@@ -255,7 +255,7 @@ def test_a_wrong_checksum_is_an_error_of_the_harness(place: Place) -> None:
 def _fails(place: Place, what: str) -> None:
     target = place.target()
     with pytest.raises(InfraError, match=what) as told:
-        target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+        target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
     assert told.value.hint
     assert not list((place.root / "cache/packages").glob("*.deb"))
     assert place.images() == []
@@ -269,7 +269,7 @@ def test_a_damaged_file_in_a_folder_is_an_error_of_the_harness(place: Place) -> 
     shelf = FolderShelf((deb.parent,), place.processes)
     target = KernelPackage(shelf, place.root / "cache", place.processes, NEEDED)
     with pytest.raises(InfraError, match="cannot be unpacked"):
-        target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+        target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
     assert place.images() == []
 
 
@@ -287,7 +287,7 @@ def test_a_full_disk_is_an_error_of_the_harness(place: Place) -> None:
     script = f"""
 from pathlib import Path
 from bisector.errors import InfraError
-from bisector.seams import CancelToken, silent
+from bisector.interfaces import CancelToken, ignore
 from bisector.system.proc import Processes
 from bisector.target import modinfo
 from bisector.target.kernel_package import FolderShelf, KernelPackage
@@ -295,7 +295,7 @@ processes = Processes(Path({str(place.root / "records")!r}))
 shelf = FolderShelf((Path({str(place.root / "built")!r}),), processes)
 target = KernelPackage(shelf, Path({str(small)!r}), processes, {NEEDED!r})
 try:
-    target.image(target.candidate("6.18.9"), listener=silent, cancel=CancelToken())
+    target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
 except InfraError as error:
     left = sorted(path.name for path in Path({str(small)!r}, "images").iterdir())
     print("harness:", error.what, "|", error.hint, left)

@@ -14,8 +14,8 @@ from fake_kernel import MAKEFILE, revert
 from target_bench import Bench
 
 from bisector.errors import InfraError, Interrupted, RecipeError, UsageError
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import Image
-from bisector.seams import CancelToken, silent
 from bisector.target.debug_info import of_image
 from bisector.target.kernel_file import build_id_of_elf
 from bisector.target.kernel_source import described
@@ -257,7 +257,7 @@ def test_edits_that_do_not_apply_are_a_failure(bench: Bench) -> None:
 def test_a_failure_of_this_host_is_never_recorded(bench: Bench, word: str, said: str, hint: str) -> None:
     candidate = bench.candidate("one", {"drivers/disk.c": word})
     with pytest.raises(InfraError, match=said) as caught:
-        bench.target().image(candidate, listener=silent, cancel=CancelToken())
+        bench.target().image(candidate, listener=ignore, cancel=CancelToken())
     assert hint in caught.value.hint
     assert not list((bench.root / "a" / "cache" / "builds").glob("*.json"))
 
@@ -277,7 +277,7 @@ def test_a_cancelled_build_is_interrupted_and_not_recorded(bench: Bench) -> None
         target.image(candidate, listener=cancel_at_disk, cancel=cancel)
     (bench.marks() / "pause").unlink()
     with pytest.raises(Interrupted):
-        target.image(candidate, listener=silent, cancel=cancel)
+        target.image(candidate, listener=ignore, cancel=cancel)
     assert bench.build(target, candidate).identity == bench.clean(candidate).identity
 
 
@@ -286,7 +286,7 @@ def test_a_cache_that_cannot_be_written_is_infrastructure(bench: Bench) -> None:
     (bench.root / "a" / "cache").mkdir()
     (bench.root / "a" / "cache" / "builds").write_text("a file is in the way")
     with pytest.raises(InfraError, match="builds"):
-        target.image(bench.candidate(), listener=silent, cancel=CancelToken())
+        target.image(bench.candidate(), listener=ignore, cancel=CancelToken())
 
 
 def test_a_cache_that_is_emptied_during_the_build_does_not_lose_it(bench: Bench) -> None:

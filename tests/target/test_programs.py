@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bisector.errors import UsageError
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Image, TargetKind
-from bisector.seams import CancelToken, silent
 from bisector.system.proc import Processes
 from bisector.target.programs import Programs, installed
 
@@ -31,7 +31,7 @@ class Host:
 
     def take(self, *names: str, candidate: Candidate | None = None) -> Image:
         target = self.target(*names)
-        image = target.image(candidate or installed(), listener=silent, cancel=CancelToken())
+        image = target.image(candidate or installed(), listener=ignore, cancel=CancelToken())
         assert isinstance(image, Image)
         return image
 

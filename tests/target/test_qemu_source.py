@@ -18,9 +18,9 @@ from fake_kernel import revert
 from fake_qemu import PROGRAM, QemuBench
 
 from bisector.errors import InfraError, UsageError
+from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, FailureCause, TargetKind
 from bisector.recipe.model import QEMU_PROGRAMS
-from bisector.seams import CancelToken, silent
 from bisector.target import seats, submodules
 from bisector.target.ninja import TARGETS, Ninja
 from bisector.target.qemu_source import ninja_of
@@ -289,7 +289,7 @@ def test_an_edit_that_does_not_apply_is_a_failure(qemu: QemuBench) -> None:
 )
 def test_a_failing_host_is_no_verdict(qemu: QemuBench, said: str, hint: str) -> None:
     with pytest.raises(InfraError) as caught:
-        qemu.target().image(qemu.candidate("refuses", {"refuses": said + "\n"}), listener=silent, cancel=CancelToken())
+        qemu.target().image(qemu.candidate("refuses", {"refuses": said + "\n"}), listener=ignore, cancel=CancelToken())
     assert hint in caught.value.hint
 
 

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from bisector.agent.plan import Plan, Step, Watch
+from bisector.interfaces import CancelToken
 from bisector.model import Condition, ConsoleEvent, Ending, Fact, FactKind, Observation, Question, Signal
-from bisector.seams import CancelToken
 from bisector.trial.follow import End, Watcher
 from bisector.trial.workspace import ResultBroken
 from bisector.verdict.signature import reached_agent, read

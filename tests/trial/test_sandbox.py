@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import Layer, Plan, Step
+from bisector.interfaces import CancelToken
 from bisector.model import Ending, Image, Observation
-from bisector.seams import CancelToken
 from bisector.system.proc import Processes
 from bisector.trial.sandbox import SandboxRunner
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import Io, Layer, Plan, Step, Watch
+from bisector.interfaces import CancelToken, Progress
 from bisector.model import Ending, Image, Observation
-from bisector.seams import CancelToken, Progress
 from bisector.system.proc import Processes
 from bisector.trial import workspace
 from bisector.trial.run import VmRunner

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bisector.agent.plan import Plan
+from bisector.interfaces import CancelToken, Progress
 from bisector.model import Image, Observation
-from bisector.seams import CancelToken, Progress
 from bisector.system.proc import Processes
 from bisector.trial.run import VmRunner
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The seams between rooms: who makes images, who runs trials, and what is told meanwhile."""
+"""The protocols between packages: who makes images, who runs trials, and what is reported meanwhile."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bisector.model import BuildFailure, Candidate, Image, Judgement, Observatio
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing worth telling meanwhile. ``phase``: checkout, build, boot, storage, workload, verdict ...
+    """One event while something runs. ``phase``: checkout, build, boot, storage, workload, verdict ...
 
-    ``trial``, ``judgement`` and ``outcome``: what it tells of, for machines; with the phases trial, verdict and
-    outcome. ``facts``: the same for phases of a room above. ``campaign`` (id), ``recipe``, ``stage`` (the campaign's
+    ``trial``, ``judgement`` and ``outcome``: what it is about, for programs; with the phases trial, verdict and
+    outcome. ``facts``: the same for phases of a higher layer. ``campaign`` (id), ``recipe``, ``stage`` (the campaign's
     part: ends, search, proof ...): where it happens, "" where there is none.
     """
 
@@ -36,10 +36,10 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-def placed(listener: Listener, *, campaign: str = "", recipe: str = "", stage: str = "") -> Listener:
-    """A listener that says where what it hears happens, as far as that is not said yet."""
+def with_context(listener: Listener, *, campaign: str = "", recipe: str = "", stage: str = "") -> Listener:
+    """A listener that adds to each event where it happened, where the event does not say so."""
 
-    def hear(progress: Progress) -> None:
+    def add(progress: Progress) -> None:
         listener(
             replace(
                 progress,
@@ -49,11 +49,11 @@ def placed(listener: Listener, *, campaign: str = "", recipe: str = "", stage: s
             )
         )
 
-    return hear
+    return add
 
 
-def silent(_: Progress) -> None:
-    """A listener that tells nobody."""
+def ignore(_: Progress) -> None:
+    """A listener that does nothing."""
 
 
 @dataclass(frozen=True)
