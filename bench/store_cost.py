@@ -13,7 +13,7 @@ from pathlib import Path
 from bisector.agent.plan import LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
 from bisector.interfaces import CancelToken, Listener, ignore
-from bisector.judge import Bench, Judge
+from bisector.judge import Judge, JudgeTools
 from bisector.model import (
     Candidate,
     Cell,
@@ -104,7 +104,9 @@ def draws(store: Store) -> list[float]:
     store.add_campaign(row("drawn"))
     with Pool(builds=1, trials=1) as pool:
         target = _Instant()
-        leg = Judge(Bench(target, target, store, "drawn", pool, ignore, CancelToken())).leg(CANDIDATE, CASE, "search")
+        leg = Judge(JudgeTools(target, target, store, "drawn", pool, ignore, CancelToken())).leg(
+            CANDIDATE, CASE, "search"
+        )
         found = []
         for _ in range(TRIALS):
             began = time.process_time()

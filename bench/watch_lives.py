@@ -44,12 +44,12 @@ from bisector.nightly.sightings import Sightings
 from bisector.nightly.trying import Question, Trier
 from bisector.recipe.parse import parse
 from bisector.search.nexttree import Day, NextTree
+from bisector.session import OTHER_FAILURES, Session, Setting
 from bisector.system.xdg import Folders
 from bisector.verdict.budget import Budget as Allowed
 from bisector.verdict.confirm import REPRODUCTIONS
 from bisector.verdict.ends import MoreEnds, ends
 from bisector.verdict.sequential import Decided, Evidence, FixedTrials, decide
-from bisector.workbench import OTHER_FAILURES, Setting, Workbench
 
 RECIPE, CONDITION, PLAN = "acted", "failed", "plan"
 TRIALS = 5  # of a night that knows of no regression
@@ -253,12 +253,12 @@ def _desk(
 ) -> _Desk:
     trier.night = number
     bench.setting = _setting()
-    budget = Budget(cast(Workbench, bench), math.inf, time.monotonic)
+    budget = Budget(cast(Session, bench), math.inf, time.monotonic)
     commit = Commit(f"{number:040}", "")
     night = Night("w", f"next-{number:08}", commit.oid, "", "", float(number))
     return _Desk(
         watch,
-        cast(Workbench, bench),
+        cast(Session, bench),
         cast(NextTree, None),
         cast(Day, None),
         cast(Trier, trier),

@@ -22,9 +22,9 @@ from bisector.search.gitrepo import UserRepository
 from bisector.search.holes import leave
 from bisector.search.knowledge import Knowledge, LongRun
 from bisector.search.proving import Proving
+from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
-from bisector.workbench import Workbench
 
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
@@ -57,12 +57,12 @@ class Campaign:
 
     Args:
         request: what was asked.
-        bench: what to work with; its store holds everything that was learnt.
+        session: what to work with; its store holds everything that was learnt.
     """
 
-    def __init__(self, request: Request, bench: Workbench) -> None:
+    def __init__(self, request: Request, session: Session) -> None:
         self.request = request
-        self.bench = bench
+        self.session = session
         self.kind = source_kind(request.recipe)
 
     def run(self) -> tuple[CampaignRow, Outcome]:
@@ -73,30 +73,30 @@ class Campaign:
         self.old, self.new = (self.bad, self.good) if request.find_fix else (self.good, self.bad)
         self.base_assumptions = check_ends(self.user, self.old, self.new, find_fix=request.find_fix)
         self.fixups = tuple(self._fixup(named) for named in request.recipe.search.fixups)
-        self.bench.carrier(request.recipe)
+        self.session.carrier(request.recipe)
         self.row = self._open(str(request.repo.resolve()))
-        with self.bench.lock(self.row.id):
-            self.bench.store.set_state(self.row.id, "running")
+        with self.session.lock(self.row.id):
+            self.session.store.set_state(self.row.id, "running")
             try:
                 outcome = self._story()
             except BaseException:
-                self.bench.store.set_state(self.row.id, "interrupted")
+                self.session.store.set_state(self.row.id, "interrupted")
                 raise
-            self.bench.store.finish(self.row.id, outcome)
-        return self.bench.store.campaign(self.row.id), outcome
+            self.session.store.finish(self.row.id, outcome)
+        return self.session.store.campaign(self.row.id), outcome
 
     def _story(self) -> Outcome:
-        self.clone = self.bench.clone(self.user)
+        self.clone = self.session.clone(self.user)
         self.history = self.clone.history()
-        target = self.bench.source(self.request.recipe, self.request.cells, self.clone)
+        target = self.session.source(self.request.recipe, self.request.cells, self.clone)
         good = candidate(self.good, self.request.good_label or self.request.good, self.kind)
         bad = candidate(self.bad, self.request.bad_label or self.request.bad, self.kind)
-        self.judge = self.bench.judge(
+        self.judge = self.session.judge(
             self.row.id, self.request.recipe, target, good, Fixups(self.fixups, self.history.is_ancestor)
         )
         self.judge.second = bad
         recipe = self.request.recipe
-        cases = [self.bench.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
+        cases = [self.session.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {good} (good) and {bad} (bad)")
         found = ends_in_cells(self.judge, good, bad, cases, find_fix=self.request.find_fix)
         if isinstance(found, Outcome):
@@ -215,7 +215,7 @@ class Campaign:
                 bad,
                 known.ask,
                 worktree=worktree,
-                processes=self.bench.processes,
+                processes=self.session.processes,
                 paths=recipe.search.paths,
                 first_parent=recipe.search.first_parent,
                 find_fix=self.request.find_fix,
@@ -223,7 +223,7 @@ class Campaign:
                 # git would first test where the others part from the newer end; what they are is known anyway
                 known_old=[oid for oid in known.frontier.goods if oid != old.oid and self._holds(new.oid, oid)],
                 target=self.kind,
-                log=self.bench.store.campaign_folder(self.row.id) / "bisect.log",
+                log=self.session.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,
             )
 
@@ -249,7 +249,7 @@ class Campaign:
     # ---- the row in the store
 
     def _open(self, repo: str) -> CampaignRow:
-        request, store = self.request, self.bench.store
+        request, store = self.request, self.session.store
         question = (request.recipe.recipe, repo, self.good.oid, self.bad.oid, request.find_fix)
         if request.resume:
             row = store.newest_unfinished(*question, source=request.source) or store.newest_unfinished(*question)
@@ -277,7 +277,7 @@ class Campaign:
             created=time.time(),
             state="running",
         )
-        return self.bench.add_campaign(row, request.recipe)
+        return self.session.add_campaign(row, request.recipe)
 
     # ---- what is said beside the outcome (law 6)
 
@@ -294,7 +294,7 @@ class Campaign:
             assumed.append("only first parents were searched (search.first_parent): a merge stands for its branch")
         if self.request.pinned:
             assumed.append(f"the cell {ends.case.cell.name} was named by the caller")
-        assumed.append(self.bench.how_sure(recipe))
+        assumed.append(self.session.how_sure(recipe))
         if ends.case.lasting:
             assumed.append(f"the workload was stretched: {ends.case.lasting}")
         others = [cell.name for cell in self.request.cells if cell.name != ends.case.cell.name]
@@ -316,7 +316,7 @@ class Campaign:
         self._tell(Progress("stage", text))
 
     def _tell(self, progress: Progress) -> None:
-        with_context(self.bench.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
+        with_context(self.session.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
 
 
 def candidate(commit: Commit, label: str = "", kind: TargetKind = TargetKind.KERNEL_SOURCE) -> Candidate:

@@ -42,7 +42,7 @@ fails too, the harness is broken, and the campaign ends with exit 3."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class JudgeTools:
     """The tools a judge works with."""
 
     target: Target
@@ -124,8 +124,8 @@ class Leg:
         belief = self.case.belief
         if isinstance(belief, Belief) or self.evidence.infra < FEW:
             return belief
-        bench, last = self.judge.bench, self._counted.trials[-1]
-        return replace(belief, harness=harness.elsewhere(bench.store.trials(bench.campaign, plan=last.plan), last))
+        tools, last = self.judge.tools, self._counted.trials[-1]
+        return replace(belief, harness=harness.elsewhere(tools.store.trials(tools.campaign, plan=last.plan), last))
 
     def _check_harness(self, last: Trial) -> None:
         """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host."""
@@ -138,7 +138,7 @@ class Leg:
             self.judge.tell("trial", words, self.stage)
             return
         there = f", and so did one of {check.candidate}" if check else ""
-        folder = self.judge.bench.store.campaign_folder(self.judge.bench.campaign) / last.folder
+        folder = self.judge.tools.store.campaign_folder(self.judge.tools.campaign) / last.folder
         raise InfraError(
             f"{run} trials of {self.candidate} in a row failed in the harness{there}: {last.reading.reason}",
             hint=f"no verdict was taken from them; see {folder}, then 'bisector doctor', then repeat the command",
@@ -153,10 +153,10 @@ class Leg:
         plan = self.case.plan.identity()
         failures = self.evidence.infra
         judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures)
-        bench = self.judge.bench
-        bench.store.add_judgement(bench.campaign, self.stage, judgement)
+        tools = self.judge.tools
+        tools.store.add_judgement(tools.campaign, self.stage, judgement)
         told = f"{self.candidate}: {verdict} ({why})"
-        bench.listener(Progress("verdict", told, judgement=judgement, stage=self.stage))
+        tools.listener(Progress("verdict", told, judgement=judgement, stage=self.stage))
         return judgement
 
     @property
@@ -168,8 +168,8 @@ class Leg:
         """What is stored of this image, question and stage, without the failures of a harness that failed elsewhere
         too; another leg of the same image may have drawn some."""
         if isinstance(self.made, Image):
-            bench, plan, image = self.judge.bench, self.case.plan.identity(), self.made.identity
-            for trial in bench.store.trials(bench.campaign, image=image, plan=plan, stage=self.stage, after=self._last):
+            tools, plan, image = self.judge.tools, self.case.plan.identity(), self.made.identity
+            for trial in tools.store.trials(tools.campaign, image=image, plan=plan, stage=self.stage, after=self._last):
                 self._stored.add(trial)
                 self._last = trial.number
         return self._stored.tally
@@ -191,7 +191,7 @@ class Judge:
     """Asks the target for images and the runner for trials until the verdict's rule has enough.
 
     Args:
-        bench: the tools.
+        tools: the tools.
         control: a candidate known to boot (the good end); its image tells a kernel that does not boot from a harness
             that does not. None where there is none.
         mend: lays over a candidate the fixups that it needs to be judged at all.
@@ -200,8 +200,8 @@ class Judge:
     second: Candidate | None = None
     """Booted where the control itself is what does not boot: the bad end, where there is one."""
 
-    def __init__(self, bench: Bench, control: Candidate | None = None, mend: Mend | None = None) -> None:
-        self.bench = bench
+    def __init__(self, tools: JudgeTools, control: Candidate | None = None, mend: Mend | None = None) -> None:
+        self.tools = tools
         self.mend = mend
         self.control = control
         self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
@@ -216,19 +216,19 @@ class Judge:
 
     def image(self, candidate: Candidate, stage: str = "") -> Image | BuildFailure:
         """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf."""
-        bench = self.bench
+        tools = self.tools
         try:
-            key = bench.target.key(candidate)
+            key = tools.target.key(candidate)
         except EditsDoNotApply as error:
             return BuildFailure("edits", (str(error),))
-        known = bench.store.build(bench.campaign, key)
+        known = tools.store.build(tools.campaign, key)
         if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
             return known
         self._stop_if_asked()
-        listener = with_context(bench.listener, stage=stage)
-        future = bench.pool.submit("build", make_image, bench.target, candidate, listener, bench.cancel)
+        listener = with_context(tools.listener, stage=stage)
+        future = tools.pool.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
         made = future.result()
-        bench.store.add_build(bench.campaign, key, candidate, made)
+        tools.store.add_build(tools.campaign, key, candidate, made)
         return made
 
     def leg(self, candidate: Candidate, case: Case, stage: str, *, rounds: bool = False) -> Leg:
@@ -258,8 +258,8 @@ class Judge:
 
         ``last``: of a run of failures. A check that failed tells a resumed campaign that the run was the host's.
         """
-        bench, checks = self.bench, self.checks
-        known = harness.fails_least(bench.store.trials(bench.campaign, plan=last.plan), last.image)
+        tools, checks = self.tools, self.checks
+        known = harness.fails_least(tools.store.trials(tools.campaign, plan=last.plan), last.image)
         image = self.image(known.candidate) if known else None
         if known is None or not isinstance(image, Image):
             return None
@@ -270,7 +270,7 @@ class Judge:
     def checks(self) -> list[Trial]:
         """The trials that were run to see whether the harness works at all, read of the store once."""
         if self._checks is None:
-            self._checks = list(self.bench.store.trials(self.bench.campaign, stage=harness.CHECK))
+            self._checks = list(self.tools.store.trials(self.tools.campaign, stage=harness.CHECK))
         return self._checks
 
     # ---- one trial
@@ -278,7 +278,7 @@ class Judge:
     def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
         """Run one trial now and store it. ``index``: how many of this image, question and stage came before it."""
         self._stop_if_asked()
-        seed = int(digest(self.bench.campaign, image.identity, stage, index)[:12], 16)
+        seed = int(digest(self.tools.campaign, image.identity, stage, index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]
         plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
         folder = f"trials/{stage}-{image.identity[:12]}-{index}-{token}"
@@ -287,18 +287,18 @@ class Judge:
         trial = Trial(
             0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
         )
-        stored = self.bench.store.add_trial(self.bench.campaign, trial)  # before the control boots: law 4
+        stored = self.tools.store.add_trial(self.tools.campaign, trial)  # before the control boots: law 4
         stored = self._settled(stored, case) if reading.awaits_control else stored
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
         told = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
-        self.bench.listener(Progress("trial", told, trial=stored, stage=stage))
+        self.tools.listener(Progress("trial", told, trial=stored, stage=stage))
         return stored
 
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
-        bench = self.bench
-        place = bench.store.campaign_folder(bench.campaign) / folder
-        listener = with_context(bench.listener, stage=stage)
-        future = bench.pool.submit("trial", run_trial, bench.runner, image, plan, place, listener, bench.cancel)
+        tools = self.tools
+        place = tools.store.campaign_folder(tools.campaign) / folder
+        listener = with_context(tools.listener, stage=stage)
+        future = tools.pool.submit("trial", run_trial, tools.runner, image, plan, place, listener, tools.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:
             raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
@@ -318,8 +318,8 @@ class Judge:
 
     def _settle_stored(self, image: Image, case: Case, stage: str) -> None:
         """Boot the control for stored trials whose control boot was cut short by a kill."""
-        bench = self.bench
-        for trial in bench.store.trials(bench.campaign, image=image.identity, plan=case.plan.identity(), stage=stage):
+        tools = self.tools
+        for trial in tools.store.trials(tools.campaign, image=image.identity, plan=case.plan.identity(), stage=stage):
             if trial.reading.awaits_control:
                 self._settled(trial, case)
 
@@ -333,7 +333,7 @@ class Judge:
             other = f"nor does that of {name}" if control else "and no kernel is known to boot here"
             what = f"the VM of {trial.candidate} never reached the agent, {other} ({reading.reason})"
             reading = Reading(Signal.INFRA, reason=what)
-        self.bench.store.set_reading(trial.number, reading)
+        self.tools.store.set_reading(trial.number, reading)
         if not boots:
             hint = "the host is overloaded or broken, or this config cannot boot here: see 'bisector doctor'"
             raise InfraError(reading.reason, hint=hint)
@@ -368,17 +368,17 @@ class Judge:
 
     def _slowest_clean(self, question: str) -> float:
         if question not in self._slowest:
-            stored = self.bench.store.trials(self.bench.campaign, plan=question)
+            stored = self.tools.store.trials(self.tools.campaign, plan=question)
             self._slowest[question] = max((agent_seconds(trial) for trial in stored), default=0.0)
         return self._slowest[question]
 
     def _stop_if_asked(self) -> None:
-        if self.bench.cancel.cancelled():
+        if self.tools.cancel.cancelled():
             raise Interrupted("stopped between trials", hint="what is finished is kept")
 
     def tell(self, phase: str, detail: str, stage: str = "") -> None:
         """Say what goes on."""
-        self.bench.listener(Progress(phase, detail, stage=stage))
+        self.tools.listener(Progress(phase, detail, stage=stage))
 
 
 def _untold(evidence: Evidence) -> tuple[Signal, ...]:

@@ -29,13 +29,13 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
+from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.target.choice import Choice
 from bisector.target.given import release_of
 from bisector.target.kernel_package import KernelPackage, candidate
 from bisector.target.packages import LeftOut
 from bisector.verdict.neither import NeverJudged, always_neither, never_judged, stops, summary
-from bisector.workbench import Workbench
 
 ENDINGS = {
     Ending.BETWEEN: OutcomeKind.RANGE,
@@ -89,11 +89,11 @@ class ReleaseCampaign:
 
     Args:
         request: what was asked.
-        bench: what to work with; its store holds everything that was learnt.
+        session: what to work with; its store holds everything that was learnt.
     """
 
     request: Request
-    bench: Workbench
+    session: Session
 
     def supply(self) -> Supply:
         """What there is, from images and folders that the recipe names, else from the archive.
@@ -104,11 +104,11 @@ class ReleaseCampaign:
         named = [Path(name) if name.startswith("/") else recipe.beside(name) for name in recipe.search.images]
         folders = tuple(path for path in named if path.is_dir() and any(path.glob("*.deb")))
         images = [path for path in named if path not in folders]
-        targets: dict[TargetKind, Target] = {TargetKind.GIVEN: self.bench.given()} if images else {}
+        targets: dict[TargetKind, Target] = {TargetKind.GIVEN: self.session.given()} if images else {}
         found = [_given(path) for path in images]
         packages = None
         if folders or not images or recipe.search.suites:
-            packages = self.bench.kernel_package(recipe, self.request.cells, folders)
+            packages = self.session.kernel_package(recipe, self.request.cells, folders)
             targets[TargetKind.KERNEL_PACKAGE] = packages
             found += [Release(one.upstream, candidate(one)) for one in packages.offer.releases]
         chosen = releases.between(found, self.request.old, self.request.new)
@@ -119,8 +119,8 @@ class ReleaseCampaign:
         """The search. Raises InfraError or Interrupted with the state kept for --resume."""
         supply = supply or self.supply()
         row = self._open()
-        store = self.bench.store
-        with self.bench.lock(row.id):
+        store = self.session.store
+        with self.session.lock(row.id):
             store.set_state(row.id, "running")
             try:
                 outcome = self._story(row, supply)
@@ -144,12 +144,12 @@ class ReleaseCampaign:
                 ),
             )
         words = _told(supply.releases, request.scan)
-        self.bench.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
+        self.session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
-        case = self.bench.case(apply(request.recipe, cell), cell)
-        judge = self.bench.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
+        case = self.session.case(apply(request.recipe, cell), cell)
+        judge = self.session.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
 
-        known = Known(self.bench.store, row, () if request.fresh else self.bench.store.campaigns())
+        known = Known(self.session.store, row, () if request.fresh else self.session.store.campaigns())
 
         tried: list[Judgement] = []
 
@@ -223,7 +223,7 @@ class ReleaseCampaign:
         said = [f"the cell {request.cells[0].name} was named by the caller"] if request.pinned else []
         said.append("a packaged kernel behaves as its release: it has the distribution's config and patches")
         said += not_applied(request.recipe)
-        clean = self.bench.trials(request.recipe)
+        clean = self.session.trials(request.recipe)
         return (*said, f"{clean} clean {'trial makes' if clean == 1 else 'trials make'} a release good")
 
     def _unchecked(self, found: Found, cell: Cell) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ class ReleaseCampaign:
     # ---- the row in the store
 
     def _open(self) -> CampaignRow:
-        request, store = self.request, self.bench.store
+        request, store = self.request, self.session.store
         source = f"{request.source}# scan\n" if request.scan else request.source
         recipe = request.recipe.recipe
         if request.resume:
@@ -248,7 +248,7 @@ class ReleaseCampaign:
                 "there is no unfinished search over releases of this recipe between these ends",
                 hint="leave out --resume to start one; what was downloaded is kept",
             )
-        return self.bench.add_campaign(
+        return self.session.add_campaign(
             CampaignRow(
                 id=f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
                 recipe=recipe,

@@ -19,11 +19,11 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
 from bisector.recipe.plan import source_kind
 from bisector.search.gitrepo import UserRepository
+from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.target.programs import installed
 from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.sequential import FixedTrials
-from bisector.workbench import Workbench
 
 STAGE = "test"
 
@@ -80,14 +80,14 @@ class Answer:
         return ExitCode.OK if verdicts == {Verdict.GOOD} else ExitCode.UNDECIDED
 
 
-def run(request: Request, bench: Workbench) -> Answer:
+def run(request: Request, session: Session) -> Answer:
     """Judge the candidate in every cell. Raises InfraError, Interrupted, UsageError."""
     named = ", ".join(request.overrides)
     wanted = tuple(replace(cell, name=cell.name or named) for cell in cells(request.recipe))
     wanted += controls(request.recipe) if request.controls else ()
-    candidate, target = _candidate(request, bench, tuple(cell for cell in wanted if not cell.not_applicable))
-    bench.carrier(request.recipe)  # what is not to be had is said before anything is stored
-    row = bench.add_campaign(
+    candidate, target = _candidate(request, session, tuple(cell for cell in wanted if not cell.not_applicable))
+    session.carrier(request.recipe)  # what is not to be had is said before anything is stored
+    row = session.add_campaign(
         CampaignRow(
             id=f"test-{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
             recipe=request.recipe.recipe,
@@ -103,19 +103,19 @@ def run(request: Request, bench: Workbench) -> Answer:
         ),
         request.recipe,
     )
-    judge = bench.judge(row.id, request.recipe, target)
+    judge = session.judge(row.id, request.recipe, target)
     rows = []
     for cell in wanted:
         if cell.not_applicable:
             rows.append(CellAnswer(cell, None))
             continue
         words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
-        bench.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage="test"))
-        case = bench.case(apply(request.recipe, cell), cell)
+        session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage="test"))
+        case = session.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, belief=FixedTrials(request.trials, case.belief.other_cap))
         rows.append(CellAnswer(cell, _asked(judge, candidate, case, rows)))
-    folder = str(bench.store.campaign_folder(row.id))
+    folder = str(session.store.campaign_folder(row.id))
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
 
 
@@ -132,26 +132,26 @@ def _asked(judge: Judge, candidate: Candidate, case: Case, before: Sequence[Cell
     return judge.ask(candidate, case, STAGE)
 
 
-def _candidate(request: Request, bench: Workbench, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
+def _candidate(request: Request, session: Session, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
     if request.recipe.target.qemu and request.package:
         raise UsageError("--package names a kernel, and the recipe tests QEMU", hint="leave it out: the installed QEMU")
     if request.recipe.target.qemu and request.repo is None:
         folder = request.image.resolve() if request.image else None
-        programs = bench.programs(request.recipe)
+        programs = session.programs(request.recipe)
         return (Candidate(TargetKind.GIVEN, str(folder), label=folder.name) if folder else installed()), programs
     if request.image:
         path = request.image.resolve()
-        return Candidate(TargetKind.GIVEN, str(path), label=path.name), bench.given()
+        return Candidate(TargetKind.GIVEN, str(path), label=path.name), session.given()
     if request.package:
         path = Path(request.package)
         for line in not_applied(request.recipe):
-            bench.setting.listener(Progress("stage", line))
-        packages = bench.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
+            session.setting.listener(Progress("stage", line))
+        packages = session.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
         return packages.candidate(path.name), packages
     if request.repo is None:
         raise UsageError("no repository", hint="give --repo DIR")
     user = UserRepository(request.repo)
     commit = user.resolve(request.rev)
-    target = bench.source(request.recipe, wanted, bench.clone(user))
+    target = session.source(request.recipe, wanted, session.clone(user))
     label = request.rev if not commit.oid.startswith(request.rev) else ""
     return Candidate(source_kind(request.recipe), commit.oid, label=label), target

@@ -14,45 +14,45 @@ from bisector.model import Image, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.release_campaign import ReleaseCampaign
 from bisector.search import releases
 from bisector.search.gitrepo import UserRepository
+from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.target.config_difference import storage_symbols
-from bisector.workbench import Workbench
 
 WORTH = 3
 """So many series between the ends, both included, make it cheaper to boot packages first than to build at once."""
 
 
-def run(request: release_campaign.Request, repo: Path, bench: Workbench) -> tuple[CampaignRow, Outcome]:
+def run(request: release_campaign.Request, repo: Path, session: Session) -> tuple[CampaignRow, Outcome]:
     """Releases first where they can narrow the search, then commits of ``repo``. Raises as the campaigns do.
 
     Releases are left out, with a word, when the ends name no release, when nothing lies between them, and when no
     archive can be reached.
     """
-    narrowed = _narrowed(request, bench)
+    narrowed = _narrowed(request, session)
     if narrowed is None:
-        return campaign.Campaign(_of_commits(request, repo, request.good, request.bad, bench), bench).run()
+        return campaign.Campaign(_of_commits(request, repo, request.good, request.bad, session), session).run()
     row, outcome = narrowed
     if outcome.kind is not OutcomeKind.RANGE or outcome.releases is None:
         return row, outcome
     last = None
-    for old, new in _pairs(outcome.releases, UserRepository(repo), bench):
+    for old, new in _pairs(outcome.releases, UserRepository(repo), session):
         good, bad = (new, old) if request.find_fix else (old, new)
-        _say(bench, f"Into the source: {old} to {new}, built with the recipe's own config")
-        last = campaign.Campaign(_of_commits(request, repo, good, bad, bench), bench).run()
+        _say(session, f"Into the source: {old} to {new}, built with the recipe's own config")
+        last = campaign.Campaign(_of_commits(request, repo, good, bad, session), session).run()
         if not _elsewhere(last[1]):
             break
     if last is None:
         return row, outcome
-    return _noted(bench, last, row, outcome)
+    return _noted(session, last, row, outcome)
 
 
-def _narrowed(request: release_campaign.Request, bench: Workbench) -> tuple[CampaignRow, Outcome] | None:
+def _narrowed(request: release_campaign.Request, session: Session) -> tuple[CampaignRow, Outcome] | None:
     """The search over releases, None (and said why) where it cannot narrow anything."""
-    if request.resume and (done := _finished(request, bench)):
+    if request.resume and (done := _finished(request, session)):
         return done
     why = _neighbours(request.good, request.bad)
     if not why:
-        story = ReleaseCampaign(request, bench)
+        story = ReleaseCampaign(request, session)
         try:
             supply = story.supply()
         except InfraError as error:
@@ -62,7 +62,7 @@ def _narrowed(request: release_campaign.Request, bench: Workbench) -> tuple[Camp
             if len(series) >= WORTH:
                 return story.run(supply)
             why = f"there are {len(series)} series from {request.old} to {request.new}"
-    _say(bench, f"Releases left out: {why}")
+    _say(session, f"Releases left out: {why}")
     return None
 
 
@@ -77,9 +77,9 @@ def _neighbours(good: str, bad: str) -> str:
     return ""
 
 
-def _finished(request: release_campaign.Request, bench: Workbench) -> tuple[CampaignRow, Outcome] | None:
+def _finished(request: release_campaign.Request, session: Session) -> tuple[CampaignRow, Outcome] | None:
     """The newest search over releases of this question, when it is done; what --resume goes on from."""
-    for row in reversed(bench.store.campaigns(recipe=request.recipe.recipe)):
+    for row in reversed(session.store.campaigns(recipe=request.recipe.recipe)):
         asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
         wanted = (request.recipe.recipe, "", request.good, request.bad, request.find_fix, request.source)
         if asked == wanted:
@@ -88,7 +88,7 @@ def _finished(request: release_campaign.Request, bench: Workbench) -> tuple[Camp
 
 
 def _of_commits(
-    request: release_campaign.Request, repo: Path, good: str, bad: str, bench: Workbench
+    request: release_campaign.Request, repo: Path, good: str, bad: str, session: Session
 ) -> campaign.Request:
     asked = campaign.Request(
         request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.find_fix
@@ -96,19 +96,19 @@ def _of_commits(
     if request.resume:
         user = UserRepository(repo)
         oids = user.resolve(good).oid, user.resolve(bad).oid
-        known = bench.store.newest_unfinished(request.recipe.recipe, str(repo.resolve()), *oids, request.find_fix)
+        known = session.store.newest_unfinished(request.recipe.recipe, str(repo.resolve()), *oids, request.find_fix)
         return replace(asked, resume=known is not None)
     return asked
 
 
-def _pairs(facts: ReleaseFacts, user: UserRepository, bench: Workbench) -> Iterator[tuple[str, str]]:
+def _pairs(facts: ReleaseFacts, user: UserRepository, session: Session) -> Iterator[tuple[str, str]]:
     """The pairs of tags to look between that the repository has."""
     for pair in facts.tags:
         try:
             for tag in pair:
                 user.resolve(tag)
         except UsageError as error:
-            _say(bench, f"{pair[0]} to {pair[1]} cannot be searched: {error.what}")
+            _say(session, f"{pair[0]} to {pair[1]} cannot be searched: {error.what}")
             continue
         yield pair
 
@@ -121,32 +121,32 @@ def _elsewhere(outcome: Outcome) -> bool:
 
 
 def _noted(
-    bench: Workbench, commits: tuple[CampaignRow, Outcome], row: CampaignRow, range_: Outcome
+    session: Session, commits: tuple[CampaignRow, Outcome], row: CampaignRow, range_: Outcome
 ) -> tuple[CampaignRow, Outcome]:
     """The outcome of the commits, with what the releases said; stored anew."""
     first = f"releases first: {range_.summary} (campaign {row.id})"
     outcome = replace(commits[1], releases=range_.releases, assumptions=(first, *commits[1].assumptions))
     if _elsewhere(outcome):
-        differences = _differences(bench, commits[0], row, outcome)
+        differences = _differences(session, commits[0], row, outcome)
         more = f". The packages differ ({range_.summary}); their config does too: {differences}" if differences else ""
         outcome = replace(outcome, summary=outcome.summary + more)
-    bench.store.finish(commits[0].id, outcome)
-    return bench.store.campaign(commits[0].id), outcome
+    session.store.finish(commits[0].id, outcome)
+    return session.store.campaign(commits[0].id), outcome
 
 
-def _differences(bench: Workbench, commits: CampaignRow, packages: CampaignRow, outcome: Outcome) -> str:
+def _differences(session: Session, commits: CampaignRow, packages: CampaignRow, outcome: Outcome) -> str:
     """Symbols of storage that the distribution's config sets otherwise than ours, at the bad end."""
-    ours = _config(bench, commits.id, outcome.bad.image if outcome.bad else "")
+    ours = _config(session, commits.id, outcome.bad.image if outcome.bad else "")
     packaged = packages.outcome.bad if packages.outcome else None
-    theirs = _config(bench, packages.id, packaged.image if packaged else "")
+    theirs = _config(session, packages.id, packaged.image if packaged else "")
     return ", ".join(storage_symbols(ours, theirs)) if ours and theirs else ""
 
 
-def _config(bench: Workbench, campaign_id: str, identity: str) -> str:
-    images: dict[str, Image] = {image.identity: image for image in bench.store.images(campaign_id)}
+def _config(session: Session, campaign_id: str, identity: str) -> str:
+    images: dict[str, Image] = {image.identity: image for image in session.store.images(campaign_id)}
     path = Path(images[identity].config) if identity in images and images[identity].config else None
     return path.read_text(encoding="utf-8") if path and path.is_file() else ""
 
 
-def _say(bench: Workbench, text: str) -> None:
-    bench.setting.listener(Progress("stage", text))
+def _say(session: Session, text: str) -> None:
+    session.setting.listener(Progress("stage", text))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption, NoSandboxOption
-from bisector.cli.pieces import print_object, terminal_of, workbench
+from bisector.cli.pieces import open_session, print_object, terminal_of
 
 commands = typer.Typer()
 
@@ -43,9 +43,9 @@ def nightly(
         return
     with (
         watched(events, "nightly", watch=watch.name) as log,
-        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
     ):
-        report = night.run(watch, bench)
+        report = night.run(watch, session)
         code = log.exit_code = report.exit_code
     if as_json:
         terminal.write(summary.document(report.night, report.regressions, int(code), nothing=report.nothing))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from bisector.cli.options import CPUS, CampaignArgument, EventsOption, JobsOption, JsonOption, NoSandboxOption
-from bisector.cli.pieces import open_store, print_object, terminal_of, workbench
+from bisector.cli.pieces import open_session, open_store, print_object, terminal_of
 
 if TYPE_CHECKING:
     from bisector.pack.source import Source
@@ -85,10 +85,13 @@ def replay(
             else:
                 terminal.write(show.steps_text(found))
             return
-        found.trial(step)  # before a workbench is opened: a wrong number is the caller's
+        found.trial(step)  # before a session is opened: a wrong number is the caller's
         about = {"source": source, "step": step}
-        with watched(events, "replay", **about) as log, workbench(context, jobs, log, no_sandbox=no_sandbox) as bench:
-            done = room.run(room.Request(step, image, repo, trust), found, bench)
+        with (
+            watched(events, "replay", **about) as log,
+            open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
+        ):
+            done = room.run(room.Request(step, image, repo, trust), found, session)
             log.exit_code = done.exit_code
     terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))
     raise typer.Exit(done.exit_code)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What several commands need: the terminal, the store, a loaded recipe, a workbench, JSON."""
+"""What several commands need: the terminal, the store, a loaded recipe, a session, JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from bisector.events import EventLog
     from bisector.model import Cell
     from bisector.recipe.model import Recipe
+    from bisector.session import Session
     from bisector.store import Store
     from bisector.terminal import Terminal
-    from bisector.workbench import Workbench
 
 
 @dataclass
@@ -87,27 +87,29 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
     return loaded, resolved_yaml(loaded)
 
 
-def workbench(context: typer.Context, jobs: int, log: EventLog | None = None, *, no_sandbox: bool = False) -> Workbench:
-    """A workbench that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
+def open_session(
+    context: typer.Context, jobs: int, log: EventLog | None = None, *, no_sandbox: bool = False
+) -> Session:
+    """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     What it tells goes to ``log`` too.
     ``no_sandbox``: what is built and tried runs as we do, which is said.
     """
+    from bisector.session import Session, Setting
     from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
     from bisector.system.xdg import folders
-    from bisector.workbench import Setting, Workbench
 
     terminal = terminal_of(context)
     listener = log.beside(terminal.listen) if log else terminal.listen
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
-    bench = Workbench(Setting(places, dict(os.environ), listener, jobs, sandbox))
+    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox))
     if no_sandbox:
         terminal.say(NOTE)
 
-    stop_in_order(bench.cancel.cancel)
-    return bench
+    stop_in_order(session.cancel.cancel)
+    return session
 
 
 def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:

@@ -19,14 +19,14 @@ from bisector.cli.options import (
     RecipeArgument,
     RepoOption,
 )
-from bisector.cli.pieces import add_resume_line, applicable, load_recipe, print_report, terminal_of, workbench
+from bisector.cli.pieces import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from bisector.recipe.model import Recipe
+    from bisector.session import Session
     from bisector.store import CampaignRow
-    from bisector.workbench import Workbench
 
 commands = typer.Typer()
 
@@ -89,36 +89,36 @@ def run(
     )
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
     ):
         try:
             if mode == "only" or repo is None:
-                row, outcome = release_campaign.ReleaseCampaign(first, bench).run()
+                row, outcome = release_campaign.ReleaseCampaign(first, session).run()
             elif mode == "auto":
-                row, outcome = slide.run(first, repo, bench)
+                row, outcome = slide.run(first, repo, session)
             else:
                 asked = Request(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
-                row, outcome = Campaign(asked, bench).run()
+                row, outcome = Campaign(asked, session).run()
         except BisectorError as error:
             add_resume_line(error, context)
             raise
         done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
         log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
         log.listen(Progress("outcome", outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
-        print_report(context, bench.store, row.id, as_json)
+        print_report(context, session.store, row.id, as_json)
         if check_fixed:
-            _check_fixed(context, row, loaded, bench)
+            _check_fixed(context, row, loaded, session)
     raise typer.Exit(log.exit_code)
 
 
-def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, bench: Workbench) -> None:
+def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, session: Session) -> None:
     """What comes after the outcome may fail or be stopped, and the outcome stands."""
     from bisector.report.fixed import HINT
     from bisector.report.recheck import recheck
 
     terminal = terminal_of(context)
     try:
-        found = recheck(row, recipe, bench)
+        found = recheck(row, recipe, session)
     except BisectorError as error:
         terminal.say(f"whether it is fixed already is left open, the outcome stands: {error.what}")
         return
@@ -187,9 +187,9 @@ def test(
     )
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
-        workbench(context, jobs, log, no_sandbox=no_sandbox) as bench,
+        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
     ):
-        answer = reproduce.run(request, bench)
+        answer = reproduce.run(request, session)
         log.exit_code = answer.exit_code
     terminal = terminal_of(context)
     terminal.write(table.as_json(answer) if as_json else table.as_text(answer))

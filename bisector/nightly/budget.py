@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bisector.interfaces import Listener, Progress
-from bisector.workbench import Workbench
+from bisector.session import Session
 
 SPENT = "the night's budget of time is spent"
 
@@ -20,18 +20,18 @@ class Budget:
     """Wishes everything to stop once the time is spent: builds and trials tell that they live, and are asked then.
 
     Args:
-        bench: what works within the budget; what it tells passes through here.
+        session: what works within the budget; what it tells passes through here.
         seconds: of one night, over all calls that it takes.
         clock: a steady one.
         used: seconds that earlier calls of the night have spent.
     """
 
-    def __init__(self, bench: Workbench, seconds: float, clock: Clock, used: float = 0.0) -> None:
+    def __init__(self, session: Session, seconds: float, clock: Clock, used: float = 0.0) -> None:
         self.spent = False
-        self._cancel, self._clock, self._seconds = bench.cancel, clock, seconds
+        self._cancel, self._clock, self._seconds = session.cancel, clock, seconds
         self._began = clock() - used
-        self._inner: Listener = bench.setting.listener
-        bench.setting = replace(bench.setting, listener=self._listen)
+        self._inner: Listener = session.setting.listener
+        session.setting = replace(session.setting, listener=self._listen)
 
     @property
     def used(self) -> float:

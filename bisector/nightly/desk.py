@@ -33,9 +33,9 @@ from bisector.nightly.memory import (
 )
 from bisector.nightly.trying import Question, Trier
 from bisector.search.nexttree import Day, NextTree
+from bisector.session import DEFAULT_MAX_ERROR, Session
 from bisector.store import Store
 from bisector.verdict.sequential import Evidence
-from bisector.workbench import DEFAULT_MAX_ERROR, Workbench
 
 
 def nights_of(store: Store, watch: str) -> tuple[Night, ...]:
@@ -57,7 +57,7 @@ class Desk:
     """
 
     watch: Watch
-    bench: Workbench
+    session: Session
     tree: NextTree
     day: Day
     trier: Trier
@@ -73,12 +73,12 @@ class Desk:
     def save_night(self, night: Night) -> None:
         """The night as it stands now."""
         self.night = night = replace(night, used=0.0 if self.budget.spent else self.budget.used)
-        self.bench.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
+        self.session.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
 
     def save(self, regression: Regression) -> Regression:
         """A regression as it stands now."""
         self.regressions[regression.id] = regression
-        self.bench.store.save_regression(regression.watch, regression.id, dump(regression))
+        self.session.store.save_regression(regression.watch, regression.id, dump(regression))
         return regression
 
     def tell(self, kind: Kind, regression: Regression, text: str) -> None:
@@ -94,7 +94,7 @@ class Desk:
         campaign = regression.campaigns[-1] if regression.campaigns else ""
         facts = {"regression": regression.id, **facts}
         told = Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts)
-        self.bench.setting.listener(told)
+        self.session.setting.listener(told)
 
     def heard_of_night(self, **facts: object) -> None:
         """Tell those who watch how the night stands."""
@@ -109,7 +109,7 @@ class Desk:
             "state": night.state.value,
             "ran": True,
         }
-        self.bench.setting.listener(Progress("night", night.tag, facts=told | facts))
+        self.session.setting.listener(Progress("night", night.tag, facts=told | facts))
 
     def settle(self, regression: Regression) -> None:
         """Nothing is left to do for it tonight."""
@@ -134,7 +134,7 @@ class Desk:
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
         stage = "-".join(filter(None, (answer.role, answer.asked)))
         where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
-        with_context(self.bench.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
+        with_context(self.session.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
 
     def open_of(self, item: Watched) -> Iterator[Regression]:
         """Open regressions of a recipe."""
@@ -171,7 +171,7 @@ class Desk:
         """Clean trials in a row that call this regression gone; never fewer than the recipe asks for."""
         found = self.series(item, regression)
         wanted = trials_to_call_gone(found.known, _max_error(item), self._check(found, regression))
-        return max(wanted, self.bench.trials(item.recipe))
+        return max(wanted, self.session.trials(item.recipe))
 
     def speaks_for(self, item: Watched, regression: Regression, needed: int) -> str:
         """What ``needed`` clean trials say in words, where they do not go by the regression's own rate."""
@@ -206,7 +206,7 @@ class Desk:
         return replace(night, answers=(*night.answers, *cut)) if cut else night
 
     def _within_reason(self, item: Watched, left: int) -> int:
-        return max(min(left, A_NIGHT), self.bench.trials(item.recipe))
+        return max(min(left, A_NIGHT), self.session.trials(item.recipe))
 
     @staticmethod
     def _check(found: Series, regression: Regression) -> int:
@@ -223,7 +223,7 @@ class Desk:
 
     def outcomes(self, regression: Regression) -> tuple[Outcome, ...]:
         """Outcomes of the regression's campaigns."""
-        rows = [self.bench.store.campaign(name) for name in regression.campaigns]
+        rows = [self.session.store.campaign(name) for name in regression.campaigns]
         return tuple(row.outcome for row in rows if row.outcome)
 
 

@@ -22,7 +22,7 @@ from bisector.nightly.sightings import Sightings
 from bisector.nightly.trying import Trier
 from bisector.search.locks import locked
 from bisector.search.nexttree import Day, NextTree
-from bisector.workbench import Workbench
+from bisector.session import Session
 
 
 @dataclass(frozen=True)
@@ -43,38 +43,38 @@ class Report:
         return ExitCode.BAD if summary.news(self.night, self.regressions, NEW) else ExitCode.OK
 
 
-def run(watch: Watch, bench: Workbench, clock: Clock = time.monotonic) -> Report:
+def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report:
     """One night's work, or what is left of the last one.
 
     Args:
-        bench: its store holds the memory, its state folder the clone.
+        session: its store holds the memory, its state folder the clone.
         clock: the budget is counted by it; a steady one.
 
     Raises InfraError when another night of this watch is at work or the source cannot be fetched, UsageError when the
     source is no linux-next, Interrupted when asked to stop (what is finished is kept).
     """
-    folder = bench.setting.folders.state / "nightly" / watch.name
+    folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
-        tree = NextTree(folder / "linux-next.git", watch.repo, bench.processes)
-        bench.setting.listener(Progress("stage", f"Looking for a new day in {watch.repo}"))
+        tree = NextTree(folder / "linux-next.git", watch.repo, session.processes)
+        session.setting.listener(Progress("stage", f"Looking for a new day in {watch.repo}"))
         tag, oid = tree.newest()
-        nights = nights_of(bench.store, watch.name)
+        nights = nights_of(session.store, watch.name)
         done = [night for night in nights if night.state is State.DONE]
         last = max(done, key=lambda night: (night.tag, night.began), default=None)
         if last and ((last.tag, last.next) == (tag, oid) or tag < last.tag):
-            report = Report(last, regressions_of(bench.store, watch.name), nothing=True)
+            report = Report(last, regressions_of(session.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
             told = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
-            bench.setting.listener(Progress("night", tag, facts=told))
+            session.setting.listener(Progress("night", tag, facts=told))
             return report
-        bench.setting.listener(Progress("stage", f"Fetching {tag}"))
+        session.setting.listener(Progress("stage", f"Fetching {tag}"))
         tree.fetch(tag)
         day = tree.day(tag)
         tree.pin(day)
-        return _Work(_desk(watch, bench, tree, day, nights, clock)).run()
+        return _Work(_desk(watch, session, tree, day, nights, clock)).run()
 
 
-def _desk(watch: Watch, bench: Workbench, tree: NextTree, day: Day, nights: tuple[Night, ...], clock: Clock) -> Desk:
+def _desk(watch: Watch, session: Session, tree: NextTree, day: Day, nights: tuple[Night, ...], clock: Clock) -> Desk:
     earlier = [night for night in nights if night.tag == day.tag and night.next != day.next.oid]
     night = next((night for night in nights if (night.tag, night.next) == (day.tag, day.next.oid)), None) or Night(
         watch=watch.name,
@@ -85,15 +85,15 @@ def _desk(watch: Watch, bench: Workbench, tree: NextTree, day: Day, nights: tupl
         began=time.time(),
         moved_from=earlier[-1].next if earlier else "",
     )
-    clone = bench.clone(tree.history)
-    regressions = {each.id: each for each in regressions_of(bench.store, watch.name)}
+    clone = session.clone(tree.history)
+    regressions = {each.id: each for each in regressions_of(session.store, watch.name)}
     begun = {each.id for each in regressions.values() if each.search}  # and go on now
     news = tuple(each for each in night.news if each.kind is not Kind.UNFINISHED or each.regression not in begun)
     before = tuple(one for one in nights if (one.tag, one.next) != (night.tag, night.next))
-    trier = Trier(bench, clone, watch.name, day, str(tree.folder))
+    trier = Trier(session, clone, watch.name, day, str(tree.folder))
     return Desk(
         watch=watch,
-        bench=bench,
+        session=session,
         tree=tree,
         day=day,
         trier=trier,
@@ -101,7 +101,7 @@ def _desk(watch: Watch, bench: Workbench, tree: NextTree, day: Day, nights: tupl
         before=before,
         cut={one.name: trier.cut_short(one, watch.items) for one in before if one.state is not State.DONE},
         regressions=regressions,
-        budget=Budget(bench, watch.budget, clock, night.used),
+        budget=Budget(session, watch.budget, clock, night.used),
     )
 
 

@@ -28,7 +28,7 @@ class Papers:
 
     def page(self, row: CampaignRow) -> None:
         """The campaign's own page and text, beside the summaries. Raises InfraError."""
-        facts = gather(self.desk.bench.store, row)
+        facts = gather(self.desk.session.store, row)
         for kind in ("html", "text"):
             formats.save(kind, facts, self._page_folder(row.id))
 
@@ -47,7 +47,7 @@ class Papers:
     def restore(self) -> None:
         """Write again what is remembered and lost: pages, and drafts of what is open. Raises InfraError."""
         desk = self.desk
-        rows = {row.id: row for row in desk.bench.store.campaigns()}
+        rows = {row.id: row for row in desk.session.store.campaigns()}
         for regression in tuple(desk.regressions.values()):
             mine = [rows[name] for name in regression.campaigns if name in rows]
             for row in mine:
@@ -67,7 +67,7 @@ class Papers:
     def _written(self, found: Regression, row: CampaignRow) -> Regression:
         folder = self._draft_folder(found)
         try:
-            written = post.write(post.Wish(), self.desk.bench.store, row, self.desk.bench.processes)
+            written = post.write(post.Wish(), self.desk.session.store, row, self.desk.session.processes)
             post.save(written, folder)
         except BisectorError as error:
             self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
@@ -79,7 +79,7 @@ class Papers:
         """Try the newest mainline and a fix. What hinders it is told, and the draft is written without."""
         desk = self.desk
         try:
-            rechecked = recheck(row, recipe, desk.bench)
+            rechecked = recheck(row, recipe, desk.session)
         except Interrupted:
             if not desk.budget.spent:
                 raise

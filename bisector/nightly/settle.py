@@ -81,7 +81,7 @@ class Settler:
 
     def _on_base(self, item: Watched, regression: Regression) -> Question:
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
-        trials = self.desk.bench.trials(item.recipe)
+        trials = self.desk.session.trials(item.recipe)
         if regression.found:  # more would cost a night; a search tries its ends itself
             trials = min(A_NIGHT, self.desk.needed(item, regression))
         return Question(item, cell, "base", regression.condition, trials, sure=regression.found)
@@ -159,13 +159,13 @@ class Settler:
                 search.bad,
                 cells,
                 pinned=len(item.wanted) > 1 or item.pinned,
-                resume=desk.bench.store.newest_unfinished(*question, source=source) is not None,
+                resume=desk.session.store.newest_unfinished(*question, source=source) is not None,
                 good_label=search.good_label,
                 bad_label=search.bad_label,
                 suspects=search.suspects,
             )
             try:
-                ended = Campaign(request, desk.bench).run()
+                ended = Campaign(request, desk.session).run()
             except UsageError as error:  # ends that no search can run between
                 regression = desk.save(replace(regression, search=None, searches=regression.searches + 1))
                 desk.tell(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")
@@ -176,7 +176,7 @@ class Settler:
         self, question: tuple[str, str, str, str, bool], source: str, regression: Regression
     ) -> tuple[CampaignRow, Outcome] | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""
-        for row in reversed(self.desk.bench.store.campaigns(recipe=question[0])):
+        for row in reversed(self.desk.session.store.campaigns(recipe=question[0])):
             same = (row.recipe, row.repo, row.good, row.bad, row.find_fix) == question and row.source == source
             if same and row.outcome and row.id not in regression.campaigns:
                 return row, row.outcome
@@ -187,7 +187,7 @@ class Settler:
     ) -> Regression:
         desk, recipe = self.desk, narrowed(item.recipe, regression.condition)
         told = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
-        with_context(desk.bench.setting.listener, campaign=row.id, recipe=row.recipe)(told)
+        with_context(desk.session.setting.listener, campaign=row.id, recipe=row.recipe)(told)
         self.papers.page(row)
         before = regression
         regression = replace(

@@ -23,7 +23,9 @@ class Sightings:
         seen: dict[str, Answer] = {}
         for cell in item.wanted:
             mine = [each for each in self.desk.open_of(item) if each.cell == cell.name]
-            trials = max((self.desk.tonight(item, each) for each in mine), default=self.desk.bench.trials(item.recipe))
+            trials = max(
+                (self.desk.tonight(item, each) for each in mine), default=self.desk.session.trials(item.recipe)
+            )
             answer = self.desk.ask(Question(item, cell, "next", "", trials, sure=bool(mine)))
             for condition in answer.conditions if answer.verdict is Verdict.BAD else ():
                 seen.setdefault(condition, answer)

@@ -18,9 +18,9 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.search.clone import PrivateClone
 from bisector.search.nexttree import Day
+from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import FixedTrials, often_failed
-from bisector.workbench import OTHER_FAILURES, Workbench
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def narrowed(recipe: Recipe, condition: str) -> Recipe:
 class Trier:
     """Asks on behalf of one night. Its trials stand in the store under a test for each recipe."""
 
-    bench: Workbench
+    session: Session
     clone: PrivateClone
     watch: str
     day: Day
@@ -112,7 +112,7 @@ class Trier:
 
         Without them the clean ones would be lost and the others kept, since one that reproduces answers at once.
         """
-        store, found = self.bench.store, []
+        store, found = self.session.store, []
         for item in items:
             row = self._row_name(night.tag, night.next, item)
             trials: dict[tuple[str, str], list[Trial]] = {}
@@ -135,7 +135,7 @@ class Trier:
     def _put(self, question: Question) -> _Put:
         item, commit = question.item, self.day.base if question.role == "base" else self.day.next
         candidate = self._candidate(commit, question.role)
-        target = self.bench.kernel_source(item.recipe, item.wanted, self.clone)
+        target = self.session.kernel_source(item.recipe, item.wanted, self.clone)
         case = self._case(narrowed(item.recipe, question.asked), question.cell)
         try:
             key = target.key(candidate)
@@ -149,7 +149,7 @@ class Trier:
         return replace(put, row=self._add_row(put.question.item, put.row))
 
     def _case(self, recipe: Recipe, cell: Cell) -> Case:
-        return self.bench.case(apply(recipe, cell), cell)
+        return self.session.case(apply(recipe, cell), cell)
 
     def _name(self, item: Watched, cell: Cell, asked: str) -> str:
         recipe = narrowed(item.recipe, asked)
@@ -158,7 +158,7 @@ class Trier:
     def _judge(self, put: _Put, nights: Sequence[Night]) -> Judge:
         self._tell(put.candidate, put.question, put.row, put.question.stage)
         recipe = narrowed(put.question.item.recipe, put.question.asked)
-        return self.bench.judge(put.row, recipe, put.target, self._control(put.candidate, nights))
+        return self.session.judge(put.row, recipe, put.target, self._control(put.candidate, nights))
 
     def _candidate(self, commit: Commit, role: str) -> Candidate:
         label = f"base of {self.day.tag}" if role == "base" else self.day.tag
@@ -176,8 +176,8 @@ class Trier:
 
     def _add_row(self, item: Watched, name: str) -> str:
         """Id of tonight's test of a recipe in the store; a night that is resumed finds its own again."""
-        if not self.bench.store.has_campaign(name):
-            row = self.bench.add_campaign(
+        if not self.session.store.has_campaign(name):
+            row = self.session.add_campaign(
                 CampaignRow(
                     id=name,
                     recipe=item.name,
@@ -206,7 +206,7 @@ class Trier:
         asked = f", {question.asked}" if question.asked else ""
         name = question.item.name
         told = Progress("stage", f"{candidate}: {name}{asked}{where}", campaign=row, recipe=name, stage=stage)
-        self.bench.setting.listener(told)
+        self.session.setting.listener(told)
 
 
 def _answer(question: Question, judged: Judgement, name: str, key: str, row: str) -> Answer:

@@ -16,10 +16,10 @@ from bisector.pack import archive, record
 from bisector.pack.archive import LINKS, PLAN, RECIPE, RECORD
 from bisector.pack.record import Record
 from bisector.search.locks import locked
+from bisector.session import OWN, OWN_LIMIT
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
 from bisector.system.trees import paths_below
-from bisector.workbench import OWN, OWN_LIMIT
 
 LOGS = ("bisect.log", "outcome.json")
 PARTS = ("kernel", "modules", "bin", "share")  # of an image in the cache, beside its config

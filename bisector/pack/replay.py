@@ -29,10 +29,10 @@ from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.search.gitrepo import UserRepository
+from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.target.images import Images
 from bisector.verdict.signature import read
-from bisector.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Replayed:
         return ExitCode.OK if self.same else ExitCode.UNDECIDED
 
 
-def run(request: Request, source: Source, bench: Workbench) -> Replayed:
+def run(request: Request, source: Source, session: Session) -> Replayed:
     """Repeat one trial with its own seed. Raises UsageError, RecipeError, InfraError, Interrupted."""
     first = source.trial(request.trial)
     recipe = source.recipe()
@@ -80,17 +80,17 @@ def run(request: Request, source: Source, bench: Workbench) -> Replayed:
         _refuse_what_runs_here(recipe, request, source.file)
     cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
-    case = _as_long(bench.case(recipe, cell), source.plan(first))
-    image = _image(request, source, first, recipe, bench)
-    row = bench.add_campaign(_row(source, first), recipe)
-    trial = _tried(bench, row, first, image, case, bench.runner(recipe))
+    case = _as_long(session.case(recipe, cell), source.plan(first))
+    image = _image(request, source, first, recipe, session)
+    row = session.add_campaign(_row(source, first), recipe)
+    trial = _tried(session, row, first, image, case, session.runner(recipe))
     known = source.record.images().get(first.image) or replace(image, identity=first.image, tools=())
     lines = compare(
         Sight(first, known, source.made_by, source.config(first.image)),
         Sight(trial, image, __version__, _text(image.config)),
     )
     told = source.record.campaign.id + (f" ({source.file})" if source.file else "")
-    folder = bench.store.campaign_folder(row.id) / trial.folder
+    folder = session.store.campaign_folder(row.id) / trial.folder
     return Replayed(told, first, trial, lines, row.id, str(folder))
 
 
@@ -146,59 +146,59 @@ def _row(source: Source, first: Trial) -> CampaignRow:
 # ---- the image -----------------------------------------------------------------------------------------------------
 
 
-def _image(request: Request, source: Source, first: Trial, recipe: Recipe, bench: Workbench) -> Image:
+def _image(request: Request, source: Source, first: Trial, recipe: Recipe, session: Session) -> Image:
     candidate = first.candidate
     target: Target | None = None
     if request.image:
         path = request.image.resolve()
         candidate = Candidate(TargetKind.GIVEN, str(path), label=path.name)
-        target = bench.programs(recipe) if recipe.target.qemu else bench.given()
+        target = session.programs(recipe) if recipe.target.qemu else session.given()
     elif request.repo:
-        target = _built_from(request.repo, candidate, recipe, bench)
-    elif found := source.image(first.image, Images(bench.setting.folders.cache)):
+        target = _built_from(request.repo, candidate, recipe, session)
+    elif found := source.image(first.image, Images(session.setting.folders.cache)):
         return found
     elif candidate.target is TargetKind.KERNEL_PACKAGE:
-        target = bench.kernel_package(recipe, cells(recipe))
+        target = session.kernel_package(recipe, cells(recipe))
     if target is None:
         raise UsageError(
             f"the image of trial {first.number} ({candidate}, {first.image[:12]}) is not at hand",
             hint="give --image PATH or --repo DIR, or ask for an export made --with-images",
         )
-    made = bench.made(target, candidate)
+    made = session.made(target, candidate)
     if isinstance(made, BuildFailure):
         first_line = made.errors[0] if made.errors else made.log
         raise UsageError(f"{candidate} cannot be built here: {made.stage} failed: {first_line}", hint=made.log)
     return made
 
 
-def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, bench: Workbench) -> Target:
+def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, session: Session) -> Target:
     if candidate.target not in (TargetKind.KERNEL_SOURCE, TargetKind.QEMU_SOURCE):
         raise UsageError(f"{candidate} was not built from source: --repo does not fit", hint="give --image PATH")
     user = UserRepository(repo)
     for oid in (candidate.revision, *(edit.commit for edit in candidate.edits)):
         user.resolve(oid)
-    return bench.source(recipe, (*cells(recipe), *controls(recipe)), bench.clone(user))
+    return session.source(recipe, (*cells(recipe), *controls(recipe)), session.clone(user))
 
 
 # ---- the trial -----------------------------------------------------------------------------------------------------
 
 
-def _tried(bench: Workbench, row: CampaignRow, first: Trial, image: Image, case: Case, runner: Runner) -> Trial:
+def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case: Case, runner: Runner) -> Trial:
     """The recorded trial's question and seed on an image; stored. The clock is the recipe's whole one: a deadline that
     was scaled to another machine means nothing here."""
     token = digest(row.id, time.time_ns())[:12]
     plan = replace(case.plan, seed=first.seed, token=token)
     place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
-    folder = bench.store.campaign_folder(row.id) / place
-    listener = with_context(bench.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
+    folder = session.store.campaign_folder(row.id) / place
+    listener = with_context(session.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
     listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
-    future = bench.pool.submit("trial", _run, runner, image, plan, folder, listener, bench.cancel)
+    future = session.pool.submit("trial", _run, runner, image, plan, folder, listener, session.cancel)
     observation = future.result()
     if observation.ending is Ending.CANCELLED:
         raise Interrupted("stopped during the trial; nothing of it is stored")
     reading = read(observation, case.question)
-    bench.store.add_build(row.id, image.identity, first.candidate, image)
-    stored = bench.store.add_trial(
+    session.store.add_build(row.id, image.identity, first.candidate, image)
+    stored = session.store.add_trial(
         row.id,
         replace(
             first, number=0, image=image.identity, plan=plan.identity(), reading=reading, observation=observation,

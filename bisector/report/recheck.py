@@ -21,9 +21,9 @@ from bisector.report.fixed import Fixed, Later, Newest
 from bisector.report.stages import FIXED
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
+from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import FixedTrials
-from bisector.workbench import OTHER_FAILURES, Workbench
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rechecked:
     fixed: Fixed
 
 
-def recheck(row: CampaignRow, recipe: Recipe, bench: Workbench) -> Rechecked:
+def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
     """Try the newest mainline of the campaign's repository, and a fix, where nobody has yet; all of it is stored.
 
     Args:
@@ -48,21 +48,21 @@ def recheck(row: CampaignRow, recipe: Recipe, bench: Workbench) -> Rechecked:
         return Rechecked(("a search for a fix has asked already whether a newer one has it",), fixed.UNKNOWN)
     if outcome is None or not outcome.bad or not row.repo or not claim.claims(outcome):
         return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
-    with bench.lock(row.id):
+    with session.lock(row.id):
         user = UserRepository(Path(row.repo))
-        known = _known(row, bench, user)
-        ask = _Asking(row, recipe, bench, user, outcome)
+        known = _known(row, session, user)
+        ask = _Asking(row, recipe, session, user, outcome)
         told = []
         for newest in known.newest:
             if newest.kind == "mainline" and newest.verdict is None and _is_newer(newest, row, user):
                 told.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
         told += ask.about_fix(next((each for each in known.later if each.mends and not each.tried), None))
-        return Rechecked(tuple(told) or ("nothing newer than the bad end is at hand",), _known(row, bench, user))
+        return Rechecked(tuple(told) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
 
 
-def _known(row: CampaignRow, bench: Workbench, user: UserRepository) -> Fixed:
-    facts = gather(bench.store, row)
-    return fixed.examine(facts, bench.store, user, series=claim.stable_series(facts))
+def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
+    facts = gather(session.store, row)
+    return fixed.examine(facts, session.store, user, series=claim.stable_series(facts))
 
 
 def _is_newer(newest: Newest, row: CampaignRow, user: UserRepository) -> bool:
@@ -77,24 +77,24 @@ class _Asking:
     """
 
     def __init__(
-        self, row: CampaignRow, recipe: Recipe, bench: Workbench, user: UserRepository, outcome: Outcome
+        self, row: CampaignRow, recipe: Recipe, session: Session, user: UserRepository, outcome: Outcome
     ) -> None:
-        self.row, self.recipe, self.bench, self.outcome = row, recipe, bench, outcome
-        target = bench.source(recipe, cells(recipe), bench.clone(user))
+        self.row, self.recipe, self.session, self.outcome = row, recipe, session, outcome
+        target = session.source(recipe, cells(recipe), session.clone(user))
         mend = Fixups(
             tuple(Fixup(user.resolve(f.broken_by), user.resolve(f.fixed_by)) for f in recipe.search.fixups),
             user.is_ancestor,
         )
         control = outcome.good.candidate if outcome.good else None
-        self.judge: Judge = bench.judge(row.id, recipe, target, control, mend)
+        self.judge: Judge = session.judge(row.id, recipe, target, control, mend)
         self.case = self._case()
 
     def _case(self) -> Case:
         cell = cell_named(self.recipe, self.outcome.cell)
-        case = self.bench.case(apply(self.recipe, cell), cell)
+        case = self.session.case(apply(self.recipe, cell), cell)
         if self.recipe.trials is None and self.outcome.bad:
             case = stretched(case, self.outcome.bad.trials)
-        trials = max(self.bench.trials(self.recipe), *self._clean())
+        trials = max(self.session.trials(self.recipe), *self._clean())
         return replace(case, belief=FixedTrials(trials, OTHER_FAILURES))
 
     def _clean(self) -> Iterator[int]:
@@ -121,7 +121,7 @@ class _Asking:
     def _answer(self, name: str, asked: Candidate) -> Judgement:
         words = f"Is it fixed already? {name}"
         told = Progress("stage", words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
-        self.bench.setting.listener(told)
+        self.session.setting.listener(told)
         return self.judge.ask(asked, self.case, FIXED)
 
 

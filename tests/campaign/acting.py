@@ -32,9 +32,9 @@ from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.search.clone import PrivateClone
+from bisector.session import Session, Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting, Workbench
 from tests.search.planted import Planned, Planted
 
 RECIPE = """\
@@ -176,7 +176,7 @@ def crash() -> Observation:
     return Observation(Ending.CRASH, Result(), (event,), "", Timing(6.0, 2.0, 0.5, 8.5))
 
 
-class ActedBench(Workbench):
+class ActedBench(Session):
     """A workbench whose kernels are acted."""
 
     def __init__(self, setting: Setting, world: World) -> None:

@@ -31,9 +31,9 @@ from bisector.campaign import Campaign
 from bisector.interfaces import CancelToken, Listener, Runner, ignore
 from bisector.model import Image, Observation, Outcome, OutcomeKind, Signal
 from bisector.recipe.model import Recipe
+from bisector.session import Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting
 from tests.campaign.acting import RECIPE, Acted, ActedBench, ActedRunner
 from tests.campaign.generated import Made, made
 from tests.search.planted import Planted

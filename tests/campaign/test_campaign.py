@@ -33,8 +33,8 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.report import facts, json_format, text
 from bisector.search.clone import PrivateClone
+from bisector.session import Session, Setting
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting, Workbench
 
 SHIPPED = find("virtio-open-lvm-raid1").read_text()
 FIXED = SHIPPED.replace("confidence: {max_error: 0.01}\n", "trials: 2\n")
@@ -115,7 +115,7 @@ class FileRunner:
         return observed(image.identity)
 
 
-class FileBench(Workbench):
+class FileBench(Session):
     """A workbench whose kernels are files."""
 
     fail_after = 10**6

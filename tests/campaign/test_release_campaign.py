@@ -23,8 +23,8 @@ from bisector.recipe.resolve import resolved_yaml
 from bisector.release_campaign import ReleaseCampaign, Request
 from bisector.report import facts, json_format, text
 from bisector.search.clone import PrivateClone
+from bisector.session import Session, Setting
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting, Workbench
 from tests.campaign.test_campaign import FileBench, FileTarget, History
 from tests.target.deb_archive import build_deb, kernel_files
 
@@ -54,7 +54,7 @@ class ReleaseRunner:
         return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
 
 
-class ReleaseBench(Workbench):
+class ReleaseBench(Session):
     """A workbench whose kernels answer by their release."""
 
     bad: Callable[[str], bool] = staticmethod(lambda release: release.startswith("6.18"))
@@ -330,7 +330,7 @@ def tagged(tmp_path: Path, **tags: tuple[str, ...]) -> History:
     return history
 
 
-def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Workbench]:
+def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Session]:
     with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
         row, outcome = slide.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
         assert bench.store.campaign(row.id).outcome == outcome

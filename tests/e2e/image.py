@@ -21,9 +21,9 @@ from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.plan import build_config
 from bisector.search.gitrepo import UserRepository
+from bisector.session import Session, Setting
 from bisector.system.xdg import folders
 from bisector.target.kernel_source import KernelSource
-from bisector.workbench import Setting, Workbench
 from tests.e2e import prepare
 from tests.e2e.edits import TreeUnfit
 from tests.e2e.layout import Unplaceable
@@ -41,7 +41,7 @@ def build(place: prepare.Place, repo: Path, recipe: str, fragments: list[str]) -
             prepare.stderr(f"  {progress.phase} {progress.detail}")
 
     loaded = load(recipe)
-    with Workbench(Setting(ours, environ, listen, os.cpu_count() or 1)) as bench:
+    with Session(Setting(ours, environ, listen, os.cpu_count() or 1)) as bench:
         user = UserRepository(repo)
         clone = bench.clone(user)
         config = build_config(loaded, cells(loaded))

@@ -40,9 +40,9 @@ def panicking(judge: Judge) -> Candidate:
     """The good end with an edit with which it does not boot."""
     edited = replace(of("good"), edits=(APPLIED,))
     image = judge.image(of("good"))
-    judge.bench.target.key = lambda each: each.revision + "-edited" * bool(each.edits)  # type: ignore[method-assign]
-    real = judge.bench.target.image
-    judge.bench.target.image = lambda each, **how: (  # type: ignore[method-assign]
+    judge.tools.target.key = lambda each: each.revision + "-edited" * bool(each.edits)  # type: ignore[method-assign]
+    real = judge.tools.target.image
+    judge.tools.target.image = lambda each, **how: (  # type: ignore[method-assign]
         replace(image, identity="panics") if each.edits else real(each, **how)
     )
     return edited
@@ -73,7 +73,7 @@ def test_a_trial_beside_which_the_control_did_not_boot_is_the_harness_s(make: Ma
 def test_a_kill_in_the_control_boot_loses_no_trial(make: Make) -> None:
     judge, _, runner, store = make({"panics": [NO_AGENT]})
     dying = KilledAtControl(runner.answers, kills=2)
-    judge = Judge(replace(judge.bench, runner=dying), judge.control)
+    judge = Judge(replace(judge.tools, runner=dying), judge.control)
     for _ in range(2):
         with pytest.raises(Killed):
             judge.ask(of("panics"), CASE, "search")
@@ -89,7 +89,7 @@ def test_a_kill_in_the_control_boot_loses_no_trial(make: Make) -> None:
 def test_a_boot_after_a_kill_in_the_control_boot_is_counted_in_order(make: Make) -> None:
     judge, _, runner, store = make({"bad": [NO_AGENT, BAD]})
     dying = KilledAtControl(runner.answers)
-    judge = Judge(replace(judge.bench, runner=dying), judge.control)
+    judge = Judge(replace(judge.tools, runner=dying), judge.control)
     with pytest.raises(Killed):
         judge.ask(of("bad"), CASE, "search")
     judgement = judge.ask(of("bad"), CASE, "search")

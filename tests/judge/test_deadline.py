@@ -51,7 +51,7 @@ def asking(condition: Condition, **changes: object) -> Case:
 def clocked(make: Make, *needs: float) -> tuple[Judge, Clocked]:
     judge, *_ = make({})
     runner = Clocked(list(needs))
-    return Judge(replace(judge.bench, runner=runner), judge.control), runner
+    return Judge(replace(judge.tools, runner=runner), judge.control), runner
 
 
 @pytest.mark.parametrize("condition", [HUNG, DONE])
@@ -72,7 +72,7 @@ def test_a_host_without_time_for_the_trial_is_no_hang(make: Make, starved: float
     judge, runner = clocked(make, 8.0, 800.0, 8.0, 8.0)
     runner.starved = starved
     assert judge.ask(of("good"), asking(HUNG), "ends").verdict is verdict
-    signals = [trial.reading.signal for trial in judge.bench.store.trials("c1")]
+    signals = [trial.reading.signal for trial in judge.tools.store.trials("c1")]
     assert (Signal.INFRA in signals) is (verdict is Verdict.GOOD)
 
 
@@ -91,6 +91,6 @@ def test_a_deadline_that_the_recipe_names_is_kept(make: Make) -> None:
 def test_what_a_trial_was_given_stands_in_its_observation(make: Make) -> None:
     judge, _ = clocked(make, 8.0, 8.0, 8.0)
     judge.ask(of("good"), replace(CASE, belief=FixedTrials(trials=3)), "ends")
-    store = judge.bench.store
+    store = judge.tools.store
     assert [trial.observation.deadline for trial in store.trials("c1")] == [120.0, 40.0, 40.0]
     assert all(trial.reading.signal is Signal.CLEAN for trial in store.trials("c1"))

@@ -12,7 +12,7 @@ from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
 from bisector.errors import InfraError, Interrupted
 from bisector.interfaces import CancelToken, Listener, ignore
-from bisector.judge import INFRA_IN_A_ROW, Bench, Judge
+from bisector.judge import INFRA_IN_A_ROW, Judge, JudgeTools
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -107,7 +107,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
         pools.append(Pool(builds=1, trials=1))
         target, written = WrittenTarget(folder=tmp_path), WrittenRunner(answers, **runner)
-        bench = Bench(target, written, store, "c1", pools[-1], ignore, cancel)
+        bench = JudgeTools(target, written, store, "c1", pools[-1], ignore, cancel)
         return Judge(bench, control=of("good")), target, written, store
 
     yield build

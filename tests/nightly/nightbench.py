@@ -23,9 +23,9 @@ from bisector.nightly.memory import Regression
 from bisector.nightly.night import Report
 from bisector.recipe.model import Recipe
 from bisector.search.clone import PrivateClone
+from bisector.session import Session, Setting
 from bisector.store import CampaignRow, Store
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting, Workbench
 
 FLAG = {"flags/leg": "check less\n"}
 LEGS = """\
@@ -146,11 +146,11 @@ class Nights:
         file.write_text("\n".join(["nightly: watched", *lines]))
         return config.load(file)
 
-    def bench(self) -> Workbench:
+    def bench(self) -> Session:
         """A workbench whose kernels are files."""
         world = self.world
 
-        class FlagBench(Workbench):
+        class FlagBench(Session):
             def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
                 folder = self.setting.folders.cache / "kernels"
                 folder.mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,10 @@ from bisector.pack.replay import _as_long as as_long
 from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
 from bisector.recipe.resolve import resolved_yaml
+from bisector.session import Session, Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
-from bisector.workbench import Setting, Workbench
 
 RECIPE = """
 recipe: own-program
@@ -53,10 +53,10 @@ CANDIDATE = Candidate(TargetKind.QEMU_SOURCE, "5" * 40, label="v10.1.0")
 
 
 @contextmanager
-def workbench(home: Path) -> Iterator[Workbench]:
+def workbench(home: Path) -> Iterator[Session]:
     folders = Folders(cache=home / "cache", state=home / "state")
     environ = {"PATH": "/usr/bin:/bin", "TMPDIR": str(home)}
-    with Workbench(Setting(folders, environ, ignore, 1)) as bench:
+    with Session(Setting(folders, environ, ignore, 1)) as bench:
         yield bench
 
 
@@ -338,7 +338,7 @@ def test_no_campaign_is_left_whose_files_could_not_be_kept(
     loaded = load(recipe)
     row = CampaignRow("c", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "", 1.0, "test")
     with workbench(tmp_path / "home") as bench:
-        monkeypatch.setattr("bisector.workbench.shutil.copyfileobj", full)
+        monkeypatch.setattr("bisector.session.shutil.copyfileobj", full)
         with pytest.raises(InfraError, match=r"race\.sh No space left"):
             bench.add_campaign(row, loaded)
         assert bench.store.campaigns() == ()

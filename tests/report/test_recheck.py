@@ -26,9 +26,9 @@ from bisector.report.fixed import AT, HINT, TOP, Fixed
 from bisector.report.mail import Letter, body
 from bisector.report.recheck import Rechecked, recheck
 from bisector.search.gitrepo import History as Repository
+from bisector.session import Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from bisector.workbench import Setting
 from tests.campaign.test_campaign import FileBench, History, line, observed, request
 
 
@@ -277,7 +277,7 @@ def test_the_command_tells_it_and_ends_as_the_outcome_does(
     fault: BisectorError | None,
 ) -> None:
     fix = fix_of(history, "mend", "good")
-    monkeypatch.setattr("bisector.workbench.Workbench", FileBench)
+    monkeypatch.setattr("bisector.session.Session", FileBench)
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     if fault:

@@ -20,7 +20,7 @@ from bisector.case import Case
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
-from bisector.judge import Bench, Judge, Mend
+from bisector.judge import Judge, JudgeTools, Mend
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
@@ -75,7 +75,7 @@ class Setting:
     sandbox: Sandbox = CONFINED
 
 
-class Workbench:
+class Session:
     """Everything that must be opened and closed around a campaign. Use as a context manager.
 
     Raises InfraError when the state folder cannot be used, SandboxUnusable where nothing can be confined.
@@ -93,7 +93,7 @@ class Workbench:
         self._at_work.enter_context(at_work(setting.folders.cache))
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
 
-    def __enter__(self) -> Workbench:
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(
@@ -249,8 +249,10 @@ class Workbench:
     ) -> Judge:
         """A judge that writes into the campaign."""
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
-        bench = Bench(target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel)
-        return Judge(bench, control, mend)
+        tools = JudgeTools(
+            target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel
+        )
+        return Judge(tools, control, mend)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
         """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied.
