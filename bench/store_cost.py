@@ -104,15 +104,15 @@ def draws(store: Store) -> list[float]:
     store.add_campaign(row("drawn"))
     with Pool(builds=1, trials=1) as pool:
         target = _Instant()
-        leg = Judge(JudgeTools(target, target, store, "drawn", pool, ignore, CancelToken())).leg(
+        series = Judge(JudgeTools(target, target, store, "drawn", pool, ignore, CancelToken())).series(
             CANDIDATE, CASE, "search"
         )
         found = []
         for _ in range(TRIALS):
             began = time.process_time()
-            assert not leg.untestable
-            assert leg.evidence is not None
-            leg.draw()
+            assert not series.untestable
+            assert series.evidence is not None
+            series.draw()
             found.append((time.process_time() - began) * 1000)
     return found
 

@@ -19,9 +19,9 @@ from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
-from bisector.search.holes import leave
-from bisector.search.knowledge import Knowledge, LongRun
+from bisector.search.knowledge import Knowledge, LongSkipRun
 from bisector.search.proving import Proving
+from bisector.search.skip_runs import leave
 from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
@@ -191,7 +191,7 @@ class Campaign:
         while True:
             try:
                 return self._bisect(known)
-            except LongRun as run:
+            except LongSkipRun as run:
                 self._stage(f"Edges of a run of commits that cannot be judged, around {run.inside}")
                 leave(known, self.history, run.inside)
 

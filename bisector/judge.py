@@ -58,10 +58,10 @@ Mend = Callable[[Candidate], Candidate]
 
 
 @dataclass(eq=False)
-class Leg:
+class TrialSeries:
     """One candidate's trials of one stage, drawn one at a time.
 
-    ``rounds``: it is drawn in rounds with others, whose end depends on what all of them showed. Trials that are stored
+    ``in_turns``: it is drawn in turns with others, whose end depends on what all of them showed. Trials that are stored
     already are then taken one by one as they were drawn, so that a resumed campaign decides as an unbroken one.
     """
 
@@ -70,7 +70,7 @@ class Leg:
     case: Case
     stage: str
     made: Image | BuildFailure
-    rounds: bool = False
+    in_turns: bool = False
     _taken: Tally = field(default_factory=Tally, init=False, repr=False)
     _last: int = field(default=0, init=False, repr=False)  # number of the last trial that was read of the store
 
@@ -112,9 +112,9 @@ class Leg:
         return trial.reading
 
     def take(self, count: int) -> int:
-        """Take up to ``count`` trials that are stored already (a leg drawn in rounds); how many there were."""
+        """Take up to ``count`` trials that are stored already (a series drawn in turns); how many there were."""
         have = len(self._taken.trials)
-        taken = self._counted.trials[have : have + count] if self.rounds else ()
+        taken = self._counted.trials[have : have + count] if self.in_turns else ()
         for trial in taken:
             self._taken.add(trial)
         return len(taken)
@@ -145,7 +145,7 @@ class Leg:
         )
 
     def judgement(self, verdict: Verdict, reason: str) -> Judgement:
-        """Close the leg with a verdict: it is logged and told."""
+        """Close the series with a verdict: it is logged and told."""
         failure = self.made if isinstance(self.made, BuildFailure) else None
         image = "" if isinstance(self.made, BuildFailure) else self.made.identity
         why = self._why(verdict, reason)
@@ -161,12 +161,12 @@ class Leg:
 
     @property
     def _drawn(self) -> Tally:
-        return self._taken if self.rounds else self._counted
+        return self._taken if self.in_turns else self._counted
 
     @property
     def _counted(self) -> Tally:
         """What is stored of this image, question and stage, without the failures of a harness that failed elsewhere
-        too; another leg of the same image may have drawn some."""
+        too; another series of the same image may have drawn some."""
         if isinstance(self.made, Image):
             tools, plan, image = self.judge.tools, self.case.plan.identity(), self.made.identity
             for trial in tools.store.trials(tools.campaign, image=image, plan=plan, stage=self.stage, after=self._last):
@@ -212,7 +212,7 @@ class Judge:
 
         Raises InfraError when the harness fails, Interrupted when asked to stop.
         """
-        return self._judge(self.leg(candidate, case, stage))
+        return self._judge(self.series(candidate, case, stage))
 
     def image(self, candidate: Candidate, stage: str = "") -> Image | BuildFailure:
         """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf."""
@@ -231,25 +231,25 @@ class Judge:
         tools.store.add_build(tools.campaign, key, candidate, made)
         return made
 
-    def leg(self, candidate: Candidate, case: Case, stage: str, *, rounds: bool = False) -> Leg:
+    def series(self, candidate: Candidate, case: Case, stage: str, *, in_turns: bool = False) -> TrialSeries:
         """The candidate's trials of ``stage``, for a caller that decides itself when it has enough.
 
-        ``rounds``: drawn in rounds with other legs.
+        ``in_turns``: drawn in turns with other series.
         """
         mended = self.mend(candidate) if self.mend else candidate
         self.tell("candidate", str(mended), stage)
         made = self.image(mended, stage)
         if isinstance(made, Image):
             self._settle_stored(made, case, stage)
-        return Leg(self, mended, case, stage, made, rounds)
+        return TrialSeries(self, mended, case, stage, made, in_turns)
 
-    def _judge(self, leg: Leg) -> Judgement:
-        while not leg.untestable:
-            decision = decide(leg.evidence, leg.belief())
+    def _judge(self, series: TrialSeries) -> Judgement:
+        while not series.untestable:
+            decision = decide(series.evidence, series.belief())
             if isinstance(decision, Decided):
-                return leg.judgement(decision.verdict, decision.reason)
-            leg.draw()
-        return leg.judgement(Verdict.SKIP, leg.untestable)
+                return series.judgement(decision.verdict, decision.reason)
+            series.draw()
+        return series.judgement(Verdict.SKIP, series.untestable)
 
     # ---- whose failure is it, the candidate's or the host's? (law 7)
 

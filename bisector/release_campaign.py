@@ -279,10 +279,14 @@ def _as_silent(judge: Judge, asked: Candidate, case: Case, tried: Sequence[Judge
     known = [trial for one in tried for trial in one.trials]
     if len(tried) != 1 or not stops(known):
         return None
-    leg = judge.leg(asked, case, STAGE)
-    if not leg.untestable:
-        leg.draw()
-    return leg.judgement(Verdict.SKIP, "as before") if always_neither((*known, *leg.trials)) and leg.trials else None
+    series = judge.series(asked, case, STAGE)
+    if not series.untestable:
+        series.draw()
+    return (
+        series.judgement(Verdict.SKIP, "as before")
+        if always_neither((*known, *series.trials)) and series.trials
+        else None
+    )
 
 
 def _stop_when_silent(tried: Sequence[Judgement]) -> None:

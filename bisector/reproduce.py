@@ -124,11 +124,11 @@ def _asked(judge: Judge, candidate: Candidate, case: Case, before: Sequence[Cell
     reason, one that is so too is enough."""
     known = [trial for row in before if row.judgement for trial in row.judgement.trials]
     if stops(known):
-        leg = judge.leg(candidate, case, STAGE)
-        if not leg.untestable:
-            leg.draw()
-            if always_neither((*known, *leg.trials)):
-                return leg.judgement(Verdict.SKIP, "as in the cells before")
+        series = judge.series(candidate, case, STAGE)
+        if not series.untestable:
+            series.draw()
+            if always_neither((*known, *series.trials)):
+                return series.judgement(Verdict.SKIP, "as in the cells before")
     return judge.ask(candidate, case, STAGE)
 
 

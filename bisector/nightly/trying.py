@@ -88,14 +88,14 @@ class Trier:
         """Trials of a tree that has shown a regression, until so many more of them reproduce or ``question.trials``
         are drawn: whatever they show counts. Raises InfraError, Interrupted."""
         put = self._stored(self._put(question))
-        leg = self._judge(put, nights).leg(put.candidate, put.case, question.stage)
-        while not leg.untestable and (seen := leg.evidence).reproduced < reproductions:
+        series = self._judge(put, nights).series(put.candidate, put.case, question.stage)
+        while not series.untestable and (seen := series.evidence).reproduced < reproductions:
             if seen.told >= question.trials or seen.other >= OTHER_FAILURES + 2 * seen.told or often_failed(seen):
                 break
-            leg.draw()
-        verdict = Verdict.BAD if leg.evidence.reproduced else Verdict.WEAK
-        reason = leg.untestable or f"reproduced in {leg.evidence.figures}, to learn its rate"
-        return _answer(question, leg.judgement(verdict, reason), put.name, put.key, put.row)
+            series.draw()
+        verdict = Verdict.BAD if series.evidence.reproduced else Verdict.WEAK
+        reason = series.untestable or f"reproduced in {series.evidence.figures}, to learn its rate"
+        return _answer(question, series.judgement(verdict, reason), put.name, put.key, put.row)
 
     def questions(self, item: Watched, cell: str, condition: str) -> tuple[str, ...]:
         """What the trials of a regression's cell are asked: all of the recipe, and the condition alone."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from bisector.case import Case, stretched
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
-from bisector.search.rounds import EndsDrawn, draw_ends, first_of_ends
+from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
 from bisector.verdict.budget import Budget
 from bisector.verdict.ends import Alike, Differ, NotTestable
 from bisector.verdict.neither import NeverJudged, summary
@@ -104,8 +104,8 @@ def _draw(
     have: tuple[int, int] = (0, 0),
 ) -> EndsDrawn:
     """``have``: trials of each end that an earlier drawing of this stage took."""
-    good_leg = judge.leg(good, case, stage, rounds=True)
-    bad_leg = judge.leg(bad, case, stage, rounds=True)
+    good_leg = judge.series(good, case, stage, in_turns=True)
+    bad_leg = judge.series(bad, case, stage, in_turns=True)
     good_leg.take(have[0])
     bad_leg.take(have[1])
     return draw_ends(good_leg, bad_leg, budget, number=number, more=more)
@@ -128,7 +128,9 @@ def _with_fixed_trials(
 
 def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDrawn:
     """Both ends in one cell by a fixed number of trials; a few where none is good or bad."""
-    first = first_of_ends(judge.leg(good, case, "ends", rounds=True), lambda: judge.leg(bad, case, "ends", rounds=True))
+    first = first_of_ends(
+        judge.series(good, case, "ends", in_turns=True), lambda: judge.series(bad, case, "ends", in_turns=True)
+    )
     return first or EndsDrawn(None, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends"))
 
 

@@ -25,7 +25,7 @@ INSIDE = 8
 NOT_TRIED = "not tried: it lies in a run of commits that cannot be judged"
 
 
-class LongRun(Exception):
+class LongSkipRun(Exception):
     """git has asked for a run of commits that cannot be judged; ``inside`` is the last of them."""
 
     def __init__(self, inside: Candidate) -> None:
@@ -42,7 +42,7 @@ class Knowledge:
         case: question and cell; its belief is where this one begins.
         frontier: the ends, older side first.
         old_is_bad: with --find-fix the older side is the one that reproduces.
-        leaves_runs: whether long runs of skips are left by their edges (LongRun); not where only some commits count.
+        leaves_runs: whether the edges of a long run of skips are tried (LongSkipRun); not where only some commits count.
         is_ancestor: answered by the history.
     """
 
@@ -61,7 +61,7 @@ class Knowledge:
     def ask(self, candidate: Candidate) -> Judgement:
         """The search's question about one commit; one that was answered before is answered alike.
 
-        Raises LongRun at the end of a long run of skips whose edges were not tried yet.
+        Raises LongSkipRun at the end of a long run of skips whose edges were not tried yet.
         """
         known = self._known(candidate)
         if known:
@@ -73,7 +73,7 @@ class Knowledge:
             return judgement
         self._skips_in_a_row += 1
         if self.leaves_runs and self._skips_in_a_row >= LONG_RUN and self._edges_of != self._bounds:
-            raise LongRun(candidate)
+            raise LongSkipRun(candidate)
         return judgement
 
     def ask_at_edge(self, candidate: Candidate) -> Verdict:

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from bisector.judge import Judge, Leg
+from bisector.judge import Judge, TrialSeries
 from bisector.model import Candidate, Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
-from bisector.search.legs import Gathering, Legs
+from bisector.search.narrowing import what_splits
 from bisector.search.proof import Proof, Proven, prove
-from bisector.search.rounds import draw_proof
-from bisector.search.splitting import what_splits
+from bisector.search.proof_plan import Arms, ProofPlanner
+from bisector.search.sampling import draw_proof
 from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Step, Unconfirmed
 from bisector.verdict.sequential import Belief, Evidence
 
@@ -68,7 +68,7 @@ class Proving:
         if proof.kind is Proven.NOT_CONFIRMED:
             return self._otherwise(proof.against, found.first_bad, proof.summary)
         if proof.kind is Proven.NARROWED:
-            below = [commit for parent in proof.suspects[1:] for commit in self._gathering.open_below(parent.oid)]
+            below = [commit for parent in proof.suspects[1:] for commit in self._planner.open_below(parent.oid)]
             suspects = tuple({commit.oid: commit for commit in (*proof.suspects, *below)}.values())
             summary = proof.summary + what_splits(suspects, proof.judgements)
             return Outcome(OutcomeKind.NARROWED, summary, suspects=suspects, proof=proof.judgements)
@@ -84,83 +84,83 @@ class Proving:
     # ---- with a belief: head to head, as many trials as the budget asks for
 
     def _sequential(self, found: SearchResult, belief: Belief) -> Outcome | Again:
-        legs = self._legs(found)
-        if legs.new.untestable or not (legs.bad and legs.good):
-            return self._no_proof(legs)
-        step = draw_proof(legs.bad, legs.good, belief, self.number, legs.edited)
-        if self._without(self._stuck(legs, step)):
+        arms = self._arms(found)
+        if arms.new.untestable or not (arms.bad and arms.good):
+            return self._no_proof(arms)
+        step = draw_proof(arms.bad, arms.good, belief, self.number, arms.edited)
+        if self._without(self._stuck(arms, step)):
             return self._sequential(found, belief)
         if isinstance(step, Contradicted):
-            return self._contradicted(legs.good[step.place], legs, step.reason)
+            return self._contradicted(arms.good[step.place], arms, step.reason)
         if isinstance(step, BackgroundSeen):
-            return self._background((legs.bad if step.bad else legs.good)[step.place], legs, step.reason)
+            return self._background((arms.bad if step.bad else arms.good)[step.place], arms, step.reason)
         if isinstance(step, Unconfirmed):
-            return Again(f"{legs.bad[step.place].candidate}: {step.reason}", final=True)
+            return Again(f"{arms.bad[step.place].candidate}: {step.reason}", final=True)
         if isinstance(step, Contrary):
-            return Again(f"{(legs.bad if step.bad else legs.good)[step.place].candidate} {step.reason}", final=True)
+            return Again(f"{(arms.bad if step.bad else arms.good)[step.place].candidate} {step.reason}", final=True)
         assert isinstance(step, Confirmed)
-        return self._unjudged(legs, step) if step.unjudged else self._concluded(legs, step)
+        return self._unjudged(arms, step) if step.unjudged else self._concluded(arms, step)
 
-    def _stuck(self, legs: Legs, step: Step) -> list[Leg]:
+    def _stuck(self, arms: Arms, step: Step) -> list[TrialSeries]:
         """Parents that nobody had asked for and that the proof could not try: they do not boot, or fail otherwise.
 
         Where a bug is looked for, other failures of a parent may hide it, and are no reason to go on without it.
         """
-        found: list[Leg] = []
+        found: list[TrialSeries] = []
         if isinstance(step, Unconfirmed):
-            found = [legs.bad[step.place]]
+            found = [arms.bad[step.place]]
         elif isinstance(step, Confirmed):
-            found = [leg for leg in (legs.good[place] for place in step.unjudged) if leg.untestable]
+            found = [arm for arm in (arms.good[place] for place in step.unjudged) if arm.untestable]
         frontier = self.known.frontier
-        asked = {*frontier.goods, *frontier.bads, *frontier.skips, legs.new.candidate.revision}
-        return [leg for leg in found if not legs.is_edited(leg) and leg.candidate.revision not in asked]
+        asked = {*frontier.goods, *frontier.bads, *frontier.skips, arms.new.candidate.revision}
+        return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in asked]
 
-    def _without(self, stuck: list[Leg]) -> bool:
+    def _without(self, stuck: list[TrialSeries]) -> bool:
         """Take parents for skipped, as those that do not build; whether there were any."""
-        for leg in stuck:
-            self.known.frontier = self.known.frontier.with_skip(leg.candidate.revision)
+        for arm in stuck:
+            self.known.frontier = self.known.frontier.with_skip(arm.candidate.revision)
         return bool(stuck)
 
-    def _legs(self, found: SearchResult) -> Legs:
-        return self._gathering.legs(found)
+    def _arms(self, found: SearchResult) -> Arms:
+        return self._planner.arms(found)
 
     @property
-    def _gathering(self) -> Gathering:
+    def _planner(self) -> ProofPlanner:
         judge, known, history, find_fix = self.judge, self.known, self.history, self.find_fix
-        return Gathering(judge, known, history, self.old, self.new, find_fix, self._stage, self.target, self.paths)
+        return ProofPlanner(judge, known, history, self.old, self.new, find_fix, self._stage, self.target, self.paths)
 
-    def _no_proof(self, legs: Legs) -> Outcome:
+    def _no_proof(self, arms: Arms) -> Outcome:
         """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
-        why = legs.new.untestable or "nothing older than it can be tried"
+        why = arms.new.untestable or "nothing older than it can be tried"
         summary = (
-            f"the first {self._word} commit is one of {len(legs.all_suspects)}, and no fresh trial proves it: {why}"
+            f"the first {self._word} commit is one of {len(arms.all_suspects)}, and no fresh trial proves it: {why}"
         )
-        return self._narrowed(summary, legs.all_suspects, (), legs.unchecked)
+        return self._narrowed(summary, arms.all_suspects, (), arms.unchecked)
 
-    def _concluded(self, legs: Legs, step: Confirmed) -> Outcome:
-        judged, unchecked = self._judged(legs, step), list(legs.unchecked)
+    def _concluded(self, arms: Arms, step: Confirmed) -> Outcome:
+        judged, unchecked = self._judged(arms, step), list(arms.unchecked)
         for bad, place in step.unchecked:
-            leg = (legs.bad if bad else legs.good)[place]
-            seen = leg.evidence
+            arm = (arms.bad if bad else arms.good)[place]
+            seen = arm.evidence
             figures = f"{seen.told} trials could tell, {seen.other + seen.infra} could not"
-            unchecked.append(f"{leg.candidate}: {leg.untestable or figures}")
+            unchecked.append(f"{arm.candidate}: {arm.untestable or figures}")
         sure = self._sure(step)
-        if len(legs.all_suspects) > 1:
-            count = len(legs.all_suspects)
+        if len(arms.all_suspects) > 1:
+            count = len(arms.all_suspects)
             summary = f"the first {self._word} commit is one of {count} that cannot be told apart; {sure}"
-            return self._narrowed(summary, legs.all_suspects, judged, tuple(unchecked))
-        (culprit,) = legs.suspects
+            return self._narrowed(summary, arms.all_suspects, judged, tuple(unchecked))
+        (culprit,) = arms.suspects
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}; {sure}"
         return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=tuple(unchecked))
 
-    def _judged(self, legs: Legs, step: Confirmed) -> tuple[Judgement, ...]:
-        """The legs' verdicts, those that could be judged; the culprit's edits last."""
+    def _judged(self, arms: Arms, step: Confirmed) -> tuple[Judgement, ...]:
+        """The arms' verdicts, those that could be judged; the culprit's edits last."""
         lost = {*step.unchecked, *((False, place) for place in step.unjudged)}
-        sides = ((True, legs.bad, Verdict.BAD), (False, legs.good, Verdict.GOOD))
+        sides = ((True, arms.bad, Verdict.BAD), (False, arms.good, Verdict.GOOD))
         told = [
-            (legs.is_edited(leg), leg.judgement(verdict, f"reproduced in {leg.evidence.figures}"))
+            (arms.is_edited(arm), arm.judgement(verdict, f"reproduced in {arm.evidence.figures}"))
             for bad, side, verdict in sides
-            for place, leg in enumerate(side)
+            for place, arm in enumerate(side)
             if (bad, place) not in lost
         ]
         return _counted_once(judgement for _, judgement in sorted(told, key=lambda each: each[0]))
@@ -184,61 +184,61 @@ class Proving:
 
     # ---- against the search
 
-    def _unjudged(self, legs: Legs, step: Confirmed) -> Again:
+    def _unjudged(self, arms: Arms, step: Confirmed) -> Again:
         """What cannot be judged vouches for nothing, and the first bad commit may be older. Other failures that may
         hide the bug may have hidden it from the search too, so it takes its good verdicts anew."""
-        unjudged = [legs.good[place] for place in step.unjudged]
-        reason = f"no verdict in fresh trials for {', '.join(self._why_unjudged(leg) for leg in unjudged)}"
-        oids = [leg.candidate.revision for leg in unjudged]
+        unjudged = [arms.good[place] for place in step.unjudged]
+        reason = f"no verdict in fresh trials for {', '.join(self._why_unjudged(arm) for arm in unjudged)}"
+        oids = [arm.candidate.revision for arm in unjudged]
         if self.old.oid in oids or self.new.oid in oids:
             return Again(reason, final=True)
         instead = None
         if not self.find_fix:
-            good = [leg.candidate.revision for leg in legs.good if leg.candidate.revision not in oids]
-            suspects = self.history.left(legs.new.candidate.revision, (self.old.oid, *good))
+            good = [arm.candidate.revision for arm in arms.good if arm.candidate.revision not in oids]
+            suspects = self.history.left(arms.new.candidate.revision, (self.old.oid, *good))
             summary = f"the first bad commit is one of {len(suspects)}: {reason}; {self._sure(step)}"
-            instead = self._narrowed(summary, suspects, self._judged(legs, step), legs.unchecked)
+            instead = self._narrowed(summary, suspects, self._judged(arms, step), arms.unchecked)
         self.known.hidden_from(*oids)
         return Again(reason, instead=instead)
 
-    def _why_unjudged(self, leg: Leg) -> str:
+    def _why_unjudged(self, arm: TrialSeries) -> str:
         belief = self.known.case.belief
         assert isinstance(belief, Belief)
-        return f"{leg.candidate} ({leg.untestable or belief.unjudged(leg.evidence)})"
+        return f"{arm.candidate} ({arm.untestable or belief.unjudged(arm.evidence)})"
 
-    def _commit(self, leg: Leg) -> Commit:
-        return self.history.commit(leg.candidate.revision)
+    def _commit(self, arm: TrialSeries) -> Commit:
+        return self.history.commit(arm.candidate.revision)
 
-    def _contradicted(self, leg: Leg, legs: Legs, reason: str) -> Again:
-        """A leg that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix).
+    def _contradicted(self, arm: TrialSeries, arms: Arms, reason: str) -> Again:
+        """An arm that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix).
 
         An end was tried before, so the search did not err there: the ends are told apart anew with these trials too.
         """
-        commit, fresh = self._commit(leg), leg.evidence
+        commit, fresh = self._commit(arm), arm.evidence
         if commit.oid in (self.old.oid, self.new.oid):
-            return Again(f"the end {leg.candidate} {reason}", good=fresh)
-        if leg is legs.new:
+            return Again(f"the end {arm.candidate} {reason}", good=fresh)
+        if arm is arms.new:
             self.known.new_was_wrong(commit, fresh)
         else:
-            culprit = NOTHING if leg.made == legs.new.made else legs.new.evidence  # one image's trials count once
+            culprit = NOTHING if arm.made == arms.new.made else arms.new.evidence  # one image's trials count once
             self.known.old_was_wrong(commit.oid, fresh, culprit)
-        return Again(f"{leg.candidate} ({commit}) {reason}")
+        return Again(f"{arm.candidate} ({commit}) {reason}")
 
-    def _background(self, leg: Leg, legs: Legs, reason: str) -> Again:
+    def _background(self, arm: TrialSeries, arms: Arms, reason: str) -> Again:
         """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
-        oid = leg.candidate.revision
-        if oid == (self.old if self.find_fix else self.new).oid and not legs.is_edited(leg):
-            return Again(f"the bad end {leg.candidate} {reason}", bad=leg.evidence)
-        if self.find_fix and self._never_bad(leg, legs):
-            self.known.old_was_wrong(oid, leg.evidence, legs.new.evidence)
-            return Again(f"{leg.candidate} ({self._commit(leg)}) {reason}")
-        searched = NOTHING if legs.is_edited(leg) else self.known.searched(oid)
-        return Again(f"{leg.candidate} {reason}: good commits reproduce too", good=searched + leg.evidence)
+        oid = arm.candidate.revision
+        if oid == (self.old if self.find_fix else self.new).oid and not arms.is_edited(arm):
+            return Again(f"the bad end {arm.candidate} {reason}", bad=arm.evidence)
+        if self.find_fix and self._never_bad(arm, arms):
+            self.known.old_was_wrong(oid, arm.evidence, arms.new.evidence)
+            return Again(f"{arm.candidate} ({self._commit(arm)}) {reason}")
+        searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
+        return Again(f"{arm.candidate} {reason}: good commits reproduce too", good=searched + arm.evidence)
 
-    def _never_bad(self, leg: Leg, legs: Legs) -> bool:
+    def _never_bad(self, arm: TrialSeries, arms: Arms) -> bool:
         """Whether a parent that had to be bad never was: git took it for granted, by what holds it or as a branch."""
-        seen = self.known.searched(leg.candidate.revision) + leg.evidence
-        return any(leg is each for each in legs.bad) and not legs.is_edited(leg) and not seen.reproduced
+        seen = self.known.searched(arm.candidate.revision) + arm.evidence
+        return any(arm is each for each in arms.bad) and not arms.is_edited(arm) and not seen.reproduced
 
     def _otherwise(self, commit: Commit | None, culprit: Commit, reason: str) -> Again:
         """A commit of the older side is as the newer one. The search goes on where nobody had asked for it: it came
@@ -253,25 +253,25 @@ class Proving:
 
     def _bounded(self, found: SearchResult) -> Outcome | Again:
         """A set that cannot be told apart: its newest commit and what bounds it, each freshly tested."""
-        legs, unchecked = self._legs(found), []
+        arms, unchecked = self._arms(found), []
         judged = []
-        for side, wanted in ((legs.bad, Verdict.BAD), (legs.good, Verdict.GOOD)):
-            for leg in side:
-                answer = self._ask_fresh(leg.candidate)
+        for side, wanted in ((arms.bad, Verdict.BAD), (arms.good, Verdict.GOOD)):
+            for arm in side:
+                answer = self._ask_fresh(arm.candidate)
                 if answer.verdict in (Verdict.SKIP, Verdict.WEAK):
                     unchecked.append(f"{answer.candidate}: {answer.reason}")
                 elif answer.verdict is not wanted:
                     reason = f"{answer.candidate} was to be {wanted} and is {answer.verdict}"
-                    return self._otherwise(self._commit(leg), legs.suspects[0], reason)
+                    return self._otherwise(self._commit(arm), arms.suspects[0], reason)
                 else:
                     judged.append(answer)
-        unchecked = [*legs.unchecked, *unchecked]
-        return self._narrowed(found.summary, legs.all_suspects, _counted_once(judged), tuple(unchecked))
+        unchecked = [*arms.unchecked, *unchecked]
+        return self._narrowed(found.summary, arms.all_suspects, _counted_once(judged), tuple(unchecked))
 
     def _both_ways(self, culprit: Commit, proof: Proof) -> Outcome | Again:
         judged: list[Judgement] = list(proof.judgements)
         unchecked: list[str] = []
-        for way in self._gathering.ways(culprit):
+        for way in self._planner.ways(culprit):
             answer = None if way.unfit else self._ask_fresh(way.candidate)
             if answer is None or answer.verdict in (Verdict.SKIP, Verdict.WEAK):
                 unchecked.append(f"{way.words}: {answer.reason if answer else way.unfit}")

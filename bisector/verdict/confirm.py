@@ -24,10 +24,10 @@ UNLIKE = 0.02
 """Chance (Fisher's exact test) at which a parent that reproduces is told from a bad candidate: it has a background."""
 
 HIDDEN = math.log(30.0)
-"""Odds at which other failures are taken for hidden reproductions, so that the leg cannot be judged."""
+"""Odds at which other failures are taken for hidden reproductions, so that the arm cannot be judged."""
 
 NOT_HIDDEN = math.log(100.0)
-"""Odds at which they must speak against it for a leg to be good."""
+"""Odds at which they must speak against it for an arm to be good."""
 
 HARNESS_NOT_HIDDEN = math.log(10.0)
 """The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
@@ -45,7 +45,7 @@ wrong and other failures are common."""
 
 @dataclass(frozen=True)
 class Draw:
-    """Trials more by leg, to be drawn in turns: ``bad`` as the bad legs were given, ``good`` as the good ones."""
+    """Trials more by arm, to be drawn in turns: ``bad`` as the bad arms were given, ``good`` as the good ones."""
 
     bad: tuple[int, ...]
     good: tuple[int, ...]
@@ -53,14 +53,14 @@ class Draw:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Every leg that could be judged came out as wanted.
+    """Every arm that could be judged came out as wanted.
 
     Args:
         p_min: the guarantee holds for rates of reproduction at or above it.
         confidence: chance that the true rate is not below p_min.
         error: chance at most that the whole campaign prints a wrong commit, at rates at or above p_min or not.
-        unjudged: places among the good legs that could not be judged (law 3: then it is ``narrowed``).
-        unchecked: edited legs that could not be judged: (whether it is a bad leg, place). They block nothing.
+        unjudged: places among the good arms that could not be judged (law 3: then it is ``narrowed``).
+        unchecked: edited arms that could not be judged: (whether it is a bad arm, place). They block nothing.
     """
 
     p_min: float
@@ -72,7 +72,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Contradicted:
-    """A good leg is bad after all: the search erred. ``place``: which one."""
+    """A good arm is bad after all: the search erred. ``place``: which one."""
 
     place: int
     reason: str
@@ -80,9 +80,9 @@ class Contradicted:
 
 @dataclass(frozen=True)
 class BackgroundSeen:
-    """A leg reproduced now or in the search, but far less often than a bad candidate does: good, with a background.
+    """An arm reproduced now or in the search, but far less often than a bad candidate does: good, with a background.
 
-    ``bad``: it is among the bad legs (the culprit, then). Verdicts that stand on single reproductions are in doubt.
+    ``bad``: it is among the bad arms (the culprit, then). Verdicts that stand on single reproductions are in doubt.
     """
 
     bad: bool
@@ -92,7 +92,7 @@ class BackgroundSeen:
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """A bad leg could not be judged: other failures, or too many trials."""
+    """A bad arm could not be judged: other failures, or too many trials."""
 
     place: int
     reason: str
@@ -100,8 +100,8 @@ class Unconfirmed:
 
 @dataclass(frozen=True)
 class Contrary:
-    """The culprit stands against its parents, but an edited leg is not as it has to be: without it the bug is there
-    still, or with it not yet. ``bad``: it is among the bad legs."""
+    """The culprit stands against its parents, but an edited arm is not as it has to be: without it the bug is there
+    still, or with it not yet. ``bad``: it is among the bad arms."""
 
     bad: bool
     place: int
@@ -126,15 +126,15 @@ def confirm(
             be good (the culprit reverted on the bad end).
         belief: as the search left it.
         number: of this proof in the campaign, from 1.
-        edited: how many of the last bad and of the last good legs are the culprit's own edits laid over an end. They
+        edited: how many of the last bad and of the last good arms are the culprit's own edits laid over an end. They
             are drawn with the rest, and heard when culprit and parents are settled: what contradicts the search sends
             it on, whatever the edits say.
 
-    The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good leg must stay clean so
+    The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good arm must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
     alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
     speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which tells
-    how common they are where nothing is hidden. With a background rate each leg is a sequential probability ratio test
+    how common they are where nothing is hidden. With a background rate each arm is a sequential probability ratio test
     between the bounds of both rates (Wald, 1945).
     """
     terms = _Terms(belief, bad[0], number)
@@ -143,7 +143,7 @@ def confirm(
     if settled:
         return settled
     doubtful = [terms.in_doubt(evidence) for evidence in good]
-    if any(doubtful):  # a good leg reproduced: whether it is bad or a background shows comes first
+    if any(doubtful):  # a good arm reproduced: whether it is bad or a background shows comes first
         return Draw((0,) * len(bad), tuple(doubtful))
     draw = _more(bad, good, main_bad, terms)
     if any(draw.bad) or any(draw.good):
@@ -174,7 +174,7 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
 
 
 def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, terms: _Terms) -> Draw:
-    """What every leg still needs; nothing where it is settled, either way."""
+    """What every arm still needs; nothing where it is settled, either way."""
     more_bad = [
         0
         if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence))
@@ -182,9 +182,9 @@ def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, term
         for place, evidence in enumerate(bad)
     ]
     pace = bad[0].told + more_bad[0] if more_bad[0] else 0
-    open_legs = [not (terms.unjudged(evidence) or terms.refuted(evidence)) for evidence in good]
+    open_arms = [not (terms.unjudged(evidence) or terms.refuted(evidence)) for evidence in good]
     more_good = [
-        terms.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_legs, strict=True)
+        terms.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_arms, strict=True)
     ]
     if not pace:
         behind = [
@@ -266,26 +266,26 @@ class _Terms:
         return evidence.clean > 0 and self.odds(evidence) <= math.log(self.share)
 
     def refuted(self, evidence: Evidence) -> bool:
-        """A good leg that is bad; without a background one reproduction would do, had one not overlooked one."""
+        """A good arm that is bad; without a background one reproduction would do, had one not overlooked one."""
         if self.unlike_bad_end(evidence):
             return False
         return self.is_bad(evidence) and evidence.reproduced >= (1 if self.has_background else REFUTED)
 
     def far_too_few(self, evidence: Evidence) -> bool:
-        """A bad leg reproduces so rarely that it is no bad candidate."""
+        """A bad arm reproduces so rarely that it is no bad candidate."""
         known = self.belief.rate
         if self.has_background or not 0 < evidence.reproduced < evidence.told * known.all_reproduced / known.all_trials:
             return False
         return too_few(evidence.reproduced, evidence.told, known.lower(self.rate_error)) <= self.share
 
     def unlike_bad_end(self, evidence: Evidence) -> bool:
-        """A good leg reproduces, but so much less often than the bad end that it is a background."""
+        """A good arm reproduces, but so much less often than the bad end that it is a background."""
         if self.has_background or not evidence.reproduced:
             return False
         return as_far_apart((evidence.reproduced, evidence.told), self.belief.bad_end) <= UNLIKE
 
     def in_doubt(self, evidence: Evidence) -> int:
-        """Trials more of a good leg that reproduced where no background was seen, before anything else is drawn."""
+        """Trials more of a good arm that reproduced where no background was seen, before anything else is drawn."""
         return max(0, REFUTED - evidence.reproduced) if evidence.reproduced and not self.has_background else 0
 
     def enough_bad(self, place: int, evidence: Evidence) -> bool:
@@ -335,7 +335,7 @@ class _Terms:
         return hidden_odds(evidence.other, evidence.clean, known_others, self.least_hidden)
 
     def more_good(self, evidence: Evidence, pace: int) -> int:
-        """Trials more of a good leg; while the culprit still draws, no further than it (``pace``)."""
+        """Trials more of a good arm; while the culprit still draws, no further than it (``pace``)."""
         if pace:
             return max(0, pace - evidence.told)
         most = max(1, 2 * self.belief.trial_cap - evidence.told)

@@ -35,7 +35,7 @@ from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
 from bisector.verdict.sequential import Evidence, FixedTrials
 
-LEG_FAILED = Condition("leg-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
+LEG_FAILED = Condition("series-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
 HEALTHY = Condition("healthy", (Fact(FactKind.HEALTH, "boot", ("healthy",)),))
 CASE = Case(
     Cell(""), Plan((Step("probe", "io"),)), Question((LEG_FAILED,), (HEALTHY,)), FixedTrials(trials=2, other_cap=3)
@@ -219,13 +219,13 @@ def test_failures_of_a_broken_host_are_no_candidates_however_often_it_is_resumed
 def test_a_resumed_judge_counts_the_failures_that_are_stored(make: Make) -> None:
     judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, BROKEN, GOOD]})
     judge.ask(of("good"), replace(CASE, belief=FixedTrials(9, 3)), "ends")
-    leg = judge.leg(of("bad"), CASE, "search")
+    series = judge.series(of("bad"), CASE, "search")
     for _ in range(4):
-        leg.draw()
+        series.draw()
     again, *_ = make({"bad": [BROKEN]})
-    resumed = again.leg(of("bad"), CASE, "search", rounds=True)
+    resumed = again.series(of("bad"), CASE, "search", in_turns=True)
     assert resumed.take(9) == 4
-    assert resumed.evidence == leg.evidence == Evidence(clean=1, infra=3)
+    assert resumed.evidence == series.evidence == Evidence(clean=1, infra=3)
 
 
 def test_infra_in_a_row_ends_with_no_verdict(make: Make) -> None:

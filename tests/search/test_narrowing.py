@@ -2,7 +2,7 @@
 """What would split a set that cannot be told apart."""
 
 from bisector.model import BuildFailure, Candidate, Commit, Judgement, TargetKind, Verdict
-from bisector.search.splitting import what_splits
+from bisector.search.narrowing import what_splits
 
 COMMITS = [Commit(f"{number:040x}", f"commit {number}") for number in range(6)]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bisector.direction import Direction, direction
-from bisector.judge import Judge, Leg
+from bisector.judge import Judge, TrialSeries
 from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
@@ -14,13 +14,13 @@ from bisector.search.knowledge import Knowledge
 
 
 @dataclass(frozen=True)
-class Legs:
-    """The legs of one proof, and what cannot be one.
+class Arms:
+    """The arms of one proof, and what cannot be one.
 
     Args:
         suspects: what the search left, newest first: one commit, or a set that cannot be told apart.
         new: the culprit, or the newest suspect.
-        bad, good: legs that must be bad, and good; those of the culprit's own edits stand last.
+        bad, good: arms that must be bad, and good; those of the culprit's own edits stand last.
         edited: how many of each those are.
         stand_ins: parents of a suspect that cannot be tried, each with what below it nothing of the older side holds. A
             newer commit of the older side vouches for a parent, where there is one.
@@ -28,9 +28,9 @@ class Legs:
     """
 
     suspects: tuple[Commit, ...]
-    new: Leg
-    bad: tuple[Leg, ...]
-    good: tuple[Leg, ...]
+    new: TrialSeries
+    bad: tuple[TrialSeries, ...]
+    good: tuple[TrialSeries, ...]
     edited: tuple[int, int] = (0, 0)
     stand_ins: tuple[Commit, ...] = ()
     unchecked: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class Legs:
         """What the proof cannot tell apart: law 3 makes a parent that cannot be tried as suspect as the culprit."""
         return tuple({commit.oid: commit for commit in (*self.suspects, *self.stand_ins)}.values())
 
-    def is_edited(self, leg: Leg) -> bool:
-        """Whether the leg is an end with the culprit's own edit."""
+    def is_edited(self, arm: TrialSeries) -> bool:
+        """Whether the arm is an end with the culprit's own edit."""
         bad, good = self.edited
-        return any(leg is each for each in (*self.bad[len(self.bad) - bad :], *self.good[len(self.good) - good :]))
+        return any(arm is each for each in (*self.bad[len(self.bad) - bad :], *self.good[len(self.good) - good :]))
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Gathering:
-    """Makes the legs. ``old`` and ``new``: the ends; ``stage``: of this proof's trials.
+class ProofPlanner:
+    """Makes the arms. ``old`` and ``new``: the ends; ``stage``: of this proof's trials.
 
     ``paths``: where the change is assumed to lie; nothing outside of them is a suspect.
     """
@@ -85,52 +85,54 @@ class Gathering:
         """What the commit that is proven is called."""
         return direction(self.find_fix)
 
-    def legs(self, found: SearchResult) -> Legs:
-        """The legs of the proof of what a search found. Builds what is not built yet."""
+    def arms(self, found: SearchResult) -> Arms:
+        """The arms of the proof of what a search found. Builds what is not built yet."""
         culprit = found.first_bad or self.history.commit(self.known.frontier.bad)
         suspects = found.suspects or (culprit,)
-        new = self._leg(culprit, self.words.change if found.first_bad else "newest suspect")
+        new = self._arm(culprit, self.words.change if found.first_bad else "newest suspect")
         old, stand_ins, unchecked = self._bounds(suspects)
         bad, good = (old, [new]) if self.find_fix else ([new], old)
         edited = [0, 0]
         if len(suspects) == 1 and not stand_ins and old:
             for way in self.ways(culprit):
-                leg = None if way.unfit else self.judge.leg(way.candidate, self.known.case, self.stage, rounds=True)
-                if leg is None or leg.untestable:
-                    unchecked.append(f"{way.words}: {leg.untestable if leg else way.unfit}")
+                arm = (
+                    None if way.unfit else self.judge.series(way.candidate, self.known.case, self.stage, in_turns=True)
+                )
+                if arm is None or arm.untestable:
+                    unchecked.append(f"{way.words}: {arm.untestable if arm else way.unfit}")
                     continue
-                (bad if way.must_be_bad else good).append(leg)
+                (bad if way.must_be_bad else good).append(arm)
                 edited[0 if way.must_be_bad else 1] += 1
-        return Legs(suspects, new, tuple(bad), tuple(good), (edited[0], edited[1]), tuple(stand_ins), tuple(unchecked))
+        return Arms(suspects, new, tuple(bad), tuple(good), (edited[0], edited[1]), tuple(stand_ins), tuple(unchecked))
 
-    def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[Leg], list[Commit], list[str]]:
+    def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[TrialSeries], list[Commit], list[str]]:
         """Parents of the suspects outside their set. One that cannot be tried is a suspect itself; the newer commit
         that vouches for it is tried in its place."""
         inside = {suspect.oid for suspect in suspects}
         parents = [oid for suspect in suspects for oid in suspect.parents if oid not in inside]
-        legs: dict[str, Leg] = {}
+        arms: dict[str, TrialSeries] = {}
         stand_ins: list[Commit] = []
         unchecked: list[str] = []
         for place, oid in enumerate(dict.fromkeys(parents), 1):
             parent, why = self.history.commit(oid), "it cannot be judged"
             if oid not in self.known.frontier.skips:
-                leg = self._leg(parent, self.words.parent(place) if len(suspects) == 1 else f"bound {place}")
-                if not leg.untestable:
-                    legs[oid] = leg
+                arm = self._arm(parent, self.words.parent(place) if len(suspects) == 1 else f"bound {place}")
+                if not arm.untestable:
+                    arms[oid] = arm
                     continue
-                why = leg.untestable
+                why = arm.untestable
             stand_ins += [parent, *self.open_below(oid)]
             cover = self.known.frontier.covering(oid, self.known.is_ancestor)
-            vouching = self._leg(self.history.commit(cover), f"vouches for {oid[:12]}") if cover else None
+            vouching = self._arm(self.history.commit(cover), f"vouches for {oid[:12]}") if cover else None
             if vouching and not vouching.untestable:
-                legs.setdefault(cover, vouching)
+                arms.setdefault(cover, vouching)
                 unchecked.append(
                     f"the parent {parent} itself ({why}); {vouching.candidate.revision[:12]} vouches for it, unless it "
                     "changed twice between the two"
                 )
             else:
                 unchecked.append(f"the parent {parent} ({why}), and no newer commit that could be tried vouches for it")
-        return list(legs.values()), stand_ins, unchecked
+        return list(arms.values()), stand_ins, unchecked
 
     def open_below(self, oid: str) -> tuple[Commit, ...]:
         """Commits that a commit holds and that nothing of the older side holds: with it they are suspect.
@@ -169,6 +171,6 @@ class Gathering:
     def _image(self, asked: Candidate) -> Image | BuildFailure:
         return self.judge.image(self.judge.mend(asked) if self.judge.mend else asked, self.stage)
 
-    def _leg(self, commit: Commit, label: str) -> Leg:
+    def _arm(self, commit: Commit, label: str) -> TrialSeries:
         asked = Candidate(self.target, commit.oid, label=label)
-        return self.judge.leg(asked, self.known.case, self.stage, rounds=True)
+        return self.judge.series(asked, self.known.case, self.stage, in_turns=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bisector.judge import Leg
+from bisector.judge import TrialSeries
 from bisector.model import Judgement, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import Draw, Step, confirm
@@ -36,7 +36,12 @@ class EndsDrawn:
 
 
 def draw_ends(
-    good: Leg, bad: Leg, budget: Budget, *, number: int, more: tuple[Evidence, Evidence] = (NOTHING, NOTHING)
+    good: TrialSeries,
+    bad: TrialSeries,
+    budget: Budget,
+    *,
+    number: int,
+    more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
 ) -> EndsDrawn:
     """Trials of both ends in growing rounds until they differ, are alike, or cannot be tried.
 
@@ -58,35 +63,39 @@ def draw_ends(
     return EndsDrawn(None, _close_end(good), _close_end(bad))
 
 
-def first_of_ends(good: Leg, bad: Callable[[], Leg]) -> EndsDrawn | None:
+def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndsDrawn | None:
     """A trial of each end in turns, while none is good or bad; the outcome where that never ends, else None.
 
     ``bad``: is asked for when its turn comes, for it may have to be built.
     """
-    legs = [good]
+    both = [good]
     for turn in range(2 * ENOUGH):  # ends that have one image share its trials
-        legs += [bad()] if turn == 1 else []
-        leg = legs[turn % 2]
-        if leg.untestable:
+        both += [bad()] if turn == 1 else []
+        series = both[turn % 2]
+        if series.untestable:
             return None
-        leg.draw()
-        drawn = [trial for each in legs for trial in each.trials]
+        series.draw()
+        drawn = [trial for each in both for trial in each.trials]
         if not always_neither(drawn):
             return None
         if never := never_judged(drawn):
-            return EndsDrawn(never, *map(_close_end, legs))
+            return EndsDrawn(never, *map(_close_end, both))
     return None
 
 
 def draw_proof(
-    bad: Sequence[Leg], good: Sequence[Leg], belief: Belief, number: int, edited: tuple[int, int] = (0, 0)
+    bad: Sequence[TrialSeries],
+    good: Sequence[TrialSeries],
+    belief: Belief,
+    number: int,
+    edited: tuple[int, int] = (0, 0),
 ) -> Step:
     """Fresh trials of those that must be bad against those that must be good, head to head.
 
     ``number``: of this proof in the campaign, from 1; ``edited``: as ``confirm`` takes it.
     """
     while True:
-        tried = [_evidence(leg, belief) for leg in bad], [_evidence(leg, belief) for leg in good]
+        tried = [_evidence(series, belief) for series in bad], [_evidence(series, belief) for series in good]
         step = confirm(*tried, belief, number, edited)
         if not isinstance(step, Draw):
             return step
@@ -94,45 +103,47 @@ def draw_proof(
         _draw_in_turns(wanted, stop=good)
 
 
-def _evidence(leg: Leg, belief: Belief) -> Evidence:
-    """Counts of the leg. One that boots no more gives no trials: it has as many other failures as end a leg."""
-    seen = leg.evidence
-    return replace(seen, other=belief.other_cap + 2 * seen.told) if leg.untestable else seen
+def _evidence(series: TrialSeries, belief: Belief) -> Evidence:
+    """Counts of the series. One that boots no more gives no trials: it has as many other failures as end a series."""
+    seen = series.evidence
+    return replace(seen, other=belief.other_cap + 2 * seen.told) if series.untestable else seen
 
 
-def _draw_in_turns(wanted: Iterable[tuple[Leg, int]], stop: Iterable[Leg], first: Sequence[Leg] = ()) -> None:
-    """Draw as many as wanted of each leg, in turns.
+def _draw_in_turns(
+    wanted: Iterable[tuple[TrialSeries, int]], stop: Iterable[TrialSeries], first: Sequence[TrialSeries] = ()
+) -> None:
+    """Draw as many as wanted of each series, in turns.
 
-    A reproduction at a leg of ``stop`` ends the round, and so do many failures of the harness at any leg: what either
+    A reproduction at a series of ``stop`` ends it, and so do many failures of the harness at any of them: what either
     means is decided before more is drawn. The first trials of ``first`` end it where they say that no trial will ever
     be bad or good.
     """
-    legs, watched = tuple(wanted), tuple(stop)
-    for turn in range(max(count for _, count in legs)):
-        for leg, count in legs:
-            if turn >= count or leg.untestable:
+    turns, watched = tuple(wanted), tuple(stop)
+    for turn in range(max(count for _, count in turns)):
+        for series, count in turns:
+            if turn >= count or series.untestable:
                 continue
-            signal = leg.draw().signal
-            if signal is Signal.REPRODUCED and leg in watched:
+            signal = series.draw().signal
+            if signal is Signal.REPRODUCED and series in watched:
                 return
-            if signal is Signal.INFRA and often_failed(leg.evidence):
+            if signal is Signal.INFRA and often_failed(series.evidence):
                 return
             if stops([trial for each in first for trial in each.trials]):
                 return
 
 
-def _close_end(leg: Leg, step: Alike | NotTestable | None = None, *, is_bad: bool = False) -> Judgement:
+def _close_end(series: TrialSeries, step: Alike | NotTestable | None = None, *, is_bad: bool = False) -> Judgement:
     """``step``: what the ends' trials came to; the end that cannot be judged is not called good by what is left."""
-    if leg.untestable:
-        return leg.judgement(Verdict.SKIP, leg.untestable)
+    if series.untestable:
+        return series.judgement(Verdict.SKIP, series.untestable)
     if isinstance(step, NotTestable) and step.bad is is_bad:
-        return leg.judgement(Verdict.SKIP, step.reason)
-    evidence = leg.evidence
+        return series.judgement(Verdict.SKIP, step.reason)
+    evidence = series.evidence
     if not evidence.told:
         what = "failed in the harness" if evidence.infra > evidence.other else "ended in another failure"
-        return leg.judgement(Verdict.SKIP, f"{max(evidence.infra, evidence.other)} trials {what}")
-    return leg.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _told(leg))
+        return series.judgement(Verdict.SKIP, f"{max(evidence.infra, evidence.other)} trials {what}")
+    return series.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _told(series))
 
 
-def _told(leg: Leg) -> str:
-    return f"reproduced in {leg.evidence.figures}"
+def _told(series: TrialSeries) -> str:
+    return f"reproduced in {series.evidence.figures}"
