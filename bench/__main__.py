@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bench import sandbox, store_cost
 from bisector.agent.plan import File, Layer, Plan, Step
-from bisector.campaign import candidate
+from bisector.campaign.commits import candidate
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Ending, Image, Judgement, Verdict
 from bisector.recipe.load import load

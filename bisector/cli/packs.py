@@ -91,7 +91,7 @@ def replay(
             watched(events, "replay", **about) as log,
             open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
         ):
-            done = room.run(room.Request(step, image, repo, trust), found, session)
+            done = room.run(room.ReplayRequest(step, image, repo, trust), found, session)
             log.exit_code = done.exit_code
     terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))
     raise typer.Exit(done.exit_code)

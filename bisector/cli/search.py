@@ -68,8 +68,9 @@ def run(
 
     Ends, search, proof, outcome: progress on stderr, the outcome on stdout.
     """
-    from bisector import release_campaign, slide
-    from bisector.campaign import Campaign, Request
+    from bisector.campaign import both
+    from bisector.campaign.commits import CommitCampaign, CommitRequest
+    from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
     from bisector.events import watched
     from bisector.interfaces import Progress
     from bisector.model import OutcomeKind
@@ -84,21 +85,19 @@ def run(
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
     wanted = applicable(cells(loaded), context, cell)
-    first = release_campaign.Request(
-        loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh
-    )
+    first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
         open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
     ):
         try:
             if mode == "only" or repo is None:
-                row, outcome = release_campaign.ReleaseCampaign(first, session).run()
+                row, outcome = ReleaseCampaign(first, session).run()
             elif mode == "auto":
-                row, outcome = slide.run(first, repo, session)
+                row, outcome = both.run(first, repo, session)
             else:
-                asked = Request(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
-                row, outcome = Campaign(asked, session).run()
+                asked = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
+                row, outcome = CommitCampaign(asked, session).run()
         except BisectorError as error:
             add_resume_line(error, context)
             raise
@@ -172,7 +171,7 @@ def test(
 
     One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
-    from bisector import reproduce
+    from bisector.campaign import single
     from bisector.events import watched
     from bisector.report import table
 
@@ -182,14 +181,14 @@ def test(
     if given > 1 or not (given or installed):
         hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
         raise UsageError("what is to be tested?", hint=hint)
-    request = reproduce.Request(
+    request = single.SingleRequest(
         loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
         open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
     ):
-        answer = reproduce.run(request, session)
+        answer = single.run(request, session)
         log.exit_code = answer.exit_code
     terminal = terminal_of(context)
     terminal.write(table.as_json(answer) if as_json else table.as_text(answer))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bisector.campaign import Campaign, Request
+from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.errors import UsageError
 from bisector.interfaces import Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
@@ -151,7 +151,7 @@ class Settler:
         ended = self._ended(question, source, regression)
         if ended is None:
             cells = tuple(cell for cell in item.wanted if cell.name == regression.cell)
-            request = Request(
+            request = CommitRequest(
                 recipe,
                 source,
                 desk.tree.folder,
@@ -165,7 +165,7 @@ class Settler:
                 suspects=search.suspects,
             )
             try:
-                ended = Campaign(request, desk.session).run()
+                ended = CommitCampaign(request, desk.session).run()
             except UsageError as error:  # ends that no search can run between
                 regression = desk.save(replace(regression, search=None, searches=regression.searches + 1))
                 desk.tell(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")

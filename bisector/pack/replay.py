@@ -36,7 +36,7 @@ from bisector.verdict.signature import read
 
 
 @dataclass(frozen=True)
-class Request:
+class ReplayRequest:
     """What a person asked for: a trial, and where its image comes from (neither: from the export or the cache).
 
     ``trusted``: a recipe without a VM, of somebody else's, may run its programs on this host.
@@ -72,7 +72,7 @@ class Replayed:
         return ExitCode.OK if self.same else ExitCode.UNDECIDED
 
 
-def run(request: Request, source: Source, session: Session) -> Replayed:
+def run(request: ReplayRequest, source: Source, session: Session) -> Replayed:
     """Repeat one trial with its own seed. Raises UsageError, RecipeError, InfraError, Interrupted."""
     first = source.trial(request.trial)
     recipe = source.recipe()
@@ -109,7 +109,7 @@ def _as_long(case: Case, recorded: Plan | None) -> Case:
     return replace(case, plan=replace(plan, steps=steps, deadline=deadline))
 
 
-def _refuse_what_runs_here(recipe: Recipe, request: Request, file: str) -> None:
+def _refuse_what_runs_here(recipe: Recipe, request: ReplayRequest, file: str) -> None:
     """Of somebody else's export nothing runs on this host, outside of a VM, that the person did not agree to."""
     if recipe.vm is None:
         programs = ", ".join(" ".join(step.run or ()) for step in recipe.steps.values() if step.run)
@@ -146,7 +146,7 @@ def _row(source: Source, first: Trial) -> CampaignRow:
 # ---- the image -----------------------------------------------------------------------------------------------------
 
 
-def _image(request: Request, source: Source, first: Trial, recipe: Recipe, session: Session) -> Image:
+def _image(request: ReplayRequest, source: Source, first: Trial, recipe: Recipe, session: Session) -> Image:
     candidate = first.candidate
     target: Target | None = None
     if request.image:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import __version__
+from bisector.campaign.single import Answer
 from bisector.direction import direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture, printed, table, tested
@@ -18,7 +19,6 @@ from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.printed import Printed
 from bisector.report.stages import candidate_name, unchecked
-from bisector.reproduce import Answer
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones

@@ -8,9 +8,9 @@ import json
 import textwrap
 from collections.abc import Sequence
 
+from bisector.campaign.single import Answer, CellAnswer
 from bisector.model import Judgement, Signal
 from bisector.report import axes, printed
-from bisector.reproduce import Answer, CellAnswer
 from bisector.verdict import neither
 
 SCHEMA = "bisector.test/1"

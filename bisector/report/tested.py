@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from bisector.campaign.single import Answer, CellAnswer
 from bisector.model import Cell, Verdict
 from bisector.recipe import matrix, text
 from bisector.recipe.parse import parse
 from bisector.report import axes, table
 from bisector.report.facts import Facts
-from bisector.reproduce import Answer, CellAnswer
 
 STATE = "test"
 """State of a campaign that judges one candidate and has no outcome; a trial that was repeated is stored so too."""

@@ -42,7 +42,7 @@ class Knowledge:
         case: question and cell; its belief is where this one begins.
         frontier: the ends, older side first.
         old_is_bad: with --find-fix the older side is the one that reproduces.
-        leaves_runs: whether the edges of a long run of skips are tried (LongSkipRun); not where only some commits count.
+        leaves_runs: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
     """
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
-from bisector.campaign import Campaign, Request
+from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import (
     BuildFailure,
@@ -199,20 +199,20 @@ class Acted:
     world: World
     told: list[str] = field(default_factory=list)
 
-    def request(self, good: str, bad: str, **changes: object) -> Request:
-        """``lasting``: seconds of the recipe's ``for:``; ``text``: another recipe; the rest are fields of Request."""
+    def request(self, good: str, bad: str, **changes: object) -> CommitRequest:
+        """``lasting``: seconds of the recipe's ``for:``; ``text``: another recipe; the rest: fields of CommitRequest."""
         lasting = changes.pop("lasting", 0)
         text = str(changes.pop("text", RECIPE))
         recipe = loads(text.replace("LASTING", f"for: {lasting}s" if lasting else "count: 1"), "acted.yaml")
         oids = self.planted.oid[good], self.planted.oid[bad]
-        whole = Request(recipe, resolved_yaml(recipe), self.planted.folder, *oids, cells(recipe))
-        return Request(**{**vars(whole), **changes})
+        whole = CommitRequest(recipe, resolved_yaml(recipe), self.planted.folder, *oids, cells(recipe))
+        return CommitRequest(**{**vars(whole), **changes})
 
     def run(self, good: str, bad: str, **changes: object) -> tuple[CampaignRow, Outcome]:
         """One whole campaign."""
         setting = Setting(self.folders, {}, lambda progress: self.told.append(progress.detail), 1)
         with ActedBench(setting, self.world) as bench:
-            return Campaign(self.request(good, bad, **changes), bench).run()
+            return CommitCampaign(self.request(good, bad, **changes), bench).run()
 
     def named(self, outcome: Outcome) -> set[str]:
         """The commits that an outcome names, by their planted names."""

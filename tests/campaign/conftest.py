@@ -14,7 +14,7 @@ from bisector.system.xdg import Folders
 @pytest.fixture
 def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
     """Makes a strand of commits and what runs campaigns on it. Their ids, and so the seeds of trials, are fixed."""
-    monkeypatch.setattr("bisector.campaign.time.strftime", lambda form: "20260101-000000")
+    monkeypatch.setattr("bisector.campaign.commits.time.strftime", lambda form: "20260101-000000")
 
     def made(count: int, world: World | None = None, **files: range) -> Acted:
         planted = history(tmp_path / "linux", count, **files)

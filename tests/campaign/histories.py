@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
-from bisector.campaign import Campaign
+from bisector.campaign.commits import CommitCampaign
 from bisector.interfaces import CancelToken, Listener, Runner, ignore
 from bisector.model import Image, Observation, Outcome, OutcomeKind, Signal
 from bisector.recipe.model import Recipe
@@ -117,7 +117,7 @@ class Lives:
         with Bench(Setting(folders, {}, ignore, 1), world) as bench:
             bench.left = left
             try:
-                row, outcome = Campaign(replace(self.request, resume=resume), bench).run()
+                row, outcome = CommitCampaign(replace(self.request, resume=resume), bench).run()
             except Killed:
                 return None
             trials = [trial for trial in bench.store.trials(row.id) if trial.reading.signal is not Signal.INFRA]

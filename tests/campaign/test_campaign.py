@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
-from bisector.campaign import Campaign, Request
+from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import (
@@ -151,9 +151,9 @@ def line(history: History, *behaviours: str) -> None:
         history.commit(f"c{number}", behaviour)
 
 
-def request(history: History, good: str, bad: str, **changes: object) -> Request:
+def request(history: History, good: str, bad: str, **changes: object) -> CommitRequest:
     recipe = loads(FIXED, "fixed.yaml")
-    asked = Request(
+    asked = CommitRequest(
         recipe, resolved_yaml(recipe), history.folder, history.oids[good], history.oids[bad], cells(recipe)[:1]
     )
     return replace(asked, **changes)
@@ -161,7 +161,7 @@ def request(history: History, good: str, bad: str, **changes: object) -> Request
 
 def outcome_of(history: History, setting: Setting, good: str, bad: str, **changes: object) -> Outcome:
     with FileBench(setting) as bench:
-        row, outcome = Campaign(request(history, good, bad, **changes), bench).run()
+        row, outcome = CommitCampaign(request(history, good, bad, **changes), bench).run()
         gathered = facts.gather(bench.store, row)
         assert row.outcome == outcome
         assert ("fix" if outcome.find_fix else outcome.kind.value) in text.render(gathered)
@@ -224,7 +224,7 @@ def test_a_recipe_that_says_nothing_stops_after_three_trials(history: History, s
     loaded = loads(recipe, "silent.yaml")
     with FileBench(setting) as bench:
         asked = request(history, "c0", "c2", recipe=loaded, source=resolved_yaml(loaded))
-        row, outcome = Campaign(asked, bench).run()
+        row, outcome = CommitCampaign(asked, bench).run()
         assert len(bench.store.trials(row.id)) == 3
         assert {str(trial.candidate.revision) for trial in bench.store.trials(row.id)} == {
             history.oids["c0"],
@@ -253,7 +253,7 @@ def test_ends_the_other_way_round_are_named(history: History, setting: Setting) 
 def test_bad_before_good_is_refused_before_anything_is_built(history: History, setting: Setting) -> None:
     line(history, "bad", "good")
     with FileBench(setting) as bench, pytest.raises(UsageError, match="is an ancestor"):
-        Campaign(request(history, "c1", "c0"), bench).run()
+        CommitCampaign(request(history, "c1", "c0"), bench).run()
     assert not list((setting.folders.state / "campaigns").glob("*"))
 
 
@@ -280,12 +280,12 @@ def test_harness_failure_keeps_what_is_finished_and_resume_goes_on(history: Hist
     FileBench.fail_after = 5
     try:
         with FileBench(setting) as bench, pytest.raises(InfraError, match="signal 9"):
-            Campaign(request(history, "c0", "c16"), bench).run()
+            CommitCampaign(request(history, "c0", "c16"), bench).run()
         first = list(bench.seen)
     finally:
         FileBench.fail_after = 10**6
     with FileBench(setting) as bench:
-        row, outcome = Campaign(request(history, "c0", "c16", resume=True), bench).run()
+        row, outcome = CommitCampaign(request(history, "c0", "c16", resume=True), bench).run()
         told = [(stage, judgement.candidate) for stage, judgement in bench.store.judgements(row.id)]
     assert len(told) == len(set(told))
     assert outcome.culprit is not None
@@ -293,14 +293,14 @@ def test_harness_failure_keeps_what_is_finished_and_resume_goes_on(history: Hist
     assert first
     whole = first + bench.seen
     with FileBench(replace(setting, folders=Folders(setting.folders.cache, setting.folders.state / "other"))) as bench:
-        Campaign(request(history, "c0", "c16"), bench).run()
+        CommitCampaign(request(history, "c0", "c16"), bench).run()
     assert sorted(whole) == sorted(bench.seen)
 
 
 def test_resume_without_anything_to_resume_is_a_usage_error(history: History, setting: Setting) -> None:
     line(history, "good", "bad")
     with FileBench(setting) as bench, pytest.raises(UsageError, match="no unfinished campaign"):
-        Campaign(request(history, "c0", "c1", resume=True), bench).run()
+        CommitCampaign(request(history, "c0", "c1", resume=True), bench).run()
 
 
 def test_resume_of_a_changed_recipe_is_refused(history: History, setting: Setting) -> None:
@@ -308,11 +308,11 @@ def test_resume_of_a_changed_recipe_is_refused(history: History, setting: Settin
     FileBench.fail_after = 1
     try:
         with FileBench(setting) as bench, pytest.raises(InfraError):
-            Campaign(request(history, "c0", "c5"), bench).run()
+            CommitCampaign(request(history, "c0", "c5"), bench).run()
     finally:
         FileBench.fail_after = 10**6
     with FileBench(setting) as bench, pytest.raises(UsageError, match="recipe has changed"):
-        Campaign(request(history, "c0", "c5", resume=True, source="recipe: other\n"), bench).run()
+        CommitCampaign(request(history, "c0", "c5", resume=True, source="recipe: other\n"), bench).run()
 
 
 def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: History, setting: Setting) -> None:
@@ -320,7 +320,7 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
     FileBench.fail_after = 1
     try:
         with FileBench(setting) as bench, pytest.raises(InfraError):
-            Campaign(request(history, "c0", "c5"), bench).run()
+            CommitCampaign(request(history, "c0", "c5"), bench).run()
     finally:
         FileBench.fail_after = 10**6
     with (
@@ -328,7 +328,7 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
         bench.lock(bench.store.campaigns()[0].id),
         pytest.raises(InfraError, match="another process"),
     ):
-        Campaign(request(history, "c0", "c5", resume=True), bench).run()
+        CommitCampaign(request(history, "c0", "c5", resume=True), bench).run()
 
 
 def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Setting) -> None:
@@ -354,7 +354,7 @@ def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Set
 # ---- with a budget of error instead of a fixed number of trials
 
 
-def unsure(history: History, good: str, bad: str, **changes: object) -> Request:
+def unsure(history: History, good: str, bad: str, **changes: object) -> CommitRequest:
     recipe = loads(SHIPPED, "unsure.yaml")
     whole = request(history, good, bad, **changes)
     return replace(whole, recipe=recipe, source=resolved_yaml(recipe))
@@ -370,7 +370,7 @@ def rate(request: pytest.FixtureRequest) -> Iterator[float]:
 def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: Setting, rate: float) -> None:
     line(history, *["good"] * 9, *["bad"] * 8)
     with FileBench(setting) as bench:
-        _, outcome = Campaign(unsure(history, "c0", "c16"), bench).run()
+        _, outcome = CommitCampaign(unsure(history, "c0", "c16"), bench).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c9"]
@@ -384,7 +384,7 @@ def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: 
 def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
     with FileBench(setting) as bench:
-        _, outcome = Campaign(unsure(history, "c10", "c0", find_fix=True), bench).run()
+        _, outcome = CommitCampaign(unsure(history, "c10", "c0", find_fix=True), bench).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c6"]
@@ -393,7 +393,7 @@ def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> 
 def test_unjudgeable_neighbour_narrows_with_a_budget_too(history: History, setting: Setting, rate: float) -> None:
     line(history, *["good"] * 5, "broken", *["bad"] * 5)
     with FileBench(setting) as bench:
-        _, outcome = Campaign(unsure(history, "c0", "c10"), bench).run()
+        _, outcome = CommitCampaign(unsure(history, "c0", "c10"), bench).run()
     assert outcome.kind is OutcomeKind.NARROWED
     assert {s.oid for s in outcome.suspects} == {history.oids["c5"], history.oids["c6"]}
 
@@ -401,7 +401,7 @@ def test_unjudgeable_neighbour_narrows_with_a_budget_too(history: History, setti
 def test_two_good_ends_are_alike_with_a_budget(history: History, setting: Setting) -> None:
     line(history, "good", "good", "good")
     with FileBench(setting) as bench:
-        _, outcome = Campaign(unsure(history, "c0", "c2"), bench).run()
+        _, outcome = CommitCampaign(unsure(history, "c0", "c2"), bench).run()
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
     assert "never reproduced" in outcome.summary
 
@@ -411,10 +411,10 @@ def test_a_resumed_flaky_campaign_repeats_no_trial(history: History, setting: Se
     FileBench.rate, FileBench.fail_after = 0.5, 30
     try:
         with FileBench(setting) as bench, pytest.raises(InfraError):
-            Campaign(unsure(history, "c0", "c16"), bench).run()
+            CommitCampaign(unsure(history, "c0", "c16"), bench).run()
         FileBench.fail_after = 10**6
         with FileBench(setting) as bench:
-            row, outcome = Campaign(unsure(history, "c0", "c16", resume=True), bench).run()
+            row, outcome = CommitCampaign(unsure(history, "c0", "c16", resume=True), bench).run()
             stored = [t for t in bench.store.trials(row.id) if t.reading.signal is not Signal.INFRA]
             assert len(stored) == 30 + len(bench.seen)
     finally:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from bisector import slide
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.campaign import both
+from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
@@ -20,7 +21,6 @@ from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.release_campaign import ReleaseCampaign, Request
 from bisector.report import facts, json_format, text
 from bisector.search.clone import PrivateClone
 from bisector.session import Session, Setting
@@ -82,11 +82,11 @@ def bench(tmp_path: Path) -> Iterator[ReleaseBench]:
         yield made
 
 
-def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) -> Request:
+def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) -> ReleaseRequest:
     recipe = load("virtio-dio-lvm-raid1-releases")
     search = recipe.search.model_copy(update={"images": (str(debs),), "suites": ()})
     recipe = recipe.model_copy(update={"search": search})
-    asked = Request(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
+    asked = ReleaseRequest(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
     return replace(asked, **how)  # type: ignore[arg-type]
 
 
@@ -271,8 +271,8 @@ def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None
 
 
 def test_neighbouring_ends_go_straight_into_the_source(bench: ReleaseBench, debs: Path) -> None:
-    assert slide._narrowed(request(debs, "v6.17", "v6.18"), bench) is None
-    assert slide._narrowed(request(debs, "5ff3f74e145a", "v6.18"), bench) is None
+    assert both._narrowed(request(debs, "v6.17", "v6.18"), bench) is None
+    assert both._narrowed(request(debs, "5ff3f74e145a", "v6.18"), bench) is None
     assert bench.store.campaigns() == ()
 
 
@@ -280,12 +280,12 @@ def test_far_ends_are_narrowed_first_and_a_finished_range_is_not_searched_again(
     bench: ReleaseBench, debs: Path
 ) -> None:
     asked = request(debs, "v6.12", "v6.18")
-    narrowed = slide._narrowed(asked, bench)
+    narrowed = both._narrowed(asked, bench)
     assert narrowed is not None
     facts_ = narrowed[1].releases
     assert facts_ is not None
     assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"))
-    again = slide._narrowed(replace(asked, resume=True), bench)
+    again = both._narrowed(replace(asked, resume=True), bench)
     assert again is not None
     assert again[0].id == narrowed[0].id
 
@@ -332,7 +332,7 @@ def tagged(tmp_path: Path, **tags: tuple[str, ...]) -> History:
 
 def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Session]:
     with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
-        row, outcome = slide.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
+        row, outcome = both.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
         assert bench.store.campaign(row.id).outcome == outcome
         return outcome, bench
 

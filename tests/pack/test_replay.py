@@ -25,7 +25,7 @@ from bisector.model import Candidate, Cell, Image, TargetKind, digest
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
 from bisector.pack.export import Exported, export
-from bisector.pack.replay import Replayed, Request, run
+from bisector.pack.replay import Replayed, ReplayRequest, run
 from bisector.pack.replay import _as_long as as_long
 from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
@@ -105,7 +105,7 @@ def exported(home: Path, row: CampaignRow, out: Path, *, with_images: bool = Tru
 
 def replayed(home: Path, source: Source, **wish: object) -> Replayed:
     with workbench(home) as bench:
-        return run(Request(1, **{"trusted": True, **wish}), source, bench)  # type: ignore[arg-type]
+        return run(ReplayRequest(1, **{"trusted": True, **wish}), source, bench)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -136,14 +136,16 @@ def test_a_repetition_can_itself_be_exported_and_repeated(tmp_path: Path, pack: 
     with of_file(pack, image_of=1) as source:
         done = replayed(tmp_path / "second", source)
     with workbench(tmp_path / "second") as bench:
-        again = run(Request(done.now.number), of_campaign(bench.store, bench.store.campaign(done.campaign)), bench)
+        again = run(
+            ReplayRequest(done.now.number), of_campaign(bench.store, bench.store.campaign(done.campaign)), bench
+        )
     assert again.same
 
 
 def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: CampaignRow, recipe: Path) -> None:
     recipe.parent.rename(tmp_path / "gone-recipe")
     with workbench(tmp_path / "first") as bench:
-        done = run(Request(1), of_campaign(bench.store, first), bench)
+        done = run(ReplayRequest(1), of_campaign(bench.store, first), bench)
     assert done.same
 
 
@@ -183,7 +185,7 @@ def test_a_sent_plan_does_not_say_how_long_a_replay_lasts(tmp_path: Path, pack: 
 def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
     (tmp_path / "first/state/campaigns" / first.id / "own/race.sh").write_text("#!/bin/sh\nexit 0\n")
     with workbench(tmp_path / "first") as bench:
-        done = run(Request(1), of_campaign(bench.store, first), bench)
+        done = run(ReplayRequest(1), of_campaign(bench.store, first), bench)
     assert (done.same, done.exit_code) == (False, ExitCode.UNDECIDED)
     assert {(line.name, line.first, line.now) for line in done.lines if not line.same} == {
         ("signal", "reproduced", "clean"),

@@ -8,10 +8,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bisector.campaign.single import Answer, CellAnswer
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.report import axes, table
 from bisector.report.axes import Point
-from bisector.reproduce import Answer, CellAnswer
 
 LEVEL, LEGS, OFFSET = "storage.lv", "storage.{a,b}.disk", "steps.probe.buffer_offset"
 MATRIX = {LEVEL: ("raid1", "md"), LEGS: ("nvme", "scsi"), OFFSET: ("1", "4", "512")}

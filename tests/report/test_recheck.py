@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bisector import reproduce
 from bisector.agent.plan import Plan
-from bisector.campaign import Campaign
+from bisector.campaign import single
+from bisector.campaign.commits import CommitCampaign
 from bisector.cli import main
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.exitcodes import ExitCode
@@ -64,7 +64,7 @@ def bench(tmp_path: Path) -> Iterator[FileBench]:
 
 
 def campaign(history: History, bench: FileBench, **changes: object) -> CampaignRow:
-    row, outcome = Campaign(request(history, "c0", "c8", **changes), bench).run()
+    row, outcome = CommitCampaign(request(history, "c0", "c8", **changes), bench).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     return row
 
@@ -187,8 +187,8 @@ def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
         tested = recipe
         for word in given:
             tested = override(tested, word)
-        asked = reproduce.Request(tested, resolved_yaml(tested), history.folder, "v6.19", None, overrides=given)
-        rows = reproduce.run(asked, bench).rows
+        asked = single.SingleRequest(tested, resolved_yaml(tested), history.folder, "v6.19", None, overrides=given)
+        rows = single.run(asked, bench).rows
         if not given:
             assert [each.judgement.verdict for each in rows if each.judgement] == [Verdict.BAD, Verdict.GOOD]
         (newest,) = fixed.examine(gather(bench.store, row), bench.store, Repository(history.folder)).newest
@@ -241,7 +241,7 @@ def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, bench: FileBench
 
 
 def test_where_nothing_regressed_nothing_is_tried(history: History, bench: FileBench) -> None:
-    row, _ = Campaign(request(history, "c0", "c3"), bench).run()
+    row, _ = CommitCampaign(request(history, "c0", "c3"), bench).run()
     assert again(row, bench).told == ("there is no regression in a repository to look for a fix of",)
 
 

@@ -29,7 +29,7 @@ STAGE = "test"
 
 
 @dataclass(frozen=True)
-class Request:
+class SingleRequest:
     """What a person asked ``bisector test`` for: a revision of a repository, an image or build folder, a package.
 
     None of them is the installed QEMU, for a recipe that tests QEMU.
@@ -80,7 +80,7 @@ class Answer:
         return ExitCode.OK if verdicts == {Verdict.GOOD} else ExitCode.UNDECIDED
 
 
-def run(request: Request, session: Session) -> Answer:
+def run(request: SingleRequest, session: Session) -> Answer:
     """Judge the candidate in every cell. Raises InfraError, Interrupted, UsageError."""
     named = ", ".join(request.overrides)
     wanted = tuple(replace(cell, name=cell.name or named) for cell in cells(request.recipe))
@@ -132,7 +132,7 @@ def _asked(judge: Judge, candidate: Candidate, case: Case, before: Sequence[Cell
     return judge.ask(candidate, case, STAGE)
 
 
-def _candidate(request: Request, session: Session, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
+def _candidate(request: SingleRequest, session: Session, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
     if request.recipe.target.qemu and request.package:
         raise UsageError("--package names a kernel, and the recipe tests QEMU", hint="leave it out: the installed QEMU")
     if request.recipe.target.qemu and request.repo is None:

@@ -35,7 +35,7 @@ NOT_SEARCHED = (
 
 
 @dataclass(frozen=True)
-class Request:
+class CommitRequest:
     """What a person asked ``bisector run`` for. ``good`` and ``bad`` are revisions of ``repo``."""
 
     recipe: Recipe
@@ -52,7 +52,7 @@ class Request:
     suspects: tuple[str, ...] = ()  # ids of commits to prove before anything is searched
 
 
-class Campaign:
+class CommitCampaign:
     """One campaign at work.
 
     Args:
@@ -60,7 +60,7 @@ class Campaign:
         session: what to work with; its store holds everything that was learnt.
     """
 
-    def __init__(self, request: Request, session: Session) -> None:
+    def __init__(self, request: CommitRequest, session: Session) -> None:
         self.request = request
         self.session = session
         self.kind = source_kind(request.recipe)

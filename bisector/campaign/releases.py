@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.campaign.earlier_trials import STAGE, Known
 from bisector.case import Case
-from bisector.earlier_trials import STAGE, Known
 from bisector.errors import UsageError
 from bisector.interfaces import Progress, Target
 from bisector.judge import Judge
@@ -47,7 +47,7 @@ ENDINGS = {
 
 
 @dataclass(frozen=True)
-class Request:
+class ReleaseRequest:
     """What a person asked for. ``good`` and ``bad``: a series or a release each, "" for the outermost there is."""
 
     recipe: Recipe
@@ -92,7 +92,7 @@ class ReleaseCampaign:
         session: what to work with; its store holds everything that was learnt.
     """
 
-    request: Request
+    request: ReleaseRequest
     session: Session
 
     def supply(self) -> Supply:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bisector import campaign, release_campaign
+from bisector.campaign.commits import CommitCampaign, CommitRequest
+from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import Progress
 from bisector.model import Image, Outcome, OutcomeKind, ReleaseFacts, Verdict
-from bisector.release_campaign import ReleaseCampaign
 from bisector.search import releases
 from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
@@ -22,7 +22,7 @@ WORTH = 3
 """So many series between the ends, both included, make it cheaper to boot packages first than to build at once."""
 
 
-def run(request: release_campaign.Request, repo: Path, session: Session) -> tuple[CampaignRow, Outcome]:
+def run(request: ReleaseRequest, repo: Path, session: Session) -> tuple[CampaignRow, Outcome]:
     """Releases first where they can narrow the search, then commits of ``repo``. Raises as the campaigns do.
 
     Releases are left out, with a word, when the ends name no release, when nothing lies between them, and when no
@@ -30,7 +30,7 @@ def run(request: release_campaign.Request, repo: Path, session: Session) -> tupl
     """
     narrowed = _narrowed(request, session)
     if narrowed is None:
-        return campaign.Campaign(_of_commits(request, repo, request.good, request.bad, session), session).run()
+        return CommitCampaign(_of_commits(request, repo, request.good, request.bad, session), session).run()
     row, outcome = narrowed
     if outcome.kind is not OutcomeKind.RANGE or outcome.releases is None:
         return row, outcome
@@ -38,7 +38,7 @@ def run(request: release_campaign.Request, repo: Path, session: Session) -> tupl
     for old, new in _pairs(outcome.releases, UserRepository(repo), session):
         good, bad = (new, old) if request.find_fix else (old, new)
         _say(session, f"Into the source: {old} to {new}, built with the recipe's own config")
-        last = campaign.Campaign(_of_commits(request, repo, good, bad, session), session).run()
+        last = CommitCampaign(_of_commits(request, repo, good, bad, session), session).run()
         if not _elsewhere(last[1]):
             break
     if last is None:
@@ -46,7 +46,7 @@ def run(request: release_campaign.Request, repo: Path, session: Session) -> tupl
     return _noted(session, last, row, outcome)
 
 
-def _narrowed(request: release_campaign.Request, session: Session) -> tuple[CampaignRow, Outcome] | None:
+def _narrowed(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, Outcome] | None:
     """The search over releases, None (and said why) where it cannot narrow anything."""
     if request.resume and (done := _finished(request, session)):
         return done
@@ -77,7 +77,7 @@ def _neighbours(good: str, bad: str) -> str:
     return ""
 
 
-def _finished(request: release_campaign.Request, session: Session) -> tuple[CampaignRow, Outcome] | None:
+def _finished(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, Outcome] | None:
     """The newest search over releases of this question, when it is done; what --resume goes on from."""
     for row in reversed(session.store.campaigns(recipe=request.recipe.recipe)):
         asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
@@ -87,10 +87,8 @@ def _finished(request: release_campaign.Request, session: Session) -> tuple[Camp
     return None
 
 
-def _of_commits(
-    request: release_campaign.Request, repo: Path, good: str, bad: str, session: Session
-) -> campaign.Request:
-    asked = campaign.Request(
+def _of_commits(request: ReleaseRequest, repo: Path, good: str, bad: str, session: Session) -> CommitRequest:
+    asked = CommitRequest(
         request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.find_fix
     )
     if request.resume:
