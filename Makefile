@@ -34,7 +34,7 @@ quick: .make/venv ## Tests that need no VM
 	$(BIN)/pytest -m 'not vm' $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: .make/venv ## ruff, mypy strict, the floors of the house
+lint: .make/venv ## ruff, mypy strict, which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
