@@ -31,8 +31,8 @@ NOT_HIDDEN = math.log(100.0)
 
 HARNESS_NOT_HIDDEN = math.log(10.0)
 """The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
-a proof met failures that may hide the bug, NOT_HIDDEN holds for them too. After as many trials as are ever drawn they
-need not speak for hidden ones: so many of those would."""
+a proof met failures that may hide the bug, and where the harness fails often, NOT_HIDDEN holds for them too, until as
+many trials were drawn as are ever drawn."""
 
 OFTEN = 0.1
 """Part of the trials of known candidates that the harness failed, above which NOT_HIDDEN holds for its failures from
@@ -304,8 +304,8 @@ class _Terms:
     def enough_good(self, evidence: Evidence) -> bool:
         if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
             return False
-        needed = NOT_HIDDEN if self.belief.wary or self.fails_often else HARNESS_NOT_HIDDEN
-        return self.hidden_by_harness(evidence) <= (0.0 if self.at_most(evidence) else -needed)
+        doubtful = (self.belief.wary or self.fails_often) and not self.at_most(evidence)
+        return self.hidden_by_harness(evidence) <= -(NOT_HIDDEN if doubtful else HARNESS_NOT_HIDDEN)
 
     def only_hidden(self, evidence: Evidence) -> bool:
         """Clean often enough, and its failures leave a doubt."""
