@@ -12,7 +12,7 @@ from bisector.verdict.confirm import Confirmed, Draw, Unconfirmed, confirm
 from bisector.verdict.ends import Differ, MoreEnds, NotTestable, ends
 from bisector.verdict.hiding import elsewhere, harness_odds
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, More, decide
+from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, More, added, decide
 
 BUDGET = Budget(0.01)
 HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(0, 13), harness_bad=(1, 14), harness_good=(0, 12))
@@ -144,6 +144,30 @@ def test_a_parent_at_which_it_fails_as_elsewhere_is_good() -> None:
     step = confirm([Evidence(5, 5, 0, 1)], [Evidence(0, 60, 0, 3)], HALF, 1)
     assert isinstance(step, Confirmed)
     assert step.unjudged == ()
+
+
+TENTH = Belief(
+    BUDGET, Rate(6, 60), bad_end=(6, 60), others=(0, 66), harness_bad=(44, 200), harness_good=(10, 50)
+)  # a bug in one of ten trials, and a harness that fails in one of five
+
+
+@pytest.mark.parametrize(
+    ("infra", "good"),
+    [(200, True), (245, False)],  # one of five, as elsewhere; a little more, which speaks neither for nor against
+)
+def test_after_as_many_trials_as_are_drawn_failures_must_speak_against_a_hidden_bug(infra: int, good: bool) -> None:
+    step = confirm([Evidence(80, 720, 0, 200)], [Evidence(0, 800, 0, infra)], TENTH, 1)
+    assert isinstance(step, Confirmed)
+    assert step.unjudged == (() if good else (0,))
+
+
+def test_where_the_harness_fails_often_the_odds_have_to_be_clearer() -> None:
+    culprit, parent = Evidence(40, 360, 0, 100), Evidence(0, 400, 0, 100)
+    odds = harness_odds(parent.harness, added(TENTH.harness_bad, culprit), TENTH.harness_good, 0.06)
+    assert -math.log(100) < odds < -math.log(10)
+    assert isinstance(confirm([culprit], [parent], TENTH, 1), Draw)
+    seldom = replace(TENTH, harness_bad=(1, 200), harness_good=(0, 50))
+    assert isinstance(confirm([Evidence(40, 360, 0, 1)], [Evidence(0, 400, 0, 3)], seldom, 1), Confirmed)
 
 
 def test_a_culprit_that_only_fails_in_the_harness_is_not_confirmed() -> None:
