@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.answer import Answer, CellAnswer
 from bisector.case import Case
 from bisector.errors import UsageError
-from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
@@ -44,40 +44,6 @@ class SingleRequest:
     controls: bool = False
     overrides: tuple[str, ...] = ()  # as given on the command line; they name a cell without axis
     package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
-
-
-@dataclass(frozen=True)
-class CellAnswer:
-    """One row of the table. ``judgement`` is None for a cell that the software refuses."""
-
-    cell: Cell
-    judgement: Judgement | None
-
-    @property
-    def as_expected(self) -> bool:
-        """A control answers what its recipe says it must; a cell without expectation always does."""
-        return not self.cell.expect or (self.judgement is not None and self.judgement.verdict == self.cell.expect)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The whole table, and where its logs lie."""
-
-    recipe: str
-    candidate: Candidate
-    rows: tuple[CellAnswer, ...]
-    campaign: str
-    folder: str
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 good, 1 bad, 4 skip or weak, or a control that did not answer as it must."""
-        verdicts = {row.judgement.verdict for row in self.rows if row.judgement and not row.cell.expect}
-        if not all(row.as_expected for row in self.rows):
-            return ExitCode.UNDECIDED
-        if Verdict.BAD in verdicts:
-            return ExitCode.BAD
-        return ExitCode.OK if verdicts == {Verdict.GOOD} else ExitCode.UNDECIDED
 
 
 def run(request: SingleRequest, session: Session) -> Answer:

@@ -83,7 +83,7 @@ def report(
     yes: Annotated[bool, typer.Option("--yes", help="mail: with --send, do not ask.")] = False,
 ) -> None:
     """What a campaign found, with its evidence; a mail is a draft."""
-    from bisector.report import command
+    from bisector.cli.report_command import ReportOptions, run
 
-    asked = command.Asked(format_, out, reply_to, mbox, tuple(to or ()), signature, send, yes)
-    command.run(asked, campaign, open_store(context), terminal_of(context), os.environ)
+    options = ReportOptions(format_, out, reply_to, mbox, tuple(to or ()), signature, send, yes)
+    run(options, campaign, open_store(context), terminal_of(context), os.environ)

@@ -119,8 +119,8 @@ def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
     """The wishes with what the report tells, and comments that say where each value stands in it."""
     from dataclasses import replace
 
+    from bisector.mail.received import LARGEST, parse
     from bisector.recipe.report_reader import findings, notes, wishes_from
-    from bisector.report.received import LARGEST, parse
     from bisector.system.files import Unreadable, read_named
 
     try:

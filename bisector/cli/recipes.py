@@ -79,7 +79,7 @@ def show(
 
     BUILD, IMAGE, KERNEL and WORK stand for what is made for each.
     """
-    from bisector.report import plan_text
+    from bisector.cli import plan_text
 
     loaded, source = load_recipe(recipe, cell)
     terminal = terminal_of(context)

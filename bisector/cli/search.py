@@ -112,8 +112,8 @@ def run(
 
 def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, session: Session) -> None:
     """What comes after the outcome may fail or be stopped, and the outcome stands."""
-    from bisector.report.fixed import HINT
-    from bisector.report.recheck import recheck
+    from bisector.followup import recheck
+    from bisector.mail.fixed import HINT
 
     terminal = terminal_of(context)
     try:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.errors import BisectorError, Interrupted
+from bisector.followup import recheck
+from bisector.mail import send
+from bisector.mail.draft import MailOptions, write
+from bisector.mail.fixed import Fixed
 from bisector.model import OutcomeKind, Verdict
 from bisector.nightly.budget import SPENT
 from bisector.nightly.desk import Desk
 from bisector.nightly.memory import Kind, Regression, Where
 from bisector.recipe.model import Recipe
-from bisector.report import formats, post
+from bisector.report import formats
 from bisector.report.facts import gather
-from bisector.report.fixed import Fixed
-from bisector.report.recheck import recheck
 from bisector.store import CampaignRow
 
 
@@ -67,12 +69,12 @@ class Papers:
     def _written(self, found: Regression, row: CampaignRow) -> Regression:
         folder = self._draft_folder(found)
         try:
-            written = post.write(post.Wish(), self.desk.session.store, row, self.desk.session.processes)
-            post.save(written, folder)
+            written = write(MailOptions(), self.desk.session.store, row, self.desk.session.processes)
+            send.save(written, folder)
         except BisectorError as error:
             self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
             return found
-        self.desk.heard("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.drafts))
+        self.desk.heard("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.mails))
         return replace(found, draft=str(folder))
 
     def _recheck(self, found: Regression, recipe: Recipe, row: CampaignRow) -> None:

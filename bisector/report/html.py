@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import __version__
-from bisector.campaign.single import Answer
+from bisector.answer import Answer
 from bisector.direction import direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind
-from bisector.report import picture, printed, table, tested
+from bisector.report import picture, printed, single, table
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.printed import Printed
@@ -60,18 +60,18 @@ def render(facts: Facts) -> str:
         finalize=_clean,
     )
     test, words = (
-        tested.is_test(facts),
+        single.is_test(facts),
         direction(facts.campaign.find_fix or bool(facts.outcome and facts.outcome.find_fix)),
     )
-    answer = tested.answer(facts) if test else None
-    tried, legend = tested.rows(answer)
+    answer = single.answer(facts) if test else None
+    tried, legend = single.rows(answer)
     page = environment.get_template(TEMPLATE).render(
         facts=facts,
         outcome=facts.outcome,
         test=test,
         tried=tried,
         legend=legend,
-        headline=tested.headline(answer) if test else _headline(facts),
+        headline=single.headline(answer) if test else _headline(facts),
         sides=tuple(_evidence(side) for side in (facts.good, facts.bad) if side),
         rows=() if test else picture.funnel(facts),
         height=picture.ROW,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bisector.direction import direction
 from bisector.model import Commit, Judgement, Outcome, Trial
-from bisector.report import printed, table, tested
+from bisector.report import printed, single, table
 from bisector.report.facts import Facts, OtherFailure, Side, Span
 from bisector.report.printed import Printed
 
@@ -117,7 +117,7 @@ def schema_text() -> str:
 
 def _printed(facts: Facts) -> tuple[Printed, ...]:
     """Of ends that do not differ, and of a test's cells that cannot be judged, what the steps of a trial printed."""
-    answer = tested.answer(facts) if tested.is_test(facts) else None
+    answer = single.answer(facts) if single.is_test(facts) else None
     return printed.of_test(table.judgements(answer)) if answer else printed.of_outcome(facts.outcome)
 
 

@@ -8,7 +8,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from bisector.campaign.single import Answer, CellAnswer
+from bisector.answer import Answer, CellAnswer
 from bisector.model import Judgement, Signal
 from bisector.report import axes, printed
 from bisector.verdict import neither

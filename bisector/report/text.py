@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bisector.direction import Direction, direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.printable import printable_line
-from bisector.report import printed, table, tested
+from bisector.report import printed, single, table
 from bisector.report.facts import Facts
 from bisector.report.stages import unchecked
 
@@ -22,7 +22,7 @@ def render(facts: Facts) -> str:
     """The whole report as text that ends in a newline."""
     outcome = facts.outcome
     lines = [_wrap(f"{facts.campaign.recipe}: {facts.campaign.title}", ""), ""]
-    if tested.is_test(facts):
+    if single.is_test(facts):
         lines += _test(facts)
         noted = _said("Assumed:", (facts.note,) if facts.note else ())
         return "\n".join([*lines, *_environment(facts), *_others(facts), *noted, *_where(facts)]) + "\n"
@@ -39,9 +39,9 @@ def render(facts: Facts) -> str:
 
 def _test(facts: Facts) -> list[str]:
     """A test of one candidate: its cells, each with its verdict."""
-    found = tested.answer(facts)
+    found = single.answer(facts)
     rows = ["", *table.rows(found)] if found else []
-    return [*textwrap.wrap(tested.headline(found), WIDTH, break_on_hyphens=False), *rows, ""]
+    return [*textwrap.wrap(single.headline(found), WIDTH, break_on_hyphens=False), *rows, ""]
 
 
 def _others(facts: Facts) -> list[str]:

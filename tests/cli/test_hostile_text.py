@@ -17,15 +17,15 @@ from bisector.errors import BisectorError, Diagnostic
 from bisector.events import EventLog
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress
+from bisector.mail.letter import Letter, drafts
+from bisector.mail.recipients import People
+from bisector.mail.thread import Address
 from bisector.model import Verdict
 from bisector.nightly import summary
 from bisector.nightly.config import Watch
 from bisector.nightly.memory import Answer, Kind, News, Night
 from bisector.printable import is_line, printable, printable_line
 from bisector.report import formats
-from bisector.report.mail import Letter, drafts
-from bisector.report.recipients import People
-from bisector.report.thread import Address
 from bisector.store import Store
 from bisector.terminal import Terminal
 from tests.report import case

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.agent.plan import KernelFacts, LayerFacts, Result, StepFacts
+from bisector.mail.recipients import People
+from bisector.mail.thread import Address
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -30,8 +32,6 @@ from bisector.model import (
 )
 from bisector.report.excerpt import excerpt, readable
 from bisector.report.facts import Facts, OtherFailure, Side, Span
-from bisector.report.recipients import People
-from bisector.report.thread import Address
 from bisector.store import CampaignRow
 
 LOG = (Path(__file__).parent.parent / "trial/data/raid1-leg-failed-6.18.5.log").read_bytes()

@@ -8,7 +8,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisector.campaign.single import Answer, CellAnswer
+from bisector.answer import Answer, CellAnswer
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.report import axes, table
 from bisector.report.axes import Point

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
+from bisector.mail.letter import body
 from bisector.model import Candidate, Image, Reading, Signal, TargetKind
 from bisector.report.decode import decoded
 from bisector.report.excerpt import excerpt
 from bisector.report.facts import Facts
-from bisector.report.mail import body
 from bisector.search.gitrepo import History
 from bisector.system.proc import Finished, Processes
 from bisector.target.debug_info import has_lines
 from bisector.target.kernel_file import build_id_of_elf
+from tests.mail.test_mail import letter
 from tests.report import case
-from tests.report.test_mail import letter
 
 LOG = (Path(__file__).parent.parent / "trial/data/sysrq-crash-6.18.5.log").read_bytes()
 TREE = os.environ.get("BISECTOR_TEST_TREE", "")

@@ -9,10 +9,10 @@ from dataclasses import replace
 from bisector import events
 from bisector.direction import BUG, FIX, place_of
 from bisector.interfaces import Progress
+from bisector.mail.letter import Letter, body
 from bisector.model import Outcome, OutcomeKind, Signal, Verdict
 from bisector.report import html, json_format, junit, kcidb, ktap, text
 from bisector.report.facts import Facts
-from bisector.report.mail import Letter, body
 from bisector.report.stages import unchecked
 from tests.report import case
 

@@ -10,9 +10,9 @@ import case
 import pytest
 
 from bisector.agent.plan import Result, StepFacts
+from bisector.mail.letter import Letter, body
 from bisector.model import Ending, Judgement, Observation, Outcome, OutcomeKind, Question, Reading, Signal, Verdict
-from bisector.report import html, json_format, mail, printed, text
-from bisector.report.mail import Letter
+from bisector.report import html, json_format, printed, text
 from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.signature import read
 
@@ -52,9 +52,9 @@ def test_page_json_and_mail_show_it_too() -> None:
     assert [(step["step"], step["ended"], step["lines"][-1]) for step in steps] == [
         ("write", "exit 1, EINVAL", SHOWN)
     ] * 2
-    body = mail.body(Letter(facts))
-    assert "What the steps printed" in body
-    assert body.count("invalid option") == 2
+    written = body(Letter(facts))
+    assert "What the steps printed" in written
+    assert written.count("invalid option") == 2
 
 
 def test_a_culprit_needs_no_such_lines() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from bisector.campaign.single import Answer, CellAnswer
+from bisector.answer import Answer, CellAnswer
 from bisector.model import Cell, Verdict
 from bisector.recipe import matrix, text
 from bisector.recipe.parse import parse

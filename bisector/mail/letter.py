@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A campaign as the draft of a mail to the people who can mend it, in the order that they read. Pure.
+"""A campaign as the draft of a mail to the people who can fix it, in the order in which they read. Pure.
 
 Plain text, 75 columns; one symptom, the error itself, the culprit with its figures, the environment, one command, the
 ends, the bisect log, what was not checked, who speaks, and the block for regzbot. Config and kernel log follow as
@@ -13,15 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bisector.direction import of_outcome
-from bisector.model import Judgement, Outcome, OutcomeKind, digest
-from bisector.report import claim, compose, printed
-from bisector.report.compose import fold, wrap
-from bisector.report.excerpt import LINES, Excerpt, printable
-from bisector.report.facts import Facts
-from bisector.report.fixed import UNKNOWN, Fixed
-from bisector.report.recipients import NOBODY, People
-from bisector.report.regzbot import defuse, one_line
-from bisector.report.sections import (
+from bisector.mail import compose, regression
+from bisector.mail.compose import fold, wrap
+from bisector.mail.fixed import UNKNOWN, Fixed
+from bisector.mail.recipients import NOBODY, People
+from bisector.mail.regzbot import defuse, one_line
+from bisector.mail.sections import (
     bisect_log,
     environment,
     figures,
@@ -30,7 +27,11 @@ from bisector.report.sections import (
     reproduce,
     revert_untested,
 )
-from bisector.report.thread import NEW, Address, Thread, unique
+from bisector.mail.thread import NEW, Address, Thread, unique
+from bisector.model import Judgement, Outcome, OutcomeKind, digest
+from bisector.report import printed
+from bisector.report.excerpt import LINES, Excerpt, printable
+from bisector.report.facts import Facts
 
 FOLLOW_UP = 90_000  # bytes of a config or a log; the lists refuse mails over 100,000
 TITLE = 90  # characters of a subject's own part
@@ -153,7 +154,7 @@ def body(letter: Letter) -> str:
         wrap(_automated(letter)),
     ]
     text = "\n\n".join("\n".join(part) for part in parts if part)
-    block = claim.block(facts, letter.thread, title(facts)) if claim.of_kernel(facts) else ""
+    block = regression.block(facts, letter.thread, title(facts)) if regression.of_kernel(facts) else ""
     # The empty line after the block stays its own: what a mail program adds there must not join the last command.
     closing = [defuse(text), *([block] if block else []), *([_signed(letter.signature)] if letter.signature else [])]
     return "\n\n".join(closing) + ("\n" if letter.signature else "\n\n")
@@ -170,14 +171,14 @@ def _signed(signature: str) -> str:
 
 
 def _claims(facts: Facts) -> bool:
-    return facts.outcome is not None and claim.claims(facts.outcome)
+    return facts.outcome is not None and regression.claims(facts.outcome)
 
 
 def symptom(facts: Facts, outcome: Outcome) -> str:
     """The first sentence; of an outcome that claims nothing it says so."""
     what = one_line(facts.campaign.title) or f"the recipe {facts.campaign.recipe} shows its failure"
     what = what[:1].upper() + what[1:]
-    good, bad = claim.ends(facts)
+    good, bad = regression.ends(facts)
     if outcome.find_fix:
         fix = f"; {outcome.culprit} fixes it" if outcome.culprit else ""
         return f"{what} on {bad} and no longer on {good}{fix}."
@@ -258,7 +259,7 @@ def _ends(outcome: Outcome) -> tuple[Judgement, ...]:
 def _automated(letter: Letter) -> str:
     who = letter.sender.name or letter.sender.mail if letter.sender else "The sender of this mail"
     version = f" {letter.version}" if letter.version else ""
-    if not claim.of_kernel(letter.facts):
+    if not regression.of_kernel(letter.facts):
         return (
             f"This report was written by bisector{version}, a program that bisects storage regressions by building and "
             f"trying each revision. {who} runs it and answers questions."

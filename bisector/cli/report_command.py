@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``bisector report``: one campaign in one format, to stdout or into a folder; a mail as drafts, sent when asked to."""
+"""``bisector report``: one campaign in one format, to stdout or into a folder; a mail as drafts, sent on request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import UsageError
+from bisector.mail import send
+from bisector.mail.draft import MailOptions, history_of, write
 from bisector.printable import printable
-from bisector.report import formats, post
+from bisector.report import formats
 from bisector.report.decode import decoded
 from bisector.report.facts import gather
 from bisector.store import CampaignRow, Store
@@ -26,7 +28,7 @@ MAIL_ONLY = ("reply_to", "mbox", "to", "signature", "send", "yes")
 
 
 class Screen(Protocol):
-    """Where a person reads: the outcome on stdout, the rest on stderr."""
+    """The streams of the command: the outcome on stdout, the rest on stderr."""
 
     def write(self, text: str) -> None:
         """Print to stdout, made printable."""
@@ -36,7 +38,7 @@ class Screen(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportOptions:
     """The options of the command. ``out``: a folder for files, None for stdout."""
 
     format: str = "text"
@@ -49,52 +51,51 @@ class Asked:
     yes: bool = False
 
 
-def run(asked: Asked, campaign: str, store: Store, screen: Screen, environ: Mapping[str, str]) -> None:
+def run(options: ReportOptions, campaign: str, store: Store, screen: Screen, environ: Mapping[str, str]) -> None:
     """Print or write the report. Raises UsageError, InfraError."""
-    if asked.format not in formats.NAMES:
-        raise UsageError(f"--format {asked.format}: not one of {', '.join(formats.NAMES)}")
-    unfit = [name for name in MAIL_ONLY if getattr(asked, name)] if asked.format != "mail" else []
+    if options.format not in formats.NAMES:
+        raise UsageError(f"--format {options.format}: not one of {', '.join(formats.NAMES)}")
+    unfit = [name for name in MAIL_ONLY if getattr(options, name)] if options.format != "mail" else []
     if unfit:
         raise UsageError(f"--{unfit[0].replace('_', '-')} goes with --format mail")
-    if asked.yes and not asked.send:
+    if options.yes and not options.send:
         raise UsageError("--yes goes with --send")
     row = store.campaign(campaign)
     processes = Processes(folders(environ).state / "processes")
-    if asked.format == "mail":
-        _mail(asked, store, row, screen, processes)
+    if options.format == "mail":
+        _mail(options, store, row, screen, processes)
         return
     facts = gather(store, row)
-    if asked.format == "html":
-        facts = decoded(facts, post.history_of(row)[0], processes)
-    if asked.out:
-        screen.write(f"{formats.save(asked.format, facts, asked.out)}\n")
+    if options.format == "html":
+        facts = decoded(facts, history_of(row)[0], processes)
+    if options.out:
+        screen.write(f"{formats.save(options.format, facts, options.out)}\n")
     else:
-        screen.write(formats.render(asked.format, facts))
+        screen.write(formats.render(options.format, facts))
 
 
-def _mail(asked: Asked, store: Store, row: CampaignRow, screen: Screen, processes: Processes) -> None:
-    if asked.send and not asked.yes and not sys.stdin.isatty():
+def _mail(options: ReportOptions, store: Store, row: CampaignRow, screen: Screen, processes: Processes) -> None:
+    if options.send and not options.yes and not sys.stdin.isatty():
         raise UsageError(
             "--send asks before it sends, and there is no terminal to ask on",
             hint="add --yes to send without asking, or leave out --send and look at the drafts",
         )
-    signature = _text(asked.signature) if asked.signature else ""
-    wish = post.Wish(asked.reply_to, asked.mbox, asked.to, signature)
-    written = post.write(wish, store, row, processes)
-    folder = asked.out or store.campaign_folder(row.id) / "reports" / "mail"
-    paths = post.save(written, folder)
-    if asked.out:
+    signature = _text(options.signature) if options.signature else ""
+    drafts = write(MailOptions(options.reply_to, options.mbox, options.to, signature), store, row, processes)
+    folder = options.out or store.campaign_folder(row.id) / "reports" / "mail"
+    paths = send.save(drafts, folder)
+    if options.out:
         screen.write("".join(f"{path}\n" for path in paths))
     else:
-        screen.write(written.drafts[0].data.decode())
-        drafts = f"{len(paths)} draft{'s are' if len(paths) > 1 else ' is'} in"
-        screen.say(_wrapped(f"{drafts} {folder}" + ("" if asked.send else "; nothing was sent")))
-    for note in written.notes:
+        screen.write(drafts.mails[0].data.decode())
+        count = f"{len(paths)} draft{'s are' if len(paths) > 1 else ' is'} in"
+        screen.say(_wrapped(f"{count} {folder}" + ("" if options.send else "; nothing was sent")))
+    for note in drafts.notes:
         words, *copied = note.split("\n")
         screen.say("\n".join([_wrapped(f"note: {words}"), *(f"  {line}" for line in copied)]))
-    if asked.send:
-        ask = None if asked.yes else _ask
-        screen.say(post.send(paths, written, processes, ask=ask, folder=Path(row.repo or os.sep)).strip())
+    if options.send:
+        ask = None if options.yes else _ask
+        screen.say(send.send(paths, drafts, processes, ask=ask, folder=Path(row.repo or os.sep)).strip())
 
 
 def _text(path: Path) -> str:

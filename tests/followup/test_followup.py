@@ -14,17 +14,18 @@ from bisector.campaign.commits import CommitCampaign
 from bisector.cli import main
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.exitcodes import ExitCode
+from bisector.followup import Rechecked, recheck
 from bisector.interfaces import Runner, ignore
+from bisector.mail import fixed
+from bisector.mail.fixed import AT, HINT, TOP, Fixed
+from bisector.mail.letter import Letter, body
 from bisector.model import Image, Observation, OutcomeKind, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells, override
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
-from bisector.report import fixed, html, picture, text
+from bisector.report import html, picture, text
 from bisector.report.facts import gather
-from bisector.report.fixed import AT, HINT, TOP, Fixed
-from bisector.report.mail import Letter, body
-from bisector.report.recheck import Rechecked, recheck
 from bisector.search.gitrepo import History as Repository
 from bisector.session import Setting
 from bisector.store import CampaignRow
@@ -285,7 +286,7 @@ def test_the_command_tells_it_and_ends_as_the_outcome_does(
         def fails(*_: object) -> None:
             raise fault
 
-        monkeypatch.setattr("bisector.report.recheck.recheck", fails)
+        monkeypatch.setattr("bisector.followup.recheck", fails)
     ends = ["--good", history.oids["c0"], "--bad", history.oids["c8"], "--releases", "off"]
     words = ["run", "virtio-open-lvm-raid1", "--repo", str(history.folder), *ends, "--check-fixed"]
     assert main([*words, "--cell", "guest.drives.vda.aio=native"]) == ExitCode.OK

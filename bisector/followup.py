@@ -11,13 +11,13 @@ from pathlib import Path
 from bisector.case import Case, stretched
 from bisector.interfaces import Progress
 from bisector.judge import Judge
+from bisector.mail import fixed, regression
+from bisector.mail.fixed import Fixed, Later, Newest
 from bisector.model import Candidate, Edit, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
-from bisector.report import claim, fixed
 from bisector.report.facts import gather
-from bisector.report.fixed import Fixed, Later, Newest
 from bisector.report.stages import FIXED
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
@@ -46,7 +46,7 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
     outcome = row.outcome
     if outcome and outcome.find_fix:
         return Rechecked(("a search for a fix has asked already whether a newer one has it",), fixed.UNKNOWN)
-    if outcome is None or not outcome.bad or not row.repo or not claim.claims(outcome):
+    if outcome is None or not outcome.bad or not row.repo or not regression.claims(outcome):
         return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
     with session.lock(row.id):
         user = UserRepository(Path(row.repo))
@@ -62,7 +62,7 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
 
 def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
     facts = gather(session.store, row)
-    return fixed.examine(facts, session.store, user, series=claim.stable_series(facts))
+    return fixed.examine(facts, session.store, user, series=regression.stable_series(facts))
 
 
 def _is_newer(newest: Newest, row: CampaignRow, user: UserRepository) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from bisector.cli import main
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
-from bisector.report import compose, received, regzbot
-from bisector.report.thread import load, parse, read, thread_of
+from bisector.mail import compose, received, regzbot
+from bisector.mail.thread import load, parse, read, thread_of
 
 HEAD = b"Message-ID: <a@example.org>\nFrom: A <a@example.org>\nSubject: it fails\n"
 
@@ -24,7 +24,7 @@ def test_an_address_that_a_mailer_takes_for_an_option_is_none(mail: str) -> None
 
 
 def test_an_address_that_looks_like_an_option_cannot_be_named(capfd: pytest.CaptureFixture[str]) -> None:
-    from bisector.report.post import _named
+    from bisector.mail.draft import _named
 
     with pytest.raises(UsageError, match="not an address"):
         _named(["-oQ/tmp@example.org"])
@@ -137,7 +137,7 @@ def test_what_has_no_end_is_not_read(unusable: Path, capfd: pytest.CaptureFixtur
 
 
 def test_a_signature_without_end_is_refused(unusable: Path) -> None:
-    from bisector.report.command import _text
+    from bisector.cli.report_command import _text
 
     with pytest.raises(UsageError, match=r"--signature .*(is not a regular file|is a folder|cannot be read)"):
         _text(unusable)

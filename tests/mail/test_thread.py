@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisector.errors import UsageError
-from bisector.report import regzbot
-from bisector.report.mail import Letter, drafts
-from bisector.report.thread import State, load, parse, thread_of
+from bisector.mail import regzbot
+from bisector.mail.letter import Letter, drafts
+from bisector.mail.thread import State, load, parse, thread_of
 from tests.report import case, reader
 
 OID = "5ff3f74e145adc79b49668adb8de276446acf6be"
@@ -195,7 +195,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("data", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_mail_gives_a_correct_draft(tmp_path: Path, data: bytes) -> None:
-    from tests.report.test_mail import CULPRIT, assert_fits_the_lists
+    from tests.mail.test_mail import CULPRIT, assert_fits_the_lists
 
     path = tmp_path / "x.eml"
     path.write_bytes(data)

@@ -9,7 +9,7 @@ from bisector.model import Signal, Verdict
 from bisector.recipe.load import listed, load
 from bisector.recipe.matrix import apply, cell_named, cells, override, plain
 from bisector.recipe.resolve import resolved_yaml
-from bisector.report.asked import question, trials_of, words
+from bisector.report.cells import question, trials_of, words
 from tests.report import case
 
 

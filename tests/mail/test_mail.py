@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bisector.mail.compose import COLUMNS, LONGEST
+from bisector.mail.fixed import Fixed, Later
+from bisector.mail.letter import Letter, body, drafts
+from bisector.mail.thread import NEW, State, Thread
 from bisector.model import Commit
-from bisector.report.compose import COLUMNS, LONGEST
 from bisector.report.excerpt import excerpt
-from bisector.report.fixed import Fixed, Later
-from bisector.report.mail import Letter, body, drafts
-from bisector.report.thread import NEW, State, Thread
+from tests.mail.letters import FIXED, PARENT, assert_fits_the_lists, letter, thread
 from tests.report import case, reader
-from tests.report.letters import FIXED, PARENT, assert_fits_the_lists, letter, thread
 
 DATA = Path(__file__).parent / "data"
 CULPRIT = '5ff3f74e145a ("block: simplify direct io validity check")'

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from bisector.mail.fixed import Fixed, Newest
+from bisector.mail.letter import body
 from bisector.model import Commit, ConsoleEvent, OutcomeKind, Signal
 from bisector.report.excerpt import LINES, excerpt
 from bisector.report.facts import Facts
-from bisector.report.fixed import Fixed, Newest
-from bisector.report.mail import body
+from tests.mail.letters import FIXED, letter
 from tests.report import case
-from tests.report.letters import FIXED, letter
 
 
 def test_the_error_is_at_most_forty_lines_around_the_decisive_one() -> None:

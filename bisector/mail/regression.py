@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 
+from bisector.mail import regzbot
+from bisector.mail.thread import State, Thread
 from bisector.model import Candidate, Commit, Outcome, OutcomeKind, TargetKind
-from bisector.report import regzbot
 from bisector.report.facts import Facts
-from bisector.report.thread import State, Thread
 
 CLAIMS = (OutcomeKind.CULPRIT, OutcomeKind.NARROWED, OutcomeKind.RANGE)
 """Outcomes that say when a regression came; of the others nothing is claimed."""

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from email.header import Header
 from email.utils import formataddr
 
+from bisector.mail.regzbot import plain
+from bisector.mail.thread import Address
 from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
-from bisector.report.regzbot import plain
-from bisector.report.thread import Address
 
 _FOREIGN = re.compile(r"(?!\n[ \t]|(?<=\n)\t)[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What no header holds: every control character but a line end that folds it, and the tab behind one."""

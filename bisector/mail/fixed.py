@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bisector.errors import BisectorError
+from bisector.mail.regression import version
 from bisector.model import Commit, Edit, Judgement, TargetKind, Verdict
-from bisector.report.asked import question, trials_of
-from bisector.report.claim import version
+from bisector.report.cells import question, trials_of
 from bisector.report.facts import Facts
 from bisector.search import refs
 from bisector.search.gitrepo import History

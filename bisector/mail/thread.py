@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from bisector.errors import UsageError
-from bisector.report import regzbot
-from bisector.report.received import Address, Mail, address, parse, read, unique
+from bisector.mail import regzbot
+from bisector.mail.received import Address, Mail, address, parse, read, unique
 
 __all__ = ["NEW", "Address", "Mail", "State", "Thread", "address", "load", "parse", "read", "thread_of", "unique"]
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from bisector.direction import place_of
+from bisector.mail.compose import COLUMNS, fold, wrap
+from bisector.mail.fixed import Fixed, Later, Newest, Tried
+from bisector.mail.regzbot import one_line
 from bisector.model import Judgement, Outcome, Signal, Verdict
-from bisector.report import asked
-from bisector.report.compose import COLUMNS, fold, wrap
+from bisector.report import cells
 from bisector.report.facts import NOT_DECODED, Facts
-from bisector.report.fixed import Fixed, Later, Newest, Tried
-from bisector.report.regzbot import one_line
 from bisector.report.stages import left_open
 
 NAME = 34  # columns of a candidate's name in a table
@@ -103,7 +103,7 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
         case _:
             where = ["--image IMAGE"]
     cell = outcome.cell if outcome else ""
-    words = ["bisector test", recipe, *where, *(f"--cell {_quoted(each)}" for each in asked.words(cell))]
+    words = ["bisector test", recipe, *where, *(f"--cell {_quoted(each)}" for each in cells.words(cell))]
     notes = {
         "--repo LINUX": "LINUX is a git repository of the kernel",
         "--repo QEMU": "QEMU is a git repository of QEMU",

@@ -12,8 +12,8 @@ from email.utils import parseaddr
 from pathlib import Path
 
 from bisector.errors import BisectorError, InfraError
+from bisector.mail.thread import Address, address, unique
 from bisector.model import Commit
-from bisector.report.thread import Address, address, unique
 from bisector.search import refs
 from bisector.search.gitrepo import History
 from bisector.system.proc import Processes

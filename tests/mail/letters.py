@@ -3,11 +3,11 @@
 
 from dataclasses import replace
 
+from bisector.mail.compose import COLUMNS, LONGEST
+from bisector.mail.fixed import Fixed, Later, Newest
+from bisector.mail.letter import Letter
+from bisector.mail.thread import NEW, Address, Mail, State, Thread
 from bisector.model import Commit, Verdict
-from bisector.report.compose import COLUMNS, LONGEST
-from bisector.report.fixed import Fixed, Later, Newest
-from bisector.report.mail import Letter
-from bisector.report.thread import NEW, Address, Mail, State, Thread
 from tests.report import case
 
 PARENT = Mail(

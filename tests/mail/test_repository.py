@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 from bisector.errors import UsageError
+from bisector.mail import fixed, recipients
+from bisector.mail.draft import Drafts, MailOptions, write
+from bisector.mail.letter import body
+from bisector.mail.recipients import People
+from bisector.mail.send import command, save, send
+from bisector.mail.thread import Address
 from bisector.model import Edit, Verdict
-from bisector.report import fixed, recipients
-from bisector.report.mail import body
-from bisector.report.post import Wish, command, save, send, write
-from bisector.report.recipients import People
-from bisector.report.thread import Address
 from bisector.search.gitrepo import History
 from bisector.store import Store
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
+from tests.mail.test_mail import golden, letter
 from tests.report import case
-from tests.report.test_mail import golden, letter
 
 # Says what the kernel's own script says in this form; that one is tried on a real tree by hand (it needs MAINTAINERS).
 SCRIPT = """#!/usr/bin/perl
@@ -236,7 +237,7 @@ def test_the_command_to_test_the_newest_mainline_names_the_cell(
     row = finished(repository, store)
     repository.commit("later")
     repository.git("tag", "v7.1-rc2")
-    notes = [note for note in write(Wish(), store, row, processes).notes if "newest mainline" in note]
+    notes = [note for note in write(MailOptions(), store, row, processes).notes if "newest mainline" in note]
     assert len(notes) == 1
     assert notes[0].endswith(" --rev v7.1-rc2 --cell guest.drives.vda.aio=native")
     assert notes[0].split("\n")[1].startswith("bisector test ")  # on a line of its own, to be copied
@@ -287,7 +288,7 @@ def test_a_campaign_becomes_drafts_in_a_folder(
 ) -> None:
     monkeypatch.setenv("HOME", home(tmp_path / "home")["HOME"])
     row = finished(repository, store)
-    written = write(Wish(to=("More <more@example.org>",), signature="Jane"), store, row, processes)
+    written = write(MailOptions(to=("More <more@example.org>",), signature="Jane"), store, row, processes)
     paths = save(written, tmp_path / "drafts")
     first = paths[0].read_text()
     assert first.startswith("From: Jane Doe <jane@example.org>\n")
@@ -305,23 +306,22 @@ def test_nobody_is_written_to_about_nothing(
 ) -> None:
     row = finished(repository, store, outcome)
     with pytest.raises(UsageError, match="no regression to report"):
-        write(Wish(), store, row, processes)
-    written = write(Wish(to=("me@example.org",)), store, row, processes)
-    assert [each.mail for each in (*written.drafts[0].to, *written.drafts[0].cc)] == ["me@example.org"]
+        write(MailOptions(), store, row, processes)
+    written = write(MailOptions(to=("me@example.org",)), store, row, processes)
+    assert [each.mail for each in (*written.mails[0].to, *written.mails[0].cc)] == ["me@example.org"]
 
 
 def test_an_address_that_is_none_is_refused(repository: Repository, store: Store, processes: Processes) -> None:
     with pytest.raises(UsageError, match="not an address"):
-        write(Wish(to=("nonsense\nBcc: x@y.z",)), store, finished(repository, store), processes)
+        write(MailOptions(to=("nonsense\nBcc: x@y.z",)), store, finished(repository, store), processes)
 
 
 @pytest.mark.parametrize("name", case.OUTCOMES)
 def test_git_send_email_takes_the_drafts_as_they_are(name: str, tmp_path: Path, processes: Processes) -> None:
-    from bisector.report.mail import drafts
-    from bisector.report.post import Written
+    from bisector.mail.letter import drafts
 
     made = drafts(golden(name))
-    paths = save(Written(made, ()), tmp_path / "drafts")
+    paths = save(Drafts(made, ()), tmp_path / "drafts")
     told = processes.run(command(paths, dry=True), access=HOST, cwd=tmp_path, env=home(tmp_path / "home"), check=False)
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("Result: OK") == len(made)
@@ -341,7 +341,7 @@ def _id(data: bytes) -> str:
 def test_nothing_is_sent_when_the_person_says_no(
     repository: Repository, store: Store, processes: Processes, tmp_path: Path
 ) -> None:
-    written = write(Wish(), store, finished(repository, store), processes)
+    written = write(MailOptions(), store, finished(repository, store), processes)
     paths = save(written, tmp_path / "drafts")
     asked: list[str] = []
 
@@ -364,7 +364,7 @@ def test_drafts_in_a_relative_folder_are_sent(
     (own / "deliver").chmod(0o755)
     (own / ".gitconfig").write_text((own / ".gitconfig").read_text().replace("/nonexistent/sendmail", f"{own}/deliver"))
     monkeypatch.chdir(tmp_path)
-    written = write(Wish(to=("more@example.org",)), store, finished(repository, store), processes)
+    written = write(MailOptions(to=("more@example.org",)), store, finished(repository, store), processes)
     paths = save(written, Path("drafts"))
     assert not paths[0].is_absolute()
     send(paths, written, processes, ask=None, folder=repository.folder)
@@ -372,11 +372,10 @@ def test_drafts_in_a_relative_folder_are_sent(
 
 
 def test_a_letter_to_nobody_is_not_sent(processes: Processes, tmp_path: Path) -> None:
-    from bisector.report.mail import drafts
-    from bisector.report.post import Written
+    from bisector.mail.letter import drafts
 
     made = drafts(letter("ends_alike", people=People()))
-    written = Written(made, ())
+    written = Drafts(made, ())
     with pytest.raises(UsageError, match="no recipient"):
         send(save(written, tmp_path / "d"), written, processes, ask=None, folder=tmp_path)
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from bisector.mail import recipients, regression
+from bisector.mail.letter import Letter, body
 from bisector.model import TargetKind
-from bisector.report import claim, recipients
 from bisector.report.facts import Facts
-from bisector.report.mail import Letter, body
 from bisector.search.gitrepo import History
 from bisector.system.proc import Processes
-from tests.report.test_mail import letter
-from tests.report.test_repository import Repository, culprit
+from tests.mail.test_mail import letter
+from tests.mail.test_repository import Repository, culprit
 
 # What QEMU's own script asks for before it answers.
 QEMU_SCRIPT = r"""#!/usr/bin/perl
@@ -34,9 +34,9 @@ def of_qemu(facts: Facts) -> Facts:
 
 def test_no_command_to_regzbot_and_no_word_of_kernels_that_were_booted() -> None:
     of_kernel = letter("culprit")
-    assert "#regzbot introduced" in body(of_kernel) and claim.of_kernel(of_kernel.facts)
+    assert "#regzbot introduced" in body(of_kernel) and regression.of_kernel(of_kernel.facts)
     made: Letter = replace(of_kernel, facts=of_qemu(of_kernel.facts))
-    assert not claim.of_kernel(made.facts)
+    assert not regression.of_kernel(made.facts)
     assert "#regzbot" not in body(made) and "booting kernels" not in body(made)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bisector.cli import plan_text
+from bisector.cli.plan_text import Host
 from bisector.recipe.load import load
 from bisector.recipe.modules import not_applied
-from bisector.report import plan_text
-from bisector.report.plan_text import Host
 
 QEMU = """
 recipe: r
