@@ -35,7 +35,7 @@ class MailOptions:
 
 @dataclass(frozen=True)
 class Drafts:
-    """The mails, and notes for the person who sends them. A note's lines after its first are to be copied as they are."""
+    """Mails, and notes for the person who sends them. A note's lines after its first are to be copied as they are."""
 
     mails: tuple[Draft, ...]
     notes: tuple[str, ...]

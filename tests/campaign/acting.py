@@ -200,7 +200,7 @@ class Acted:
     told: list[str] = field(default_factory=list)
 
     def request(self, good: str, bad: str, **changes: object) -> CommitRequest:
-        """``lasting``: seconds of the recipe's ``for:``; ``text``: another recipe; the rest: fields of CommitRequest."""
+        """``lasting``: seconds of the recipe's ``for:``; ``text``: another recipe; the rest: of CommitRequest."""
         lasting = changes.pop("lasting", 0)
         text = str(changes.pop("text", RECIPE))
         recipe = loads(text.replace("LASTING", f"for: {lasting}s" if lasting else "count: 1"), "acted.yaml")

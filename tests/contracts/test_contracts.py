@@ -26,7 +26,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [LINT, "--config", "pyproject.toml"], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"},
+        [LINT, "--config", "pyproject.toml"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
@@ -44,7 +45,7 @@ def test_the_contracts_hold_as_it_is(tree: Path) -> None:
         ("search/frontier.py", "import bisector.nightly.night", "layers", "bisector.search.frontier ->"),
         ("report/text.py", "import bisector.cli.app", "layers", "bisector.report.text -> bisector.cli.app"),
         ("report/html.py", "import bisector.session", "layers", "bisector.report.html -> bisector.session"),
-        ("mail/draft.py", "import bisector.campaign.single", "layers", "bisector.mail.draft -> bisector.campaign.single"),
+        ("mail/draft.py", "import bisector.campaign.single", "layers", "bisector.mail.draft ->"),
         ("unplaced.py", "", "layers", "unplaced"),
         ("campaign/commits.py", "import bisector.campaign.both", "kinds of campaign", "bisector.campaign.commits ->"),
         ("campaign/unplaced.py", "", "kinds of campaign", "unplaced"),
