@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import Plan
+from bisector.codec import dump
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation
 

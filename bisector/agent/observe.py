@@ -14,8 +14,9 @@ import time
 from collections import deque
 from dataclasses import replace
 
+from .codec import dump
 from .command import Halt, find_tool, run
-from .plan import AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, dump, marker
+from .plan import AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, marker
 
 HEAD = TAIL = 512 << 10  # bytes kept of a log's beginning and of its end
 EVENTS = 500  # kept in a result

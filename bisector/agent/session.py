@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .codec import Malformed, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
-from .plan import Fault, Malformed, Plan, Result, Step, StepFacts, dump, load
+from .plan import Fault, Plan, Result, Step, StepFacts
 from .stamps import Stamps
 from .steps import GuestControl, Workload, demand_programs, perform
 from .storage import Storage

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from bisector.agent.plan import dump
+from bisector.codec import dump
 from bisector.interfaces import Progress, with_context
 from bisector.model import Outcome
 from bisector.nightly.budget import Budget

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from bisector.agent.plan import Malformed, load
+from bisector.codec import Malformed, load
 from bisector.errors import InfraError, UsageError
 
 SCHEMA = "bisector.export/1"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import __version__
-from bisector.agent.plan import File, Malformed, Plan, load
+from bisector.agent.plan import File, Plan
+from bisector.codec import Malformed, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.pack import archive, record
@@ -96,7 +97,7 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
 
 def _gather(gathered: _Gathered, found: Record, folder: Path, with_images: bool) -> int:
     """Put everything together. Gives how many images go in whole."""
-    gathered.take(RECORD, record.dump(record.without_paths(found)))
+    gathered.take(RECORD, record.text(record.without_paths(found)))
     gathered.take(RECIPE, found.campaign.source.encode())
     for file in own_files(found, folder):
         if Path(file.path).stat().st_size > OWN_LIMIT:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bisector.agent.plan import Malformed
+from bisector.codec import Malformed
 from bisector.model import Candidate, Image, Judgement, Trial
 from bisector.pack.record import Record
 from bisector.printable import is_line

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from bisector.agent.plan import Malformed, load
+from bisector.codec import Malformed, dump, load
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Trial
 from bisector.store import CampaignRow, Store
 
@@ -64,14 +63,14 @@ def _bare(build: Build) -> Build:
     return replace(build, failure=replace(build.failure, log="") if build.failure else None)
 
 
-def dump(record: Record) -> bytes:
+def text(record: Record) -> bytes:
     """As indented JSON."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True).encode() + b"\n"
+    return dump(record, indent=1).encode() + b"\n"
 
 
-def parse(text: bytes) -> Record:
-    """Read ``dump``'s text back. Raises Malformed."""
-    record = load(Record, text)
+def parse(data: bytes) -> Record:
+    """Read ``text`` back. Raises Malformed."""
+    record = load(Record, data)
     for build in record.builds:
         if (build.image is None) is (build.failure is None):
             raise Malformed("a build has neither image nor failure, or both")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector import __version__
-from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import Plan
 from bisector.case import LONGEST, Case
+from bisector.codec import dump
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from bisector import __version__
-from bisector.agent.plan import Malformed, Plan, load
+from bisector.agent.plan import Plan
+from bisector.codec import Malformed, load
 from bisector.errors import UsageError
 from bisector.model import Image, Trial, digest
 from bisector.pack import archive, names, record

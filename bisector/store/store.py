@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bisector import __version__
-from bisector.agent.plan import Malformed, dump, load
+from bisector.codec import Malformed, dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Trial
 from bisector.store.rows import CampaignRow, Listed

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 
-from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import Plan
+from bisector.codec import dump
 from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.agent.plan import Plan, dump
+from bisector.agent.plan import Plan
+from bisector.codec import dump
 from bisector.interfaces import CancelToken, Listener
 from bisector.model import Image, Observation
 from bisector.system.proc import Processes

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import bisector.agent.plan
-from bisector.agent.plan import Malformed, Plan, Result, dump, load
+from bisector.agent.plan import Plan, Result
+from bisector.codec import Malformed, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.records import start_time

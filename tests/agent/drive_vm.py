@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bisector import codec
 from bisector.agent import plan as agent_plan
 from bisector.agent.plan import Layer, Plan, Result
 
@@ -62,7 +63,7 @@ def prepare(plan: Plan, folder: Path, guest_kernel: Path | None = None) -> Path:
     (shared / "files").mkdir()
     for source in AGENT.glob("*.py"):
         shutil.copy(source, shared / "agent")
-    (shared / "plan.json").write_text(agent_plan.dump(plan))
+    (shared / "plan.json").write_text(codec.dump(plan))
     for file in plan.files:
         shutil.copy(file.path, shared / "files" / file.name)
     if guest_kernel:
@@ -110,12 +111,12 @@ def watch(argv: list[str], shared: Path, limit: float, kill_on: str) -> Drove:
     child.wait()
     seconds = time.monotonic() - started
     path = shared / "result.json"
-    result = agent_plan.load(Result, path.read_bytes()) if path.exists() else None
+    result = codec.load(Result, path.read_bytes()) if path.exists() else None
     return Drove(result, "\n".join(lines), seconds, killed, shared)
 
 
 def main(image: str, plan: str, folder: str) -> None:
-    drove = boot(Path(image), agent_plan.load(Plan, Path(plan).read_bytes()), Path(folder))
+    drove = boot(Path(image), codec.load(Plan, Path(plan).read_bytes()), Path(folder))
     print(drove.console)
     print(drove.result)
     print(f"{drove.seconds:.1f} s")

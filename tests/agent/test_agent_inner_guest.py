@@ -12,9 +12,10 @@ import pytest
 
 from bisector.agent.guest import Guest
 from bisector.agent.observe import Recorder
-from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Watch, load
+from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Watch
 from bisector.agent.plan import Guest as GuestPlan
 from bisector.agent.storage import Storage
+from bisector.codec import load
 
 IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE names no kernel image")]

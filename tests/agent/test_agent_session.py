@@ -14,8 +14,9 @@ from drive_vm import prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisector.agent.plan import File, Guest, Io, Layer, Plan, Result, Step, dump, load
+from bisector.agent.plan import File, Guest, Io, Layer, Plan, Result, Step
 from bisector.agent.steps import device_io, fill, issued, pattern
+from bisector.codec import dump, load
 
 SANDBOX = Plan(steps=(), vm=False, token="t0k", seed=7)
 

@@ -19,10 +19,11 @@ from bisector.agent.initramfs import cpio
 from bisector.agent.inner_storage import InnerStorage
 from bisector.agent.machine import Ports, overlay_command, qemu_command
 from bisector.agent.observe import Recorder
-from bisector.agent.plan import Drive, Layer, Plan, Result, Step, load
+from bisector.agent.plan import Drive, Layer, Plan, Result, Step
 from bisector.agent.plan import Guest as GuestPlan
 from bisector.agent.stamps import Stamps, stamp_here, verify_here
 from bisector.agent.storage import Storage
+from bisector.codec import load
 
 MIB = 1 << 20
 IMG = (Layer("img", "file", "raw", size=16 * MIB),)

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from bisector.agent import plan as agent_plan
-from bisector.agent.plan import Io, Layer, Malformed, Plan, Result, Step, StepFacts, dump, load
+from bisector import codec
+from bisector.agent.plan import Io, Layer, Plan, Result, Step, StepFacts
+from bisector.codec import Malformed, dump, load
 
 DIGITS = "9" * 400
 
@@ -50,7 +51,7 @@ DIGITS = "9" * 400
         (Result, ""),
         (Result, b"\xff\xfe"),
         (Result, b"\x00" * 100),
-        (Result, "[" + "[]," * agent_plan.VALUES + "[]]"),
+        (Result, "[" + "[]," * codec.VALUES + "[]]"),
         (Plan, '{"steps": [{"name": "a", "verb": "run", "seconds": 1e9}]}'),
         (Plan, '{"steps": [], "deadline": Infinity}'),
         (Plan, '{"steps": [], "deadline": 1e10}'),
@@ -73,7 +74,7 @@ def test_the_size_is_looked_at_first() -> None:
 
 
 def test_values_inside_of_strings_are_none() -> None:
-    result = Result(steps=(StepFacts("a", 0.0, 1.0, detail="[{," * agent_plan.VALUES),))
+    result = Result(steps=(StepFacts("a", 0.0, 1.0, detail="[{," * codec.VALUES),))
     assert load(Result, dump(result)) == result
 
 
@@ -109,3 +110,10 @@ def test_whatever_is_changed_in_a_text_it_is_read_or_refused() -> None:
                 continue
             json.dumps(json.loads(dump(read)), allow_nan=False).encode()
             assert load(kind, dump(read)) == read
+
+
+def test_an_indented_text_reads_back_and_holds_no_half_of_a_pair() -> None:
+    result = Result(steps=(StepFacts("a\udc80", 0.0, 1.0),))
+    text = dump(result, indent=1)
+    assert text.count("\n") > 10
+    assert load(Result, text) == Result(steps=(StepFacts("a\ufffd", 0.0, 1.0),))

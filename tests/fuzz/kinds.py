@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bisector import codec
 from bisector.agent import plan
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
@@ -73,7 +74,7 @@ class Place:
             "recipe": [path.read_bytes() for path in sorted(recipes)],
             "watch": [WATCH],
             "export": [packed(self._record()), packed(self._record(), b"recipe: other\n")],
-            "result": [plan.dump(_result()).encode()],
+            "result": [codec.dump(_result()).encode()],
             "mail": [REPORT, *(path.read_bytes() for path in sorted(mails))],
         }
 
@@ -88,7 +89,7 @@ class Place:
         store.add_trial(row.id, trial)
         made = record.of_campaign(store, row)
         store.close()
-        return json.loads(record.dump(made))
+        return json.loads(record.text(made))
 
 
 def packed(document: Any, source: bytes = b"") -> bytes:
@@ -195,14 +196,14 @@ def _mail(data: bytes, place: Place, chance: random.Random) -> int:
 
 def _result_of_a_guest(data: bytes, place: Place, chance: random.Random) -> int:
     try:
-        result = plan.load(plan.Result, data, limit=RESULT)
-    except plan.Malformed as error:
+        result = codec.load(plan.Result, data, limit=RESULT)
+    except codec.Malformed as error:
         print(ascii(str(error)))
         assert len(str(error)) < 4_000, "a message of thousands of characters"
         return ExitCode.OK
     seen = Observation(Ending.FINISHED, result)
     reading = signature.read(seen, QUESTION)
-    assert plan.load(plan.Result, plan.dump(result)) == result
+    assert codec.load(plan.Result, codec.dump(result)) == result
     print(ascii(reading.reason))
     return ExitCode.OK
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bisector.agent.plan import dump, load
+from bisector.codec import dump, load
 from bisector.model import Commit, Verdict
 from bisector.nightly.memory import (
     RAREST,

@@ -7,8 +7,8 @@ from dataclasses import replace
 from nextgen import LinuxNext
 from nightbench import FLAG, Nights, day, kinds, with_bug
 
-from bisector.agent.plan import dump
 from bisector.campaign.commits import NOT_SEARCHED
+from bisector.codec import dump
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress
 from bisector.model import Verdict

@@ -19,7 +19,7 @@ from bisector.model import Candidate, Ending, Observation, Reading, Signal, Targ
 from bisector.pack import archive, names
 from bisector.pack.archive import PackBroken
 from bisector.pack.export import export
-from bisector.pack.record import Record, dump, of_campaign, parse
+from bisector.pack.record import Record, of_campaign, parse, text
 from bisector.pack.source import of_file
 from bisector.store import CampaignRow, Store
 
@@ -76,14 +76,14 @@ LINES = ["campaign.title", "campaign.cell", "campaign.bad", "trials.0.cell", "tr
 
 
 def test_an_honest_record_is_taken(tmp_path: Path, record: Record) -> None:
-    with of_file(of_record(tmp_path / "x", json.loads(dump(record))), image_of=1) as source:
+    with of_file(of_record(tmp_path / "x", json.loads(text(record))), image_of=1) as source:
         assert source.record == record
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=ascii)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_name_that_leads_out_of_its_place_is_refused(tmp_path: Path, record: Record, place: str, value: str) -> None:
-    document = set_in(json.loads(dump(record)), place, value)
+    document = set_in(json.loads(text(record)), place, value)
     path = of_record(tmp_path / "x", document, campaign=document["campaign"]["id"])
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(PackBroken) as raised, of_file(path, image_of=1):
@@ -95,7 +95,7 @@ def test_a_name_that_leads_out_of_its_place_is_refused(tmp_path: Path, record: R
 @pytest.mark.parametrize("value", [each for each in HOSTILE if not each.isprintable() or len(each) > 4096], ids=ascii)
 @pytest.mark.parametrize("place", LINES)
 def test_a_line_that_a_terminal_obeys_is_refused(tmp_path: Path, record: Record, place: str, value: str) -> None:
-    path = of_record(tmp_path / "x", set_in(json.loads(dump(record)), place, value))
+    path = of_record(tmp_path / "x", set_in(json.loads(text(record)), place, value))
     with pytest.raises(PackBroken, match="malformed"), of_file(path):
         pass
 
@@ -110,14 +110,14 @@ def test_a_line_that_a_terminal_obeys_is_refused(tmp_path: Path, record: Record,
     ],
 )
 def test_other_values_that_nobody_recorded_are_refused(record: Record, place: str, value: object) -> None:
-    document = set_in(json.loads(dump(record)), place, value)
+    document = set_in(json.loads(text(record)), place, value)
     with pytest.raises(ValueError, match=place.replace(".", r"\.")):
         names.check(parse(json.dumps(document).encode()))
 
 
 def test_a_manifest_that_names_no_campaign_is_refused(tmp_path: Path, record: Record) -> None:
     for told in ({"campaign": "../c"}, {"made_by": "\x1b[2J"}):
-        path = of_record(tmp_path / "x", json.loads(dump(record)), **told)
+        path = of_record(tmp_path / "x", json.loads(text(record)), **told)
         with pytest.raises(PackBroken), of_file(path):
             pass
 

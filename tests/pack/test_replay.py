@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Plan, dump
-from bisector.agent.plan import load as load_plan
+from bisector.agent.plan import Plan
 from bisector.case import LONGEST
 from bisector.cli import main
+from bisector.codec import dump
+from bisector.codec import load as load_plan
 from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import ignore
@@ -151,7 +152,7 @@ def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: Campaign
 
 def test_a_workload_that_was_stretched_is_as_long_again(tmp_path: Path, pack: Path) -> None:
     with of_file(pack, image_of=1) as source:
-        told = json.loads(record.dump(source.record))
+        told = json.loads(record.text(source.record))
         plan = source.plan(source.record.trials[0])
     assert plan is not None
     longer = replace(plan, steps=tuple(replace(step, seconds=0.5) for step in plan.steps), memory=1 << 60, vm=True)
@@ -271,7 +272,7 @@ def test_a_link_that_leads_out_of_its_image_is_refused(tmp_path: Path, pack: Pat
 
 def test_a_record_cannot_name_files_of_this_host(tmp_path: Path, pack: Path) -> None:
     with of_file(pack) as source:
-        told = json.loads(record.dump(source.record))
+        told = json.loads(record.text(source.record))
     told["builds"][0]["image"] |= {
         "kernel": "/etc/passwd",
         "programs": "/etc",
@@ -301,7 +302,7 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, pack: Path, name: str,
 
 def test_a_recipe_that_is_none_is_refused(tmp_path: Path, pack: Path) -> None:
     with of_file(pack) as source:
-        told = json.loads(record.dump(source.record))
+        told = json.loads(record.text(source.record))
     hostile = "recipe: x\nstorage: {../../x: {disk: nvme, size: 1M}}\n"
     told["campaign"]["source"] = hostile
     first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())

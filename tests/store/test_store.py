@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Result, load
+from bisector.agent.plan import Result
+from bisector.codec import load
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
     BuildFailure,

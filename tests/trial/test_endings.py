@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import File, Plan, Step, Watch, load
+from bisector.agent.plan import File, Plan, Step, Watch
+from bisector.codec import load
 from bisector.model import Ending, Image, Observation
 from bisector.trial.workspace import PREFIX
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Plan, Step, Watch, dump, load
+from bisector.agent.plan import Plan, Step, Watch
+from bisector.codec import dump, load
 from bisector.model import Condition, Ending, Fact, FactKind, Observation, Question, Signal
 from bisector.system.sandbox import UNCONFINED
 from bisector.trial.workspace import KEPT, LEFT, PREFIX, RESULT
