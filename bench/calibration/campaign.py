@@ -92,16 +92,16 @@ class Campaign:
         history = self.target.history
         while True:
             known = self.frontier
-            goods = [int(good) for good in known.goods]
-            choice = next_commit(history, int(known.bad), goods, frozenset(map(int, known.skips)))
+            goods = [int(good) for good in known.old]
+            choice = next_commit(history, int(known.first_new), goods, frozenset(map(int, known.skips)))
             if isinstance(choice, Found):
                 return choice
             verdict = self._ask(choice)
             name = str(choice)
             if verdict is Verdict.GOOD:
-                self.frontier = known.with_good(name)
+                self.frontier = known.with_old(name)
             elif verdict is Verdict.BAD:
-                self.frontier = known.with_bad(name)
+                self.frontier = known.with_new(name)
             else:
                 self.frontier = known.with_skip(name)
 
@@ -129,7 +129,7 @@ class Campaign:
 
     def _prove(self, found: Found, number: int) -> Ended | None:
         """The outcome, or None when the search has to go on."""
-        culprit = int(self.frontier.bad)
+        culprit = int(self.frontier.first_new)
         legs, stand_ins = self._legs(found)
         bads, edited = [culprit], [0, 0]
         if len(found.suspects | stand_ins) == 1 and len(self.target.history.parents[culprit]) == 1:
@@ -161,7 +161,7 @@ class Campaign:
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
             unjudged = [str(legs[place]) for place in step.unjudged]
-            if self.frontier.goods[0] in unjudged:
+            if self.frontier.old[0] in unjudged:
                 return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
             if number > RESTARTS:
                 return self._ended(OutcomeKind.NARROWED, self._left(culprit, legs, step), number - 1, step)
@@ -191,9 +191,9 @@ class Campaign:
     def _contradicted(self, leg: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
         if leg == 0:
             return self._background(leg, fresh[leg], number)
-        wrong = self.frontier.wrongly_good(str(leg), self._is_ancestor)
+        wrong = self.frontier.wrongly_old(str(leg), self._is_ancestor)
         misjudged = [self.tried[int(commit)] for commit in wrong]
-        self.frontier = self.frontier.is_bad_after_all(str(leg), self._is_ancestor)
+        self.frontier = self.frontier.is_new_after_all(str(leg), self._is_ancestor)
         self.belief = self.belief.corrected().known_bad(fresh[culprit], fresh[leg], *misjudged)
         self.tried[leg] = self.tried.get(leg, Evidence()) + fresh[leg]
         return None

@@ -36,7 +36,7 @@ def run(request: ReleaseRequest, repo: Path, session: Session) -> tuple[Campaign
         return row, outcome
     last = None
     for old, new in _pairs(outcome.releases, UserRepository(repo), session):
-        good, bad = (new, old) if request.find_fix else (old, new)
+        good, bad = request.direction.good_bad(old, new)
         _say(session, f"Into the source: {old} to {new}, built with the recipe's own config")
         last = CommitCampaign(_of_commits(request, repo, good, bad, session), session).run()
         if not _elsewhere(last[1]):
@@ -81,7 +81,7 @@ def _finished(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, O
     """The newest search over releases of this question, when it is done; what --resume goes on from."""
     for row in reversed(session.store.campaigns(recipe=request.recipe.recipe)):
         asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
-        wanted = (request.recipe.recipe, "", request.good, request.bad, request.find_fix, request.source)
+        wanted = (request.recipe.recipe, "", request.good, request.bad, request.direction.find_fix, request.source)
         if asked == wanted:
             return (row, row.outcome) if row.outcome else None
     return None
@@ -89,12 +89,14 @@ def _finished(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, O
 
 def _of_commits(request: ReleaseRequest, repo: Path, good: str, bad: str, session: Session) -> CommitRequest:
     asked = CommitRequest(
-        request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.find_fix
+        request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.direction
     )
     if request.resume:
         user = UserRepository(repo)
         oids = user.resolve(good).oid, user.resolve(bad).oid
-        known = session.store.newest_unfinished(request.recipe.recipe, str(repo.resolve()), *oids, request.find_fix)
+        known = session.store.newest_unfinished(
+            request.recipe.recipe, str(repo.resolve()), *oids, request.direction.find_fix
+        )
         return replace(asked, resume=known is not None)
     return asked
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
 from bisector.interfaces import Progress, with_context
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
@@ -45,7 +46,7 @@ class CommitRequest:
     bad: str
     cells: tuple[Cell, ...]
     pinned: bool = False  # the person named the cell
-    find_fix: bool = False
+    direction: Direction = BUG
     resume: bool = False
     good_label: str = ""  # what people call the end; default: the revision as given
     bad_label: str = ""
@@ -70,8 +71,8 @@ class CommitCampaign:
         request = self.request
         self.user = UserRepository(request.repo)
         self.good, self.bad = self.user.resolve(request.good), self.user.resolve(request.bad)
-        self.old, self.new = (self.bad, self.good) if request.find_fix else (self.good, self.bad)
-        self.base_assumptions = check_ends(self.user, self.old, self.new, find_fix=request.find_fix)
+        self.old, self.new = request.direction.old_new(self.good, self.bad)
+        self.base_assumptions = check_ends(self.user, self.old, self.new, request.direction)
         self.fixups = tuple(self._fixup(named) for named in request.recipe.search.fixups)
         self.session.carrier(request.recipe)
         self.row = self._open(str(request.repo.resolve()))
@@ -98,7 +99,7 @@ class CommitCampaign:
         recipe = self.request.recipe
         cases = [self.session.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {good} (good) and {bad} (bad)")
-        found = ends_in_cells(self.judge, good, bad, cases, find_fix=self.request.find_fix)
+        found = ends_in_cells(self.judge, good, bad, cases, self.request.direction)
         if isinstance(found, Outcome):
             return found
         outcome = self._suspected(found) or self._search_and_prove(found)
@@ -156,7 +157,7 @@ class CommitCampaign:
             if number > RESTARTS:
                 return replace(answer.instead, judgements=steps, bisect_log=log) if answer.instead else outcome
             if answer.in_doubt:
-                again = ends_anew(self.judge, ends, answer.good, answer.bad, find_fix=self.request.find_fix)
+                again = ends_anew(self.judge, ends, answer.good, answer.bad, self.request.direction)
                 if isinstance(again, Outcome):
                     return replace(again, judgements=steps, bisect_log=log)
                 known, ends = self._knowledge_after(known, again), again
@@ -165,13 +166,13 @@ class CommitCampaign:
     def _proving(self, known: Knowledge, number: int) -> Proving:
         ends = self.old, self.new
         paths = tuple(self.request.recipe.search.paths)
-        return Proving(self.judge, known, self.history, *ends, self.request.find_fix, number, self.kind, paths)
+        return Proving(self.judge, known, self.history, *ends, self.request.direction, number, self.kind, paths)
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
         only = self.request.recipe.search
         every = not (only.paths or only.first_parent)
-        return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.find_fix, every)
+        return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.direction, every)
 
     def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
         """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are asked for
@@ -198,8 +199,7 @@ class CommitCampaign:
     def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
         old = self.history.commit(self._older_end(known))
-        new = self.history.commit(known.frontier.bad)
-        good, bad = (new, old) if self.request.find_fix else (old, new)
+        new = self.history.commit(known.frontier.first_new)
         ask = self.request
         self._stage(f"Search between {ask.good_label or ask.good} and {ask.bad_label or ask.bad}")
         began = time.monotonic()
@@ -211,38 +211,38 @@ class CommitCampaign:
         with self.clone.bisect_worktree(self.row.id) as worktree:
             return search(
                 self.clone,
-                good,
-                bad,
+                old,
+                new,
                 known.ask,
+                direction=self.request.direction,
                 worktree=worktree,
                 processes=self.session.processes,
                 paths=recipe.search.paths,
                 first_parent=recipe.search.first_parent,
-                find_fix=self.request.find_fix,
                 known_skips=known.frontier.skips,
                 # git would first test where the others part from the newer end; what they are is known anyway
-                known_old=[oid for oid in known.frontier.goods if oid != old.oid and self._holds(new.oid, oid)],
+                known_old=[oid for oid in known.frontier.old if oid != old.oid and self._holds(new.oid, oid)],
                 target=self.kind,
                 log=self.session.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,
             )
 
     def _older_end(self, known: Knowledge) -> str:
-        """The commit of the older side that the next search begins at; "" when a proof has left none.
+        """The commit of the old side that the next search begins at; "" when a proof has left none.
 
-        One that the newer end holds comes first: git does not have to ask where the two part.
+        One that the new end holds comes first: git does not have to ask where the two part.
         """
-        new, goods = known.frontier.bad, known.frontier.goods
-        held = next((oid for oid in goods if self._holds(new, oid)), "")
-        return held or next((oid for oid in goods if self.history.merge_bases(oid, new)), "")
+        new, old = known.frontier.first_new, known.frontier.old
+        held = next((oid for oid in old if self._holds(new, oid)), "")
+        return held or next((oid for oid in old if self.history.merge_bases(oid, new)), "")
 
     def _holds(self, newer: str, older: str) -> bool:
         return self.history.is_ancestor(older, newer)
 
     def _older(self, known: Knowledge) -> str:
-        """Why nothing is left to search between: a proof found a commit bad that all good ones hold."""
-        word, other = ("good", "bad") if self.request.find_fix else ("bad", "good")
-        commit = self.history.commit(known.frontier.bad)
+        """Why nothing is left to search between: a proof found a commit new that all old ones hold."""
+        word, other = self.request.direction.new, self.request.direction.old
+        commit = self.history.commit(known.frontier.first_new)
         why = "so it became so before them, and was otherwise again on the way to them"
         return f"{commit} is {word}, and every commit known to be {other} holds it, {why}. Name an older {other} commit"
 
@@ -250,7 +250,7 @@ class CommitCampaign:
 
     def _open(self, repo: str) -> CampaignRow:
         request, store = self.request, self.session.store
-        question = (request.recipe.recipe, repo, self.good.oid, self.bad.oid, request.find_fix)
+        question = (request.recipe.recipe, repo, self.good.oid, self.bad.oid, request.direction.find_fix)
         if request.resume:
             row = store.newest_unfinished(*question, source=request.source) or store.newest_unfinished(*question)
             if row is None:
@@ -272,7 +272,7 @@ class CommitCampaign:
             repo=repo,
             good=self.good.oid,
             bad=self.bad.oid,
-            find_fix=request.find_fix,
+            find_fix=request.direction.find_fix,
             cell=request.cells[0].name if request.pinned else "",
             created=time.time(),
             state="running",
@@ -308,8 +308,8 @@ class CommitCampaign:
             cell=ends.case.cell.name,
             assumptions=tuple(dict.fromkeys(assumed)),
             unchecked=tuple(unchecked),
-            find_fix=self.request.find_fix,
-            newer_untested=not self.request.find_fix,
+            find_fix=self.request.direction.find_fix,
+            newer_untested=not self.request.direction.find_fix,
         )
 
     def _stage(self, text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bisector.campaign.earlier_trials import STAGE, Known
 from bisector.case import Case
+from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
 from bisector.interfaces import Progress, Target
 from bisector.judge import Judge
@@ -56,7 +57,7 @@ class ReleaseRequest:
     bad: str
     cells: tuple[Cell, ...]
     pinned: bool = False
-    find_fix: bool = False
+    direction: Direction = BUG
     scan: bool = False
     resume: bool = False
     called: str = ""  # the recipe, as the person called it
@@ -65,12 +66,12 @@ class ReleaseRequest:
     @property
     def old(self) -> str:
         """The older end."""
-        return self.bad if self.find_fix else self.good
+        return self.direction.old_new(self.good, self.bad)[0]
 
     @property
     def new(self) -> str:
         """The newer end."""
-        return self.good if self.find_fix else self.bad
+        return self.direction.old_new(self.good, self.bad)[1]
 
 
 @dataclass
@@ -168,22 +169,22 @@ class ReleaseCampaign:
             if request.scan:
                 found = releases.scan(supply.releases, ask)
             else:
-                found = releases.search(supply.releases, ask, find_fix=request.find_fix)
+                found = releases.search(supply.releases, ask, request.direction)
         except _SaysNothing as silent:
-            good, bad = reversed(tried) if request.find_fix else tried
+            good, bad = request.direction.good_bad(*tried)
             steps = tuple(tried)
             return Outcome(
                 OutcomeKind.UNRESOLVED, summary(silent.never), good=good, bad=bad, judgements=steps, cell=cell.name,
-                find_fix=request.find_fix,
+                find_fix=request.direction.find_fix,
             )  # fmt: skip
         outcome = self._outcome(found, supply, cell)
         return replace(outcome, assumptions=outcome.assumptions + known.said())
 
     def _outcome(self, found: Found, supply: Supply, cell: Cell) -> Outcome:
         request = self.request
-        change = next((one for one in found.changes if one.is_fix is request.find_fix), found.change)
+        change = next((one for one in found.changes if one.direction == request.direction), found.change)
         ends = (change.old, change.new) if change else (found.old, found.new)
-        good, bad = reversed(ends) if (change.is_fix if change else request.find_fix) else ends
+        good, bad = (change.direction if change else request.direction).good_bad(*ends)
         facts = ReleaseFacts(
             last=str(change.before) if change else "",
             first=str(change.after) if change else "",
@@ -205,17 +206,17 @@ class ReleaseCampaign:
             cell=cell.name,
             assumptions=self._assumptions(),
             unchecked=self._unchecked(found, cell),
-            find_fix=request.find_fix,
+            find_fix=request.direction.find_fix,
             releases=facts,
         )
 
     def _next(self, change: releases.Change) -> str:
         """The command that goes on in the source, with the tags that the pair of releases stands for."""
         old, new = tags(change)[0]
-        good, bad = (new, old) if change.is_fix else (old, new)
+        good, bad = change.direction.good_bad(old, new)
         recipe = self.request.called or self.request.recipe.recipe
         off = ["--releases", "off"] if self.request.recipe.search.releases == "only" else []
-        fix = ["--find-fix"] if change.is_fix else []
+        fix = ["--find-fix"] if change.direction.find_fix else []
         return shlex.join(["bisector", "run", recipe, *off, *fix, "--repo", "LINUX", "--good", good, "--bad", bad])
 
     def _assumptions(self) -> tuple[str, ...]:
@@ -241,7 +242,7 @@ class ReleaseCampaign:
         source = f"{request.source}# scan\n" if request.scan else request.source
         recipe = request.recipe.recipe
         if request.resume:
-            row = store.newest_unfinished(recipe, "", request.good, request.bad, request.find_fix)
+            row = store.newest_unfinished(recipe, "", request.good, request.bad, request.direction.find_fix)
             if row and row.source == source:
                 return row
             raise UsageError(
@@ -257,7 +258,7 @@ class ReleaseCampaign:
                 repo="",
                 good=request.good,
                 bad=request.bad,
-                find_fix=request.find_fix,
+                find_fix=request.direction.find_fix,
                 cell=request.cells[0].name if request.pinned else "",
                 created=time.time(),
                 state="running",

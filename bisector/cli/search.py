@@ -20,6 +20,7 @@ from bisector.cli.options import (
     RepoOption,
 )
 from bisector.cli.pieces import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
+from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
@@ -84,8 +85,8 @@ def run(
         source = resolved_yaml(loaded)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
-    wanted = applicable(cells(loaded), context, cell)
-    first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), find_fix, scan, resume, recipe, fresh)
+    wanted, way = applicable(cells(loaded), context, cell), direction(find_fix)
+    first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
         open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
@@ -96,7 +97,7 @@ def run(
             elif mode == "auto":
                 row, outcome = both.run(first, repo, session)
             else:
-                asked = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), find_fix, resume)
+                asked = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), way, resume)
                 row, outcome = CommitCampaign(asked, session).run()
         except BisectorError as error:
             add_resume_line(error, context)

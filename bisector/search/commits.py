@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from bisector.direction import BUG, Direction
 from bisector.errors import InfraError, UsageError
 from bisector.exitcodes import GitCode
 from bisector.interfaces import Listener, Progress, ignore
@@ -45,7 +46,7 @@ MARK = re.compile(r"^git bisect (good|bad|fixed|broken|skip) ([0-9a-f ]+)$", re.
 class Ended(StrEnum):
     """How a search ended."""
 
-    FIRST_BAD = "first_bad"  # one commit (with find_fix: the first fixed one)
+    FIRST_BAD = "first_bad"  # one commit (of a search for a fix: the first fixed one)
     NARROWED = "narrowed"  # only commits that cannot be judged are left
     MERGE_BASE_BAD = "merge_base_bad"  # good is no ancestor of bad, and where they part it is as at the bad end
     OUTSIDE_PATHS = "outside_paths"  # no commit that touches the given paths can be it
@@ -70,27 +71,6 @@ class SearchResult:
         return tuple(step for step in self.steps if step.verdict is Verdict.WEAK)
 
 
-@dataclass(frozen=True)
-class Terms:
-    """git's words for the two ends: ``old`` holds at the older end, ``new`` from the wanted commit on."""
-
-    old: str
-    new: str
-    codes: dict[Verdict, GitCode]
-
-    @classmethod
-    def of(cls, find_fix: bool) -> Terms:
-        """To find a fix the older end is bad; git does not let "bad" be the old one, hence other words."""
-        other = {Verdict.SKIP: GitCode.SKIP, Verdict.WEAK: GitCode.SKIP}
-        if find_fix:
-            return cls("broken", "fixed", {Verdict.BAD: GitCode.GOOD, Verdict.GOOD: GitCode.BAD, **other})
-        return cls("good", "bad", {Verdict.GOOD: GitCode.GOOD, Verdict.BAD: GitCode.BAD, **other})
-
-    def word(self, verdict: Verdict) -> str:
-        """How git's log names that verdict."""
-        return {GitCode.GOOD: self.old, GitCode.BAD: self.new}.get(self.codes[verdict], "skip")
-
-
 Ask = Callable[[Candidate], Judgement]
 
 
@@ -106,15 +86,15 @@ def write_whole(path: Path, text: str) -> None:
 
 def search(
     clone: PrivateClone,
-    good: Commit,
-    bad: Commit,
+    old: Commit,
+    new: Commit,
     ask: Ask,
     *,
+    direction: Direction = BUG,
     worktree: Path,
     processes: Processes,
     paths: Iterable[str] = (),
     first_parent: bool = False,
-    find_fix: bool = False,
     known_skips: Iterable[str] = (),
     known_old: Iterable[str] = (),
     edits: tuple[Edit, ...] = (),
@@ -122,32 +102,30 @@ def search(
     log: Path | None = None,
     listener: Listener = ignore,
 ) -> SearchResult:
-    """Find the first bad commit between two ends that the caller has judged already.
+    """Find the first commit of the new side between two ends that the caller has judged already.
 
     Args:
+        old, new: the ends.
         ask: judges one candidate, in this thread. What it raises ends git's bisection and comes out of here.
         worktree: from ``clone.bisect_worktree``; fresh.
         paths: only commits that touch one of them are candidates (an assumption of the user's).
-        find_fix: ``bad`` is the older end, and the first commit that is good again is wanted.
         known_skips: ids of commits that cannot be judged.
-        known_old: ids of further commits that are as the older end.
+        known_old: ids of further commits of the old side.
         edits: laid over every candidate.
         log: file that holds `git bisect log` as it stands after each step.
 
     Raises UsageError when the ends are in no order that can be searched; InfraError when git fails.
     """
-    older, newer = (bad, good) if find_fix else (good, bad)
-    history = clone.history()
-    bases = check_ends(history, older, newer, find_fix=find_fix)
-    terms, skips = Terms.of(find_fix), tuple(known_skips)
-    bisection = _Bisection(clone, worktree, processes, terms, tuple(paths), first_parent)
+    history, skips = clone.history(), tuple(known_skips)
+    bases = check_ends(history, old, new, direction)
+    bisection = _Bisection(clone, worktree, processes, direction, tuple(paths), first_parent)
 
     def keep_log() -> None:
         if log is not None:
             write_whole(log, bisection.log())
 
-    dialogue = _Dialogue(ask, terms, Candidate(target, "", edits), listener, keep_log)
-    ended = bisection.start(newer, (older.oid, *known_old), skips, dialogue.heard)
+    dialogue = _Dialogue(ask, direction, Candidate(target, "", edits), listener, keep_log)
+    ended = bisection.start(new, (old.oid, *known_old), skips, dialogue.heard)
     if ended.returncode == 0 and not bisection.over():
         ended = dialogue.hold(bisection)
     keep_log()
@@ -156,19 +134,16 @@ def search(
     return replace(result, assumptions=_assumptions(history, bases, result.steps, skips))
 
 
-def check_ends(history: History, older: Commit, newer: Commit, *, find_fix: bool) -> tuple[str, ...]:
-    """Ids of the merge bases that git has to test first: none when the older end is an ancestor of the newer one."""
-    names = ("bad", "good") if find_fix else ("good", "bad")
-    if older.oid == newer.oid:
-        raise UsageError(f"good and bad are the same commit {older}", hint="name two commits")
-    bases = history.merge_bases(older.oid, newer.oid)
+def check_ends(history: History, old: Commit, new: Commit, direction: Direction) -> tuple[str, ...]:
+    """Ids of the merge bases that git has to test first: none when the old end is an ancestor of the new one."""
+    if old.oid == new.oid:
+        raise UsageError(f"good and bad are the same commit {old}", hint="name two commits")
+    bases = history.merge_bases(old.oid, new.oid)
     if not bases:
-        raise UsageError(f"good and bad share no history: {older} and {newer}", hint="name two commits of one history")
-    if newer.oid in bases:
-        what = f"{names[1]} {newer} is an ancestor of {names[0]} {older}"
-        hint = "without --find-fix, bad must be the newer one" if find_fix else "swap them, or search with --find-fix"
-        raise UsageError(what, hint=hint)
-    return () if older.oid in bases else bases
+        raise UsageError(f"good and bad share no history: {old} and {new}", hint="name two commits of one history")
+    if new.oid in bases:
+        raise UsageError(f"{direction.new} {new} is an ancestor of {direction.old} {old}", hint=direction.swap_hint)
+    return () if old.oid in bases else bases
 
 
 def _assumptions(
@@ -192,18 +167,19 @@ class _Bisection:
     clone: PrivateClone
     worktree: Path
     processes: Processes
-    terms: Terms
+    direction: Direction
     paths: tuple[str, ...]
     first_parent: bool
 
     def start(
-        self, newer: Commit, older: tuple[str, ...], skips: tuple[str, ...], heard: Callable[[str], None]
+        self, new: Commit, old: tuple[str, ...], skips: tuple[str, ...], heard: Callable[[str], None]
     ) -> Finished:
         """`git bisect start` with both ends, then the skips that are known. It may end the search at once."""
         argv = ["bisect", "start", "--no-checkout"]
         argv += ["--first-parent"] if self.first_parent else []
-        argv += [f"--term-old={self.terms.old}", f"--term-new={self.terms.new}"] if self.terms.old != "good" else []
-        finished = self.git(*argv, newer.oid, *older, "--", *self.paths)
+        words = self.direction
+        argv += [f"--term-old={words.git_old}", f"--term-new={words.git_new}"] if words.find_fix else []
+        finished = self.git(*argv, new.oid, *old, "--", *self.paths)
         if skips and finished.returncode == 0 and not self.over():
             finished = self.git("bisect", "skip", *skips)
         heard(finished.stdout)
@@ -231,13 +207,13 @@ class _Bisection:
 
     def left(self) -> list[str]:
         """Ids of the commits that may still be the first bad one, newest first."""
-        options = ["--first-parent"] if self.first_parent else []
-        known = [f"refs/bisect/{self.terms.new}", "--not", f"--glob=refs/bisect/{self.terms.old}-*"]
+        options, words = ["--first-parent"] if self.first_parent else [], self.direction
+        known = [f"refs/bisect/{words.git_new}", "--not", f"--glob=refs/bisect/{words.git_old}-*"]
         return self.git("rev-list", "--topo-order", *options, *known, "--", *self.paths).stdout.split()
 
     def compare(self, steps: Iterable[Judgement], skips: Iterable[str]) -> None:
         """Raise InfraError when git noted a verdict that we did not give: a step that failed in an unforeseen way."""
-        ours = {step.candidate.revision: self.terms.word(step.verdict) for step in steps}
+        ours = {step.candidate.revision: self.direction.git_word(step.verdict) for step in steps}
         ours |= dict.fromkeys(skips, "skip")
         for word, revisions in MARK.findall(self.log()):
             for revision in revisions.split():
@@ -250,12 +226,12 @@ class _Dialogue:
     """Our side: answers git's steps one by one."""
 
     def __init__(
-        self, ask: Ask, terms: Terms, like: Candidate, listener: Listener, before_step: Callable[[], None]
+        self, ask: Ask, direction: Direction, like: Candidate, listener: Listener, before_step: Callable[[], None]
     ) -> None:
         self.steps: list[Judgement] = []
         self.said = ""  # the end of git's output
         self._ask = ask
-        self._terms = terms
+        self._direction = direction
         self._like = like
         self._listener = listener
         self._before_step = before_step
@@ -308,7 +284,7 @@ class _Dialogue:
         self._listener(self._progress())
         judgement = self._ask(replace(self._like, revision=revision))
         self.steps.append(judgement)
-        return self._terms.codes[judgement.verdict]
+        return self._direction.code(judgement.verdict)
 
     def _progress(self) -> Progress:
         number = len(self.steps) + 1
@@ -342,7 +318,7 @@ def _result(
 ) -> SearchResult:
     log = bisection.log()
     result = SearchResult(Ended.FIRST_BAD, "", log=log, steps=steps)
-    new = bisection.terms.new
+    new = bisection.direction.git_new
     if found := FOUND.search(log):
         first = history.commit(found[1])
         return replace(result, first_bad=first, summary=f"{first} is the first {new} commit")
@@ -352,7 +328,9 @@ def _result(
         return replace(result, ended=Ended.NARROWED, suspects=suspects, summary=summary)
     if ended.returncode == MERGE_BASE_CHECK and steps:
         base = history.commit(steps[-1].candidate.revision)
-        return replace(result, ended=Ended.MERGE_BASE_BAD, merge_base=base, summary=_older_than_fork(base, new))
+        return replace(
+            result, ended=Ended.MERGE_BASE_BAD, merge_base=base, summary=_older_than_fork(base, bisection.direction)
+        )
     if ended.returncode == NO_TESTABLE_COMMIT and bisection.paths:
         summary = f"the first {new} commit touches none of {', '.join(bisection.paths)}"
         return replace(result, ended=Ended.OUTSIDE_PATHS, summary=summary)
@@ -360,8 +338,8 @@ def _result(
     raise InfraError(f"git bisect ended with exit code {ended.returncode} and no answer", hint=lines)
 
 
-def _older_than_fork(base: Commit, new: str) -> str:
-    if new == "bad":
+def _older_than_fork(base: Commit, direction: Direction) -> str:
+    if not direction.find_fix:
         return (
             f"bad already at {base}, where the branches of good and bad part: the bug is older, and was fixed on the "
             "way to good. Name a good commit that is an ancestor of bad, or search for the fix from there to good"

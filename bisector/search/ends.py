@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bisector.case import Case, stretched
+from bisector.direction import Direction
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
@@ -32,7 +33,7 @@ class Ends:
 
 
 def ends_in_cells(
-    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], *, find_fix: bool
+    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], direction: Direction
 ) -> Ends | Outcome:
     """Judge both ends in every cell; the search runs in the one that tells them apart best.
 
@@ -42,20 +43,20 @@ def ends_in_cells(
     """
     belief = cases[0].belief
     if not isinstance(belief, Belief):
-        return _with_fixed_trials(judge, good, bad, cases, find_fix=find_fix)
+        return _with_fixed_trials(judge, good, bad, cases, direction)
     drawn = [
         (case, _draw(judge, good, bad, case, belief.budget, "ends", number)) for number, case in enumerate(cases, 1)
     ]
     able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
     if not able:
-        return _stop(drawn[0][0], drawn[0][1], find_fix=find_fix)
+        return _stop(drawn[0][0], drawn[0][1], direction)
     case, chosen = max(able, key=lambda pair: pair[1].rate)
     stage, drawings = "ends", len(cases)
     if len(cases) > 1:
         stage, drawings = "ends-again", len(cases) + 1
         chosen = _draw(judge, good, bad, case, belief.budget, stage, drawings)
     if not isinstance(chosen.result, Differ):
-        return _stop(case, chosen, find_fix=find_fix)
+        return _stop(case, chosen, direction)
     ends = Ends(chosen.good, chosen.bad, replace(case, belief=chosen.result.belief), stage, drawings)
     return _long_enough(judge, ends, belief.budget)
 
@@ -74,7 +75,7 @@ def _long_enough(judge: Judge, ends: Ends, budget: Budget) -> Ends:
     return Ends(drawn.good, drawn.bad, replace(longer, belief=drawn.result.belief), stage, drawings)
 
 
-def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, *, find_fix: bool) -> Ends | Outcome:
+def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, direction: Direction) -> Ends | Outcome:
     """Both ends once more, after a proof saw that they, or good commits, reproduce otherwise than was thought.
 
     Args:
@@ -88,7 +89,7 @@ def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, *, find_f
     have = _drawn(ends.good), _drawn(ends.bad)
     drawn = _draw(judge, *at, case, belief.budget, ends.stage, drawings, more, have)
     if not isinstance(drawn.result, Differ):
-        return _stop(case, drawn, find_fix=find_fix)
+        return _stop(case, drawn, direction)
     return Ends(drawn.good, drawn.bad, replace(case, belief=drawn.result.belief), ends.stage, drawings, more)
 
 
@@ -117,13 +118,13 @@ def _drawn(end: Judgement) -> int:
 
 
 def _with_fixed_trials(
-    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], *, find_fix: bool
+    judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], direction: Direction
 ) -> Ends | Outcome:
     answers = [(case, _fixed(judge, good, bad, case)) for case in cases]
     for case, drawn in answers:
         if (drawn.good.verdict, drawn.bad.verdict) == (Verdict.GOOD, Verdict.BAD):
             return Ends(drawn.good, drawn.bad, case)
-    return _stop(*answers[0], find_fix=find_fix)
+    return _stop(*answers[0], direction)
 
 
 def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDrawn:
@@ -134,7 +135,7 @@ def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDra
     return first or EndsDrawn(None, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends"))
 
 
-def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
+def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:
     """The outcome of a campaign that ends at its ends, in words."""
     good, bad = drawn.good, drawn.bad
     kind = OutcomeKind.ENDS_ALIKE
@@ -147,7 +148,7 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
         one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
         what = f"the end {one.candidate} cannot be judged: {one.reason}"
     elif (good.verdict, bad.verdict) == (Verdict.BAD, Verdict.GOOD):
-        swap = "swap --good and --bad" + ("" if find_fix else ", and add --find-fix to look for the fix")
+        swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to look for the fix")
         what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
     elif isinstance(drawn.result, Alike):
         what = f"the ends cannot be told apart: {drawn.result.reason}. {ADVICE}"
@@ -155,7 +156,7 @@ def _stop(case: Case, drawn: EndsDrawn, *, find_fix: bool) -> Outcome:
         what = (
             f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"
         )
-    return Outcome(kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=find_fix)
+    return Outcome(kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=direction.find_fix)
 
 
 def _most_tried(good: Judgement, bad: Judgement) -> tuple[Judgement, Judgement]:

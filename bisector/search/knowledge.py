@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bisector.case import Case
+from bisector.direction import BUG, Direction
 from bisector.judge import Judge
 from bisector.model import Candidate, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
@@ -40,8 +41,8 @@ class Knowledge:
     Args:
         judge: asked for what is not known yet.
         case: question and cell; its belief is where this one begins.
-        frontier: the ends, older side first.
-        old_is_bad: with --find-fix the older side is the one that reproduces.
+        frontier: the ends, old side first.
+        direction: of the search.
         leaves_runs: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
     """
@@ -50,7 +51,7 @@ class Knowledge:
     case: Case
     frontier: Frontier
     is_ancestor: IsAncestor
-    old_is_bad: bool = False
+    direction: Direction = BUG
     leaves_runs: bool = True
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class Knowledge:
 
     @property
     def _bounds(self) -> tuple[str, tuple[str, ...]]:
-        return self.frontier.bad, self.frontier.goods
+        return self.frontier.first_new, self.frontier.old
 
     def _in_the_run(self, candidate: Candidate) -> Judgement | None:
         """A skip without a trial for a commit in a run whose edges are known and of which enough was tried."""
@@ -108,9 +109,8 @@ class Knowledge:
 
     def _known(self, candidate: Candidate) -> Judgement | None:
         """The verdict by the frontier, which a proof may have turned round since it was judged."""
-        old, new = (Verdict.BAD, Verdict.GOOD) if self.old_is_bad else (Verdict.GOOD, Verdict.BAD)
-        sides = ((self.frontier.goods, old), (self.frontier.bads, new), (self.frontier.skips, Verdict.SKIP))
-        for commits, verdict in sides:
+        side, frontier = self.direction, self.frontier
+        for commits, verdict in ((frontier.old, side.old), (frontier.new, side.new), (frontier.skips, Verdict.SKIP)):
             if candidate.revision in commits:
                 before = self._judged.get(candidate.revision) or Judgement(candidate, verdict, "")
                 return before if before.verdict is verdict else replace(before, verdict=verdict, reason="by the proof")
@@ -118,13 +118,12 @@ class Knowledge:
 
     def _learn(self, judgement: Judgement) -> None:
         oid, verdict = judgement.candidate.revision, judgement.verdict
-        old = Verdict.BAD if self.old_is_bad else Verdict.GOOD
         if verdict in (Verdict.SKIP, Verdict.WEAK):
             self.frontier = self.frontier.with_skip(oid)
-        elif verdict is old:
-            self.frontier = self.frontier.with_good(oid)
+        elif verdict is self.direction.old:
+            self.frontier = self.frontier.with_old(oid)
         else:
-            self.frontier = self.frontier.with_bad(oid)
+            self.frontier = self.frontier.with_new(oid)
         if isinstance(self.case.belief, Belief) and judgement.image and judgement.image not in self._images:
             self._images.add(judgement.image)
             evidence = _evidence(judgement)
@@ -133,25 +132,25 @@ class Knowledge:
     # ---- when a proof contradicts the search
 
     def new_was_wrong(self, commit: Commit, fresh: Evidence) -> None:
-        """The commit that the search named is, in fresh trials, as the older side."""
+        """The commit that the search named is, in fresh trials, of the old side."""
         searched = self.searched(commit.oid)
-        self.frontier = self.frontier.is_good_after_all(commit.oid, self.is_ancestor)
-        self._correct(lambda belief: self._known_side(belief, self.old_is_bad, searched, fresh))
+        self.frontier = self.frontier.is_old_after_all(commit.oid, self.is_ancestor)
+        self._correct(lambda belief: self._known_side(belief, self.direction.old, searched, fresh))
 
     def old_was_wrong(self, commit: str, fresh: Evidence, culprit: Evidence) -> None:
-        """A commit of the older side is, in fresh trials, as the newer side; so is what contains it."""
-        wrong = self.frontier.wrongly_good(commit, self.is_ancestor)
+        """A commit of the old side is, in fresh trials, of the new one; so is what contains it."""
+        wrong = self.frontier.wrongly_old(commit, self.is_ancestor)
         judged = [self._judged[each] for each in wrong if each in self._judged]
         # commits of one image share their trials, which count once
         searched = [_evidence(one) for one in {one.image: one for one in judged}.values()]
-        self.frontier = self.frontier.is_bad_after_all(commit, self.is_ancestor)
-        self._correct(lambda belief: self._known_side(belief, not self.old_is_bad, culprit, fresh, *searched))
+        self.frontier = self.frontier.is_new_after_all(commit, self.is_ancestor)
+        self._correct(lambda belief: self._known_side(belief, self.direction.new, culprit, fresh, *searched))
 
     def hidden_from(self, *commits: str) -> None:
         """Commits that the proof could not judge for failures that may hide the bug: every good verdict is asked for
         again, and warily."""
         self.frontier = self.frontier.only_ends(*commits)
-        self._images = {self._judged[oid].image for oid in self.frontier.bads if oid in self._judged}
+        self._images = {self._judged[oid].image for oid in self.frontier.new if oid in self._judged}
         if isinstance(self.case.belief, Belief):
             self.case = replace(self.case, belief=self.case.belief.warned())
 
@@ -165,8 +164,8 @@ class Knowledge:
             self.case = replace(self.case, belief=learn(self.case.belief.corrected()))
 
     @staticmethod
-    def _known_side(belief: Belief, bad: bool, *tried: Evidence) -> Belief:
-        return belief.known_bad(*tried) if bad else belief.known_good(*tried)
+    def _known_side(belief: Belief, side: Verdict, *tried: Evidence) -> Belief:
+        return belief.known_bad(*tried) if side is Verdict.BAD else belief.known_good(*tried)
 
 
 def _evidence(judgement: Judgement) -> Evidence:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bisector.direction import direction
+from bisector.direction import BUG, Direction
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
 
 
@@ -39,7 +39,7 @@ def prove(
     ask_fresh: Callable[[Candidate], Judgement],
     *,
     lookup: Callable[[str], Commit],
-    find_fix: bool = False,
+    direction: Direction = BUG,
     edits: tuple[Edit, ...] = (),
     target: TargetKind = TargetKind.KERNEL_SOURCE,
 ) -> Proof:
@@ -48,11 +48,10 @@ def prove(
     Args:
         ask_fresh: judges a candidate by new trials, none of them from the search. What it raises comes out of here.
         lookup: id → commit, e.g. ``History.commit``.
-        find_fix: the culprit is the commit that fixed the bug: it must be good, and its parents bad.
+        direction: of the search: the culprit must be as its new side, and the parents as its old one.
         edits: those that the search laid over every candidate.
     """
-    words = direction(find_fix)
-    before, after = (Verdict.BAD, Verdict.GOOD) if find_fix else (Verdict.GOOD, Verdict.BAD)
+    before, after = direction.old, direction.new
     judgements: list[Judgement] = []
 
     def fresh(commit: Commit, label: str) -> Judgement:
@@ -64,11 +63,11 @@ def prove(
         summary = f"{label} {commit} was to be {wanted} and is {found.verdict} in fresh trials: {found.reason}"
         return Proof(Proven.NOT_CONFIRMED, summary, tuple(judgements), against=commit)
 
-    if fresh(culprit, words.change).verdict is not after:
-        return not_confirmed(culprit, words.change, after)
+    if fresh(culprit, direction.change).verdict is not after:
+        return not_confirmed(culprit, direction.change, after)
     untested: list[Commit] = []
     for number, oid in enumerate(culprit.parents, start=1):
-        parent, label = lookup(oid), words.parent(number)
+        parent, label = lookup(oid), direction.parent(number)
         verdict = fresh(parent, label).verdict
         if verdict is after:
             return not_confirmed(parent, label, before)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bisector.direction import Direction, direction
+from bisector.direction import Direction
 from bisector.judge import Judge, TrialSeries
-from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind
+from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
@@ -22,8 +22,8 @@ class Arms:
         new: the culprit, or the newest suspect.
         bad, good: arms that must be bad, and good; those of the culprit's own edits stand last.
         edited: how many of each those are.
-        stand_ins: parents of a suspect that cannot be tried, each with what below it nothing of the older side holds. A
-            newer commit of the older side vouches for a parent, where there is one.
+        stand_ins: parents of a suspect that cannot be tried, each with what below it nothing of the old side holds. A
+            newer commit of the old side vouches for a parent, where there is one.
         unchecked: what is not checked, in words.
     """
 
@@ -75,23 +75,18 @@ class ProofPlanner:
     history: History
     old: Commit
     new: Commit
-    find_fix: bool
+    direction: Direction
     stage: str
     target: TargetKind
     paths: tuple[str, ...] = ()
 
-    @property
-    def words(self) -> Direction:
-        """What the commit that is proven is called."""
-        return direction(self.find_fix)
-
     def arms(self, found: SearchResult) -> Arms:
         """The arms of the proof of what a search found. Builds what is not built yet."""
-        culprit = found.first_bad or self.history.commit(self.known.frontier.bad)
+        culprit = found.first_bad or self.history.commit(self.known.frontier.first_new)
         suspects = found.suspects or (culprit,)
-        new = self._arm(culprit, self.words.change if found.first_bad else "newest suspect")
+        new = self._arm(culprit, self.direction.change if found.first_bad else "newest suspect")
         old, stand_ins, unchecked = self._bounds(suspects)
-        bad, good = (old, [new]) if self.find_fix else ([new], old)
+        good, bad = self.direction.good_bad(old, [new])
         edited = [0, 0]
         if len(suspects) == 1 and not stand_ins and old:
             for way in self.ways(culprit):
@@ -116,7 +111,7 @@ class ProofPlanner:
         for place, oid in enumerate(dict.fromkeys(parents), 1):
             parent, why = self.history.commit(oid), "it cannot be judged"
             if oid not in self.known.frontier.skips:
-                arm = self._arm(parent, self.words.parent(place) if len(suspects) == 1 else f"bound {place}")
+                arm = self._arm(parent, self.direction.parent(place) if len(suspects) == 1 else f"bound {place}")
                 if not arm.untestable:
                     arms[oid] = arm
                     continue
@@ -135,22 +130,26 @@ class ProofPlanner:
         return list(arms.values()), stand_ins, unchecked
 
     def open_below(self, oid: str) -> tuple[Commit, ...]:
-        """Commits that a commit holds and that nothing of the older side holds: with it they are suspect.
+        """Commits that a commit holds and that nothing of the old side holds: with it they are suspect.
 
         None after a search among all commits, which asks until each is held. A search among first parents never asks
         for what a merge brought in.
         """
-        return self.history.left(oid, self.known.frontier.goods, self.paths)
+        return self.history.left(oid, self.known.frontier.old, self.paths)
 
     def ways(self, culprit: Commit) -> list[Way]:
         """The culprit reverted on the end that has it and applied on the end that has not, as far as that is a change
         to the end. Builds them."""
         ways = []
-        for kind, end, words in (("revert", self.new, "reverted on"), ("apply", self.old, "applied on")):
-            label = "the good end" if (end is self.old) is not self.find_fix else "the bad end"
+        search = self.direction
+        for kind, end, side, wanted, words in (
+            ("revert", self.new, search.new, search.old, "reverted on"),
+            ("apply", self.old, search.old, search.new, "applied on"),
+        ):
+            label = f"the {side} end"
             way = Way(
                 Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label),
-                must_be_bad=(kind == "apply") is not self.find_fix,
+                must_be_bad=wanted is Verdict.BAD,
                 words=f"the commit {words} {label}",
             )
             ways.append(replace(way, unfit=self._unfit(way, culprit, end, label)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from bisector.direction import Direction
 from bisector.judge import Judge, TrialSeries
 from bisector.model import Candidate, Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
@@ -52,7 +53,7 @@ class Proving:
     history: History
     old: Commit
     new: Commit
-    find_fix: bool
+    direction: Direction
     number: int
     target: TargetKind = TargetKind.KERNEL_SOURCE
     paths: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ class Proving:
         if found.first_bad is None:
             return self._bounded(found)
         lookup = self.history.commit
-        proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, find_fix=self.find_fix, target=self.target)
+        proof = prove(found.first_bad, self._ask_fresh, lookup=lookup, direction=self.direction, target=self.target)
         if proof.kind is Proven.NOT_CONFIRMED:
             return self._otherwise(proof.against, found.first_bad, proof.summary)
         if proof.kind is Proven.NARROWED:
@@ -112,7 +113,7 @@ class Proving:
         elif isinstance(step, Confirmed):
             found = [arm for arm in (arms.good[place] for place in step.unjudged) if arm.untestable]
         frontier = self.known.frontier
-        asked = {*frontier.goods, *frontier.bads, *frontier.skips, arms.new.candidate.revision}
+        asked = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
         return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in asked]
 
     def _without(self, stuck: list[TrialSeries]) -> bool:
@@ -126,15 +127,14 @@ class Proving:
 
     @property
     def _planner(self) -> ProofPlanner:
-        judge, known, history, find_fix = self.judge, self.known, self.history, self.find_fix
-        return ProofPlanner(judge, known, history, self.old, self.new, find_fix, self._stage, self.target, self.paths)
+        judge, known, history, way = self.judge, self.known, self.history, self.direction
+        return ProofPlanner(judge, known, history, self.old, self.new, way, self._stage, self.target, self.paths)
 
     def _no_proof(self, arms: Arms) -> Outcome:
         """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
         why = arms.new.untestable or "nothing older than it can be tried"
-        summary = (
-            f"the first {self._word} commit is one of {len(arms.all_suspects)}, and no fresh trial proves it: {why}"
-        )
+        count, new = len(arms.all_suspects), self.direction.git_new
+        summary = f"the first {new} commit is one of {count}, and no fresh trial proves it: {why}"
         return self._narrowed(summary, arms.all_suspects, (), arms.unchecked)
 
     def _concluded(self, arms: Arms, step: Confirmed) -> Outcome:
@@ -147,7 +147,7 @@ class Proving:
         sure = self._sure(step)
         if len(arms.all_suspects) > 1:
             count = len(arms.all_suspects)
-            summary = f"the first {self._word} commit is one of {count} that cannot be told apart; {sure}"
+            summary = f"the first {self.direction.git_new} commit is one of {count} that cannot be told apart; {sure}"
             return self._narrowed(summary, arms.all_suspects, judged, tuple(unchecked))
         (culprit,) = arms.suspects
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}; {sure}"
@@ -178,10 +178,6 @@ class Proving:
             f"{step.p_min * 100:.0f} % of trials"
         )
 
-    @property
-    def _word(self) -> str:
-        return "fixed" if self.find_fix else "bad"
-
     # ---- against the search
 
     def _unjudged(self, arms: Arms, step: Confirmed) -> Again:
@@ -193,7 +189,7 @@ class Proving:
         if self.old.oid in oids or self.new.oid in oids:
             return Again(reason, final=True)
         instead = None
-        if not self.find_fix:
+        if not self.direction.find_fix:
             good = [arm.candidate.revision for arm in arms.good if arm.candidate.revision not in oids]
             suspects = self.history.left(arms.new.candidate.revision, (self.old.oid, *good))
             summary = f"the first bad commit is one of {len(suspects)}: {reason}; {self._sure(step)}"
@@ -227,9 +223,9 @@ class Proving:
     def _background(self, arm: TrialSeries, arms: Arms, reason: str) -> Again:
         """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
         oid = arm.candidate.revision
-        if oid == (self.old if self.find_fix else self.new).oid and not arms.is_edited(arm):
+        if oid == self.direction.good_bad(self.old, self.new)[1].oid and not arms.is_edited(arm):
             return Again(f"the bad end {arm.candidate} {reason}", bad=arm.evidence)
-        if self.find_fix and self._never_bad(arm, arms):
+        if self.direction.find_fix and self._never_bad(arm, arms):
             self.known.old_was_wrong(oid, arm.evidence, arms.new.evidence)
             return Again(f"{arm.candidate} ({self._commit(arm)}) {reason}")
         searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
@@ -241,7 +237,7 @@ class Proving:
         return any(arm is each for each in arms.bad) and not arms.is_edited(arm) and not seen.reproduced
 
     def _otherwise(self, commit: Commit | None, culprit: Commit, reason: str) -> Again:
-        """A commit of the older side is as the newer one. The search goes on where nobody had asked for it: it came
+        """A commit of the old side is as the new one. The search goes on where nobody had asked for it: it came
         with a merge of which only the first parent was searched."""
         known = (self.old.oid, self.new.oid, culprit.oid)
         if commit is None or commit.oid in known or self.known.searched(commit.oid).told:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
+from bisector.direction import BUG, FIX, Direction
 from bisector.model import Candidate, Judgement, Verdict
 
 Ask = Callable[[Candidate], Judgement]
@@ -64,13 +65,13 @@ class Change:
         return self.before.series == self.after.series
 
     @property
-    def is_fix(self) -> bool:
-        """Whether the older one is the bad one."""
-        return self.old.verdict is Verdict.BAD
+    def direction(self) -> Direction:
+        """What a search between the two would look for: a fix where the older one is the bad one."""
+        return FIX if self.old.verdict is Verdict.BAD else BUG
 
     def __str__(self) -> str:
         if self.inside:
-            came = "went" if self.is_fix else "came"
+            came = "went" if self.direction is FIX else "came"
             return f"{came} with a stable backport between {self.before} and {self.after}"
         old, new = name(self.before.series), name(self.after.series)
         return f"{old} {self.old.verdict}, {new} {self.new.verdict}: look between v{old} and v{new}"
@@ -134,13 +135,13 @@ def between(releases: Sequence[Release], old: str = "", new: str = "") -> tuple[
     return tuple(ordered)
 
 
-def search(releases: Sequence[Release], ask: Ask, *, find_fix: bool = False) -> Found:
-    """The pair between which the verdict changed from good to bad (``find_fix``: from bad to good).
+def search(releases: Sequence[Release], ask: Ask, direction: Direction = BUG) -> Found:
+    """The pair between which the verdict changed from good to bad (of a search for a fix: from bad to good).
 
     Asks at most ``limit`` candidates. One that cannot be judged is stepped over: the next patch level, then the
     neighbouring series.
     """
-    return _Search(_Line(releases), ask, Verdict.BAD if find_fix else Verdict.GOOD).run()
+    return _Search(_Line(releases), ask, direction.old).run()
 
 
 def scan(releases: Sequence[Release], ask: Ask) -> Found:
@@ -379,7 +380,7 @@ def _change(asked: _Asked, line: _Line, low: Release, high: Release) -> Change:
 
 
 def _came(change: Change) -> str:
-    kind = "fixed" if change.is_fix else "introduced"
+    kind = "fixed" if change.direction is FIX else "introduced"
     where = "with a stable backport " if change.inside else ""
     return f"{kind} {where}between {change.before} and {change.after}"
 

@@ -2,9 +2,9 @@
 """Long runs of commits that cannot be judged, left by trying their edges first.
 
 git steps aside from a commit that is skipped, and aside again; in a run of hundreds that do not build it pays for each
-with a build. Here the first commits beyond the run that can be judged are looked for by bisection, above and below: a
-good one above or a bad one below leaves the whole run at once, and the other way round it is the run that holds the
-first bad commit.
+with a build. Here the first commits beyond the run that can be judged are looked for by bisection, above and below: an
+old one above or a new one below leaves the whole run at once, and the other way round it is the run that holds the
+first new commit.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ def leave(known: Knowledge, history: History, inside: Candidate) -> None:
 
 
 def _upper_edge_is_old(known: Knowledge, history: History, inside: Candidate) -> bool:
-    """Find the first commit above the run that can be judged; whether it is of the older side, as all below it then."""
+    """Find the first commit above the run that can be judged; whether it is of the old side, as all below it then."""
     skipped = inside.revision
-    while above := _between(history, skipped, known.frontier.bad):
+    while above := _between(history, skipped, known.frontier.first_new):
         middle = above[len(above) // 2]
         verdict = known.ask_at_edge(_at(inside, middle))
         if verdict is Verdict.SKIP:
             skipped = middle
-        elif middle in known.frontier.goods:
+        elif middle in known.frontier.old:
             return True
     return False
 
 
 def _lower_edge(known: Knowledge, history: History, inside: Candidate) -> None:
-    """Find the first commit below the run that can be judged; one of the newer side leaves the run above it."""
+    """Find the first commit below the run that can be judged; one of the new side leaves the run above it."""
     skipped = inside.revision
-    while below := [commit.oid for commit in history.left(skipped, known.frontier.goods) if commit.oid != skipped]:
+    while below := [commit.oid for commit in history.left(skipped, known.frontier.old) if commit.oid != skipped]:
         middle = below[len(below) // 2]
         verdict = known.ask_at_edge(_at(inside, middle))
         if verdict is Verdict.SKIP:
             skipped = middle
-        elif middle == known.frontier.bad:
+        elif middle == known.frontier.first_new:
             return
 
 

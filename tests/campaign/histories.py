@@ -28,6 +28,7 @@ from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.campaign.commits import CommitCampaign
+from bisector.direction import direction
 from bisector.interfaces import CancelToken, Listener, Runner, ignore
 from bisector.model import Image, Observation, Outcome, OutcomeKind, Signal
 from bisector.recipe.model import Recipe
@@ -103,7 +104,7 @@ class Lives:
             text = text.replace("confidence: {max_error: 0.01}", "trials: 2")
         ends = self.history.good, self.history.bad
         acted = Acted(self.planted, Folders(self.folder, self.folder), self.history.world)
-        self.request = acted.request(*ends, find_fix=self.history.find_fix, text=text)
+        self.request = acted.request(*ends, direction=direction(self.history.find_fix), text=text)
 
     def run(self, name: str, *, dies: int = 0, resume: bool = False) -> Seen | None:
         """One campaign below ``name``; None when it was killed in trial ``dies``."""

@@ -12,6 +12,7 @@ import pytest
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign.commits import CommitCampaign, CommitRequest
+from bisector.direction import FIX
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import (
@@ -259,7 +260,7 @@ def test_bad_before_good_is_refused_before_anything_is_built(history: History, s
 
 def test_find_fix_gives_the_first_good_commit(history: History, setting: Setting) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
-    outcome = outcome_of(history, setting, "c10", "c0", find_fix=True)
+    outcome = outcome_of(history, setting, "c10", "c0", direction=FIX)
     assert [j.candidate.label for j in outcome.proof][:2] == ["fix", "fix^1"]
     assert "culprit" not in outcome.summary
     assert not outcome.newer_untested
@@ -384,7 +385,7 @@ def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: 
 def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
     with FileBench(setting) as bench:
-        _, outcome = CommitCampaign(unsure(history, "c10", "c0", find_fix=True), bench).run()
+        _, outcome = CommitCampaign(unsure(history, "c10", "c0", direction=FIX), bench).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c6"]

@@ -14,6 +14,7 @@ import pytest
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign import both
 from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
+from bisector.direction import FIX
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
@@ -119,7 +120,7 @@ def test_alike_ends_are_no_range(bench: ReleaseBench, debs: Path) -> None:
 
 
 def test_a_fix_is_found(bench: ReleaseBench, debs: Path) -> None:
-    _, outcome = ReleaseCampaign(request(debs, good="7.2", bad="6.18", find_fix=True), bench).run()
+    _, outcome = ReleaseCampaign(request(debs, good="7.2", bad="6.18", direction=FIX), bench).run()
     assert outcome.summary == "6.18 bad, 7.2 good: look between v6.18 and v7.2"
     assert outcome.releases is not None
     assert outcome.releases.next_command.endswith("--find-fix --repo LINUX --good v7.2 --bad v6.18")

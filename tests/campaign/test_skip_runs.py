@@ -8,6 +8,7 @@ import math
 import pytest
 from acting import RECIPE, Act
 
+from bisector.direction import FIX
 from bisector.model import OutcomeKind
 from bisector.search.knowledge import LONG_RUN, NOT_TRIED
 
@@ -40,6 +41,6 @@ def test_a_culprit_inside_a_long_hole_is_narrowed_to_it_and_what_splits_it_is_sa
 
 def test_a_search_for_a_fix_leaves_a_hole_too(act: Act) -> None:
     acted = act(SIZE, bug=range(75), broken=HOLE)
-    _, outcome = acted.run(f"c{SIZE - 1}", "c0", text=ONCE, find_fix=True)
+    _, outcome = acted.run(f"c{SIZE - 1}", "c0", text=ONCE, direction=FIX)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c75"}

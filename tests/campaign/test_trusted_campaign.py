@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from acting import RECIPE, Act, Acted, World
 
+from bisector.direction import FIX
 from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
 from bisector.search import proving
@@ -228,7 +229,7 @@ def test_a_culprit_on_a_branch_is_proven_against_the_fork(act: Act) -> None:
 def test_a_flaky_fix_is_proven_both_ways(act: Act) -> None:
     """Reverted on the good end the bug is back, applied on the bad end it is gone."""
     acted = act(12, World(rate=0.5, other=0.05), bug=range(7))
-    _, outcome = acted.run("c11", "c0", find_fix=True)
+    _, outcome = acted.run("c11", "c0", direction=FIX)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c7"}
     told = {(tuple(edit.kind for edit in each.candidate.edits), each.verdict.value) for each in outcome.proof}

@@ -11,6 +11,7 @@ import acting
 import pytest
 from acting import RECIPE, Act, Acted, World
 
+from bisector import direction
 from bisector.errors import UsageError
 from bisector.model import BuildFailure, Image, OutcomeKind, digest
 from bisector.store import Store
@@ -168,17 +169,17 @@ def test_a_fixup_that_the_user_has_not_is_refused_before_anything_is_stored(act:
 
 
 @pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
-@pytest.mark.parametrize("find_fix", [False, True])
+@pytest.mark.parametrize("way", [direction.BUG, direction.FIX])
 def test_a_search_among_first_parents_goes_on_in_the_branch_that_a_merge_brought(
-    act: Act, find_fix: bool, trials: str
+    act: Act, way: direction.Direction, trials: str
 ) -> None:
     """The merge is named, its second parent is as the merge; the change is in the branch."""
-    first, second = ((("bug", "1"),), (("bug", None),)) if find_fix else ((), (BUG,))
+    first, second = ((("bug", "1"),), (("bug", None),)) if way is direction.FIX else ((), (BUG,))
     plan = [Planned("c0", (), first), *chain("c1", "c2", "c3", start="c0"), *chain("t1", start="c1")]
     plan += [Planned("t2", ("t1",), second), *chain("t3", start="t2"), Planned("m", ("c3", "t3"), second)]
     acted = planted(act, [*plan, *chain("d1", "d2", start="m")])
     text = FIRST_PARENT.replace("confidence: {max_error: 0.01}", trials)
-    _, outcome = acted.run(*(("d2", "c0") if find_fix else ("c0", "d2")), text=text, find_fix=find_fix)
+    _, outcome = acted.run(*(("d2", "c0") if way is direction.FIX else ("c0", "d2")), text=text, direction=way)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"t2"}
 
@@ -188,21 +189,21 @@ def test_a_fix_whose_parent_never_had_the_bug_is_said_to_be_so(act: Act) -> None
     plan = [Planned("c0"), Planned("old", ("c0",), (BUG,)), *chain("s1", "s2", start="c0")]
     plan += [Planned("fix", ("old",), (("bug", None),)), Planned("m", ("fix", "s2"))]
     acted = planted(act, plan)
-    _, outcome = acted.run("m", "old", find_fix=True)
+    _, outcome = acted.run("m", "old", direction=direction.FIX)
     assert outcome.kind in (OutcomeKind.UNRESOLVED, OutcomeKind.CULPRIT)
     assert acted.named(outcome) <= {"fix"}
 
 
-@pytest.mark.parametrize("find_fix", [False, True])
-def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act, find_fix: bool) -> None:
+@pytest.mark.parametrize("way", [direction.BUG, direction.FIX])
+def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act, way: direction.Direction) -> None:
     """Not a background, no end of the proof, no search anew: as one that does not build."""
-    first, second = ((("bug", "1"),), (("bug", None),)) if find_fix else ((), (BUG,))
+    first, second = ((("bug", "1"),), (("bug", None),)) if way is direction.FIX else ((), (BUG,))
     plan = [Planned("c0", (), first), *chain("c1", "c2", "c3", start="c0"), *chain("t1", start="c1")]
     plan += [Planned("t2", ("t1",), second), Planned("t3", ("t2",), (("panics", "1"),))]
     plan += [Planned("m", ("c3", "t3"), (*second, ("panics", None)))]
     acted = planted(act, [*plan, *chain("d1", "d2", start="m")])
-    ends = ("d2", "c0") if find_fix else ("c0", "d2")
-    _, outcome = acted.run(*ends, text=FIRST_PARENT, find_fix=find_fix)
+    ends = ("d2", "c0") if way is direction.FIX else ("c0", "d2")
+    _, outcome = acted.run(*ends, text=FIRST_PARENT, direction=way)
     assert outcome.kind is OutcomeKind.NARROWED
     assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
     assert sum("Search between" in line for line in acted.told) == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from planted import PerfectJudge, Planned, Planted
 
+from bisector.direction import BUG, Direction
 from bisector.search.clone import PrivateClone
 from bisector.search.commits import SearchResult, search
 from bisector.search.gitrepo import UserRepository
@@ -30,10 +31,22 @@ class Bench:
         """Our clone of it."""
         return PrivateClone.of(UserRepository(repository.folder), self.state, self.processes)
 
-    def search(self, judge: PerfectJudge, good: str, bad: str, *, campaign: str = "c", **options: Any) -> SearchResult:
+    def search(
+        self,
+        judge: PerfectJudge,
+        good: str,
+        bad: str,
+        *,
+        direction: Direction = BUG,
+        campaign: str = "c",
+        **options: Any,
+    ) -> SearchResult:
         """Search between two planned commits."""
         repository = judge.repository
         clone = self.clone(repository)
-        ends = clone.history().commits([repository.oid[good], repository.oid[bad]])
+        old, new = direction.old_new(repository.oid[good], repository.oid[bad])
+        ends = clone.history().commits([old, new])
         with clone.bisect_worktree(campaign) as worktree:
-            return search(clone, *ends, judge, worktree=worktree, processes=self.processes, **options)
+            return search(
+                clone, *ends, judge, direction=direction, worktree=worktree, processes=self.processes, **options
+            )

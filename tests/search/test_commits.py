@@ -17,6 +17,7 @@ from planted import PerfectJudge, Planned, chain, git
 from searching import Bench
 
 import bisector.search.commits as commits_room
+from bisector.direction import BUG, FIX, Direction
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import Progress
 from bisector.model import Candidate, Judgement, Verdict
@@ -165,36 +166,36 @@ def test_merge_base_that_cannot_be_judged_is_an_assumption(bench: Bench) -> None
 
 def test_fix_is_found(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "a", fix="g")
-    found = bench.search(judge, "j", "a", find_fix=True)
+    found = bench.search(judge, "j", "a", direction=FIX)
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "g"
     assert "first fixed" in found.summary
 
 
 def test_fix_among_skips_narrows(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "a", fix="g", skip="fg")
-    found = bench.search(judge, "j", "a", find_fix=True)
+    found = bench.search(judge, "j", "a", direction=FIX)
     assert judge.repository.names([commit.oid for commit in found.suspects]) == {"f", "g", "h"}
 
 
 def test_fix_on_another_branch_than_the_bug_is_told(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "c")
-    found = bench.search(judge, "z", "d", find_fix=True)
+    found = bench.search(judge, "z", "d", direction=FIX)
     assert found.ended is Ended.MERGE_BASE_BAD
     assert "no fix to find" in found.summary
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "find_fix", "words"),
+    ("good", "bad", "way", "words"),
     [
-        ("j", "a", False, "--find-fix"),
-        ("a", "j", True, "newer one"),
-        ("c", "c", False, "two commits"),
+        ("j", "a", BUG, "--find-fix"),
+        ("a", "j", FIX, "newer one"),
+        ("c", "c", BUG, "two commits"),
     ],
 )
-def test_ends_in_no_order_are_refused(bench: Bench, good: str, bad: str, find_fix: bool, words: str) -> None:
+def test_ends_in_no_order_are_refused(bench: Bench, good: str, bad: str, way: Direction, words: str) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f")
     with pytest.raises(UsageError) as caught:
-        bench.search(judge, good, bad, find_fix=find_fix)
+        bench.search(judge, good, bad, direction=way)
     assert words in caught.value.hint
     assert judge.asked == []
 

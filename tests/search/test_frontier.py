@@ -15,18 +15,18 @@ def line(old: str, new: str) -> bool:
     return int(old) <= int(new)
 
 
-SEARCHED = Frontier(("0",), ("90",)).with_good("45").with_good("67").with_bad("78").with_good("72").with_bad("74")
+SEARCHED = Frontier(("0",), ("90",)).with_old("45").with_old("67").with_new("78").with_old("72").with_new("74")
 
 
-def test_a_parent_that_is_bad_after_all_takes_the_good_commits_above_it_along() -> None:
-    then = SEARCHED.is_bad_after_all("60", line)
-    assert (then.goods, then.bad) == (("0", "45"), "60")
-    assert SEARCHED.wrongly_good("60", line) == ("67", "72")
+def test_a_parent_that_is_new_after_all_takes_the_good_commits_above_it_along() -> None:
+    then = SEARCHED.is_new_after_all("60", line)
+    assert (then.old, then.first_new) == (("0", "45"), "60")
+    assert SEARCHED.wrongly_old("60", line) == ("67", "72")
 
 
-def test_a_culprit_that_is_good_after_all_leaves_the_bad_commit_before() -> None:
-    then = SEARCHED.is_good_after_all("74", line)
-    assert (then.goods[-1], then.bad) == ("74", "78")
+def test_a_culprit_that_is_old_after_all_leaves_the_bad_commit_before() -> None:
+    then = SEARCHED.is_old_after_all("74", line)
+    assert (then.old[-1], then.first_new) == ("74", "78")
 
 
 def test_the_newest_good_commit_vouches_for_one_that_cannot_be_tried() -> None:
@@ -36,12 +36,12 @@ def test_the_newest_good_commit_vouches_for_one_that_cannot_be_tried() -> None:
 
 def test_a_good_commit_that_could_not_be_judged_in_the_proof_is_a_skip_and_the_others_are_asked_again() -> None:
     then = SEARCHED.only_ends("72")
-    assert (then.goods, then.bads, then.skips) == (("0",), ("90", "78", "74"), ("72",))
+    assert (then.old, then.new, then.skips) == (("0",), ("90", "78", "74"), ("72",))
 
 
 def left(history: History, frontier: Frontier) -> int:
-    suspects = history.ancestors[int(frontier.bad)]
-    for good in frontier.goods:
+    suspects = history.ancestors[int(frontier.first_new)]
+    for good in frontier.old:
         suspects &= ~history.ancestors[int(good)]
     return suspects
 
@@ -63,9 +63,9 @@ def test_after_a_contradiction_the_true_culprit_is_among_the_suspects_again(seed
         bad = history.is_ancestor(culprit, commit)
         if bad and not wrong:
             wrong = str(commit)  # the search's one error
-            frontier = frontier.with_good(wrong)
+            frontier = frontier.with_old(wrong)
         else:
-            frontier = frontier.with_bad(str(commit)) if bad else frontier.with_good(str(commit))
-    if wrong and is_ancestor(wrong, frontier.bad):
-        frontier = frontier.is_bad_after_all(wrong, is_ancestor)
+            frontier = frontier.with_new(str(commit)) if bad else frontier.with_old(str(commit))
+    if wrong and is_ancestor(wrong, frontier.first_new):
+        frontier = frontier.is_new_after_all(wrong, is_ancestor)
         assert left(history, frontier) >> culprit & 1

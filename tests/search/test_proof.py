@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from bisector.direction import FIX
 from bisector.errors import Interrupted
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
 from bisector.search.proof import Proven, prove
@@ -80,8 +81,8 @@ def test_bad_parent_outweighs_one_that_cannot_be_judged() -> None:
 
 
 def test_fix_is_good_where_its_parent_is_bad() -> None:
-    assert prove(SINGLE, Fresh(c=GOOD, _1=BAD), lookup=COMMITS.__getitem__, find_fix=True).kind is Proven.CONFIRMED
-    assert prove(SINGLE, Fresh(c=GOOD, _1=GOOD), lookup=COMMITS.__getitem__, find_fix=True).kind is Proven.NOT_CONFIRMED
+    assert prove(SINGLE, Fresh(c=GOOD, _1=BAD), lookup=COMMITS.__getitem__, direction=FIX).kind is Proven.CONFIRMED
+    assert prove(SINGLE, Fresh(c=GOOD, _1=GOOD), lookup=COMMITS.__getitem__, direction=FIX).kind is Proven.NOT_CONFIRMED
 
 
 def test_root_has_no_parent_to_blame() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bisector.direction import BUG, FIX, Direction
 from bisector.model import Candidate, Judgement, TargetKind, Verdict
 from bisector.search.releases import Ending, Found, Release, between, limit, numbers, scan, search
 
@@ -31,8 +32,8 @@ class Planted:
         self.asked.append(candidate.label)
         return Judgement(candidate, self.verdicts[candidate.label], "planted")
 
-    def search(self, *, find_fix: bool = False) -> Found:
-        return search(self.releases, self.ask, find_fix=find_fix)
+    def search(self, direction: Direction = BUG) -> Found:
+        return search(self.releases, self.ask, direction)
 
 
 def test_four_series_need_four_candidates() -> None:
@@ -85,7 +86,7 @@ def test_a_scan_reports_introduction_and_fix() -> None:
     assert found.summary == (
         "good 6.16 to 6.17, bad 6.18, good 7.2; introduced between 6.17.13 and 6.18.5; fixed between 6.18.15 and 7.2.6"
     )
-    assert [change.is_fix for change in found.changes] == [False, True]
+    assert [change.direction for change in found.changes] == [BUG, FIX]
 
 
 def test_a_scan_sees_a_fix_by_backport_as_one() -> None:
@@ -96,10 +97,10 @@ def test_a_scan_sees_a_fix_by_backport_as_one() -> None:
 
 def test_find_fix_looks_the_other_way() -> None:
     planted = Planted({"6.18.5": BAD, "6.18.15": BAD, "6.19.2": BAD, "7.0.4": GOOD, "7.2.6": GOOD})
-    found = planted.search(find_fix=True)
+    found = planted.search(FIX)
     assert found.summary == "6.19 bad, 7.0 good: look between v6.19 and v7.0"
     assert found.change is not None
-    assert found.change.is_fix
+    assert found.change.direction is FIX
 
 
 def test_swapped_ends_are_said() -> None:
@@ -192,7 +193,7 @@ def test_a_fix_is_searched_like_a_bug(line: tuple[dict[str, Verdict], bool]) -> 
     mirror = {GOOD: BAD, BAD: GOOD, SKIP: SKIP}
     bug, fix = Planted(verdicts), Planted({name: mirror[verdict] for name, verdict in verdicts.items()})
     bug.search()
-    fix.search(find_fix=True)
+    fix.search(FIX)
     assert bug.asked == fix.asked
 
 
