@@ -3,8 +3,8 @@
 
 Each life is a watch of one recipe, night after night, on trees that all have one regression of a given rate, and from
 some night on on trees that do not. What is counted, decided and remembered is the code of the night: ``Sightings``,
-``Desk`` and the records below them. Acted are the trials, the store, and the campaign, whose bad end and culprit are
-drawn by the rule of the search's own ends.
+``NightState`` and the records below them. Acted are the trials, the store, and the campaign, whose bad end and culprit
+are drawn by the rule of the search's own ends.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from bisector.model import (
     Trial,
     Verdict,
 )
-from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
-from bisector.nightly.desk import Desk
-from bisector.nightly.memory import Answer, Night, Regression, Series, State, Where
+from bisector.nightly.deadline import Deadline
+from bisector.nightly.questions import Question, QuestionRunner
+from bisector.nightly.records import Answer, Night, Regression, Series, State, Where
 from bisector.nightly.sightings import Sightings
-from bisector.nightly.trying import Question, Trier
+from bisector.nightly.state import NightState
 from bisector.recipe.parse import parse
 from bisector.search.nexttree import Day, NextTree
 from bisector.session import OTHER_FAILURES, Session, Setting
@@ -104,7 +104,7 @@ class _Trials:
 
 @dataclass
 class _ActedTrier:
-    """Answers as ``Trier`` does, from dice."""
+    """Answers as ``QuestionRunner`` does, from dice."""
 
     trials: _Trials
     night: int = 0
@@ -130,7 +130,7 @@ class _ActedTrier:
             recipe=RECIPE,
             cell="",
             role=question.role,
-            asked=question.asked,
+            condition=question.condition,
             candidate=f"{self.night:040}",
             question="question",
             key="key",
@@ -138,14 +138,14 @@ class _ActedTrier:
             reason="",
             conditions=(CONDITION,) if seen.reproduced else (),
             reproduced=seen.reproduced,
-            told=seen.told,
+            conclusive=seen.told,
             campaign="row",
             sure=question.sure,
         )
 
 
 @dataclass
-class _Desk(Desk):
+class _Desk(NightState):
     """Remembers, and writes nothing down. The series of all nights before is that of the night before, gone on with:
     it is a fold, and a life would take minutes otherwise."""
 
@@ -194,7 +194,7 @@ class _Bench:
 def live(life: Life, seed: str) -> int:
     """The night on which the watch calls the regression fixed, 0 when it does not; counted from the one that met it."""
     trials = _Trials(random.Random(seed), life.rate)
-    trier = _ActedTrier(trials)
+    runner = _ActedTrier(trials)
     bench = _Bench()
     item = _ITEM
     watch = Watch("w", "", (item,), (), 0.0, Path(), Path())
@@ -207,21 +207,21 @@ def live(life: Life, seed: str) -> int:
             trials.rate = 0.0
         if first and number - first > life.nights:
             return 0
-        desk = _desk(watch, bench, trier, before, regressions, number)
-        desk.start_from(known)
-        Sightings(desk).look(item)
+        state = _state(watch, bench, runner, before, regressions, number)
+        state.start_from(known)
+        Sightings(state).test(item)
         for regression in list(regressions.values()):
             if not first:
                 first = number
-                desk.save(
+                state.save(
                     _searched(regression, bench, trials) if life.searched else replace(regression, where=Where.NEXT)
                 )
             if life.learns and regression.is_open:
-                Sightings(desk).learn(regressions[regression.id])
+                Sightings(state).learn(regressions[regression.id])
             if regressions[regression.id].state is State.FIXED:
                 return number - first
-        before = (*before, desk.night) if first else ()
-        known = desk.after(regressions)
+        before = (*before, state.night) if first else ()
+        known = state.after(regressions)
     return 0
 
 
@@ -243,17 +243,17 @@ def _item() -> Watched:
 _ITEM = _item()
 
 
-def _desk(
+def _state(
     watch: Watch,
     bench: _Bench,
-    trier: _ActedTrier,
+    runner: _ActedTrier,
     before: tuple[Night, ...],
     regressions: dict[str, Regression],
     number: int,
 ) -> _Desk:
-    trier.night = number
+    runner.night = number
     bench.setting = _setting()
-    budget = Budget(cast(Session, bench), math.inf, time.monotonic)
+    budget = Deadline(cast(Session, bench), math.inf, time.monotonic)
     commit = Commit(f"{number:040}", "")
     night = Night("w", f"next-{number:08}", commit.oid, "", "", float(number))
     return _Desk(
@@ -261,7 +261,7 @@ def _desk(
         cast(Session, bench),
         cast(NextTree, None),
         cast(Day, None),
-        cast(Trier, trier),
+        cast(QuestionRunner, runner),
         night,
         before,
         regressions,

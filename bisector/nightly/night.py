@@ -12,14 +12,14 @@ from bisector.errors import BisectorError, Interrupted
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress
 from bisector.nightly import summary
-from bisector.nightly.budget import SPENT, Budget, Clock
 from bisector.nightly.config import Watch
-from bisector.nightly.desk import Desk, nights_of, regressions_of
-from bisector.nightly.memory import NEW, Kind, Night, Regression, State
-from bisector.nightly.papers import Papers
-from bisector.nightly.settle import Settler
+from bisector.nightly.deadline import SPENT, Clock, Deadline
+from bisector.nightly.drafts import Drafts
+from bisector.nightly.questions import QuestionRunner
+from bisector.nightly.records import NEW, Kind, Night, Regression, State
 from bisector.nightly.sightings import Sightings
-from bisector.nightly.trying import Trier
+from bisector.nightly.state import NightState, nights_of, regressions_of
+from bisector.nightly.triage import RegressionTriage
 from bisector.search.locks import locked
 from bisector.search.nexttree import Day, NextTree
 from bisector.session import Session
@@ -51,7 +51,7 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
         clock: the budget is counted by it; a steady one.
 
     Raises InfraError when another night of this watch is at work or the source cannot be fetched, UsageError when the
-    source is no linux-next, Interrupted when asked to stop (what is finished is kept).
+    source is no linux-next, Interrupted when stopped (what is finished is kept).
     """
     folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
@@ -64,17 +64,19 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
         if last and ((last.tag, last.next) == (tag, oid) or tag < last.tag):
             report = Report(last, regressions_of(session.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
-            told = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
-            session.setting.listener(Progress("night", tag, facts=told))
+            facts = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
+            session.setting.listener(Progress("night", tag, facts=facts))
             return report
         session.setting.listener(Progress("stage", f"Fetching {tag}"))
         tree.fetch(tag)
         day = tree.day(tag)
         tree.pin(day)
-        return _Work(_desk(watch, session, tree, day, nights, clock)).run()
+        return _Work(_open_state(watch, session, tree, day, nights, clock)).run()
 
 
-def _desk(watch: Watch, session: Session, tree: NextTree, day: Day, nights: tuple[Night, ...], clock: Clock) -> Desk:
+def _open_state(
+    watch: Watch, session: Session, tree: NextTree, day: Day, nights: tuple[Night, ...], clock: Clock
+) -> NightState:
     earlier = [night for night in nights if night.tag == day.tag and night.next != day.next.oid]
     night = next((night for night in nights if (night.tag, night.next) == (day.tag, day.next.oid)), None) or Night(
         watch=watch.name,
@@ -90,36 +92,36 @@ def _desk(watch: Watch, session: Session, tree: NextTree, day: Day, nights: tupl
     begun = {each.id for each in regressions.values() if each.search}  # and go on now
     news = tuple(each for each in night.news if each.kind is not Kind.UNFINISHED or each.regression not in begun)
     before = tuple(one for one in nights if (one.tag, one.next) != (night.tag, night.next))
-    trier = Trier(session, clone, watch.name, day, str(tree.folder))
-    return Desk(
+    runner = QuestionRunner(session, clone, watch.name, day, str(tree.folder))
+    return NightState(
         watch=watch,
         session=session,
         tree=tree,
         day=day,
-        trier=trier,
+        runner=runner,
         night=replace(night, state=State.OPEN, stopped="", troubles=(), news=news),
         before=before,
-        cut={one.name: trier.cut_short(one, watch.items) for one in before if one.state is not State.DONE},
+        cut={one.name: runner.cut_short(one, watch.items) for one in before if one.state is not State.DONE},
         regressions=regressions,
-        budget=Budget(session, watch.budget, clock, night.used),
+        deadline=Deadline(session, watch.budget, clock, night.used),
     )
 
 
 class _Work:
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.settler = Settler(desk, Papers(desk))
-        self.sightings = Sightings(desk)
+    def __init__(self, state: NightState) -> None:
+        self.state = state
+        self.triage = RegressionTriage(state, Drafts(state))
+        self.sightings = Sightings(state)
 
     def run(self) -> Report:
         """The whole night. Its summary is written however it ends."""
-        desk = self.desk
-        desk.save_night(desk.night)
-        desk.heard_of_night(recipes=[item.name for item in desk.watch.items])
+        state = self.state
+        state.save_night(state.night)
+        state.emit_night(recipes=[item.name for item in state.watch.items])
         try:
-            self._guarded("what was written earlier", self.settler.papers.restore)
-            for item in desk.watch.items:
-                self._guarded(item.name, partial(self.sightings.look, item))
+            self._guarded("what was written earlier", self.triage.drafts.restore)
+            for item in state.watch.items:
+                self._guarded(item.name, partial(self.sightings.test, item))
             for regression in self._by_urgency():
                 self._guarded(regression.id, partial(self._settle, regression.id))
             for regression in self._by_urgency():
@@ -132,48 +134,48 @@ class _Work:
         return self._close("")
 
     def _interrupted(self) -> Report:
-        if not self.desk.budget.spent:
-            self._close("somebody asked to stop")
+        if not self.state.deadline.spent:
+            self._close("it was stopped")
             raise Interrupted(
-                f"stopped during {self.desk.night.tag}", hint="what is finished is kept; call it again to go on"
+                f"stopped during {self.state.night.tag}", hint="what is finished is kept; call it again to go on"
             )
         return self._close(SPENT)
 
     def _close(self, stopped: str) -> Report:
         """Write down how far the night has come."""
-        desk = self.desk
-        night = desk.night
+        state = self.state
+        night = state.night
         if stopped:
             for regression in self._by_urgency():
                 if regression.search:
                     text = (
                         f"the search {regression.search.good_label} to {regression.search.bad_label} goes on next time"
                     )
-                    night = night.telling_last(Kind.UNFINISHED, regression.id, text)
+                    night = night.with_last_news(Kind.UNFINISHED, regression.id, text)
         whole = not stopped and not night.troubles
         night = replace(night, ended=time.time(), stopped=stopped, state=State.DONE if whole else State.STOPPED)
-        desk.save_night(night)
-        night = desk.night
-        report = Report(night, tuple(desk.regressions.values()))
+        state.save_night(night)
+        night = state.night
+        report = Report(night, tuple(state.regressions.values()))
         code, counts = int(report.exit_code), summary.counts(report.regressions)
-        desk.heard_of_night(stopped=stopped, troubles=night.troubles, exit_code=code, **counts)
-        summary.write(desk.watch, night, (*desk.before, night), report.regressions, code)
+        state.emit_night(stopped=stopped, troubles=night.troubles, exit_code=code, **counts)
+        summary.write(state.watch, night, (*state.before, night), report.regressions, code)
         return report
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
-        """One recipe's trouble does not end the night; it is told, and the night is not done."""
+        """One recipe's trouble does not end the night; it is noted, and the night is not done."""
         try:
             work()
         except Interrupted:
             raise
         except BisectorError as error:
             text = f"{name}: {error.what}" + (f" ({error.hint})" if error.hint else "")
-            self.desk.save_night(replace(self.desk.night, troubles=(*self.desk.night.troubles, text)))
+            self.state.save_night(replace(self.state.night, troubles=(*self.state.night.troubles, text)))
 
     def _by_urgency(self) -> list[Regression]:
         """Open regressions: those whose search was begun first, then in the order in which they were met."""
-        found = [each for each in self.desk.regressions.values() if each.is_open]
+        found = [each for each in self.state.regressions.values() if each.is_open]
         return sorted(found, key=lambda each: (each.search is None, each.opened, each.id))
 
     def _settle(self, name: str) -> None:
-        self.settler.settle(self.desk.regressions[name])
+        self.triage.run(self.state.regressions[name])

@@ -13,7 +13,7 @@ from bisector import __version__
 from bisector.errors import InfraError
 from bisector.model import Verdict
 from bisector.nightly.config import Watch
-from bisector.nightly.memory import Answer, Kind, News, Night, Regression, State
+from bisector.nightly.records import Answer, Kind, News, Night, Regression, State
 from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
 from bisector.search.commits import write_whole
@@ -36,14 +36,14 @@ HEADINGS = {
     Kind.SAME: "the same bug",
     Kind.HELD: "gone from next, not from mainline",
     Kind.FIXED: "fixed",
-    Kind.UNKNOWN: "not told",
+    Kind.UNKNOWN: "not known",
     Kind.NOTE: "note",
     Kind.UNFINISHED: "search",
 }
 
 
 def news(night: Night, regressions: Iterable[Regression], kinds: Sequence[Kind]) -> tuple[News, ...]:
-    """What of these kinds there is to tell; of a regression that turned out to be another one, nothing."""
+    """The news of these kinds; of a regression that turned out to be another one, nothing."""
     merged = {each.id for each in regressions if each.same_as}
     return tuple(each for each in night.news if each.kind in kinds and each.regression not in merged)
 
@@ -53,8 +53,8 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
     lines = [f"{night.tag} ({night.next[:12]}) on {night.base_name} {night.base[:12]}"]
     if night.moved_from:
         lines.append(f"the tag was moved: it named {night.moved_from[:12]} when it was looked at before")
-    lines += ["", *(_answer(each) for each in night.answers if not each.asked)]
-    lines += [f"  {_answer(each)}, asked for {each.asked} alone" for each in night.answers if each.asked]
+    lines += ["", *(_answer(each) for each in night.answers if not each.condition)]
+    lines += [f"  {_answer(each)}, for {each.condition} alone" for each in night.answers if each.condition]
     if night.news:
         lines += ["", *(f"{HEADINGS[each.kind]}: {each.regression}: {bare(each.text)}" for each in night.news)]
     known = {each.id: each for each in regressions}

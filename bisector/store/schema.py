@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bisector import __version__
 from bisector.errors import InfraError
@@ -123,8 +124,8 @@ def _first(db: sqlite3.Connection) -> None:
         "create index if not exists trials_by_question on trials(campaign, image, plan, stage)",
         "create table if not exists judgements("
         " number integer primary key autoincrement, campaign text not null references campaigns(id),"
-        " stage text not null, asked text not null, judgement text not null, at real not null,"
-        " unique (campaign, stage, asked))",
+        " stage text not null, candidate text not null, judgement text not null, at real not null,"
+        " unique (campaign, stage, candidate))",
         "create table if not exists nights("
         " watch text not null, tag text not null, next text not null, began real not null, body text not null,"
         " primary key (watch, tag, next))",
@@ -145,10 +146,43 @@ def _listed_apart(db: sqlite3.Connection) -> None:
     for row in db.execute("select id, outcome from campaigns where outcome is not null").fetchall():
         try:
             outcome = json.loads(row["outcome"])
-            told = str(outcome["kind"]), str(outcome["summary"])
+            ending = str(outcome["kind"]), str(outcome["summary"])
         except (ValueError, LookupError, TypeError, RecursionError):
-            told = "damaged", "its outcome cannot be read"
-        db.execute("insert into endings values (?,?,?)", (row["id"], *told))
+            ending = "damaged", "its outcome cannot be read"
+        db.execute("insert into endings values (?,?,?)", (row["id"], *ending))
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart)
+NIGHT = {
+    "answers", "base", "base_name", "began", "ended", "moved_from", "news", "next", "state", "stopped", "tag",
+    "troubles", "used", "watch",
+}  # fmt: skip
+ANSWER = {
+    "campaign", "candidate", "carried", "cell", "conditions", "key", "question", "reason", "recipe", "reproduced",
+    "role", "sure", "verdict",
+}  # fmt: skip
+"""Keys of a night, and of its answers, that kept their names in version 3."""
+
+
+def _plainer_names(db: sqlite3.Connection) -> None:
+    """A column of judgements, two keys of a night's answer and one of the night itself got plainer names."""
+    column = db.execute("pragma table_info(judgements)").fetchall()[3]["name"]
+    if column != "candidate":
+        db.execute(f'alter table judgements rename column "{column}" to candidate')
+    for row in db.execute("select rowid, body from nights").fetchall():
+        try:
+            night: dict[str, Any] = _renamed(json.loads(row["body"]), NIGHT, ("finished",))
+            night["answers"] = [_renamed(answer, ANSWER, ("condition", "conclusive")) for answer in night["answers"]]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue  # what reads the night says that it is damaged
+        db.execute("update nights set body=? where rowid=?", (json.dumps(night, sort_keys=True), row["rowid"]))
+
+
+def _renamed(record: dict[str, object], kept: set[str], names: tuple[str, ...]) -> dict[str, object]:
+    """The record with its other keys renamed, in the order of the alphabet."""
+    others = sorted(set(record) - kept)
+    return {key: record[key] for key in record if key in kept} | {
+        new: record[old] for old, new in zip(others, names, strict=True)
+    }
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart, _plainer_names)

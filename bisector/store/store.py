@@ -307,13 +307,13 @@ class Store:
     # ---- judgements: a log for people; verdicts are folded from trials and builds
 
     def add_judgement(self, campaign: str, stage: str, judgement: Judgement) -> None:
-        """Log a verdict; the same question asked again (on resume) only renews its line."""
+        """Log a verdict; the same question once more (on resume) only renews its line."""
         slim = replace(judgement, trials=())
-        asked = dump(judgement.candidate) + judgement.cell
+        candidate = dump(judgement.candidate) + judgement.cell
         self._write(
-            "insert into judgements values (null,?,?,?,?,?) on conflict (campaign, stage, asked) do update set "
+            "insert into judgements values (null,?,?,?,?,?) on conflict (campaign, stage, candidate) do update set "
             "judgement=excluded.judgement",
-            (campaign, stage, asked, dump(slim), time.time()),
+            (campaign, stage, candidate, dump(slim), time.time()),
         )
 
     def judgements(self, campaign: str) -> tuple[tuple[str, Judgement], ...]:

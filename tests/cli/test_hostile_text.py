@@ -23,7 +23,7 @@ from bisector.mail.thread import Address
 from bisector.model import Verdict
 from bisector.nightly import summary
 from bisector.nightly.config import Watch
-from bisector.nightly.memory import Answer, Kind, News, Night
+from bisector.nightly.records import Answer, Kind, News, Night
 from bisector.printable import is_line, printable, printable_line
 from bisector.report import formats
 from bisector.store import Store

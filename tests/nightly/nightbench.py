@@ -18,9 +18,9 @@ from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
 from bisector.nightly import config, night
 from bisector.nightly.config import Watch
-from bisector.nightly.desk import regressions_of
-from bisector.nightly.memory import Regression
 from bisector.nightly.night import Report
+from bisector.nightly.records import Regression
+from bisector.nightly.state import regressions_of
 from bisector.recipe.model import Recipe
 from bisector.search.clone import PrivateClone
 from bisector.session import Session, Setting

@@ -6,8 +6,8 @@ from nextgen import LinuxNext
 from nightbench import Nights, kinds
 
 from bisector.exitcodes import ExitCode
-from bisector.nightly.memory import State, Where
 from bisector.nightly.night import Report
+from bisector.nightly.records import State, Where
 
 CHANGE = {"flags/leg": "check less\n"}
 LEG, PROGRAM = "legs-leg-failed", "program-failed"

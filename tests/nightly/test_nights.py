@@ -15,7 +15,7 @@ from nightbench import FLAG, Nights, day, kinds, with_bug
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.nightly import night
-from bisector.nightly.memory import State
+from bisector.nightly.records import State
 from bisector.search.locks import locked
 from bisector.store import Store
 

@@ -13,7 +13,7 @@ from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress
 from bisector.model import Verdict
 from bisector.nightly import night
-from bisector.nightly.memory import State, Where
+from bisector.nightly.records import State, Where
 
 LEG, ESCAPED, PROGRAM = "legs-leg-failed", "legs-escaped", "program-failed"
 UNSURE = "confidence: {max_error: 0.01}"
@@ -64,8 +64,8 @@ def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(tree: LinuxN
     tree.release(3)
     report = nights.night()
     assert report.night.next != report.night.base
-    asked = [each for each in report.night.answers if each.role == "base"]
-    assert [(each.asked, each.carried) for each in asked] == [("leg-failed", "next-20261101")]
+    of_base = [each for each in report.night.answers if each.role == "base"]
+    assert [(each.condition, each.carried) for each in of_base] == [("leg-failed", "next-20261101")]
 
 
 # ---- one bug, two bugs
@@ -161,7 +161,7 @@ def test_a_flaky_bug_is_not_called_fixed_after_one_clean_night(tree: LinuxNext, 
     report = nights.night()
     assert kinds(report) == {LEG: ["fixed"]}
     clean = next(each for each in report.night.answers if each.role == "next")
-    assert clean.told >= 8  # 0.5 ** 8 is 0.4 %
+    assert clean.conclusive >= 8  # 0.5 ** 8 is 0.4 %
 
 
 def test_a_rebased_suspect_is_proven_to_the_error_that_the_recipe_allows(tree: LinuxNext, nights: Nights) -> None:

@@ -14,7 +14,8 @@ from bisector import __version__
 from bisector.cli import main
 from bisector.errors import InfraError
 from bisector.exitcodes import ExitCode
-from bisector.model import OutcomeKind
+from bisector.model import OutcomeKind, Verdict
+from bisector.nightly.state import nights_of
 from bisector.store import Store, schema
 
 DATA = Path(__file__).parent / "data"
@@ -49,13 +50,31 @@ def test_a_store_of_version_1_is_brought_to_today(tmp_path: Path) -> None:
     assert [each.id for each in Store(tmp_path).listed()] == [first.id, second.id]  # and is opened again
 
 
+def test_a_night_of_version_2_is_read_under_todays_names(tmp_path: Path) -> None:
+    old(tmp_path, 2)
+    store = Store(tmp_path)
+    (night,) = nights_of(store, "watch")
+    assert night.finished == ("legs-1",)
+    assert [(each.condition, each.conclusive, each.verdict) for each in night.answers] == [
+        ("", 2, Verdict.BAD),
+        ("leg-failed", 9, Verdict.GOOD),
+    ]
+    first = store.listed()[0]
+    judged = store.campaign(first.id).outcome
+    assert judged is not None
+    assert judged.good is not None
+    store.add_judgement(first.id, "ends", judged.good)
+    store.add_judgement(first.id, "ends", judged.good)
+
+
 def test_each_version_has_a_database_of_its_own_to_be_tested_with() -> None:
     kept = {int(path.name.split("-")[1].split(".")[0]) for path in DATA.glob("version-*.db.gz")}
     assert kept == set(range(1, len(schema.MIGRATIONS)))
 
 
-def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
-    old(tmp_path / "old", 1)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
+    old(tmp_path / "old", version)
     Store(tmp_path / "old").close()
     Store(tmp_path / "new").close()
     with sqlite3.connect(tmp_path / "old/bisector.db") as one, sqlite3.connect(tmp_path / "new/bisector.db") as other:

@@ -13,7 +13,7 @@ from bisector.errors import InfraError, Interrupted
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Progress
 from bisector.nightly import night
-from bisector.nightly.memory import Kind
+from bisector.nightly.records import Kind
 from bisector.report.stages import FIXED
 
 LEG = "legs-leg-failed"

@@ -13,9 +13,9 @@ from bisector.mail import send
 from bisector.mail.draft import MailOptions, write
 from bisector.mail.fixed import Fixed
 from bisector.model import OutcomeKind, Verdict
-from bisector.nightly.budget import SPENT
-from bisector.nightly.desk import Desk
-from bisector.nightly.memory import Kind, Regression, Where
+from bisector.nightly.deadline import SPENT
+from bisector.nightly.records import Kind, Regression, Where
+from bisector.nightly.state import NightState
 from bisector.recipe.model import Recipe
 from bisector.report import formats
 from bisector.report.facts import gather
@@ -23,14 +23,14 @@ from bisector.store import CampaignRow
 
 
 @dataclass(frozen=True)
-class Papers:
-    """Writes them from one night's desk."""
+class Drafts:
+    """Writes them from one night's state."""
 
-    desk: Desk
+    state: NightState
 
     def page(self, row: CampaignRow) -> None:
         """The campaign's own page and text, beside the summaries. Raises InfraError."""
-        facts = gather(self.desk.session.store, row)
+        facts = gather(self.state.session.store, row)
         for kind in ("html", "text"):
             formats.save(kind, facts, self._page_folder(row.id))
 
@@ -38,61 +38,61 @@ class Papers:
         """The regression with its one draft, written anew when the culprit has a new id.
 
         Before that it is tried whether it is fixed already, where the watch asks for it. Raises InfraError when the
-        page cannot be written, Interrupted when somebody (not the budget) asked to stop.
+        page cannot be written, Interrupted when somebody (not the deadline) stopped it.
         """
         if found.same_as:
             return found
-        if self.desk.watch.check_fixed:
+        if self.state.watch.check_fixed:
             self._recheck(found, recipe, row)
         return self._written(found, row)
 
     def restore(self) -> None:
         """Write again what is remembered and lost: pages, and drafts of what is open. Raises InfraError."""
-        desk = self.desk
-        rows = {row.id: row for row in desk.session.store.campaigns()}
-        for regression in tuple(desk.regressions.values()):
+        state = self.state
+        rows = {row.id: row for row in state.session.store.campaigns()}
+        for regression in tuple(state.regressions.values()):
             mine = [rows[name] for name in regression.campaigns if name in rows]
             for row in mine:
                 if not (self._page_folder(row.id) / "report.html").exists():
                     self.page(row)
-            told = next((row for row in reversed(mine) if _names(row, regression)), None)
+            named = next((row for row in reversed(mine) if _names(row, regression)), None)
             owed = regression.is_open and regression.found and not regression.same_as
-            if owed and told and not any(self._draft_folder(regression).glob("0-*.eml")):
-                desk.save(self._written(regression, told))
+            if owed and named and not any(self._draft_folder(regression).glob("0-*.eml")):
+                state.save(self._written(regression, named))
 
     def _page_folder(self, campaign: str) -> Path:
-        return self.desk.watch.out / "campaigns" / campaign
+        return self.state.watch.out / "campaigns" / campaign
 
     def _draft_folder(self, regression: Regression) -> Path:
-        return self.desk.watch.out / "drafts" / regression.id
+        return self.state.watch.out / "drafts" / regression.id
 
     def _written(self, found: Regression, row: CampaignRow) -> Regression:
         folder = self._draft_folder(found)
         try:
-            written = write(MailOptions(), self.desk.session.store, row, self.desk.session.processes)
+            written = write(MailOptions(), self.state.session.store, row, self.state.session.processes)
             send.save(written, folder)
         except BisectorError as error:
-            self.desk.tell(Kind.NOTE, found, f"no draft was written: {error.what}")
+            self.state.add_news(Kind.NOTE, found, f"no draft was written: {error.what}")
             return found
-        self.desk.heard("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.mails))
+        self.state.emit("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.mails))
         return replace(found, draft=str(folder))
 
     def _recheck(self, found: Regression, recipe: Recipe, row: CampaignRow) -> None:
-        """Try the newest mainline and a fix. What hinders it is told, and the draft is written without."""
-        desk = self.desk
+        """Try the newest mainline and a fix. What hinders it becomes a note, and the draft is written without."""
+        state = self.state
         try:
-            rechecked = recheck(row, recipe, desk.session)
+            rechecked = recheck(row, recipe, state.session)
         except Interrupted:
-            if not desk.budget.spent:
+            if not state.deadline.spent:
                 raise
-            desk.tell(Kind.NOTE, found, f"whether it is fixed already was not tried: {SPENT}")
+            state.add_news(Kind.NOTE, found, f"whether it is fixed already was not tried: {SPENT}")
             return
         except BisectorError as error:
-            desk.tell(Kind.NOTE, found, f"whether it is fixed already is left open: {error.what}")
+            state.add_news(Kind.NOTE, found, f"whether it is fixed already is left open: {error.what}")
             return
         self.page(row)
         if mended := tuple(_mended(rechecked.fixed, found)):
-            desk.tell(Kind.NOTE, found, f"it may be fixed already: {'; '.join(mended)}")
+            state.add_news(Kind.NOTE, found, f"it may be fixed already: {'; '.join(mended)}")
 
 
 def _names(row: CampaignRow, regression: Regression) -> bool:

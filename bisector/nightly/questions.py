@@ -12,7 +12,7 @@ from bisector.interfaces import EditsDoNotApply, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
-from bisector.nightly.memory import Answer, Night, carried
+from bisector.nightly.records import Answer, Night, carried
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
@@ -25,7 +25,7 @@ from bisector.verdict.sequential import FixedTrials, often_failed
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. ``asked``: a condition, "" for all of the recipe's; ``trials``: clean ones that make it good.
+    """A question of the night. ``condition``: one of the recipe's, "" for all; ``trials``: clean ones make it good.
 
     ``sure``: so many that a known regression would show.
     """
@@ -33,14 +33,14 @@ class Question:
     item: Watched
     cell: Cell
     role: str  # next or base; rate: next, to learn the rate of what it has shown
-    asked: str
+    condition: str
     trials: int
     sure: bool = False
 
     @property
     def stage(self) -> str:
-        """The stage of its trials in the store: its role, with the condition where one is asked for alone."""
-        return "-".join(filter(None, (self.role, self.asked)))
+        """The stage of its trials in the store: its role, with the condition where it is about one alone."""
+        return "-".join(filter(None, (self.role, self.condition)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def narrowed(recipe: Recipe, condition: str) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Trier:
+class QuestionRunner:
     """Asks on behalf of one night. Its trials stand in the store under a test for each recipe."""
 
     session: Session
@@ -77,8 +77,8 @@ class Trier:
         """The answer: an earlier one of the identical candidate, or from trials now. Raises InfraError, Interrupted."""
         put = self._put(question)
         earlier = carried(nights, put.name, put.candidate.revision, put.key) if put.key else None
-        if earlier and (earlier.verdict is Verdict.BAD or earlier.told >= question.trials):
-            return replace(earlier, role=question.role, asked=question.asked, sure=question.sure)
+        if earlier and (earlier.verdict is Verdict.BAD or earlier.conclusive >= question.trials):
+            return replace(earlier, role=question.role, condition=question.condition, sure=question.sure)
         put = self._stored(put)
         case = replace(put.case, belief=FixedTrials(question.trials, OTHER_FAILURES))
         judged = self._judge(put, nights).ask(put.candidate, case, question.stage)
@@ -98,9 +98,9 @@ class Trier:
         return _answer(question, series.judgement(verdict, reason), put.name, put.key, put.row)
 
     def questions(self, item: Watched, cell: str, condition: str) -> tuple[str, ...]:
-        """What the trials of a regression's cell are asked: all of the recipe, and the condition alone."""
+        """Identities of the questions about a regression's cell: all of the recipe, and the condition alone."""
         found = next((each for each in item.wanted if each.name == cell), None)
-        return () if found is None else tuple(self._name(item, found, asked) for asked in ("", condition))
+        return () if found is None else tuple(self._name(item, found, each) for each in ("", condition))
 
     def plan(self, item: Watched, cell: str, condition: str) -> str:
         """Identity of the workload with which a condition is searched for; "" where the recipe has no such cell."""
@@ -117,17 +117,17 @@ class Trier:
             row = self._row_name(night.tag, night.next, item)
             trials: dict[tuple[str, str], list[Trial]] = {}
             for trial in store.trials(row):
-                role, _, asked = trial.stage.partition("-")
-                if role in ("next", "rate") and night.answer(item.name, trial.cell, role, asked) is None:
+                role, _, condition = trial.stage.partition("-")
+                if role in ("next", "rate") and night.answer(item.name, trial.cell, role, condition) is None:
                     trials.setdefault((trial.cell, trial.stage), []).append(trial)
             cells = {each.name: each for each in item.wanted}
             for (name, stage), of_it in trials.items():
-                role, _, asked = stage.partition("-")
+                role, _, condition = stage.partition("-")
                 if cell := cells.get(name):
-                    question = Question(item, cell, role, asked, 0)
+                    question = Question(item, cell, role, condition, 0)
                     why = "the night ended before this was answered"
                     judged = Judgement(of_it[0].candidate, Verdict.WEAK, why, name, trials=tuple(of_it))
-                    found.append(_answer(question, judged, self._name(item, cell, asked), "", row))
+                    found.append(_answer(question, judged, self._name(item, cell, condition), "", row))
         return tuple(found)
 
     # ---- a question, put to its candidate
@@ -136,12 +136,12 @@ class Trier:
         item, commit = question.item, self.day.base if question.role == "base" else self.day.next
         candidate = self._candidate(commit, question.role)
         target = self.session.kernel_source(item.recipe, item.wanted, self.clone)
-        case = self._case(narrowed(item.recipe, question.asked), question.cell)
+        case = self._case(narrowed(item.recipe, question.condition), question.cell)
         try:
             key = target.key(candidate)
         except EditsDoNotApply:  # not without edits; kept for what a target may do
             key = ""
-        name = self._name(item, question.cell, question.asked)
+        name = self._name(item, question.cell, question.condition)
         return _Put(question, candidate, case, target, name, key, self._row_name(self.day.tag, self.day.next.oid, item))
 
     def _stored(self, put: _Put) -> _Put:
@@ -151,13 +151,13 @@ class Trier:
     def _case(self, recipe: Recipe, cell: Cell) -> Case:
         return self.session.case(apply(recipe, cell), cell)
 
-    def _name(self, item: Watched, cell: Cell, asked: str) -> str:
-        recipe = narrowed(item.recipe, asked)
+    def _name(self, item: Watched, cell: Cell, condition: str) -> str:
+        recipe = narrowed(item.recipe, condition)
         return digest(resolved_yaml(recipe), cell.name, self._case(recipe, cell).plan.identity())
 
     def _judge(self, put: _Put, nights: Sequence[Night]) -> Judge:
         self._tell(put.candidate, put.question, put.row, put.question.stage)
-        recipe = narrowed(put.question.item.recipe, put.question.asked)
+        recipe = narrowed(put.question.item.recipe, put.question.condition)
         return self.session.judge(put.row, recipe, put.target, self._control(put.candidate, nights))
 
     def _candidate(self, commit: Commit, role: str) -> Candidate:
@@ -203,20 +203,20 @@ class Trier:
 
     def _tell(self, candidate: Candidate, question: Question, row: str, stage: str) -> None:
         where = f" in {question.cell.name}" if question.cell.name else ""
-        asked = f", {question.asked}" if question.asked else ""
+        condition = f", {question.condition}" if question.condition else ""
         name = question.item.name
-        told = Progress("stage", f"{candidate}: {name}{asked}{where}", campaign=row, recipe=name, stage=stage)
-        self.session.setting.listener(told)
+        event = Progress("stage", f"{candidate}: {name}{condition}{where}", campaign=row, recipe=name, stage=stage)
+        self.session.setting.listener(event)
 
 
 def _answer(question: Question, judged: Judgement, name: str, key: str, row: str) -> Answer:
     readings = [trial.reading for trial in judged.trials if trial.reading.signal is Signal.REPRODUCED]
-    reproduced, told = judged.counts
+    reproduced, conclusive = judged.counts
     return Answer(
         recipe=question.item.name,
         cell=question.cell.name,
         role=question.role,
-        asked=question.asked,
+        condition=question.condition,
         candidate=judged.candidate.revision,
         question=name,
         key=key,
@@ -224,7 +224,7 @@ def _answer(question: Question, judged: Judgement, name: str, key: str, row: str
         reason=judged.reason,
         conditions=tuple(dict.fromkeys(reading.condition for reading in readings)),
         reproduced=reproduced,
-        told=told,
+        conclusive=conclusive,
         campaign=row,
         sure=question.sure,
     )

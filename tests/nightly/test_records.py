@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bisector.codec import dump, load
 from bisector.model import Commit, Verdict
-from bisector.nightly.memory import (
+from bisector.nightly.records import (
     RAREST,
     Answer,
     Kind,
@@ -110,7 +110,7 @@ def test_clean_nights_add_up_since_the_last_one_that_saw_it() -> None:
         night(2, answer(Verdict.GOOD, 9)),  # seen on this one by another cell
         night(3, answer(Verdict.GOOD, 4)),
         night(4, answer(Verdict.GOOD, 5, role="base"), answer(Verdict.BAD, 1, conditions=("escaped",))),
-        night(5, answer(Verdict.GOOD, 6, asked="leg-failed"), answer(Verdict.GOOD, 7, asked="escaped")),
+        night(5, answer(Verdict.GOOD, 6, condition="leg-failed"), answer(Verdict.GOOD, 7, condition="escaped")),
         night(6, answer(Verdict.GOOD, 8, carried="next-20261105")),
     ]
     assert clean_so_far(nights, REGRESSION) == 4 + 6
@@ -166,16 +166,16 @@ def test_trials_that_learn_the_rate_count_whatever_they_showed() -> None:
 
 
 def test_a_base_that_has_it_begins_the_count_of_clean_ones_anew() -> None:
-    base = answer(Verdict.GOOD, 9, role="base", asked="leg-failed")
-    held = answer(Verdict.BAD, 1, role="base", asked="leg-failed")
+    base = answer(Verdict.GOOD, 9, role="base", condition="leg-failed")
+    held = answer(Verdict.BAD, 1, role="base", condition="leg-failed")
     nights = [night(1, answer(Verdict.BAD)), night(3, base), night(4, held), night(5, base)]
     assert series(nights, replace(REGRESSION, seen=())).base == 9
     assert series(nights, replace(REGRESSION, seen=())).sightings == 1
 
 
 def test_a_base_is_known_good_by_its_own_answer_or_by_its_whole_day() -> None:
-    own = answer(Verdict.GOOD, role="base", candidate="c" * 40, asked="leg-failed")
-    other = answer(Verdict.GOOD, role="base", candidate="d" * 40, asked="escaped")
+    own = answer(Verdict.GOOD, role="base", candidate="c" * 40, condition="leg-failed")
+    other = answer(Verdict.GOOD, role="base", candidate="d" * 40, condition="escaped")
     nights = [night(1, answer(Verdict.GOOD)), night(2, answer(Verdict.BAD), own, other)]
     assert known_good(nights, "legs", "", "leg-failed") == ("c" * 40, "b" * 40)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The desk of one night: what it works with, what it remembers, and each change of that written down at once.
+"""The state of one night: what it works with, what it remembers, and each change of that written down at once.
 
-A night that is killed at any moment finds on its desk what was written before, and asks nothing twice.
+A night that is killed at any moment finds on its state what was written before, and asks nothing twice.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from bisector.codec import dump
 from bisector.interfaces import Progress, with_context
 from bisector.model import Outcome
-from bisector.nightly.budget import Budget
 from bisector.nightly.config import Watch, Watched
-from bisector.nightly.memory import (
+from bisector.nightly.deadline import Deadline
+from bisector.nightly.questions import Question, QuestionRunner
+from bisector.nightly.records import (
     A_NIGHT,
     LEARN,
     NOTHING,
@@ -31,7 +32,6 @@ from bisector.nightly.memory import (
     trials_to_call_gone,
     trials_without_rate,
 )
-from bisector.nightly.trying import Question, Trier
 from bisector.search.nexttree import Day, NextTree
 from bisector.session import DEFAULT_MAX_ERROR, Session
 from bisector.store import Store
@@ -50,7 +50,7 @@ def regressions_of(store: Store, watch: str) -> tuple[Regression, ...]:
 
 
 @dataclass
-class Desk:
+class NightState:
     """One night at work. ``night`` and ``regressions`` are as stored; change them by the methods alone.
 
     ``cut``: trials of earlier nights that ended before the question was answered, by the night's name.
@@ -60,11 +60,11 @@ class Desk:
     session: Session
     tree: NextTree
     day: Day
-    trier: Trier
+    runner: QuestionRunner
     night: Night
     before: tuple[Night, ...]
     regressions: dict[str, Regression]
-    budget: Budget
+    deadline: Deadline
     cut: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
     _before: dict[tuple[object, ...], Series] = field(default_factory=dict)  # series of the nights before this one
 
@@ -72,7 +72,7 @@ class Desk:
 
     def save_night(self, night: Night) -> None:
         """The night as it stands now."""
-        self.night = night = replace(night, used=0.0 if self.budget.spent else self.budget.used)
+        self.night = night = replace(night, used=0.0 if self.deadline.spent else self.deadline.used)
         self.session.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
 
     def save(self, regression: Regression) -> Regression:
@@ -81,25 +81,25 @@ class Desk:
         self.session.store.save_regression(regression.watch, regression.id, dump(regression))
         return regression
 
-    def tell(self, kind: Kind, regression: Regression, text: str) -> None:
-        """One thing more to tell of this night."""
+    def add_news(self, kind: Kind, regression: Regression, text: str) -> None:
+        """Add one line to the news of this night."""
         news = News(kind, regression.id, text)
         if news in self.night.news:
             return
-        self.save_night(self.night.telling(news))
-        self.heard("regression", text, regression, kind=kind.value, **_about(regression))
+        self.save_night(self.night.with_news(news))
+        self.emit("regression", text, regression, kind=kind.value, **_about(regression))
 
-    def heard(self, phase: str, text: str, regression: Regression, **facts: object) -> None:
+    def emit(self, phase: str, text: str, regression: Regression, **facts: object) -> None:
         """Tell those who watch; nothing is written down."""
         campaign = regression.campaigns[-1] if regression.campaigns else ""
         facts = {"regression": regression.id, **facts}
-        told = Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts)
-        self.session.setting.listener(told)
+        event = Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts)
+        self.session.setting.listener(event)
 
-    def heard_of_night(self, **facts: object) -> None:
+    def emit_night(self, **facts: object) -> None:
         """Tell those who watch how the night stands."""
         night = self.night
-        told: dict[str, object] = {
+        about: dict[str, object] = {
             "watch": night.watch,
             "night": night.name,
             "tag": night.tag,
@@ -109,30 +109,30 @@ class Desk:
             "state": night.state.value,
             "ran": True,
         }
-        self.session.setting.listener(Progress("night", night.tag, facts=told | facts))
+        self.session.setting.listener(Progress("night", night.tag, facts=about | facts))
 
-    def settle(self, regression: Regression) -> None:
+    def finish(self, regression: Regression) -> None:
         """Nothing is left to do for it tonight."""
-        if regression.id not in self.night.settled:
-            self.save_night(replace(self.night, settled=(*self.night.settled, regression.id)))
+        if regression.id not in self.night.finished:
+            self.save_night(replace(self.night, finished=(*self.night.finished, regression.id)))
 
-    # ---- what is asked
+    # ---- questions
 
     def ask(self, question: Question) -> Answer:
         """The answer, from tonight if it was given already. Raises InfraError, Interrupted."""
-        mine = (question.item.name, question.cell.name, question.role, question.asked)
+        mine = (question.item.name, question.cell.name, question.role, question.condition)
         known = self.night.answer(*mine)
         if known:
             return known
-        answer = self.trier.ask(question, self.before)
+        answer = self.runner.ask(question, self.before)
         self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
-        self._heard_answer(answer)
+        self._emit_answer(answer)
         return answer
 
-    def _heard_answer(self, answer: Answer) -> None:
+    def _emit_answer(self, answer: Answer) -> None:
         facts = {**asdict(answer), "verdict": answer.verdict.value}
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
-        stage = "-".join(filter(None, (answer.role, answer.asked)))
+        stage = "-".join(filter(None, (answer.role, answer.condition)))
         where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
         with_context(self.session.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
 
@@ -159,7 +159,7 @@ class Desk:
 
     def series(self, item: Watched, regression: Regression) -> Series:
         """The regression's trials up to now, with those of its campaigns."""
-        questions = self.trier.questions(item, regression.cell, regression.condition)
+        questions = self.runner.questions(item, regression.cell, regression.condition)
         of_it = (regression.id, regression.opened, regression.returned, regression.campaigns)
         if of_it not in self._before:
             campaigns = sum(self._learnt_by_campaigns(item, regression), Evidence())
@@ -196,9 +196,9 @@ class Desk:
             return
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
         question = Question(item, cell, "rate", regression.condition, A_NIGHT, sure=True)
-        answer = self.trier.learn(question, self.before, LEARN - known)
+        answer = self.runner.learn(question, self.before, LEARN - known)
         self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
-        self._heard_answer(answer)
+        self._emit_answer(answer)
 
     def _whole(self, night: Night) -> Night:
         """An earlier night with the trials that were cut short."""
@@ -217,7 +217,7 @@ class Desk:
         have: trials of any other are none of this series."""
         if item.recipe.trials is not None:
             return
-        plan = self.trier.plan(item, regression.cell, regression.condition)
+        plan = self.runner.plan(item, regression.cell, regression.condition)
         for outcome in self.outcomes(regression):
             yield of_campaign(outcome, plan)
 

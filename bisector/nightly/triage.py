@@ -14,8 +14,9 @@ from bisector.errors import UsageError
 from bisector.interfaces import Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import Watched
-from bisector.nightly.desk import Desk
-from bisector.nightly.memory import (
+from bisector.nightly.drafts import Drafts
+from bisector.nightly.questions import Question, narrowed
+from bisector.nightly.records import (
     A_NIGHT,
     SEARCHES,
     Kind,
@@ -27,68 +28,69 @@ from bisector.nightly.memory import (
     known_good,
     same_bug,
 )
-from bisector.nightly.papers import Papers
-from bisector.nightly.trying import Question, narrowed
+from bisector.nightly.state import NightState
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.store import CampaignRow
 
 
 @dataclass(frozen=True)
-class Settler:
-    """Settles regressions on one night's desk."""
+class RegressionTriage:
+    """Settles regressions on one night's state."""
 
-    desk: Desk
-    papers: Papers
+    state: NightState
+    drafts: Drafts
 
-    def settle(self, regression: Regression) -> None:
+    def run(self, regression: Regression) -> None:
         """Do what is left to do for a regression tonight. Raises InfraError, Interrupted."""
-        desk, item = self.desk, self.desk.item(regression)
-        if item is None or not regression.is_open or regression.id in desk.night.settled:
+        state, item = self.state, self.state.item(regression)
+        if item is None or not regression.is_open or regression.id in state.night.finished:
             return
         if regression.search:
-            regression = self._run(item, regression, regression.search)
-        elif desk.night.name not in regression.seen or regression.same_as:
+            regression = self._search(item, regression, regression.search)
+        elif state.night.name not in regression.seen or regression.same_as:
             return
         if not regression.search and regression.is_open and not regression.same_as:
             self._follow(item, regression)
-        desk.settle(regression)
+        state.finish(regression)
 
     def _follow(self, item: Watched, regression: Regression) -> None:
         """What tonight's trees make of it."""
-        desk, day = self.desk, self.desk.day
-        if desk.night.name not in regression.seen:
+        state, day = self.state, self.state.day
+        if state.night.name not in regression.seen:
             return
         if regression.culprit is None:
             if regression.suspects or any(
-                news.regression == regression.id and news.kind is Kind.UNFINISHED for news in desk.night.news
+                news.regression == regression.id and news.kind is Kind.UNFINISHED for news in state.night.news
             ):
                 return  # narrowed as far as it goes; or tonight's search has ended already
             if regression.searches >= SEARCHES:
-                desk.tell(Kind.UNFINISHED, regression, f"{SEARCHES} searches found no culprit: {regression.summary}")
+                state.add_news(
+                    Kind.UNFINISHED, regression, f"{SEARCHES} searches found no culprit: {regression.summary}"
+                )
                 return
             self._begin(item, regression)
-        elif not self.desk.holds(day.next.oid, regression.culprit.oid):
+        elif not self.state.holds(day.next.oid, regression.culprit.oid):
             self._begin(item, regression)
-        elif regression.where is Where.NEXT and self.desk.holds(day.base.oid, regression.culprit.oid):
-            answer = desk.ask(self._on_base(item, regression))
+        elif regression.where is Where.NEXT and self.state.holds(day.base.oid, regression.culprit.oid):
+            answer = state.ask(self._on_base(item, regression))
             if answer.verdict is Verdict.BAD:
                 moved = replace(regression, where=Where.MAINLINE)
-                desk.tell(Kind.MOVED, moved, f"{regression.culprit} is in mainline now, and bad there")
-                desk.save(moved)
+                state.add_news(Kind.MOVED, moved, f"{regression.culprit} is in mainline now, and bad there")
+                state.save(moved)
 
     # ---- where to search
 
     def _on_base(self, item: Watched, regression: Regression) -> Question:
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
-        trials = self.desk.session.trials(item.recipe)
+        trials = self.state.session.trials(item.recipe)
         if regression.found:  # more would cost a night; a search tries its ends itself
-            trials = min(A_NIGHT, self.desk.needed(item, regression))
+            trials = min(A_NIGHT, self.state.needed(item, regression))
         return Question(item, cell, "base", regression.condition, trials, sure=regression.found)
 
     def _begin(self, item: Watched, regression: Regression) -> None:
-        desk, day = self.desk, self.desk.day
-        answer = desk.ask(self._on_base(item, regression))
+        state, day = self.state, self.state.day
+        answer = state.ask(self._on_base(item, regression))
         if answer.verdict is Verdict.GOOD:
             base = f"base of {day.tag}"
             ends = Search(day.base.oid, day.next.oid, base, day.tag, Where.NEXT)
@@ -98,55 +100,55 @@ class Settler:
                 return
             ends = found
         else:
-            desk.tell(Kind.UNFINISHED, regression, f"whose it is cannot be told: its base: {answer.reason}")
+            state.add_news(Kind.UNFINISHED, regression, f"whose it is is not known: its base: {answer.reason}")
             return
         self._anew(item, regression, ends)
 
     def _anew(self, item: Watched, regression: Regression, ends: Search) -> Regression:
         suspects = self._suspects(regression, ends)
-        return self._run(item, regression, replace(ends, suspects=suspects))
+        return self._search(item, regression, replace(ends, suspects=suspects))
 
     def _on_mainline(self, item: Watched, regression: Regression, tried: tuple[str, ...]) -> Search | None:
         """From the newest earlier state of mainline that is known to be good, else from the last release."""
-        desk, day = self.desk, self.desk.day
-        history, known = desk.tree.history, []
-        for name in desk.watch.good:
+        state, day = self.state, self.state.day
+        history, known = state.tree.history, []
+        for name in state.watch.good:
             try:
                 known.append(history.resolve(name).oid)
             except UsageError as error:
-                desk.tell(Kind.NOTE, regression, f"'good' of {desk.watch.file.name}: {error.what}")
-        known += known_good(desk.before, item.name, regression.cell, regression.condition)
-        good = desk.tree.newest_of([oid for oid in known if oid not in tried], day.base.oid)
+                state.add_news(Kind.NOTE, regression, f"'good' of {state.watch.file.name}: {error.what}")
+        known += known_good(state.before, item.name, regression.cell, regression.condition)
+        good = state.tree.newest_of([oid for oid in known if oid not in tried], day.base.oid)
         label = ""
         if not good:
-            label = desk.tree.last_release(day.base.oid)
+            label = state.tree.last_release(day.base.oid)
             good = history.resolve(label).oid if label else ""
         if not good or good in tried:
-            told = "it is mainline's, and no earlier state is known to be good (name one in 'good')"
-            desk.save(replace(regression, where=Where.MAINLINE, summary=told))
-            desk.tell(Kind.UNFINISHED, regression, told)
+            text = "it is mainline's, and no earlier state is known to be good (name one in 'good')"
+            state.save(replace(regression, where=Where.MAINLINE, summary=text))
+            state.add_news(Kind.UNFINISHED, regression, text)
             return None
         return Search(good, day.base.oid, label or good[:12], f"base of {day.tag}", Where.MAINLINE, tried=tried)
 
     def _suspects(self, regression: Regression, ends: Search) -> tuple[str, ...]:
         """Commits between the ends that may be the culprit: that of an earlier night, under its id or rebased."""
-        closed = closed_one(self.desk.regressions.values(), regression.recipe, regression.condition)
+        closed = closed_one(self.state.regressions.values(), regression.recipe, regression.condition)
         known = regression if regression.culprit else closed
         if known is None or known.culprit is None:
             return ()
         lost: Commit = known.culprit
-        if self.desk.holds(ends.bad, lost.oid):
-            return () if self.desk.holds(ends.good, lost.oid) else (lost.oid,)
-        return tuple(each.oid for each in self.desk.tree.rebased(lost, known.patch, ends.good, ends.bad))
+        if self.state.holds(ends.bad, lost.oid):
+            return () if self.state.holds(ends.good, lost.oid) else (lost.oid,)
+        return tuple(each.oid for each in self.state.tree.rebased(lost, known.patch, ends.good, ends.bad))
 
     # ---- the search
 
-    def _run(self, item: Watched, regression: Regression, search: Search) -> Regression:
+    def _search(self, item: Watched, regression: Regression, search: Search) -> Regression:
         """Search, or go on where an earlier night stopped; what comes of it is written down."""
-        desk = self.desk
-        regression = desk.save(replace(regression, search=search))
+        state = self.state
+        regression = state.save(replace(regression, search=search))
         recipe = narrowed(item.recipe, regression.condition)
-        source, repo = resolved_yaml(recipe), str(desk.tree.folder.resolve())
+        source, repo = resolved_yaml(recipe), str(state.tree.folder.resolve())
         question = (recipe.recipe, repo, search.good, search.bad, False)
         ended = self._ended(question, source, regression)
         if ended is None:
@@ -154,21 +156,21 @@ class Settler:
             request = CommitRequest(
                 recipe,
                 source,
-                desk.tree.folder,
+                state.tree.folder,
                 search.good,
                 search.bad,
                 cells,
                 pinned=len(item.wanted) > 1 or item.pinned,
-                resume=desk.session.store.newest_unfinished(*question, source=source) is not None,
+                resume=state.session.store.newest_unfinished(*question, source=source) is not None,
                 good_label=search.good_label,
                 bad_label=search.bad_label,
                 suspects=search.suspects,
             )
             try:
-                ended = CommitCampaign(request, desk.session).run()
+                ended = CommitCampaign(request, state.session).run()
             except UsageError as error:  # ends that no search can run between
-                regression = desk.save(replace(regression, search=None, searches=regression.searches + 1))
-                desk.tell(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")
+                regression = state.save(replace(regression, search=None, searches=regression.searches + 1))
+                state.add_news(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")
                 return regression
         return self._concluded(item, regression, search, *ended)
 
@@ -176,7 +178,7 @@ class Settler:
         self, question: tuple[str, str, str, str, bool], source: str, regression: Regression
     ) -> tuple[CampaignRow, Outcome] | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""
-        for row in reversed(self.desk.session.store.campaigns(recipe=question[0])):
+        for row in reversed(self.state.session.store.campaigns(recipe=question[0])):
             same = (row.recipe, row.repo, row.good, row.bad, row.find_fix) == question and row.source == source
             if same and row.outcome and row.id not in regression.campaigns:
                 return row, row.outcome
@@ -185,10 +187,10 @@ class Settler:
     def _concluded(
         self, item: Watched, regression: Regression, search: Search, row: CampaignRow, outcome: Outcome
     ) -> Regression:
-        desk, recipe = self.desk, narrowed(item.recipe, regression.condition)
-        told = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
-        with_context(desk.session.setting.listener, campaign=row.id, recipe=row.recipe)(told)
-        self.papers.page(row)
+        state, recipe = self.state, narrowed(item.recipe, regression.condition)
+        event = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
+        with_context(state.session.setting.listener, campaign=row.id, recipe=row.recipe)(event)
+        self.drafts.page(row)
         before = regression
         regression = replace(
             regression, campaigns=(*regression.campaigns, row.id), search=None, summary=outcome.summary
@@ -197,51 +199,51 @@ class Settler:
         if outcome.kind is OutcomeKind.ENDS_ALIKE and good_is_bad:
             return self._further_back(item, regression, search)
         if outcome.kind is OutcomeKind.CULPRIT and outcome.culprit:
-            patch = desk.tree.patch_id(outcome.culprit.oid)
+            patch = state.tree.patch_id(outcome.culprit.oid)
             found = replace(regression, culprit=outcome.culprit, patch=patch, where=search.where, searches=0)
             return self._named(before, found, recipe, row)
         if outcome.kind is OutcomeKind.NARROWED:
             found = replace(regression, culprit=None, suspects=outcome.suspects, where=search.where)
-            desk.tell(Kind.NAMED, found, outcome.summary)
-            return desk.save(self.papers.draft(found, recipe, row))
-        desk.tell(Kind.UNFINISHED, regression, f"{outcome.kind}: {outcome.summary}")
-        return desk.save(replace(regression, searches=regression.searches + 1))
+            state.add_news(Kind.NAMED, found, outcome.summary)
+            return state.save(self.drafts.draft(found, recipe, row))
+        state.add_news(Kind.UNFINISHED, regression, f"{outcome.kind}: {outcome.summary}")
+        return state.save(replace(regression, searches=regression.searches + 1))
 
     def _further_back(self, item: Watched, regression: Regression, search: Search) -> Regression:
         """The end that was taken for good has it too, which trials did not show at first: the search begins earlier."""
-        regression = self.desk.save(replace(regression, where=Where.MAINLINE))
+        regression = self.state.save(replace(regression, where=Where.MAINLINE))
         ends = self._on_mainline(item, regression, (*search.tried, search.good))
         if ends is None:
-            return self.desk.save(replace(regression, searches=regression.searches + 1))
+            return self.state.save(replace(regression, searches=regression.searches + 1))
         return self._anew(item, regression, ends)
 
     def _named(self, before: Regression, found: Regression, recipe: Recipe, row: CampaignRow) -> Regression:
         """A culprit: of this regression alone, of another one too, or of one that was gone.
 
-        It is told before it is written down: a night that is killed in between comes here again.
+        News comes before it is written down: a night that is killed in between comes here again.
         """
-        desk = self.desk
-        other = same_bug(desk.regressions.values(), found)
+        state = self.state
+        other = same_bug(state.regressions.values(), found)
         if other:
-            desk.tell(Kind.SAME, found, f"{found.culprit} is the culprit of {other.id}, too: one bug")
-            return desk.save(replace(found, same_as=other.id))
-        gone = closed_one(desk.regressions.values(), found.recipe, found.condition)
+            state.add_news(Kind.SAME, found, f"{found.culprit} is the culprit of {other.id}, too: one bug")
+            return state.save(replace(found, same_as=other.id))
+        gone = closed_one(state.regressions.values(), found.recipe, found.condition)
         if gone and before.culprit is None and _same_change(gone, found):
             back = replace(gone, state=State.OPEN, closed="", culprit=found.culprit, where=found.where)
             back = replace(back, campaigns=(*gone.campaigns, row.id), seen=(*gone.seen, *found.seen))
             back = replace(back, returned=(*gone.returned, found.opened))
-            desk.tell(Kind.BACK, back, f"{found.culprit} is there again")
-            back = desk.save(self.papers.draft(back, recipe, row))
-            desk.save(replace(found, state=State.FIXED, closed=desk.night.name, same_as=gone.id))
+            state.add_news(Kind.BACK, back, f"{found.culprit} is there again")
+            back = state.save(self.drafts.draft(back, recipe, row))
+            state.save(replace(found, state=State.FIXED, closed=state.night.name, same_as=gone.id))
             return back
         changed = before.culprit is not None and not _same_change(before, found)
         if before.culprit is None:
-            desk.tell(Kind.NAMED, found, found.summary)
+            state.add_news(Kind.NAMED, found, found.summary)
         elif not changed:
-            desk.tell(Kind.REBASED, found, f"{before.culprit.oid[:12]} is {found.culprit} now, proven anew")
+            state.add_news(Kind.REBASED, found, f"{before.culprit.oid[:12]} is {found.culprit} now, proven anew")
         else:
-            desk.tell(Kind.CHANGED, found, f"{before.culprit} has left linux-next; the culprit is {found.summary}")
-        return desk.save(self.papers.draft(found, recipe, row))
+            state.add_news(Kind.CHANGED, found, f"{before.culprit} has left linux-next; the culprit is {found.summary}")
+        return state.save(self.drafts.draft(found, recipe, row))
 
 
 def _same_change(one: Regression, other: Regression) -> bool:

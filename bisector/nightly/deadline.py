@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A night's budget of time."""
+"""The deadline of a night: it ends when its budget of time is spent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Clock = Callable[[], float]
 a host without a battery wakes up years behind."""
 
 
-class Budget:
-    """Wishes everything to stop once the time is spent: builds and trials tell that they live, and are asked then.
+class Deadline:
+    """Stops everything once the time is spent: builds and trials report that they live, and it is checked then.
 
     Args:
-        session: what works within the budget; what it tells passes through here.
+        session: what works until then; its events pass through here.
         seconds: of one night, over all calls that it takes.
         clock: a steady one.
         used: seconds that earlier calls of the night have spent.

@@ -49,7 +49,7 @@ class State(StrEnum):
 
 
 class Kind(StrEnum):
-    """What there is to tell of a regression."""
+    """What a line of news says of a regression."""
 
     OPENED = "opened"  # seen for the first time
     BACK = "back"  # was fixed, and is there again
@@ -74,15 +74,15 @@ NEW = (Kind.OPENED, Kind.BACK, Kind.NAMED, Kind.CHANGED)
 class Answer:
     """What one candidate answered, in one cell of one recipe.
 
-    ``role``: next or base; rate for trials that only learn the rate of what next has shown. ``asked``: the one
-    condition that was asked for, "" for all of the recipe's.
+    ``role``: next or base; rate for trials that only learn the rate of what next has shown. ``condition``: the one that
+    the question was about, "" for all of the recipe's. ``conclusive``: trials that reproduced or were clean.
     ``question`` and ``key`` name recipe and build; with equal ones, an equal candidate's answer may be carried over.
     """
 
     recipe: str
     cell: str
     role: str
-    asked: str
+    condition: str
     candidate: str  # 40 hex digits
     question: str
     key: str
@@ -90,19 +90,19 @@ class Answer:
     reason: str
     conditions: tuple[str, ...]  # those that were seen
     reproduced: int
-    told: int
+    conclusive: int
     campaign: str
     sure: bool = False  # a known regression was looked for
     carried: str = ""  # the tag of the night that it comes from
 
-    def is_of(self, recipe: str, cell: str, role: str, asked: str) -> bool:
+    def is_of(self, recipe: str, cell: str, role: str, condition: str) -> bool:
         """Whether it answers this."""
-        return (self.recipe, self.cell, self.role, self.asked) == (recipe, cell, role, asked)
+        return (self.recipe, self.cell, self.role, self.condition) == (recipe, cell, role, condition)
 
 
 @dataclass(frozen=True)
 class News:
-    """One line of a night: what there is to tell of a regression."""
+    """One line of a night's news: what it says of a regression."""
 
     kind: Kind
     regression: str  # id
@@ -129,7 +129,7 @@ class Night:
     answers: tuple[Answer, ...] = ()
     news: tuple[News, ...] = ()
     troubles: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()  # regressions for which nothing is left to do tonight
+    finished: tuple[str, ...] = ()  # regressions for which nothing is left to do tonight
     used: float = 0.0
 
     @property
@@ -137,16 +137,16 @@ class Night:
         """The tag; of a night that looked at a tag anew because it had been moved, with the commit."""
         return f"{self.tag}-{self.next[:8]}" if self.moved_from else self.tag
 
-    def answer(self, recipe: str, cell: str, role: str, asked: str) -> Answer | None:
-        """The answer given tonight, None when it was not asked."""
-        return next((each for each in self.answers if each.is_of(recipe, cell, role, asked)), None)
+    def answer(self, recipe: str, cell: str, role: str, condition: str) -> Answer | None:
+        """The answer given tonight, None when there is none."""
+        return next((each for each in self.answers if each.is_of(recipe, cell, role, condition)), None)
 
-    def telling(self, news: News) -> Night:
-        """The night with one thing more to tell; told twice it is told once."""
+    def with_news(self, news: News) -> Night:
+        """The night with one line more; a line that is there already is not repeated."""
         return self if news in self.news else replace(self, news=(*self.news, news))
 
-    def telling_last(self, kind: Kind, regression: str, text: str) -> Night:
-        """The night with the latest of its kind to tell of a regression, in the place of an earlier one."""
+    def with_last_news(self, kind: Kind, regression: str, text: str) -> Night:
+        """The night with the latest line of its kind about a regression, in the place of an earlier one."""
         kept = tuple(each for each in self.news if (each.kind, each.regression) != (kind, regression))
         return replace(self, news=(*kept, News(kind, regression, text)))
 
@@ -228,7 +228,7 @@ def known_good(nights: Sequence[Night], recipe: str, cell: str, condition: str) 
         for night in reversed(nights)
         for answer in night.answers
         if (answer.recipe, answer.cell) == (recipe, cell)
-        if answer.verdict is Verdict.GOOD and answer.asked in ("", condition)
+        if answer.verdict is Verdict.GOOD and answer.condition in ("", condition)
     )
 
 
@@ -310,30 +310,37 @@ def series(
 
 def _with_night(found: Series, night: Night, regression: Regression, questions: Collection[str]) -> Series:
     shown, held = night.name in regression.seen, False
-    reproduced, told = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+    reproduced, clean_of = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
     clean = base = 0
     for each in night.answers:
         if each.recipe != regression.recipe or each.cell != regression.cell:
             continue
-        if each.asked and each.asked != regression.condition:
+        if each.condition and each.condition != regression.condition:
             continue
         shown = shown or (each.role == "next" and regression.condition in each.conditions)
         held = held or (each.role == "base" and each.verdict is Verdict.BAD)
         if each.carried or (questions and each.question not in questions):
             continue
-        told[each.role] += each.told - each.reproduced
+        clean_of[each.role] += each.conclusive - each.reproduced
         if regression.condition in each.conditions:  # one that showed another condition says nothing of this one
             reproduced[each.role] += each.reproduced
         if each.verdict is Verdict.GOOD:
-            clean, base = clean + each.told * (each.role == "next"), base + each.told * (each.role == "base")
-    trials = Evidence(reproduced["next"], told["next"])
+            clean, base = (
+                clean + each.conclusive * (each.role == "next"),
+                base + each.conclusive * (each.role == "base"),
+            )
+    trials = Evidence(reproduced["next"], clean_of["next"])
     if night.name == regression.opened or night.name in regression.returned:
         found = found.begun()
     else:
         found = found.seen(trials) if shown else found.unseen(trials, clean, base)
     if held:
         found = replace(found, base=0, sightings=found.sightings + 1)
-    return found.learnt(Evidence(reproduced["rate"], told["rate"])) if told["rate"] or reproduced["rate"] else found
+    return (
+        found.learnt(Evidence(reproduced["rate"], clean_of["rate"]))
+        if clean_of["rate"] or reproduced["rate"]
+        else found
+    )
 
 
 def checks(nights: Iterable[Night], regression: Regression) -> int:
@@ -368,8 +375,8 @@ def of_campaign(outcome: Outcome, plan: str = "") -> Evidence:
     found = Evidence()
     for one in judged:
         if one is not None and plan in ("", one.plan):
-            reproduced, told = one.counts
-            found += Evidence(reproduced, told - reproduced)
+            reproduced, conclusive = one.counts
+            found += Evidence(reproduced, conclusive - reproduced)
     return found
 
 
@@ -377,7 +384,7 @@ def trials_to_call_gone(known: Evidence, max_error: float, check: int) -> int:
     """Clean trials in a row after which a regression is gone.
 
     Half of ``max_error`` pays for the test by its rate (Fisher's, exact at any rate, since trials are drawn until one
-    reproduces); half for ``trials_without_rate``, asked for where it takes fewer trials and the rate is not known to be
+    reproduces); half for ``trials_without_rate``, needed where it takes fewer trials and the rate is not known to be
     lower. Test ``check`` (from 1) has a share of each half, and the shares sum to 1.
     """
     most, share = trials_without_rate(max_error, check), max_error / 2 * even(check)
