@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
 from bisector.mail.draft import Drafts
+from bisector.system.files import write_whole
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
 
@@ -26,7 +27,7 @@ def save(drafts: Drafts, folder: Path) -> tuple[Path, ...]:
         paths = []
         for draft in drafts.mails:
             path = folder / draft.name
-            path.write_bytes(draft.data)
+            write_whole(path, draft.data)
             paths.append(path)
     except OSError as error:
         raise InfraError(f"the drafts cannot be written to {folder}: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from bisector.nightly.config import Watch
 from bisector.nightly.records import Answer, Kind, News, Night, Regression, State
 from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
-from bisector.search.commits import write_whole
+from bisector.system.files import write_whole
 
 SCHEMA = "bisector.nightly/1"
 TEMPLATE = "index.html.j2"

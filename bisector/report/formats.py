@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The formats of a report that are one document each, by name. A format's module is loaded when it is asked for."""
+"""The formats of a report that are one document each, by name. A format's module is loaded at its first use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.printable import printable
 from bisector.report.facts import Facts
+from bisector.system.files import write_whole
 
 ENDINGS = {"text": "txt", "json": "json", "junit": "xml", "ktap": "ktap", "kcidb": "json", "html": "html"}
 """Format → how its file's name ends."""
@@ -31,7 +32,7 @@ def save(name: str, facts: Facts, folder: Path) -> Path:
     path = folder / f"report.{kind}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(name, facts), encoding="utf-8", errors="replace")
     except OSError as error:
         raise InfraError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, render(name, facts))
     return path

@@ -26,6 +26,7 @@ from bisector.interfaces import Listener, Progress, ignore
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
+from bisector.system.files import write_whole
 from bisector.system.proc import Child, Finished, Processes
 from bisector.system.sandbox import HOST
 
@@ -72,16 +73,6 @@ class SearchResult:
 
 
 Ask = Callable[[Candidate], Judgement]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one. Raises InfraError."""
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise InfraError(f"{path} cannot be written: {error.strerror or error}", hint="is the disk full?") from error
 
 
 def search(

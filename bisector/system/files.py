@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files that a person names: read whole, within a limit, and never waited for."""
+"""Files read whole (those that a person names, within a limit and never waited for) and written whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import zlib
 from pathlib import Path
+
+from bisector.errors import InfraError
 
 CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
@@ -63,6 +66,22 @@ def unzipped(data: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise Unreadable("cannot be read: it is damaged") from error
     return bytes(found)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one, and so that nobody reads half of it.
+
+    Half of a surrogate pair, which no UTF-8 has, becomes a question mark. Raises InfraError.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise InfraError(f"{path} cannot be written: {error.strerror or error}", hint="is the disk full?") from error
 
 
 def _size(limit: int) -> str:

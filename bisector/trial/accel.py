@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from bisector.errors import InfraError
 from bisector.model import Ending, Observation, Trouble
+from bisector.system.files import write_whole
 
 PATIENCE = 30.0  # seconds in which a kernel on KVM must have reached the agent
 ATTEMPTS = 2  # boots, where a failure may pass
@@ -187,8 +189,6 @@ def _write(path: Path, memory: dict[str, Answer]) -> None:
         key: {"accel": answer.accel, "reason": answer.reason, "cause": answer.cause, "at": answer.at}
         for key, answer in memory.items()
     }
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, InfraError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, json.dumps(fields, indent=1) + "\n")
