@@ -80,7 +80,7 @@ class Direction:
         bad, good = self.sides
         return bad if seen in (Verdict.BAD, Signal.REPRODUCED) else good if seen in (Verdict.GOOD, Signal.CLEAN) else ""
 
-    def told(self, seen: Verdict | Signal) -> str:
+    def with_side(self, seen: Verdict | Signal) -> str:
         """A verdict or a signal, with the side that it stands for."""
         side = self.side(seen)
         return f"{seen.value} ({side})" if side else seen.value

@@ -79,7 +79,7 @@ class TrialSeries:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Those that could tell or ended in another failure: all but the harness's failures."""
+        """Conclusive trials, and those that ended in another failure: all but the harness's failures."""
         return tuple(trial for trial in self._drawn.trials if not harness.failed(trial))
 
     @property
@@ -89,7 +89,7 @@ class TrialSeries:
 
     @property
     def untestable(self) -> str:
-        """Why this candidate has no trials that could tell: its build failed or it does not boot. Else ""."""
+        """Why this candidate has no conclusive trials: its build failed or it does not boot. Else ""."""
         if isinstance(self.made, BuildFailure):
             return f"{self.made.stage} failed: {self.made.errors[0] if self.made.errors else 'no error line'}"
         drawn = self._drawn
@@ -145,7 +145,7 @@ class TrialSeries:
         )
 
     def judgement(self, verdict: Verdict, reason: str) -> Judgement:
-        """Close the series with a verdict: it is logged and told."""
+        """Close the series with a verdict: it is stored and reported."""
         failure = self.made if isinstance(self.made, BuildFailure) else None
         image = "" if isinstance(self.made, BuildFailure) else self.made.identity
         why = self._why(verdict, reason)
@@ -155,8 +155,8 @@ class TrialSeries:
         judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures)
         tools = self.judge.tools
         tools.store.add_judgement(tools.campaign, self.stage, judgement)
-        told = f"{self.candidate}: {verdict} ({why})"
-        tools.listener(Progress("verdict", told, judgement=judgement, stage=self.stage))
+        text = f"{self.candidate}: {verdict} ({why})"
+        tools.listener(Progress("verdict", text, judgement=judgement, stage=self.stage))
         return judgement
 
     @property
@@ -177,14 +177,14 @@ class TrialSeries:
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""
         readings = [trial.reading for trial in self._drawn.trials]
-        wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else _untold(self.evidence)
+        wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else _common_failure(self.evidence)
         named = [reading for reading in readings if reading.signal in wanted] or readings
         if not named:
             return reason
         if verdict is Verdict.SKIP:
             return reason if named[-1].reason in reason else f"{reason}: {named[-1].reason}"
-        told = f"{reason}: {named[-1].condition}" if named[-1].condition else reason
-        return f"{told} ({self.case.lasting})" if self.case.lasting else told
+        text = f"{reason}: {named[-1].condition}" if named[-1].condition else reason
+        return f"{text} ({self.case.lasting})" if self.case.lasting else text
 
 
 class Judge:
@@ -290,8 +290,8 @@ class Judge:
         stored = self.tools.store.add_trial(self.tools.campaign, trial)  # before the control boots: law 4
         stored = self._settled(stored, case) if reading.awaits_control else stored
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
-        told = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
-        self.tools.listener(Progress("trial", told, trial=stored, stage=stage))
+        text = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
+        self.tools.listener(Progress("trial", text, trial=stored, stage=stage))
         return stored
 
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
@@ -381,6 +381,6 @@ class Judge:
         self.tools.listener(Progress(phase, detail, stage=stage))
 
 
-def _untold(evidence: Evidence) -> tuple[Signal, ...]:
+def _common_failure(evidence: Evidence) -> tuple[Signal, ...]:
     """What to name of a candidate that is skipped: the more common of its failures."""
     return (Signal.INFRA,) if evidence.infra > evidence.other else (Signal.OTHER_FAILURE,)

@@ -317,7 +317,7 @@ class Judgement:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Trials that reproduced, trials that could tell (reproduced or clean)."""
+        """Trials that reproduced, and conclusive trials (reproduced or clean)."""
         reproduced = sum(trial.reading.signal is Signal.REPRODUCED for trial in self.trials)
         clean = sum(trial.reading.signal is Signal.CLEAN for trial in self.trials)
         return reproduced, reproduced + clean

@@ -46,16 +46,16 @@ def _ask(target: Target, commit: int, count: int) -> tuple[str, int, int]:
     if commit in target.unbuildable:
         return "skip", 0, 0
     evidence, used = Evidence(), 0
-    while evidence.told < count and evidence.other < OTHER_CAP + 2 * evidence.told:
+    while evidence.conclusive < count and evidence.other < OTHER_CAP + 2 * evidence.conclusive:
         signal = target.trial(commit, "search")
         if signal is Signal.INFRA:
             continue
         evidence = evidence.plus(signal)
         used += 1
         if signal is Signal.REPRODUCED:
-            rest = round((count - evidence.told) / (1 - target.world.other))
+            rest = round((count - evidence.conclusive) / (1 - target.world.other))
             return "bad", used, used + rest
-    return ("good" if evidence.told >= count else "skip"), used, used
+    return ("good" if evidence.conclusive >= count else "skip"), used, used
 
 
 def bayesect(

@@ -130,41 +130,41 @@ class Campaign:
     def _prove(self, found: Found, number: int) -> Ended | None:
         """The outcome, or None when the search has to go on."""
         culprit = int(self.frontier.first_new)
-        legs, stand_ins = self._legs(found)
+        arms, stand_ins = self._arms(found)
         bads, edited = [culprit], [0, 0]
         if len(found.suspects | stand_ins) == 1 and len(self.target.history.parents[culprit]) == 1:
-            for side, kind, tried in ((1, "revert", legs), (0, "apply", bads)):
-                if leg := self.target.edited(culprit, kind):
-                    tried.append(leg)
+            for side, kind, tried in ((1, "revert", arms), (0, "apply", bads)):
+                if arm := self.target.edited(culprit, kind):
+                    tried.append(arm)
                     edited[side] = 1
-        fresh = {commit: Evidence() for commit in (*bads, *legs)}
+        fresh = {commit: Evidence() for commit in (*bads, *arms)}
         while True:
-            told = [fresh[leg] for leg in bads], [fresh[leg] for leg in legs]
-            step = confirm(*told, self.belief, number, (edited[0], edited[1]))
+            tried = [fresh[arm] for arm in bads], [fresh[arm] for arm in arms]
+            step = confirm(*tried, self.belief, number, (edited[0], edited[1]))
             if not isinstance(step, Draw):
                 break
-            wanted = {**dict(zip(bads, step.bad, strict=True)), **dict(zip(legs, step.good, strict=True))}
+            wanted = {**dict(zip(bads, step.bad, strict=True)), **dict(zip(arms, step.good, strict=True))}
             for turn in range(max(wanted.values())):
                 for commit, count in wanted.items():
                     if turn < count:
                         fresh[commit] += self._draw(commit, f"proof-{number}")[1]
                 if any(often_failed(one) for one in fresh.values()):
                     break
-                if not self.belief.background.reproduced and any(fresh[leg].reproduced == 1 for leg in legs):
+                if not self.belief.background.reproduced and any(fresh[arm].reproduced == 1 for arm in arms):
                     break
         if isinstance(step, Contradicted):
-            return self._contradicted(legs[step.place], culprit, fresh, number)
+            return self._contradicted(arms[step.place], culprit, fresh, number)
         if isinstance(step, BackgroundSeen):
-            commit = culprit if step.bad else legs[step.place]
+            commit = culprit if step.bad else arms[step.place]
             return self._background(commit, fresh[commit], number)
         if isinstance(step, Unconfirmed | Contrary):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
-            unjudged = [str(legs[place]) for place in step.unjudged]
+            unjudged = [str(arms[place]) for place in step.unjudged]
             if self.frontier.old[0] in unjudged:
                 return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
             if number > RESTARTS:
-                return self._ended(OutcomeKind.NARROWED, self._left(culprit, legs, step), number - 1, step)
+                return self._ended(OutcomeKind.NARROWED, self._left(culprit, arms, step), number - 1, step)
             self.frontier = self.frontier.only_ends(*unjudged)
             self.belief = self.belief.warned()
             return None
@@ -172,30 +172,30 @@ class Campaign:
         kind = OutcomeKind.CULPRIT if len(suspects) == 1 else OutcomeKind.NARROWED
         return self._ended(kind, suspects, number - 1, step)
 
-    def _legs(self, found: Found) -> tuple[list[int], frozenset[int]]:
+    def _arms(self, found: Found) -> tuple[list[int], frozenset[int]]:
         """Commits to be tried as good, and parents that cannot be tried and are vouched for by a newer good commit."""
         bounds = {p for c in found.suspects for p in self.target.history.parents[c]} - found.suspects
         missing = bounds & (self.target.unbuildable | set(map(int, self.frontier.skips)))
         vouching = {int(self.frontier.covering(str(commit), self._is_ancestor)) for commit in missing}
         return sorted((bounds - missing) | vouching), frozenset(missing)
 
-    def _left(self, culprit: int, legs: list[int], step: Confirmed) -> frozenset[int]:
-        """What may be the first bad commit when nothing vouches but the good end and legs that were judged."""
+    def _left(self, culprit: int, arms: list[int], step: Confirmed) -> frozenset[int]:
+        """What may be the first bad commit when nothing vouches but the good end and arms that were judged."""
         ancestors = self.target.history.ancestors
         left = ancestors[culprit] & ~ancestors[0]
-        for place, leg in enumerate(legs):
-            if place not in step.unjudged and leg >= 0:
-                left &= ~ancestors[leg]
+        for place, arm in enumerate(arms):
+            if place not in step.unjudged and arm >= 0:
+                left &= ~ancestors[arm]
         return frozenset(commit for commit in range(culprit + 1) if left >> commit & 1)
 
-    def _contradicted(self, leg: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
-        if leg == 0:
-            return self._background(leg, fresh[leg], number)
-        wrong = self.frontier.wrongly_old(str(leg), self._is_ancestor)
+    def _contradicted(self, arm: int, culprit: int, fresh: dict[int, Evidence], number: int) -> Ended | None:
+        if arm == 0:
+            return self._background(arm, fresh[arm], number)
+        wrong = self.frontier.wrongly_old(str(arm), self._is_ancestor)
         misjudged = [self.tried[int(commit)] for commit in wrong]
-        self.frontier = self.frontier.is_new_after_all(str(leg), self._is_ancestor)
-        self.belief = self.belief.corrected().known_bad(fresh[culprit], fresh[leg], *misjudged)
-        self.tried[leg] = self.tried.get(leg, Evidence()) + fresh[leg]
+        self.frontier = self.frontier.is_new_after_all(str(arm), self._is_ancestor)
+        self.belief = self.belief.corrected().known_bad(fresh[culprit], fresh[arm], *misjudged)
+        self.tried[arm] = self.tried.get(arm, Evidence()) + fresh[arm]
         return None
 
     def _background(self, commit: int, fresh: Evidence, number: int) -> Ended | None:

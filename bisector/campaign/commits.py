@@ -152,8 +152,8 @@ class CommitCampaign:
             if answer.final:
                 return outcome
             if not self._older_end(known):
-                told = f"{outcome.summary}; {self._older(known)}"
-                return replace(outcome, kind=OutcomeKind.UNRESOLVED, summary=told, suspects=())
+                summary = f"{outcome.summary}; {self._older(known)}"
+                return replace(outcome, kind=OutcomeKind.UNRESOLVED, summary=summary, suspects=())
             if number > RESTARTS:
                 return replace(answer.instead, judgements=steps, bisect_log=log) if answer.instead else outcome
             if answer.in_doubt:

@@ -144,7 +144,7 @@ class ReleaseCampaign:
                     ["take other ends, or name other suites in search.suites", *_condensed(supply.left_out)]
                 ),
             )
-        words = _told(supply.releases, request.scan)
+        words = _supply(supply.releases, request.scan)
         self.session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
         case = self.session.case(apply(request.recipe, cell), cell)
@@ -155,8 +155,8 @@ class ReleaseCampaign:
         tried: list[Judgement] = []
 
         def ask(asked: Candidate) -> Judgement:
-            if told := known.take_over(judge.image(asked), case.plan, case.question):
-                words = f"{asked}: tried before, in campaign {told}"
+            if earlier := known.take_over(judge.image(asked), case.plan, case.question):
+                words = f"{asked}: tried before, in campaign {earlier}"
                 judge.tell("trial", words, STAGE)
             judgement = _as_silent(judge, asked, case, tried) or judge.ask(asked, case, STAGE)
             tried.append(judgement)
@@ -324,7 +324,7 @@ def _given(path: Path) -> Release:
     return Release(version, Candidate(TargetKind.GIVEN, str(path.resolve()), label=found))
 
 
-def _told(supply: Sequence[Release], scan: bool) -> str:
+def _supply(supply: Sequence[Release], scan: bool) -> str:
     series = list(dict.fromkeys(releases.name(one.series) for one in supply))
     most = "all are tested" if scan else f"at most {releases.limit(len(series))} candidates"
     return f"Releases: {len(supply)} in {len(series)} series ({', '.join(series)}), {most}"

@@ -90,7 +90,9 @@ class QuestionRunner:
         put = self._stored(self._put(question))
         series = self._judge(put, nights).series(put.candidate, put.case, question.stage)
         while not series.untestable and (seen := series.evidence).reproduced < reproductions:
-            if seen.told >= question.trials or seen.other >= OTHER_FAILURES + 2 * seen.told or often_failed(seen):
+            if seen.conclusive >= question.trials or often_failed(seen):
+                break
+            if seen.other >= OTHER_FAILURES + 2 * seen.conclusive:
                 break
             series.draw()
         verdict = Verdict.BAD if series.evidence.reproduced else Verdict.WEAK

@@ -390,8 +390,8 @@ def trials_to_call_gone(known: Evidence, max_error: float, check: int) -> int:
     most, share = trials_without_rate(max_error, check), max_error / 2 * even(check)
     if not known.reproduced:
         return most
-    rate = Rate(known.reproduced, known.told)
-    if known.reproduced >= RAREST * known.told and rate.missed(most) > share:
+    rate = Rate(known.reproduced, known.conclusive)
+    if known.reproduced >= RAREST * known.conclusive and rate.missed(most) > share:
         return most
     return rate.clean_needed(share)
 

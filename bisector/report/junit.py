@@ -40,7 +40,7 @@ def _case(suite: ET.Element, stage: str, judgement: Judgement, facts: Facts) -> 
         case Verdict.SKIP | Verdict.WEAK:
             ET.SubElement(case, "skipped").text = printable(f"{judgement.verdict}: {judgement.reason}")
     trials, words = facts.trials_of(stage, judgement), direction(facts.campaign.find_fix)
-    lines = [printable(f"trial {t.number}: {words.told(t.reading.signal)}, {t.reading.reason}") for t in trials]
+    lines = [printable(f"trial {t.number}: {words.with_side(t.reading.signal)}, {t.reading.reason}") for t in trials]
     if facts.bad and facts.bad.trial and facts.bad.trial.number in [trial.number for trial in trials]:
         lines += facts.bad.excerpt.lines
     if lines:

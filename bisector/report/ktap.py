@@ -44,7 +44,7 @@ def _lines(facts: Facts) -> Iterator[str]:
 def _case(place: int, judgement: Judgement, stage: str, facts: Facts) -> Iterator[str]:
     words = direction(facts.campaign.find_fix)
     for trial in facts.trials_of(stage, judgement):
-        yield f"# trial {trial.number}: {words.told(trial.reading.signal)}, {_plain(trial.reading.reason)}"
+        yield f"# trial {trial.number}: {words.with_side(trial.reading.signal)}, {_plain(trial.reading.reason)}"
     name, reason = _plain(case_name(judgement)), _plain(judgement.reason)
     match judgement.verdict:
         case Verdict.GOOD:

@@ -140,7 +140,7 @@ def _trials(facts: Facts) -> list[str]:
 def _one(judgement: Judgement, words: Direction) -> str:
     reproduced, told = judgement.counts
     shown = f"{reproduced}/{told} reproduced" if told else judgement.reason
-    return f"{judgement.candidate}: {words.told(judgement.verdict)}, {shown}"
+    return f"{judgement.candidate}: {words.with_side(judgement.verdict)}, {shown}"
 
 
 def _table(facts: Facts) -> list[str]:

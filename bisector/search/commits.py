@@ -32,7 +32,7 @@ from bisector.system.sandbox import HOST
 
 STEP = Path(__file__).with_name("step.py")
 SOCKET = "ask"  # in the worktree's folder
-GOODBYE = 5.0  # seconds for git to end by itself once its step was told to abort
+GOODBYE = 5.0  # seconds for git to end by itself once its step has aborted
 OUTPUT_KEPT = 64 << 10  # bytes of git's output kept for an error message
 
 # Exit codes of git bisect (enum bisect_error in git's bisect.h, negated).
@@ -315,7 +315,7 @@ def _result(
         return replace(result, first_bad=first, summary=f"{first} is the first {new} commit")
     if ended.returncode == ONLY_SKIPPED_LEFT or ONLY_SKIPPED.search(log):
         suspects = history.commits(bisection.left())
-        summary = f"the first {new} commit is one of {len(suspects)} that cannot be told apart"
+        summary = f"the first {new} commit is one of {len(suspects)} that cannot be distinguished"
         return replace(result, ended=Ended.NARROWED, suspects=suspects, summary=summary)
     if ended.returncode == MERGE_BASE_CHECK and steps:
         base = history.commit(steps[-1].candidate.revision)

@@ -151,7 +151,7 @@ def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:
         swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to look for the fix")
         what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
     elif isinstance(drawn.result, Alike):
-        what = f"the ends cannot be told apart: {drawn.result.reason}. {ADVICE}"
+        what = f"the ends do not differ: {drawn.result.reason}. {ADVICE}"
     else:
         what = (
             f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"

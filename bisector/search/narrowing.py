@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What would split a set of commits that a search could not tell apart. Pure."""
+"""What would split a set of commits that a search could not distinguish. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def what_splits(suspects: Sequence[Commit], judgements: Iterable[Judgement]) -> 
         judgement = last.get(suspect.oid)
         if judgement and judgement.verdict in (Verdict.SKIP, Verdict.WEAK):
             causes.setdefault(_remedy(judgement), []).append((suspect, judgement))
-    told = [f"{_names(commits)} ({commits[0][1].reason}): {remedy}" for remedy, commits in causes.items()]
-    return f". To split them: {'; '.join(told)}" if told else ""
+    lines = [f"{_names(commits)} ({commits[0][1].reason}): {remedy}" for remedy, commits in causes.items()]
+    return f". To split them: {'; '.join(lines)}" if lines else ""
 
 
 def _names(commits: Sequence[tuple[Commit, Judgement]]) -> str:

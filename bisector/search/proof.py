@@ -75,7 +75,7 @@ def prove(
             untested.append(parent)
     if untested:
         named = ", ".join(map(str, untested))
-        summary = f"{culprit} is {after}, and whether it came with it cannot be told: no verdict for its parent {named}"
+        summary = f"{culprit} is {after}, and whether it came with it is not known: no verdict for its parent {named}"
         return Proof(Proven.NARROWED, summary, tuple(judgements), suspects=(culprit, *untested))
     match len(culprit.parents):
         case 0:

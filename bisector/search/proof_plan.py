@@ -18,7 +18,7 @@ class Arms:
     """The arms of one proof, and what cannot be one.
 
     Args:
-        suspects: what the search left, newest first: one commit, or a set that cannot be told apart.
+        suspects: what the search left, newest first: one commit, or a set that cannot be distinguished.
         new: the culprit, or the newest suspect.
         bad, good: arms that must be bad, and good; those of the culprit's own edits stand last.
         edited: how many of each those are.

@@ -40,8 +40,8 @@ class Again:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the ends have to be told apart anew."""
-        return bool(self.good.told or self.bad.told)
+        """Whether the ends have to be tried anew."""
+        return bool(self.good.conclusive or self.bad.conclusive)
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,14 @@ class Proving:
         for bad, place in step.unchecked:
             arm = (arms.bad if bad else arms.good)[place]
             seen = arm.evidence
-            figures = f"{seen.told} trials could tell, {seen.other + seen.infra} could not"
+            figures = f"{seen.conclusive} trials were conclusive, {seen.other + seen.infra} were not"
             unchecked.append(f"{arm.candidate}: {arm.untestable or figures}")
         sure = self._sure(step)
         if len(arms.all_suspects) > 1:
             count = len(arms.all_suspects)
-            summary = f"the first {self.direction.git_new} commit is one of {count} that cannot be told apart; {sure}"
+            summary = (
+                f"the first {self.direction.git_new} commit is one of {count} that cannot be distinguished; {sure}"
+            )
             return self._narrowed(summary, arms.all_suspects, judged, tuple(unchecked))
         (culprit,) = arms.suspects
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}; {sure}"
@@ -157,13 +159,13 @@ class Proving:
         """The arms' verdicts, those that could be judged; the culprit's edits last."""
         lost = {*step.unchecked, *((False, place) for place in step.unjudged)}
         sides = ((True, arms.bad, Verdict.BAD), (False, arms.good, Verdict.GOOD))
-        told = [
+        judged = [
             (arms.is_edited(arm), arm.judgement(verdict, f"reproduced in {arm.evidence.figures}"))
             for bad, side, verdict in sides
             for place, arm in enumerate(side)
             if (bad, place) not in lost
         ]
-        return _counted_once(judgement for _, judgement in sorted(told, key=lambda each: each[0]))
+        return _counted_once(judgement for _, judgement in sorted(judged, key=lambda each: each[0]))
 
     def _narrowed(
         self, summary: str, suspects: tuple[Commit, ...], proof: tuple[Judgement, ...], unchecked: tuple[str, ...]
@@ -208,7 +210,7 @@ class Proving:
     def _contradicted(self, arm: TrialSeries, arms: Arms, reason: str) -> Again:
         """An arm that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix).
 
-        An end was tried before, so the search did not err there: the ends are told apart anew with these trials too.
+        An end was tried before, so the search did not err there: the ends are tried anew with these trials too.
         """
         commit, fresh = self._commit(arm), arm.evidence
         if commit.oid in (self.old.oid, self.new.oid):
@@ -240,7 +242,7 @@ class Proving:
         """A commit of the old side is as the new one. The search goes on where nobody had asked for it: it came
         with a merge of which only the first parent was searched."""
         known = (self.old.oid, self.new.oid, culprit.oid)
-        if commit is None or commit.oid in known or self.known.searched(commit.oid).told:
+        if commit is None or commit.oid in known or self.known.searched(commit.oid).conclusive:
             return Again(reason, final=True)
         self.known.old_was_wrong(commit.oid, NOTHING, NOTHING)
         return Again(reason)
@@ -248,7 +250,7 @@ class Proving:
     # ---- with a fixed number of trials: a set by what bounds it; the culprit's own edits after its parents
 
     def _bounded(self, found: SearchResult) -> Outcome | Again:
-        """A set that cannot be told apart: its newest commit and what bounds it, each freshly tested."""
+        """A set that cannot be distinguished: its newest commit and what bounds it, each freshly tested."""
         arms, unchecked = self._arms(found), []
         judged = []
         for side, wanted in ((arms.bad, Verdict.BAD), (arms.good, Verdict.GOOD)):
@@ -294,8 +296,10 @@ def _counted_once(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
 
 
 def _figure(judgement: Judgement) -> str:
-    reproduced, told = judgement.counts
-    return f"{reproduced}/{told} at {judgement.candidate}" if told else f"{judgement.candidate} is {judgement.reason}"
+    reproduced, trials = judgement.counts
+    return (
+        f"{reproduced}/{trials} at {judgement.candidate}" if trials else f"{judgement.candidate} is {judgement.reason}"
+    )
 
 
 def _percent(chance: float) -> str:

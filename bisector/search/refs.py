@@ -62,8 +62,8 @@ def _naming(history: History, own: tuple[str, ...], names: tuple[str, ...], sinc
     """Commits that name one of ``names``, without those of ``own``."""
     greps = [f"--grep={name[:NAMED_BY]}" for name in names]
     form = ["--no-commit-header", "--encoding=UTF-8", "--format=%H%x00%s%x00%B%x00"]
-    told = history.query("rev_list", *form, "--fixed-strings", *greps, *EVERYWHERE, f"^{since}", "--")
-    fields = told.split("\0")
+    printed = history.query("rev_list", *form, "--fixed-strings", *greps, *EVERYWHERE, f"^{since}", "--")
+    fields = printed.split("\0")
     found = zip(*[iter(fields)] * 3, strict=False)
     return tuple(
         Mention(oid.strip(), subject, kind)
@@ -88,16 +88,16 @@ def tags(history: History, *, contains: str = "") -> dict[str, str]:
     """Tags of kernels and linux-next → commit id; only those that hold ``contains`` when it is given."""
     narrowed = [f"--contains={contains}"] if contains else []
     form = "--format=%(refname:short)%00%(objectname)%00%(*objectname)"
-    told = history.query("for_each_ref", form, *narrowed, "refs/tags/v*", "refs/tags/next-*")
-    return {name: peeled or oid for name, oid, peeled in _triples(told)}
+    printed = history.query("for_each_ref", form, *narrowed, "refs/tags/v*", "refs/tags/next-*")
+    return {name: peeled or oid for name, oid, peeled in _triples(printed)}
 
 
 def tips(history: History) -> dict[str, str]:
     """Branches that mainline goes by, local and remote → commit id."""
     form = "--format=%(refname:short)%00%(objectname)%00"
     names = [f"refs/{where}/{name}" for where in ("heads", "remotes/*") for name in ("master", "main")]
-    told = history.query("for_each_ref", form, *names)
-    return {name: oid for name, oid, _ in _triples(told)}
+    printed = history.query("for_each_ref", form, *names)
+    return {name: oid for name, oid, _ in _triples(printed)}
 
 
 def branches(history: History, oid: str) -> tuple[str, ...]:
@@ -106,8 +106,8 @@ def branches(history: History, oid: str) -> tuple[str, ...]:
     return tuple(history.query("for_each_ref", form, f"--contains={oid}", "refs/heads", "refs/remotes").split())
 
 
-def _triples(told: str) -> Iterator[tuple[str, str, str]]:
-    for line in told.splitlines():
+def _triples(printed: str) -> Iterator[tuple[str, str, str]]:
+    for line in printed.splitlines():
         name, _, rest = line.partition("\0")
         oid, _, peeled = rest.partition("\0")
         yield name, oid, peeled

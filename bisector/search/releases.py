@@ -161,9 +161,9 @@ def scan(releases: Sequence[Release], ask: Ask) -> Found:
             if top is not None and asked.verdict(top) is asked.verdict(after):
                 pair = (before, top)
             changes.append(_change(asked, line, *pair))
-    told = _told_runs([(asked.verdict(one), name(one.series)) for one in seen])
+    runs = _runs([(asked.verdict(one), name(one.series)) for one in seen])
     ending = Ending.BETWEEN if changes else Ending.ALIKE if seen else Ending.UNJUDGED
-    summary = told + "".join(f"; {_came(change)}" for change in changes) if seen else "no release could be judged"
+    summary = runs + "".join(f"; {_came(change)}" for change in changes) if seen else "no release could be judged"
     return Found(
         ending=Ending.INSIDE if len(changes) == 1 and changes[0].inside else ending,
         summary=summary,
@@ -385,7 +385,7 @@ def _came(change: Change) -> str:
     return f"{kind} {where}between {change.before} and {change.after}"
 
 
-def _told_runs(verdicts: Sequence[tuple[Verdict, str]]) -> str:
+def _runs(verdicts: Sequence[tuple[Verdict, str]]) -> str:
     """(good, 6.16), (good, 6.17), (bad, 6.18) → "good 6.16 to 6.17, bad 6.18"."""
     runs: list[tuple[Verdict, list[str]]] = []
     for verdict, series in verdicts:

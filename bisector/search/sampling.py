@@ -31,8 +31,8 @@ class EndsDrawn:
     @property
     def rate(self) -> float:
         """Part of the bad end's trials that reproduced."""
-        reproduced, told = self.bad.counts
-        return reproduced / told if told else 0.0
+        reproduced, trials = self.bad.counts
+        return reproduced / trials if trials else 0.0
 
 
 def draw_ends(
@@ -54,7 +54,7 @@ def draw_ends(
         if not isinstance(step, MoreEnds):
             if isinstance(step, Differ):
                 return EndsDrawn(
-                    step, good.judgement(Verdict.GOOD, _told(good)), bad.judgement(Verdict.BAD, _told(bad))
+                    step, good.judgement(Verdict.GOOD, _figures(good)), bad.judgement(Verdict.BAD, _figures(bad))
                 )
             return EndsDrawn(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
         _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,), first=(good, bad))
@@ -106,7 +106,7 @@ def draw_proof(
 def _evidence(series: TrialSeries, belief: Belief) -> Evidence:
     """Counts of the series. One that boots no more gives no trials: it has as many other failures as end a series."""
     seen = series.evidence
-    return replace(seen, other=belief.other_cap + 2 * seen.told) if series.untestable else seen
+    return replace(seen, other=belief.other_cap + 2 * seen.conclusive) if series.untestable else seen
 
 
 def _draw_in_turns(
@@ -139,11 +139,11 @@ def _close_end(series: TrialSeries, step: Alike | NotTestable | None = None, *, 
     if isinstance(step, NotTestable) and step.bad is is_bad:
         return series.judgement(Verdict.SKIP, step.reason)
     evidence = series.evidence
-    if not evidence.told:
+    if not evidence.conclusive:
         what = "failed in the harness" if evidence.infra > evidence.other else "ended in another failure"
         return series.judgement(Verdict.SKIP, f"{max(evidence.infra, evidence.other)} trials {what}")
-    return series.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _told(series))
+    return series.judgement(Verdict.BAD if evidence.reproduced else Verdict.GOOD, _figures(series))
 
 
-def _told(series: TrialSeries) -> str:
+def _figures(series: TrialSeries) -> str:
     return f"reproduced in {series.evidence.figures}"

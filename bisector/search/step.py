@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A messenger that `git bisect run` starts at each step: ``python -I -S step.py SOCKET``. Standard library only.
 
-It asks the running campaign for the verdict of BISECT_HEAD and exits with the code that it is told. Whatever goes wrong
+It asks the running campaign for the verdict of BISECT_HEAD and exits with the code that it answers. Whatever goes wrong
 here is 128, which ends the bisection; a traceback's exit code 1 would be read as "bad" (git-bisect(1)).
 """
 

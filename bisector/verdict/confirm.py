@@ -21,7 +21,7 @@ REFUTED = 3
 """Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
 
 UNLIKE = 0.02
-"""Chance (Fisher's exact test) at which a parent that reproduces is told from a bad candidate: it has a background."""
+"""Chance (Fisher's exact test) at which a parent that reproduces differs from a bad candidate: it has a background."""
 
 HIDDEN = math.log(30.0)
 """Odds at which other failures are taken for hidden reproductions, so that the arm cannot be judged."""
@@ -181,14 +181,14 @@ def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, term
         else terms.more_bad(place, evidence)
         for place, evidence in enumerate(bad)
     ]
-    pace = bad[0].told + more_bad[0] if more_bad[0] else 0
+    pace = bad[0].conclusive + more_bad[0] if more_bad[0] else 0
     open_arms = [not (terms.unjudged(evidence) or terms.refuted(evidence)) for evidence in good]
     more_good = [
         terms.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_arms, strict=True)
     ]
     if not pace:
         behind = [
-            min(more, evidence.told + more - bad[0].told)
+            min(more, evidence.conclusive + more - bad[0].conclusive)
             for evidence, more in zip(good, more_good, strict=True)
             if more and terms.only_hidden(evidence)
         ]
@@ -235,7 +235,7 @@ class _Terms:
     @cached_property
     def rate(self) -> Rate:
         fresh = self.culprit
-        return self.belief.rate.plus(fresh.reproduced, fresh.told) if fresh.reproduced else self.belief.rate
+        return self.belief.rate.plus(fresh.reproduced, fresh.conclusive) if fresh.reproduced else self.belief.rate
 
     @cached_property
     def p_min(self) -> float:
@@ -273,16 +273,16 @@ class _Terms:
 
     def far_too_few(self, evidence: Evidence) -> bool:
         """A bad arm reproduces so rarely that it is no bad candidate."""
-        known = self.belief.rate
-        if self.has_background or not 0 < evidence.reproduced < evidence.told * known.all_reproduced / known.all_trials:
+        known, trials = self.belief.rate, evidence.conclusive
+        if self.has_background or not 0 < evidence.reproduced < trials * known.all_reproduced / known.all_trials:
             return False
-        return too_few(evidence.reproduced, evidence.told, known.lower(self.rate_error)) <= self.share
+        return too_few(evidence.reproduced, trials, known.lower(self.rate_error)) <= self.share
 
     def unlike_bad_end(self, evidence: Evidence) -> bool:
         """A good arm reproduces, but so much less often than the bad end that it is a background."""
         if self.has_background or not evidence.reproduced:
             return False
-        return as_far_apart((evidence.reproduced, evidence.told), self.belief.bad_end) <= UNLIKE
+        return as_far_apart((evidence.reproduced, evidence.conclusive), self.belief.bad_end) <= UNLIKE
 
     def in_doubt(self, evidence: Evidence) -> int:
         """Trials more of a good arm that reproduced where no background was seen, before anything else is drawn."""
@@ -297,7 +297,7 @@ class _Terms:
         return max(1, (REPRODUCTIONS if place == 0 else 1) - evidence.reproduced)
 
     def enough_clean(self, evidence: Evidence) -> bool:
-        ours, theirs = (evidence.reproduced, evidence.told), (self.culprit.reproduced, self.culprit.told)
+        ours, theirs = (evidence.reproduced, evidence.conclusive), (self.culprit.reproduced, self.culprit.conclusive)
         level = (1.0 - RATE_PART) * self.belief.budget.max_error
         return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
 
@@ -331,24 +331,24 @@ class _Terms:
     def hidden_by_others(self, evidence: Evidence) -> float:
         other, known = self.belief.others
         fresh = self.culprit
-        known_others = other + fresh.other, known + fresh.other + fresh.told
+        known_others = other + fresh.other, known + fresh.other + fresh.conclusive
         return hidden_odds(evidence.other, evidence.clean, known_others, self.least_hidden)
 
     def more_good(self, evidence: Evidence, pace: int) -> int:
         """Trials more of a good arm; while the culprit still draws, no further than it (``pace``)."""
         if pace:
-            return max(0, pace - evidence.told)
-        most = max(1, 2 * self.belief.trial_cap - evidence.told)
+            return max(0, pace - evidence.conclusive)
+        most = max(1, 2 * self.belief.trial_cap - evidence.conclusive)
         return first(lambda more: self.enough_good(evidence + Evidence(clean=more)), most)
 
     def failing(self, evidence: Evidence) -> bool:
         if often_failed(evidence) and self.hidden_by_harness(evidence) >= HIDDEN:
             return True
-        return evidence.other >= self.belief.other_cap + 2 * evidence.told or self.at_most(evidence)
+        return evidence.other >= self.belief.other_cap + 2 * evidence.conclusive or self.at_most(evidence)
 
     def at_most(self, evidence: Evidence) -> bool:
         """Whether as many conclusive trials were drawn as are ever drawn."""
-        return evidence.told >= 2 * self.belief.trial_cap
+        return evidence.conclusive >= 2 * self.belief.trial_cap
 
     def unjudged(self, evidence: Evidence) -> bool:
         if self.enough_good(evidence):

@@ -78,29 +78,30 @@ def ends(
             the trials of the choice flatter it: ask again with fresh trials of that cell only.
         number: of this comparison in the campaign, from 1: each cell is one, and each time that a background which
             nobody had seen sends the campaign back to its ends. Each spends its share of the budget.
-        cap: trials that could tell, per end, that are never exceeded.
+        cap: conclusive trials of an end that are never exceeded.
 
     Without a reproduction at the good end the bad end is drawn until ENOUGH reproductions, the good end until as many
     clean trials as a bad one would show with this share as chance. With one, both ends grow in doubling rounds;
     after round k Fisher's exact test is held against the k-th part of the share.
     """
     for evidence, is_bad, other_end in ((good, False, bad), (bad, True, good)):
-        if evidence.other >= other_cap + 2 * evidence.told:
+        if evidence.other >= other_cap + 2 * evidence.conclusive:
             return NotTestable(is_bad, f"{evidence.other} of its trials ended in another failure")
         if often_failed(evidence) and _hidden(evidence, other_end, 0.0) >= HIDING:
             return NotTestable(is_bad, in_harness(evidence.harness, other_end.harness))
     share = budget.share(Stage.ENDS, number)
     if good.reproduced:
         return _with_background(good, bad, budget, share, cap)
-    if not bad.reproduced and bad.told >= NEVER:
-        return Alike(f"the bad end never reproduced in {bad.told} trials, nor did the good one in {good.told}")
-    if bad.told < cap and bad.reproduced < ENOUGH:
-        wanted = ENOUGH - bad.reproduced
-        return MoreEnds(max(0, min(FIRST_ROUND + bad.told // 4, cap) - good.told), min(wanted, cap - bad.told))
-    rate = Rate(bad.reproduced, bad.told)
+    if not bad.reproduced and bad.conclusive >= NEVER:
+        trials = f"{bad.conclusive} trials, nor did the good one in {good.conclusive}"
+        return Alike(f"the bad end never reproduced in {trials}")
+    if bad.conclusive < cap and bad.reproduced < ENOUGH:
+        size, wanted = min(FIRST_ROUND + bad.conclusive // 4, cap), ENOUGH - bad.reproduced
+        return MoreEnds(max(0, size - good.conclusive), min(wanted, cap - bad.conclusive))
+    rate = Rate(bad.reproduced, bad.conclusive)
     needed = rate.clean_needed(share)
-    if good.told < min(needed, cap):
-        return MoreEnds(min(needed, cap) - good.told, 0)
+    if good.conclusive < min(needed, cap):
+        return MoreEnds(min(needed, cap) - good.conclusive, 0)
     if rate.missed(good.clean) > share:
         return Alike(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
     return _differ(good, bad, budget, min(cap, WARY * needed))
@@ -110,11 +111,11 @@ def _with_background(
     good: Evidence, bad: Evidence, budget: Budget, share: float, cap: int
 ) -> Differ | Alike | NotTestable | MoreEnds:
     size, number = FIRST_ROUND, 1
-    while size < max(good.told, bad.told) and size < cap:
+    while size < max(good.conclusive, bad.conclusive) and size < cap:
         size, number = min(2 * size, cap), number + 1
-    if good.told < size or bad.told < size:
-        return MoreEnds(max(0, size - good.told), max(0, size - bad.told))
-    ours, theirs = (good.reproduced, good.told), (bad.reproduced, bad.told)
+    if good.conclusive < size or bad.conclusive < size:
+        return MoreEnds(max(0, size - good.conclusive), max(0, size - bad.conclusive))
+    ours, theirs = (good.reproduced, good.conclusive), (bad.reproduced, bad.conclusive)
     part = share / (number * (number + 1))
     if as_far_apart(ours, theirs) <= part and _apart(good, bad, budget):
         return _differ(good, bad, budget, min(cap, WARY * size))
@@ -122,18 +123,18 @@ def _with_background(
         return Alike(f"the good end reproduces more often than the bad one: {_figures(good, bad)}", reversed=True)
     if alike_odds(good, bad) >= ALIKE or size >= cap:
         return Alike(f"both ends reproduce about as often: {_figures(good, bad)}")
-    return MoreEnds(min(2 * size, cap) - good.told, min(2 * size, cap) - bad.told)
+    return MoreEnds(min(2 * size, cap) - good.conclusive, min(2 * size, cap) - bad.conclusive)
 
 
 def _differ(good: Evidence, bad: Evidence, budget: Budget, most: int) -> Differ | NotTestable | MoreEnds:
     """The ends differ, unless failures of the harness may hide the bug at the good one (law 7).
 
-    ``most``: trials of the good end that could tell, after which the doubt is not waited out any longer.
+    ``most``: conclusive trials of the good end after which the doubt is not waited out any longer.
     """
-    if _hidden(good, bad, LEAST * Rate(bad.reproduced, bad.told).mean) < HIDING:
+    if _hidden(good, bad, LEAST * Rate(bad.reproduced, bad.conclusive).mean) < HIDING:
         return Differ(_belief(good, bad, budget), _figures(good, bad))
-    if good.told < most:
-        more = max(1, min(good.told // 2, most - good.told))
+    if good.conclusive < most:
+        more = max(1, min(good.conclusive // 2, most - good.conclusive))
         return MoreEnds(more, more)
     return NotTestable(False, f"{in_harness(good.harness, bad.harness)}: they may hide the bug")
 
@@ -146,8 +147,8 @@ def _hidden(end: Evidence, other: Evidence, least: float) -> float:
 def _apart(good: Evidence, bad: Evidence, budget: Budget) -> bool:
     """Whether the proof, which counts with the bounds of both rates, will be able to tell them apart."""
     error = budget.share(Stage.RATE, 1) / 2
-    lower = Rate(bad.reproduced, bad.told).lower(error)
-    return bad.reproduced >= ENOUGH and lower > Background(good.reproduced, good.told).upper(error)
+    lower = Rate(bad.reproduced, bad.conclusive).lower(error)
+    return bad.reproduced >= ENOUGH and lower > Background(good.reproduced, good.conclusive).upper(error)
 
 
 def alike_odds(good: Evidence, bad: Evidence) -> float:
@@ -159,7 +160,7 @@ def alike_odds(good: Evidence, bad: Evidence) -> float:
 
 
 def _belief(good: Evidence, bad: Evidence, budget: Budget) -> Belief:
-    return Belief(budget, bad_end=(bad.reproduced, bad.told)).known_bad(bad).known_good(good)
+    return Belief(budget, bad_end=(bad.reproduced, bad.conclusive)).known_bad(bad).known_good(good)
 
 
 def _figures(good: Evidence, bad: Evidence) -> str:

@@ -15,7 +15,7 @@ from bisector.verdict.rate import Background, Rate, log_odds
 
 OTHER_CAP = 3
 HARNESS_CAP = 5
-"""So many failures of the harness, with trials that could tell twice their number more, make a skip where the harness
+"""So many failures of the harness, with conclusive trials twice their number more, make a skip where the harness
 fails more often than elsewhere."""
 HONEST = (1, 20)
 """Trials that the harness fails among all, where nothing else was tried that a candidate could be held against."""
@@ -63,19 +63,19 @@ class Evidence:
         )
 
     @property
-    def told(self) -> int:
-        """Trials that could tell: reproduced or clean."""
+    def conclusive(self) -> int:
+        """Conclusive trials: reproduced or clean."""
         return self.reproduced + self.clean
 
     @property
     def harness(self) -> Sample:
         """(trials that the harness failed, all trials)."""
-        return self.infra, self.told + self.other + self.infra
+        return self.infra, self.conclusive + self.other + self.infra
 
     @property
     def figures(self) -> str:
-        """Reproduced of those that could tell, as people write it."""
-        return f"{self.reproduced}/{self.told}"
+        """Reproduced of the conclusive trials, as people write it."""
+        return f"{self.reproduced}/{self.conclusive}"
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Belief:
         harness_bad, harness_good: trials that the harness failed among all of candidates known to be bad, and good.
         wary: a proof met a good candidate whose other failures may hide the bug; from then on a candidate is good only
             where its own speak against that.
-        other_cap: other failures in a row that make a skip; with trials that could tell, twice their number more.
-        trial_cap: trials that could tell after which the candidate is weak.
+        other_cap: other failures in a row that make a skip; with conclusive trials, twice their number more.
+        trial_cap: conclusive trials after which the candidate is weak.
         unsearched: no search names the candidate that is to be proven: nothing but its proof speaks for it.
     """
 
@@ -165,14 +165,14 @@ class Belief:
             to_good = first(lambda count: self.side(reproduced, clean + count) is Verdict.GOOD, self.trial_cap)
             to_bad = first(lambda count: self.side(reproduced + count, clean) is Verdict.BAD, self.trial_cap)
             to_good = min(to_good, to_bad)
-        return max(1, min(to_good, self.trial_cap - evidence.told))
+        return max(1, min(to_good, self.trial_cap - evidence.conclusive))
 
     def after(self, verdict: Verdict, evidence: Evidence) -> Belief:
         """The belief after one more candidate of the search was judged; call it once for each image, in order.
 
         A candidate that was never tried (it did not build) changes nothing.
         """
-        if not evidence.told:
+        if not evidence.conclusive:
             return self
         asked_bad = self.asked_bad + (verdict is not Verdict.GOOD)
         asked_good = self.asked_good + (verdict is not Verdict.BAD)
@@ -181,7 +181,7 @@ class Belief:
             then = replace(then, harness_bad=added(self.harness_bad, evidence))
         if verdict is not Verdict.BAD or self.background.reproduced:
             return then
-        rate = self.rate.with_stopped(evidence.told, max(self.clean_needed(), evidence.told))
+        rate = self.rate.with_stopped(evidence.conclusive, max(self.clean_needed(), evidence.conclusive))
         return replace(then, rate=rate, others=_others(self.others, evidence))
 
     def known_bad(self, *tried: Evidence) -> Belief:
@@ -192,7 +192,7 @@ class Belief:
             whole += evidence
         return replace(
             self,
-            rate=self.rate.plus(whole.reproduced, whole.told),
+            rate=self.rate.plus(whole.reproduced, whole.conclusive),
             others=_others(self.others, whole),
             harness_bad=added(self.harness_bad, whole),
         )
@@ -202,7 +202,8 @@ class Belief:
         whole = Evidence()
         for evidence in tried:
             whole += evidence
-        background = Background(self.background.reproduced + whole.reproduced, self.background.trials + whole.told)
+        seen = self.background
+        background = Background(seen.reproduced + whole.reproduced, seen.trials + whole.conclusive)
         return replace(self, background=background, harness_good=added(self.harness_good, whole))
 
     def of_suspect(self) -> Belief:
@@ -251,7 +252,7 @@ class Belief:
         return f"{evidence.other} trials ended in another failure"
 
     def side(self, reproduced: int, clean: int) -> Verdict | None:
-        """What the trials that could tell speak for, None while they do not speak clearly enough."""
+        """What the conclusive trials speak for, None while they do not speak clearly enough."""
         odds = log_odds(reproduced, clean, self.rate, self.background)
         if odds <= math.log(self.may_call_good):
             return Verdict.GOOD
@@ -288,12 +289,12 @@ def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
         return Decided(side, f"reproduced in {evidence.figures}")
     if side is Verdict.GOOD:
         return _good_or_hidden(evidence, belief)
-    if evidence.other >= belief.other_cap + 2 * evidence.told:
+    if evidence.other >= belief.other_cap + 2 * evidence.conclusive:
         return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
     if often_failed(evidence) and belief.hidden_by_harness(evidence) >= HIDING:
         return Decided(Verdict.SKIP, belief.unjudged(evidence))
-    if evidence.told >= belief.trial_cap:
-        return Decided(Verdict.WEAK, f"undecided after {evidence.told} trials: reproduced in {evidence.figures}")
+    if evidence.conclusive >= belief.trial_cap:
+        return Decided(Verdict.WEAK, f"undecided after {evidence.conclusive} trials: reproduced in {evidence.figures}")
     return More(belief.more_needed(evidence))
 
 
@@ -301,12 +302,12 @@ def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
     """Clean often enough; a wary belief asks for more until its failures speak clearly, for WARY times as many."""
     most = min(belief.trial_cap, WARY * belief.clean_needed())
     doubtful = belief.wary and belief.in_doubt(evidence)
-    if belief.hidden(evidence) >= HIDING or (doubtful and evidence.told >= most):
+    if belief.hidden(evidence) >= HIDING or (doubtful and evidence.conclusive >= most):
         return Decided(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
     if doubtful:
-        room = most - evidence.told
+        room = most - evidence.conclusive
         return More(max(1, first(lambda more: not belief.in_doubt(evidence + Evidence(clean=more)), room)))
-    return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.told}")
+    return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.conclusive}")
 
 
 def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:
@@ -343,7 +344,7 @@ def first(holds: Callable[[int], bool], most: int) -> int:
 
 def often_failed(evidence: Evidence) -> bool:
     """Whether the harness failed so many trials that, where it fails less often elsewhere, there is no verdict."""
-    return evidence.infra >= HARNESS_CAP + 2 * evidence.told
+    return evidence.infra >= HARNESS_CAP + 2 * evidence.conclusive
 
 
 def in_harness(here: Sample, elsewhere: Sample) -> str:
@@ -359,4 +360,4 @@ def added(known: Sample, evidence: Evidence) -> Sample:
 
 
 def _others(known: tuple[int, int], evidence: Evidence) -> tuple[int, int]:
-    return known[0] + evidence.other, known[1] + evidence.other + evidence.told
+    return known[0] + evidence.other, known[1] + evidence.other + evidence.conclusive

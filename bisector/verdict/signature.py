@@ -219,7 +219,7 @@ def _watched(name: str, observation: Observation) -> ConsoleEvent | None:
 
 
 def _seen(fact: Fact, observation: Observation) -> bool | None:
-    """True or False where the trial could tell, None where it could not."""
+    """True or False where the trial shows it, None where it does not."""
     if fact.kind is FactKind.OOPS:
         return _any_crash(fact, observation.console) is not None
     if fact.kind is FactKind.HANG:

@@ -197,7 +197,7 @@ class Acted:
     planted: Planted
     folders: Folders
     world: World
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def request(self, good: str, bad: str, **changes: object) -> CommitRequest:
         """``lasting``: seconds of the recipe's ``for:``; ``text``: another recipe; the rest: of CommitRequest."""
@@ -210,7 +210,7 @@ class Acted:
 
     def run(self, good: str, bad: str, **changes: object) -> tuple[CampaignRow, Outcome]:
         """One whole campaign."""
-        setting = Setting(self.folders, {}, lambda progress: self.told.append(progress.detail), 1)
+        setting = Setting(self.folders, {}, lambda progress: self.messages.append(progress.detail), 1)
         with ActedBench(setting, self.world) as bench:
             return CommitCampaign(self.request(good, bad, **changes), bench).run()
 

@@ -25,7 +25,7 @@ def test_a_culprit_beyond_a_long_hole_costs_few_builds(act: Act, culprit: int) -
     assert acted.named(outcome) == {f"c{culprit}"}
     in_the_hole = [j for j in outcome.judgements if j.verdict.value == "skip"]
     assert len(in_the_hole) <= LONG_RUN + 2 * math.log2(SIZE)
-    assert any(line.startswith("Edges of a run") for line in acted.told) is (culprit < HOLE.start)
+    assert any(line.startswith("Edges of a run") for line in acted.messages) is (culprit < HOLE.start)
 
 
 def test_a_culprit_inside_a_long_hole_is_narrowed_to_it_and_what_splits_it_is_said(act: Act) -> None:

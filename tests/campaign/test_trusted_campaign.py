@@ -104,7 +104,7 @@ def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
     real = proving.draw_proof
     monkeypatch.setattr(proving, "draw_proof", lambda *given: beliefs.append(given[2]) or real(*given))
     _, outcome = acted.run("c0", "c8")
-    assert any("good commits reproduce too" in line for line in acted.told)
+    assert any("good commits reproduce too" in line for line in acted.messages)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c5"}
     first, second = beliefs[:2]
@@ -132,7 +132,7 @@ def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_
 
     monkeypatch.setattr(proving, "draw_proof", contradicted_once)
     _, outcome = acted.run("c0", "c5")
-    assert any("The proof contradicts the search: the end" in line for line in acted.told)
+    assert any("The proof contradicts the search: the end" in line for line in acted.messages)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c1"}
     assert len(seen) == 1

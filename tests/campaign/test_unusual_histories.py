@@ -206,7 +206,7 @@ def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act,
     _, outcome = acted.run(*ends, text=FIRST_PARENT, direction=way)
     assert outcome.kind is OutcomeKind.NARROWED
     assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
-    assert sum("Search between" in line for line in acted.told) == 1
+    assert sum("Search between" in line for line in acted.messages) == 1
 
 
 # ---- an end that cannot be tried

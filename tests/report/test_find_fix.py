@@ -105,11 +105,11 @@ def test_a_newer_kernel_is_left_open_by_a_search_for_the_bug_alone() -> None:
 
 
 def test_words_of_both_directions() -> None:
-    assert (BUG.told(Verdict.BAD), FIX.told(Verdict.BAD), FIX.told(Verdict.SKIP)) == (
+    assert (BUG.with_side(Verdict.BAD), FIX.with_side(Verdict.BAD), FIX.with_side(Verdict.SKIP)) == (
         "bad",
         "bad (still there)",
         "skip",
     )
-    assert FIX.told(Signal.CLEAN) == "clean (gone)"
+    assert FIX.with_side(Signal.CLEAN) == "clean (gone)"
     labels = ("culprit", "fix^2", "fix", "fix^x", "culprits", "v6.18", "")
     assert [place_of(label) for label in labels] == [0, 2, 0, None, None, None, None]

@@ -140,10 +140,10 @@ def test_paths_that_nothing_touches_are_told(bench: Bench) -> None:
 
 def test_good_beside_bad_tests_the_merge_base_first(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "y")
-    told: list[Progress] = []
-    found = bench.search(judge, "d", "z", listener=told.append)
+    messages: list[Progress] = []
+    found = bench.search(judge, "d", "z", listener=messages.append)
     assert judge.asked[0] == "b"
-    assert "merge base" in told[0].detail
+    assert "merge base" in messages[0].detail
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "y"
     assert "no ancestor" in found.assumptions[0]
 
@@ -252,11 +252,11 @@ def test_killed_git_is_infrastructure(bench: Bench) -> None:
 
 
 def test_progress_counts_steps_and_revisions(bench: Bench) -> None:
-    told: list[Progress] = []
-    bench.search(PerfectJudge(bench.plant(LINE), "f"), "a", "j", listener=told.append)
-    assert told[0] == Progress("search", "1 of about 3: 4 revisions left", 0.0)
-    assert [progress.phase for progress in told] == ["search"] * len(told)
-    fractions = [progress.fraction or 0.0 for progress in told]
+    messages: list[Progress] = []
+    bench.search(PerfectJudge(bench.plant(LINE), "f"), "a", "j", listener=messages.append)
+    assert messages[0] == Progress("search", "1 of about 3: 4 revisions left", 0.0)
+    assert [progress.phase for progress in messages] == ["search"] * len(messages)
+    fractions = [progress.fraction or 0.0 for progress in messages]
     assert fractions == sorted(fractions)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What would split a set that cannot be told apart."""
+"""What would split a set that cannot be distinguished."""
 
 from bisector.model import BuildFailure, Candidate, Commit, Judgement, TargetKind, Verdict
 from bisector.search.narrowing import what_splits

@@ -157,7 +157,7 @@ def test_a_resumed_campaign_decides_as_an_unbroken_one(belief: Belief, drawn: li
         return decide(evidence, belief), evidence
 
     unbroken, trials = judged(Evidence(), drawn)
-    used = trials.told + trials.other
+    used = trials.conclusive + trials.other
     stored = Evidence.of(Reading(signal) for signal in drawn[: min(broken_at, used)])
     resumed, again = judged(stored, drawn[min(broken_at, used) :])
     assert (resumed, again) == (unbroken, trials)

@@ -25,7 +25,7 @@ def drawn(p: float, q: float, seed: int) -> tuple[Differ | Alike | NotTestable, 
             bad += Evidence(1) if chance.random() < p else Evidence(0, 1)
         for _ in range(step.good):
             good += Evidence(1) if chance.random() < q else Evidence(0, 1)
-    return step, good.told + bad.told
+    return step, good.conclusive + bad.conclusive
 
 
 def test_a_deterministic_bug_needs_few_trials() -> None:
@@ -91,5 +91,5 @@ def test_more_is_asked_for_only_within_the_cap_and_never_in_vain(good: Evidence,
         assert step.good >= 0
         assert step.bad >= 0
         assert step.good + step.bad > 0
-        assert not step.good or good.told + step.good <= TRIAL_CAP
-        assert not step.bad or bad.told + step.bad <= TRIAL_CAP
+        assert not step.good or good.conclusive + step.good <= TRIAL_CAP
+        assert not step.bad or bad.conclusive + step.bad <= TRIAL_CAP

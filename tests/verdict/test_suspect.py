@@ -24,7 +24,7 @@ def proof(belief: Belief, rates: tuple[float, float], chance: random.Random) -> 
     while True:
         step = confirm([legs[0]], [legs[1]], belief, 1)
         if not isinstance(step, Draw):
-            return step, legs[1].told
+            return step, legs[1].conclusive
         for place, count in enumerate((step.bad[0], step.good[0])):
             for _ in range(count):
                 hit = chance.random() < rates[place]
