@@ -81,12 +81,12 @@ class _Asking:
     ) -> None:
         self.row, self.recipe, self.session, self.outcome = row, recipe, session, outcome
         target = session.source(recipe, cells(recipe), session.clone(user))
-        mend = Fixups(
+        fixups = Fixups(
             tuple(Fixup(user.resolve(f.broken_by), user.resolve(f.fixed_by)) for f in recipe.search.fixups),
             user.is_ancestor,
         )
         control = outcome.good.candidate if outcome.good else None
-        self.judge: Judge = session.judge(row.id, recipe, target, control, mend)
+        self.judge: Judge = session.judge(row.id, recipe, target, control, fixups)
         self.case = self._case()
 
     def _case(self) -> Case:

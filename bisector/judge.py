@@ -54,7 +54,8 @@ class JudgeTools:
     cancel: CancelToken
 
 
-Mend = Callable[[Candidate], Candidate]
+AddFixups = Callable[[Candidate], Candidate]
+"""Lays over a candidate the fixups that it needs to be judged at all (search/fixups.py)."""
 
 
 @dataclass(eq=False)
@@ -135,7 +136,7 @@ class TrialSeries:
         check = self.judge.check_harness(last, self.case)
         if check and not harness.failed(check):
             words = f"{self.candidate}: {run} trials in a row failed in the harness, one of {check.candidate} did not"
-            self.judge.tell("trial", words, self.stage)
+            self.judge.report("trial", words, self.stage)
             return
         there = f", and so did one of {check.candidate}" if check else ""
         folder = self.judge.tools.store.campaign_folder(self.judge.tools.campaign) / last.folder
@@ -194,15 +195,17 @@ class Judge:
         tools: the tools.
         control: a candidate known to boot (the good end); its image tells a kernel that does not boot from a harness
             that does not. None where there is none.
-        mend: lays over a candidate the fixups that it needs to be judged at all.
+        fixups: lays over a candidate the fixups that it needs to be judged at all.
     """
 
     second: Candidate | None = None
     """Booted where the control itself is what does not boot: the bad end, where there is one."""
 
-    def __init__(self, tools: JudgeTools, control: Candidate | None = None, mend: Mend | None = None) -> None:
+    def __init__(
+        self, tools: JudgeTools, control: Candidate | None = None, add_fixups: AddFixups | None = None
+    ) -> None:
         self.tools = tools
-        self.mend = mend
+        self._add_fixups = fixups
         self.control = control
         self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
         self._checks: list[Trial] | None = None
@@ -210,9 +213,13 @@ class Judge:
     def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
 
-        Raises InfraError when the harness fails, Interrupted when asked to stop.
+        Raises InfraError when the harness fails, Interrupted when cancelled.
         """
         return self._judge(self.series(candidate, case, stage))
+
+    def with_fixups(self, candidate: Candidate) -> Candidate:
+        """The candidate with the fixups that it needs."""
+        return self._add_fixups(candidate) if self._add_fixups else candidate
 
     def image(self, candidate: Candidate, stage: str = "") -> Image | BuildFailure:
         """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf."""
@@ -224,7 +231,7 @@ class Judge:
         known = tools.store.build(tools.campaign, key)
         if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
             return known
-        self._stop_if_asked()
+        self._stop_if_cancelled()
         listener = with_context(tools.listener, stage=stage)
         future = tools.pool.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
         made = future.result()
@@ -236,12 +243,12 @@ class Judge:
 
         ``in_turns``: drawn in turns with other series.
         """
-        mended = self.mend(candidate) if self.mend else candidate
-        self.tell("candidate", str(mended), stage)
-        made = self.image(mended, stage)
+        candidate = self.with_fixups(candidate)
+        self.report("candidate", str(candidate), stage)
+        made = self.image(candidate, stage)
         if isinstance(made, Image):
             self._settle_stored(made, case, stage)
-        return TrialSeries(self, mended, case, stage, made, in_turns)
+        return TrialSeries(self, candidate, case, stage, made, in_turns)
 
     def _judge(self, series: TrialSeries) -> Judgement:
         while not series.untestable:
@@ -277,7 +284,7 @@ class Judge:
 
     def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
         """Run one trial now and store it. ``index``: how many of this image, question and stage came before it."""
-        self._stop_if_asked()
+        self._stop_if_cancelled()
         seed = int(digest(self.tools.campaign, image.identity, stage, index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]
         plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
@@ -346,7 +353,7 @@ class Judge:
         """
         for name, candidate in (("the good end", self.control), ("the bad end", self.second)):
             if candidate is not None:
-                image = self.image(self.mend(candidate) if self.mend else candidate)
+                image = self.image(self.with_fixups(candidate))
                 if isinstance(image, Image) and image.identity != tried:
                     return name, image
         return "", None
@@ -372,12 +379,12 @@ class Judge:
             self._slowest[question] = max((agent_seconds(trial) for trial in stored), default=0.0)
         return self._slowest[question]
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_cancelled(self) -> None:
         if self.tools.cancel.cancelled():
             raise Interrupted("stopped between trials", hint="what is finished is kept")
 
-    def tell(self, phase: str, detail: str, stage: str = "") -> None:
-        """Say what goes on."""
+    def report(self, phase: str, detail: str, stage: str = "") -> None:
+        """Report to the listener what happens."""
         self.tools.listener(Progress(phase, detail, stage=stage))
 
 

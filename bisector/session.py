@@ -20,7 +20,7 @@ from bisector.case import Case
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
-from bisector.judge import Judge, JudgeTools, Mend
+from bisector.judge import AddFixups, Judge, JudgeTools
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
@@ -245,14 +245,14 @@ class Session:
         recipe: Recipe,
         target: Target,
         control: Candidate | None = None,
-        mend: Mend | None = None,
+        add_fixups: AddFixups | None = None,
     ) -> Judge:
         """A judge that writes into the campaign."""
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel
         )
-        return Judge(tools, control, mend)
+        return Judge(tools, control, add_fixups)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
         """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied.

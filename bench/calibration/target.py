@@ -22,7 +22,7 @@ class World:
         other: chance that a trial ends in another crash, whatever the commit.
         infra: chance that the harness fails during a trial.
         unbuildable: chance that a commit does not build; the ends always do.
-        masked: what a second bug does over part of the range, from the commit that brought it to the one that mended
+        masked: what a second bug does over part of the range, from the commit that brought it to the one that repaired
             it: "" (there is none), "always" (each trial crashes otherwise), "instead" (just those that would
             reproduce crash otherwise), "harness" (those fail in the harness: the bug shows as such a failure there).
     """
@@ -106,6 +106,6 @@ class Target:
     def _is_masked(self, commit: int) -> bool:
         if commit < 0:  # the ends are on neither side of the second bug, but for a revert of what changed it
             return self.world.masked == "harness" and commit == -1 and self._named == self._second[1]
-        brought, mended = self._second
+        brought, repaired = self._second
         is_ancestor = self.history.is_ancestor
-        return is_ancestor(brought, commit) and not is_ancestor(mended, commit)
+        return is_ancestor(brought, commit) and not is_ancestor(repaired, commit)

@@ -22,7 +22,7 @@ from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
 from bisector.search.knowledge import Knowledge, LongSkipRun
 from bisector.search.proving import Proving
-from bisector.search.skip_runs import leave
+from bisector.search.skip_runs import try_edges
 from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import Belief
@@ -194,7 +194,7 @@ class CommitCampaign:
                 return self._bisect(known)
             except LongSkipRun as run:
                 self._stage(f"Edges of a run of commits that cannot be judged, around {run.inside}")
-                leave(known, self.history, run.inside)
+                try_edges(known, self.history, run.inside)
 
     def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
@@ -288,7 +288,7 @@ class CommitCampaign:
             assumed.append(f"the change lies under {', '.join(recipe.search.paths)} (search.paths)")
         for fixup in recipe.search.fixups:
             assumed.append(
-                f"{fixup.fixed_by} mends {fixup.broken_by}; it was laid over what lies between (search.fixups)"
+                f"{fixup.fixed_by} fixes {fixup.broken_by}; it was laid over what lies between (search.fixups)"
             )
         if recipe.search.first_parent:
             assumed.append("only first parents were searched (search.first_parent): a merge stands for its branch")

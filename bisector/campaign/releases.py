@@ -157,7 +157,7 @@ class ReleaseCampaign:
         def ask(asked: Candidate) -> Judgement:
             if earlier := known.take_over(judge.image(asked), case.plan, case.question):
                 words = f"{asked}: tried before, in campaign {earlier}"
-                judge.tell("trial", words, STAGE)
+                judge.report("trial", words, STAGE)
             judgement = _as_silent(judge, asked, case, tried) or judge.ask(asked, case, STAGE)
             tried.append(judgement)
             _stop_when_silent(tried)

@@ -68,7 +68,7 @@ def _long_enough(judge: Judge, ends: Ends, budget: Budget) -> Ends:
     if longer is ends.case:
         return ends
     stage, drawings = "ends-longer", ends.drawings + 1
-    judge.tell("stage", f"Ends with a longer workload: {longer.lasting}")
+    judge.report("stage", f"Ends with a longer workload: {longer.lasting}")
     drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, budget, stage, drawings)
     if not isinstance(drawn.result, Differ):
         return replace(ends, drawings=drawings)
@@ -105,11 +105,11 @@ def _draw(
     have: tuple[int, int] = (0, 0),
 ) -> EndsDrawn:
     """``have``: trials of each end that an earlier drawing of this stage took."""
-    good_leg = judge.series(good, case, stage, in_turns=True)
-    bad_leg = judge.series(bad, case, stage, in_turns=True)
-    good_leg.take(have[0])
-    bad_leg.take(have[1])
-    return draw_ends(good_leg, bad_leg, budget, number=number, more=more)
+    good_series = judge.series(good, case, stage, in_turns=True)
+    bad_series = judge.series(bad, case, stage, in_turns=True)
+    good_series.take(have[0])
+    bad_series.take(have[1])
+    return draw_ends(good_series, bad_series, budget, number=number, more=more)
 
 
 def _drawn(end: Judgement) -> int:

@@ -43,7 +43,7 @@ class Knowledge:
         case: question and cell; its belief is where this one begins.
         frontier: the ends, old side first.
         direction: of the search.
-        leaves_runs: whether the edges of a long run of skips are tried; not where only some commits count.
+        tries_edges: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
     """
 
@@ -52,7 +52,7 @@ class Knowledge:
     frontier: Frontier
     is_ancestor: IsAncestor
     direction: Direction = BUG
-    leaves_runs: bool = True
+    tries_edges: bool = True
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
     _images: set[str] = field(default_factory=set)
@@ -73,7 +73,7 @@ class Knowledge:
             self._skips_in_a_row = 0
             return judgement
         self._skips_in_a_row += 1
-        if self.leaves_runs and self._skips_in_a_row >= LONG_RUN and self._edges_of != self._bounds:
+        if self.tries_edges and self._skips_in_a_row >= LONG_RUN and self._edges_of != self._bounds:
             raise LongSkipRun(candidate)
         return judgement
 

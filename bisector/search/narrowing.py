@@ -36,11 +36,11 @@ def _remedy(judgement: Judgement) -> str:
     if judgement.reason == NOT_TRIED:
         return "they become worth trying when their neighbours can be judged"
     if judgement.failure:
-        return "name what mends it in search.fixups, or a config with which it builds"
+        return "name what fixes it in search.fixups, or a config with which it builds"
     if judgement.verdict is Verdict.WEAK:
         return "more trials, or a workload that reproduces more often"
     if judgement.reason.startswith("does not boot"):
-        return "name what mends it in search.fixups, or a config with which it boots"
+        return "name what fixes it in search.fixups, or a config with which it boots"
     if judgement.harness_failures > sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in judgement.trials):
         return "see the logs of their trials: what fails there may be the bug itself"
-    return "name what mends the other failure in search.fixups"
+    return "name what fixes the other failure in search.fixups"

@@ -167,9 +167,9 @@ class ProofPlanner:
             return f"it changes nothing in what is built of {label}"
         return ""
 
-    def _image(self, asked: Candidate) -> Image | BuildFailure:
-        return self.judge.image(self.judge.mend(asked) if self.judge.mend else asked, self.stage)
+    def _image(self, candidate: Candidate) -> Image | BuildFailure:
+        return self.judge.image(self.judge.with_fixups(candidate), self.stage)
 
     def _arm(self, commit: Commit, label: str) -> TrialSeries:
-        asked = Candidate(self.target, commit.oid, label=label)
-        return self.judge.series(asked, self.known.case, self.stage, in_turns=True)
+        candidate = Candidate(self.target, commit.oid, label=label)
+        return self.judge.series(candidate, self.known.case, self.stage, in_turns=True)

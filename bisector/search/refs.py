@@ -51,7 +51,7 @@ def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[M
     """Commits on any ref, and not before ``since``, whose message names one of ``names`` (40 digits each) by a
     ``Fixes:`` line, as reverted, or as its upstream commit. Newest first.
 
-    A stable series mends its own backport by that one's id, so backports that are found are looked for too.
+    A stable series fixes its own backport by that one's id, so backports that are found are looked for too.
     """
     found = _naming(history, names, names, since)
     backports = tuple(mention.oid for mention in found if mention.kind == "backport")

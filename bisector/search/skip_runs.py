@@ -14,7 +14,7 @@ from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
 
 
-def leave(known: Knowledge, history: History, inside: Candidate) -> None:
+def try_edges(known: Knowledge, history: History, inside: Candidate) -> None:
     """Judge the edges of the run of skips that ``inside`` lies in; what they are stands in ``known`` then."""
     if _upper_edge_is_old(known, history, inside):
         known.edges_tried()

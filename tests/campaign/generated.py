@@ -216,11 +216,11 @@ class _Maker:
         return plan
 
     def _runs(self) -> set[str]:
-        """Commits that hold one that broke the build and not yet one that mended it: long runs."""
+        """Commits that hold one that broke the build and not yet one that fixes it: long runs."""
         broke = self.draw.choice(list(self.parents))
-        mended = self.draw.sample(list(self.parents), min(3, len(self.parents)))
+        fixes = self.draw.sample(list(self.parents), min(3, len(self.parents)))
         return {
-            name for name in self.parents if self._has(name, broke) and not any(self._has(name, one) for one in mended)
+            name for name in self.parents if self._has(name, broke) and not any(self._has(name, one) for one in fixes)
         }
 
     def _edits(self, name: str, wanted: dict[str, str], culprit: str, old: str, end: str, wrong: str) -> None:

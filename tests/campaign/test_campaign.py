@@ -333,18 +333,18 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
 
 
 def test_a_fixup_is_laid_over_the_hole_in_history(history: History, setting: Setting) -> None:
-    """c3 breaks the build in a file of its own and c9 mends it; the culprit c6 lies between."""
+    """c3 breaks the build in a file of its own and c9 repairs it; the culprit c6 lies between."""
     for number in range(12):
         if number == 3:
             (history.folder / "hole").write_text("broken\n")
         if number == 9:
-            (history.folder / "hole").write_text("mended\n")
+            (history.folder / "hole").write_text("repaired\n")
         docs = "c8" if number == 9 else ""  # the repair touches nothing else
         history.commit(f"c{number}", "bad" if number >= 6 else "good", docs)
     assert outcome_of(history, setting, "c0", "c11").kind is OutcomeKind.NARROWED
     text = FIXED
     fixups = f"fixups: [{{broken_by: {history.oids['c3']}, fixed_by: {history.oids['c9']}}}]"
-    recipe = loads(text.replace("bad: v6.18}", f"bad: v6.18, {fixups}}}"), "mended.yaml")
+    recipe = loads(text.replace("bad: v6.18}", f"bad: v6.18, {fixups}}}"), "repaired.yaml")
     outcome = outcome_of(history, setting, "c0", "c11", recipe=recipe, source=resolved_yaml(recipe))
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None

@@ -136,8 +136,8 @@ def test_a_parent_that_the_good_end_holds_and_that_is_bad_is_said(act: Act) -> N
 # ---- names are the user's, as they are now
 
 
-def with_fixup(breaks: str, mends: str) -> str:
-    fixup = f"fixups: [{{broken_by: {breaks}, fixed_by: {mends}}}]"
+def with_fixup(breaks: str, repairs: str) -> str:
+    fixup = f"fixups: [{{broken_by: {breaks}, fixed_by: {repairs}}}]"
     return RECIPE.replace("search: {good: a, bad: b}", f"search: {{good: a, bad: b, {fixup}}}")
 
 

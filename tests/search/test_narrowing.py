@@ -15,11 +15,11 @@ def test_each_cause_is_named_once_with_its_commits_and_its_remedy() -> None:
     broken = BuildFailure("compile", ("x undeclared",))
     steps = [judged(commit, Verdict.SKIP, "compile failed: x undeclared", broken) for commit in COMMITS[:4]]
     steps.append(judged(COMMITS[4], Verdict.WEAK, "undecided after 400 trials"))
-    told = what_splits(COMMITS, steps)
-    assert "000000000000, 000000000000" in told
-    assert "and 1 more (compile failed: x undeclared): name what mends it in search.fixups" in told
-    assert "more trials" in told
-    assert told.count("To split them") == 1
+    text = what_splits(COMMITS, steps)
+    assert "000000000000, 000000000000" in text
+    assert "and 1 more (compile failed: x undeclared): name what fixes it in search.fixups" in text
+    assert "more trials" in text
+    assert text.count("To split them") == 1
 
 
 def test_suspects_that_were_never_in_the_way_are_left_out() -> None:
