@@ -201,9 +201,7 @@ class Judge:
     second: Candidate | None = None
     """Booted where the control itself is what does not boot: the bad end, where there is one."""
 
-    def __init__(
-        self, tools: JudgeTools, control: Candidate | None = None, add_fixups: AddFixups | None = None
-    ) -> None:
+    def __init__(self, tools: JudgeTools, control: Candidate | None = None, fixups: AddFixups | None = None) -> None:
         self.tools = tools
         self._add_fixups = fixups
         self.control = control
