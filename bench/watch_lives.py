@@ -42,9 +42,11 @@ from bisector.nightly.questions import Question, QuestionRunner
 from bisector.nightly.records import Answer, Night, Regression, Series, State, Where
 from bisector.nightly.sightings import Sightings
 from bisector.nightly.state import NightState
+from bisector.nightly.trees.linux_next import LinuxNext
+from bisector.nightly.trees.tree import Day, Tree
 from bisector.recipe.parse import parse
-from bisector.search.nexttree import Day, NextTree
 from bisector.session import OTHER_FAILURES, Session, Setting
+from bisector.system.proc import Processes
 from bisector.system.xdg import Folders
 from bisector.verdict.budget import Budget as Allowed
 from bisector.verdict.confirm import REPRODUCTIONS
@@ -259,7 +261,7 @@ def _state(
     return _Desk(
         watch,
         cast(Session, bench),
-        cast(NextTree, None),
+        cast(Tree, LinuxNext(Path(), "", cast(Processes, None))),
         cast(Day, None),
         cast(QuestionRunner, runner),
         night,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""nightly: one night's work against linux-next, for a timer or a CI job."""
+"""nightly: one night's work against linux-next or a stable review, for a timer or a CI job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def nightly(
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the newest day of linux-next with every recipe of a watch.
+    """Try the newest state of a watch's tree (linux-next, a stable review) with its recipes.
 
     Exit code 0: nothing new; 1: a new regression; 3: the harness failed.
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The watch on linux-next: config, memory across nights, one night's work, and its summary."""
+"""The watch on linux-next or a stable review: config, records of the nights, one night's work, and its summary."""

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
+from bisector.nightly.trees.clone import URL
 from bisector.recipe import load as recipes
 from bisector.recipe.conditions import Base
 from bisector.recipe.matrix import cells
@@ -23,11 +25,11 @@ from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, shown, wrong
-from bisector.search.nexttree import URL
 from bisector.system import files
 from bisector.system.files import read_named
 
 MAX_RECIPES = 64
+BRANCH = re.compile(r"linux-\d{1,3}\.\d{1,3}\.y")
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
 
 
@@ -51,12 +53,24 @@ def _source(value: str) -> str:
     return value
 
 
+def _branch(value: object) -> object:
+    if isinstance(value, str) and not BRANCH.fullmatch(value):
+        raise wrong(f"{shown(value)} is no branch of a stable series (linux-6.12.y)")
+    return value
+
+
 class Config(Base):
-    """A nightly watch on linux-next."""
+    """A nightly watch on a tree that is built anew again and again."""
 
     nightly: FileName = Field(description="Name of the watch; its memory and its lock go by it.")
     repo: Annotated[Text, BeforeValidator(lambda value: _source(value) if isinstance(value, str) else value)] = Field(
-        description="A repository of linux-next: a URL, or a folder (from the file's own)."
+        description="A repository of that tree: a URL, or a folder (from the file's own)."
+    )
+    tree: Literal["linux-next", "stable-rc"] = Field(
+        default="linux-next", description="What is followed: linux-next, or the review of a stable release."
+    )
+    branch: Annotated[Text, BeforeValidator(_branch)] | None = Field(
+        default=None, description="With stable-rc: the branch of the series, linux-X.Y.y."
     )
     recipes: Annotated[
         tuple[
@@ -98,7 +112,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Watch:
-    """A watch, ready to work: every recipe of it is loaded."""
+    """A watch, ready to work: every recipe of it is loaded. ``branch``: "" for linux-next."""
 
     name: str
     repo: str
@@ -108,6 +122,8 @@ class Watch:
     out: Path
     file: Path
     check_fixed: bool = True
+    tree: str = "linux-next"
+    branch: str = ""
 
 
 def load(file: Path) -> Watch:
@@ -127,7 +143,10 @@ def load(file: Path) -> Watch:
     folder = file.absolute().parent
     repo = config.repo if URL.match(config.repo) else str((folder / Path(config.repo).expanduser()).resolve())
     out = (folder / Path(config.out).expanduser()).resolve()
-    return Watch(config.nightly, repo, items, config.good, config.budget, out, file.absolute(), config.check_fixed)
+    return Watch(
+        config.nightly, repo, items, config.good, config.budget, out, file.absolute(), config.check_fixed, config.tree,
+        config.branch or "",
+    )  # fmt: skip
 
 
 def schema_text() -> str:
@@ -152,10 +171,18 @@ def _parse(data: object) -> tuple[Config | None, list[Fault]]:
     empty = [Fault((key,), "has no value; give one or take the key out", True) for key in data if data[key] is None]
     gone = {fault.path[0] for fault in empty}
     try:
-        return Config.model_validate({key: value for key, value in data.items() if key not in gone}), empty
+        config = Config.model_validate({key: value for key, value in data.items() if key not in gone})
+        return config, [*empty, *_unfit_branch(config)]
     except ValidationError as error:
         found = faults_of(error, data, Config)
         return None, empty + [fault for fault in found if fault.path[:1] not in {one.path for one in empty}]
+
+
+def _unfit_branch(config: Config) -> Iterator[Fault]:
+    if config.tree == "stable-rc" and config.branch is None:
+        yield Fault(("tree",), "stable-rc needs the branch of a series, as in 'branch: linux-6.12.y'")
+    if config.tree != "stable-rc" and config.branch is not None:
+        yield Fault(("branch",), f"has a meaning with 'tree: stable-rc' alone, and the tree is {config.tree}", True)
 
 
 def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:

@@ -19,9 +19,10 @@ from bisector.nightly.questions import QuestionRunner
 from bisector.nightly.records import NEW, Kind, Night, Regression, State
 from bisector.nightly.sightings import Sightings
 from bisector.nightly.state import NightState, nights_of, regressions_of
+from bisector.nightly.trees.kinds import tree_of
+from bisector.nightly.trees.tree import Day, Tree
 from bisector.nightly.triage import RegressionTriage
 from bisector.search.locks import locked
-from bisector.search.nexttree import Day, NextTree
 from bisector.session import Session
 
 
@@ -55,8 +56,8 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
     """
     folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
-        tree = NextTree(folder / "linux-next.git", watch.repo, session.processes)
-        session.setting.listener(Progress("stage", f"Looking for a new day in {watch.repo}"))
+        tree = tree_of(watch, folder, session.processes)
+        session.setting.listener(Progress("stage", f"Looking for a new state of {tree.name} in {watch.repo}"))
         tag, oid = tree.newest()
         nights = nights_of(session.store, watch.name)
         done = [night for night in nights if night.state is State.DONE]
@@ -75,7 +76,7 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
 
 
 def _open_state(
-    watch: Watch, session: Session, tree: NextTree, day: Day, nights: tuple[Night, ...], clock: Clock
+    watch: Watch, session: Session, tree: Tree, day: Day, nights: tuple[Night, ...], clock: Clock
 ) -> NightState:
     earlier = [night for night in nights if night.tag == day.tag and night.next != day.next.oid]
     night = next((night for night in nights if (night.tag, night.next) == (day.tag, day.next.oid)), None) or Night(

@@ -13,11 +13,11 @@ from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
 from bisector.nightly.records import Answer, Night, carried
+from bisector.nightly.trees.tree import Day
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.search.clone import PrivateClone
-from bisector.search.nexttree import Day
 from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
 from bisector.verdict.sequential import FixedTrials, often_failed

@@ -57,9 +57,9 @@ class Kind(StrEnum):
     CHANGED = "changed"  # another change than before is its culprit now
     STILL = "still"  # seen again
     REBASED = "rebased"  # the culprit has a new id, and was proven anew
-    MOVED = "moved"  # it is in mainline now
+    MOVED = "moved"  # it is in the base now
     SAME = "same"  # its culprit is that of another regression: one bug
-    HELD = "held"  # gone from next, and still in mainline
+    HELD = "held"  # gone from the tree, and still in its base
     FIXED = "fixed"
     UNKNOWN = "unknown"  # not seen, and not shown to be gone either
     NOTE = "note"  # for the person who runs it
@@ -260,7 +260,7 @@ class Series:
     Args:
         known: trials of trees that had it. A clean night before one that saw it is among them.
         waiting: trials since it was seen last; a later sighting makes them known.
-        clean, base: those of them that speak for "gone", of linux-next and of its base.
+        clean, base: those of them that speak for "gone", of the tree and of its base.
         sightings: how often it was seen after the first time.
     """
 
@@ -349,7 +349,7 @@ def checks(nights: Iterable[Night], regression: Regression) -> int:
 
 
 def clean_so_far(nights: Iterable[Night], regression: Regression) -> int:
-    """Clean trials of linux-next in all nights since the last one that saw it."""
+    """Clean trials of the tree in all nights since the last one that saw it."""
     return series(nights, regression).clean
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One recipe on tonight's linux-next: which of its regressions were seen, which are gone, and which are not known."""
+"""One recipe on tonight's tree: which of its regressions were seen, which are gone, and which are not known."""
 
 from __future__ import annotations
 
@@ -80,18 +80,20 @@ class Sightings:
     def _gone_from_next(self, item: Watched, regression: Regression, cell: Cell, needed: int) -> None:
         """It is fixed when no tree that had it shows it any more, by the same test."""
         state, clean = self.state, self.state.series(item, regression).clean
-        text = f"clean in {clean} of {clean} trials of linux-next"
+        text = f"clean in {clean} of {clean} trials of {state.tree.name}"
         inside = regression.culprit and state.holds(state.day.base.oid, regression.culprit.oid)
         if regression.where is not Where.NEXT or inside:
             trials = state.tonight_of_base(item, regression)
             base = state.ask(Question(item, cell, "base", regression.condition, trials, sure=True))
             if base.verdict is Verdict.BAD:
-                state.add_news(Kind.HELD, regression, f"{text}; mainline still has it: {base.reason}")
+                state.add_news(Kind.HELD, regression, f"{text}; {state.tree.base_tree} still has it: {base.reason}")
                 return
             of_base = state.series(item, regression).base
             if base.verdict is not Verdict.GOOD or of_base < needed:
                 more = f"clean in {of_base} trials; gone after {needed}" if of_base else base.reason
-                state.add_news(Kind.UNKNOWN, regression, f"{text}; whether mainline has it is not known: {more}")
+                state.add_news(
+                    Kind.UNKNOWN, regression, f"{text}; whether {state.tree.base_tree} has it is not known: {more}"
+                )
                 return
             text += f" and {of_base} of {of_base} of its base"
         if said := state.speaks_for(item, regression, needed):

@@ -32,7 +32,7 @@ from bisector.nightly.records import (
     trials_to_call_gone,
     trials_without_rate,
 )
-from bisector.search.nexttree import Day, NextTree
+from bisector.nightly.trees.tree import Day, Tree
 from bisector.session import DEFAULT_MAX_ERROR, Session
 from bisector.store import Store
 from bisector.verdict.sequential import Evidence
@@ -58,7 +58,7 @@ class NightState:
 
     watch: Watch
     session: Session
-    tree: NextTree
+    tree: Tree
     day: Day
     runner: QuestionRunner
     night: Night
@@ -188,8 +188,8 @@ class NightState:
         return self._within_reason(item, self.needed(item, regression) - self.series(item, regression).base)
 
     def learn(self, item: Watched, regression: Regression) -> None:
-        """Draw on tonight's linux-next, which has the regression, until its rate is known: so that it can be told,
-        some night, from one that is gone. Raises InfraError, Interrupted."""
+        """Draw on tonight's tree, which has the regression, until its rate is known: so that some night it can be
+        distinguished from one that is gone. Raises InfraError, Interrupted."""
         known = self.series(item, regression).known.reproduced
         mine = (item.name, regression.cell, "rate", regression.condition)
         if known >= LEARN or self.night.answer(*mine):

@@ -32,9 +32,9 @@ HEADINGS = {
     Kind.CHANGED: "another culprit",
     Kind.STILL: "still there",
     Kind.REBASED: "rebased",
-    Kind.MOVED: "in mainline now",
+    Kind.MOVED: "in its base now",
     Kind.SAME: "the same bug",
-    Kind.HELD: "gone from next, not from mainline",
+    Kind.HELD: "gone, not from its base",
     Kind.FIXED: "fixed",
     Kind.UNKNOWN: "not known",
     Kind.NOTE: "note",
@@ -52,7 +52,7 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
     """The night for people at a terminal or in a mail."""
     lines = [f"{night.tag} ({night.next[:12]}) on {night.base_name} {night.base[:12]}"]
     if night.moved_from:
-        lines.append(f"the tag was moved: it named {night.moved_from[:12]} when it was looked at before")
+        lines.append(f"the tag was moved: it named {night.moved_from[:12]} when it was tried before")
     lines += ["", *(_answer(each) for each in night.answers if not each.condition)]
     lines += [f"  {_answer(each)}, for {each.condition} alone" for each in night.answers if each.condition]
     if night.news:

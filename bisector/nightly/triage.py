@@ -76,7 +76,9 @@ class RegressionTriage:
             answer = state.ask(self._on_base(item, regression))
             if answer.verdict is Verdict.BAD:
                 moved = replace(regression, where=Where.MAINLINE)
-                state.add_news(Kind.MOVED, moved, f"{regression.culprit} is in mainline now, and bad there")
+                state.add_news(
+                    Kind.MOVED, moved, f"{regression.culprit} is in {state.tree.base_tree} now, and bad there"
+                )
                 state.save(moved)
 
     # ---- where to search
@@ -124,7 +126,9 @@ class RegressionTriage:
             label = state.tree.last_release(day.base.oid)
             good = history.resolve(label).oid if label else ""
         if not good or good in tried:
-            text = "it is mainline's, and no earlier state is known to be good (name one in 'good')"
+            text = (
+                f"it is there in {state.tree.base_tree}, and no earlier state is known to be good (name one in 'good')"
+            )
             state.save(replace(regression, where=Where.MAINLINE, summary=text))
             state.add_news(Kind.UNFINISHED, regression, text)
             return None
@@ -242,7 +246,9 @@ class RegressionTriage:
         elif not changed:
             state.add_news(Kind.REBASED, found, f"{before.culprit.oid[:12]} is {found.culprit} now, proven anew")
         else:
-            state.add_news(Kind.CHANGED, found, f"{before.culprit} has left linux-next; the culprit is {found.summary}")
+            state.add_news(
+                Kind.CHANGED, found, f"{before.culprit} has left {state.tree.name}; the culprit is {found.summary}"
+            )
         return state.save(self.drafts.draft(found, recipe, row))
 
 

@@ -181,8 +181,8 @@ def test_a_command_line_of_it_is_answered_without_it(capfd: pytest.CaptureFixtur
 def test_no_paper_of_a_night_lets_it_through(tmp_path: Path) -> None:
     answer = Answer(EVIL, EVIL, "next", "", "0" * 40, "q", "k", Verdict.BAD, EVIL, (EVIL,), 1, 1, EVIL, carried=EVIL)
     news = (News(Kind.OPENED, EVIL, EVIL), News(Kind.NOTE, "", EVIL))
-    asked = replace(answer, asked=EVIL)
-    night = Night(EVIL, "night", "1" * 40, "2" * 40, EVIL, 1.0, answers=(answer, asked), news=news, troubles=(EVIL,))
+    alone = replace(answer, condition=EVIL)
+    night = Night(EVIL, "night", "1" * 40, "2" * 40, EVIL, 1.0, answers=(answer, alone), news=news, troubles=(EVIL,))
     night = replace(night, stopped=EVIL, moved_from="3" * 40)
     watch = Watch(EVIL, "/nonexistent", (), (), 1.0, tmp_path, tmp_path / "watch.yaml")
     summary.write(watch, night, (night,), (), 0)

@@ -59,6 +59,10 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (("out: nights", "out: nights\ncheck_fixed: yes"), "5:14: check_fixed: expected true or false, found 'yes'"),
         (("out: nights", "budge: 6h"), "1:1: out: is missing"),
         (("out: nights", "out:"), "4:1: out: has no value"),
+        (("out: nights", "out: nights\ntree: stable"), "5:7: tree: 'stable' is not known; did you mean 'stable-rc'?"),
+        (("out: nights", "out: nights\ntree: stable-rc"), "5:7: tree: stable-rc needs the branch of a series"),
+        (("out: nights", "out: nights\nbranch: linux-6.12.y"), "5:1: branch: has a meaning with"),
+        (("out: nights", "out: nights\ntree: stable-rc\nbranch: ../x"), "6:9: branch: '../x' is no branch of a stable"),
         (("nightly: x", "nightly: A B"), "1:10: nightly: 'A B' is no name"),
         (
             ("nightly: x", "nightly: linux_next"),
@@ -109,14 +113,16 @@ def test_the_schema_is_the_shipped_one_and_takes_the_example(capsys: pytest.Capt
     shipped = (EXAMPLES.parent / "nightly.schema.json").read_text()
     assert capsys.readouterr().out == shipped
     schema = json.loads(shipped)
+    jsonschema.Draft202012Validator(schema).validate(YAML(typ="safe").load(EXAMPLES / "stable-rc.yaml"))
     example = YAML(typ="safe").load(EXAMPLES / "nightly.yaml")
     jsonschema.Draft202012Validator(schema).validate(example)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema).validate(example | {"budge": "6h"})
 
 
-def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["nightly", "--check", str(EXAMPLES / "nightly.yaml")]) == 0
+@pytest.mark.parametrize("name", ["nightly.yaml", "stable-rc.yaml"])
+def test_the_examples_are_valid(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["nightly", "--check", str(EXAMPLES / name)]) == 0
     assert "virtio-open-lvm-raid1: 1 cells" in capsys.readouterr().out
 
 

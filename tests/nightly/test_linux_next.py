@@ -10,8 +10,9 @@ import pytest
 from nextgen import LinuxNext
 
 from bisector.errors import InfraError, UsageError
-from bisector.search import nexttree
-from bisector.search.nexttree import FETCH_TRIES, NextTree
+from bisector.nightly.trees import clone as clones
+from bisector.nightly.trees.clone import FETCH_TRIES
+from bisector.nightly.trees.linux_next import LinuxNext as NextTree
 from bisector.system.proc import Finished, Processes
 
 
@@ -170,7 +171,7 @@ def test_locks_that_a_killed_fetch_left_are_cleared(tmp_path: Path, source: Linu
 def test_packs_of_many_fetches_are_put_together_and_no_day_is_lost(
     tmp_path: Path, source: LinuxNext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nexttree, "MOST_PACKS", 3)
+    monkeypatch.setattr(clones, "MOST_PACKS", 3)
     tree = clone(tmp_path, f"file://{source.folder}")
     pinned = []
     for number in range(2, 7):

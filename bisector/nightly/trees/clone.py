@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Our own clone of linux-next: its newest day, the mainline state that the day stands on, and what was rebased.
+"""Our own clone of a tree that a watch follows: fetching with patience, pins, and commits that were rebased.
 
-linux-next is built anew every day: no day is an ancestor of another, and what only yesterday's day held is unreachable
-today. So each day that was looked at is pinned under refs of ours, together with its base.
+Such a tree is built anew again and again: no state of it is an ancestor of the next, and what only yesterday's state
+held is unreachable today. So each state that was tried is pinned under refs of ours, together with its base.
 """
 
 from __future__ import annotations
@@ -11,26 +11,21 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from bisector.errors import InfraError, UsageError
+from bisector.errors import InfraError
 from bisector.model import Commit
+from bisector.nightly.trees.tree import Day
 from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
 from bisector.search.locks import clear_stale
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
 from bisector.system.sandbox import HOST
 
-TAG = re.compile(r"next-\d{8}")
 RELEASE = re.compile(r"v\d+\.\d+(\.\d+)?")
 URL = re.compile(r"(https?|git|ssh|file)://|[\w.-]+@[\w.-]+:")
-SHA1S = "Next/SHA1s"  # the trees that went into the day, in the order of merging; mainline is the first
-
-PINS = "refs/bisector/nights"
-MAINLINE = "refs/remotes/mainline/master"  # where reports look for the newest mainline at hand
 
 FETCH_TRIES = 4
 FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
@@ -40,34 +35,8 @@ SUSPECTS = 3  # commits that are taken for one that was rebased
 PATCHES = 400  # commits whose patch is compared, newest first
 
 
-def is_day(tag: str) -> bool:
-    """Whether a tag is ``next-`` and a day that there is."""
-    if not TAG.fullmatch(tag):
-        return False
-    try:
-        date.fromisoformat(tag.removeprefix("next-"))
-    except ValueError:
-        return False
-    return True
-
-
 @dataclass(frozen=True)
-class Day:
-    """One day of linux-next. ``base``: mainline as the day found it; ``base_name``: what the day's list calls it."""
-
-    tag: str
-    next: Commit
-    base: Commit
-    base_name: str
-
-    @property
-    def pins(self) -> str:
-        """Where both are pinned. A tag that is moved later gets pins of its own."""
-        return f"{PINS}/{self.tag}/{self.next.oid[:12]}"
-
-
-@dataclass(frozen=True)
-class NextTree:
+class TreeClone:
     """The clone. ``source``: a URL or a local path. ``pause``: seconds before the second try of a fetch."""
 
     folder: Path
@@ -85,31 +54,26 @@ class NextTree:
         """Questions to the clone."""
         return UserRepository(self.folder)
 
+    def pin(self, day: Day) -> None:
+        """Keep the state and its base for ever."""
+        self.git.run("update-ref", f"{day.pins}/next", day.next.oid)
+        self.git.run("update-ref", f"{day.pins}/base", day.base.oid)
+
     # ---- fetching: the one part that is tried again
 
-    def newest(self) -> tuple[str, str]:
-        """The newest day that the source has: its tag, and the id of its commit. Nothing is fetched.
-
-        Raises InfraError when the source cannot be reached, UsageError when it has no such tag.
-        """
+    def listed(self, *patterns: str) -> list[tuple[str, str]]:
+        """(id, ref) of the refs that the source has of these. Nothing is fetched. Raises InfraError."""
         self._open()
-        told = self._again(lambda: self._remote("ls-remote", "--tags", "--", self.source, "refs/tags/next-*")).stdout
-        found: dict[str, str] = {}
-        for line in told.splitlines():
-            oid, _, ref = line.partition("\t")
-            name, peeled, _ = ref.removeprefix("refs/tags/").partition("^{}")
-            if is_day(name) and OID.fullmatch(oid) and (peeled or name not in found):
-                found[name] = oid
-        if not found:
-            raise UsageError(f"{self.source} has no tag next-YYYYMMDD", hint="name a repository of linux-next")
-        newest = max(found)
-        return newest, found[newest]
+        arguments = ("ls-remote", "--", self.source, *patterns)
+        lines = self._again(lambda: self._remote(*arguments)).stdout.splitlines()
+        found = [(oid, ref) for oid, _, ref in (line.partition("\t") for line in lines)]
+        return [(oid, ref) for oid, ref in found if OID.fullmatch(oid)]
 
-    def fetch(self, tag: str) -> None:
-        """Get one day and the releases; a tag that was moved is taken as it is now. Raises InfraError."""
-        refs = (f"+refs/tags/{tag}:refs/tags/{tag}", "+refs/tags/v*:refs/tags/v*")
+    def fetch_refs(self, *refs: str) -> None:
+        """Get these refs as they are now, under the same names. Raises InfraError."""
+        specs = [f"+{ref}:{ref}" for ref in refs]
         quiet = ("--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        self._again(lambda: self._remote("fetch", *quiet, "--", self.source, *refs))
+        self._again(lambda: self._remote("fetch", *quiet, "--", self.source, *specs))
         self._repack()
 
     def _repack(self) -> None:
@@ -174,31 +138,7 @@ class NextTree:
             return ""
         return f'[safe]\n\tdirectory = "{quoted(UserRepository(Path(self.source)).common_dir)}"\n'
 
-    # ---- one day
-
-    def day(self, tag: str) -> Day:
-        """A day that was fetched. Raises InfraError when it does not say what it stands on."""
-        history = self.history
-        day = history.resolve(f"refs/tags/{tag}")
-        told = history.query("cat_file", "blob", f"{day.oid}:{SHA1S}", codes=(0, 128))
-        hint = f"is {self.source} a linux-next? This day is left out; the next tag is looked at when it is there"
-        if not told:
-            raise InfraError(f"{tag} has no {SHA1S}, so that its base is not known", hint=hint)
-        name, oid = _first(told)
-        if not oid:
-            raise InfraError(f"{SHA1S} of {tag} names no commit", hint=hint)
-        kind = history.query("cat_file", "-t", oid, codes=(0, 128))
-        if kind != "commit" or not history.is_ancestor(oid, day.oid) or oid == day.oid:
-            raise InfraError(f"{tag} does not stand on {oid[:12]}, which its {SHA1S} names first ({name})", hint=hint)
-        return Day(tag, day, history.commit(oid), name)
-
-    def pin(self, day: Day) -> None:
-        """Keep the day and its base for ever, and name its base as the newest mainline at hand."""
-        self.git.run("update-ref", f"{day.pins}/next", day.next.oid)
-        self.git.run("update-ref", f"{day.pins}/base", day.base.oid)
-        self.git.run("update-ref", MAINLINE, day.base.oid)
-
-    # ---- ends on mainline
+    # ---- ends below the base
 
     def newest_of(self, oids: Iterable[str], base: str) -> str:
         """The newest one of these commits that ``base`` holds and is not, of the first ``STATES``; else ""."""
@@ -210,8 +150,8 @@ class NextTree:
     def last_release(self, base: str) -> str:
         """Name of the newest release tag (no candidate) that ``base`` holds and is not, "" when there is none."""
         form = "--format=%(refname:short) %(objectname) %(*objectname)"
-        told = self.history.query("for_each_ref", form, "--sort=-version:refname", f"--merged={base}", "refs/tags/v*")
-        for name, *oids in map(str.split, told.splitlines()):
+        names = self.history.query("for_each_ref", form, "--sort=-version:refname", f"--merged={base}", "refs/tags/v*")
+        for name, *oids in map(str.split, names.splitlines()):
             if RELEASE.fullmatch(name) and base not in oids:
                 return name
         return ""
@@ -221,8 +161,8 @@ class NextTree:
     def patch_id(self, oid: str) -> str:
         """What a commit changes, whatever it stands on; "" for a merge and for one that changes nothing."""
         shown = self.git.run("diff-tree", "-p", "--no-ext-diff", "--no-textconv", oid).stdout
-        told = self.git.run("patch-id", "--stable", stdin=shown).stdout if shown else ""
-        return told.split(" ")[0]
+        printed = self.git.run("patch-id", "--stable", stdin=shown).stdout if shown else ""
+        return printed.split(" ")[0]
 
     def rebased(self, lost: Commit, patch: str, good: str, bad: str) -> tuple[Commit, ...]:
         """Commits of ``good..bad`` that may be ``lost`` under a new id: the same patch, or the same subject and author.
@@ -245,12 +185,3 @@ class NextTree:
 def _setting(key: str, value: str) -> str:
     section, _, name = key.rpartition(".")
     return f'[{section}]\n\t{name} = "{value}"\n'
-
-
-def _first(text: str) -> tuple[str, str]:
-    """Name and id of the first tree of the list, which begins with a heading: ``origin<TAB>...``."""
-    for line in text.splitlines():
-        match line.split():
-            case [name, oid] if OID.fullmatch(oid):
-                return name, oid
-    return "", ""
