@@ -164,11 +164,11 @@ def bench_step(given: argparse.Namespace) -> None:
                 found = search(clone, good, bad, ask, worktree=worktree, processes=processes)
                 whole.append((time.monotonic() - began) / len(found.steps))
         show(f"search, per step ({len(found.steps)} steps)", whole)
-        seat, checkouts = Path(folder, "seat"), []
-        clone.checkout(candidate(good), seat)
+        worktree, checkouts = Path(folder, "worktree"), []
+        clone.checkout(candidate(good), worktree)
         for commit in (bad, good) * 2:
             began = time.monotonic()
-            clone.checkout(candidate(commit), seat)
+            clone.checkout(candidate(commit), worktree)
             checkouts.append(time.monotonic() - began)
         show("checkout, end to end", checkouts)
     print("goal: at most 0.5 s a step without build and VM")

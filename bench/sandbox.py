@@ -47,22 +47,22 @@ def build(repo: Path, revision: str, jobs: int, cache: Path, processes: Processe
     user = UserRepository(repo)
     clone = PrivateClone.of(user, cache / "state", processes)
     config = BuildConfig(("base", "lvm-raid"))
-    target = KernelSource(clone, cache / "seats", cache, config, processes, jobs=jobs)
+    target = KernelSource(clone, cache / "build-dirs", cache, config, processes, jobs=jobs)
     candidate = Candidate(TargetKind.KERNEL_SOURCE, user.resolve(revision).oid)
     made = target.image(candidate, listener=ignore, cancel=CancelToken())
     if isinstance(made, BuildFailure):
         raise SystemExit(f"{candidate} cannot be built: {made.errors}")
-    seat = cache / "seats/0"
-    if (seat / "objects").is_dir():
-        (seat / "objects").rename(seat / "tree" / OBJECTS)
+    build_dir = cache / "build-dirs/0"
+    if (build_dir / "objects").is_dir():
+        (build_dir / "objects").rename(build_dir / "tree" / OBJECTS)
     make, env = Make(jobs=jobs, ccache="ccache"), environment(os.environ, cache / "ccache")
-    access = Access((seat / "tree", cache / "ccache"))
+    access = Access((build_dir / "tree", cache / "ccache"))
 
     def run(using: Processes) -> float:
-        with (seat / "tree" / FILE).open("a") as source:
+        with (build_dir / "tree" / FILE).open("a") as source:
             source.write(f"/* {time.time_ns()} */\n")  # another text each time: no compiler's cache knows it
         began = time.monotonic()
-        using.run(make.argv(seat / "tree", "bzImage"), access=access, env=env)
+        using.run(make.argv(build_dir / "tree", "bzImage"), access=access, env=env)
         return time.monotonic() - began
 
     return run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What our cache folder holds, and making room in it without taking anything from a campaign at work."""
+"""What our cache folder holds, and freeing space in it without taking anything from a running campaign."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ PARTS = {
     "images": "kernels with their modules, built or unpacked",
     "packages": "packaged kernels as they were downloaded",
     "archive": "lists of the distribution's archive",
-    "seats": "source trees with their objects",
+    "build-dirs": "source trees with their objects",
+    "seats": "source trees with their objects, of earlier versions",
     "builds": "logs of builds, and records of what could not be built",
     "ccache": "compiler cache (it keeps itself below its own limit)",
 }
-PRUNED = {"images": "image", "packages": "package", "seats": "seat", "builds": "build log"}
+PRUNED = {"images": "image", "packages": "package", "build-dirs": "build folder", "seats": "old build folder",
+          "builds": "build log"}  # fmt: skip
 """Parts of which the least recently used can go, with what one of them is called. An image that is built again, and a
-seat, cost time; nothing is lost with any of them."""
+build folder, cost time; nothing is lost with any of them."""
+BUILD_DIRS = ("build-dirs", "seats")
+"""Parts that hold a folder for each clone, with its build folders; the second is of earlier versions."""
 RECENT = 24 * 3600.0  # seconds; while somebody works, what was used within them stays
 MB = 1_000_000
 
@@ -56,14 +60,14 @@ class Pruned:
 
 def sizes(folders: Folders) -> dict[str, int]:
     """Bytes on disk of each part of the cache. Raises InfraError when it cannot be read."""
-    with _told(folders.cache):
+    with _errors_named(folders.cache):
         return {part: _size(folders.cache / part) for part in PARTS}
 
 
 def entries(folders: Folders) -> tuple[Entry, ...]:
     """All that can be pruned, the least recently used first. Raises InfraError."""
     found = []
-    with _told(folders.cache):
+    with _errors_named(folders.cache):
         for part in PRUNED:
             for path in _things(folders.cache / part):
                 found.append(Entry(part, path, _size(path), _used(path)))
@@ -71,36 +75,36 @@ def entries(folders: Folders) -> tuple[Entry, ...]:
 
 
 def _things(part: Path) -> Iterator[Path]:
-    """What can go as a whole; of the seats each one below the folder of its clone."""
+    """What can go as a whole; of the build folders each one below the folder of its clone."""
     for path in _children(part):
-        if part.name == "seats" and path.is_dir() and not path.name.startswith("."):
+        if part.name in BUILD_DIRS and path.is_dir() and not path.name.startswith("."):
             yield from _children(path)
         elif not path.name.startswith("."):
             yield path
 
 
 def _used(path: Path) -> float:
-    """When it was used last, seconds since 1970. A seat's folder is not touched by a build in it, its notes are."""
-    notes = path / "seat.json"
+    """When it was used last, seconds since 1970. A build folder is not touched by a build in it, its notes are."""
+    notes = path / "state.json"
     return max(path.stat().st_mtime, notes.stat().st_mtime if notes.is_file() else 0.0)
 
 
 def prune(folders: Folders, store: Store, limit: int) -> Pruned:
     """Remove what was used least recently until all that can go takes at most ``limit`` bytes.
 
-    While a command works on the cache, the images of unfinished campaigns, all seats and what was used within a day
-    stay. Raises InfraError.
+    While a command works on the cache, the images of unfinished campaigns, all build folders and what was used within a
+    day stay. Raises InfraError.
     """
     listed = entries(folders)
     total = sum(entry.size for entry in listed)
     removed, kept = [], []
-    with _told(folders.cache), alone(folders.cache) as nobody_works:
+    with _errors_named(folders.cache), alone(folders.cache) as nobody_works:
         held = set() if nobody_works else _held(store)
         young = time.time() - RECENT
         for entry in listed:
             if total <= limit:
                 break
-            in_use = not nobody_works and (entry.part == "seats" or entry.used > young)
+            in_use = not nobody_works and (entry.part in BUILD_DIRS or entry.used > young)
             if in_use or entry.path.name in held:
                 kept.append(entry)
                 continue
@@ -117,7 +121,7 @@ def forget_failures(folders: Folders, store: Store) -> int:
 
     Campaigns that ended keep what they saw. Returns how many records there were. Raises InfraError.
     """
-    with _told(folders.cache):
+    with _errors_named(folders.cache):
         forgotten = Images(folders.cache).forget_failures()
     store.forget_failures()
     return forgotten
@@ -126,7 +130,7 @@ def forget_failures(folders: Folders, store: Store) -> int:
 @contextmanager
 def at_work(cache: Path) -> Iterator[None]:
     """Held while a command works with the cache. The kernel frees it with our death, however we die."""
-    with _told(cache):
+    with _errors_named(cache):
         cache.mkdir(parents=True, exist_ok=True)
         handle = os.open(cache / ".in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -180,7 +184,7 @@ def _sweep(cache: Path) -> None:
         for path in _children(cache / part):
             if path.name.startswith((".new-", ".gone-", ".unpack-")):
                 _delete(path)
-    for clone in _children(cache / "seats"):
+    for clone in (each for part in BUILD_DIRS for each in _children(cache / part)):
         if clone.is_dir() and not _children(clone):
             clone.rmdir()
         for path in clone.glob(".gone-*") if clone.is_dir() else ():
@@ -212,7 +216,7 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def _told(cache: Path) -> Iterator[None]:
+def _errors_named(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -222,7 +226,9 @@ def _told(cache: Path) -> Iterator[None]:
 def as_text(found: dict[str, int], listed: tuple[Entry, ...], folder: Path) -> str:
     """The parts with their sizes, then what can go, the least recently used first."""
     lines = [f"{folder}", ""]
-    lines += [f"{size / MB:>9,.0f} MB  {part:<9} {PARTS[part]}" for part, size in found.items()]
+    lines += [
+        f"{size / MB:>9,.0f} MB  {part:<10} {PARTS[part]}" for part, size in found.items() if size or part != "seats"
+    ]
     lines.append(f"{sum(found.values()) / MB:>9,.0f} MB  in all")
     if listed:
         lines += ["", "Least recently used first (this is the order in which --prune SIZE removes):"]
@@ -244,7 +250,7 @@ def pruned_text(done: Pruned) -> str:
 
 
 def _short(entry: Entry) -> str:
-    if entry.part == "seats":
+    if entry.part in BUILD_DIRS:
         return f"{entry.path.parent.name}/{entry.path.name}"
     if entry.part != "images":
         return entry.path.name

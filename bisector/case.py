@@ -37,18 +37,18 @@ def stretched(case: Case, reproducing: Sequence[Trial]) -> Case:
     another identity: no trial of the shorter one counts for it.
     """
     plan = case.plan
-    asked = lasting(plan)
+    planned = lasting(plan)
     slowest = max((agent_seconds(trial) for trial in reproducing), default=0.0)
-    ceiling = plan.deadline - SPARE * max(0.0, slowest - asked) if case.fixed_deadline else LONGEST
+    ceiling = plan.deadline - SPARE * max(0.0, slowest - planned) if case.fixed_deadline else LONGEST
     found = learnt(
         [trial.observation for trial in reproducing], [trial.reading for trial in reproducing], plan, ceiling
     )
-    if found is None or found.seconds <= asked:
+    if found is None or found.seconds <= planned:
         return case
     longer = stretched_plan(plan, found.seconds)
-    deadline = plan.deadline if case.fixed_deadline else plan.deadline + found.seconds - asked
+    deadline = plan.deadline if case.fixed_deadline else plan.deadline + found.seconds - planned
     mean = f"about {found.mean:.0f} s on average" if found.mean < found.seconds else f"{found.mean:.0f} s or more"
-    words = f"for: {found.seconds:.0f} s instead of {asked:.0f} s, because the bug takes {mean} to show"
+    words = f"for: {found.seconds:.0f} s instead of {planned:.0f} s, because the bug takes {mean} to show"
     return replace(case, plan=replace(longer, deadline=deadline), lasting=words)
 
 

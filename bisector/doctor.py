@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What this host lacks to run recipes, with the command that mends it."""
+"""What this host lacks to run recipes, with the command that installs it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ FILE_SYSTEMS = {
     "ext4": Program("mkfs.ext4", "e2fsprogs", "makes ext4 layers"),
     "xfs": Program("mkfs.xfs", "xfsprogs", "makes xfs layers"),
 }
-EXTENTS = (Program("filefrag", "e2fsprogs", "tells where a file of the inner guest lies"),)
+EXTENTS = (Program("filefrag", "e2fsprogs", "says where a file of the inner guest lies"),)
 IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
 QEMU = tuple(
     Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
@@ -115,7 +115,7 @@ def as_text(findings: tuple[Finding, ...]) -> str:
         if not finding.ok and finding.remedy:
             lines.append(f"        {finding.remedy}")
     broken = [finding for finding in findings if finding.needed and not finding.ok]
-    lines += ["", "this host can run it" if not broken else f"{len(broken)} to mend"]
+    lines += ["", "this host can run it" if not broken else f"{len(broken)} to fix"]
     return "\n".join(lines) + "\n"
 
 
@@ -212,7 +212,7 @@ def _space(name: str, folder: Path, wanted: int) -> Finding:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     found = f"{folder}, {free / GIB:.0f} GiB free"
-    return Finding(f"{name} folder", free >= wanted, found, f"make room: {wanted // GIB} GiB wanted")
+    return Finding(f"{name} folder", free >= wanted, found, f"free space: {wanted // GIB} GiB wanted")
 
 
 def _store(folders: Folders) -> Finding:
@@ -225,11 +225,11 @@ def _store(folders: Folders) -> Finding:
 
 def _libraries(recipe: Recipe | None) -> Iterator[Finding]:
     """What QEMU's configure asks pkg-config for."""
-    asked = [("glib-2.0", "libglib2.0-dev"), ("zlib", "zlib1g-dev")]
+    wanted = [("glib-2.0", "libglib2.0-dev"), ("zlib", "zlib1g-dev")]
     if recipe and recipe.target.qemu and "qemu-system-x86_64" in recipe.target.qemu.build:
-        asked.append(("pixman-1", "libpixman-1-dev"))
+        wanted.append(("pixman-1", "libpixman-1-dev"))
         yield _header("libfdt.h", "libfdt-dev   (builds QEMU from a repository)", needed=False)  # it has no .pc file
-    for name, package in asked:
+    for name, package in wanted:
         found = next((path for place in PKG_CONFIG for path in Path("/usr").glob(f"{place}/{name}.pc")), None)
         remedy = f"apt-get install {package}   (builds QEMU from a repository)"
         yield Finding(name, found is not None, str(found or "not found"), remedy, needed=False)

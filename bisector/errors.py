@@ -39,7 +39,7 @@ class InfraError(BisectorError):
 
 
 class Interrupted(BisectorError):
-    """The person, or a signal, asked us to stop. State is kept."""
+    """Stopped by the person or a signal. State is kept."""
 
     exit_code = ExitCode.INTERRUPTED
 

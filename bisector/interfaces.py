@@ -63,7 +63,7 @@ class CancelToken:
     path: str = ""
 
     def cancelled(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether it is to stop."""
         return bool(self.path) and Path(self.path).exists()
 
     def cancel(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The words of the project as frozen types (docs/architecture.md). Every room speaks them; this room knows no other."""
+"""The words of the project as frozen types (docs/architecture.md). Every package uses them, and they use none."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Ending(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What failed in the harness, for programs to tell apart; ``Observation.detail`` says it in words."""
+    """What failed in the harness, for programs; ``Observation.detail`` is the text for people."""
 
     NONE = ""
     KVM = "kvm"  # KVM cannot run a VM on this host, by its own words or QEMU's
@@ -192,7 +192,7 @@ class FactKind(StrEnum):
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact asked for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
+    """One fact to look for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
 
     console: ``values`` are the regular expressions and ``where`` is vm or guest; the plan carries them as watches
     named ``condition/index-of-fact``. exit: decimal numbers. output: regular expressions, looked
@@ -257,7 +257,7 @@ class Reading:
 
     ``neither``: the workload came to its end, and no condition of the recipe held, neither a bad nor a good one.
 
-    ``awaits_control``: the VM never reached the agent, and the boot of a known-good image that tells whose fault that
+    ``awaits_control``: the VM never reached the agent, and the boot of a known-good image that says whose fault that
     is has still to come. Until then it is no evidence.
     """
 
@@ -280,7 +280,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One finished trial as stored. ``stage`` says which part of the campaign asked for it (ends, search, proof)."""
+    """One finished trial as stored. ``stage`` says which part of the campaign it is of (ends, search, proof)."""
 
     number: int  # store-wide
     candidate: Candidate
@@ -384,7 +384,7 @@ class Outcome:
     unchecked: tuple[str, ...] = ()
     find_fix: bool = False
     releases: ReleaseFacts | None = None
-    newer_untested: bool = False  # nobody has asked whether a newer kernel (or QEMU) than the bad end has it fixed
+    newer_untested: bool = False  # it is not known whether a newer kernel (or QEMU) than the bad end has it fixed
 
 
 def digest(*parts: object) -> str:

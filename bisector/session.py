@@ -37,7 +37,7 @@ from bisector.system.sandbox import CONFINED, Sandbox
 from bisector.system.xdg import Folders
 from bisector.target.given import Given
 from bisector.target.images import Images
-from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage, Shelf
+from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage, PackageSource
 from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
@@ -88,7 +88,7 @@ class Session:
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
         self.pool = Pool(builds=1, trials=1)
-        self._carriers: dict[str, Image] = {}
+        self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
         self._at_work.enter_context(at_work(setting.folders.cache))
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
@@ -123,7 +123,7 @@ class Session:
                 raise
             raise InfraError(
                 f"the files that {row.recipe} names cannot be kept: {error.filename or ''} {error.strerror or error}",
-                hint="free space, or mend the rights of the file or of the state folder",
+                hint="free space, or correct the rights of the file or of the state folder",
             ) from error
         return made
 
@@ -150,22 +150,22 @@ class Session:
         """Builds programs of QEMU from the clone."""
         cache = self.setting.folders.cache
         jobs, environ = self.setting.jobs, self.setting.environ
-        return QemuSource(clone, self._seats(clone), cache, programs, self.processes, jobs=jobs, environ=environ)
+        return QemuSource(clone, self._build_dirs(clone), cache, programs, self.processes, jobs=jobs, environ=environ)
 
     def kernel_source(self, recipe: Recipe, cells: tuple[Cell, ...], clone: PrivateClone) -> Target:
         """Builds kernels from the clone with the union of the cells' configs."""
         folders = self.setting.folders
         return KernelSource(
             clone,
-            self._seats(clone),
+            self._build_dirs(clone),
             folders.cache,
             build_config(recipe, cells),
             self.processes,
             jobs=self.setting.jobs,
         )
 
-    def _seats(self, clone: PrivateClone) -> Path:
-        return self.setting.folders.cache / "seats" / f"{clone.folder.name}-{_birth(clone)}"
+    def _build_dirs(self, clone: PrivateClone) -> Path:
+        return self.setting.folders.cache / "build-dirs" / f"{clone.folder.name}-{_birth(clone)}"
 
     def kernel_package(self, recipe: Recipe, cells: tuple[Cell, ...], folders: tuple[Path, ...] = ()) -> KernelPackage:
         """Takes kernels from the distribution's archive, or from the .deb files in ``folders``.
@@ -176,14 +176,16 @@ class Session:
 
     def _packages(self, recipe: Recipe, modules: tuple[str, ...], folders: tuple[Path, ...]) -> KernelPackage:
         cache = self.setting.folders.cache
-        shelf: Shelf = FolderShelf(folders, self.processes) if folders else self._archive_shelf(recipe, cache)
-        return KernelPackage(shelf, cache, self.processes, modules)
+        source: PackageSource = (
+            FolderSource(folders, self.processes) if folders else self._archive_source(recipe, cache)
+        )
+        return KernelPackage(source, cache, self.processes, modules)
 
-    def _archive_shelf(self, recipe: Recipe, cache: Path) -> ArchiveShelf:
+    def _archive_source(self, recipe: Recipe, cache: Path) -> ArchiveSource:
         suites = recipe.search.suites or DEFAULT_SUITES
         folder = cache / "archive" / digest(suites)[:12]
         archive = Archive(self.processes, folder, suites, host_mirror(self.processes))
-        return ArchiveShelf(archive, cache / "packages")
+        return ArchiveSource(archive, cache / "packages")
 
     def given(self) -> Target:
         """Takes kernels that somebody else built."""
@@ -213,15 +215,15 @@ class Session:
         listener = self.setting.listener
         return self.pool.submit("build", make_image, target, candidate, listener, self.cancel).result()
 
-    def carrier(self, recipe: Recipe) -> Image | None:
-        """The kernel that the VM boots where QEMU is under test, made or fetched when first asked for; else None.
+    def vm_kernel(self, recipe: Recipe) -> Image | None:
+        """The kernel that the VM boots where QEMU is under test, made or fetched when it is first needed; else None.
 
         Raises InfraError and UsageError when it is not to be had.
         """
         if recipe.vm is None or not recipe.target.qemu:
             return None
         named = recipe.vm.kernel or ""
-        if named not in self._carriers:
+        if named not in self._vm_kernels:
             target: Target
             if files.is_file(named):
                 files.opened(recipe, named).close()  # it may be another one than when the recipe was read
@@ -234,10 +236,10 @@ class Session:
             if isinstance(made, BuildFailure):
                 what = f"{candidate}, which the VM should boot, is not to be had: {'; '.join(made.errors)}"
                 raise InfraError(what, hint="name another one in the recipe: vm: {kernel: VERSION or ./FILE}")
-            self._carriers[named] = made
-            told = f"Linux {made.release}" if made.release else str(candidate)
-            self.setting.listener(Progress("stage", f"The VM boots {told}, which is not what is tried"))
-        return self._carriers[named]
+            self._vm_kernels[named] = made
+            name = f"Linux {made.release}" if made.release else str(candidate)
+            self.setting.listener(Progress("stage", f"The VM boots {name}, which is not what is tried"))
+        return self._vm_kernels[named]
 
     def judge(
         self,
@@ -255,7 +257,7 @@ class Session:
         return Judge(tools, control, add_fixups)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
-        """What is asked of every candidate in one cell; ``recipe`` has the cell's overrides applied.
+        """What every candidate is judged by in one cell; ``recipe`` has the cell's overrides applied.
 
         Args:
             sequential: as a whole campaign asks, which learns the rate of reproduction from its ends; else, and where
@@ -267,10 +269,10 @@ class Session:
         belief: FixedTrials | Belief = FixedTrials(self.trials(recipe), OTHER_FAILURES)
         if sequential and recipe.trials is None:
             belief = Belief(Budget(_max_error(recipe)))
-        carrier = self.carrier(recipe)
+        vm_kernel = self.vm_kernel(recipe)
         return Case(
             cell=cell,
-            plan=replace(plan_for(recipe, cell), kernel=carrier.identity if carrier else ""),
+            plan=replace(plan_for(recipe, cell), kernel=vm_kernel.identity if vm_kernel else ""),
             question=question_for(recipe),
             belief=belief,
             fixed_deadline=recipe.deadline is not None,
@@ -314,7 +316,7 @@ def _keep_own(recipe: Recipe, folder: Path) -> None:
 
 def _birth(clone: PrivateClone) -> str:
     """A name that a clone made anew (its state was removed, the cache was kept) does not share with its forerunner:
-    seats of the old one hold files of which the new one knows nothing."""
+    build folders of the old one hold files of which the new one knows nothing."""
     name, draft = clone.folder / "birth", clone.folder / f"birth-{os.getpid()}"
     if not name.exists():
         draft.write_text(secrets.token_hex(4), encoding="utf-8")

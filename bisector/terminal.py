@@ -28,7 +28,7 @@ UNTOLD = {"answer", "night"}
 """Phases for programs alone: people read the verdict, and the summary."""
 
 QUIET_SECONDS = 60.0
-"""Without a terminal a live phase is told only when it lasts, once in so many seconds."""
+"""Without a terminal a live phase is shown only when it lasts, once in so many seconds."""
 
 
 class _Console(Console):
@@ -91,7 +91,7 @@ class Terminal:
         if progress.phase == "candidate":
             self._about = progress.detail
             return
-        if progress.phase == "accel":  # told at every trial, of interest once
+        if progress.phase == "accel":  # comes with every trial, of interest once
             if progress.detail == self._accel:
                 return
             self._accel = progress.detail
@@ -100,7 +100,7 @@ class Terminal:
         self.say(self._wrapped(f"{lead}{printable_line(progress.detail)}", len(lead) + 2), style)
 
     def _wrapped(self, text: str, indent: int) -> str:
-        """``text`` broken at blanks on a terminal; errors are not, what they tell to type must stay one line."""
+        """``text`` broken at blanks on a terminal; errors are not, a command in them must stay one line."""
         if not self._console.is_terminal:
             return text
         return textwrap.fill(

@@ -74,7 +74,7 @@ class CommitCampaign:
         self.old, self.new = request.direction.old_new(self.good, self.bad)
         self.base_assumptions = check_ends(self.user, self.old, self.new, request.direction)
         self.fixups = tuple(self._fixup(named) for named in request.recipe.search.fixups)
-        self.session.carrier(request.recipe)
+        self.session.vm_kernel(request.recipe)
         self.row = self._open(str(request.repo.resolve()))
         with self.session.lock(self.row.id):
             self.session.store.set_state(self.row.id, "running")

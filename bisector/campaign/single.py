@@ -52,7 +52,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
     wanted = tuple(replace(cell, name=cell.name or named) for cell in cells(request.recipe))
     wanted += controls(request.recipe) if request.controls else ()
     candidate, target = _candidate(request, session, tuple(cell for cell in wanted if not cell.not_applicable))
-    session.carrier(request.recipe)  # what is not to be had is said before anything is stored
+    session.vm_kernel(request.recipe)  # what is not to be had is said before anything is stored
     row = session.add_campaign(
         CampaignRow(
             id=f"test-{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",

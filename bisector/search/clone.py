@@ -17,7 +17,7 @@ from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.locks import clear_stale, locked
-from bisector.search.seat import Seat
+from bisector.search.worktree import Worktree
 from bisector.system.proc import Finished, Processes, ProcessFailed
 from bisector.system.sandbox import CLEAN, HOST, Access, Trusted
 from bisector.system.trees import remove_tree
@@ -115,7 +115,7 @@ def _history(git_dir: Path) -> _BorrowedHistory:
 class PrivateClone:
     """One clone per user's repository, shared by all campaigns. Picklable; implements model.Sources.
 
-    ``folder`` holds ``repo.git``, ``bisect/CAMPAIGN`` (worktrees for git's bisect state) and ``seats``.
+    ``folder`` holds ``repo.git``, ``bisect/CAMPAIGN`` (worktrees for git's bisect state) and ``worktrees``.
     """
 
     folder: Path
@@ -167,9 +167,9 @@ class PrivateClone:
         return history.edited[asked]
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the candidate's source; see seat.py. Raises EditsDoNotApply, InfraError."""
-        self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the seat
-        Seat.at(folder, self.folder / "seats", self.git).put(self.tree_of(candidate))
+        """Make ``folder`` hold exactly the candidate's source; see worktree.py. Raises EditsDoNotApply, InfraError."""
+        self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the worktree
+        Worktree.at(folder, self.folder / "worktrees", self.git).put(self.tree_of(candidate))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -56,7 +56,7 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise InfraError(
                 f"the store in {self.folder} cannot be used: {error}",
-                hint="free space or mend the folder's rights, then repeat the command; nothing finished is lost",
+                hint="free space or correct the folder's rights, then repeat the command; nothing finished is lost",
             ) from error
 
     def _write(self, statement: str, values: tuple[object, ...]) -> int:

@@ -100,10 +100,10 @@ def host_mirror(processes: Processes, os_release: Path = OS_RELEASE) -> Mirror:
 
     Raises InfraError when the host is not Debian, or its apt has no such suite.
     """
-    told = _os_release(os_release)
-    codename = told.get("VERSION_CODENAME", "")
-    if told.get("ID") != "debian" or not codename:
-        name = told.get("PRETTY_NAME", "unknown")
+    release = _os_release(os_release)
+    codename = release.get("VERSION_CODENAME", "")
+    if release.get("ID") != "debian" or not codename:
+        name = release.get("PRETTY_NAME", "unknown")
         raise InfraError(f"this host is not Debian ({name}), so its archive has no kernel sources", hint=_NOT_DEBIAN)
     for uri, suites in _indexes(processes):
         if codename in suites:
@@ -161,7 +161,7 @@ class Archive:
     def download_source_tarball(self, version: SourceVersion, folder: Path) -> Path:
         """The upstream tarball of ``version`` in ``folder``, whole and with the checksum of the signed index.
 
-        The packaging (.dsc, .debian.tar) is not asked for: superseded versions lose it first.
+        The packaging (.dsc, .debian.tar) is not fetched: superseded versions lose it first.
 
         Raises FileGone when the mirror has it no more, InfraError for every other failure.
         """
@@ -235,9 +235,9 @@ class Archive:
             ("folder of lists", r'[^"\x00-\x1f\x7f]+', str(folder)),
         ):
             if not re.fullmatch(pattern, word):  # a line more would be another source, and trusted if it says so
-                raise InfraError(f"apt cannot be told of the {what} {word!r}", hint="use plain characters")
+                raise InfraError(f"apt cannot be given the {what} {word!r}", hint="use plain characters")
         source = f"Types: deb deb-src\nURIs: {self.mirror.uri}\nSuites: {' '.join(self.suites)}\nComponents: main\n"
-        # Targets keeps apt from descriptions, icons and file lists that the host may have asked for.
+        # Targets keeps apt from descriptions, icons and file lists that the host may be set to fetch.
         source += f"Targets: Packages Sources\n{self.mirror.trust}\n"
         (self.folder / "sources/bisector.sources").write_text(source, encoding="utf-8")
         (self.folder / "apt.conf").write_text(
@@ -357,7 +357,7 @@ def _indexes(processes: Processes) -> Iterator[tuple[str, Sequence[str]]]:
             if found := re.match(r"'(\S+/)dists/(\S+)/InRelease'", line):
                 yield found[1], (found[2],)
     except ProgramMissing as error:
-        raise InfraError("this host has no apt-get, so no archive can be asked", hint=_NOT_DEBIAN) from error
+        raise InfraError("this host has no apt-get, so no archive can be read", hint=_NOT_DEBIAN) from error
 
 
 def _os_release(path: Path) -> Mapping[str, str]:

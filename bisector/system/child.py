@@ -18,7 +18,7 @@ from bisector.errors import InfraError
 from bisector.system import records
 from bisector.system.sandbox import OFF, PACKAGE
 
-REFUSED = f"bisector doctor tells whether {PACKAGE} works here; {OFF} does without"
+REFUSED = f"bisector doctor says whether {PACKAGE} works here; {OFF} does without"
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ def in_archive(archive: Archive, pattern: str) -> tuple[Package, ...]:
     names = sorted({line.split()[0] for line in found.splitlines() if line.strip()})
     if not names:
         return ()
-    told = archive.apt(["apt-cache", *archive.settings, "show", *names], LIST_TIMEOUT, "the package records").stdout
-    packages = {str(package): package for package in parse(told)}
+    text = archive.apt(["apt-cache", *archive.settings, "show", *names], LIST_TIMEOUT, "the package records").stdout
+    packages = {str(package): package for package in parse(text)}
     return tuple(packages.values())
 
 
@@ -66,8 +66,8 @@ def from_file(path: Path, processes: Processes) -> Package:
     """What a .deb says of itself. Raises InfraError when it is damaged."""
     argv = ["dpkg-deb", "--field", os.fspath(path), "Package", "Version", "Architecture", "Depends"]
     try:
-        told = processes.run(argv, access=HOST, timeout=60, env=environment()).stdout
-        fields = next(paragraphs(told))
+        printed = processes.run(argv, access=HOST, timeout=60, env=environment()).stdout
+        fields = next(paragraphs(printed))
         name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
     except (ProcessFailed, KeyError) as error:
         raise InfraError(f"{path} is no whole package: {error}", hint="fetch it again, or take it away") from error
@@ -108,7 +108,7 @@ def fetch(
     """
     target = folder / package.file_name
     if target.is_file() and target.stat().st_size == package.size and sha256_of(target) == package.sha256:
-        os.utime(target)  # the oldest go first when room is needed
+        os.utime(target)  # the oldest go first when space is needed
         return target
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, package)
@@ -132,8 +132,8 @@ def _fetch(
     argv += ["download-file", _uri(archive, package), os.fspath(partial), f"SHA256:{package.sha256}"]
 
     def listen(line: str) -> None:
-        if told := re.match(r"dlstatus:\d+:([0-9.]+):", line):
-            on_fraction(min(1.0, float(told[1]) / 100))
+        if found := re.match(r"dlstatus:\d+:([0-9.]+):", line):
+            on_fraction(min(1.0, float(found[1]) / 100))
 
     try:
         archive.apt(argv, DOWNLOAD_TIMEOUT, what, on_line=listen, cancelled=cancelled)
@@ -154,8 +154,8 @@ def _fetch(
 
 def _uri(archive: Archive, package: Package) -> str:
     argv = ["apt-get", *archive.settings, "download", "--print-uris", f"{package.name}={package.version}"]
-    told = archive.apt(argv, LIST_TIMEOUT, f"the address of {package}").stdout
-    found = re.match(r"'([^']+)'", told)
+    printed = archive.apt(argv, LIST_TIMEOUT, f"the address of {package}").stdout
+    found = re.match(r"'([^']+)'", printed)
     if not found:
         raise FileGone(f"{package} is not in the lists any more", hint="the index changed meanwhile; try again")
     return found[1]

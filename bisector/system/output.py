@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pipes of one running process: feeds its stdin, reads its output as it comes, within bounded memory if asked."""
+"""The pipes of one running process: feeds its stdin, reads its output as it comes, in bounded memory where wanted."""
 
 from __future__ import annotations
 

@@ -61,10 +61,10 @@ class ProcessTimeout(InfraError):
 
 
 class ProcessCancelled(Interrupted):
-    """A process was ended because somebody asked to stop."""
+    """A process was ended because the caller stopped it."""
 
     def __init__(self, finished: Finished) -> None:
-        super().__init__(f"{finished.command}: ended because we were asked to stop")
+        super().__init__(f"{finished.command}: ended because it was stopped")
         self.finished = finished
 
 
@@ -139,7 +139,7 @@ class Processes:
             env: the whole environment; when None ours, of which a confined command hears a few names alone.
             timeout: seconds.
             check: raise ProcessFailed unless it exits with 0.
-            cancelled: asked every 0.2 s; when true the tree is ended.
+            cancelled: called every 0.2 s; when true the tree is ended.
             log: file to which stdout and stderr are appended; ``Finished`` then holds none of them.
             on_line: sees each line of stdout and stderr (without its end; at most 64 KiB each); ``Finished`` then
                 holds the last 64 KiB of each alone, so memory stays bounded.
@@ -267,7 +267,7 @@ class Processes:
             guard.wait()
             raise InfraError(
                 f"{argv[0]} cannot be recorded in {self.records}: {error.strerror or error}",
-                hint="make room on that disk, or give another folder by XDG_STATE_HOME",
+                hint="free space on that disk, or give another folder by XDG_STATE_HOME",
             ) from error
         return Child(argv, guard, ours, record, status[0] if status else -1)
 
@@ -311,4 +311,4 @@ def _follow(
 
 
 def _log_failed(log: Path | None, error: OSError) -> InfraError:
-    return InfraError(f"the log {log} cannot be written: {error.strerror or error}", hint="make room on that disk")
+    return InfraError(f"the log {log} cannot be written: {error.strerror or error}", hint="free space on that disk")

@@ -48,16 +48,16 @@ _CRASHED = "a compiler that crashes is a sign of bad memory, or a bug of its own
 _HOST_FAULTS = (
     (
         r"No space left on device|Disk quota exceeded|File too large",
-        "make room on that disk: bisector cache shows what can go",
+        "free space on that disk: bisector cache shows what can go",
     ),
     (r"Read-only file system|Input/output error|Structure needs cleaning|Stale file handle", _DISK),
-    # of a process; ld tells it so when it cannot write behind the end of a full tmpfs, too
+    # of a process; ld gets it when it cannot write behind the end of a full tmpfs, too
     (
         r"(?:^|[:\]] )Bus error\b|\bterminated (?:program|with signal).*\bBus error",
-        "make room in /tmp, or the disk fails: look at dmesg",
+        "free space in /tmp, or the disk fails: look at dmesg",
     ),
     (r"Too many open files", "raise the limit of open files: ulimit -n"),
-    # the OOM killer: as gcc's and clang's driver, make, a shell and ninja tell it
+    # the OOM killer: as gcc's and clang's driver, make, a shell and ninja print it
     (
         r"Killed signal terminated program|terminated with signal 9\b|internal compiler error: Killed\b"
         r"|unable to execute command: Killed|[\]:] Killed$|\bError 137\b|\bcode=137\b",
@@ -140,7 +140,7 @@ class BuildLog:
 
     Args:
         expected: lines that the build is expected to print, for the fraction done.
-        listener: told of each line that names a step.
+        listener: gets each line that names a step.
         also: sees every line too.
     """
 

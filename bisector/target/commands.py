@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands of one build: each is written into its log, and a failing host is told from a failing candidate."""
+"""The commands of one build: written into its log, and a failing host distinguished from a failing candidate."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Commands:
         Args:
             stage: what a failure is called.
             cwd: the working folder, for a program that is bound to it.
-            expected: steps that it is expected to print; 0: its steps are not told.
+            expected: steps that it is expected to print; 0: its steps are not reported.
             writable: folders that this one may change beside those of all.
 
         Raises CannotBeBuilt, InfraError, Interrupted.

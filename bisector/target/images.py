@@ -85,7 +85,7 @@ class Images:
             image = _image_from(
                 json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, build["seconds"]
             )
-            os.utime(folder)  # the oldest go first when room is needed
+            os.utime(folder)  # the oldest go first when space is needed
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         return image if Path(image.path).exists() else None
@@ -121,7 +121,7 @@ class Images:
     def keep(self, key: str, staged: Path, image: Image) -> Image:
         """Store what lies in ``staged`` under its identity, and the build under ``key``.
 
-        ``staged`` holds kernel, config and modules, or bin and share; ``image`` tells the rest, its paths and identity
+        ``staged`` holds kernel, config and modules, or bin and share; ``image`` says the rest, its paths and identity
         are set here. Returns the image as it can be found.
         """
         modules, main = staged / "modules", "bin" if (staged / "bin").is_dir() else "kernel"

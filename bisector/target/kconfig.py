@@ -57,7 +57,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Everything that is asked of the config: ``base`` is the text to start from ("": all symbols off)."""
+    """Everything that the config has to hold: ``base`` is the text to start from ("": all symbols off)."""
 
     lines: tuple[Line, ...]
     base: str = ""
@@ -170,5 +170,5 @@ def _symbol(text: str) -> str:
 
 
 def _holds(wished: str, final: str) -> bool:
-    # Without CONFIG_MODULES Kconfig builds in what was asked for as a module: the driver is there.
+    # Without CONFIG_MODULES Kconfig builds in what was wanted as a module: the driver is there.
     return wished == final or (wished == "m" and final == "y")

@@ -58,7 +58,7 @@ def build_id_of_image(image: Path, processes: Processes | None = None) -> str:
     """GNU build id (hex) of a bzImage or an ELF kernel; "" when the file does not show one.
 
     A bzImage carries the kernel's ELF file compressed. Python knows gzip, bzip2, xz and lzma; for zstd the program of
-    that name is asked through ``processes``, if it is there.
+    that name is called through ``processes``, if it is there.
     """
     data = image.read_bytes()
     if data[_SETUP_MAGIC] != b"HdrS" or struct.unpack_from("<H", data, _VERSION)[0] < 0x208:

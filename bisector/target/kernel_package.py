@@ -26,7 +26,7 @@ LISTS_AGE = 12 * 3600.0  # seconds for which the archive's lists are taken as th
 MB = 1_000_000
 
 
-class Shelf(Protocol):
+class PackageSource(Protocol):
     """Where packages come from."""
 
     def packages(self) -> tuple[Package, ...]:
@@ -43,7 +43,7 @@ class Shelf(Protocol):
 
 
 @dataclass(frozen=True)
-class ArchiveShelf:
+class ArchiveSource:
     """Packages of an archive, kept in ``folder`` once fetched. ``architecture``: as the distribution calls it."""
 
     archive: Archive
@@ -65,7 +65,7 @@ class ArchiveShelf:
 
 
 @dataclass(frozen=True)
-class FolderShelf:
+class FolderSource:
     """Packages that lie in folders as ``*.deb`` files; only read."""
 
     folders: tuple[Path, ...]
@@ -88,13 +88,13 @@ class KernelPackage(Target):
     """Takes kernels from packages. ``Candidate.revision`` is a package version.
 
     Args:
-        shelf: where packages come from.
+        source: where packages come from.
         cache: our cache folder, for images.
         modules: names of the modules that the recipe needs.
     """
 
-    def __init__(self, shelf: Shelf, cache: Path, processes: Processes, modules: tuple[str, ...]) -> None:
-        self._shelf = shelf
+    def __init__(self, source: PackageSource, cache: Path, processes: Processes, modules: tuple[str, ...]) -> None:
+        self._source = source
         self._processes = processes
         self._modules = modules
         self._images = Images(cache)
@@ -103,7 +103,7 @@ class KernelPackage(Target):
     @cached_property
     def offer(self) -> Offer:
         """The releases that there are, and those left out with the reason. Raises InfraError."""
-        return offered(self._shelf.packages())
+        return offered(self._source.packages())
 
     def candidate(self, wanted: str) -> Candidate:
         """The candidate called ``wanted``: a package version, or an upstream one. Raises UsageError."""
@@ -118,7 +118,7 @@ class KernelPackage(Target):
         """The newest release that is no pre-release. Raises UsageError when there is none."""
         found = [one for one in self.offer.releases if "~rc" not in one.version]
         if not found:
-            raise UsageError("there is no kernel package", hint="bisector doctor tells what it looks for")
+            raise UsageError("there is no kernel package", hint="bisector doctor says what it looks for")
         return candidate(found[-1])
 
     def key(self, candidate: Candidate) -> str:
@@ -147,7 +147,7 @@ class KernelPackage(Target):
             raise InfraError(what, hint="'bisector cache' shows what can go; then repeat the command") from error
 
     def _fetched(self, package: Package, listener: Listener, cancel: CancelToken) -> Path:
-        todo = self._shelf.downloads(package)
+        todo = self._source.downloads(package)
         words = f"{package} ({package.size / MB:.0f} MB)"
 
         def on_fraction(fraction: float) -> None:
@@ -155,7 +155,7 @@ class KernelPackage(Target):
 
         if todo:
             on_fraction(0.0)
-        path = self._shelf.fetch(package, on_fraction, cancel)
+        path = self._source.fetch(package, on_fraction, cancel)
         self.downloaded += todo
         return path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel from source: checked out into a seat, configured, made, and kept by its content."""
+"""A kernel from source: checked out into a build folder, configured, made, and kept by its content."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import paths_below, remove_tree
+from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.make import Make, environment
-from bisector.target.seats import Seat
 from bisector.target.source import Build, FromSource
 
 FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
@@ -37,7 +37,7 @@ RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
 CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
 DEEPEST = 64  # folders of installed modules, one in the other
 CONFIG, WANTED, NEW = "config", "wanted.config", "new.config"
-"""Of a seat: the folder of what Kconfig is asked for, that file, and what Kconfig made of it."""
+"""Of a build folder: the folder of what Kconfig is given, that file, and what Kconfig made of it."""
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
@@ -59,7 +59,7 @@ class KernelSource(FromSource):
     def __init__(
         self,
         sources: Sources,
-        seats: Path,
+        build_dirs: Path,
         cache: Path,
         config: BuildConfig,
         processes: Processes,
@@ -68,7 +68,7 @@ class KernelSource(FromSource):
         folder: Path = Path(),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(sources, seats, cache, processes)
+        super().__init__(sources, build_dirs, cache, processes)
         self._wanted = load(config, shipped=shipped.kconfigs(), folder=folder)
         environ = os.environ if environ is None else environ
         self._environment = environment(environ, cache / "ccache")
@@ -78,9 +78,9 @@ class KernelSource(FromSource):
 
     @cached_property
     def _tools(self) -> tuple[tuple[str, str], ...]:
-        asked = (("compiler", self._make.compiler), ("linker", self._make.linker), ("make", ("make",)))
+        tools = (("compiler", self._make.compiler), ("linker", self._make.linker), ("make", ("make",)))
         versions = []
-        for name, argv in asked:
+        for name, argv in tools:
             access = Access(readable=tuple(place for tool in self._programs for place in installation(tool)))
             finished = self._processes.run([*argv, "--version"], access=access, env=self._environment, timeout=60)
             versions.append((name, f"{argv[0]}: {finished.stdout.splitlines()[0]}"))
@@ -97,21 +97,21 @@ class KernelSource(FromSource):
         tools = [version for name, version in self._tools if name != "make"]
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
 
-    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
-        access = self._access(seat, *self._programs)
+    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+        access = self._access(build_dir, *self._programs)
         commands = Commands(self._processes, access, self._environment, log, listener, cancel)
-        return _Build(commands, self._make, seat, listener, self._wanted)
+        return _Build(commands, self._make, build_dir, listener, self._wanted)
 
 
 def configuring(folder: Path, *, base: bool) -> tuple[str, dict[str, str]]:
-    """Target and variables of the make that configures in the seat ``folder``; ``base``: from a whole .config."""
+    """Target and variables of the make that configures in ``folder``; ``base``: from a whole .config."""
     place = folder / CONFIG
     final = {"KCONFIG_CONFIG": str(place / NEW)}
     return ("olddefconfig", final) if base else ("allnoconfig", final | {"KCONFIG_ALLCONFIG": str(place / WANTED)})
 
 
 def described(make: Make, folder: Path, *, base: bool) -> tuple[str, ...]:
-    """The commands of a build in the seat ``folder``, as one would type them."""
+    """The commands of a build in the build folder ``folder``, as one would type them."""
     target, settings = configuring(folder, base=base)
     tree, kernel = folder / "tree", make.architecture.target
     modules = make.argv(tree, "modules_install", settings={"INSTALL_MOD_PATH": "IMAGE/modules"})
@@ -124,11 +124,11 @@ def described(make: Make, folder: Path, *, base: bool) -> tuple[str, ...]:
 
 @dataclass
 class _Build:
-    """One build in a seat, from the pristine fragments to files of an image."""
+    """One build in a build folder, from the pristine fragments to files of an image."""
 
     commands: Commands
     make: Make
-    seat: Seat
+    build_dir: BuildDir
     listener: Listener
     wanted: Wanted
 
@@ -138,10 +138,10 @@ class _Build:
         A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
         self.listener(Progress("build", "config"))
-        folder = self.seat.folder / CONFIG  # new each time, and empty when the tree's Kconfig comes to it
+        folder = self.build_dir.folder / CONFIG  # new each time, and empty when the tree's Kconfig comes to it
         remove_tree(folder, ignore_errors=True)
         folder.mkdir()
-        target, settings = configuring(self.seat.folder, base=bool(self.wanted.base))
+        target, settings = configuring(self.build_dir.folder, base=bool(self.wanted.base))
         first = folder / (NEW if self.wanted.base else WANTED)
         first.write_text(self.wanted.text(), encoding="utf-8")
         self._make("config", target, writable=(folder,), settings=settings)
@@ -149,20 +149,20 @@ class _Build:
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
             raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
         if self._config() != text:
-            write_plain(self.seat.objects, ".config", text)
+            write_plain(self.build_dir.objects, ".config", text)
 
     def compile(self) -> None:
         """Make kernel and modules. Raises CannotBeBuilt."""
-        cold = "cold" if not (self.seat.objects / "vmlinux").exists() else "warm"
+        cold = "cold" if not (self.build_dir.objects / "vmlinux").exists() else "warm"
         values = final_values(self._config())
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
-        expected = self.seat.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
+        expected = self.build_dir.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
         targets = [self.make.architecture.target, *(["modules"] if self._modular else [])]
-        self.seat.notes.lines[cold] = self._make("compile", *targets, expected=expected)
+        self.build_dir.notes.lines[cold] = self._make("compile", *targets, expected=expected)
 
     def collect(self, staged: Path) -> Image:
         """Kernel, config, modules. Raises CannotBeBuilt; InfraError for a kernel that is not the one just linked."""
-        objects = self.seat.objects
+        objects = self.build_dir.objects
         if self._modular:
             modules = staged / "modules"
             modules.mkdir()
@@ -175,10 +175,10 @@ class _Build:
         if (inside := build_id_of_image(staged / "kernel", self.commands.processes)) not in ("", build_id):
             raise InfraError(
                 f"{self.make.architecture.kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
-                hint=f"no verdict may come of it; remove {self.seat.folder}, and try without ccache",
+                hint=f"no verdict may come of it; remove {self.build_dir.folder}, and try without ccache",
             )
         _plain("compile", copy_plain, objects, ".config", staged / "config", CONFIG_LIMIT)
-        if lines:  # somebody asked for debug info: a report's trace needs it
+        if lines:  # debug info is wanted: a report's trace needs it
             _plain("compile", copy_plain, objects, VMLINUX, staged / VMLINUX, VMLINUX_LIMIT)
         return Image(
             identity="",
@@ -188,7 +188,7 @@ class _Build:
         )
 
     def _release(self) -> str:
-        data = _plain("compile", read_plain, self.seat.objects, "include/config/kernel.release", 4096)
+        data = _plain("compile", read_plain, self.build_dir.objects, "include/config/kernel.release", 4096)
         release = data.decode(errors="replace").strip()
         if not RELEASE.fullmatch(release):
             raise CannotBeBuilt("compile", ("include/config/kernel.release names no release",))
@@ -197,7 +197,7 @@ class _Build:
     def _config(self) -> str:
         """The .config that the objects were made with, "" before the first."""
         try:
-            return read_plain(self.seat.objects, ".config", CONFIG_LIMIT).decode(errors="replace")
+            return read_plain(self.build_dir.objects, ".config", CONFIG_LIMIT).decode(errors="replace")
         except OSError:
             return ""
 
@@ -214,7 +214,7 @@ class _Build:
             if place.is_symlink() and inner.name not in ("build", "source"):
                 raise CannotBeBuilt("compile", (f"modules_install left a link: {inner}",))
         for release in (installed / "lib" / "modules").iterdir():
-            for name in ("build", "source"):  # links to this seat: no part of the content
+            for name in ("build", "source"):  # links to this build folder: no part of the content
                 (release / name).unlink(missing_ok=True)
             if not (release / "modules.dep").exists():
                 raise InfraError("depmod is missing: modules cannot be loaded without it", hint="install kmod")
@@ -228,7 +228,7 @@ class _Build:
         settings: Mapping[str, str] | None = None,
     ) -> int:
         """Run make. Returns the number of steps it printed. Raises CannotBeBuilt, InfraError, Interrupted."""
-        argv = self.make.argv(self.seat.tree, *targets, settings=settings)
+        argv = self.make.argv(self.build_dir.tree, *targets, settings=settings)
         return self.commands.run(stage, argv, expected=expected, writable=writable)
 
 

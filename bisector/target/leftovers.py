@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Objects whose source is gone. See seats.py for why they must not be seen by make.
+"""Objects whose source is gone. See build_dirs.py for why they must not be seen by make.
 
 Kbuild leaves a file ``.NAME.cmd`` beside each target ``NAME``: the command that made it, and for what a compiler made a
 line ``source_TARGET := PATH`` (scripts/basic/fixdep.c). Headers that went away need nothing here: each object has them

@@ -2,8 +2,8 @@
 """How the kernel's make is called: pure argument lists and environment, the same for the same source anywhere.
 
 The object folder is a subfolder of the source tree while make runs. Kbuild then names the source ".." (its top
-Makefile: "Building in a subdirectory of the source"), so that no absolute path reaches the compiler: two seats give the
-same bytes, share their ccache hits, and __FILE__ does not tell where a kernel was built.
+Makefile: "Building in a subdirectory of the source"), so that no absolute path reaches the compiler: two build
+folders give the same bytes, share their ccache hits, and __FILE__ does not say where a kernel was built.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Make:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture asked for by ARCH, else this machine's. Raises UsageError for an unknown one."""
+        """The architecture named by ARCH, else this machine's. Raises UsageError for an unknown one."""
         name = dict(self.variables).get("ARCH") or platform.machine()
         name = _MACHINES.get(name, name)
         if name not in _ARCHITECTURES:

@@ -87,6 +87,6 @@ def aliases(module: bytes) -> Iterator[str]:
 
 def builtin(listing: str, modinfo: bytes) -> frozenset[str]:
     """Names and aliases of what is built in, from the contents of modules.builtin and modules.builtin.modinfo."""
-    told = (text.decode(errors="replace").partition(".alias=") for text in modinfo.split(b"\0"))
+    fields = (text.decode(errors="replace").partition(".alias=") for text in modinfo.split(b"\0"))
     names = (plain(name) for name in _BUILTIN_FILE.findall(listing))
-    return frozenset((*names, *(plain(alias) for _, found, alias in told if found)))
+    return frozenset((*names, *(plain(alias) for _, found, alias in fields if found)))

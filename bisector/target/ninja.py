@@ -2,8 +2,8 @@
 """How QEMU's configure and ninja are called: pure argument lists and environment.
 
 The object folder is a subfolder of the source tree, and configure is called from inside it as "../configure". It names
-its source by an absolute path all the same; that path is taken out of what the compiler writes, so that two seats give
-the same bytes.
+its source by an absolute path all the same; that path is taken out of what the compiler writes, so that two build
+folders give the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGETS = {
     "qemu-storage-daemon": "storage-daemon/qemu-storage-daemon",
     SYSTEM: SYSTEM,
 }
-"""The programs that can be asked for, and what ninja calls them."""
+"""The programs that can be named, and what ninja calls them."""
 
 _BY_MAKE = {"qemu-storage-daemon": "qemu-storage-daemon", SYSTEM: f"x86_64-softmmu/{SYSTEM}"}
 """Where make puts them, to 5.1, if elsewhere."""
@@ -79,12 +79,12 @@ class Ninja:
 
     @property
     def system(self) -> bool:
-        """Whether the emulator itself is asked for, which is four times as much to compile."""
+        """Whether the emulator itself is wanted, which is four times as much to compile."""
         return SYSTEM in self.programs
 
     @property
     def wishes(self) -> tuple[str, ...]:
-        """What configure is asked for, apart from where the tools lie: it decides what is built."""
+        """The options of configure, apart from where the tools lie: it decides what is built."""
         return (*_ALWAYS, *(_SYSTEM if self.system else _TOOLS_ONLY))
 
     def configure(self, tree: Path, known: str) -> list[str]:
@@ -134,7 +134,7 @@ class Ninja:
 
 
 def environment(environ: Mapping[str, str], ccache_folder: Path, tree: Path) -> dict[str, str]:
-    """The whole environment of configure and ninja, from ours; seats share what ccache knows."""
+    """The whole environment of configure and ninja, from ours; build folders share what ccache knows."""
     return make.environment(environ, ccache_folder) | {"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Programs of QEMU from source: checked out into a seat, configured as small as it goes, built, kept by their content.
+"""Programs of QEMU from source: checked out, configured as small as it goes, built, and kept by their content.
 
 Ninja knows by content hash of the command and by mtime what to build anew, but a folder that was configured for another
 revision may hold generated files that a clean one would not have. So the objects are kept only while everything that
@@ -25,9 +25,9 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import remove_tree, walk
 from bisector.target import make
+from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.ninja import SYSTEM, Ninja, environment
-from bisector.target.seats import Seat
 from bisector.target.source import Build, FromSource
 from bisector.target.submodules import stand_in
 
@@ -62,7 +62,7 @@ class QemuSource(FromSource):
     def __init__(
         self,
         sources: Sources,
-        seats: Path,
+        build_dirs: Path,
         cache: Path,
         programs: Sequence[str],
         processes: Processes,
@@ -70,7 +70,7 @@ class QemuSource(FromSource):
         jobs: int,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(sources, seats, cache, processes)
+        super().__init__(sources, build_dirs, cache, processes)
         self._environ = dict(os.environ if environ is None else environ)
         self._programs = tuple(programs)
         self._jobs = jobs
@@ -85,12 +85,12 @@ class QemuSource(FromSource):
 
     @cached_property
     def _tools(self) -> tuple[tuple[str, str], ...]:
-        asked = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
-        versions = [(name, f"{program}: {self._asked(program, '--version')}") for name, program in asked]
+        tools = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
+        versions = [(name, f"{program}: {self._printed(program, '--version')}") for name, program in tools]
         libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
         for library in libraries:
             package = "libglib2.0-dev" if library == "glib-2.0" else "libpixman-1-dev"
-            versions.append((library, self._asked("pkg-config", "--modversion", library, package=package)))
+            versions.append((library, self._printed("pkg-config", "--modversion", library, package=package)))
         if self._ninja.system:
             versions.append(("firmware", digest([(path.name, _hash(path)) for path in _hosts_firmware()])[:12]))
         return tuple(versions)
@@ -109,7 +109,7 @@ class QemuSource(FromSource):
             raise InfraError(f"{program} is missing: QEMU is built with it", hint=REMEDY.format(package))
         return found
 
-    def _asked(self, program: str, *arguments: str, package: str = "") -> str:
+    def _printed(self, program: str, *arguments: str, package: str = "") -> str:
         """The first line of what a tool says. Raises InfraError."""
         path = self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
         env = make.environment(self._environ, self._cache / "ccache")
@@ -120,11 +120,11 @@ class QemuSource(FromSource):
             raise InfraError(what, hint=REMEDY.format(package) if package else "")
         return finished.stdout.splitlines()[0]
 
-    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
-        env = environment(self._environ, self._cache / "ccache", seat.tree)
-        access = self._access(seat, self._ninja.meson, *filter(None, (self._ninja.python,)))
+    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+        env = environment(self._environ, self._cache / "ccache", build_dir.tree)
+        access = self._access(build_dir, self._ninja.meson, *filter(None, (self._ninja.python,)))
         commands = Commands(self._processes, access, env, log, listener, cancel)
-        return _Build(commands, self._ninja, seat, listener)
+        return _Build(commands, self._ninja, build_dir, listener)
 
 
 def ninja_of(programs: Sequence[str], jobs: int, path: str) -> Ninja:
@@ -142,16 +142,16 @@ def ninja_of(programs: Sequence[str], jobs: int, path: str) -> Ninja:
 
 @dataclass
 class _Build:
-    """One build in a seat, from configure to files of an image."""
+    """One build in a build folder, from configure to files of an image."""
 
     commands: Commands
     ninja: Ninja
-    seat: Seat
+    build_dir: BuildDir
     listener: Listener
 
     def configure(self) -> None:
         """Configure an empty folder, unless it is configured for the very same. Raises CannotBeBuilt."""
-        objects, tree = self.seat.objects, self.seat.tree
+        objects, tree = self.build_dir.objects, self.build_dir.tree
         known = "".join(_text(tree, name) for name in _KNOWN_OPTIONS)
         if not known:
             raise CannotBeBuilt("config", ("this tree has no configure: it is no QEMU",))
@@ -171,11 +171,11 @@ class _Build:
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
         build = self.ninja.build(by_make=self._by_make)
-        self.commands.run("compile", build, cwd=self.seat.objects, expected=OBJECTS_EXPECTED)
+        self.commands.run("compile", build, cwd=self.build_dir.objects, expected=OBJECTS_EXPECTED)
 
     @property
     def _by_make(self) -> bool:
-        return not (self.seat.tree / "meson.build").exists()
+        return not (self.build_dir.tree / "meson.build").exists()
 
     def collect(self, staged: Path) -> Image:
         """The programs, with what the emulator looks for beside it."""
@@ -184,16 +184,16 @@ class _Build:
         for name in self.ninja.programs:
             file = self.ninja.file(name, by_make=self._by_make)
             try:
-                copy_plain(self.seat.objects, file, programs / name, PROGRAM_LIMIT)
+                copy_plain(self.build_dir.objects, file, programs / name, PROGRAM_LIMIT)
             except (NotPlain, FileNotFoundError) as error:
                 raise CannotBeBuilt("compile", (f"{file}: {error.strerror}",)) from error
             (programs / name).chmod(0o755)
         if SYSTEM in self.ninja.programs:
-            _copy_firmware(self.seat, staged / "share" / "qemu")
+            _copy_firmware(self.build_dir, staged / "share" / "qemu")
         return Image(
             identity="",
             kernel="",
-            release=f"QEMU {_text(self.seat.tree, 'VERSION').strip()[:40]}".strip(),
+            release=f"QEMU {_text(self.build_dir.tree, 'VERSION').strip()[:40]}".strip(),
         )
 
 
@@ -210,7 +210,7 @@ def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
 
 
 def _stand_in_for_firmware(tree: Path) -> None:
-    """Empty files for packed firmware that meson wants to see, to unpack it if it were asked, and that a tree lacks."""
+    """Empty files for packed firmware that meson wants to see (to unpack it where that is wanted) and a tree lacks."""
     for name in re.findall(r"'(edk2-[\w.-]+\.fd)'", _text(tree, "pc-bios/meson.build")):
         packed = tree / "pc-bios" / f"{name}.bz2"
         if not packed.exists() and not leads_out(tree, packed):
@@ -227,15 +227,15 @@ def _hosts_firmware() -> list[Path]:
     return [path for path in found if path]
 
 
-def _copy_firmware(seat: Seat, share: Path) -> None:
+def _copy_firmware(build_dir: BuildDir, share: Path) -> None:
     """What the emulator looks for at ../share/qemu: the tree's own, and this host's where the tree has none."""
     share.mkdir(parents=True)
     for path in _hosts_firmware():
         shutil.copyfile(path, share / path.name)
-    for folder in (seat.tree / "pc-bios", seat.objects / "pc-bios"):
+    for folder in (build_dir.tree / "pc-bios", build_dir.objects / "pc-bios"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             known = path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd")
-            if known and path.is_file() and not leads_out(seat.tree, path):  # objects stand in the tree
+            if known and path.is_file() and not leads_out(build_dir.tree, path):  # objects stand in the tree
                 shutil.copyfile(path, share / path.name)
 
 

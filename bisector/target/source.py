@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What all targets from source have in common: looked up by content, else checked out into a seat, built and kept."""
+"""What all targets from source have in common: looked up by content, else checked out, built and kept."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress
 from bisector.model import BuildFailure, Candidate, Image, digest
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
+from bisector.target.build_dirs import BuildDir, take
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images
-from bisector.target.seats import Seat, take
 
 
 class Build(Protocol):
-    """One build in a seat, from sources to files of an image."""
+    """One build in a build folder, from sources to files of an image."""
 
     commands: Commands
 
@@ -43,10 +43,11 @@ class FromSource(ABC):
 
     Args:
         sources: where trees come from.
-        seats: folder of the seats; its path may hold no blank and no colon (kbuild and QEMU's configure refuse both).
+        build_dirs: folder of the build folders; its path may hold no blank and no colon (kbuild and QEMU's configure
+            refuse both).
         cache: our cache folder, for images and ccache.
 
-    Raises UsageError for a folder of seats in which nothing can be built.
+    Raises UsageError for a folder of build folders in which nothing can be built.
     """
 
     kind: ClassVar[str]
@@ -55,12 +56,12 @@ class FromSource(ABC):
     whole: ClassVar[bool] = False
     """Whether a build that was killed leaves objects that cannot be trusted."""
 
-    def __init__(self, sources: Sources, seats: Path, cache: Path, processes: Processes) -> None:
+    def __init__(self, sources: Sources, build_dirs: Path, cache: Path, processes: Processes) -> None:
         self._sources = sources
-        self._seats = Path(os.path.realpath(seats))
-        if any(character.isspace() or character == ":" for character in str(self._seats)):
+        self._build_dirs = Path(os.path.realpath(build_dirs))
+        if any(character.isspace() or character == ":" for character in str(self._build_dirs)):
             raise UsageError(
-                f"no {self.kind} can be built in {self._seats}: its build refuses blanks and colons in paths",
+                f"no {self.kind} can be built in {self._build_dirs}: its build refuses blanks and colons in paths",
                 hint="name another cache folder by XDG_CACHE_HOME",
             )
         self._cache = cache
@@ -79,14 +80,14 @@ class FromSource(ABC):
         """What objects must have been made with to be of use; with the tree it names the build."""
 
     @abstractmethod
-    def _build(self, seat: Seat, log: Path, listener: Listener, cancel: CancelToken) -> Build:
-        """A build in ``seat``, whose commands are written to ``log``."""
+    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+        """A build in ``build_dir``, whose commands are written to ``log``."""
 
-    def _access(self, seat: Seat, *tools: str) -> Access:
-        """What a build in ``seat`` may touch. ``tools``: paths of programs that may lie below a home folder."""
+    def _access(self, build_dir: BuildDir, *tools: str) -> Access:
+        """What a build in ``build_dir`` may touch. ``tools``: paths of programs that may lie below a home folder."""
         ccache = self._cache / "ccache"
         ccache.mkdir(parents=True, exist_ok=True)
-        return Access((seat.tree, ccache), tuple(place for tool in tools for place in installation(tool)))
+        return Access((build_dir.tree, ccache), tuple(place for tool in tools for place in installation(tool)))
 
     def key(self, candidate: Candidate) -> str:
         """Names the build: source tree, config, options, tools. Raises EditsDoNotApply, InfraError."""
@@ -103,22 +104,22 @@ class FromSource(ABC):
                 return known
             if cancel.cancelled():
                 raise Interrupted(f"the build of {candidate} was not started")
-            with take(self._seats, self._fit, whole=self.whole) as seat:
+            with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
                 listener(Progress("checkout", str(candidate)))
-                self._sources.checkout(candidate, seat.tree)
-                return self._built(key, candidate, seat, listener, cancel)
+                self._sources.checkout(candidate, build_dir.tree)
+                return self._built(key, candidate, build_dir, listener, cancel)
         except OSError as error:
-            what = f"building {candidate}: {error.filename or self._seats}: {error.strerror or error}"
+            what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
             raise InfraError(what, hint="bisector cache shows what can go") from error
 
     def _built(
-        self, key: str, candidate: Candidate, seat: Seat, listener: Listener, cancel: CancelToken
+        self, key: str, candidate: Candidate, build_dir: BuildDir, listener: Listener, cancel: CancelToken
     ) -> Image | BuildFailure:
         log = self._images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
-        build = self._build(seat, log, listener, cancel)
-        with seat.at_work(self._fit):
+        build = self._build(build_dir, log, listener, cancel)
+        with build_dir.at_work(self._fit):
             try:
                 build.configure()
                 build.compile()

@@ -136,11 +136,11 @@ def _modules(
     there = {_name(path): path for path in contents.files if path.startswith(base) and _MODULE.fullmatch(_base(path))}
     if not there:
         raise Unusable(f"no modules of {release} are in its packages")
-    listing, told = (
+    listing, facts = (
         contents.read(base + name) if base + name in contents.files else b""
         for name in ("modules.builtin", "modules.builtin.modinfo")
     )
-    builtin = modinfo.builtin(listing.decode(errors="replace"), told)
+    builtin = modinfo.builtin(listing.decode(errors="replace"), facts)
     for name in ESSENTIAL:
         if name not in there and name not in builtin:
             raise Unusable(f"{release} has no {name}, so it cannot mount the VM's root")
@@ -172,8 +172,8 @@ def _to_tar(deb: Path, tar: Path, processes: Processes) -> None:
         code = child.wait(TIMEOUT)
     if code != 0 or not tarfile.is_tarfile(tar):
         tail = tar.read_bytes()[-300:].decode(errors="replace").strip("\0\n").splitlines()[-1:]
-        told = tail[0] if tail and tail[0].isprintable() else f"dpkg-deb ended with {code}"
-        raise InfraError(f"{deb.name} cannot be unpacked: {told}", hint=f"remove {deb} and try again")
+        reason = tail[0] if tail and tail[0].isprintable() else f"dpkg-deb ended with {code}"
+        raise InfraError(f"{deb.name} cannot be unpacked: {reason}", hint=f"remove {deb} and try again")
 
 
 def _write(path: Path, data: bytes) -> None:

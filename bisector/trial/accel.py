@@ -75,7 +75,7 @@ def choose(
     Args:
         state: folder in which the answer is remembered (a file that cannot be written is only not remembered).
         qemu: path of the program.
-        image: identity of the image that ``boots`` boots with KVM, until the agent has told all.
+        image: identity of the image that ``boots`` boots with KVM, until the agent has reported all.
         campaign: folder of the campaign that asks; its first answer is that of all its trials. None: a trial alone.
     """
     with _deciding:

@@ -22,5 +22,5 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{where}{error.strerror or error}" + ("; make room, or set TMPDIR to another disk" if full else "")
+        return f"{where}{error.strerror or error}" + ("; free space, or set TMPDIR to another disk" if full else "")
     return f"a watch of the plan is no regular expression: {error}"

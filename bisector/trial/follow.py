@@ -21,7 +21,7 @@ from bisector.trial.workspace import ResultBroken, Workspace
 TICK = 0.2  # seconds between two looks at the clock and the cancel wish
 LOOK = 0.5  # seconds between two looks at the disk and the result file
 TRACE = 2.0  # seconds after a crash for its trace to reach the log
-OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to tell of it itself
+OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to report it itself
 LATE = 2.0  # seconds between end marker and result for the second of them
 REST = 2.0  # seconds for what the console still holds when the tree is dead
 
@@ -178,7 +178,7 @@ class Watcher:
         if self._stamp == (entry.st_mtime_ns, entry.st_ino):
             return
         self._stamp = (entry.st_mtime_ns, entry.st_ino)
-        with contextlib.suppress(ResultBroken):  # told at the end
+        with contextlib.suppress(ResultBroken):  # reported at the end
             result = workspace.result(self._plan.token)
             if result is not None and result.complete:
                 self._mark("complete", self._now())
@@ -261,10 +261,10 @@ class Watcher:
         harness = end.ending is Ending.HARNESS
         if result is None and "begin" in self._marks:  # the agent was there, and left no facts
             result = Result(token=self._plan.token)
-        shown = [] if harness and "begin" not in self._marks else self._events  # before that a control boot tells
+        shown = [] if harness and "begin" not in self._marks else self._events  # before that a control boot decides
         return Observation(
             ending=end.ending,
-            result=None if harness else self._with_open_step(end, result),  # a broken harness tells no facts
+            result=None if harness else self._with_open_step(end, result),  # a broken harness has no facts
             console=tuple(sorted(shown, key=lambda event: event.at)),
             detail=end.detail,
             timing=self._timing(),
@@ -274,7 +274,7 @@ class Watcher:
         )
 
     def _with_open_step(self, end: End, result: Result | None) -> Result | None:
-        """The result with the step that the machine stopped in, where its agent could not tell of it any more."""
+        """The result with the step that the machine stopped in, where its agent could not report it any more."""
         if result is None or self._step is None or end.ending is Ending.FINISHED:
             return result
         name, at = self._step
@@ -307,4 +307,4 @@ def _ended(child: Child) -> bool:
 
 
 def _full(workspace: Workspace) -> str:
-    return f"the disk under {workspace.places.root} is full; make room, or set TMPDIR to another disk"
+    return f"the disk under {workspace.places.root} is full; free space, or set TMPDIR to another disk"

@@ -139,9 +139,9 @@ class Workspace:
             return None
 
     def full(self) -> bool:
-        """Whether the disk below the work folder has no room left."""
-        room = os.statvfs(self.places.root)
-        return room.f_bavail * room.f_frsize < RESERVE
+        """Whether the disk below the work folder has no space left."""
+        space = os.statvfs(self.places.root)
+        return space.f_bavail * space.f_frsize < RESERVE
 
 
 def scratch(environ: Mapping[str, str]) -> Path:

@@ -71,12 +71,12 @@ def test_nothing_goes_while_all_fits(folders: Folders, store: Store) -> None:
     assert cache.prune(folders, store, 10**9).removed == ()
 
 
-def seat(folders: Folders, name: str, days: float) -> Path:
-    folder = folders.cache / "seats/clone-1234" / name
+def build_dir(folders: Folders, name: str, days: float, part: str = "build-dirs") -> Path:
+    folder = folders.cache / part / "clone-1234" / name
     (folder / "objects").mkdir(parents=True)
     (folder / "objects/vmlinux.o").write_bytes(os.urandom(100_000))
-    (folder / "seat.json").write_text("{}")
-    _aged(folder / "seat.json", days)
+    (folder / "state.json").write_text("{}")
+    _aged(folder / "state.json", days)
     return _aged(folder, 30)
 
 
@@ -88,9 +88,9 @@ def test_the_compiler_cache_is_listed_and_never_pruned(folders: Folders, store: 
     assert (folders.cache / "ccache/file").exists()
 
 
-def test_logs_of_builds_and_seats_are_counted_and_pruned(folders: Folders, store: Store) -> None:
+def test_logs_of_builds_and_build_folders_are_counted_and_pruned(folders: Folders, store: Store) -> None:
     """A watch of a year has a log for each build that it made."""
-    old, young = seat(folders, "0", 9), seat(folders, "1", 2)
+    old, young = build_dir(folders, "0", 9), build_dir(folders, "1", 2)
     log = folders.cache / "builds" / "abc.log"
     log.parent.mkdir()
     log.write_bytes(os.urandom(100_000))
@@ -99,16 +99,26 @@ def test_logs_of_builds_and_seats_are_counted_and_pruned(folders: Folders, store
     assert [entry.path for entry in cache.entries(folders)] == [old, log, young]
     done = cache.prune(folders, store, 150_000)
     assert [entry.path for entry in done.removed] == [old, log]
-    assert cache.pruned_text(done).startswith("removed 1 seat, 1 build log: 0 MB")
+    assert cache.pruned_text(done).startswith("removed 1 build folder, 1 build log: 0 MB")
     cache.prune(folders, store, 0)
     assert not young.exists()
 
 
-def test_no_seat_goes_while_any_command_works(folders: Folders, store: Store) -> None:
-    old = seat(folders, "0", 9)
+def test_no_build_folder_goes_while_any_command_works(folders: Folders, store: Store) -> None:
+    old = build_dir(folders, "0", 9)
     with cache.at_work(folders.cache):
         assert [entry.path for entry in cache.prune(folders, store, 0).kept] == [old]
     assert (old / "objects/vmlinux.o").exists()
+
+
+def test_build_folders_of_earlier_versions_are_counted_and_pruned(folders: Folders, store: Store) -> None:
+    assert "earlier versions" not in cache.as_text(cache.sizes(folders), (), folders.cache)
+    old = build_dir(folders, "0", 9, part="seats")
+    listed = cache.entries(folders)
+    assert [entry.path for entry in listed] == [old]
+    assert "old build folder clone-1234/0" in cache.as_text(cache.sizes(folders), listed, folders.cache)
+    cache.prune(folders, store, 0)
+    assert not old.parent.exists()
 
 
 def test_what_a_running_campaign_holds_stays(folders: Folders, store: Store) -> None:

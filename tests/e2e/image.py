@@ -3,7 +3,7 @@
 
     python -m tests.e2e.image [--recipe NAME] [--fragments loop scsi] [history's options]
 
-It goes through our own clone, seat and compiler cache, the very ones that the end-to-end test uses afterwards: what
+It goes through our own clone, build folder and compiler cache, which the end-to-end test uses afterwards: what
 was compiled here is not compiled there again.
 """
 
@@ -46,8 +46,8 @@ def build(place: prepare.Place, repo: Path, recipe: str, fragments: list[str]) -
         clone = bench.clone(user)
         config = build_config(loaded, cells(loaded))
         config = replace(config, fragments=(*config.fragments, *fragments))
-        seats = ours.cache / "seats" / clone.folder.name
-        target = KernelSource(clone, seats, ours.cache, config, bench.processes, jobs=os.cpu_count() or 1)
+        build_dirs = ours.cache / "build-dirs" / clone.folder.name
+        target = KernelSource(clone, build_dirs, ours.cache, config, bench.processes, jobs=os.cpu_count() or 1)
         candidate = Candidate(TargetKind.KERNEL_SOURCE, user.resolve("bad").oid, label="bad")
         return target.image(candidate, listener=listen, cancel=bench.cancel)
 

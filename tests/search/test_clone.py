@@ -39,9 +39,9 @@ def test_users_repository_is_as_it_was(bench: Bench, tmp_path: Path) -> None:
     user.describe(repository.oid["h"]), user.changed_files(repository.oid["h"])
     assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "e"), tmp_path / "seat")
+    clone.checkout(candidate(repository, "e"), tmp_path / "worktree")
     edits = (Edit("revert", repository.oid["c"]),)
-    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, repository.oid["e"], edits), tmp_path / "seat")
+    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, repository.oid["e"], edits), tmp_path / "worktree")
     assert fingerprint(work) == before
 
 
@@ -91,8 +91,8 @@ def test_hooks_and_configuration_of_the_user_do_not_act(
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
     found = bench.search(PerfectJudge(repository, "c"), "a", "d")
     assert found.first_bad and repository.name[found.first_bad.oid] == "c"
-    bench.clone(repository).checkout(candidate(repository, "b"), tmp_path / "seat")
-    assert (tmp_path / "seat" / "f.c").read_bytes() == b"int a;\n"
+    bench.clone(repository).checkout(candidate(repository, "b"), tmp_path / "worktree")
+    assert (tmp_path / "worktree" / "f.c").read_bytes() == b"int a;\n"
     assert not trace.exists()
 
 
@@ -104,8 +104,8 @@ def test_new_commits_of_the_user_are_seen(bench: Bench, tmp_path: Path) -> None:
     git(repository.folder, "commit", "-q", "-m", "came later")
     later = UserRepository(repository.folder).resolve("HEAD")
     assert clone.history().commit(later.oid) == later
-    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, later.oid), tmp_path / "seat")
-    assert (tmp_path / "seat" / "new").read_text() == "new"
+    clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, later.oid), tmp_path / "worktree")
+    assert (tmp_path / "worktree" / "new").read_text() == "new"
 
 
 def test_one_clone_per_repository(bench: Bench, tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_one_clone_per_repository(bench: Bench, tmp_path: Path) -> None:
 def test_clone_travels_to_another_process(bench: Bench, tmp_path: Path) -> None:
     repository = bench.plant(LINE)
     clone = pickle.loads(pickle.dumps(bench.clone(repository)))
-    clone.checkout(candidate(repository, "b"), tmp_path / "seat")
-    assert (tmp_path / "seat" / "own" / "b").exists()
+    clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
+    assert (tmp_path / "worktree" / "own" / "b").exists()
 
 
 def test_clone_killed_while_it_was_made_is_made_again(bench: Bench) -> None:
@@ -138,7 +138,7 @@ def test_clone_killed_while_it_was_made_is_made_again(bench: Bench) -> None:
 def test_stale_locks_of_a_killed_campaign_are_cleared(bench: Bench, tmp_path: Path) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "a"), tmp_path / "seat")
+    clone.checkout(candidate(repository, "a"), tmp_path / "worktree")
     with clone.bisect_worktree("c") as worktree:
         left = clone.git.git_dir / "worktrees" / worktree.name
         git(worktree, "bisect", "start", "--no-checkout", repository.oid["h"], repository.oid["a"])
@@ -151,25 +151,25 @@ def test_stale_locks_of_a_killed_campaign_are_cleared(bench: Bench, tmp_path: Pa
     (left / "HEAD.lock").touch()
     (clone.git.git_dir / "packed-refs.lock").touch()
     (clone.git.git_dir / "config.lock").touch()
-    (index_lock,) = [path.parent / "index.lock" for path in clone.folder.glob("seats/*/index")]
+    (index_lock,) = [path.parent / "index.lock" for path in clone.folder.glob("worktrees/*/index")]
     index_lock.touch()
     assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
-    clone.checkout(candidate(repository, "b"), tmp_path / "seat")
-    assert (tmp_path / "seat" / "own" / "b").exists()
+    clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
+    assert (tmp_path / "worktree" / "own" / "b").exists()
     assert not list((clone.git.git_dir / "worktrees").iterdir())
 
 
 def test_lock_of_a_living_git_is_waited_for(bench: Bench, tmp_path: Path) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "a"), tmp_path / "seat")
-    (index,) = clone.folder.glob("seats/*/index")
+    clone.checkout(candidate(repository, "a"), tmp_path / "worktree")
+    (index,) = clone.folder.glob("worktrees/*/index")
     program = "import sys, time; lock = open(sys.argv[1], 'w'); print('held', flush=True); time.sleep(1)"
     argv = [sys.executable, "-c", program, f"{index}.lock"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         begin = time.monotonic()
-        clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+        clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
         assert time.monotonic() - begin > 0.5
         assert holder.wait() == 0
 
@@ -179,7 +179,7 @@ def test_repository_that_lost_its_objects_is_infrastructure(bench: Bench, tmp_pa
     clone = bench.clone(repository)
     repository.folder.rename(tmp_path / "moved")
     with pytest.raises(InfraError):
-        clone.checkout(candidate(repository, "b"), tmp_path / "seat")
+        clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
 
 
 def test_unwritable_state_is_infrastructure(bench: Bench) -> None:

@@ -288,6 +288,6 @@ def test_a_host_without_its_main_suite_is_told_what_to_do(
 
 @pytest.mark.parametrize("suite", ["a\nTrusted: yes", "a\n\nTypes: deb", "a b", "", "-x", "a\x0bTrusted: yes"])
 def test_a_suite_that_would_be_more_than_a_word_is_not_written(archive: Archive, suite: str) -> None:
-    with pytest.raises(InfraError, match="apt cannot be told of the suite"):
+    with pytest.raises(InfraError, match="apt cannot be given the suite"):
         dataclasses.replace(archive, suites=("planted", suite)).update()
     assert not (archive.folder / "sources/bisector.sources").exists()

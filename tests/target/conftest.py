@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of this room."""
+"""Fixtures of the tests of targets."""
 
 from __future__ import annotations
 

@@ -135,12 +135,14 @@ class QemuBench:
         return Candidate(TargetKind.QEMU_SOURCE, revision)
 
     def target(self, *programs: str, name: str = "a", path: str = "") -> QemuSource:
-        """A target with its own seats and cache below ``name``."""
+        """A target with its own build folders and cache below ``name``."""
         place = self.root / name
         environ = {**os.environ, "PATH": path or f"{self.tools}:{os.environ['PATH']}"}
         wanted = programs or ("qemu-img", "qemu-io")
         processes = Processes(place / "processes")
-        return QemuSource(self.sources, place / "seats", place / "cache", wanted, processes, jobs=2, environ=environ)
+        return QemuSource(
+            self.sources, place / "build-dirs", place / "cache", wanted, processes, jobs=2, environ=environ
+        )
 
     def build(self, target: QemuSource, candidate: Candidate) -> Image:
         """An image, or the test fails with what the build said."""
@@ -155,16 +157,16 @@ class QemuBench:
         return outcome
 
     def marks(self, name: str = "a") -> Path:
-        """Where builds in the first seat say what they do, and look whether they shall wait."""
+        """Where builds in the first build folder say what they do, and look whether they shall wait."""
         folder = self.root / name / "cache/ccache/marks-0"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def seat(self, name: str = "a") -> Path:
-        """The first seat's folder."""
-        return self.root / name / "seats" / "0"
+    def build_dir(self, name: str = "a") -> Path:
+        """The first build folder's folder."""
+        return self.root / name / "build-dirs" / "0"
 
     def count(self, what: str, name: str = "a") -> int:
-        """How often something was done in the first seat: ``compiled``, ``configured``."""
+        """How often something was done in the first build folder: ``compiled``, ``configured``."""
         file = self.marks(name) / what
         return len(file.read_text().splitlines()) if file.exists() else 0

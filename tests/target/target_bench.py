@@ -31,7 +31,7 @@ class Bench:
     def target(
         self, *, name: str = "a", fragment: str = "CONFIG_BLOCK=y\n", base: str = "", make: dict[str, str] | None = None
     ) -> KernelSource:
-        """A target with its own seats and cache below ``name``."""
+        """A target with its own build folders and cache below ``name``."""
         place = self.root / name
         place.mkdir(exist_ok=True)
         (place / "my.config").write_text(fragment)
@@ -39,7 +39,13 @@ class Bench:
             (place / "base").write_text(base)
         config = BuildConfig(("./my.config",), "base" if base else "", tuple((make or {}).items()))
         return KernelSource(
-            self.sources, place / "seats", place / "cache", config, Processes(place / "processes"), jobs=2, folder=place
+            self.sources,
+            place / "build-dirs",
+            place / "cache",
+            config,
+            Processes(place / "processes"),
+            jobs=2,
+            folder=place,
         )
 
     def build(self, target: KernelSource, candidate: Candidate) -> Image:
@@ -58,17 +64,17 @@ class Bench:
         """The image that a first build in a new place gives."""
         return self.build(self.target(name=name), candidate)
 
-    def seat(self, name: str = "a", number: int = 0) -> Path:
-        """A seat's folder."""
-        return self.root / name / "seats" / str(number)
+    def build_dir(self, name: str = "a", number: int = 0) -> Path:
+        """A build folder's folder."""
+        return self.root / name / "build-dirs" / str(number)
 
     def marks(self, name: str = "a", number: int = 0) -> Path:
-        """Where builds in a seat say what they do, and look whether they shall wait: they can write there."""
+        """Where builds in a build folder say what they do, and look whether they shall wait: they can write there."""
         folder = self.root / name / f"cache/ccache/marks-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def compiled(self, name: str = "a", number: int = 0) -> int:
-        """How many objects were compiled in a seat so far."""
+        """How many objects were compiled in a build folder so far."""
         counted = self.marks(name, number) / "compiled"
         return len(counted.read_text().splitlines()) if counted.exists() else 0

@@ -58,7 +58,7 @@ def test_at_most_twenty_errors_are_kept_each_once() -> None:
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("/tmp/ccX.s: Assembler messages: fatal error: can't write 8 bytes: No space left on device", "room"),
+        ("/tmp/ccX.s: Assembler messages: fatal error: can't write 8 bytes: No space left on device", "free space"),
         ("gcc: fatal error: Killed signal terminated program cc1", "memory"),
         ("make[4]: *** [../scripts/Makefile.build:287: fs/a.o] Killed", "memory"),
         ("cc1: out of memory allocating 65536 bytes after a total of 1835008 bytes", "memory"),

@@ -23,7 +23,7 @@ from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system.apt import Archive, Mirror
 from bisector.system.proc import Processes
 from bisector.target import modinfo
-from bisector.target.kernel_package import ArchiveShelf, FolderShelf, KernelPackage
+from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage
 
 pytestmark = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ("apt-get", "dpkg-deb", "gcc")), reason="needs apt, dpkg-deb and gcc"
@@ -48,8 +48,8 @@ class Place:
 
     def target(self) -> KernelPackage:
         archive = Archive(self.processes, self.root / "apt", ("planted",), Mirror(self.uri, "Trusted: yes"), pause=0.01)
-        shelf = ArchiveShelf(archive, self.root / "cache/packages")
-        return KernelPackage(shelf, self.root / "cache", self.processes, NEEDED)
+        source = ArchiveSource(archive, self.root / "cache/packages")
+        return KernelPackage(source, self.root / "cache", self.processes, NEEDED)
 
     def images(self) -> list[str]:
         folder = self.root / "cache/images"
@@ -154,8 +154,8 @@ def test_what_is_offered_by_something_built_in_needs_no_module() -> None:
 
 def test_a_folder_of_packages_serves_too(place: Place) -> None:
     place.deb()
-    shelf = FolderShelf((place.root / "built",), place.processes)
-    target = KernelPackage(shelf, place.root / "cache", place.processes, NEEDED)
+    source = FolderSource((place.root / "built",), place.processes)
+    target = KernelPackage(source, place.root / "cache", place.processes, NEEDED)
     assert "raid1.ko" in modules_of(made(target))
     assert target.downloaded == 0
 
@@ -266,8 +266,8 @@ def test_a_damaged_file_in_a_folder_is_an_error_of_the_harness(place: Place) -> 
     content = bytearray(deb.read_bytes())
     content[len(content) // 2 :] = b"\0" * (len(content) - len(content) // 2)
     deb.write_bytes(content)
-    shelf = FolderShelf((deb.parent,), place.processes)
-    target = KernelPackage(shelf, place.root / "cache", place.processes, NEEDED)
+    source = FolderSource((deb.parent,), place.processes)
+    target = KernelPackage(source, place.root / "cache", place.processes, NEEDED)
     with pytest.raises(InfraError, match="cannot be unpacked"):
         target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
     assert place.images() == []
@@ -290,10 +290,10 @@ from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, ignore
 from bisector.system.proc import Processes
 from bisector.target import modinfo
-from bisector.target.kernel_package import FolderShelf, KernelPackage
+from bisector.target.kernel_package import FolderSource, KernelPackage
 processes = Processes(Path({str(place.root / "records")!r}))
-shelf = FolderShelf((Path({str(place.root / "built")!r}),), processes)
-target = KernelPackage(shelf, Path({str(small)!r}), processes, {NEEDED!r})
+source = FolderSource((Path({str(place.root / "built")!r}),), processes)
+target = KernelPackage(source, Path({str(small)!r}), processes, {NEEDED!r})
 try:
     target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
 except InfraError as error:
@@ -328,8 +328,8 @@ def test_other_modules_of_the_same_package_need_no_mirror(place: Place) -> None:
     target = place.target()
     made(target)
     shutil.rmtree(place.mirror.root)
-    shelf = target._shelf
-    more = KernelPackage(shelf, place.root / "cache", place.processes, (*NEEDED, "radio"))
+    source = target._source
+    more = KernelPackage(source, place.root / "cache", place.processes, (*NEEDED, "radio"))
     assert "tuner.ko" in modules_of(made(more))
     assert more.downloaded == 0
 

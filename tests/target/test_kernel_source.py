@@ -39,14 +39,14 @@ def test_a_candidate_becomes_an_image(bench: Bench) -> None:
 def test_show_prints_the_commands_that_run(bench: Bench, base: str) -> None:
     image = bench.build(bench.target(base=base), bench.candidate())
     make = Make(jobs=2, ccache="ccache" if shutil.which("ccache") else "")
-    shown = described(make, bench.seat().resolve(), base=bool(base))
+    shown = described(make, bench.build_dir().resolve(), base=bool(base))
     assert [line.removesuffix(" [modules]") for line in shown[:2]] == list(image.commands)
     assert shown[2].startswith("[make ") and shown[2].endswith("modules_install]")
 
 
 def test_the_build_id_is_that_of_vmlinux(bench: Bench) -> None:
     image = bench.build(bench.target(), bench.candidate())
-    assert image.build_id == build_id_of_elf((bench.seat() / "objects" / "vmlinux").read_bytes())
+    assert image.build_id == build_id_of_elf((bench.build_dir() / "objects" / "vmlinux").read_bytes())
 
 
 def test_the_file_with_line_numbers_is_kept_where_there_are_any(bench: Bench) -> None:
@@ -63,9 +63,9 @@ def test_the_file_with_line_numbers_is_kept_where_there_are_any(bench: Bench) ->
 def test_a_known_key_is_not_built_again(bench: Bench) -> None:
     candidate = bench.candidate()
     first = bench.build(bench.target(), candidate)
-    shutil.rmtree(bench.root / "a" / "seats")
+    shutil.rmtree(bench.root / "a" / "build-dirs")
     assert bench.build(bench.target(), candidate) == first
-    assert not (bench.root / "a" / "seats").exists()
+    assert not (bench.root / "a" / "build-dirs").exists()
 
 
 def test_a_pruned_image_is_built_again(bench: Bench) -> None:
@@ -199,9 +199,9 @@ def test_each_candidate_is_configured_from_the_fragments_alone(bench: Bench) -> 
 def test_a_config_that_stays_the_same_keeps_its_objects(bench: Bench) -> None:
     target = bench.target()
     bench.build(target, bench.candidate("one"))
-    stamp = (bench.seat() / "objects" / ".config").stat().st_mtime_ns
+    stamp = (bench.build_dir() / "objects" / ".config").stat().st_mtime_ns
     bench.build(target, bench.candidate("two", {"Documentation/x.rst": "words"}))
-    assert (bench.seat() / "objects" / ".config").stat().st_mtime_ns == stamp
+    assert (bench.build_dir() / "objects" / ".config").stat().st_mtime_ns == stamp
     assert bench.compiled() == 2
 
 
@@ -231,9 +231,9 @@ def test_a_source_that_does_not_compile_is_a_failure_with_its_errors(bench: Benc
 def test_a_failure_is_recorded_and_not_built_again(bench: Bench) -> None:
     candidate = bench.candidate("one", {"drivers/disk.c": "WRONG"})
     first = bench.failure(bench.target(), candidate)
-    shutil.rmtree(bench.root / "a" / "seats")
+    shutil.rmtree(bench.root / "a" / "build-dirs")
     assert bench.failure(bench.target(), candidate) == first
-    assert not (bench.root / "a" / "seats").exists()
+    assert not (bench.root / "a" / "build-dirs").exists()
 
 
 def test_objects_made_before_a_failure_are_kept(bench: Bench) -> None:
@@ -252,7 +252,7 @@ def test_edits_that_do_not_apply_are_a_failure(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("word", "said", "hint"),
-    [("FULL", "No space left", "room"), ("MEMORY", "Killed signal", "memory"), ("TOOL", "flexx", "missing")],
+    [("FULL", "No space left", "free space"), ("MEMORY", "Killed signal", "memory"), ("TOOL", "flexx", "missing")],
 )
 def test_a_failure_of_this_host_is_never_recorded(bench: Bench, word: str, said: str, hint: str) -> None:
     candidate = bench.candidate("one", {"drivers/disk.c": word})
@@ -266,7 +266,7 @@ def test_a_cancelled_build_is_interrupted_and_not_recorded(bench: Bench) -> None
     cancel = CancelToken(str(bench.root / "cancel"))
     candidate = bench.candidate("one", {"drivers/disk.c": "PAUSE"})
     target = bench.target()
-    bench.seat().mkdir(parents=True)
+    bench.build_dir().mkdir(parents=True)
     (bench.marks() / "pause").touch()
 
     def cancel_at_disk(progress: object) -> None:

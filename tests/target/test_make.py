@@ -10,7 +10,7 @@ import pytest
 from bisector.errors import UsageError
 from bisector.target.make import Make, environment
 
-TREE = Path("/seats/0/tree")
+TREE = Path("/build-dirs/0/tree")
 
 
 def assignments(make: Make) -> dict[str, str]:
@@ -21,7 +21,7 @@ def test_the_whole_command() -> None:
     assert Make(jobs=3).argv(TREE, "bzImage", "modules") == [
         "make",
         "-C",
-        "/seats/0/tree",
+        "/build-dirs/0/tree",
         "O=.objects",
         "-j3",
         "LOCALVERSION=",

@@ -21,7 +21,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, FailureCause, TargetKind
 from bisector.recipe.model import QEMU_PROGRAMS
-from bisector.target import seats, submodules
+from bisector.target import build_dirs, submodules
 from bisector.target.ninja import TARGETS, Ninja
 from bisector.target.qemu_source import ninja_of
 
@@ -60,7 +60,7 @@ def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
     assert sorted(path.name for path in Path(image.programs).iterdir()) == ["qemu-img", "qemu-io"]
     assert (image.kernel, image.release, image.path) == ("", "QEMU 9.9.9", image.programs)
-    # Named from the tree, or by ccache from the build's folder: never by the place of the seat.
+    # Named from the tree, or by ccache from the build's folder: never by the place of the build folder.
     assert says(f"{image.programs}/qemu-io") in ("./include/where.h", "../include/where.h")
     tools = dict(image.tools)
     assert "gcc" in tools["compiler"] and tools["meson"] == "meson: 1.0.1" and tools["glib-2.0"].endswith("2.74.6")
@@ -70,7 +70,7 @@ def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
 
 def test_show_prints_the_commands_that_run(qemu: QemuBench) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
-    tree = (qemu.seat() / "tree").resolve()
+    tree = (qemu.build_dir() / "tree").resolve()
     path = f"{qemu.tools}:{os.environ['PATH']}"
     shown, build = ninja_of(("qemu-img", "qemu-io"), 2, path).described(tree)
     assert build == image.commands[1]
@@ -102,9 +102,9 @@ def test_another_compiler_is_another_build(qemu: QemuBench) -> None:
 def test_a_known_key_is_not_built_again(qemu: QemuBench) -> None:
     candidate = qemu.candidate()
     first = qemu.build(qemu.target(), candidate)
-    shutil.rmtree(qemu.root / "a" / "seats")
+    shutil.rmtree(qemu.root / "a" / "build-dirs")
     assert qemu.build(qemu.target(), candidate) == first
-    assert not (qemu.root / "a" / "seats").exists()
+    assert not (qemu.root / "a" / "build-dirs").exists()
 
 
 def test_a_pruned_image_is_built_again(qemu: QemuBench) -> None:
@@ -134,7 +134,7 @@ def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(
 
 def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuBench) -> None:
     qemu.build(qemu.target(), qemu.candidate("one"))
-    left = qemu.seat() / "objects" / "generated.h"
+    left = qemu.build_dir() / "objects" / "generated.h"
     left.write_text("of an earlier revision")
     qemu.build(qemu.target(), qemu.candidate("two", {"meson.build": "project('fake', 'c')\n"}))
     assert qemu.count("configured") == 2 and not left.exists()
@@ -150,7 +150,7 @@ def test_going_back_to_older_content_builds_it_anew(qemu: QemuBench) -> None:
 
 def test_options_that_a_revision_does_not_know_are_left_out(qemu: QemuBench) -> None:
     qemu.build(qemu.target(), qemu.candidate())  # the fake configure refuses what it does not know
-    options = (qemu.seat() / "objects" / "options").read_text().splitlines()
+    options = (qemu.build_dir() / "objects" / "options").read_text().splitlines()
     assert "--disable-install-blobs" in options and "--with-git-submodules=ignore" in options
     assert f"--meson={qemu.tools}/meson" in options
     later = configured("--python=*) python=x ;;\n--disable-download) download=no ;;")
@@ -172,7 +172,7 @@ def test_what_stands_in_for_submodules_is_said_and_goes_with_the_next_checkout(q
     floats = {"tests/fp/meson.build": "files('berkeley-softfloat-3/source/f16_add.c')\n"}
     candidate = qemu.candidate("bare", floats)
     qemu.build(qemu.target(), candidate)
-    tree = qemu.seat() / "tree"
+    tree = qemu.build_dir() / "tree"
     assert (tree / "ui/keycodemapdb/README").exists()
     assert "softfloat" not in (tree / "tests/fp/meson.build").read_text().replace("testfloat", "")
     log = next((qemu.root / "a" / "cache" / "builds").glob("*.log")).read_text()
@@ -382,7 +382,7 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(
 ) -> None:
     first = qemu.build(qemu.target(), qemu.candidate("one"))
     changed = qemu.candidate("two", {"qemu-io.c": "/* PAUSE */" + OTHER})
-    seat = qemu.seat()
+    build_dir = qemu.build_dir()
     (qemu.marks() / "pause").touch()
     builder = subprocess.Popen(
         [sys.executable, str(HERE / "build_one_qemu.py"), str(qemu.root), changed.revision],
@@ -390,14 +390,14 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(
         stdout=subprocess.PIPE,
     )
     wait_for((qemu.marks() / "reached").exists)
-    at_work = list(seats._working_below(seat))
+    at_work = list(build_dirs._working_below(build_dir))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
     builder.kill()
     builder.wait()
-    assert (seat / "tree" / ".objects" / "qemu-io.o").read_text() == "half an object"
+    assert (build_dir / "tree" / ".objects" / "qemu-io.o").read_text() == "half an object"
     (qemu.marks() / "pause").unlink()
     image = qemu.build(qemu.target(), changed)
     assert image.identity != first.identity

@@ -90,10 +90,10 @@ def test_a_vm_that_never_reaches_the_agent(play: Play) -> None:
 
 def test_a_vm_that_does_not_boot_the_kernel_that_only_carries_qemu_is_the_harness_failing(play: Play) -> None:
     def kernels(identity: str) -> Image | None:
-        return Image(identity, "/proc/self/exe") if identity == "carrier" else None
+        return Image(identity, "/proc/self/exe") if identity == "vm_kernel" else None
 
     never = "say('[    0.000000] Linux version 6.18.5'); time.sleep(600)"
-    observation = play(never, Plan(steps=(), kernel="carrier"), boot_deadline=1.0, kernels=kernels)
+    observation = play(never, Plan(steps=(), kernel="vm_kernel"), boot_deadline=1.0, kernels=kernels)
     assert observation.ending is Ending.HARNESS
     assert "the VM did not boot" in observation.detail
     observation = play(never, Plan(steps=(), kernel="pruned"), boot_deadline=1.0, kernels=kernels)

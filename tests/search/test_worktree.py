@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A seat's tree folder holds exactly the candidate's tree, and only files that differ are touched."""
+"""A worktree's tree folder holds exactly the candidate's tree, and only files that differ are touched."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LINE = chain("a", "b", "c")
 
 
 @pytest.fixture
-def seat(tmp_path: Path) -> Path:
-    return tmp_path / "seats" / "0" / "tree"
+def worktree(tmp_path: Path) -> Path:
+    return tmp_path / "build-dirs" / "0" / "tree"
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -66,29 +66,29 @@ def mtimes(folder: Path) -> dict[str, int]:
     return {os.fspath(p.relative_to(folder)): p.lstat().st_mtime_ns for p in folder.rglob("*") if not p.is_dir()}
 
 
-def test_folder_is_made_and_follows_the_candidate(bench: Bench, seat: Path) -> None:
+def test_folder_is_made_and_follows_the_candidate(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
     for name in ["b", "c", "a", "c"]:
-        clone.checkout(candidate(repository, name), seat)
-        assert contents(seat) == wanted(repository, repository.oid[name])
+        clone.checkout(candidate(repository, name), worktree)
+        assert contents(worktree) == wanted(repository, repository.oid[name])
 
 
-def test_only_files_that_differ_get_a_new_mtime(bench: Bench, seat: Path) -> None:
+def test_only_files_that_differ_get_a_new_mtime(bench: Bench, worktree: Path) -> None:
     same, changed = ("same.c", "int same;"), "changed.c"
     plan = [Planned("a", (), (same, (changed, "one"))), Planned("b", ("a",), ((changed, "two"),))]
     repository = bench.plant(plan)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "a"), seat)
-    before = mtimes(seat)
-    clone.checkout(candidate(repository, "b"), seat)
-    after = mtimes(seat)
+    clone.checkout(candidate(repository, "a"), worktree)
+    before = mtimes(worktree)
+    clone.checkout(candidate(repository, "b"), worktree)
+    after = mtimes(worktree)
     assert {name for name in before if before[name] != after[name]} == {changed}
-    clone.checkout(candidate(repository, "a"), seat)
-    assert mtimes(seat)[changed] > after[changed]  # older content with an old mtime would be taken for built
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert mtimes(worktree)[changed] > after[changed]  # older content with an old mtime would be taken for built
 
 
-def test_deletions_modes_links_and_kinds_follow(bench: Bench, seat: Path) -> None:
+def test_deletions_modes_links_and_kinds_follow(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(chain("a"))
     work = repository.folder
 
@@ -114,64 +114,64 @@ def test_deletions_modes_links_and_kinds_follow(bench: Bench, seat: Path) -> Non
 
     clone = bench.clone(repository)
     for name in ["one", "two", "one", "a", "two"]:
-        clone.checkout(candidate(repository, name), seat)
-        assert contents(seat) == wanted(repository, repository.oid[name])
+        clone.checkout(candidate(repository, name), worktree)
+        assert contents(worktree) == wanted(repository, repository.oid[name])
 
 
-def test_strangers_and_changes_in_the_folder_are_undone(bench: Bench, seat: Path) -> None:
+def test_strangers_and_changes_in_the_folder_are_undone(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(
         [Planned("a", (), ((".gitignore", "*.o"), ("drivers/md.c", "int md;"), ("Makefile", "all:")))]
     )
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "a"), seat)
-    (seat / "left.o").write_text("ignored, and still a stranger")
-    (seat / "empty").mkdir()
-    (seat / "drivers" / "nested.git").mkdir()
-    git(seat / "drivers" / "nested.git", "init", "-q")
-    (seat / "Makefile").unlink()
-    (seat / "Makefile").mkdir()
-    (seat / "Makefile" / "inside").write_text("a folder in the way")
-    (seat / "drivers" / "md.c").chmod(0o755)
-    (seat / "own" / "a").write_text("edited")
-    clone.checkout(candidate(repository, "a"), seat)
-    assert contents(seat) == wanted(repository, repository.oid["a"])
+    clone.checkout(candidate(repository, "a"), worktree)
+    (worktree / "left.o").write_text("ignored, and still a stranger")
+    (worktree / "empty").mkdir()
+    (worktree / "drivers" / "nested.git").mkdir()
+    git(worktree / "drivers" / "nested.git", "init", "-q")
+    (worktree / "Makefile").unlink()
+    (worktree / "Makefile").mkdir()
+    (worktree / "Makefile" / "inside").write_text("a folder in the way")
+    (worktree / "drivers" / "md.c").chmod(0o755)
+    (worktree / "own" / "a").write_text("edited")
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert contents(worktree) == wanted(repository, repository.oid["a"])
 
 
-def test_link_out_of_the_folder_is_not_followed(bench: Bench, seat: Path, tmp_path: Path) -> None:
+def test_link_out_of_the_folder_is_not_followed(bench: Bench, worktree: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a").write_text("not ours")
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "c"), seat)
-    for path in (seat / "own").iterdir():
+    clone.checkout(candidate(repository, "c"), worktree)
+    for path in (worktree / "own").iterdir():
         path.unlink()
-    (seat / "own").rmdir()
-    (seat / "own").symlink_to(outside)
-    clone.checkout(candidate(repository, "a"), seat)
-    assert contents(seat) == wanted(repository, repository.oid["a"])
+    (worktree / "own").rmdir()
+    (worktree / "own").symlink_to(outside)
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert contents(worktree) == wanted(repository, repository.oid["a"])
     assert contents(outside) == {"a": "- not ours"}
 
 
-def test_folder_with_foreign_files_is_refused_and_left_alone(bench: Bench, seat: Path) -> None:
-    seat.mkdir(parents=True)
-    (seat / "thesis.tex").write_text("years of work")
+def test_folder_with_foreign_files_is_refused_and_left_alone(bench: Bench, worktree: Path) -> None:
+    worktree.mkdir(parents=True)
+    (worktree / "thesis.tex").write_text("years of work")
     repository = bench.plant(LINE)
-    with pytest.raises(InfraError, match="is no seat"):
-        bench.clone(repository).checkout(candidate(repository, "a"), seat)
-    assert contents(seat) == {"thesis.tex": "- years of work"}
+    with pytest.raises(InfraError, match="is no worktree"):
+        bench.clone(repository).checkout(candidate(repository, "a"), worktree)
+    assert contents(worktree) == {"thesis.tex": "- years of work"}
 
 
-def test_folder_that_vanished_is_filled_again(bench: Bench, seat: Path) -> None:
+def test_folder_that_vanished_is_filled_again(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "c"), seat)
-    seat.rename(seat.with_name("gone"))
-    clone.checkout(candidate(repository, "b"), seat)
-    assert contents(seat) == wanted(repository, repository.oid["b"])
+    clone.checkout(candidate(repository, "c"), worktree)
+    worktree.rename(worktree.with_name("gone"))
+    clone.checkout(candidate(repository, "b"), worktree)
+    assert contents(worktree) == wanted(repository, repository.oid["b"])
 
 
-def test_submodule_is_an_empty_folder(bench: Bench, seat: Path) -> None:
+def test_submodule_is_an_empty_folder(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(chain("a"))
     link = f"160000,{repository.oid['a']},roms/seabios"
     git(repository.folder, "update-index", "--add", "--cacheinfo", link)
@@ -179,58 +179,58 @@ def test_submodule_is_an_empty_folder(bench: Bench, seat: Path) -> None:
     repository.oid["linked"] = git(repository.folder, "rev-parse", "HEAD")
     clone = bench.clone(repository)
     for _ in range(2):
-        clone.checkout(candidate(repository, "linked"), seat)
-        assert contents(seat) == {"own/a": "- a", "roms/seabios": "empty folder"}
-    clone.checkout(candidate(repository, "a"), seat)
-    assert contents(seat) == {"own/a": "- a"}
+        clone.checkout(candidate(repository, "linked"), worktree)
+        assert contents(worktree) == {"own/a": "- a", "roms/seabios": "empty folder"}
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert contents(worktree) == {"own/a": "- a"}
 
 
-def test_folder_that_cannot_be_made_is_infrastructure(bench: Bench, seat: Path) -> None:
-    seat.parent.parent.mkdir(parents=True)
-    seat.parent.write_text("a file")
+def test_folder_that_cannot_be_made_is_infrastructure(bench: Bench, worktree: Path) -> None:
+    worktree.parent.parent.mkdir(parents=True)
+    worktree.parent.write_text("a file")
     repository = bench.plant(LINE)
     with pytest.raises(InfraError, match="cannot be written"):
-        bench.clone(repository).checkout(candidate(repository, "a"), seat)
+        bench.clone(repository).checkout(candidate(repository, "a"), worktree)
 
 
 def notes(bench: Bench) -> Path:
-    (found,) = bench.state.glob("clones/*/seats/*")
+    (found,) = bench.state.glob("clones/*/worktrees/*")
     return found
 
 
 @pytest.mark.parametrize("damage", [b"", b"DIRC\0\0", None])
-def test_damaged_or_lost_index_costs_no_mtime(bench: Bench, seat: Path, damage: bytes | None) -> None:
+def test_damaged_or_lost_index_costs_no_mtime(bench: Bench, worktree: Path, damage: bytes | None) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "b"), seat)
-    before = mtimes(seat)
+    clone.checkout(candidate(repository, "b"), worktree)
+    before = mtimes(worktree)
     (notes(bench) / "index").unlink()
     if damage is not None:  # what a power failure leaves: the checkout had not ended
         (notes(bench) / "index").write_bytes(damage)
         (notes(bench) / "done").unlink()
-    clone.checkout(candidate(repository, "c"), seat)
-    assert contents(seat) == wanted(repository, repository.oid["c"])
-    assert {name: time for name, time in mtimes(seat).items() if name in before} == before
+    clone.checkout(candidate(repository, "c"), worktree)
+    assert contents(worktree) == wanted(repository, repository.oid["c"])
+    assert {name: time for name, time in mtimes(worktree).items() if name in before} == before
 
 
-def test_files_whose_content_was_lost_in_a_power_failure_are_noticed(bench: Bench, seat: Path) -> None:
+def test_files_whose_content_was_lost_in_a_power_failure_are_noticed(bench: Bench, worktree: Path) -> None:
     repository = bench.plant(LINE)
     clone = bench.clone(repository)
-    clone.checkout(candidate(repository, "a"), seat)
-    (seat / "own" / "a").write_text("\0")
-    os.utime(seat / "own" / "a", (1, 1))  # git hashes what is as young as its index
-    env = {"GIT_INDEX_FILE": os.fspath(notes(bench) / "index"), "GIT_WORK_TREE": os.fspath(seat)}
+    clone.checkout(candidate(repository, "a"), worktree)
+    (worktree / "own" / "a").write_text("\0")
+    os.utime(worktree / "own" / "a", (1, 1))  # git hashes what is as young as its index
+    env = {"GIT_INDEX_FILE": os.fspath(notes(bench) / "index"), "GIT_WORK_TREE": os.fspath(worktree)}
     right = git(repository.folder, "rev-parse", f"{repository.oid['a']}:own/a")
-    git(seat, f"--git-dir={clone.git.git_dir}", "update-index", "own/a", env=env)
-    wrong = git(repository.folder, "hash-object", os.fspath(seat / "own" / "a"))
+    git(worktree, f"--git-dir={clone.git.git_dir}", "update-index", "own/a", env=env)
+    wrong = git(repository.folder, "hash-object", os.fspath(worktree / "own" / "a"))
     index = (notes(bench) / "index").read_bytes()[:-20].replace(bytes.fromhex(wrong), bytes.fromhex(right))
     (notes(bench) / "index").write_bytes(index + hashlib.sha1(index).digest())  # as if stat(2) told nothing
 
-    clone.checkout(candidate(repository, "a"), seat)
-    assert (seat / "own" / "a").read_text() == "\0", "the trap is none: git noticed by itself"
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert (worktree / "own" / "a").read_text() == "\0", "the trap is none: git noticed by itself"
     (notes(bench) / "done").write_text("another boot")
-    clone.checkout(candidate(repository, "a"), seat)
-    assert contents(seat) == wanted(repository, repository.oid["a"])
+    clone.checkout(candidate(repository, "a"), worktree)
+    assert contents(worktree) == wanted(repository, repository.oid["a"])
 
 
 KILLED = """
@@ -240,17 +240,17 @@ from bisector.model import Candidate, TargetKind
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.system.proc import Processes
-folder, seat, *oids = sys.argv[1:]
+folder, worktree, *oids = sys.argv[1:]
 folder = Path(folder)
 clone = PrivateClone.of(UserRepository(folder / "linux"), folder / "state", Processes(folder / "records"))
 print("ready", flush=True)
 while True:
     for oid in oids:
-        clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, oid), Path(seat))
+        clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, oid), Path(worktree))
 """
 
 
-def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench, seat: Path) -> None:
+def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench, worktree: Path) -> None:
     draw = random.Random(20261121)
     many = [f"d{number % 40}/f{number}.c" for number in range(3000)]
     plan = [
@@ -262,7 +262,7 @@ def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench,
     oids = [repository.oid[name] for name in "abc"]
     clone = bench.clone(repository)
     for turn in range(8):
-        argv = [sys.executable, "-c", KILLED, os.fspath(bench.folder), os.fspath(seat), *oids]
+        argv = [sys.executable, "-c", KILLED, os.fspath(bench.folder), os.fspath(worktree), *oids]
         with subprocess.Popen(
             argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
         ) as one:
@@ -270,8 +270,8 @@ def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench,
             time.sleep(draw.uniform(0.02, 0.8))
             one.kill()
         name = "abc"[turn % 3]
-        clone.checkout(candidate(repository, name), seat)  # at once: the killed one's git may still be dying
-        assert contents(seat) == wanted_quickly(repository, name)
+        clone.checkout(candidate(repository, name), worktree)  # at once: the killed one's git may still be dying
+        assert contents(worktree) == wanted_quickly(repository, name)
 
 
 def wanted_quickly(repository: Planted, name: str) -> dict[str, str]:
@@ -326,19 +326,19 @@ def with_edit(repository: Planted, name: str, *edits: tuple[str, str]) -> Candid
     return Candidate(TargetKind.KERNEL_SOURCE, repository.oid[name], laid)
 
 
-def test_revert_takes_the_change_out_and_keeps_the_rest(bench: Bench, with_edits: Planted, seat: Path) -> None:
+def test_revert_takes_the_change_out_and_keeps_the_rest(bench: Bench, with_edits: Planted, worktree: Path) -> None:
     clone = bench.clone(with_edits)
     reverted = with_edit(with_edits, "later", ("revert", "culprit"))
-    clone.checkout(reverted, seat)
-    assert (seat / "f.c").read_text() == edited(BASE, l25="later")
+    clone.checkout(reverted, worktree)
+    assert (worktree / "f.c").read_text() == edited(BASE, l25="later")
     assert clone.tree_of(reverted) != clone.tree_of(candidate(with_edits, "later"))
     assert clone.tree_of(reverted) == clone.tree_of(reverted)
 
 
-def test_fixup_and_revert_together_in_order(bench: Bench, with_edits: Planted, seat: Path) -> None:
+def test_fixup_and_revert_together_in_order(bench: Bench, with_edits: Planted, worktree: Path) -> None:
     both = with_edit(with_edits, "later", ("fixup", "fixup"), ("revert", "culprit"))
-    bench.clone(with_edits).checkout(both, seat)
-    assert (seat / "f.c").read_text() == edited(BASE, l15="fixup", l25="later")
+    bench.clone(with_edits).checkout(both, worktree)
+    assert (worktree / "f.c").read_text() == edited(BASE, l15="fixup", l25="later")
 
 
 def test_fixup_that_is_held_already_changes_nothing(bench: Bench, with_edits: Planted) -> None:
@@ -356,12 +356,14 @@ def test_a_commit_that_changes_nothing_is_not_applied(bench: Bench, with_edits: 
         bench.clone(with_edits).tree_of(asked)
 
 
-def test_conflicting_revert_names_the_file_and_leaves_the_seat(bench: Bench, with_edits: Planted, seat: Path) -> None:
+def test_conflicting_revert_names_the_file_and_leaves_the_worktree(
+    bench: Bench, with_edits: Planted, worktree: Path
+) -> None:
     clone = bench.clone(with_edits)
-    clone.checkout(candidate(with_edits, "base"), seat)
+    clone.checkout(candidate(with_edits, "base"), worktree)
     with pytest.raises(EditsDoNotApply, match=r"conflicts with .* in f\.c$"):
-        clone.checkout(with_edit(with_edits, "over", ("revert", "culprit")), seat)
-    assert contents(seat) == wanted(with_edits, with_edits.oid["base"])
+        clone.checkout(with_edit(with_edits, "over", ("revert", "culprit")), worktree)
+    assert contents(worktree) == wanted(with_edits, with_edits.oid["base"])
 
 
 @pytest.mark.parametrize("name", ["base", "other"])
@@ -370,8 +372,8 @@ def test_revert_of_what_is_not_held_does_not_apply(bench: Bench, with_edits: Pla
         bench.clone(with_edits).tree_of(with_edit(with_edits, name, ("revert", "culprit")))
 
 
-def test_merge_is_reverted_against_its_first_parent(bench: Bench, seat: Path) -> None:
+def test_merge_is_reverted_against_its_first_parent(bench: Bench, worktree: Path) -> None:
     plan = [*chain("a", "b"), *chain("s", "t", start="a"), Planned("m", ("b", "t")), *chain("d", start="m")]
     repository = bench.plant(plan)
-    bench.clone(repository).checkout(with_edit(repository, "d", ("revert", "m")), seat)
-    assert set(contents(seat)) == {"own/a", "own/b", "own/d"}
+    bench.clone(repository).checkout(with_edit(repository, "d", ("revert", "m")), worktree)
+    assert set(contents(worktree)) == {"own/a", "own/b", "own/d"}

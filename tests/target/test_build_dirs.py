@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Nothing that an earlier build left in a seat is ever part of a later image by mistake."""
+"""Nothing that an earlier build left in a build folder is ever part of a later image by mistake."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from target_bench import Bench
 
 from bisector.errors import InfraError
 from bisector.model import Candidate, Image
-from bisector.target import seats
+from bisector.target import build_dirs
+from bisector.target.build_dirs import manifest, take
 from bisector.target.make import Make, environment
-from bisector.target.seats import manifest, take
 
 Waiter = Callable[[Callable[[], bool]], None]
 HERE = Path(__file__).parent
@@ -44,12 +44,12 @@ def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> 
 
     make and the compiler die by SIGKILL too, all at once: the guard's SIGTERM lets make delete what it was making.
     """
-    seat = bench.seat()
-    seat.mkdir(parents=True, exist_ok=True)
+    build_dir = bench.build_dir()
+    build_dir.mkdir(parents=True, exist_ok=True)
     (bench.marks() / "pause").touch()
     builder = start_build(bench, candidate)
     wait_for((bench.marks() / "reached").exists)
-    at_work = list(seats._working_below(seat))
+    at_work = list(build_dirs._working_below(build_dir))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
             with contextlib.suppress(ProcessLookupError):  # the pause's own sleep ends by itself
@@ -63,9 +63,9 @@ def test_an_object_cut_short_by_a_kill_does_not_survive(bench: Bench, wait_for: 
     bench.build(bench.target(), bench.candidate("one"))
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
     kill_in_the_middle(bench, changed, wait_for)
-    half = bench.seat() / "tree" / ".objects" / "drivers" / "disk.o"
+    half = bench.build_dir() / "tree" / ".objects" / "drivers" / "disk.o"
     assert half.read_text() == "object of "
-    assert half.stat().st_mtime_ns > (bench.seat() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns
+    assert half.stat().st_mtime_ns > (bench.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns
     (bench.marks() / "pause").unlink()
     assert bench.build(bench.target(), changed).identity == bench.clean(changed).identity
 
@@ -75,9 +75,9 @@ def test_make_alone_would_take_the_object_cut_short(bench: Bench, wait_for: Wait
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
     kill_in_the_middle(bench, changed, wait_for)
     (bench.marks() / "pause").unlink()
-    argv = Make(jobs=1).argv(bench.seat() / "tree", "bzImage")
+    argv = Make(jobs=1).argv(bench.build_dir() / "tree", "bzImage")
     subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
-    kernel = (bench.seat() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
+    kernel = (bench.build_dir() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
     assert "object of CONFIG_BLOCK" in kernel and "disk 2" not in kernel
 
 
@@ -139,8 +139,8 @@ def test_an_object_whose_source_is_gone_is_not_linked(bench: Bench) -> None:
 def test_make_alone_would_link_it(bench: Bench) -> None:
     """Why leftovers are removed: make takes a target that has no rule for current."""
     bench.build(bench.target(), bench.candidate("one"))
-    tree = bench.seat() / "tree"
-    (bench.seat() / "objects").rename(tree / ".objects")
+    tree = bench.build_dir() / "tree"
+    (bench.build_dir() / "objects").rename(tree / ".objects")
     (tree / "drivers" / "disk.c").unlink()
     argv = Make(jobs=1).argv(tree, "bzImage")
     subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
@@ -169,7 +169,7 @@ def test_a_source_that_left_the_build_changes_nothing_else(bench: Bench) -> None
 def test_two_builds_at_once_sit_apart(bench: Bench, wait_for: Waiter) -> None:
     slow, quick = bench.candidate("slow", {"drivers/disk.c": "disk PAUSE\n"}), bench.candidate("quick")
     target = bench.target()
-    bench.seat().mkdir(parents=True)
+    bench.build_dir().mkdir(parents=True)
     (bench.marks() / "pause").touch()
     done: list[Image] = []
     builder = threading.Thread(target=lambda: done.append(bench.build(target, slow)))
@@ -198,11 +198,11 @@ def test_a_seat_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
 
 
 def test_objects_of_other_settings_are_thrown_away(bench: Bench) -> None:
-    """With every seat in use for other settings, one of them is taken over."""
-    for number in range(seats.MOST_SEATS):
+    """With every build folder in use for other settings, one of them is taken over."""
+    for number in range(build_dirs.MOST_SEATS):
         bench.build(bench.target(make={"KCFLAGS": str(number)}), bench.candidate())
     image = bench.build(bench.target(make={"KCFLAGS": "last"}), bench.candidate())
-    assert sorted(entry.name for entry in (bench.root / "a" / "seats").iterdir()) == ["0", "1", "2", "3"]
+    assert sorted(entry.name for entry in (bench.root / "a" / "build-dirs").iterdir()) == ["0", "1", "2", "3"]
     assert bench.compiled(number=0) == 4
     assert "last" in Path(image.kernel).read_text()
 
@@ -210,7 +210,7 @@ def test_objects_of_other_settings_are_thrown_away(bench: Bench) -> None:
 def test_objects_from_before_a_reboot_are_thrown_away(bench: Bench) -> None:
     target = bench.target()
     bench.build(target, bench.candidate("one"))
-    notes = bench.seat() / "seat.json"
+    notes = bench.build_dir() / "state.json"
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"boot": "an-earlier-boot"}))
     bench.build(target, bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))
     assert bench.compiled() == 4
@@ -220,10 +220,10 @@ def test_objects_from_the_future_are_thrown_away(bench: Bench) -> None:
     """The clock stepped back an hour since they were made: no source written now would be newer."""
     target = bench.target()
     bench.build(target, bench.candidate("one"))
-    notes = bench.seat() / "seat.json"
+    notes = bench.build_dir() / "state.json"
     ahead = time.time_ns() + 3600 * 10**9
-    for name in manifest(bench.seat() / "objects"):
-        os.utime(bench.seat() / "objects" / name, ns=(ahead, ahead))
+    for name in manifest(bench.build_dir() / "objects"):
+        os.utime(bench.build_dir() / "objects" / name, ns=(ahead, ahead))
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"newest": ahead}))
     changed = bench.candidate("two", {"drivers/disk.c": "disk 2\n"})
     assert bench.build(target, changed).identity == bench.clean(changed).identity
@@ -232,19 +232,19 @@ def test_objects_from_the_future_are_thrown_away(bench: Bench) -> None:
 def test_a_source_is_newer_than_objects_made_just_before(bench: Bench) -> None:
     target = bench.target()
     bench.build(target, bench.candidate("one"))
-    notes = bench.seat() / "seat.json"
+    notes = bench.build_dir() / "state.json"
     soon = time.time_ns() + 10**9  # within the patience: wait, and keep the objects
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"newest": soon}))
     bench.build(target, bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))
-    assert (bench.seat() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns > soon
+    assert (bench.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns > soon
     assert bench.compiled() == 3
 
 
 def test_an_earlier_build_that_does_not_die_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "PATIENCE", 0.2)
+    monkeypatch.setattr(build_dirs, "PATIENCE", 0.2)
     bench.build(bench.target(), bench.candidate("one"))
-    (bench.seat() / "journal.json").write_text("{}")
-    stubborn = subprocess.Popen(["sleep", "60"], cwd=bench.seat() / "objects")
+    (bench.build_dir() / "journal.json").write_text("{}")
+    stubborn = subprocess.Popen(["sleep", "60"], cwd=bench.build_dir() / "objects")
     try:
         with pytest.raises(InfraError, match=f"process {stubborn.pid}") as caught:
             bench.build(bench.target(), bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Seats: places to build in, each a source tree with its object folder, used by one build at a time.
+"""Build folders: places to build in, each a source tree with its object folder, used by one build at a time.
 
-    seats/N/lock            held (flock) while somebody builds; the kernel frees it with our death
-    seats/N/tree            the source of the last candidate
-    seats/N/objects         its objects; moved to tree/.objects while make runs (see make.py)
-    seats/N/seat.json       what the objects fit, and when they were made
-    seats/N/journal.json    there while make may write: the objects as they were before
+    build-dirs/N/lock            held (flock) while somebody builds; the kernel frees it with our death
+    build-dirs/N/tree            the source of the last candidate
+    build-dirs/N/objects         its objects; moved to tree/.objects while make runs (see make.py)
+    build-dirs/N/state.json       what the objects fit, and when they were made
+    build-dirs/N/journal.json    there while make may write: the objects as they were before
 
 An incremental build is right when each object is as new as its source says. Three things break that, and each is
 handled here before make sees the objects:
@@ -15,7 +15,7 @@ handled here before make sees the objects:
   every file with its stat before make starts, and after a kill each file that differs from it is deleted; its owner
   target is then made anew. Comparing whole stats (inode and ctime too) needs no trust in clocks or their granularity.
   When the kill fell into the making of include/config or a generated header, the object folder is thrown away: whether
-  the touched symbol files and the headers fit together cannot be told.
+  the touched symbol files and the headers fit together is not known.
 * A source that was deleted. Without its source an object has no rule, and make takes a target without a rule for
   current: a kernel would be linked that a clean build cannot make. See ``leftovers``.
 * A clock that stepped back, or a file system with coarse times. A source written now must be newer than every object
@@ -54,7 +54,10 @@ Stat = tuple[int, ...]
 
 @dataclass
 class Notes:
-    """What is known of a seat's objects. ``lines``: steps that make printed last time, cold (from nothing) and warm."""
+    """What is known of the objects of a build folder.
+
+    ``lines``: steps that make printed last time, cold (from nothing) and warm.
+    """
 
     fit: str = ""  # what they were built with; other settings make them useless
     boot: str = ""
@@ -62,8 +65,8 @@ class Notes:
     lines: dict[str, int] = field(default_factory=dict)
 
 
-class Seat:
-    """One seat, held by us. ``take`` gives it; its objects are trustworthy from then on."""
+class BuildDir:
+    """One build folder, held by us. ``take`` gives it; its objects are trustworthy from then on."""
 
     def __init__(self, folder: Path, *, whole: bool = False) -> None:
         self._whole = whole
@@ -115,7 +118,7 @@ class Seat:
         self.objects.rename(self._objects)
         self.notes.fit, self.notes.boot = fit, _boot()
         self.notes.newest = max((stat[0] for stat in self._listed().values()), default=0)
-        write_json(self.folder / "seat.json", asdict(self.notes))
+        write_json(self.folder / "state.json", asdict(self.notes))
         self._journal.unlink()
 
     def _roll_back(self) -> bool:
@@ -153,7 +156,7 @@ class Seat:
         return {}
 
     def _wait_for_the_dead(self) -> None:
-        """Wait until nothing works in this seat any more. The killed build's own guard ends its processes."""
+        """Wait until nothing works in this build folder any more. The killed build's own guard ends its processes."""
         end = time.monotonic() + PATIENCE
         while working := list(_working_below(self.folder)):
             if time.monotonic() > end:
@@ -176,14 +179,14 @@ class Seat:
 
 
 @contextmanager
-def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[Seat]:
-    """Hold a free seat below ``folder``: one whose objects fit, else a new one, else any.
+def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[BuildDir]:
+    """Hold a free build folder below ``folder``: one whose objects fit, else a new one, else any.
 
     Args:
         fit: names the settings that the build will use.
         whole: after a kill all objects go, not those alone that it touched: for a build system that is not kbuild.
 
-    Raises InfraError when an earlier build's processes still work in the seat.
+    Raises InfraError when an earlier build's processes still work in the build folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for place in _by_promise(folder, fit):
@@ -194,9 +197,9 @@ def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[Seat]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            seat = Seat(place, whole=whole)
-            seat.recover()
-            yield seat
+            build_dir = BuildDir(place, whole=whole)
+            build_dir.recover()
+            yield build_dir
             return
         finally:
             os.close(handle)
@@ -220,7 +223,7 @@ def manifest(folder: Path) -> dict[str, Stat]:
 
 
 def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
-    """Seats in the order in which to ask for them; without end, so that one is found."""
+    """Build folders in the order in which to ask for them; without end, so that one is found."""
     numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
     fits = {number: _read_notes(folder / str(number)).fit for number in numbers}
     fitting = [number for number in numbers if fits[number] == fit]
@@ -236,7 +239,7 @@ def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
 
 def _read_notes(folder: Path) -> Notes:
     try:
-        return Notes(**json.loads((folder / "seat.json").read_text(encoding="utf-8")))
+        return Notes(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return Notes()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A seat's tree folder made to hold exactly one tree, touching only the files that differ.
+"""A worktree's tree folder made to hold exactly one tree, touching only the files that differ.
 
 An index of its own stands beside (not in) the folder: git compares it with the files by stat(2), as `git status` does.
 That is trusted only while every earlier checkout ended and the machine has not gone down meanwhile; else the contents
@@ -37,7 +37,7 @@ class _Git(Protocol):
 
 
 @dataclass(frozen=True)
-class Seat:
+class Worktree:
     """A tree folder and what we know of it in ``notes``: ``index``, ``folder`` (its path), ``done`` (see put)."""
 
     folder: Path
@@ -45,17 +45,19 @@ class Seat:
     git: _Git
 
     @classmethod
-    def at(cls, folder: Path, all_notes: Path, git: _Git) -> Seat:
-        """The seat of ``folder``. Raises InfraError when the folder holds something that is not ours."""
+    def at(cls, folder: Path, all_notes: Path, git: _Git) -> Worktree:
+        """The worktree of ``folder``. Raises InfraError when the folder holds something that is not ours."""
         folder = Path(os.path.realpath(folder))
         notes = all_notes / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         with _writing(folder):
             return cls._at(folder, notes, git)
 
     @classmethod
-    def _at(cls, folder: Path, notes: Path, git: _Git) -> Seat:
+    def _at(cls, folder: Path, notes: Path, git: _Git) -> Worktree:
         if not notes.exists() and folder.exists() and any(folder.iterdir()):
-            raise InfraError(f"{folder} is in use: it holds files, and is no seat", hint="empty it, or name another")
+            raise InfraError(
+                f"{folder} is in use: it holds files, and is no worktree", hint="empty it, or name another"
+            )
         notes.mkdir(parents=True, exist_ok=True)
         (notes / "folder").write_bytes(os.fsencode(folder))
         return cls(folder, notes, git)
