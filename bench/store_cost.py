@@ -37,7 +37,7 @@ from bisector.model import (
 )
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
-from bisector.verdict.sequential import FixedTrials
+from bisector.verdict.fixed import FixedTrials
 
 TRIALS = 2000
 OTHERS = 100  # campaigns beside it, of a twentieth of its trials each

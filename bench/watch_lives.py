@@ -51,7 +51,8 @@ from bisector.system.xdg import Folders
 from bisector.verdict.budget import Budget as Allowed
 from bisector.verdict.confirm import REPRODUCTIONS
 from bisector.verdict.ends import MoreEnds, ends
-from bisector.verdict.sequential import Decided, Evidence, FixedTrials, decide
+from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.sequential import Decided, Evidence
 
 RECIPE, CONDITION, PLAN = "acted", "failed", "plan"
 TRIALS = 5  # of a night that knows of no regression
@@ -85,11 +86,11 @@ class _Trials:
     chance: random.Random
     rate: float
 
-    def until(self, belief: FixedTrials) -> tuple[Evidence, Decided]:
+    def until(self, rule: FixedTrials) -> tuple[Evidence, Decided]:
         """Trials of one question, until decided by the judge's own rule."""
         seen = Evidence()
         while True:
-            decision = decide(seen, belief)
+            decision = rule.decide(seen)
             if isinstance(decision, Decided):
                 return seen, decision
             seen = seen.plus(self.one())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bisector.agent.plan import Plan
 from bisector.model import Cell, Question, Signal, Trial
 from bisector.verdict.duration import lasting, learnt, stretched_plan
-from bisector.verdict.sequential import Belief, FixedTrials
+from bisector.verdict.rule import Rule
 
 LONGEST = 600.0
 """Seconds that a stretched workload never passes, where the recipe names no deadline."""
@@ -25,7 +25,7 @@ class Case:
     cell: Cell
     plan: Plan
     question: Question
-    belief: FixedTrials | Belief
+    rule: Rule
     fixed_deadline: bool = False  # the recipe names its deadline: not scaled
     lasting: str = ""  # how much longer the workload lasts than the recipe says, and why; "" where it does not
 

@@ -23,7 +23,7 @@ from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
 from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
-from bisector.verdict.sequential import FixedTrials
+from bisector.verdict.fixed import FixedTrials
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Asking:
         if self.recipe.trials is None and self.outcome.bad:
             case = stretched(case, self.outcome.bad.trials)
         trials = max(self.session.trials(self.recipe), *self._clean())
-        return replace(case, belief=FixedTrials(trials, OTHER_FAILURES))
+        return replace(case, rule=FixedTrials(trials, OTHER_FAILURES))
 
     def _clean(self) -> Iterator[int]:
         """Trials that could tell of each good candidate of the proof, and of the good end."""

@@ -31,8 +31,8 @@ from bisector.model import (
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
-from bisector.verdict.hiding import FEW
-from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, decide
+from bisector.verdict.hiding import Sample
+from bisector.verdict.sequential import Decided, Evidence, More
 from bisector.verdict.signature import reached_agent, read
 
 BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated machine has faults of its own
@@ -120,13 +120,15 @@ class TrialSeries:
             self._taken.add(trial)
         return len(taken)
 
-    def belief(self) -> FixedTrials | Belief:
-        """What a verdict rests on; a fixed number of trials is given how often the harness failed elsewhere."""
-        belief = self.case.belief
-        if isinstance(belief, Belief) or self.evidence.infra < FEW:
-            return belief
+    def decide(self) -> Decided | More:
+        """Whether the trials are enough for a verdict."""
+        evidence = self.evidence
+        return self.case.rule.held_against(evidence, self.failed_elsewhere).decide(evidence)
+
+    def failed_elsewhere(self) -> Sample:
+        """(trials that the harness failed, all trials) of other candidates, up to the last trial of this one."""
         tools, last = self.judge.tools, self._counted.trials[-1]
-        return replace(belief, harness=harness.elsewhere(tools.store.trials(tools.campaign, plan=last.plan), last))
+        return harness.elsewhere(tools.store.trials(tools.campaign, plan=last.plan), last)
 
     def _check_harness(self, last: Trial) -> None:
         """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host."""
@@ -250,7 +252,7 @@ class Judge:
 
     def _judge(self, series: TrialSeries) -> Judgement:
         while not series.untestable:
-            decision = decide(series.evidence, series.belief())
+            decision = series.decide()
             if isinstance(decision, Decided):
                 return series.judgement(decision.verdict, decision.reason)
             series.draw()

@@ -45,7 +45,9 @@ from bisector.trial import programs
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
 from bisector.verdict.budget import Budget
-from bisector.verdict.sequential import Belief, FixedTrials
+from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.rule import Rule, Sequential
+from bisector.verdict.sequential import Belief
 
 DEFAULT_SUITES = ("trixie-backports", "bookworm-backports")
 """Suites of the archive in which packaged kernels are looked for, where the recipe names none: the most series at once,
@@ -266,15 +268,15 @@ class Session:
         Raises InfraError when this host lacks a program of the recipe's steps, or the kernel for the VM.
         """
         self._require_programs(recipe)
-        belief: FixedTrials | Belief = FixedTrials(self.trials(recipe), OTHER_FAILURES)
+        rule: Rule = FixedTrials(self.trials(recipe), OTHER_FAILURES)
         if sequential and recipe.trials is None:
-            belief = Belief(Budget(_max_error(recipe)))
+            rule = Sequential(Belief(Budget(_max_error(recipe))))
         vm_kernel = self.vm_kernel(recipe)
         return Case(
             cell=cell,
             plan=replace(plan_for(recipe, cell), kernel=vm_kernel.identity if vm_kernel else ""),
             question=question_for(recipe),
-            belief=belief,
+            rule=rule,
             fixed_deadline=recipe.deadline is not None,
         )
 

@@ -21,11 +21,10 @@ from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import UserRepository
 from bisector.search.knowledge import Knowledge, LongSkipRun
-from bisector.search.proving import Proving
+from bisector.search.proof import Proof
 from bisector.search.skip_runs import try_edges
 from bisector.session import Session
 from bisector.store import CampaignRow
-from bisector.verdict.sequential import Belief
 
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
@@ -114,12 +113,9 @@ class CommitCampaign:
         for number, oid in enumerate(self.request.suspects, 1):
             suspect = self.history.commit(oid)
             self._stage(f"Proof of the suspect {suspect}")
-            case = ends.case
-            if isinstance(case.belief, Belief):
-                case = replace(case, belief=case.belief.of_suspect())
+            case = replace(ends.case, rule=ends.case.rule.of_suspect())
             known = self._fresh_knowledge(replace(ends, case=case))
-            proving = self._proving(known, number)
-            answer = proving.prove(SearchResult(Ended.FIRST_BAD, str(suspect), first_bad=suspect))
+            answer = self._proof(known, number).run(SearchResult(Ended.FIRST_BAD, str(suspect), first_bad=suspect))
             if isinstance(answer, Outcome) and answer.kind is OutcomeKind.CULPRIT:
                 return replace(answer, assumptions=(*answer.assumptions, NOT_SEARCHED))
             self._stage(f"Not so: {answer.summary if isinstance(answer, Outcome) else answer.reason}")
@@ -137,8 +133,7 @@ class CommitCampaign:
             named = result.first_bad or f"one of {len(result.suspects)} commits"
             self._stage(f"Proof of {named}")
             place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
-            proving = self._proving(known, place)
-            answer = proving.prove(result)
+            answer = self._proof(known, place).run(result)
             if isinstance(answer, Outcome):
                 return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
             self._stage(f"The proof contradicts the search: {answer.reason}")
@@ -157,16 +152,16 @@ class CommitCampaign:
             if number > RESTARTS:
                 return replace(answer.instead, judgements=steps, bisect_log=log) if answer.instead else outcome
             if answer.in_doubt:
-                again = ends_anew(self.judge, ends, answer.good, answer.bad, self.request.direction)
+                again = ends_anew(self.judge, ends, answer.good, answer.bad, known.case.rule, self.request.direction)
                 if isinstance(again, Outcome):
                     return replace(again, judgements=steps, bisect_log=log)
                 known, ends = self._knowledge_after(known, again), again
         return outcome
 
-    def _proving(self, known: Knowledge, number: int) -> Proving:
+    def _proof(self, known: Knowledge, number: int) -> Proof:
         ends = self.old, self.new
         paths = tuple(self.request.recipe.search.paths)
-        return Proving(self.judge, known, self.history, *ends, self.request.direction, number, self.kind, paths)
+        return Proof(self.judge, known, self.history, *ends, self.request.direction, number, self.kind, paths)
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
@@ -176,12 +171,8 @@ class CommitCampaign:
 
     def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
         """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are asked for
-        again (their trials are stored, and count); what the search has spent of its budget stays spent."""
-        before, case = known.case.belief, ends.case
-        assert isinstance(before, Belief)
-        assert isinstance(case.belief, Belief)
-        case = replace(case, belief=case.belief.carrying(before.corrected()))
-        fresh = self._fresh_knowledge(replace(ends, case=case))
+        again (their trials are stored, and count)."""
+        fresh = self._fresh_knowledge(ends)
         fresh.steps = known.steps
         return fresh
 

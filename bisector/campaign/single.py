@@ -22,8 +22,8 @@ from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
 from bisector.store import CampaignRow
 from bisector.target.programs import installed
+from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.neither import always_neither, stops
-from bisector.verdict.sequential import FixedTrials
 
 STAGE = "test"
 
@@ -79,7 +79,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
         session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage="test"))
         case = session.case(apply(request.recipe, cell), cell)
         if request.trials:
-            case = replace(case, belief=FixedTrials(request.trials, case.belief.other_cap))
+            case = replace(case, rule=FixedTrials(request.trials, case.rule.other_cap))
         rows.append(CellAnswer(cell, _asked(judge, candidate, case, rows)))
     folder = str(session.store.campaign_folder(row.id))
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)

@@ -20,7 +20,8 @@ from bisector.recipe.resolve import resolved_yaml
 from bisector.search.clone import PrivateClone
 from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
-from bisector.verdict.sequential import FixedTrials, often_failed
+from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.sequential import often_failed
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class QuestionRunner:
         if earlier and (earlier.verdict is Verdict.BAD or earlier.conclusive >= question.trials):
             return replace(earlier, role=question.role, condition=question.condition, sure=question.sure)
         put = self._stored(put)
-        case = replace(put.case, belief=FixedTrials(question.trials, OTHER_FAILURES))
+        case = replace(put.case, rule=FixedTrials(question.trials, OTHER_FAILURES))
         judged = self._judge(put, nights).ask(put.candidate, case, question.stage)
         return _answer(question, judged, put.name, put.key, put.row)
 

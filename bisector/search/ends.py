@@ -11,10 +11,10 @@ from bisector.direction import Direction
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
-from bisector.verdict.budget import Budget
 from bisector.verdict.ends import Alike, Differ, NotTestable
 from bisector.verdict.neither import NeverJudged, summary
-from bisector.verdict.sequential import Belief, Evidence
+from bisector.verdict.rule import Rule
+from bisector.verdict.sequential import Evidence
 
 NOTHING = Evidence()
 ADVICE = "Try a longer workload, more I/O, another cell, or ends further apart"
@@ -37,16 +37,13 @@ def ends_in_cells(
 ) -> Ends | Outcome:
     """Judge both ends in every cell; the search runs in the one that tells them apart best.
 
-    With a sequential belief a cell that was chosen among several is judged again by fresh trials: what it was chosen
+    With a rule that learns, a cell that was chosen among several is judged again by fresh trials: what it was chosen
     for flatters it. Where the bug takes longer to show than the recipe gives it, the workload is stretched, and the
     ends are tried once more as the search will try. Gives the outcome when no cell tells the ends apart.
     """
-    belief = cases[0].belief
-    if not isinstance(belief, Belief):
-        return _with_fixed_trials(judge, good, bad, cases, direction)
-    drawn = [
-        (case, _draw(judge, good, bad, case, belief.budget, "ends", number)) for number, case in enumerate(cases, 1)
-    ]
+    if not cases[0].rule.learns:
+        return _each_by_itself(judge, good, bad, cases, direction)
+    drawn = [(case, _draw(judge, good, bad, case, "ends", number)) for number, case in enumerate(cases, 1)]
     able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)
@@ -54,14 +51,14 @@ def ends_in_cells(
     stage, drawings = "ends", len(cases)
     if len(cases) > 1:
         stage, drawings = "ends-again", len(cases) + 1
-        chosen = _draw(judge, good, bad, case, belief.budget, stage, drawings)
+        chosen = _draw(judge, good, bad, case, stage, drawings)
     if not isinstance(chosen.result, Differ):
         return _stop(case, chosen, direction)
-    ends = Ends(chosen.good, chosen.bad, replace(case, belief=chosen.result.belief), stage, drawings)
-    return _long_enough(judge, ends, belief.budget)
+    ends = Ends(chosen.good, chosen.bad, replace(case, rule=case.rule.started(chosen.result)), stage, drawings)
+    return _long_enough(judge, ends)
 
 
-def _long_enough(judge: Judge, ends: Ends, budget: Budget) -> Ends:
+def _long_enough(judge: Judge, ends: Ends) -> Ends:
     """The ends with a workload that gives the bug the time to show. Another length is another question, so its rate is
     learnt from trials of its own; where they do not tell the ends apart, the recipe's own length stays."""
     longer = stretched(ends.case, ends.bad.trials)
@@ -69,28 +66,30 @@ def _long_enough(judge: Judge, ends: Ends, budget: Budget) -> Ends:
         return ends
     stage, drawings = "ends-longer", ends.drawings + 1
     judge.report("stage", f"Ends with a longer workload: {longer.lasting}")
-    drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, budget, stage, drawings)
+    drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, stage, drawings)
     if not isinstance(drawn.result, Differ):
         return replace(ends, drawings=drawings)
-    return Ends(drawn.good, drawn.bad, replace(longer, belief=drawn.result.belief), stage, drawings)
+    return Ends(drawn.good, drawn.bad, replace(longer, rule=longer.rule.started(drawn.result)), stage, drawings)
 
 
-def ends_anew(judge: Judge, ends: Ends, good: Evidence, bad: Evidence, direction: Direction) -> Ends | Outcome:
+def ends_anew(
+    judge: Judge, ends: Ends, good: Evidence, bad: Evidence, rule: Rule, direction: Direction
+) -> Ends | Outcome:
     """Both ends once more, after a proof saw that they, or good commits, reproduce otherwise than was thought.
 
     Args:
         good: fresh trials of the good end, or of good commits that reproduced now and then.
         bad: fresh trials of the bad end.
+        rule: as the search and its proof left it; what it has spent stays spent.
     """
-    case, belief, drawings = ends.case, ends.case.belief, ends.drawings + 1
-    assert isinstance(belief, Belief)
+    case, drawings = ends.case, ends.drawings + 1
     more = ends.more[0] + good, ends.more[1] + bad
     at = ends.good.candidate, ends.bad.candidate
     have = _drawn(ends.good), _drawn(ends.bad)
-    drawn = _draw(judge, *at, case, belief.budget, ends.stage, drawings, more, have)
+    drawn = _draw(judge, *at, case, ends.stage, drawings, more, have)
     if not isinstance(drawn.result, Differ):
         return _stop(case, drawn, direction)
-    return Ends(drawn.good, drawn.bad, replace(case, belief=drawn.result.belief), ends.stage, drawings, more)
+    return Ends(drawn.good, drawn.bad, replace(case, rule=rule.started_anew(drawn.result)), ends.stage, drawings, more)
 
 
 def _draw(
@@ -98,7 +97,6 @@ def _draw(
     good: Candidate,
     bad: Candidate,
     case: Case,
-    budget: Budget,
     stage: str,
     number: int,
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
@@ -109,7 +107,7 @@ def _draw(
     bad_series = judge.series(bad, case, stage, in_turns=True)
     good_series.take(have[0])
     bad_series.take(have[1])
-    return draw_ends(good_series, bad_series, budget, number=number, more=more)
+    return draw_ends(good_series, bad_series, case.rule, number=number, more=more)
 
 
 def _drawn(end: Judgement) -> int:
@@ -117,7 +115,7 @@ def _drawn(end: Judgement) -> int:
     return len(end.trials) + end.harness_failures
 
 
-def _with_fixed_trials(
+def _each_by_itself(
     judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], direction: Direction
 ) -> Ends | Outcome:
     answers = [(case, _fixed(judge, good, bad, case)) for case in cases]

@@ -7,7 +7,6 @@ the same belief.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bisector.case import Case
@@ -15,7 +14,7 @@ from bisector.direction import BUG, Direction
 from bisector.judge import Judge
 from bisector.model import Candidate, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
-from bisector.verdict.sequential import Belief, Evidence
+from bisector.verdict.sequential import Evidence
 
 LONG_RUN = 4
 """So many skips in a row are a run whose edges are tried before git is answered again."""
@@ -40,7 +39,7 @@ class Knowledge:
 
     Args:
         judge: asked for what is not known yet.
-        case: question and cell; its belief is where this one begins.
+        case: question and cell; its rule is where this one begins.
         frontier: the ends, old side first.
         direction: of the search.
         tries_edges: whether the edges of a long run of skips are tried; not where only some commits count.
@@ -124,10 +123,9 @@ class Knowledge:
             self.frontier = self.frontier.with_old(oid)
         else:
             self.frontier = self.frontier.with_new(oid)
-        if isinstance(self.case.belief, Belief) and judgement.image and judgement.image not in self._images:
+        if judgement.image and judgement.image not in self._images:
             self._images.add(judgement.image)
-            evidence = _evidence(judgement)
-            self.case = replace(self.case, belief=self.case.belief.after(verdict, evidence))
+            self.case = replace(self.case, rule=self.case.rule.after(verdict, _evidence(judgement)))
 
     # ---- when a proof contradicts the search
 
@@ -135,7 +133,7 @@ class Knowledge:
         """The commit that the search named is, in fresh trials, of the old side."""
         searched = self.searched(commit.oid)
         self.frontier = self.frontier.is_old_after_all(commit.oid, self.is_ancestor)
-        self._correct(lambda belief: self._known_side(belief, self.direction.old, searched, fresh))
+        self._correct(self.direction.old, searched, fresh)
 
     def old_was_wrong(self, commit: str, fresh: Evidence, culprit: Evidence) -> None:
         """A commit of the old side is, in fresh trials, of the new one; so is what contains it."""
@@ -144,28 +142,22 @@ class Knowledge:
         # commits of one image share their trials, which count once
         searched = [_evidence(one) for one in {one.image: one for one in judged}.values()]
         self.frontier = self.frontier.is_new_after_all(commit, self.is_ancestor)
-        self._correct(lambda belief: self._known_side(belief, self.direction.new, culprit, fresh, *searched))
+        self._correct(self.direction.new, culprit, fresh, *searched)
 
     def hidden_from(self, *commits: str) -> None:
         """Commits that the proof could not judge for failures that may hide the bug: every good verdict is asked for
         again, and warily."""
         self.frontier = self.frontier.only_ends(*commits)
         self._images = {self._judged[oid].image for oid in self.frontier.new if oid in self._judged}
-        if isinstance(self.case.belief, Belief):
-            self.case = replace(self.case, belief=self.case.belief.warned())
+        self.case = replace(self.case, rule=self.case.rule.warned())
 
     def searched(self, oid: str) -> Evidence:
         """The trials that the search itself drew of a commit."""
         judged = self._judged.get(oid)
         return _evidence(judged) if judged else Evidence()
 
-    def _correct(self, learn: Callable[[Belief], Belief]) -> None:
-        if isinstance(self.case.belief, Belief):
-            self.case = replace(self.case, belief=learn(self.case.belief.corrected()))
-
-    @staticmethod
-    def _known_side(belief: Belief, side: Verdict, *tried: Evidence) -> Belief:
-        return belief.known_bad(*tried) if side is Verdict.BAD else belief.known_good(*tried)
+    def _correct(self, side: Verdict, *tried: Evidence) -> None:
+        self.case = replace(self.case, rule=self.case.rule.corrected(side, *tried))
 
 
 def _evidence(judgement: Judgement) -> Evidence:

@@ -1,87 +1,311 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The proof of a culprit: it is bad and every one of its parents is good, each freshly tested (law 3)."""
+"""The proof of what a search found: fresh trials of the culprit against each parent, and both ways by its edits.
+
+No culprit without every parent freshly tested (law 3). Which trials are enough is the rule's to say (verdict/rule.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from bisector.direction import BUG, Direction
-from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
+from bisector.direction import Direction
+from bisector.judge import Judge, TrialSeries
+from bisector.model import Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
+from bisector.search.commits import SearchResult
+from bisector.search.gitrepo import History
+from bisector.search.knowledge import Knowledge
+from bisector.search.narrowing import what_splits
+from bisector.search.proof_plan import Arms, ProofPlanner
+from bisector.search.sampling import draw_proof
+from bisector.verdict.confirm import (
+    BackgroundSeen,
+    Confirmed,
+    Contradicted,
+    Contrary,
+    Draw,
+    Step,
+    Unconfirmed,
+    Untested,
+)
+from bisector.verdict.rule import Rule
+from bisector.verdict.sequential import Decided, Evidence
+
+NOTHING = Evidence()
 
 
-class Proven(StrEnum):
-    """What the proof says of the culprit that the search named."""
+@dataclass(frozen=True)
+class Retry:
+    """The proof contradicts the search. ``final``: nothing is left to go on from.
 
-    CONFIRMED = "confirmed"
-    NOT_CONFIRMED = "not_confirmed"  # the culprit or a parent was judged otherwise than the search had it
-    NARROWED = "narrowed"  # a parent cannot be judged, so it is as suspect as the culprit
+    Args:
+        good: trials of the good end, or of good commits, that reproduced now and then; every verdict is in doubt.
+        bad: trials of the bad end, which reproduces more rarely than was thought; likewise.
+        instead: what can be said for certain where the search may not go on any more.
+    """
+
+    reason: str
+    final: bool = False
+    good: Evidence = NOTHING
+    bad: Evidence = NOTHING
+    instead: Outcome | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the ends have to be tried anew."""
+        return bool(self.good.conclusive or self.bad.conclusive)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """``judgements``: the culprit's, then its parents' in git's order, as far as they were needed.
+    """One proof. ``number``: of this proof in the campaign, from 1; ``old`` and ``new``: the ends."""
 
-    not_confirmed: ``against`` is the commit whose fresh verdict contradicts the search. narrowed: ``suspects`` are the
-    culprit and the parents that cannot be judged.
-    """
+    judge: Judge
+    known: Knowledge
+    history: History
+    old: Commit
+    new: Commit
+    direction: Direction
+    number: int
+    target: TargetKind = TargetKind.KERNEL_SOURCE
+    paths: tuple[str, ...] = ()
 
-    kind: Proven
-    summary: str
-    judgements: tuple[Judgement, ...]
-    against: Commit | None = None
-    suspects: tuple[Commit, ...] = ()
+    def run(self, found: SearchResult) -> Outcome | Retry:
+        """The outcome that fresh trials allow (law 3), or what the search has to take into account."""
+        arms = self._planner.arms(found)
+        if arms.new.untestable or self._unbounded(arms):
+            return self._no_proof(arms)
+        step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
+        if self._without(self._stuck(arms, step)):
+            return self.run(found)
+        if isinstance(step, Confirmed):
+            return self._unjudged(arms, step) if step.unjudged else self._concluded(arms, step)
+        if isinstance(step, Untested):
+            return self._untested(arms, step)
+        assert not isinstance(step, Draw)
+        return self._against(step, arms.bad[step.place] if step.bad else arms.good[step.place], arms)
+
+    def _against(
+        self, step: Contradicted | BackgroundSeen | Unconfirmed | Contrary, arm: TrialSeries, arms: Arms
+    ) -> Retry:
+        """What an arm says that is not as it has to be."""
+        if not self._rule.learns:
+            self._close(arms)
+        if isinstance(step, Unconfirmed):
+            return Retry(f"{arm.candidate}: {step.reason}", final=True)
+        if isinstance(step, Contrary):
+            return Retry(f"{arm.candidate} {step.reason}", final=True)
+        if not self._rule.learns:
+            return self._otherwise(arm, arms, step.reason)
+        if isinstance(step, BackgroundSeen):
+            return self._background(arm, arms, step.reason)
+        return self._contradicted(arm, arms, step.reason)
+
+    def _culprit(self, arms: Arms) -> Verdict | None:
+        """What the culprit has to be; None where several suspects are left."""
+        return self.direction.new if len(arms.suspects) == 1 else None
+
+    @property
+    def _rule(self) -> Rule:
+        return self.known.case.rule
+
+    @property
+    def _stage(self) -> str:
+        return "proof" if self.number == 1 else f"proof-{self.number}"
+
+    def _unbounded(self, arms: Arms) -> bool:
+        """Whether nothing older can be tried. Where no rate is learnt, a commit without parent needs none."""
+        rootless = not self._rule.learns and not arms.suspects[0].parents
+        return not (arms.bad and arms.good) and not rootless
+
+    def _stuck(self, arms: Arms, step: Step) -> list[TrialSeries]:
+        """Parents that nobody had asked for and that the proof could not try: they do not boot, or fail otherwise.
+
+        Where a bug is looked for, other failures of a parent may hide it, and are no reason to go on without it.
+        """
+        found: list[TrialSeries] = []
+        if isinstance(step, Unconfirmed):
+            found = [(arms.bad if step.bad else arms.good)[step.place]]
+        elif isinstance(step, Confirmed):
+            found = [arm for arm in (arms.good[place] for place in step.unjudged) if arm.untestable]
+        frontier = self.known.frontier
+        asked = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
+        return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in asked]
+
+    def _without(self, stuck: list[TrialSeries]) -> bool:
+        """Take parents for skipped, as those that do not build; whether there were any."""
+        for arm in stuck:
+            self.known.frontier = self.known.frontier.with_skip(arm.candidate.revision)
+        return bool(stuck)
+
+    @property
+    def _planner(self) -> ProofPlanner:
+        judge, known, history, way = self.judge, self.known, self.history, self.direction
+        return ProofPlanner(judge, known, history, self.old, self.new, way, self._stage, self.target, self.paths)
+
+    def _no_proof(self, arms: Arms) -> Outcome:
+        """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
+        why = arms.new.untestable or "nothing older than it can be tried"
+        count, new = len(arms.all_suspects), self.direction.git_new
+        summary = f"the first {new} commit is one of {count}, and no fresh trial proves it: {why}"
+        return self._narrowed(summary, arms.all_suspects, (), arms.unchecked)
+
+    def _concluded(self, arms: Arms, step: Confirmed) -> Outcome:
+        judged, unchecked = self._judged(arms, step), list(arms.unchecked)
+        for bad, place in step.unchecked:
+            arm = (arms.bad if bad else arms.good)[place]
+            seen = arm.evidence
+            figures = f"{seen.conclusive} trials were conclusive, {seen.other + seen.infra} were not"
+            unchecked.append(f"{arm.candidate}: {arm.untestable or figures}")
+        if len(arms.all_suspects) > 1:
+            summary = self._one_of(arms.all_suspects) + self._sure(step)
+            return self._narrowed(summary, arms.all_suspects, judged, tuple(unchecked))
+        (culprit,) = arms.suspects
+        summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}{self._sure(step)}"
+        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=tuple(unchecked))
+
+    def _judged(self, arms: Arms, step: Confirmed) -> tuple[Judgement, ...]:
+        """The arms' verdicts, those that could be judged; the culprit's edits last."""
+        lost = {*step.unchecked, *((False, place) for place in step.unjudged)}
+        sides = ((True, arms.bad, Verdict.BAD), (False, arms.good, Verdict.GOOD))
+        judged = [
+            (arm, verdict) for bad, side, verdict in sides for place, arm in enumerate(side) if (bad, place) not in lost
+        ]
+        judged.sort(key=lambda each: (arms.is_edited(each[0]), each[0] is not arms.new))
+        return _counted_once(arm.judgement(verdict, f"reproduced in {arm.evidence.figures}") for arm, verdict in judged)
+
+    def _narrowed(
+        self, summary: str, suspects: tuple[Commit, ...], proof: tuple[Judgement, ...], unchecked: tuple[str, ...]
+    ) -> Outcome:
+        splits = what_splits(suspects, (*self.known.steps, *proof))
+        return Outcome(OutcomeKind.NARROWED, summary + splits, suspects=suspects, proof=proof, unchecked=unchecked)
+
+    def _one_of(self, suspects: tuple[Commit, ...]) -> str:
+        return f"the first {self.direction.git_new} commit is one of {len(suspects)} that cannot be distinguished"
+
+    @staticmethod
+    def _sure(step: Confirmed) -> str:
+        """How sure the proof is, as the end of a sentence; "" where no rate was learnt."""
+        if not step.p_min:
+            return ""
+        return (
+            f"; chance of error below {_percent(step.error)} for a bug that reproduces in at least "
+            f"{step.p_min * 100:.0f} % of trials"
+        )
+
+    # ---- against the search
+
+    def _unjudged(self, arms: Arms, step: Confirmed) -> Retry:
+        """What cannot be judged vouches for nothing, and the first bad commit may be older. Other failures that may
+        hide the bug may have hidden it from the search too, so it takes its good verdicts anew."""
+        unjudged = [arms.good[place] for place in step.unjudged]
+        reason = f"no verdict in fresh trials for {', '.join(self._why_unjudged(arm) for arm in unjudged)}"
+        oids = [arm.candidate.revision for arm in unjudged]
+        if self.old.oid in oids or self.new.oid in oids:
+            return Retry(reason, final=True)
+        instead = None
+        if not self.direction.find_fix:
+            good = [arm.candidate.revision for arm in arms.good if arm.candidate.revision not in oids]
+            suspects = self.history.left(arms.new.candidate.revision, (self.old.oid, *good))
+            summary = f"the first bad commit is one of {len(suspects)}: {reason}{self._sure(step)}"
+            instead = self._narrowed(summary, suspects, self._judged(arms, step), arms.unchecked)
+        self.known.hidden_from(*oids)
+        return Retry(reason, instead=instead)
+
+    def _why_unjudged(self, arm: TrialSeries) -> str:
+        return f"{arm.candidate} ({arm.untestable or self._rule.unjudged(arm.evidence)})"
+
+    def _commit(self, arm: TrialSeries) -> Commit:
+        return self.history.commit(arm.candidate.revision)
+
+    def _contradicted(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
+        """An arm that had to be good reproduces: a parent (search for the bug), or the fix itself (search for a fix).
+
+        An end was tried before, so the search did not err there: the ends are tried anew with these trials too.
+        """
+        commit, fresh = self._commit(arm), arm.evidence
+        if commit.oid in (self.old.oid, self.new.oid):
+            return Retry(f"the end {arm.candidate} {reason}", good=fresh)
+        if arm is arms.new:
+            self.known.new_was_wrong(commit, fresh)
+        else:
+            culprit = NOTHING if arm.made == arms.new.made else arms.new.evidence  # one image's trials count once
+            self.known.old_was_wrong(commit.oid, fresh, culprit)
+        return Retry(f"{arm.candidate} ({commit}) {reason}")
+
+    def _background(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
+        """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
+        oid = arm.candidate.revision
+        if oid == self.direction.good_bad(self.old, self.new)[1].oid and not arms.is_edited(arm):
+            return Retry(f"the bad end {arm.candidate} {reason}", bad=arm.evidence)
+        if self.direction.find_fix and self._never_bad(arm, arms):
+            self.known.old_was_wrong(oid, arm.evidence, arms.new.evidence)
+            return Retry(f"{arm.candidate} ({self._commit(arm)}) {reason}")
+        searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
+        return Retry(f"{arm.candidate} {reason}: good commits reproduce too", good=searched + arm.evidence)
+
+    def _never_bad(self, arm: TrialSeries, arms: Arms) -> bool:
+        """Whether a parent that had to be bad never was: git took it for granted, by what holds it or as a branch."""
+        seen = self.known.searched(arm.candidate.revision) + arm.evidence
+        return any(arm is each for each in arms.bad) and not arms.is_edited(arm) and not seen.reproduced
+
+    # ---- by a rule that learns nothing
+
+    def _otherwise(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
+        """An arm is not as it has to be, and no trials of the search can be weighed against it. The search goes on
+        where nobody had asked for the commit: it came with a merge of which only the first parent was searched."""
+        commit, reason = self._commit(arm), f"{arm.candidate} ({self._commit(arm)}) {reason}"
+        known = (self.old.oid, self.new.oid, arms.new.candidate.revision)
+        if commit.oid in known or self.known.searched(commit.oid).conclusive:
+            return Retry(reason, final=True)
+        self.known.old_was_wrong(commit.oid, NOTHING, NOTHING)
+        return Retry(reason)
+
+    def _untested(self, arms: Arms, step: Untested) -> Outcome:
+        """The culprit stands against the parents that could be judged; one that could not is as suspect as it is."""
+        judged = self._close(arms)
+        lost = [(arms.bad if bad else arms.good)[place] for bad, place in step.places]
+        why = [f"{arm.candidate}: {arm.untestable or self._rule.unjudged(arm.evidence)}" for arm in lost]
+        if len(arms.suspects) > 1:
+            return self._narrowed(self._one_of(arms.all_suspects), arms.all_suspects, judged, (*arms.unchecked, *why))
+        parents = [self._commit(arm) for arm in lost]
+        below = [commit for parent in parents for commit in (parent, *self._planner.open_below(parent.oid))]
+        suspects = tuple({commit.oid: commit for commit in (*arms.all_suspects, *below)}.values())
+        summary = (
+            f"{arms.suspects[0]} is {self.direction.new}, and whether it came with it is not known: no verdict for its "
+            f"parent {', '.join(map(str, parents))}"
+        )
+        return self._narrowed(summary, suspects, judged, arms.unchecked)
+
+    def _close(self, arms: Arms) -> tuple[Judgement, ...]:
+        """The verdicts of the arms that have one, stored; the culprit's first."""
+        decided = []
+        for arm in sorted((*arms.bad, *arms.good), key=lambda arm: arm is not arms.new):
+            decision = arm.decide()
+            if isinstance(decision, Decided):
+                decided.append(arm.judgement(decision.verdict, arm.untestable or decision.reason))
+        return _counted_once(decided)
 
 
-def prove(
-    culprit: Commit,
-    ask_fresh: Callable[[Candidate], Judgement],
-    *,
-    lookup: Callable[[str], Commit],
-    direction: Direction = BUG,
-    edits: tuple[Edit, ...] = (),
-    target: TargetKind = TargetKind.KERNEL_SOURCE,
-) -> Proof:
-    """Test the culprit against every parent, merged ones included, and stop at the first contradiction.
+def _counted_once(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    """The judgements of a proof; of those of one image the first alone has the trials, which they share."""
+    first: dict[tuple[str, Verdict], Judgement] = {}
+    once = []
+    for judgement in judgements:
+        before = first.setdefault((judgement.image, judgement.verdict), judgement)
+        if before is not judgement:
+            reason = f"the same image as {before.candidate}, whose trials count once"
+            judgement = replace(judgement, trials=(), harness_failures=0, reason=reason)
+        once.append(judgement)
+    return tuple(once)
 
-    Args:
-        ask_fresh: judges a candidate by new trials, none of them from the search. What it raises comes out of here.
-        lookup: id → commit, e.g. ``History.commit``.
-        direction: of the search: the culprit must be as its new side, and the parents as its old one.
-        edits: those that the search laid over every candidate.
-    """
-    before, after = direction.old, direction.new
-    judgements: list[Judgement] = []
 
-    def fresh(commit: Commit, label: str) -> Judgement:
-        judgements.append(ask_fresh(Candidate(target, commit.oid, edits, label)))
-        return judgements[-1]
+def _figure(judgement: Judgement) -> str:
+    reproduced, trials = judgement.counts
+    return (
+        f"{reproduced}/{trials} at {judgement.candidate}" if trials else f"{judgement.candidate} is {judgement.reason}"
+    )
 
-    def not_confirmed(commit: Commit, label: str, wanted: Verdict) -> Proof:
-        found = judgements[-1]
-        summary = f"{label} {commit} was to be {wanted} and is {found.verdict} in fresh trials: {found.reason}"
-        return Proof(Proven.NOT_CONFIRMED, summary, tuple(judgements), against=commit)
 
-    if fresh(culprit, direction.change).verdict is not after:
-        return not_confirmed(culprit, direction.change, after)
-    untested: list[Commit] = []
-    for number, oid in enumerate(culprit.parents, start=1):
-        parent, label = lookup(oid), direction.parent(number)
-        verdict = fresh(parent, label).verdict
-        if verdict is after:
-            return not_confirmed(parent, label, before)
-        if verdict is not before:
-            untested.append(parent)
-    if untested:
-        named = ", ".join(map(str, untested))
-        summary = f"{culprit} is {after}, and whether it came with it is not known: no verdict for its parent {named}"
-        return Proof(Proven.NARROWED, summary, tuple(judgements), suspects=(culprit, *untested))
-    match len(culprit.parents):
-        case 0:
-            rest = "it has no parent"
-        case 1:
-            rest = f"its parent is {before}"
-        case count:
-            rest = f"each of its {count} parents is {before}"
-    return Proof(Proven.CONFIRMED, f"{culprit} is {after} and {rest}, all freshly tested", tuple(judgements))
+def _percent(chance: float) -> str:
+    return f"{max(chance, 0.0001) * 100:.2g} %"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 from bisector.judge import TrialSeries
 from bisector.model import Judgement, Signal, Verdict
-from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import Draw, Step, confirm
-from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.confirm import Draw, Step
+from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable
+from bisector.verdict.hiding import Sample
 from bisector.verdict.neither import ENOUGH, NeverJudged, always_neither, never_judged, stops
-from bisector.verdict.sequential import Belief, Evidence, often_failed
+from bisector.verdict.rule import Rule
+from bisector.verdict.sequential import Evidence, often_failed
 
 NOTHING = Evidence()
 
@@ -38,7 +39,7 @@ class EndsDrawn:
 def draw_ends(
     good: TrialSeries,
     bad: TrialSeries,
-    budget: Budget,
+    rule: Rule,
     *,
     number: int,
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
@@ -50,7 +51,7 @@ def draw_ends(
         more: what proofs have seen of the good end and its like, and of the bad end.
     """
     while not (good.untestable or bad.untestable):
-        step = ends(good.evidence + more[0], bad.evidence + more[1], budget, number=number)
+        step = rule.ends(good.evidence + more[0], bad.evidence + more[1], number)
         if not isinstance(step, MoreEnds):
             if isinstance(step, Differ):
                 return EndsDrawn(
@@ -86,27 +87,32 @@ def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndsDraw
 def draw_proof(
     bad: Sequence[TrialSeries],
     good: Sequence[TrialSeries],
-    belief: Belief,
+    rule: Rule,
     number: int,
     edited: tuple[int, int] = (0, 0),
+    culprit: Verdict | None = None,
 ) -> Step:
     """Fresh trials of those that must be bad against those that must be good, head to head.
 
-    ``number``: of this proof in the campaign, from 1; ``edited``: as ``confirm`` takes it.
+    ``number``: of this proof in the campaign, from 1; ``edited``, ``culprit``: as of ``Rule.proof``.
     """
+
+    def elsewhere(is_bad: bool, place: int) -> Sample:
+        return (bad if is_bad else good)[place].failed_elsewhere()
+
     while True:
-        tried = [_evidence(series, belief) for series in bad], [_evidence(series, belief) for series in good]
-        step = confirm(*tried, belief, number, edited)
+        tried = [_evidence(series, rule) for series in bad], [_evidence(series, rule) for series in good]
+        step = rule.proof(*tried, number, edited, culprit, elsewhere)
         if not isinstance(step, Draw):
             return step
         wanted = (*zip(bad, step.bad, strict=True), *zip(good, step.good, strict=True))
         _draw_in_turns(wanted, stop=good)
 
 
-def _evidence(series: TrialSeries, belief: Belief) -> Evidence:
+def _evidence(series: TrialSeries, rule: Rule) -> Evidence:
     """Counts of the series. One that boots no more gives no trials: it has as many other failures as end a series."""
     seen = series.evidence
-    return replace(seen, other=belief.other_cap + 2 * seen.conclusive) if series.untestable else seen
+    return replace(seen, other=rule.other_cap + 2 * seen.conclusive) if series.untestable else seen
 
 
 def _draw_in_turns(

@@ -72,10 +72,14 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Contradicted:
-    """A good arm is bad after all: the search erred. ``place``: which one."""
+    """A good arm is bad after all: the search erred. ``place``: which one.
+
+    ``bad``: it is a bad arm that is good; only a rule that learns nothing says so.
+    """
 
     place: int
     reason: str
+    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,19 @@ class BackgroundSeen:
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """A bad arm could not be judged: other failures, or too many trials."""
+    """A bad arm could not be judged: other failures, or too many trials. ``bad``: False where it is the fix itself."""
 
     place: int
     reason: str
+    bad: bool = True
+
+
+@dataclass(frozen=True)
+class Untested:
+    """Of a rule that learns nothing: these arms could not be judged (whether it is a bad one, place), and the others
+    came out as wanted. The culprit's edits are not tried then."""
+
+    places: tuple[tuple[bool, int], ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ class Contrary:
     reason: str
 
 
-Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed | Contrary
+Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed | Untested | Contrary
 
 
 def confirm(

@@ -9,18 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from bisector.model import Reading, Signal, Verdict
 from bisector.verdict.budget import ENDS_PART, SEARCH_PART, Budget, Stage
-from bisector.verdict.chance import as_far_apart
-from bisector.verdict.hiding import FEW, Sample, elsewhere, harness_odds, hidden_odds
+from bisector.verdict.hiding import Sample, elsewhere, harness_odds, hidden_odds
 from bisector.verdict.rate import Background, Rate, log_odds
 
 OTHER_CAP = 3
 HARNESS_CAP = 5
 """So many failures of the harness, with conclusive trials twice their number more, make a skip where the harness
 fails more often than elsewhere."""
-HONEST = (1, 20)
-"""Trials that the harness fails among all, where nothing else was tried that a candidate could be held against."""
-OFTEN = 0.05
-"""Chance (Fisher's exact test) at which, with a fixed number of trials, the harness fails more often than elsewhere."""
 TRIAL_CAP = 400
 HIDING = math.log(10.0)
 """Odds of hidden reproductions at which a candidate that looks good is a skip."""
@@ -76,21 +71,6 @@ class Evidence:
     def figures(self) -> str:
         """Reproduced of the conclusive trials, as people write it."""
         return f"{self.reproduced}/{self.conclusive}"
-
-
-@dataclass(frozen=True)
-class FixedTrials:
-    """A belief that asks for a fixed number of trials: all clean is good, one reproduced is bad.
-
-    Args:
-        trials: clean trials that make a candidate good.
-        other_cap: other failures after which the candidate is skipped as one that cannot be judged.
-        harness: trials that the harness failed among all of other candidates; HONEST where there are none.
-    """
-
-    trials: int = 2
-    other_cap: int = 3
-    harness: Sample = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -275,15 +255,13 @@ class More:
     count: int
 
 
-def decide(evidence: Evidence, belief: FixedTrials | Belief) -> Decided | More:
+def decide(evidence: Evidence, belief: Belief) -> Decided | More:
     """Whether the evidence is enough under the belief.
 
     An other failure says nothing about the candidate (law 2): it costs a trial. Too many of them before a decision, or
     unusually many beside clean trials (they may hide the bug), make the candidate a skip. So do failures of the harness
     where it fails more often than elsewhere (law 7).
     """
-    if isinstance(belief, FixedTrials):
-        return _fixed(evidence, belief)
     side = belief.side(evidence.reproduced, evidence.clean)
     if side is Verdict.BAD:
         return Decided(side, f"reproduced in {evidence.figures}")
@@ -305,32 +283,9 @@ def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
     if belief.hidden(evidence) >= HIDING or (doubtful and evidence.conclusive >= most):
         return Decided(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
     if doubtful:
-        room = most - evidence.conclusive
-        return More(max(1, first(lambda more: not belief.in_doubt(evidence + Evidence(clean=more)), room)))
+        left = most - evidence.conclusive
+        return More(max(1, first(lambda more: not belief.in_doubt(evidence + Evidence(clean=more)), left)))
     return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.conclusive}")
-
-
-def _fixed(evidence: Evidence, belief: FixedTrials) -> Decided | More:
-    if evidence.reproduced:
-        return Decided(Verdict.BAD, f"reproduced in {evidence.reproduced} of {evidence.reproduced + evidence.clean}")
-    often = _often(evidence, belief)
-    if evidence.clean >= belief.trials:
-        if not often:
-            return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
-        if evidence.clean >= WARY * belief.trials:
-            return Decided(Verdict.SKIP, f"{in_harness(evidence.harness, belief.harness)}: they may hide the bug")
-        return More(1)
-    if evidence.other >= belief.other_cap:
-        return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
-    if often and often_failed(evidence):
-        return Decided(Verdict.SKIP, in_harness(evidence.harness, belief.harness))
-    return More(belief.trials - evidence.clean)
-
-
-def _often(evidence: Evidence, belief: FixedTrials) -> bool:
-    """Whether the harness fails more often at the candidate than elsewhere."""
-    known = belief.harness if belief.harness[1] else HONEST
-    return evidence.infra >= FEW and as_far_apart(known, evidence.harness) <= OFTEN
 
 
 def first(holds: Callable[[int], bool], most: int) -> int:

@@ -11,7 +11,7 @@ from acting import RECIPE, Act, Acted, World
 from bisector.direction import FIX
 from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
-from bisector.search import proving
+from bisector.search import proof
 from bisector.store import Store
 from bisector.system.xdg import Folders
 from bisector.verdict.confirm import Confirmed, Contradicted
@@ -101,8 +101,8 @@ def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
     """Frontier and verdicts begin anew; rate, background and what was spent of the budget go on."""
     acted = act(9, World(rate=0.95, background=0.1, late=True), bug=range(5, 9))
     beliefs: list[Belief] = []
-    real = proving.draw_proof
-    monkeypatch.setattr(proving, "draw_proof", lambda *given: beliefs.append(given[2]) or real(*given))
+    real = proof.draw_proof
+    monkeypatch.setattr(proof, "draw_proof", lambda *given: beliefs.append(given[2].belief) or real(*given))
     _, outcome = acted.run("c0", "c8")
     assert any("good commits reproduce too" in line for line in acted.messages)
     assert outcome.kind is OutcomeKind.CULPRIT
@@ -121,16 +121,16 @@ def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_
     """The culprit's parent is the good end itself; in the first proof it reproduces."""
     acted = act(6, World(rate=0.7), bug=range(1, 6))
     seen: list[tuple[Evidence, Evidence]] = []
-    real, first = proving.draw_proof, [True]
+    real, first = proof.draw_proof, [True]
 
-    def contradicted_once(bad, good, belief, number, edited):  # type: ignore[no-untyped-def]
-        step = real(bad, good, belief, number, edited)
+    def contradicted_once(bad, good, rule, *rest):  # type: ignore[no-untyped-def]
+        step = real(bad, good, rule, *rest)
         if first.pop() if first else False:
             return Contradicted(0, "reproduced in 3/9 fresh trials")
-        seen.append((belief.background, belief.rate))
+        seen.append((rule.belief.background, rule.belief.rate))
         return step
 
-    monkeypatch.setattr(proving, "draw_proof", contradicted_once)
+    monkeypatch.setattr(proof, "draw_proof", contradicted_once)
     _, outcome = acted.run("c0", "c5")
     assert any("The proof contradicts the search: the end" in line for line in acted.messages)
     assert outcome.kind is OutcomeKind.CULPRIT
@@ -255,14 +255,14 @@ def test_when_no_parent_can_be_judged_the_set_is_what_nothing_vouches_for(
     """Every proof leaves its first good leg unjudged, as other failures that may hide the bug would."""
     acted = act(12, World(rate=0.6), bug=range(9, 12))
     beliefs: list[Belief] = []
-    real = proving.draw_proof
+    real = proof.draw_proof
 
-    def never_sure(bad, good, belief, number, edited):  # type: ignore[no-untyped-def]
-        beliefs.append(belief)
-        step = real(bad, good, belief, number, edited)
+    def never_sure(bad, good, rule, *rest):  # type: ignore[no-untyped-def]
+        beliefs.append(rule.belief)
+        step = real(bad, good, rule, *rest)
         return replace(step, unjudged=(0,)) if isinstance(step, Confirmed) else step
 
-    monkeypatch.setattr(proving, "draw_proof", never_sure)
+    monkeypatch.setattr(proof, "draw_proof", never_sure)
     _, outcome = acted.run("c0", "c11")
     assert len(beliefs) == 4  # three restarts
     assert [belief.wary for belief in beliefs] == [False, True, True, True]

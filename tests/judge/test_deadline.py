@@ -15,7 +15,7 @@ from bisector.interfaces import CancelToken, Listener
 from bisector.judge import Judge
 from bisector.model import Condition, Ending, Fact, FactKind, Image, Observation, Question, Signal, Timing, Verdict
 from bisector.verdict.clock import HANG_FACTOR, STARVED
-from bisector.verdict.sequential import FixedTrials
+from bisector.verdict.fixed import FixedTrials
 
 __all__ = ["make"]
 HUNG = Condition("stuck", (Fact(FactKind.HANG, "probe", ("true",)),))
@@ -45,7 +45,7 @@ class Clocked:
 def asking(condition: Condition, **changes: object) -> Case:
     """``CASE`` with that bad condition, good after three clean trials."""
     question = Question((condition,), CASE.question.good)
-    return replace(CASE, question=question, belief=FixedTrials(trials=3, other_cap=3), **changes)
+    return replace(CASE, question=question, rule=FixedTrials(trials=3, other_cap=3), **changes)
 
 
 def clocked(make: Make, *needs: float) -> tuple[Judge, Clocked]:
@@ -90,7 +90,7 @@ def test_a_deadline_that_the_recipe_names_is_kept(make: Make) -> None:
 
 def test_what_a_trial_was_given_stands_in_its_observation(make: Make) -> None:
     judge, _ = clocked(make, 8.0, 8.0, 8.0)
-    judge.ask(of("good"), replace(CASE, belief=FixedTrials(trials=3)), "ends")
+    judge.ask(of("good"), replace(CASE, rule=FixedTrials(trials=3)), "ends")
     store = judge.tools.store
     assert [trial.observation.deadline for trial in store.trials("c1")] == [120.0, 40.0, 40.0]
     assert all(trial.reading.signal is Signal.CLEAN for trial in store.trials("c1"))

@@ -33,7 +33,8 @@ from bisector.model import (
 )
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
-from bisector.verdict.sequential import Evidence, FixedTrials
+from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.sequential import Evidence
 
 LEG_FAILED = Condition("series-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
 HEALTHY = Condition("healthy", (Fact(FactKind.HEALTH, "boot", ("healthy",)),))
@@ -198,7 +199,7 @@ def test_a_candidate_at_which_the_harness_always_fails_is_skipped_where_it_works
 
 def test_failures_beside_clean_trials_are_no_good_verdict(make: Make) -> None:
     judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, GOOD] * 40})
-    judge.ask(of("good"), replace(CASE, belief=FixedTrials(20, 3)), "ends")
+    judge.ask(of("good"), replace(CASE, rule=FixedTrials(20, 3)), "ends")
     judgement = judge.ask(of("bad"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
     assert "0 of 20 elsewhere: they may hide the bug" in judgement.reason
@@ -218,7 +219,7 @@ def test_failures_of_a_broken_host_are_no_candidates_however_often_it_is_resumed
 
 def test_a_resumed_judge_counts_the_failures_that_are_stored(make: Make) -> None:
     judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, BROKEN, GOOD]})
-    judge.ask(of("good"), replace(CASE, belief=FixedTrials(9, 3)), "ends")
+    judge.ask(of("good"), replace(CASE, rule=FixedTrials(9, 3)), "ends")
     series = judge.series(of("bad"), CASE, "search")
     for _ in range(4):
         series.draw()

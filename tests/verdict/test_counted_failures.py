@@ -10,9 +10,11 @@ from bisector.model import Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import Confirmed, Draw, Unconfirmed, confirm
 from bisector.verdict.ends import Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.hiding import elsewhere, harness_odds
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Decided, Evidence, FixedTrials, More, added, decide
+from bisector.verdict.rule import Rule, Sequential
+from bisector.verdict.sequential import Belief, Decided, Evidence, More, added, decide
 
 BUDGET = Budget(0.01)
 HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(0, 13), harness_bad=(1, 14), harness_good=(0, 12))
@@ -20,7 +22,8 @@ NEEDED = HALF.clean_needed()
 
 
 def verdict(evidence: Evidence, belief: Belief | FixedTrials) -> Verdict | None:
-    decision = decide(evidence, belief)
+    rule: Rule = Sequential(belief) if isinstance(belief, Belief) else belief
+    decision = rule.decide(evidence)
     return decision.verdict if isinstance(decision, Decided) else None
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bisector.model import Reading, Signal, Verdict
-from bisector.verdict.sequential import Decided, Evidence, FixedTrials, More, decide
+from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.sequential import Decided, Evidence, More
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,12 @@ from bisector.verdict.sequential import Decided, Evidence, FixedTrials, More, de
     ],
 )
 def test_two_trials_three_other_failures(evidence: Evidence, verdict: Verdict | None) -> None:
-    decision = decide(evidence, FixedTrials(2, 3))
+    decision = FixedTrials(2, 3).decide(evidence)
     assert (decision.verdict if isinstance(decision, Decided) else None) == verdict
 
 
 def test_more_asks_for_no_trial_that_could_be_wasted() -> None:
-    assert decide(Evidence(clean=1), FixedTrials(5)) == More(4)
+    assert FixedTrials(5).decide(Evidence(clean=1)) == More(4)
 
 
 @given(st.lists(st.sampled_from(list(Signal))), st.integers(1, 5), st.integers(1, 5))
@@ -37,10 +38,10 @@ def test_law_1_and_2_infra_makes_nothing_good_or_bad_and_other_failures_never_sa
     signals: list[Signal], trials: int, cap: int
 ) -> None:
     """The harness's failures may keep a candidate from being good (law 7), and do nothing else."""
-    belief = FixedTrials(trials, cap)
+    rule = FixedTrials(trials, cap)
     readings = [Reading(signal) for signal in signals]
     without = [reading for reading in readings if reading.signal is not Signal.INFRA]
-    decision, plain = decide(Evidence.of(readings), belief), decide(Evidence.of(without), belief)
+    decision, plain = rule.decide(Evidence.of(readings)), rule.decide(Evidence.of(without))
     if isinstance(decision, Decided) and decision.verdict in (Verdict.GOOD, Verdict.BAD):
         assert decision == plain
     if isinstance(plain, Decided) and plain.verdict is Verdict.BAD:
