@@ -29,7 +29,7 @@ def main(disk: str, agent: str) -> None:
     pattern = Pattern(9)  # kept from writing to verifying, as a trial does
 
     def write() -> None:
-        done = stamp(disk, pattern, SIZE << 8, journal.latest() + 1, direct=True, tell=journal.tell)
+        done = stamp(disk, pattern, SIZE << 8, journal.latest() + 1, direct=True, tell=journal.record)
         assert not done.errno, done.detail
 
     def read() -> None:

@@ -7,8 +7,8 @@ A sector begins with four 64-bit words, little-endian:
     generation << 32 | crc of the rest  seal: a checksum of the other three words (16 bits of it for the mebibyte)
 
 The other 480 bytes are one of two fillings, chosen by block and generation, in which no two sectors of a mebibyte are
-alike. So each sector tells where it belongs, from when it is, and whether it is whole; and what it must be is known
-byte for byte, so that a look at a good one is one memcmp.
+alike. So each sector says where it belongs, from when it is, and whether it is whole; and what it must be is known
+byte for byte, so that a good one costs one memcmp.
 
 In an emulated VM a bytecode costs a microsecond: all sectors of a mebibyte are made in a few operations on large
 numbers (one lane of 64 bits per sector) instead of a loop.

@@ -85,7 +85,7 @@ def vpd_serial(page: bytes) -> str:
 
 
 def identity_serial(device: str) -> str:
-    """The serial that an ATA disk (``sda``) tells by ioctl; "" for anything else."""
+    """The serial that an ATA disk (``sda``) gives by ioctl; "" for anything else."""
     if not device.startswith("sd"):
         return ""
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Work that a fork of this process does beside it, and tells the outcome of through a pipe."""
+"""Work that a fork of this process does beside it, and reports through a pipe."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Fork(Generic[T]):
         self._pipe = -1
 
     def __enter__(self) -> Fork[T]:
-        with contextlib.suppress(OSError):  # no room for one more: no answer
+        with contextlib.suppress(OSError):  # no space for one more: no answer
             self._pipe, out = os.pipe()
             try:
                 self._pid = os.fork()
                 if self._pid == 0:
-                    _tell(self._work, out)
+                    _record(self._work, out)
             finally:
                 os.close(out)
         return self
@@ -43,7 +43,7 @@ class Fork(Generic[T]):
     def answer(self, seconds: float) -> T | None:
         """What the work returned; None when it failed, was killed, or did not end in so many seconds."""
         until = time.monotonic() + seconds
-        told = b""
+        sent = b""
         while self._pid:
             ready, _, _ = select.select([self._pipe], [], [], max(0.0, until - time.monotonic()))
             if not ready:
@@ -51,12 +51,12 @@ class Fork(Generic[T]):
             piece = os.read(self._pipe, 1 << 16)
             if not piece:
                 break
-            told += piece
-        return self._told(told) if self._ended() else None
+            sent += piece
+        return self._answer_of(sent) if self._ended() else None
 
-    def _told(self, told: bytes) -> T | None:
+    def _answer_of(self, sent: bytes) -> T | None:
         with contextlib.suppress(EOFError, ValueError, TypeError):
-            answer: T = marshal.loads(told)
+            answer: T = marshal.loads(sent)
             return answer
         return None
 
@@ -78,7 +78,7 @@ class Fork(Generic[T]):
                 time.sleep(0.01)
 
 
-def _tell(work: Callable[[], Any], out: int) -> None:
+def _record(work: Callable[[], Any], out: int) -> None:
     """In the fork: do the work, and leave without a trace of what the process before it holds open."""
     gc.disable()  # or it may end, flush or reap what is another's
     status = 1

@@ -28,7 +28,7 @@ from .steps import GuestControl, Outcome, fill
 from .storage import Storage
 
 FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
-WATCH_LIMIT = 20  # matches of one watch that are told; a flood repeats itself
+WATCH_LIMIT = 20  # matches of one watch that are reported; a flood repeats itself
 LINE_LIMIT = 300
 LEAVE = 300.0  # seconds for an orderly end of the guest's storage, in a guest in a guest on a crowded host
 NOT_FOUND = 127  # a shell's exit code for a program that is not there
@@ -279,15 +279,15 @@ class Guest(GuestControl):
         seen = Outcome(exit=code, detail=text)
         return self._unanswered(qemu, seen) if code is None else seen
 
-    def stamp(self, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float) -> Outcome:
+    def stamp(self, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float) -> Outcome:
         """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
         blocks, path = self._its_blocks(), self._path(qemu, stamped.name)
         if not step.kill:
-            return blocks.stamp(qemu, path, step, stamped, tell, seconds)
-        seen = blocks.begin(qemu, path, step, stamped, tell, seconds)
+            return blocks.stamp(qemu, path, step, stamped, record, seconds)
+        seen = blocks.begin(qemu, path, step, stamped, record, seconds)
         if seen is not None:
             return seen
         code = qemu.cut()

@@ -23,7 +23,7 @@ Ask = Callable[[Qemu, str, float], tuple[int | None, str]]
 class GuestBlocks:
     """The disk that blocks travel over, for all lives of a guest.
 
-    ``unanswered`` tells what an ask without answer means: the guest paused, its QEMU ended, or time was up.
+    ``unanswered`` says what an ask without answer means: the guest paused, its QEMU ended, or time was up.
     """
 
     def __init__(self, path: str, ask: Ask, unanswered: Callable[[Qemu, Outcome], Outcome]) -> None:
@@ -42,14 +42,14 @@ class GuestBlocks:
         return rest(seen, seconds) if rest else seen
 
     def drop(self) -> None:
-        """Do not go on with what a pause left undone: the guest was asked for something else."""
+        """Do not go on with what a pause left undone: the guest got something else to do."""
         self._rest = None
 
     def stamp(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
     ) -> Outcome:
         """Stamp to the end, generation upon generation for the step's own seconds."""
-        stamping = self._stamping(qemu, path, step, stamped, tell, step.seconds)
+        stamping = self._stamping(qemu, path, step, stamped, record, step.seconds)
         return self._write(qemu, stamping, seconds)
 
     def _write(self, qemu: Qemu, stamping: Stamping, seconds: float) -> Outcome:
@@ -70,7 +70,7 @@ class GuestBlocks:
         return self._write(qemu, stamping, seconds)
 
     def begin(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
     ) -> Outcome | None:
         """Stamp for the step's own seconds, and leave it in the middle of a write (None).
 
@@ -78,7 +78,7 @@ class GuestBlocks:
         """
         until = time.monotonic() + seconds
         after = step.seconds
-        stamping = self._stamping(qemu, path, step, stamped, tell, after + seconds)
+        stamping = self._stamping(qemu, path, step, stamped, record, after + seconds)
         for command in stamping.commands:
             begun = time.monotonic()
             code, text = qemu.answer(qemu.send(command), min(after, until - begun))
@@ -92,7 +92,7 @@ class GuestBlocks:
         raise AssertionError("a stamp that is to be killed has an end")
 
     def _stamping(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
     ) -> Stamping:
         until = time.monotonic() + seconds
         return Stamping(
@@ -101,7 +101,7 @@ class GuestBlocks:
             stamped,
             step.size // BLOCK,
             direct=step.direct,
-            tell=tell,
+            record=record,
             more=lambda: time.monotonic() < until,
         )
 

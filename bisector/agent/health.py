@@ -9,8 +9,8 @@ import struct
 
 from .observe import read_text
 
-# struct dm_ioctl and dm_target_spec (include/uapi/linux/dm-ioctl.h). Asked by ioctl and not by dmsetup, because a
-# start of dmsetup costs 0.1 s in an emulated VM and the state is asked for in a loop.
+# struct dm_ioctl and dm_target_spec (include/uapi/linux/dm-ioctl.h). Wanted by ioctl and not by dmsetup, because a
+# start of dmsetup costs 0.1 s in an emulated VM and the state is read in a loop.
 DM_IOCTL = struct.Struct("=6Ii3IQ128s129s7x")
 DM_TARGET = struct.Struct("=QQiI16s")
 DM_TABLE_STATUS = 0xC138FD0C
@@ -69,7 +69,7 @@ def linear_health(status: str) -> str:
 
 
 def dm_health(status: str) -> str:
-    """Health from any device-mapper line; "" for targets whose line tells of none."""
+    """Health from any device-mapper line; "" for targets whose line says nothing of it."""
     return raid_health(status) or mirror_health(status) or linear_health(status)
 
 

@@ -35,7 +35,7 @@ class Unanswered(Exception):
 
 
 class Exchange:
-    """The file behind the disk. Raises OSError where there is no room for it."""
+    """The file behind the disk. Raises OSError where there is no space for it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -66,7 +66,7 @@ class Exchange:
 
 
 class Stamping:
-    """One stamp. ``commands`` is what the guest is to be asked, in turn; ``count`` how many blocks it has flushed.
+    """One stamp. ``commands`` are for the guest, in turn; ``count`` how many blocks it has flushed.
 
     To ask for the next command says that the last one went well. After a pause they go on where they were.
     """
@@ -79,23 +79,23 @@ class Stamping:
         blocks: int,
         *,
         direct: bool,
-        tell: Callable[[str], None],
+        record: Callable[[str], None],
         more: Callable[[], bool],
     ) -> None:
         """``nodes``: the guest's disk of the exchange, and what is stamped; ``more``: whether another generation is
-        to follow. ``tell`` takes the journal's lines."""
+        to follow. ``record`` takes the journal's lines."""
         self._exchange = exchange
         self._nodes = nodes
         self._stamped = stamped
         self._blocks = blocks
         self._direct = direct
-        self._tell = tell
+        self._record = record
         self.count = 0
         self.commands = self._commands(more)
 
     def _commands(self, more: Callable[[], bool]) -> Iterator[str]:
         generation = self._stamped.journal.latest() + 1
-        self._tell("B")
+        self._record("B")
         while True:
             yield from self._generation(generation)
             if not more():
@@ -106,16 +106,16 @@ class Stamping:
             exchange, path = self._nodes
             yield extents_command(path, exchange)
             for extent in extents_in(self._exchange.text()):
-                self._tell(f"X {extent.first} {extent.place} {extent.count}")
+                self._record(f"X {extent.first} {extent.place} {extent.count}")
 
     def _generation(self, generation: int) -> Iterator[str]:
         """Even ones go from the end to the beginning, so that a file is not always cut at the same side."""
         found = [(first, min(first + REGION, self._blocks)) for first in range(0, self._blocks, REGION)]
         for first, end in found if generation % 2 else reversed(found):
             self._exchange.put(self._stamped.pattern, first, end, generation)
-            self._tell(f"W {first} {end - first} {generation}")
+            self._record(f"W {first} {end - first} {generation}")
             yield write_command(*self._nodes, first, end, direct=self._direct)
-            self._tell("F")
+            self._record("F")
             self.count += end - first
 
 
@@ -131,9 +131,9 @@ class Chunks:
         self._tries = 0
         self.errno = ""
 
-    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, bytes, set[int], set[int]]]:
+    def read(self, runs: list[Run]) -> Iterator[tuple[Run, bytes, set[int], set[int]]]:
         """Each piece with its chunk, and its blocks that cannot be read, and that were not tried. Raises Unanswered."""
-        for region in regions(pieces):
+        for region in regions(runs):
             missing: set[int] = set()
             unknown: set[int] = set()
             for first, end, unit in (span for a, b in together(region) for span in spans(a, b)):
@@ -143,7 +143,7 @@ class Chunks:
                 yield piece, self._exchange.chunk(piece[0]), missing & here, unknown & here
 
     def _fetch(self, first: int, end: int, unit: int, missing: set[int], unknown: set[int]) -> None:
-        """Bring blocks; what cannot be read is halved until it is one block, which is told as ``missing``."""
+        """Bring blocks; what cannot be read is halved until it is one block, which is reported as ``missing``."""
         if self._tries >= TRIES:
             unknown.update(range(first, end))
             return
@@ -168,27 +168,27 @@ def exchange_options(path: str) -> list[str]:
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={SERIAL},serial={SERIAL}"]
 
 
-def regions(pieces: list[Run]) -> Iterator[list[Run]]:
-    """Pieces, which are in order, by the region that they lie in."""
+def regions(runs: list[Run]) -> Iterator[list[Run]]:
+    """Runs, which are in order, by the region that they lie in."""
     found: list[Run] = []
-    for piece in pieces:
-        if found and found[0][0] // REGION != piece[0] // REGION:
+    for run in runs:
+        if found and found[0][0] // REGION != run[0] // REGION:
             yield found
             found = []
-        found.append(piece)
+        found.append(run)
     if found:
         yield found
 
 
-def together(pieces: list[Run]) -> list[tuple[int, int]]:
+def together(runs: list[Run]) -> list[tuple[int, int]]:
     """Runs of blocks, from the first to before the last, without a gap in any."""
-    runs: list[tuple[int, int]] = []
-    for first, end, _ in pieces:
-        if runs and runs[-1][1] == first:
-            runs[-1] = (runs[-1][0], end)
+    joined: list[tuple[int, int]] = []
+    for first, end, _ in runs:
+        if joined and joined[-1][1] == first:
+            joined[-1] = (joined[-1][0], end)
         else:
-            runs.append((first, end))
-    return runs
+            joined.append((first, end))
+    return joined
 
 
 def spans(first: int, end: int) -> Iterator[tuple[int, int, int]]:

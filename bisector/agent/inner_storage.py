@@ -100,7 +100,7 @@ class InnerStorage:
     def legs(self, name: str) -> tuple[tuple[str, str, int], ...]:
         """Where a layer's bytes lie: (disk, array that it is a leg of or "", number of the leg), below all layers.
 
-        The array's data begins at an offset on each leg, which the kernel tells (``offset_command``).
+        The array's data begins at an offset on each leg, which the kernel says (``offset_command``).
         """
         layer = self._layers.get(name)
         if layer is None:

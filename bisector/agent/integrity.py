@@ -18,7 +18,7 @@ from typing import Protocol
 from .blocks import BLOCK, BLOCKS, CHUNK, SECTORS, Pattern, Sector, Store
 from .fork import Fork
 from .journal import Extent, Journal, Run, placed
-from .mismatch import Finding, examine, settle
+from .mismatch import Finding, examine, resolve
 
 FLUSH_EVERY = 16  # chunks; less often would leave more unjudged after a kill, more often would measure flushes
 FINDINGS = 2000  # after so many it is enough
@@ -65,9 +65,9 @@ class Verified:
     def describe(self) -> list[str]:
         """Lines for people: a sum, then the first findings."""
         count = {kind: sum(f.kind == kind for f in self.findings) for kind in {f.kind for f in self.findings}}
-        told = ", ".join(f"{number} {kind}" for kind, number in sorted(count.items())) or "none differs"
+        counted = ", ".join(f"{number} {kind}" for kind, number in sorted(count.items())) or "none differs"
         stopped = ", and stopped there" if self.stopped else ""
-        return [f"{self.judged} blocks judged: {told}{stopped}", *(f.describe() for f in self.findings[:SHOWN])]
+        return [f"{self.judged} blocks judged: {counted}{stopped}", *(f.describe() for f in self.findings[:SHOWN])]
 
 
 def stamp(
@@ -77,29 +77,29 @@ def stamp(
     generation: int,
     *,
     direct: bool,
-    tell: Callable[[str], None],
+    record: Callable[[str], None],
     seconds: float = 0.0,
 ) -> Written:
     """Write ``blocks`` blocks once, or generation upon generation for ``seconds``; flush every 16 MiB and at the end.
 
-    Even generations go from the end to the beginning, so that a file is not always cut at the same side. ``tell`` takes
-    the journal's lines, each before what it tells of may happen (W) or after it did (F).
+    Even generations go from the end to the beginning, so that a file is not always cut at the same side. ``record``
+    takes the journal's lines, each before what it speaks of may happen (W) or after it did (F).
     """
     until = time.monotonic() + seconds
     written = 0
-    tell("B")
+    record("B")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _create(path) | (os.O_DIRECT if direct else 0), 0o644)
     except OSError as error:
         return Written(0, generation, name(error), f"open {path}: {error.strerror}")
     try:
         while True:
-            written += _generation(descriptor, pattern, blocks, generation, tell)
+            written += _generation(descriptor, pattern, blocks, generation, record)
             if time.monotonic() >= until:
                 break
             generation += 1
         for extent in extents(descriptor):
-            tell(f"X {extent.first} {extent.place} {extent.count}")
+            record(f"X {extent.first} {extent.place} {extent.count}")
     except OSError as error:
         return Written(written, generation, name(error), f"{path}: {error.strerror}")
     finally:
@@ -111,21 +111,21 @@ def _create(path: str) -> int:
     return 0 if path.startswith("/dev/") else os.O_CREAT
 
 
-def _generation(descriptor: int, pattern: Pattern, blocks: int, generation: int, tell: Callable[[str], None]) -> int:
+def _generation(descriptor: int, pattern: Pattern, blocks: int, generation: int, record: Callable[[str], None]) -> int:
     size = FLUSH_EVERY * BLOCKS
     regions = [(first, min(first + size, blocks)) for first in range(0, blocks, size)]
     for first, end in regions if generation % 2 else reversed(regions):
-        tell(f"W {first} {end - first} {generation}")
+        record(f"W {first} {end - first} {generation}")
         for at in range(first, end, BLOCKS):
             chunk = memoryview(pattern.chunk(at // BLOCKS, generation, aligned=True))
             _write(descriptor, chunk[: min(end - at, BLOCKS) * BLOCK], at * BLOCK)
         os.fsync(descriptor)
-        tell("F")
+        record("F")
     return blocks
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write all of ``data``: a short write is followed by the rest, which then tells its error."""
+    """Write all of ``data``: a short write is followed by the rest, which then has its error."""
     done = 0
     while done < len(data):
         moved = os.pwrite(descriptor, data[done:], offset + done)
@@ -135,23 +135,23 @@ def _write(descriptor: int, data: memoryview, offset: int) -> None:
 
 
 def extents(descriptor: int) -> list[Extent]:
-    """Where a regular file's blocks lie on the device below; [] for anything else, and where that cannot be told."""
+    """Where a regular file's blocks lie on the device below; [] for anything else, and where that is not known."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return []
     found: list[Extent] = []
-    start, room = 0, 64
+    start, space = 0, 64
     while True:
         head = start.to_bytes(8, "little") + (2**64 - 1 - start).to_bytes(8, "little")
-        asked = bytearray(head + FIEMAP_FLAG_SYNC.to_bytes(4, "little") + bytes(4) + room.to_bytes(4, "little"))
-        asked += bytes(4 + room * 56)
+        request = bytearray(head + FIEMAP_FLAG_SYNC.to_bytes(4, "little") + bytes(4) + space.to_bytes(4, "little"))
+        request += bytes(4 + space * 56)
         try:
-            fcntl.ioctl(descriptor, FS_IOC_FIEMAP, asked)
+            fcntl.ioctl(descriptor, FS_IOC_FIEMAP, request)
         except OSError:
             return []
-        count = int.from_bytes(asked[20:24], "little")
+        count = int.from_bytes(request[20:24], "little")
         for at in range(32, 32 + count * 56, 56):
-            logical, physical, length = (int.from_bytes(asked[at + k : at + k + 8], "little") for k in (0, 8, 16))
-            flags = int.from_bytes(asked[at + 40 : at + 44], "little")
+            logical, physical, length = (int.from_bytes(request[at + k : at + k + 8], "little") for k in (0, 8, 16))
+            flags = int.from_bytes(request[at + 40 : at + 44], "little")
             start = logical + length
             if not flags & FIEMAP_UNUSABLE and not (logical | physical | length) % BLOCK:
                 found.append(Extent(logical // BLOCK, physical // BLOCK, length // BLOCK))
@@ -167,31 +167,31 @@ def verify(
     """Read every flushed block and look at each that differs.
 
     ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is looked at
-    block by block, and what stays unreadable is told as that.
+    block by block, and what stays unreadable is reported as that.
 
     Of many blocks a fork of this process looks at the second half: one waits for its read while the other compares,
-    and they do so on two processors where there are two. A half that the fork does not tell of is looked at here.
+    and they do so on two processors where there are two. A half that the fork does not report is looked at here.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
 
-    def look(pieces: list[Run]) -> Verified:
+    def look(runs: list[Run]) -> Verified:
         reader = _Reader(os.open(path, flags), below, shift)
         try:
-            return _look(reader, pattern, journal, pieces)
+            return _look(reader, pattern, journal, runs)
         finally:
             reader.close()
 
-    pieces = list(journal.pieces(BLOCKS))
-    if len(pieces) < MANY:
-        return _settled([look(pieces)], pattern, journal)
-    ours, others = pieces[: len(pieces) // 2], pieces[len(pieces) // 2 :]
+    runs = list(journal.runs(BLOCKS))
+    if len(runs) < MANY:
+        return _resolved([look(runs)], pattern, journal)
+    ours, others = runs[: len(runs) // 2], runs[len(runs) // 2 :]
     with Fork(lambda: _plain(look(others))) as fork:
         begun = time.monotonic()
         seen = look(ours)
         if seen.stopped:  # that is enough of both
-            return _settled([seen], pattern, journal)
-        told = fork.answer(PATIENCE + SLOWER * (time.monotonic() - begun))
-    return _settled([seen, look(others) if told is None else _verified(told)], pattern, journal)
+            return _resolved([seen], pattern, journal)
+        answer = fork.answer(PATIENCE + SLOWER * (time.monotonic() - begun))
+    return _resolved([seen, look(others) if answer is None else _verified(answer)], pattern, journal)
 
 
 class Chunks(Protocol):
@@ -199,20 +199,20 @@ class Chunks(Protocol):
 
     errno: str
 
-    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
+    def read(self, runs: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
         """Each piece with its chunk, its blocks that cannot be read, and those that were not looked at."""
 
 
 def judge(chunks: Chunks, pattern: Pattern, journal: Journal) -> Verified:
     """Look at each block that was flushed and differs from what was written."""
-    return _settled([_look(chunks, pattern, journal, list(journal.pieces(BLOCKS)))], pattern, journal)
+    return _resolved([_look(chunks, pattern, journal, list(journal.runs(BLOCKS)))], pattern, journal)
 
 
-def _look(chunks: Chunks, pattern: Pattern, journal: Journal, pieces: list[Run]) -> Verified:
-    """Look at ``pieces``; what only all findings together tell is not settled yet."""
+def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -> Verified:
+    """Look at ``runs``; what only all findings together show is not decided yet."""
     findings: list[Finding] = []
     judged = 0
-    for (first, end, generation), found, missing, unknown in chunks.read(pieces):
+    for (first, end, generation), found, missing, unknown in chunks.read(runs):
         wanted = pattern.chunk(first // BLOCKS, generation)
         judged += end - first - len(unknown)
         if end - first == BLOCKS and wanted == found and not missing | unknown:
@@ -222,14 +222,14 @@ def _look(chunks: Chunks, pattern: Pattern, journal: Journal, pieces: list[Run])
         good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
         findings += _differing(pattern.file, (first, end, generation), pending, found, good, missing | unknown)
         if len(findings) >= FINDINGS:
-            return Verified(judged, findings, chunks.errno, stopped=(first, end, generation) != pieces[-1])
+            return Verified(judged, findings, chunks.errno, stopped=(first, end, generation) != runs[-1])
     return Verified(judged, findings, chunks.errno)
 
 
-def _settled(parts: list[Verified], pattern: Pattern, journal: Journal) -> Verified:
+def _resolved(parts: list[Verified], pattern: Pattern, journal: Journal) -> Verified:
     """All parts of one look, in order, as one."""
     findings = [finding for part in parts for finding in part.findings]
-    settle(findings, lambda origin: _at_home(origin, pattern.file, journal))
+    resolve(findings, lambda origin: _at_home(origin, pattern.file, journal))
     error = next((part.errno for part in parts if part.errno), "")
     return Verified(sum(part.judged for part in parts), findings, error, stopped=any(part.stopped for part in parts))
 
@@ -247,8 +247,8 @@ def _words(origin: Sector | None) -> tuple[int, int, int, int] | None:
     return (origin.file, origin.block, origin.place, origin.generation) if origin else None
 
 
-def _verified(told: Plain) -> Verified:
-    judged, error, stopped, found = told
+def _verified(answer: Plain) -> Verified:
+    judged, error, stopped, found = answer
     findings = [
         Finding(block, kind, sectors, Sector(*origin) if origin else None, bits)
         for block, kind, sectors, bits, origin in found
@@ -292,12 +292,12 @@ class _Reader:
         self._view = memoryview(self._memory)
         self.errno = ""
 
-    def read(self, pieces: list[Run]) -> Iterator[tuple[Run, mmap.mmap, set[int], set[int]]]:
-        """Each piece with its chunk, its blocks in their places; valid until the next one is asked for.
+    def read(self, runs: list[Run]) -> Iterator[tuple[Run, mmap.mmap, set[int], set[int]]]:
+        """Each piece with its chunk, its blocks in their places; valid until the next one is read.
 
         Beside it the blocks that cannot be read, and those that lie nowhere known.
         """
-        for piece in pieces:
+        for piece in runs:
             missing, unknown = self._read(piece[0], piece[1])
             yield piece, self._memory, missing, unknown
 
@@ -308,10 +308,10 @@ class _Reader:
     def _read(self, first: int, end: int) -> tuple[set[int], set[int]]:
         if self._below is None and self._fill(first, first, end - first):
             return set(), set()
-        pieces = [(first, first, end - first)] if self._below is None else list(placed(self._below, first, end))
-        known = {block for at, _, count in pieces for block in range(at, at + count)}
+        runs = [(first, first, end - first)] if self._below is None else list(placed(self._below, first, end))
+        known = {block for at, _, count in runs for block in range(at, at + count)}
         missing: set[int] = set()
-        for at, place, count in pieces:
+        for at, place, count in runs:
             if not self._fill(at, place, count):
                 missing |= {at + n for n in range(count) if not self._fill(at + n, place + n, 1)}
         return missing, set(range(first, end)) - known

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What was written to a file, what of it was acknowledged and flushed, and where it lies below. Pure.
 
-The writer tells in lines, and who keeps the journal is outside the machine that writes, so that it survives a kill:
+The writer reports in lines, and who keeps the journal is outside the machine that writes, so that it survives a kill:
 
     B                           a writer begins; an earlier one that did not end is gone
     W FIRST COUNT GENERATION    these blocks are about to be written
-    F                           all that this writer told of since the last F were acknowledged, and flushed after that
+    F                           all that this writer reported since the last F were acknowledged, and flushed after that
     X FIRST PLACE COUNT         these blocks of the file lie at block PLACE of the device below
 """
 
@@ -40,7 +40,7 @@ class Journal:
         self.abandoned: list[Run] = []
         self.extents: list[Extent] = []
 
-    def tell(self, line: str) -> None:
+    def record(self, line: str) -> None:
         """Take a line of the writer's. Raises ValueError for one that is none."""
         kind, *words = line.split(" ")
         numbers = [int(word) for word in words]
@@ -56,7 +56,7 @@ class Journal:
             self.pending = []
         elif kind == "X" and len(numbers) == 3:
             if numbers[0] == 0:
-                self.extents = []  # told anew
+                self.extents = []  # reported anew
             self.extents.append(Extent(*numbers))
         else:
             raise ValueError(f"no line of a journal: {line!r}")
@@ -78,7 +78,7 @@ class Journal:
         """How many blocks are judged."""
         return sum(end - first for first, end, _ in self.flushed)
 
-    def pieces(self, size: int) -> Iterator[Run]:
+    def runs(self, size: int) -> Iterator[Run]:
         """What is judged, in order, cut at multiples of ``size`` blocks."""
         for first, end, generation in self.flushed:
             while first < end:
@@ -109,7 +109,7 @@ def without(runs: list[Run], new: Run) -> list[Run]:
 
 
 def placed(extents: list[Extent], first: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Where the blocks from ``first`` to before ``end`` lie: pieces of (block, place below, count), in order."""
+    """Where the blocks from ``first`` to before ``end`` lie: runs of (block, place below, count), in order."""
     for extent in extents:
         a, b = max(first, extent.first), min(end, extent.first + extent.count)
         if a < b:

@@ -94,7 +94,7 @@ def device_options(drives: Sequence[Drive], machine: str) -> list[str]:
 
 
 def kvm_opens() -> bool:
-    """Whether /dev/kvm gives a VM here. That it can run a kernel is not said by that: only a boot tells."""
+    """Whether /dev/kvm gives a VM here. That it can run a kernel is not said by that: only a boot shows it."""
     try:
         device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -113,7 +113,7 @@ def dd_command(device: str, io: Io) -> str:
     if io.buffer_offset:
         raise Halt("plan", "I/O in the guest has no buffer_offset: its dd aligns its buffer")
     if io.direct and io.block % SECTOR:
-        # busybox dd takes O_DIRECT off and repeats the read when the kernel says EINVAL, and tells nobody.
+        # busybox dd takes O_DIRECT off and repeats the read when the kernel says EINVAL, and says nothing of it.
         raise Halt(
             "plan", f"direct I/O in the guest moves whole sectors: a block of {io.block} would go through the cache"
         )

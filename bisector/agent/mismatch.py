@@ -10,7 +10,7 @@ torn         some sectors are as flushed, the others what was there before
 zeroed       some or all sectors are zero, and that is no torn first write
 flipped      single bits differ
 foreign      anything else
-unreadable   could not be read at all (told by who reads)
+unreadable   could not be read at all (reported by who reads)
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def examine(
     ``pending``: generations that were on their way when the writer ended. A sector may be of one of them, whichever
     sectors they are: a torn last write is none of storage's faults. None: all is as it may be.
 
-    A block that holds another whole one is called a duplicate here; ``settle`` tells it from a misdirected one.
+    A block that holds another whole one is called a duplicate here; ``resolve`` finds the misdirected ones among them.
     """
     if found == _EMPTY:  # thousands of them, where a disk lost its writes
         return Finding(block, "zeroed", tuple(range(SECTORS)))
@@ -78,18 +78,22 @@ def examine(
         data = found[at : at + SECTOR]
         if data == wanted[at : at + SECTOR]:
             continue
-        told = read_sector(data)
-        if told and (told.file, told.block, told.place) == (file, block, place) and told.generation in pending:
+        sector = read_sector(data)
+        if (
+            sector
+            and (sector.file, sector.block, sector.place) == (file, block, place)
+            and sector.generation in pending
+        ):
             continue
         differing.append(place)
-        kind = _kind(data, told, file, block, place, generation)
+        kind = _kind(data, sector, file, block, place, generation)
         if kind == "flipped?":
             flips = _distance(data, wanted[at : at + SECTOR])
             kind = "flipped" if flips <= FLIPS else "foreign"
             bits += flips if kind == "flipped" else 0
         kinds.add(kind)
-        if told:
-            origins.append(told)
+        if sector:
+            origins.append(sector)
     if not differing:
         return None
     sectors = tuple(differing)
@@ -101,16 +105,16 @@ def examine(
 _MOVED = ("duplicate", "misdirected")
 
 
-def _kind(data: bytes, told: Sector | None, file: int, block: int, place: int, generation: int) -> str:
+def _kind(data: bytes, sector: Sector | None, file: int, block: int, place: int, generation: int) -> str:
     if data == _ZERO:
         return "zeroed"
-    if told is None:
+    if sector is None:
         return "flipped?"
-    if told.file == file and told.block == block:
-        if told.place != place:
+    if sector.file == file and sector.block == block:
+        if sector.place != place:
             return "misdirected"
-        return "stale" if told.generation < generation else "foreign"  # from a generation that was never written
-    return "duplicate" if told.file == file and told.place == place else "misdirected"
+        return "stale" if sector.generation < generation else "foreign"  # from a generation that was never written
+    return "duplicate" if sector.file == file and sector.place == place else "misdirected"
 
 
 def _overall(kinds: set[str], sectors: tuple[int, ...], generation: int, origins: list[Sector]) -> str:
@@ -134,7 +138,7 @@ def _distance(one: bytes, other: bytes) -> int:
     return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).bit_count()
 
 
-def settle(findings: list[Finding], at_home: Callable[[Sector], bool]) -> None:
+def resolve(findings: list[Finding], at_home: Callable[[Sector], bool]) -> None:
     """Tell duplicates from misdirected blocks: only of a duplicate is the origin in its own place as well.
 
     ``at_home``: whether the block that a sector names was flushed in that generation and not written since.

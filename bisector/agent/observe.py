@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the agent sees of the kernel it runs on, and how it tells: markers, the kernel log's slice, the result file."""
+"""What the agent sees of the kernel it runs on, and how it reports it: markers, the kernel log's slice, the result."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Recorder:
             self._result = replace(self._result, layers=layers)
 
     def step(self, facts: StepFacts) -> None:
-        """Add a step's facts; the same step told again (ended by the deadline while it was ending) is not."""
+        """Add a step's facts; the same step once more (ended by the deadline while it was ending) is not."""
         with self._lock:
             if self._result.step(facts.name) is None:
                 self._result = replace(self._result, steps=(*self._result.steps, facts))
@@ -269,9 +269,9 @@ def tool_version(name: str) -> str:
     """The first version number that a program prints of itself; "" when it is not there or says none."""
     if name == "python":
         return ".".join(map(str, sys.version_info[:3]))
-    asked = {"lvm": "version", "mkfs.xfs": "-V", "mkfs.ext4": "-V"}.get(name, "--version")
+    option = {"lvm": "version", "mkfs.xfs": "-V", "mkfs.ext4": "-V"}.get(name, "--version")
     try:
-        text = run([find_tool(name), asked], timeout=60.0).output  # of a crowded host: 20 s were not enough for QEMU
+        text = run([find_tool(name), option], timeout=60.0).output  # of a crowded host: 20 s were not enough for QEMU
     except (Halt, OSError):
         return ""
     found = re.search(r"\d+\.\d[\w.()~+-]*", text)

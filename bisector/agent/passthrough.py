@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Controllers of the VM that are handed to the inner guest: from their own driver to vfio-pci, and back.
 
-Documentation/driver-api/vfio.rst and Documentation/ABI/testing/sysfs-bus-pci (driver_override) tell how. Only inside a
+Documentation/driver-api/vfio.rst and Documentation/ABI/testing/sysfs-bus-pci (driver_override) say how. Only inside a
 VM: on a host this would take a controller with all that lies on it.
 """
 

@@ -128,7 +128,7 @@ class Qemu:
             self._changed.notify_all()
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # QEMU is gone; its exit code tells
+        with contextlib.suppress(OSError):  # QEMU is gone; its exit code says why
             os.write(self._qmp, f"{line}\n".encode())
 
     @property

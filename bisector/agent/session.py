@@ -104,7 +104,7 @@ class Session:
         self._recorder.mark("step", step.name, "begin")
         facts = perform(work, step)
         if self._over.locked():
-            return  # it came back after the deadline; all is told
+            return  # it came back after the deadline; all is reported
         self._current = None
         self._recorder.step(facts)
         self._recorder.layers(self._storage.facts())
@@ -145,7 +145,7 @@ class Session:
         return thread
 
     def _hung(self) -> None:
-        """The deadline and a little more: a step that hangs, in the kernel perhaps, is told as one that never ended."""
+        """The deadline and a little more: report a step that hangs, in the kernel perhaps, as one that never ended."""
         current = self._current
         if self._over.locked():
             return

@@ -68,7 +68,7 @@ class Stamps:
         self._log = BoundedLog(f"{shared}/stamps.log") if stamping else None
 
     def of(self, name: str) -> Stamped:
-        """The object called ``name``, made when it is first asked for."""
+        """The object called ``name``, made when it is first needed."""
         if name not in self._objects:
             self._objects[name] = Stamped(name, Pattern(zlib.crc32(f"{self._token}/{name}".encode())))
         return self._objects[name]
@@ -86,11 +86,11 @@ class Stamps:
             if below.layer == layer
         ]
 
-    def tell(self, line: str) -> None:
+    def record(self, line: str) -> None:
         """Take ``NAME LINE`` of a writer."""
         object_name, _, rest = line.partition(" ")
-        with contextlib.suppress(ValueError):  # cut off by a kill: what it told of counts as not told
-            self.of(object_name).journal.tell(rest)
+        with contextlib.suppress(ValueError):  # cut off by a kill: what it reported counts as not reported
+            self.of(object_name).journal.record(rest)
             if self._log:
                 self._log.write(f"{line}\n".encode())
 
@@ -147,7 +147,7 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
         blocks_of(step),
         stamped.journal.latest() + 1,
         direct=step.direct,
-        tell=lambda line: stamps.tell(f"{stamped.name} {line}"),
+        record=lambda line: stamps.record(f"{stamped.name} {line}"),
         seconds=min(step.seconds, seconds),
     )
     return done.errno, done.count, done.detail
@@ -177,7 +177,7 @@ def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Loo
 
 def _look(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None, shift: int) -> Look:
     if below == []:
-        return Look(lines=(f"where the blocks of {stamped.name} lie was never told",))
+        return Look(lines=(f"where the blocks of {stamped.name} lie was never reported",))
     try:
         if not os.path.exists(path):
             return Look(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))

@@ -50,8 +50,8 @@ class GuestControl(ABC):
         """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
 
     @abstractmethod
-    def stamp(self, step: Step, stamped: Stamped, tell: Callable[[str], None], seconds: float) -> Outcome:
-        """Write blocks in it, within ``seconds``; ``tell`` takes the journal's lines."""
+    def stamp(self, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float) -> Outcome:
+        """Write blocks in it, within ``seconds``; ``record`` takes the journal's lines."""
 
     @abstractmethod
     def verify(self, step: Step, stamped: Stamped, seconds: float) -> Outcome:
@@ -171,7 +171,7 @@ def device_io(path: str, io: Io, seconds: float) -> Outcome:
     """Do ``io`` on ``path`` once, or over and over for ``seconds``.
 
     The buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
-    ``errno`` is the first one seen; a short transfer counts as failed and is told in ``detail``.
+    ``errno`` is the first one seen; a short transfer counts as failed and is named in ``detail``.
     """
     reading = io.operation == "read"
     flags = (os.O_RDONLY if reading else os.O_WRONLY) | os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0)
@@ -190,7 +190,7 @@ def device_io(path: str, io: Io, seconds: float) -> Outcome:
             seen = _transfer(seen, descriptor, buffer, io.offset + index * io.block, reading)
         if time.monotonic() >= until:
             break
-    return _settle(seen, descriptor, flush=io.flush and not reading)
+    return _flushed(seen, descriptor, flush=io.flush and not reading)
 
 
 def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, reading: bool) -> Outcome:
@@ -205,7 +205,7 @@ def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, r
     return replace(seen, failed=seen.failed + 1, detail=short)
 
 
-def _settle(seen: Outcome, descriptor: int, *, flush: bool) -> Outcome:
+def _flushed(seen: Outcome, descriptor: int, *, flush: bool) -> Outcome:
     try:
         if flush:
             os.fsync(descriptor)
@@ -271,7 +271,7 @@ def _stamp(work: Workload, step: Step) -> Outcome:
     guest, stamped = work.inner(), work.stamps.of(step.objects[0])
     stamped.mapped = guest.is_mounted(stamped.name)
     stamped.below = tuple(Below(layer, shift) for layer, shift in guest.below(stamped.name))
-    seen = guest.stamp(step, stamped, lambda line: work.stamps.tell(f"{stamped.name} {line}"), work.left())
+    seen = guest.stamp(step, stamped, lambda line: work.stamps.record(f"{stamped.name} {line}"), work.left())
     return replace(seen, detail=seen.detail or f"{stamped.journal.blocks()} of {blocks} blocks flushed")
 
 

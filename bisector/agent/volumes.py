@@ -136,9 +136,9 @@ def volume_health(kind: str, device: str) -> tuple[str, str]:
 
 
 def lvcreate_options(layer: Layer, legs: int) -> list[str]:
-    """What lvcreate is told of a layer's type and size.
+    """The options of lvcreate for a layer's type and size.
 
-    Legs are fresh disks, so nothing is wiped (``-Wn``) and no signature asked about; the sync is a real one.
+    Legs are fresh disks, so nothing is wiped (``-Wn``) and no signature in question; the sync is a real one.
     """
     options = dict(layer.options)
     size = ["-L", f"{layer.size}b"] if layer.size else ["-l", "100%FREE"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Damage to the metadata of an XFS file system, as its kernel tells it: error 117 or error 74.
+"""Damage to the metadata of an XFS file system, as its kernel reports it: error 117 or error 74.
 
-What is damaged is the header of the first allocation group's inodes (AGI): each mount reads it, to see how much room
+What is damaged is the header of the first allocation group's inodes (AGI): each mount reads it, to see how much space
 the free inode btree may need. It holds 64 heads of lists of unlinked inodes, all ones for none. One bit of the first
 is cleared, which makes it the number of an inode that is not there: the report of 2013 has "Invalid inode number
 0xfeffffffffffffff", the same bit of the same mark in another structure.
@@ -32,7 +32,7 @@ CRC32C = 0x82F63B78  # Castagnoli, reversed
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C of ``data`` (RFC 3720, appendix B.4); bit by bit, since it is asked for one sector."""
+    """CRC-32C of ``data`` (RFC 3720, appendix B.4); bit by bit, since it is of one sector."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -12,7 +12,7 @@ import typer
 
 from bisector import __version__
 from bisector.cli import campaigns, host, new, nightly, packs, recipes, search
-from bisector.cli.pieces import Common
+from bisector.cli.helpers import Common
 from bisector.cli.process import NO_ROOM, drop_stdout, open_streams, stopped_by_signals
 from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.exitcodes import ExitCode
@@ -91,11 +91,11 @@ def _unexpected(common: Common, error: Exception) -> int:
 
 
 def _full(common: Common, error: OSError) -> int:
-    """Say that there is no room for what was to be written: stdout, where the error names no file."""
+    """Say that there is no space for what was to be written: stdout, where the error names no file."""
     drop_stdout()
     what = InfraError(
         f"{error.filename or 'stdout, or a file,'} cannot be written: {error.strerror or error}",
-        hint="make room ('bisector cache' shows what we keep) and repeat the command; what was finished is stored",
+        hint="free space ('bisector cache' shows what we keep) and repeat the command; what was finished is stored",
     )
     return _told(common, what, what.exit_code)
 

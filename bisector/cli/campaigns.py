@@ -10,8 +10,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from bisector.cli.helpers import open_store, print_object, terminal_of
 from bisector.cli.options import CampaignArgument, JsonOption
-from bisector.cli.pieces import open_store, print_object, terminal_of
 from bisector.direction import direction
 from bisector.errors import UsageError
 from bisector.model import OutcomeKind
@@ -31,8 +31,8 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
         print_object(terminal, "campaigns", listed)
         return
     for row in rows:
-        told = row.summary if row.kind else row.title
-        lines = textwrap.wrap(told, 80, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+        text = row.summary if row.kind else row.title
+        lines = textwrap.wrap(text, 80, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
         terminal.write("\n".join([f"{row.id}  {_kind(row) or row.state}", *lines]) + "\n")
     if not rows:
         terminal.say("no campaigns yet: 'bisector run RECIPE --repo DIR' makes one")

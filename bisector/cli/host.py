@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bisector.cli.helpers import load_recipe, open_store, print_object, terminal_of
 from bisector.cli.options import JsonOption
-from bisector.cli.pieces import load_recipe, open_store, print_object, terminal_of
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
 
@@ -22,17 +22,17 @@ def doctor(
     recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Check for what this recipe needs.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """What this host lacks, with the command that mends it."""
-    from bisector import doctor as room
+    """What this host lacks, with the command that installs it."""
+    from bisector import doctor
     from bisector.system.xdg import folders
 
     loaded = load_recipe(recipe, None)[0] if recipe else None
-    findings = room.examine(loaded, folders(os.environ), os.environ)
+    findings = doctor.examine(loaded, folders(os.environ), os.environ)
     terminal = terminal_of(context)
     if as_json:
         print_object(terminal, "doctor", [vars(finding) for finding in findings])
     else:
-        terminal.write(room.as_text(findings))
+        terminal.write(doctor.as_text(findings))
     raise typer.Exit(ExitCode.INFRA if any(finding.needed and not finding.ok for finding in findings) else ExitCode.OK)
 
 
@@ -47,33 +47,33 @@ def cache(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What the cache holds, and making room in it."""
-    from bisector import cache as room
+    """What the cache holds, and freeing space in it."""
+    from bisector import cache as contents
     from bisector.recipe.values import size
     from bisector.system.xdg import folders
 
     places, terminal = folders(os.environ), terminal_of(context)
     if forget_failures:
-        forgotten = room.forget_failures(places, open_store(context))
+        forgotten = contents.forget_failures(places, open_store(context))
         if as_json:
             print_object(terminal, "cache", {"forgotten": forgotten})
         else:
             terminal.write(f"forgot {forgotten} {'failure' if forgotten == 1 else 'failures'} to build\n")
         return
     if not prune:
-        sizes, entries = room.sizes(places), room.entries(places)
+        sizes, entries = contents.sizes(places), contents.entries(places)
         if as_json:
             listed = [{"part": e.part, "path": str(e.path), "size": e.size, "used": e.used} for e in entries]
             print_object(terminal, "cache", {"sizes": sizes, "entries": listed})
         else:
-            terminal.write(room.as_text(sizes, entries, places.cache))
+            terminal.write(contents.as_text(sizes, entries, places.cache))
         return
     try:
         limit = 0 if prune == "0" else size(int(prune) if prune.isdecimal() else prune)
     except ValueError:
         raise UsageError(f"--prune {prune} is not a size", hint="write 500M, 10G, or 0 to remove all") from None
-    done = room.prune(places, open_store(context), limit)
+    done = contents.prune(places, open_store(context), limit)
     if as_json:
         print_object(terminal, "cache", {"removed": [str(entry.path) for entry in done.removed], "left": done.left})
     else:
-        terminal.write(room.pruned_text(done))
+        terminal.write(contents.pruned_text(done))

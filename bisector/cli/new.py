@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from bisector.cli.helpers import print_object, terminal_of
 from bisector.cli.options import JsonOption
-from bisector.cli.pieces import print_object, terminal_of
 from bisector.errors import BisectorError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def new(
 
 
 def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
-    """The wishes with what the report tells, and comments that say where each value stands in it."""
+    """The wishes with what the report says, and comments that say where each value stands in it."""
     from dataclasses import replace
 
     from bisector.mail.received import LARGEST, parse
@@ -137,21 +137,21 @@ def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
 
 
 def _asked(wishes: Wishes) -> Wishes:
-    """The wishes from answers; each question offers what the flags said, and is asked until its answer fits."""
+    """The wishes from answers; each question offers what the flags said, and comes again until its answer fits."""
     from dataclasses import replace
 
     from bisector.recipe.starter import refuse_what_does_not_fit
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
-    refuse_what_does_not_fit(replace(wishes, name="flags"))  # what no answer could mend
+    refuse_what_does_not_fit(replace(wishes, name="flags"))  # what no answer could repair
 
     def ask(now: Wishes, field: str, question: str, offered: str, choices: tuple[str, ...] = ()) -> Wishes:
-        told = f"{question} ({', '.join(choices)})" if choices else question
+        prompt = f"{question} ({', '.join(choices)})" if choices else question
         default = None if field == "name" else offered
         while True:
             try:
-                answer = str(typer.prompt(told, default=default, err=True, show_default=bool(offered)))
+                answer = str(typer.prompt(prompt, default=default, err=True, show_default=bool(offered)))
             except typer.Abort:  # Ctrl-C, or the end of the input
                 raise Interrupted("nothing was written") from None
             if choices and answer not in choices:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bisector.cli.helpers import open_session, print_object, terminal_of
 from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption, NoSandboxOption
-from bisector.cli.pieces import open_session, print_object, terminal_of
 
 commands = typer.Typer()
 
@@ -34,10 +34,10 @@ def nightly(
 
     watch, terminal = grammar.load(config), terminal_of(context)
     if check:
-        told = {"ok": True, "recipes": [{"recipe": each.name, "cells": len(each.wanted)} for each in watch.items]}
+        checked = {"ok": True, "recipes": [{"recipe": each.name, "cells": len(each.wanted)} for each in watch.items]}
         lines = "".join(f"{each.name}: {len(each.wanted)} cells\n" for each in watch.items)
         if as_json:
-            print_object(terminal, "check", told)
+            print_object(terminal, "check", checked)
         else:
             terminal.write(lines)
         return

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from bisector.cli.helpers import open_session, open_store, print_object, terminal_of
 from bisector.cli.options import CPUS, CampaignArgument, EventsOption, JobsOption, JsonOption, NoSandboxOption
-from bisector.cli.pieces import open_session, open_store, print_object, terminal_of
 
 if TYPE_CHECKING:
     from bisector.pack.source import Source
@@ -36,12 +36,12 @@ def export(
 
     Recipe, config, commands, versions, hashes, trials, logs, outcome.
     """
-    from bisector.pack import export as room
     from bisector.pack import show
+    from bisector.pack.export import export as write_export
 
     store = open_store(context)
     row = store.campaign(campaign)
-    done = room.export(store, row, out or Path(f"{row.id}.tar.gz"), with_images=with_images)
+    done = write_export(store, row, out or Path(f"{row.id}.tar.gz"), with_images=with_images)
     if as_json:
         print_object(terminal_of(context), "export", show.exported_object(done))
     else:
@@ -72,7 +72,7 @@ def replay(
     """
     from bisector.errors import UsageError
     from bisector.events import watched
-    from bisector.pack import replay as room
+    from bisector.pack import replay as trial_again
     from bisector.pack import show
 
     if image and repo:
@@ -91,7 +91,7 @@ def replay(
             watched(events, "replay", **about) as log,
             open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
         ):
-            done = room.run(room.ReplayRequest(step, image, repo, trust), found, session)
+            done = trial_again.run(trial_again.ReplayRequest(step, image, repo, trust), found, session)
             log.exit_code = done.exit_code
     terminal.write(show.replayed_json(done) if as_json else show.replayed_text(done))
     raise typer.Exit(done.exit_code)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bisector.cli.helpers import load_recipe, print_object, terminal_of
 from bisector.cli.options import CPUS, CellOption, JobsOption, JsonOption, RecipeArgument
-from bisector.cli.pieces import load_recipe, print_object, terminal_of
 from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
 

@@ -78,7 +78,7 @@ def _mail(options: ReportOptions, store: Store, row: CampaignRow, screen: Screen
     if options.send and not options.yes and not sys.stdin.isatty():
         raise UsageError(
             "--send asks before it sends, and there is no terminal to ask on",
-            hint="add --yes to send without asking, or leave out --send and look at the drafts",
+            hint="add --yes to send without asking, or leave out --send and read the drafts",
         )
     signature = _text(options.signature) if options.signature else ""
     drafts = write(MailOptions(options.reply_to, options.mbox, options.to, signature), store, row, processes)

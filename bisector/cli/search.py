@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from bisector.cli.helpers import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
 from bisector.cli.options import (
     CPUS,
     CellOption,
@@ -19,7 +20,6 @@ from bisector.cli.options import (
     RecipeArgument,
     RepoOption,
 )
-from bisector.cli.pieces import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
 from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
@@ -97,8 +97,8 @@ def run(
             elif mode == "auto":
                 row, outcome = both.run(first, repo, session)
             else:
-                asked = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), way, resume)
-                row, outcome = CommitCampaign(asked, session).run()
+                request = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), way, resume)
+                row, outcome = CommitCampaign(request, session).run()
         except BisectorError as error:
             add_resume_line(error, context)
             raise
@@ -127,12 +127,12 @@ def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, sessi
         terminal.say(line)
 
 
-def _release_mode(recipe: Recipe, asked: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:
+def _release_mode(recipe: Recipe, wanted: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:
     """auto (releases, then commits), only or off. Raises UsageError for what does not fit together."""
-    if asked not in ("", "auto", "only", "off"):
-        raise UsageError(f"--releases {asked}: not one of auto, only, off")
-    mode = "only" if scan else asked or recipe.search.releases
-    if scan and asked == "off":
+    if wanted not in ("", "auto", "only", "off"):
+        raise UsageError(f"--releases {wanted}: not one of auto, only, off")
+    mode = "only" if scan else wanted or recipe.search.releases
+    if scan and wanted == "off":
         raise UsageError("--scan tests releases, and --releases off leaves them out")
     if recipe.target.kernel is None:
         mode = "off"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The recipe: one YAML file, checked, and what the other rooms make of it."""
+"""The recipe: one YAML file, checked, and what the other packages make of it."""

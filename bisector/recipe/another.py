@@ -35,15 +35,15 @@ def on_failure(recipe: Recipe, fingerprint: str) -> Recipe:
         raise UsageError(f"--on {fingerprint!r}: not the fingerprint of a crash", hint=hint)
     data = {key: value for key, value in plain(recipe).items() if key != "controls"}
     was_good = data["good_when"]
-    was_bad = {f"was-{name}" if name in was_good else name: asked for name, asked in data["bad_when"].items()}
+    was_bad = {f"was-{name}" if name in was_good else name: condition for name, condition in data["bad_when"].items()}
     data["good_when"] = was_good | was_bad
     data["bad_when"] = {CONDITION: {"oops": {"vm": fingerprint}}}
     data["recipe"] = _name(recipe.recipe, fingerprint)
     data["title"] = f"{fingerprint}, met while looking for: {recipe.title or recipe.recipe}"
     turned, found = parse(data)
     if turned is None:
-        told = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in found)
-        raise UsageError(f"{recipe.recipe} cannot be turned to {fingerprint!r}: {told}")
+        text_of = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in found)
+        raise UsageError(f"{recipe.recipe} cannot be turned to {fingerprint!r}: {text_of}")
     return turned.place_as(recipe)
 
 

@@ -163,7 +163,7 @@ def _users(recipe: Recipe) -> Iterator[Fault]:
 
 
 def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
-    """Every use of a layer that leaves room for no other: the layer, who uses it, and where that stands."""
+    """Every use of a layer that leaves no space for another: the layer, who uses it, and where that stands."""
     for name, layer in recipe.storage.items():
         for index, leg in enumerate(layer.of or ()):
             if layer.kind in ("lvm", "md", "fs"):
@@ -189,13 +189,13 @@ def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
         legs = [capacities[leg] for leg in layer.of or ()]
         if not legs:
             continue
-        room = _room(layer, legs)
-        if layer.kind == "lvm" and layer.size is not None and layer.size > room:
-            message = f"{format_size(layer.size)} does not fit: the legs have room for {format_size(room)}"
+        space = _space(layer, legs)
+        if layer.kind == "lvm" and layer.size is not None and layer.size > space:
+            message = f"{format_size(layer.size)} does not fit: the legs have space for {format_size(space)}"
             yield Fault(("storage", name, "size"), message)
         smallest = _SMALLEST.get(layer.fs or "", 0)
-        if room < smallest:
-            message = f"{layer.fs} needs {format_size(smallest)} or more, and there are {format_size(room)} below it"
+        if space < smallest:
+            message = f"{layer.fs} needs {format_size(smallest)} or more, and there are {format_size(space)} below it"
             yield Fault(("storage", name, "of"), message)
 
 
@@ -210,11 +210,11 @@ def _capacities(layers: Mapping[str, Layer]) -> dict[str, int]:
         if missing:
             waiting += missing
             continue
-        known[waiting.pop()] = layer.size if layer.size is not None else _room(layer, [known[leg] for leg in legs])
+        known[waiting.pop()] = layer.size if layer.size is not None else _space(layer, [known[leg] for leg in legs])
     return known
 
 
-def _room(layer: Layer, legs: list[int]) -> int:
+def _space(layer: Layer, legs: list[int]) -> int:
     if layer.type == "raid10":
         return min(legs) * len(legs) // 2
     return sum(legs) if layer.type == "linear" else min(legs)
@@ -240,7 +240,7 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
         yield Fault(("guest", "memory"), f"{format_size(guest.memory)} is more than the VM around it has ({around})")
     for device, most in _PORTS.items():
         if (used := sum(drive.device == device for drive in guest.drives.values())) > most:
-            yield Fault(("guest", "drives"), f"{used} drives on {device}, which has room for {most}", at_key=True)
+            yield Fault(("guest", "drives"), f"{used} drives on {device}, which has space for {most}", at_key=True)
     for name, drive in guest.drives.items():
         yield from _drive(name, drive, recipe)
     for index, name in enumerate(guest.passthrough):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Conditions as types: the facts that a trial is asked for, and what each of them must be."""
+"""Conditions as types: the facts to look for in a trial, and what each of them must be."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Recipe files → recipes. Every fault of a file is told at once, in the order of the file, at its line and column."""
+"""Recipe files → recipes. All faults of a file are reported at once, in its order, with line and column."""
 
 from __future__ import annotations
 

@@ -281,8 +281,8 @@ def _overridden(recipe: Recipe, overrides: Mapping[str, Any], keep: Mapping[str,
     changed, found = parse(data)
     problems = [fault for fault in found if not (fault.refused and data.get("matrix"))]
     if changed is None or problems:
-        told = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in problems)
-        raise UsageError(f"{recipe.recipe} with {_name(overrides)}: {told}")
+        faults = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in problems)
+        raise UsageError(f"{recipe.recipe} with {_name(overrides)}: {faults}")
     return changed.place_as(recipe)
 
 

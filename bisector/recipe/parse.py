@@ -87,9 +87,9 @@ def _key_of(data: Any, path: Path) -> Path:
     return known
 
 
-def _follows(fault: Fault, told: Iterable[Fault]) -> bool:
+def _follows(fault: Fault, others: Iterable[Fault]) -> bool:
     """Whether the fault only says what became of a mapping (or a key) out of which something wrong was taken."""
-    return any(other.path[: len(fault.path)] == fault.path and other != fault for other in told)
+    return any(other.path[: len(fault.path)] == fault.path and other != fault for other in others)
 
 
 # ---- before pydantic -----------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _shape_of_steps(data: dict[str, Any]) -> Iterator[Fault]:
             continue
         name = next(iter(step))
         if name in names:
-            yield Fault(("steps", index), f"a second step {name!r}; names tell steps apart", at_key=True)
+            yield Fault(("steps", index), f"a second step {name!r}; names of steps are unique", at_key=True)
         names.add(name)
 
 

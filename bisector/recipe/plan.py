@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Recipe and cell → what other rooms take: a plan for a trial, a question for its reading, a config for the build."""
+"""Recipe and cell → what other packages take: a trial's plan, a question for its reading, a config for the build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
 from bisector.recipe import files, matrix, patterns
-from bisector.recipe.conditions import Condition as Asked
+from bisector.recipe.conditions import Condition as Wanted
 from bisector.recipe.model import Layer, Recipe, Step
 from bisector.recipe.values import SIZE, size
 
@@ -166,17 +166,17 @@ def _io(step: Step) -> agent.Io:
 
 
 def question_for(recipe: Recipe) -> Question:
-    """What is bad and what is good, as the verdict room reads it."""
-    bad = tuple(_condition(name, asked) for name, asked in recipe.bad_when.items())
-    good = tuple(_condition(name, asked) for name, asked in recipe.good_when.items())
+    """What is bad and what is good, as the verdict package reads it."""
+    bad = tuple(_condition(name, wanted) for name, wanted in recipe.bad_when.items())
+    good = tuple(_condition(name, wanted) for name, wanted in recipe.good_when.items())
     return Question(bad, good)
 
 
-def _condition(name: str, asked: Asked) -> Condition:
+def _condition(name: str, wanted: Wanted) -> Condition:
     facts = [
         Fact(kind, where, tuple(_fact_value(value) for value in expect.values), expect.negate)
         for kind in FactKind
-        for where, expect in getattr(asked, kind.value).items()
+        for where, expect in getattr(wanted, kind.value).items()
     ]
     return Condition(name, tuple(facts))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a report of a failure says that a recipe needs: pure parsers, each of which says where a value came from.
 
-A parser is a row of ``PARSERS``: a pattern over one line, what the line tells, and how sure that is. Where several
+A parser is a row of ``PARSERS``: a pattern over one line, what the line says, and how sure that is. Where several
 lines tell the same, the surer one counts, and of those the first one. Nothing is looked up and nothing is run.
 """
 
@@ -25,7 +25,7 @@ _MAIL_QUOTE = re.compile(r"^(?:> ?)+")
 
 @dataclass(frozen=True)
 class Found:
-    """One value of a recipe as a line of the report tells it.
+    """One value of a recipe as a line of the report has it.
 
     Args:
         field: of ``Wishes``, or ``culprit``: a commit that the report names.
@@ -148,7 +148,7 @@ def generalized(line: str) -> str:
 
 
 def findings(text: str) -> tuple[Found, ...]:
-    """What the report tells, one value a field, in the order of ``Wishes``; the surest line, then the first one."""
+    """What the report says, one value a field, in the order of ``Wishes``; the surest line, then the first one."""
     every: dict[str, Found] = {}
     for number, raw in enumerate(text.splitlines()[:LINES], 1):
         line = _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(raw[:LONGEST].split())), count=1)

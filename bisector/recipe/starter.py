@@ -228,8 +228,8 @@ def _steps(wishes: Wishes) -> Iterator[str]:
     yield "steps:"
     if wishes.workload == "script":
         words = [wishes.own_script] + ([f"{{{LAYER}}}"] if wishes.storage != "none" else [])
-        told = f"   # {{{LAYER}}}: its device or path" if wishes.storage != "none" else ""
-        yield f"  - repro: {{run: [{', '.join(_quoted(word) for word in words)}]}}{told}"
+        comment = f"   # {{{LAYER}}}: its device or path" if wishes.storage != "none" else ""
+        yield f"  - repro: {{run: [{', '.join(_quoted(word) for word in words)}]}}{comment}"
     elif wishes.workload == "read":
         yield f"  - repro: {{io: {LAYER}, read: 4k, count: 64, direct: true}}"
     else:

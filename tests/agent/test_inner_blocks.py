@@ -58,13 +58,13 @@ class Bench:
 
     def tell(self, line: str) -> None:
         self.lines.append(line)
-        self.stamped.journal.tell(line)
+        self.stamped.journal.record(line)
 
     def stamping(self, blocks: int, generations: int = 1) -> Stamping:
         rounds = iter([True] * (generations - 1) + [False])
         nodes = (self.exchange.path, str(self.path))
         return Stamping(
-            self.exchange, nodes, self.stamped, blocks, direct=self.direct, tell=self.tell, more=lambda: next(rounds)
+            self.exchange, nodes, self.stamped, blocks, direct=self.direct, record=self.tell, more=lambda: next(rounds)
         )
 
     def stamp(self, blocks: int, generations: int = 1) -> None:
@@ -263,7 +263,7 @@ class TestPause:
     def test_stamp_goes_on_with_the_region_after_it(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=(2 * REGION + 1) * BLOCK)
-        seen = guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        seen = guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         assert (seen.done, seen.exit, seen.count, stamped.journal.blocks()) == (True, None, REGION, REGION)
         seen = guest.resume()
         assert (seen.exit, seen.count) == (0, 2 * REGION + 1)
@@ -274,7 +274,7 @@ class TestPause:
     def test_verify_begins_anew(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=5), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=2 * REGION * BLOCK)
-        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         seen = guest.blocks.verify(guest.qemu, guest.path, ["true"], stamped, direct=False, seconds=60.0)
         assert (seen.exit, seen.blocks) == (None, ())
         seen = guest.resume()
@@ -283,7 +283,7 @@ class TestPause:
     def test_a_write_that_fails_after_the_pause_ends_the_stamp_with_its_error(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=3 * REGION * BLOCK)
-        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         guest.kept = "echo 'dd: error writing: No space left on device'; exit 1"
         seen = guest.resume()
         assert (seen.exit, seen.errno, seen.count, seen.failed) == (1, "ENOSPC", REGION, 1)
@@ -292,7 +292,7 @@ class TestPause:
     def test_a_read_that_fails_after_the_pause_is_looked_at_again(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
-        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.tell, 60.0)
+        guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         guest.blocks.verify(guest.qemu, guest.path, [], stamped, direct=False, seconds=60.0)
         guest.kept = "echo 'dd: error reading: Input/output error'; exit 1"
         seen = guest.resume()
@@ -301,7 +301,7 @@ class TestPause:
     def test_what_failed_is_told_with_its_error(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=0), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
-        seen = guest.blocks.stamp(guest.qemu, "/dev/full", step, stamped, stamped.journal.tell, 60.0)
+        seen = guest.blocks.stamp(guest.qemu, "/dev/full", step, stamped, stamped.journal.record, 60.0)
         assert (seen.exit, seen.errno, seen.count, seen.failed) == (1, "ENOSPC", 0, 1)
         assert stamped.journal.blocks() == 0
 

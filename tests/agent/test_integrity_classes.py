@@ -10,7 +10,7 @@ import pytest
 
 from bisector.agent.blocks import BLOCK, BLOCKS, CHUNK, SECTOR, SECTORS, Pattern, Sector, fill, read_sector
 from bisector.agent.journal import Journal, overlaid
-from bisector.agent.mismatch import Finding, examine, settle
+from bisector.agent.mismatch import Finding, examine, resolve
 
 FAULTS = 10_000
 FILE = 0xCAFE0001
@@ -140,7 +140,7 @@ def test_every_injected_fault_is_called_by_its_name(
         finding = examine(damaged, number, FILE, disk.block(number, generation), generation)
         assert finding is not None
         current = generation
-        settle([finding], lambda told: told.file == FILE and told.generation == current)  # noqa: B023
+        resolve([finding], lambda told: told.file == FILE and told.generation == current)  # noqa: B023
         assert finding.kind == kind, finding.describe()
         assert list(finding.sectors) == (list(range(SECTORS)) if sectors is None else sectors)
         assert finding.bits == bits
@@ -173,10 +173,10 @@ def test_exchanged_blocks_are_misdirected_and_copies_are_duplicates(disk: Disk) 
         return found
 
     exchanged = [finding(3, 4), finding(4, 3)]
-    settle(exchanged, lambda origin: True)
+    resolve(exchanged, lambda origin: True)
     assert [f.kind for f in exchanged] == ["misdirected", "misdirected"]
     copies = [finding(number, 165) for number in range(160, 165)]  # the report's own figures
-    settle(copies, lambda origin: True)
+    resolve(copies, lambda origin: True)
     assert [f.kind for f in copies] == ["duplicate"] * 5
     assert copies[0].describe() == "block 160: duplicate, holds block 165, generation 2"
 
@@ -223,21 +223,21 @@ class TestJournal:
     def test_only_what_was_flushed_is_judged(self) -> None:
         journal = Journal()
         for line in ("W 0 512 1", "F", "W 256 256 2"):
-            journal.tell(line)
+            journal.record(line)
         assert journal.blocks() == 512
         assert (journal.generation(300), journal.on_their_way(300, 301)) == (1, (2,))
         assert journal.on_their_way(0, 256) == ()
-        journal.tell("F")
+        journal.record("F")
         assert (journal.generation(300), journal.on_their_way(300, 301), journal.latest()) == (2, (), 2)
-        assert list(journal.pieces(256)) == [(0, 256, 1), (256, 512, 2)]
+        assert list(journal.runs(256)) == [(0, 256, 1), (256, 512, 2)]
 
     def test_a_flush_makes_sure_of_nothing_that_another_writer_left(self) -> None:
         journal = Journal()
         for line in ("B", "W 0 512 1", "F", "W 256 256 2", "B", "W 0 256 3", "F"):
-            journal.tell(line)
+            journal.record(line)
         assert (journal.generation(300), journal.on_their_way(300, 301), journal.latest()) == (1, (2,), 3)
         for line in ("W 200 100 4", "F"):
-            journal.tell(line)
+            journal.record(line)
         assert (journal.generation(299), journal.on_their_way(299, 300)) == (4, ())
         assert (journal.generation(300), journal.on_their_way(300, 301)) == (1, (2,))
 
@@ -257,7 +257,7 @@ class TestJournal:
     def test_a_line_that_is_none_is_refused(self) -> None:
         for line in ("", "W 1 2", "F 1", "Z 1 2 3", "W a b c"):
             with pytest.raises(ValueError):
-                Journal().tell(line)
+                Journal().record(line)
 
 
 def test_origin_of_another_file_is_named() -> None:

@@ -24,7 +24,7 @@ SIZE = 5 * BLOCKS + 3  # blocks; the last chunk is not a whole one
 def stamped(path: Path, *, direct: bool = False, generations: int = 1) -> Journal:
     journal = Journal()
     for generation in range(1, generations + 1):
-        done = stamp(str(path), Pattern(FILE), SIZE, generation, direct=direct, tell=journal.tell)
+        done = stamp(str(path), Pattern(FILE), SIZE, generation, direct=direct, record=journal.record)
         assert (done.count, done.errno) == (SIZE, ""), done.detail
     return journal
 
@@ -69,7 +69,7 @@ def test_what_was_never_flushed_is_neither_clean_nor_bad(tmp_path: Path) -> None
     path = tmp_path / "stamped"
     stamped(path)
     journal = Journal()
-    journal.tell(f"W 0 {SIZE} 1")
+    journal.record(f"W 0 {SIZE} 1")
     assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ()
 
 
@@ -104,7 +104,7 @@ def test_a_file_is_found_on_the_device_below_by_its_extents(tmp_path: Path) -> N
 def test_a_look_that_saw_enough_stops(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = Journal()
-    stamp(str(path), Pattern(FILE), 12 * BLOCKS, 1, direct=False, tell=journal.tell)
+    stamp(str(path), Pattern(FILE), 12 * BLOCKS, 1, direct=False, record=journal.record)
     put(path, 0, bytes(11 * BLOCKS * BLOCK))
     held = sorted(Path("/proc/self/fd").iterdir())
     seen = verify(str(path), Pattern(FILE), journal, direct=True)
@@ -134,10 +134,10 @@ def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
 
 def test_a_full_file_system_is_told_as_what_the_write_returned(tmp_path: Path) -> None:
     journal = Journal()
-    done = stamp("/dev/full", Pattern(FILE), SIZE, 1, direct=False, tell=journal.tell)
+    done = stamp("/dev/full", Pattern(FILE), SIZE, 1, direct=False, record=journal.record)
     assert (done.errno, done.count) == ("ENOSPC", 0)
     assert journal.blocks() == 0
-    assert stamp(str(tmp_path / "no/such"), Pattern(FILE), 1, 1, direct=False, tell=journal.tell).errno == "ENOENT"
+    assert stamp(str(tmp_path / "no/such"), Pattern(FILE), 1, 1, direct=False, record=journal.record).errno == "ENOENT"
 
 
 def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
@@ -146,17 +146,17 @@ def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp
     path = tmp_path / "stamped"
     journal = Journal()
     blocks = 3 * FLUSH_EVERY * BLOCKS
-    stamp(str(path), Pattern(FILE), blocks, 1, direct=False, tell=journal.tell)
+    stamp(str(path), Pattern(FILE), blocks, 1, direct=False, record=journal.record)
     for generation, ends_at in ((3, "W 4096 "), (5, "F")):
         with pytest.raises(Ended):
-            stamp(str(path), Pattern(FILE), blocks, generation, direct=False, tell=ending(journal, ends_at))
+            stamp(str(path), Pattern(FILE), blocks, generation, direct=False, record=ending(journal, ends_at))
     assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
     put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))  # it got as far as this block, and half the next
     put(path, 5001 * BLOCK, Pattern(FILE).block(5001, 3)[:2048])
     assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
     put(path, 5002 * BLOCK, Pattern(FILE).block(5002, 5))  # which the last one never began
     assert [f.block for f in verify(str(path), Pattern(FILE), journal, direct=False).findings] == [5002]
-    stamp(str(path), Pattern(FILE), blocks, journal.latest() + 1, direct=False, tell=journal.tell)
+    stamp(str(path), Pattern(FILE), blocks, journal.latest() + 1, direct=False, record=journal.record)
     put(path, 5000 * BLOCK, Pattern(FILE).block(5000, 3))
     seen = verify(str(path), Pattern(FILE), journal, direct=False)  # written anew, and sure again
     assert [(f.block, f.kind) for f in seen.findings] == [(5000, "stale")]
@@ -165,9 +165,9 @@ def test_what_a_writer_left_half_done_is_not_judged_by_the_flush_of_the_next(tmp
 def test_a_write_that_failed_is_not_judged_by_the_flush_of_the_next(tmp_path: Path) -> None:
     path = tmp_path / "stamped"
     journal = stamped(path)
-    assert stamp("/dev/full", Pattern(FILE), SIZE, 2, direct=False, tell=journal.tell).errno == "ENOSPC"
+    assert stamp("/dev/full", Pattern(FILE), SIZE, 2, direct=False, record=journal.record).errno == "ENOSPC"
     with pytest.raises(Ended):
-        stamp(str(path), Pattern(FILE), 4 * FLUSH_EVERY * BLOCKS, 3, direct=False, tell=ending(journal, "F"))
+        stamp(str(path), Pattern(FILE), 4 * FLUSH_EVERY * BLOCKS, 3, direct=False, record=ending(journal, "F"))
     assert verify(str(path), Pattern(FILE), journal, direct=False).classes() == ("clean",)
 
 
@@ -179,7 +179,7 @@ def ending(journal: Journal, last: str) -> Callable[[str], None]:
     """Tells the journal up to the line that begins with ``last``; there the writer ends."""
 
     def tell(line: str) -> None:
-        journal.tell(line)
+        journal.record(line)
         if line.startswith(last):
             raise Ended
 
@@ -193,7 +193,7 @@ from bisector.agent.blocks import Pattern
 from bisector.agent.integrity import stamp
 def tell(line):
     print(line, flush=True)
-stamp(sys.argv[2], Pattern(77), 48 * 256, 1, direct=sys.argv[3] == "direct", tell=tell, seconds=60.0)
+stamp(sys.argv[2], Pattern(77), 48 * 256, 1, direct=sys.argv[3] == "direct", record=tell, seconds=60.0)
 """
 
 
@@ -206,11 +206,11 @@ def test_a_writer_killed_in_the_middle_leaves_no_finding(tmp_path: Path, mode: s
         writer = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert writer.stdout is not None
         journal = Journal()
-        journal.tell(writer.stdout.readline().strip())
+        journal.record(writer.stdout.readline().strip())
         time.sleep(moment)
         os.killpg(writer.pid, signal.SIGKILL)
         for line in writer.stdout.read().splitlines():
-            journal.tell(line)
+            journal.record(line)
         writer.wait()
         seen = verify(str(path), Pattern(FILE), journal, direct=mode == "direct")
         assert seen.findings == []
@@ -231,7 +231,7 @@ class Halves:
         self.path = folder / "stamped"
         self.pattern = Pattern(FILE)
         self.journal = Journal()
-        stamp(str(self.path), self.pattern, LARGE, 1, direct=False, tell=self.journal.tell)
+        stamp(str(self.path), self.pattern, LARGE, 1, direct=False, record=self.journal.record)
         for block, origin in ((5, MIDDLE + 7), (9, MIDDLE + 11), (MIDDLE + 11, 9), (LARGE - 1, LARGE - 2)):
             put(self.path, block * BLOCK, self.pattern.block(origin, 1))
         put(self.path, (MIDDLE + 300) * BLOCK, bytes(BLOCK))

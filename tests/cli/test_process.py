@@ -48,7 +48,7 @@ def test_a_full_stdout_is_an_error_with_a_hint(words: str, environ: dict[str, st
     done = shell(f"{words} >/dev/full", environ)
     assert done.returncode == ExitCode.INFRA
     assert "cannot be written: No space left on device" in done.stderr
-    assert "make room" in done.stderr
+    assert "free space" in done.stderr
     assert not any(word in done.stderr for word in ("unexpected", "Traceback", "Exception ignored"))
 
 

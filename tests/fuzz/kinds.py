@@ -18,7 +18,7 @@ from bisector.agent import plan
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
 from bisector.model import Candidate, Ending, Fact, FactKind, Observation, Question, Reading, Signal, TargetKind, Trial
-from bisector.model import Condition as Asked
+from bisector.model import Condition as Wanted
 from bisector.pack import archive, record
 from bisector.recipe import text as yaml
 from bisector.store import CampaignRow, Store
@@ -49,8 +49,12 @@ Bisected to 5ff3f74e145adc79b49668adb8de276446acf6be. I run: qemu-system-x86_64 
 #regzbot introduced: v6.17..v6.18
 """
 QUESTION = Question(
-    (Asked("bad", (Fact(FactKind.EXIT, "probe", ("1",), False), Fact(FactKind.HEALTH, "boot", ("degraded",), False))),),
-    (Asked("good", (Fact(FactKind.ERRNO, "probe", ("EIO", "none"), True),)),),
+    (
+        Wanted(
+            "bad", (Fact(FactKind.EXIT, "probe", ("1",), False), Fact(FactKind.HEALTH, "boot", ("degraded",), False))
+        ),
+    ),
+    (Wanted("good", (Fact(FactKind.ERRNO, "probe", ("EIO", "none"), True),)),),
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bisector import codec
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.model import BuildConfig, Cell, Fact, FactKind
@@ -38,7 +39,7 @@ def grammar(name: str, *changes: tuple[str, str]) -> Recipe:
 def test_plan_of_every_cell_crosses_the_wall_and_back(recipe: Recipe) -> None:
     for cell in (*cells(recipe), *controls(recipe)):
         plan = plan_for(recipe, cell)
-        assert agent.load(agent.Plan, agent.dump(plan)) == plan
+        assert codec.load(agent.Plan, codec.dump(plan)) == plan
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.recipe)

@@ -66,7 +66,7 @@ def _tighten(terminal: Terminal, *places: Path) -> None:
         except OSError as error:
             raise InfraError(
                 f"{place} cannot be made: {error.strerror or error}",
-                hint="give other folders by XDG_STATE_HOME and XDG_CACHE_HOME, or mend the rights of what is above it",
+                hint="give other folders by XDG_STATE_HOME and XDG_CACHE_HOME, or correct the rights above it",
             ) from error
 
 
@@ -92,7 +92,7 @@ def open_session(
 ) -> Session:
     """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
-    What it tells goes to ``log`` too.
+    Its events go to ``log`` too.
     ``no_sandbox``: what is built and tried runs as we do, which is said.
     """
     from bisector.session import Session, Setting
@@ -113,7 +113,7 @@ def open_session(
 
 
 def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:
-    """The cells that the software does not refuse; those are told. A cell without axis is named by its overrides."""
+    """The cells that the software does not refuse, the others are shown. One without axis is named by its overrides."""
     terminal = terminal_of(context)
     for cell in every:
         if cell.not_applicable:
