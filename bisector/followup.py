@@ -13,7 +13,7 @@ from bisector.interfaces import Progress
 from bisector.judge import Judge
 from bisector.mail import fixed, regression
 from bisector.mail.fixed import Fixed, Later, Newest
-from bisector.model import Candidate, Edit, Judgement, Outcome, Verdict
+from bisector.model import Candidate, Edit, EditKind, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
@@ -112,7 +112,7 @@ class _Asking:
             return
         kind = source_kind(self.recipe)
         name = f'{fix.commit.oid[:12]} ("{fix.commit.subject}")'
-        on_top = Candidate(kind, self.row.bad, (Edit("apply", fix.commit.oid),), label="the bad end")
+        on_top = Candidate(kind, self.row.bad, (Edit(EditKind.APPLY, fix.commit.oid),), label="the bad end")
         answer = self._answer(f"{name} {fixed.TOP}", on_top)
         yield _line(f"{name} {fixed.TOP}", answer)
         if answer.failure and answer.failure.stage == "edits":

@@ -18,6 +18,7 @@ from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
     Candidate,
+    Cause,
     Ending,
     Image,
     Judgement,
@@ -155,7 +156,9 @@ class TrialSeries:
         cell = self.case.cell.name
         plan = self.case.plan.identity()
         failures = self.evidence.infra
-        judgement = Judgement(self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures)
+        judgement = Judgement(
+            self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures, self._cause(verdict)
+        )
         tools = self.judge.tools
         tools.store.add_judgement(tools.campaign, self.stage, judgement)
         text = f"{self.candidate}: {verdict} ({why})"
@@ -176,6 +179,17 @@ class TrialSeries:
                 self._stored.add(trial)
                 self._last = trial.number
         return self._stored.tally
+
+    def _cause(self, verdict: Verdict) -> Cause:
+        if verdict is Verdict.WEAK:
+            return Cause.UNDECIDED
+        if verdict is not Verdict.SKIP:
+            return Cause.NONE
+        if isinstance(self.made, BuildFailure):
+            return Cause.NOT_BUILT
+        if self.untestable:
+            return Cause.NO_BOOT
+        return Cause.HARNESS if self.evidence.infra > self.evidence.other else Cause.OTHER_FAILURES
 
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""

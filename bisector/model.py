@@ -22,11 +22,19 @@ class TargetKind(StrEnum):
     QEMU_SOURCE = "qemu_source"
 
 
+class EditKind(StrEnum):
+    """What an edit does with its commit."""
+
+    FIXUP = "fixup"  # cherry-picks it where it is needed, to judge the candidate at all
+    APPLY = "apply"  # cherry-picks it, to see what it changes
+    REVERT = "revert"
+
+
 @dataclass(frozen=True)
 class Edit:
-    """A change laid over a revision. ``kind``: fixup, apply (both cherry-pick ``commit``) or revert."""
+    """A change laid over a revision."""
 
-    kind: str
+    kind: EditKind
     commit: str  # 40 hex digits
 
 
@@ -300,6 +308,18 @@ class Trial:
         return rest.partition("/")[0] if above == ".." else ""
 
 
+class Cause(StrEnum):
+    """Why a candidate has no verdict that a search can use, for programs; ``Judgement.reason`` says it in words."""
+
+    NONE = ""  # it is good or bad; or stored by an earlier version
+    NOT_BUILT = "not_built"
+    NO_BOOT = "no_boot"
+    OTHER_FAILURES = "other_failures"  # its trials ended in other failures than the recipe's
+    HARNESS = "harness"  # its trials failed in the harness
+    UNDECIDED = "undecided"  # as many trials as are ever drawn leave it open
+    NOT_TRIED = "not_tried"
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A candidate's verdict with all that it stands on. ``harness_failures``: trials beside ``trials`` that the harness
@@ -314,6 +334,7 @@ class Judgement:
     failure: BuildFailure | None = None
     plan: str = ""  # identity of the question, by which its trials are found; "" where it was stored without
     harness_failures: int = 0
+    cause: Cause = Cause.NONE
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bisector.errors import BisectorError
 from bisector.mail.regression import version
-from bisector.model import Commit, Edit, Judgement, TargetKind, Verdict
+from bisector.model import Commit, Edit, EditKind, Judgement, TargetKind, Verdict
 from bisector.report.cells import question, trials_of
 from bisector.report.facts import Facts
 from bisector.search import refs
@@ -199,7 +199,7 @@ def _tried(later: Later, facts: Facts, store: Store, history: History) -> Later:
     """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
     oid, bad = later.commit.oid, facts.campaign.bad
     cell = facts.outcome.cell if facts.outcome else ""
-    mended = (Edit("apply", oid),)
+    mended = (Edit(EditKind.APPLY, oid),)
     found = []
     for stage, judgement in store.judgements(facts.campaign.id):
         asked = judgement.candidate

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bisector.interfaces import EditsDoNotApply
-from bisector.model import Candidate, Edit
+from bisector.model import Candidate, Edit, EditKind
 from bisector.search.gitrepo import History
 from bisector.system.proc import Finished
 
@@ -28,8 +28,8 @@ def edited_tree(git: _Git, history: History, candidate: Candidate) -> str:
     """
     tree = history.tree(candidate.revision)
     for edit in candidate.edits:
-        if edit.kind != "revert" and history.is_ancestor(edit.commit, candidate.revision):
-            if edit.kind == "apply":
+        if edit.kind != EditKind.REVERT and history.is_ancestor(edit.commit, candidate.revision):
+            if edit.kind == EditKind.APPLY:
                 raise EditsDoNotApply(f"apply of {history.commit(edit.commit)}: {candidate} holds it already")
             continue
         tree = _apply(git, history, tree, edit, candidate)
@@ -41,7 +41,7 @@ def _apply(git: _Git, history: History, tree: str, edit: Edit, candidate: Candid
     if not commit.parents:
         raise EditsDoNotApply(f"{edit.kind} of {commit}: it has no parent to compare it with")
     before, after = history.tree(commit.parents[0]), history.tree(commit.oid)
-    if edit.kind == "revert":
+    if edit.kind == EditKind.REVERT:
         before, after = after, before
     # git merge-tree takes --merge-base since 2.40 only; Debian 12 has 2.39. Three commits of our own, which name the
     # three trees, give it the same merge base.
@@ -55,8 +55,8 @@ def _apply(git: _Git, history: History, tree: str, edit: Edit, candidate: Candid
     if merged.returncode == CONFLICT:
         more = " ..." if len(files) > SHOWN else ""
         raise EditsDoNotApply(f"{edit.kind} of {commit} conflicts with {candidate} in {', '.join(files[:SHOWN])}{more}")
-    if edit.kind == "revert" and result == tree:
+    if edit.kind == EditKind.REVERT and result == tree:
         raise EditsDoNotApply(f"revert of {commit}: {candidate} does not hold its change")
-    if edit.kind == "apply" and result == tree:
+    if edit.kind == EditKind.APPLY and result == tree:
         raise EditsDoNotApply(f"apply of {commit}: {candidate} has its change already")
     return result

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from bisector.model import Candidate, Commit, Edit, TargetKind
+from bisector.model import Candidate, Commit, Edit, EditKind, TargetKind
 from bisector.search.frontier import IsAncestor
 
 
@@ -35,6 +35,6 @@ class Fixups:
     def _needed(self, candidate: Candidate) -> Iterable[Edit]:
         for fixup in self.fixups:
             broken = self.is_ancestor(fixup.broken.oid, candidate.revision)
-            edit = Edit("fixup", fixup.fixed.oid)
+            edit = Edit(EditKind.FIXUP, fixup.fixed.oid)
             if broken and edit not in candidate.edits and not self.is_ancestor(fixup.fixed.oid, candidate.revision):
                 yield edit

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from bisector.case import Case
 from bisector.direction import BUG, Direction
 from bisector.judge import Judge
-from bisector.model import Candidate, Commit, Judgement, Verdict
+from bisector.model import Candidate, Cause, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.verdict.sequential import Evidence
 
@@ -99,7 +99,9 @@ class Knowledge:
         oid = candidate.revision
         above = any(self.is_ancestor(oid, skip) for skip in self.frontier.skips)
         below = any(self.is_ancestor(skip, oid) for skip in self.frontier.skips)
-        return Judgement(candidate, Verdict.SKIP, NOT_TRIED, self.case.cell.name) if above and below else None
+        if not (above and below):
+            return None
+        return Judgement(candidate, Verdict.SKIP, NOT_TRIED, self.case.cell.name, cause=Cause.NOT_TRIED)
 
     def _note(self, judgement: Judgement) -> None:
         self.steps.append(judgement)

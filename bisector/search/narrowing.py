@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bisector.model import Commit, Judgement, Signal, Verdict
-from bisector.search.knowledge import NOT_TRIED
+from bisector.model import Cause, Commit, Judgement, Verdict
 
 NAMED = 3  # commits named for one cause
 
@@ -32,15 +31,14 @@ def _names(commits: Sequence[tuple[Commit, Judgement]]) -> str:
     return f"{names} and {len(commits) - NAMED} more" if len(commits) > NAMED else names
 
 
+REMEDIES = {
+    Cause.NOT_TRIED: "they become worth trying when their neighbours can be judged",
+    Cause.NOT_BUILT: "name what fixes it in search.fixups, or a config with which it builds",
+    Cause.UNDECIDED: "more trials, or a workload that reproduces more often",
+    Cause.NO_BOOT: "name what fixes it in search.fixups, or a config with which it boots",
+    Cause.HARNESS: "see the logs of their trials: what fails there may be the bug itself",
+}
+
+
 def _remedy(judgement: Judgement) -> str:
-    if judgement.reason == NOT_TRIED:
-        return "they become worth trying when their neighbours can be judged"
-    if judgement.failure:
-        return "name what fixes it in search.fixups, or a config with which it builds"
-    if judgement.verdict is Verdict.WEAK:
-        return "more trials, or a workload that reproduces more often"
-    if judgement.reason.startswith("does not boot"):
-        return "name what fixes it in search.fixups, or a config with which it boots"
-    if judgement.harness_failures > sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in judgement.trials):
-        return "see the logs of their trials: what fails there may be the bug itself"
-    return "name what fixes the other failure in search.fixups"
+    return REMEDIES.get(judgement.cause, "name what fixes the other failure in search.fixups")

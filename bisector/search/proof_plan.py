@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bisector.direction import Direction
 from bisector.judge import Judge, TrialSeries
-from bisector.model import BuildFailure, Candidate, Commit, Edit, Image, TargetKind, Verdict
+from bisector.model import BuildFailure, Candidate, Commit, Edit, EditKind, Image, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
@@ -143,8 +143,8 @@ class ProofPlanner:
         ways = []
         search = self.direction
         for kind, end, side, wanted, words in (
-            ("revert", self.new, search.new, search.old, "reverted on"),
-            ("apply", self.old, search.old, search.new, "applied on"),
+            (EditKind.REVERT, self.new, search.new, search.old, "reverted on"),
+            (EditKind.APPLY, self.old, search.old, search.new, "applied on"),
         ):
             label = f"the {side} end"
             way = Way(

@@ -16,6 +16,7 @@ from bisector.judge import INFRA_IN_A_ROW, Judge, JudgeTools
 from bisector.model import (
     BuildFailure,
     Candidate,
+    Cause,
     Cell,
     Condition,
     ConsoleEvent,
@@ -138,6 +139,7 @@ def test_other_crash_is_skip_and_never_bad(make: Make) -> None:
     judgement = judge.ask(of("oops"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
     assert "BUG: oops" in judgement.reason
+    assert judgement.cause is Cause.OTHER_FAILURES
     assert len(runner.seen) == 3
 
 
@@ -151,6 +153,7 @@ def test_failed_build_is_skip_with_its_first_error_line(make: Make) -> None:
     judgement = judge.ask(of("broken"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
     assert "expected ';'" in judgement.reason
+    assert judgement.cause is Cause.NOT_BUILT
     assert not runner.seen
     judge.ask(of("broken"), CASE, "search")
     assert target.built == ["broken"]
@@ -170,6 +173,7 @@ def test_kernel_that_does_not_boot_is_skip_once_the_control_boots(make: Make) ->
     judgement = judge.ask(of("panics"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
     assert "does not boot in 2 of 2" in judgement.reason
+    assert judgement.cause is Cause.NO_BOOT
     assert [bool(plan.steps) for plan in runner.seen] == [True, False, True, False]
 
 
@@ -192,7 +196,7 @@ def test_a_candidate_at_which_the_harness_always_fails_is_skipped_where_it_works
     judgement = judge.ask(of("bad"), CASE, "search")
     assert judgement.verdict is Verdict.SKIP
     assert judgement.reason == "5 of 5 trials failed in the harness, 0 of 2 elsewhere: QEMU was killed by signal 9"
-    assert (judgement.trials, judgement.harness_failures) == ((), 5)
+    assert (judgement.trials, judgement.harness_failures, judgement.cause) == ((), 5, Cause.HARNESS)
     assert [trial.stage for trial in store.trials("c1")].count(harness.CHECK) == 1
     assert len(runner.seen) == 2 + 5 + 1
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The store: what goes in comes out, a full disk is an infrastructure error, two processes write at once."""
 
+import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bisector.agent.plan import Result
-from bisector.codec import load
+from bisector.codec import dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
     BuildFailure,
     Candidate,
+    Cause,
     Commit,
     Ending,
     Image,
@@ -40,6 +43,14 @@ def row(name: str, **changes: object) -> CampaignRow:
 def trial(seed: int = 1) -> Trial:
     observation = Observation(Ending.FINISHED, Result(complete=True))
     return Trial(0, CANDIDATE, "image", "plan", "ends", "", seed, Reading(Signal.CLEAN, "healthy"), observation, "t/1")
+
+
+def test_a_judgement_of_an_earlier_version_has_no_cause() -> None:
+    skip = Judgement(CANDIDATE, Verdict.SKIP, "does not boot in 2 of 2", cause=Cause.NO_BOOT)
+    stored = json.loads(dump(skip))
+    assert load(Judgement, json.dumps(stored)) == skip
+    del stored["cause"]
+    assert load(Judgement, json.dumps(stored)) == replace(skip, cause=Cause.NONE)
 
 
 def test_everything_that_goes_in_comes_out(tmp_path: Path) -> None:
