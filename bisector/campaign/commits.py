@@ -10,16 +10,17 @@ from pathlib import Path
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
 from bisector.interfaces import Progress, with_context
+from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
-from bisector.recipe import model as recipe_model
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
+from bisector.search.clone import PrivateClone
 from bisector.search.commits import Ended, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
-from bisector.search.gitrepo import UserRepository
+from bisector.search.gitrepo import History, UserRepository
 from bisector.search.knowledge import Knowledge, LongSkipRun
 from bisector.search.proof import Proof
 from bisector.search.skip_runs import try_edges
@@ -52,61 +53,129 @@ class CommitRequest:
     suspects: tuple[str, ...] = ()  # ids of commits to prove before anything is searched
 
 
+@dataclass(frozen=True)
 class CommitCampaign:
-    """One campaign at work.
+    """A search among commits.
 
     Args:
-        request: what was asked.
+        request: what is to be searched for.
         session: what to work with; its store holds everything that was learnt.
     """
 
-    def __init__(self, request: CommitRequest, session: Session) -> None:
-        self.request = request
-        self.session = session
-        self.kind = source_kind(request.recipe)
+    request: CommitRequest
+    session: Session
 
     def run(self) -> tuple[CampaignRow, Outcome]:
         """Ends, search, proof. Raises InfraError or Interrupted with the state kept for --resume."""
-        request = self.request
-        self.user = UserRepository(request.repo)
-        self.good, self.bad = self.user.resolve(request.good), self.user.resolve(request.bad)
-        self.old, self.new = request.direction.old_new(self.good, self.bad)
-        self.base_assumptions = check_ends(self.user, self.old, self.new, request.direction)
-        self.fixups = tuple(self._fixup(named) for named in request.recipe.search.fixups)
+        request, store = self.request, self.session.store
+        user = UserRepository(request.repo)
+        good, bad = user.resolve(request.good), user.resolve(request.bad)
+        assumptions = check_ends(user, *request.direction.old_new(good, bad), request.direction)
+        # as the user's repository has them now; our clone's refs are those of the day on which it was made
+        fixups = [
+            Fixup(user.resolve(each.broken_by), user.resolve(each.fixed_by)) for each in request.recipe.search.fixups
+        ]
         self.session.vm_kernel(request.recipe)
-        self.row = self._open(str(request.repo.resolve()))
-        with self.session.lock(self.row.id):
-            self.session.store.set_state(self.row.id, "running")
+        row = self._open(str(request.repo.resolve()), good, bad)
+        with self.session.lock(row.id):
+            store.set_state(row.id, "running")
             try:
-                outcome = self._story()
+                clone = self.session.clone(user)
+                outcome = _Work.of(request, self.session, row, clone, good, bad, tuple(fixups), assumptions).run()
             except BaseException:
-                self.session.store.set_state(self.row.id, "interrupted")
+                store.set_state(row.id, "interrupted")
                 raise
-            self.session.store.finish(self.row.id, outcome)
-        return self.session.store.campaign(self.row.id), outcome
+            store.finish(row.id, outcome)
+        return store.campaign(row.id), outcome
 
-    def _story(self) -> Outcome:
-        self.clone = self.session.clone(self.user)
-        self.history = self.clone.history()
-        target = self.session.source(self.request.recipe, self.request.cells, self.clone)
-        good = candidate(self.good, self.request.good_label or self.request.good, self.kind)
-        bad = candidate(self.bad, self.request.bad_label or self.request.bad, self.kind)
-        self.judge = self.session.judge(
-            self.row.id, self.request.recipe, target, good, Fixups(self.fixups, self.history.is_ancestor)
+    def _open(self, repo: str, good: Commit, bad: Commit) -> CampaignRow:
+        request, store = self.request, self.session.store
+        question = (request.recipe.recipe, repo, good.oid, bad.oid, request.direction.find_fix)
+        if request.resume:
+            row = store.newest_unfinished(*question, source=request.source) or store.newest_unfinished(*question)
+            if row is None:
+                raise UsageError(
+                    "there is no unfinished campaign of this recipe, repository, good and bad",
+                    hint="leave out --resume to start one; 'bisector campaigns' lists what there is",
+                )
+            if row.source != request.source:
+                raise UsageError(
+                    f"the recipe has changed since campaign {row.id} began",
+                    hint="bring it back, or leave out --resume to start a new campaign (built images are kept)",
+                )
+            return row
+        row = CampaignRow(
+            id=f"{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
+            recipe=request.recipe.recipe,
+            title=request.recipe.title or "",
+            source=request.source,
+            repo=repo,
+            good=good.oid,
+            bad=bad.oid,
+            find_fix=request.direction.find_fix,
+            cell=request.cells[0].name if request.pinned else "",
+            created=time.time(),
+            state="running",
         )
-        self.judge.second = bad
+        return self.session.add_campaign(row, request.recipe)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A campaign at work.
+
+    Args:
+        good, bad: the ends.
+        judge: of this campaign.
+        assumptions: what its ends take for granted.
+    """
+
+    request: CommitRequest
+    session: Session
+    row: CampaignRow
+    clone: PrivateClone
+    history: History
+    judge: Judge
+    good: Candidate
+    bad: Candidate
+    old: Commit
+    new: Commit
+    assumptions: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        request: CommitRequest,
+        session: Session,
+        row: CampaignRow,
+        clone: PrivateClone,
+        good: Commit,
+        bad: Commit,
+        fixups: tuple[Fixup, ...],
+        assumptions: tuple[str, ...],
+    ) -> _Work:
+        """With the judge and the candidates of this campaign."""
+        kind, history = source_kind(request.recipe), clone.history()
+        target = session.source(request.recipe, request.cells, clone)
+        ends = (
+            candidate(good, request.good_label or request.good, kind),
+            candidate(bad, request.bad_label or request.bad, kind),
+        )
+        judge = session.judge(row.id, request.recipe, target, ends[0], Fixups(fixups, history.is_ancestor))
+        judge.second = ends[1]
+        sides = request.direction.old_new(good, bad)
+        return cls(request, session, row, clone, history, judge, *ends, *sides, assumptions)
+
+    def run(self) -> Outcome:
+        """Ends, then the suspects named beforehand, then search and proof in turns."""
         recipe = self.request.recipe
         cases = [self.session.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
-        self._stage(f"Ends: {good} (good) and {bad} (bad)")
-        found = ends_in_cells(self.judge, good, bad, cases, self.request.direction)
+        self._stage(f"Ends: {self.good} (good) and {self.bad} (bad)")
+        found = ends_in_cells(self.judge, self.good, self.bad, cases, self.request.direction)
         if isinstance(found, Outcome):
             return found
         outcome = self._suspected(found) or self._search_and_prove(found)
         return self._said(outcome, found)
-
-    def _fixup(self, named: recipe_model.Fixup) -> Fixup:
-        """A fixup as the user's repository has it now; our clone's refs are those of the day on which it was made."""
-        return Fixup(self.user.resolve(named.broken_by), self.user.resolve(named.fixed_by))
 
     def _suspected(self, ends: Ends) -> Outcome | None:
         """The outcome when one of the suspects stands its proof: no commit has to be searched for. None: search."""
@@ -161,7 +230,7 @@ class CommitCampaign:
     def _proof(self, known: Knowledge, number: int) -> Proof:
         ends = self.old, self.new
         paths = tuple(self.request.recipe.search.paths)
-        return Proof(self.judge, known, self.history, *ends, self.request.direction, number, self.kind, paths)
+        return Proof(self.judge, known, self.history, *ends, self.request.direction, number, self.good.target, paths)
 
     def _fresh_knowledge(self, ends: Ends) -> Knowledge:
         frontier = Frontier((self.old.oid,), (self.new.oid,))
@@ -213,7 +282,7 @@ class CommitCampaign:
                 known_skips=known.frontier.skips,
                 # git would first test where the others part from the newer end; what they are is known anyway
                 known_old=[oid for oid in known.frontier.old if oid != old.oid and self._holds(new.oid, oid)],
-                target=self.kind,
+                target=self.good.target,
                 log=self.session.store.campaign_folder(self.row.id) / "bisect.log",
                 listener=listen,
             )
@@ -237,44 +306,11 @@ class CommitCampaign:
         why = "so it became so before them, and was otherwise again on the way to them"
         return f"{commit} is {word}, and every commit known to be {other} holds it, {why}. Name an older {other} commit"
 
-    # ---- the row in the store
-
-    def _open(self, repo: str) -> CampaignRow:
-        request, store = self.request, self.session.store
-        question = (request.recipe.recipe, repo, self.good.oid, self.bad.oid, request.direction.find_fix)
-        if request.resume:
-            row = store.newest_unfinished(*question, source=request.source) or store.newest_unfinished(*question)
-            if row is None:
-                raise UsageError(
-                    "there is no unfinished campaign of this recipe, repository, good and bad",
-                    hint="leave out --resume to start one; 'bisector campaigns' lists what there is",
-                )
-            if row.source != request.source:
-                raise UsageError(
-                    f"the recipe has changed since campaign {row.id} began",
-                    hint="bring it back, or leave out --resume to start a new campaign (built images are kept)",
-                )
-            return row
-        row = CampaignRow(
-            id=f"{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
-            recipe=request.recipe.recipe,
-            title=request.recipe.title or "",
-            source=request.source,
-            repo=repo,
-            good=self.good.oid,
-            bad=self.bad.oid,
-            find_fix=request.direction.find_fix,
-            cell=request.cells[0].name if request.pinned else "",
-            created=time.time(),
-            state="running",
-        )
-        return self.session.add_campaign(row, request.recipe)
-
     # ---- what is said beside the outcome (law 6)
 
     def _said(self, outcome: Outcome, ends: Ends) -> Outcome:
         recipe = self.request.recipe
-        assumed = [*self.base_assumptions, *outcome.assumptions]
+        assumed = [*self.assumptions, *outcome.assumptions]
         if recipe.search.paths:
             assumed.append(f"the change lies under {', '.join(recipe.search.paths)} (search.paths)")
         for fixup in recipe.search.fixups:
