@@ -24,7 +24,7 @@ def failed(trial: Trial) -> bool:
 
 
 class Tally:
-    """A series of trials with its counts, so that what is asked of it costs the same however long it is."""
+    """A series of trials with its counts, so that reading them costs the same however long it is."""
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []

@@ -58,7 +58,7 @@ def ignore(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class CancelToken:
-    """A wish to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
+    """A request to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
 
     path: str = ""
 

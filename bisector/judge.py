@@ -209,8 +209,8 @@ class Judge:
 
     Args:
         tools: the tools.
-        control: a candidate known to boot (the good end); its image tells a kernel that does not boot from a harness
-            that does not. None where there is none.
+        control: a candidate known to boot (the good end), booted where another one does not: is it the kernel or the
+            harness? None where there is none.
         fixups: lays over a candidate the fixups that it needs to be judged at all.
     """
 
@@ -261,7 +261,7 @@ class Judge:
         self.report("candidate", str(candidate), stage)
         made = self.image(candidate, stage)
         if isinstance(made, Image):
-            self._settle_stored(made, case, stage)
+            self._boot_missing_controls(made, case, stage)
         return TrialSeries(self, candidate, case, stage, made, in_turns)
 
     def _judge(self, series: TrialSeries) -> Judgement:
@@ -277,7 +277,7 @@ class Judge:
     def check_harness(self, last: Trial, case: Case) -> Trial | None:
         """A trial, run now, of the candidate at which the harness failed least; None where there is no other.
 
-        ``last``: of a run of failures. A check that failed tells a resumed campaign that the run was the host's.
+        ``last``: of a run of failures. By a check that failed a resumed campaign knows that the run was the host's.
         """
         tools, checks = self.tools, self.checks
         known = harness.fails_least(tools.store.trials(tools.campaign, plan=last.plan), last.image)
@@ -309,7 +309,7 @@ class Judge:
             0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
         )
         stored = self.tools.store.add_trial(self.tools.campaign, trial)  # before the control boots: law 4
-        stored = self._settled(stored, case) if reading.awaits_control else stored
+        stored = self._after_control(stored, case) if reading.awaits_control else stored
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
         text = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
         self.tools.listener(Progress("trial", text, trial=stored, stage=stage))
@@ -337,14 +337,14 @@ class Judge:
             return reading
         return replace(reading, signal=Signal.INFRA, awaits_control=True)
 
-    def _settle_stored(self, image: Image, case: Case, stage: str) -> None:
+    def _boot_missing_controls(self, image: Image, case: Case, stage: str) -> None:
         """Boot the control for stored trials whose control boot was cut short by a kill."""
         tools = self.tools
         for trial in tools.store.trials(tools.campaign, image=image.identity, plan=case.plan.identity(), stage=stage):
             if trial.reading.awaits_control:
-                self._settled(trial, case)
+                self._after_control(trial, case)
 
-    def _settled(self, trial: Trial, case: Case) -> Trial:
+    def _after_control(self, trial: Trial, case: Case) -> Trial:
         """The trial with its reading as the control boot has it. Raises InfraError when nothing boots here."""
         reading, (name, control) = read(trial.observation, case.question), self._control_for(trial.image)
         boots = self._boots(control, case) if control else ""

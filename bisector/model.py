@@ -92,7 +92,7 @@ class FailureCause(StrEnum):
     """Why a candidate did not become an image. A fault of this host is none of them: it is an InfraError."""
 
     SOURCE = "source"  # a tool named an error in what the candidate holds
-    LACKING = "lacking"  # it asks for something that is not here: a newer tool, a library, a package that is gone
+    LACKING = "lacking"  # it needs something that is not here: a newer tool, a library, a package that is gone
     COMPILER = "compiler"  # the compiler crashed at it, twice
     UNKNOWN = "unknown"  # no tool named an error
 
@@ -383,7 +383,7 @@ class ReleaseFacts:
     downloaded: int = 0  # bytes, by this campaign
     left_out: tuple[str, ...] = ()  # releases that cannot be had, in words
     changes: tuple[str, ...] = ()  # of a scan, in words
-    tags: tuple[tuple[str, str], ...] = ()  # pairs (the older first) to look between in the source, best first
+    tags: tuple[tuple[str, str], ...] = ()  # pairs (the older first) to search between in the source, best first
     next_command: str = ""
 
 

@@ -220,37 +220,37 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--first", type=int, default=0, help="seed of the first of our campaigns; the rest follow")
     parser.add_argument("--json", type=Path, help="file for the raw figures")
-    asked = parser.parse_args()
-    results: dict[str, Any] = {"max_error": asked.max_error, "ours": {}, "fixed": {}, "strand": {}, "bayesect": {}}
-    for rate in asked.rates:
+    options = parser.parse_args()
+    results: dict[str, Any] = {"max_error": options.max_error, "ours": {}, "fixed": {}, "strand": {}, "bayesect": {}}
+    for rate in options.rates:
         world, name = World(rate), f"{rate:g}"
-        results["ours"][name] = campaigns(world, asked.campaigns, asked.max_error, first=asked.first)
+        results["ours"][name] = campaigns(world, options.campaigns, options.max_error, first=options.first)
         print(f"p = {name}: {_row(name, results['ours'][name])}", flush=True)
-        rules = [fixed_rule(world, asked.campaigns, trials) for trials in (1, 10, 20)]
-        star = smallest_fixed(world, asked.campaigns, 0.01)
+        rules = [fixed_rule(world, options.campaigns, trials) for trials in (1, 10, 20)]
+        star = smallest_fixed(world, options.campaigns, 0.01)
         results["fixed"][name] = {"rules": rules, "n_star": star}
         print(f"p = {name}: n* {star}", flush=True)
-        if asked.bayesect and find_spec("git_bayesect") is None:
+        if options.bayesect and find_spec("git_bayesect") is None:
             print("git_bayesect is not installed and is left out: pip install git_bayesect", flush=True)
-        elif asked.bayesect:
+        elif options.bayesect:
             building = World(rate, unbuildable=0.0)
-            results["strand"][name] = campaigns(building, asked.bayesect, asked.max_error, strand=True)
-            results["bayesect"][name] = bayesect_rule(building, asked.bayesect, 1 - asked.max_error, 4000)
+            results["strand"][name] = campaigns(building, options.bayesect, options.max_error, strand=True)
+            results["bayesect"][name] = bayesect_rule(building, options.bayesect, 1 - options.max_error, 4000)
             print(f"p = {name}: git_bayesect {results['bayesect'][name]}", flush=True)
     results["beyond"] = []
-    beyond = [(world, asked.beyond) for world in BEYOND] + [(world, asked.harness) for world in HARNESS]
+    beyond = [(world, options.beyond) for world in BEYOND] + [(world, options.harness) for world in HARNESS]
     for world, count in beyond:
         if not count:
             continue
-        results["beyond"].append((world, campaigns(world, count, asked.max_error, first=asked.first)))
+        results["beyond"].append((world, campaigns(world, count, options.max_error, first=options.first)))
         print(f"{world}: {_beyond_row(*results['beyond'][-1])}", flush=True)
     tallies = [*results["ours"].values(), *results["strand"].values()]
     results["only"], results["from_faults"] = 100_000, only_faults(100_000)
     for name in ("infra", "other", "false_bad"):
         results[name] = sum(getattr(tally, name) for tally in tallies)
     print("\n" + report(results))
-    if asked.json:
-        asked.json.write_text(json.dumps(results, default=_plain, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(results, default=_plain, indent=1) + "\n", encoding="utf-8")
 
 
 def _plain(value: object) -> object:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which commit git bisect asks for next, in process; proven equal to git itself by tests/calibration.
+"""Which commit git bisect tries next, in process; proven equal to git itself by tests/calibration.
 
 git's ``bisect.c`` (2.39): find_bisection, approx_halfway, best_bisection, best_bisection_sorted, filter_skipped,
 skip_away with get_prn and sqrti. Only what needs no paths: every commit counts.
@@ -26,9 +26,9 @@ class Found:
 
 
 def next_commit(history: History, bad: int, goods: Iterable[int], skips: frozenset[int]) -> int | Found:
-    """The commit git asks for, or what it found.
+    """The commit that git tries next, or what it found.
 
-    ``skips``: all that were ever skipped in this bisection; one alone makes git sort and look for a way round.
+    ``skips``: all that were ever skipped in this bisection; one alone makes git sort and find a way round.
     """
     left = history.ancestors[bad]
     for good in goods:
@@ -126,15 +126,15 @@ def _single(value: float) -> float:
 
 
 def bisect(history: History, good: int, bad: int, judged: Judged) -> tuple[list[tuple[int, str]], Found]:
-    """A whole bisection: what git asked with the answers, in order, and what it found."""
+    """A whole bisection: what git tried with the answers, in order, and what it found."""
     goods, skips = [good], frozenset[int]()
-    asked: list[tuple[int, str]] = []
+    steps: list[tuple[int, str]] = []
     while True:
         choice = next_commit(history, bad, goods, skips)
         if isinstance(choice, Found):
-            return asked, choice
+            return steps, choice
         verdict = judged(choice)
-        asked.append((choice, verdict))
+        steps.append((choice, verdict))
         if verdict == "bad":
             bad = choice
         elif verdict == "good":

@@ -80,15 +80,15 @@ def _neighbours(good: str, bad: str) -> str:
 def _finished(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, Outcome] | None:
     """The newest search over releases of this question, when it is done; what --resume goes on from."""
     for row in reversed(session.store.campaigns(recipe=request.recipe.recipe)):
-        asked = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
+        stored = (row.recipe, row.repo, row.good, row.bad, row.find_fix, row.source)
         wanted = (request.recipe.recipe, "", request.good, request.bad, request.direction.find_fix, request.source)
-        if asked == wanted:
+        if stored == wanted:
             return (row, row.outcome) if row.outcome else None
     return None
 
 
 def _of_commits(request: ReleaseRequest, repo: Path, good: str, bad: str, session: Session) -> CommitRequest:
-    asked = CommitRequest(
+    commits = CommitRequest(
         request.recipe, request.source, repo, good, bad, request.cells, request.pinned, request.direction
     )
     if request.resume:
@@ -97,12 +97,12 @@ def _of_commits(request: ReleaseRequest, repo: Path, good: str, bad: str, sessio
         known = session.store.newest_unfinished(
             request.recipe.recipe, str(repo.resolve()), *oids, request.direction.find_fix
         )
-        return replace(asked, resume=known is not None)
-    return asked
+        return replace(commits, resume=known is not None)
+    return commits
 
 
 def _pairs(facts: ReleaseFacts, user: UserRepository, session: Session) -> Iterator[tuple[str, str]]:
-    """The pairs of tags to look between that the repository has."""
+    """The pairs of tags to search between that the repository has."""
     for pair in facts.tags:
         try:
             for tag in pair:

@@ -37,7 +37,7 @@ NOT_SEARCHED = (
 
 @dataclass(frozen=True)
 class CommitRequest:
-    """What a person asked ``bisector run`` for. ``good`` and ``bad`` are revisions of ``repo``."""
+    """A search among commits, as a person wants it. ``good`` and ``bad`` are revisions of ``repo``."""
 
     recipe: Recipe
     source: str  # the recipe as resolved
@@ -239,7 +239,7 @@ class _Work:
         return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.direction, every)
 
     def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
-        """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are asked for
+        """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are taken
         again (their trials are stored, and count)."""
         fresh = self._fresh_knowledge(ends)
         fresh.steps = known.steps

@@ -31,7 +31,7 @@ class Known:
         """Copy the trials of the newest campaign that has any into ours, unless ours has trials of its own.
 
         A campaign that was killed in between finds the rest, and none twice. What a trial saw is read again:
-        ``question`` may ask for other conditions than the earlier campaign did.
+        ``question`` may have other conditions than the earlier campaign did.
 
         Returns: the id of that campaign, "" when nothing was copied.
         """

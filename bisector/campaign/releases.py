@@ -49,7 +49,10 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """What a person asked for. ``good`` and ``bad``: a series or a release each, "" for the outermost there is."""
+    """A search over releases, as a person wants it.
+
+    ``good`` and ``bad``: a series or a release each, "" for the outermost there is.
+    """
 
     recipe: Recipe
     source: str  # the recipe as resolved
@@ -89,7 +92,7 @@ class ReleaseCampaign:
     """One search over releases at work.
 
     Args:
-        request: what was asked.
+        request: what is to be searched for.
         session: what to work with; its store holds everything that was learnt.
     """
 
@@ -154,15 +157,15 @@ class ReleaseCampaign:
 
         tried: list[Judgement] = []
 
-        def ask(asked: Candidate) -> Judgement:
-            if earlier := known.take_over(judge.image(asked), case.plan, case.question):
-                words = f"{asked}: tried before, in campaign {earlier}"
+        def ask(release: Candidate) -> Judgement:
+            if earlier := known.take_over(judge.image(release), case.plan, case.question):
+                words = f"{release}: tried before, in campaign {earlier}"
                 judge.report("trial", words, STAGE)
-            judgement = _as_silent(judge, asked, case, tried) or judge.ask(asked, case, STAGE)
+            judgement = _as_silent(judge, release, case, tried) or judge.ask(release, case, STAGE)
             tried.append(judgement)
             _stop_when_silent(tried)
             if judgement.verdict in (Verdict.GOOD, Verdict.BAD):
-                judge.control = asked  # it boots: what tells a kernel that does not from a harness that does not
+                judge.control = release  # it boots: a kernel that does not is held against it
             return judgement
 
         try:
@@ -275,12 +278,12 @@ class _SaysNothing(Exception):
         self.never = never
 
 
-def _as_silent(judge: Judge, asked: Candidate, case: Case, tried: Sequence[Judgement]) -> Judgement | None:
+def _as_silent(judge: Judge, release: Candidate, case: Case, tried: Sequence[Judgement]) -> Judgement | None:
     """Where the first release said nothing, one trial of the second that says nothing either is enough."""
     known = [trial for one in tried for trial in one.trials]
     if len(tried) != 1 or not stops(known):
         return None
-    series = judge.series(asked, case, STAGE)
+    series = judge.series(release, case, STAGE)
     if not series.untestable:
         series.draw()
     return (
@@ -297,7 +300,7 @@ def _stop_when_silent(tried: Sequence[Judgement]) -> None:
 
 
 def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:
-    """Pairs of tags (the older first) to look between, best first.
+    """Pairs of tags (the older first) to search between, best first.
 
     A series stands for the tag it was cut from, where that answers alike; else the change lies inside the newer one's
     stable branch.

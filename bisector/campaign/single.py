@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``bisector test``: one candidate, every cell of the recipe, and its controls when asked."""
+"""``bisector test``: one candidate, every cell of the recipe, and its controls where wanted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STAGE = "test"
 
 @dataclass(frozen=True)
 class SingleRequest:
-    """What a person asked ``bisector test`` for: a revision of a repository, an image or build folder, a package.
+    """A candidate to be tried: a revision of a repository, an image or build folder, a package.
 
     None of them is the installed QEMU, for a recipe that tests QEMU.
     """
@@ -80,12 +80,12 @@ def run(request: SingleRequest, session: Session) -> Answer:
         case = session.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, rule=FixedTrials(request.trials, case.rule.other_cap))
-        rows.append(CellAnswer(cell, _asked(judge, candidate, case, rows)))
+        rows.append(CellAnswer(cell, _judged(judge, candidate, case, rows)))
     folder = str(session.store.campaign_folder(row.id))
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
 
 
-def _asked(judge: Judge, candidate: Candidate, case: Case, before: Sequence[CellAnswer]) -> Judgement:
+def _judged(judge: Judge, candidate: Candidate, case: Case, before: Sequence[CellAnswer]) -> Judgement:
     """The candidate's verdict in one cell. Where all trials of the cells before were neither bad nor good for one
     reason, one that is so too is enough."""
     known = [trial for row in before if row.judgement for trial in row.judgement.trials]

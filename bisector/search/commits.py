@@ -261,7 +261,7 @@ class _Dialogue:
                 revision = questions.readline().decode("ascii", "replace").strip()
                 self._before_step()
                 code = self._answer(revision)
-                with suppress(OSError):  # the step is gone: git ends by itself, and its exit code tells
+                with suppress(OSError):  # the step is gone: git ends by itself, and its exit code says why
                     connection.sendall(b"%d\n" % code)
         except BaseException:
             # The step has lost us, returns 128, and git ends its bisection.
@@ -271,7 +271,7 @@ class _Dialogue:
 
     def _answer(self, revision: str) -> GitCode:
         if not OID.fullmatch(revision):
-            raise InfraError(f"the step of git bisect asked for {revision!r}, which is no commit")
+            raise InfraError(f"the step of git bisect named {revision!r}, which is no commit")
         self._listener(self._progress())
         judgement = self._ask(replace(self._like, revision=revision))
         self.steps.append(judgement)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The two ends of a search: in every cell of the recipe, until one cell tells them apart."""
+"""The two ends of a search: in every cell of the recipe, until they differ in one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Ends:
 def ends_in_cells(
     judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], direction: Direction
 ) -> Ends | Outcome:
-    """Judge both ends in every cell; the search runs in the one that tells them apart best.
+    """Judge both ends in every cell; the search runs in the one in which they differ most.
 
     With a rule that learns, a cell that was chosen among several is judged again by fresh trials: what it was chosen
     for flatters it. Where the bug takes longer to show than the recipe gives it, the workload is stretched, and the
-    ends are tried once more as the search will try. Gives the outcome when no cell tells the ends apart.
+    ends are tried once more as the search will try. Gives the outcome when the ends differ in no cell.
     """
     if not cases[0].rule.learns:
         return _each_by_itself(judge, good, bad, cases, direction)
@@ -146,7 +146,7 @@ def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:
         one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
         what = f"the end {one.candidate} cannot be judged: {one.reason}"
     elif (good.verdict, bad.verdict) == (Verdict.BAD, Verdict.GOOD):
-        swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to look for the fix")
+        swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to search for the fix")
         what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
     elif isinstance(drawn.result, Alike):
         what = f"the ends do not differ: {drawn.result.reason}. {ADVICE}"

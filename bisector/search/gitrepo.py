@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one room for GitPython: questions to a repository, none of which writes anything.
+"""The one module that uses GitPython: questions to a repository, none of which writes anything.
 
 Long or writing work (clone, worktrees, checkout, bisect) is started by system/proc.py: see clone.py and commits.py.
 """
@@ -55,7 +55,7 @@ QUIET: Mapping[str, str] = {
 """Settings under which git neither writes on the side nor hears of anybody's configuration."""
 
 OPENED = ("--absolute-git-dir", "--git-common-dir", "--is-shallow-repository", "--show-object-format")
-"""What is asked of a repository when it is opened, a line each. git calls a format sha1 or sha256 since 2.25."""
+"""What is read of a repository when it is opened, a line each. git calls a format sha1 or sha256 since 2.25."""
 
 OPENING = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """What the opening question alone hears of the user's: git decides by it whether it trusts the repository's owner."""
@@ -219,7 +219,7 @@ class History:
             raise InfraError(f"git {verb.replace('_', '-')} failed in {self.folder}", hint=_words(error)) from error
 
     def _fixed(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-        """``_get``, asked once where every argument is an option or the id of an object."""
+        """``_get``, read once where every argument is an option or the id of an object."""
         if not all(word.startswith("-") or OID.match(word) for word in arguments):
             return self._get(verb, *arguments, codes=codes)
         question = (verb, *arguments)

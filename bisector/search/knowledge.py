@@ -26,7 +26,7 @@ NOT_TRIED = "not tried: it lies in a run of commits that cannot be judged"
 
 
 class LongSkipRun(Exception):
-    """git has asked for a run of commits that cannot be judged; ``inside`` is the last of them."""
+    """git wants a run of commits judged that cannot be judged; ``inside`` is the last of them."""
 
     def __init__(self, inside: Candidate) -> None:
         super().__init__(str(inside))
@@ -38,7 +38,7 @@ class Knowledge:
     """One search's state.
 
     Args:
-        judge: asked for what is not known yet.
+        judge: judges what is not known yet.
         case: question and cell; its rule is where this one begins.
         frontier: the ends, old side first.
         direction: of the search.
@@ -77,7 +77,7 @@ class Knowledge:
         return judgement
 
     def ask_at_edge(self, candidate: Candidate) -> Verdict:
-        """A question of ours about a commit that git has not asked for; weak is a skip here."""
+        """A question of ours about a commit that git does not want judged yet; weak is a skip here."""
         judgement = self._known(candidate)
         if judgement is None:
             judgement = self.judge.ask(candidate, self.case, "search")
@@ -147,7 +147,7 @@ class Knowledge:
         self._correct(self.direction.new, culprit, fresh, *searched)
 
     def hidden_from(self, *commits: str) -> None:
-        """Commits that the proof could not judge for failures that may hide the bug: every good verdict is asked for
+        """Commits that the proof could not judge for failures that may hide the bug: every good verdict is taken
         again, and warily."""
         self.frontier = self.frontier.only_ends(*commits)
         self._images = {self._judged[oid].image for oid in self.frontier.new if oid in self._judged}

@@ -119,7 +119,7 @@ class Proof:
         return not (arms.bad and arms.good) and not rootless
 
     def _stuck(self, arms: Arms, step: Step) -> list[TrialSeries]:
-        """Parents that nobody had asked for and that the proof could not try: they do not boot, or fail otherwise.
+        """Parents that the search did not judge and that the proof could not try: they do not boot, or fail otherwise.
 
         Where a bug is looked for, other failures of a parent may hide it, and are no reason to go on without it.
         """
@@ -129,8 +129,8 @@ class Proof:
         elif isinstance(step, Confirmed):
             found = [arm for arm in (arms.good[place] for place in step.unjudged) if arm.untestable]
         frontier = self.known.frontier
-        asked = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
-        return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in asked]
+        judged = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
+        return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in judged]
 
     def _without(self, stuck: list[TrialSeries]) -> bool:
         """Take parents for skipped, as those that do not build; whether there were any."""
@@ -253,7 +253,7 @@ class Proof:
 
     def _otherwise(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
         """An arm is not as it has to be, and no trials of the search can be weighed against it. The search goes on
-        where nobody had asked for the commit: it came with a merge of which only the first parent was searched."""
+        where it had not judged the commit: it came with a merge of which only the first parent was searched."""
         commit, reason = self._commit(arm), f"{arm.candidate} ({self._commit(arm)}) {reason}"
         known = (self.old.oid, self.new.oid, arms.new.candidate.revision)
         if commit.oid in known or self.known.searched(commit.oid).conclusive:

@@ -2,7 +2,7 @@
 """Which pair of releases the behaviour changed between. Pure but for ``ask``.
 
 Releases are not one line of history: a stable series is a branch that gets fixes (and bugs) by backport, so 6.18.40 may
-be good where 7.0.3 is bad. The line searched is that of the series, ordered by their first release. A series is asked
+be good where 7.0.3 is bad. The line searched is that of the series, ordered by their first release. A series is tried
 at its lowest patch level there is, which is nearest to the mainline it was cut from; what lies before a change must
 also hold at its highest one, or the change came inside that series.
 """
@@ -66,7 +66,7 @@ class Change:
 
     @property
     def direction(self) -> Direction:
-        """What a search between the two would look for: a fix where the older one is the bad one."""
+        """What a search between the two would search for: a fix where the older one is the bad one."""
         return FIX if self.old.verdict is Verdict.BAD else BUG
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search over releases found. ``steps``: all that was asked, in order."""
+    """What a search over releases found. ``steps``: all that was tried, in order."""
 
     ending: Ending
     summary: str
@@ -147,21 +147,21 @@ def search(releases: Sequence[Release], ask: Ask, direction: Direction = BUG) ->
 def scan(releases: Sequence[Release], ask: Ask) -> Found:
     """Ask every series, and where neighbours differ also the older one's last patch level: shows every change."""
     line = _Line(releases)
-    asked = _Asked(ask, len(releases))
+    answers = _Answers(ask, len(releases))
     seen = []
     for series in line.series:
-        if (met := asked.first(line.levels[series])) is not None:
+        if (met := answers.first(line.levels[series])) is not None:
             seen.append(met)
     changes = []
     for before, after in pairwise(seen):
-        if asked.verdict(before) is not asked.verdict(after):
+        if answers.verdict(before) is not answers.verdict(after):
             rest = [one for one in line.levels[before.series] if one.version > before.version]
-            top = asked.first(rest[::-1])
+            top = answers.first(rest[::-1])
             pair = (before, after) if top is None else (top, after)
-            if top is not None and asked.verdict(top) is asked.verdict(after):
+            if top is not None and answers.verdict(top) is answers.verdict(after):
                 pair = (before, top)
-            changes.append(_change(asked, line, *pair))
-    runs = _runs([(asked.verdict(one), name(one.series)) for one in seen])
+            changes.append(_change(answers, line, *pair))
+    runs = _runs([(answers.verdict(one), name(one.series)) for one in seen])
     ending = Ending.BETWEEN if changes else Ending.ALIKE if seen else Ending.UNJUDGED
     summary = runs + "".join(f"; {_came(change)}" for change in changes) if seen else "no release could be judged"
     return Found(
@@ -169,10 +169,10 @@ def scan(releases: Sequence[Release], ask: Ask) -> Found:
         summary=summary,
         change=changes[0] if changes else None,
         changes=tuple(changes),
-        steps=tuple(asked.steps),
+        steps=tuple(answers.steps),
         series=tuple(map(name, line.series)),
-        old=asked.known[seen[0]] if seen else None,
-        new=asked.known[seen[-1]] if seen else None,
+        old=answers.known[seen[0]] if seen else None,
+        new=answers.known[seen[-1]] if seen else None,
     )
 
 
@@ -193,7 +193,7 @@ class _Line:
 
 
 @dataclass
-class _Asked:
+class _Answers:
     """Asks, remembers, and stops at the limit."""
 
     ask: Ask
@@ -227,14 +227,14 @@ class _Search:
     def __init__(self, line: _Line, ask: Ask, old: Verdict) -> None:
         self.line = line
         self.old = old
-        self.asked = _Asked(ask, limit(len(line.series)))
+        self.answers = _Answers(ask, limit(len(line.series)))
 
     def run(self) -> Found:
         if not self.line.series:
             return self._ended(Ending.UNJUDGED, "there is no release to try")
         if len(self.line.series) == 1:
             levels = self.line.levels[self.line.series[0]]
-            return self._from_ends(self.asked.first(levels), self.asked.first(levels[::-1]))
+            return self._from_ends(self.answers.first(levels), self.answers.first(levels[::-1]))
         low = self._end(self.line.series, last=True)
         high = self._end(self.line.series[::-1], last=False)
         return self._from_ends(low, high)
@@ -243,7 +243,7 @@ class _Search:
         """The end of the line: its last (or first) patch level, else the next that can be judged."""
         for one in series[:-1]:  # what is left for the other end is one series at least
             levels = self.line.levels[one]
-            if (met := self.asked.first(levels[::-1] if last else levels)) is not None:
+            if (met := self.answers.first(levels[::-1] if last else levels)) is not None:
                 return met
         return None
 
@@ -256,24 +256,24 @@ class _Search:
         if is_old and is_new:
             return self._halve(low, high)
         if not is_old and not is_new:
-            words = f"the ends are the other way round: {low} is {self.asked.verdict(low)}, {high} "
-            return self._ended(Ending.REVERSED, f"{words}is {self.asked.verdict(high)}", low, high)
+            words = f"the ends are the other way round: {low} is {self.answers.verdict(low)}, {high} "
+            return self._ended(Ending.REVERSED, f"{words}is {self.answers.verdict(high)}", low, high)
         return self._within_end(low, high)
 
     def _within_end(self, low: Release, high: Release) -> Found:
         """Both ends alike: the change may lie inside the series of one of them."""
         if self._is_old(low):
             levels = [one for one in self.line.levels[high.series] if one.version > high.version]
-            if (top := self.asked.first(levels[::-1])) is not None and not self._is_old(top):
+            if (top := self.answers.first(levels[::-1])) is not None and not self._is_old(top):
                 return self._inside(high, top)
         else:
             levels = [one for one in self.line.levels[low.series] if one.version < low.version]
-            if (bottom := self.asked.first(levels)) is not None and self._is_old(bottom):
+            if (bottom := self.answers.first(levels)) is not None and self._is_old(bottom):
                 return self._inside(bottom, low)
         return self._alike(low, high)
 
     def _alike(self, low: Release, high: Release) -> Found:
-        verdict = self.asked.verdict(low)
+        verdict = self.answers.verdict(low)
         what = "came and went" if verdict is Verdict.GOOD else "went and came back"
         words = (
             f"{low} and {high} are both {verdict}. A search between two alike ends cannot see a bug that {what} "
@@ -285,14 +285,14 @@ class _Search:
         unfit: set[tuple[int, ...]] = set()
         while True:
             kept = 0 if low == self.line.levels[low.series][-1] else 1  # for the last patch level of the older series
-            if self.asked.left <= kept:
+            if self.answers.left <= kept:
                 break
             within = [s for s in self.line.series if low.series < s < high.series]
             fit = [series for series in within if series not in unfit]
             if not fit:
                 break
             middle = _middle(within, fit)
-            met = self.asked.first(self.line.levels[middle])
+            met = self.answers.first(self.line.levels[middle])
             if met is None:
                 unfit.add(middle)
             elif self._is_old(met):
@@ -304,12 +304,12 @@ class _Search:
     def _pair(self, low: Release, high: Release) -> Found:
         """The older one must hold to the end of its series, and the newer one from the beginning of its own."""
         above = [one for one in self.line.levels[low.series] if one.version > low.version]
-        if low.series != high.series and (top := self.asked.first(above[::-1])) is not None:
+        if low.series != high.series and (top := self.answers.first(above[::-1])) is not None:
             if not self._is_old(top):
                 return self._inside(low, top)
             low = top
         below = [one for one in self.line.levels[high.series] if one.version < high.version]
-        if low.series != high.series and (bottom := self.asked.first(below)) is not None:
+        if low.series != high.series and (bottom := self.answers.first(below)) is not None:
             if self._is_old(bottom):
                 return self._inside(bottom, high)
             high = bottom
@@ -318,12 +318,12 @@ class _Search:
     def _inside(self, low: Release, high: Release) -> Found:
         """Halve the patch levels of one series, as far as the limit allows."""
         unfit: set[Release] = set()
-        while self.asked.left > 0:
+        while self.answers.left > 0:
             within = [one for one in self.line.between(low, high) if one not in unfit]
             if not within:
                 break
             middle = within[len(within) // 2]
-            if self.asked.first([middle]) is None:
+            if self.answers.first([middle]) is None:
                 unfit.add(middle)
             elif self._is_old(middle):
                 low = middle
@@ -332,7 +332,7 @@ class _Search:
         return self._found(low, high)
 
     def _found(self, low: Release, high: Release) -> Found:
-        change = _change(self.asked, self.line, low, high)
+        change = _change(self.answers, self.line, low, high)
         notes = []
         if change.untested:
             notes.append(f"{', '.join(map(str, change.untested))}, between the two: not tested, or cannot be judged")
@@ -344,7 +344,7 @@ class _Search:
         return self._ended(ending, str(change), low, high, change, tuple(notes))
 
     def _is_old(self, release: Release) -> bool:
-        return self.asked.verdict(release) is self.old
+        return self.answers.verdict(release) is self.old
 
     def _ended(
         self,
@@ -360,11 +360,11 @@ class _Search:
             summary=summary,
             change=change,
             changes=(change,) if change else (),
-            steps=tuple(self.asked.steps),
+            steps=tuple(self.answers.steps),
             series=tuple(map(name, self.line.series)),
-            limit=self.asked.limit,
-            old=self.asked.known[low] if low else None,
-            new=self.asked.known[high] if high else None,
+            limit=self.answers.limit,
+            old=self.answers.known[low] if low else None,
+            new=self.answers.known[high] if high else None,
             notes=notes,
         )
 
@@ -375,8 +375,8 @@ def _middle(within: Sequence[tuple[int, ...]], fit: Sequence[tuple[int, ...]]) -
     return min(fit, key=lambda series: (abs(2 * within.index(series) - centre), -within.index(series)))
 
 
-def _change(asked: _Asked, line: _Line, low: Release, high: Release) -> Change:
-    return Change(low, high, asked.known[low], asked.known[high], line.between(low, high))
+def _change(answers: _Answers, line: _Line, low: Release, high: Release) -> Change:
+    return Change(low, high, answers.known[low], answers.known[high], line.between(low, high))
 
 
 def _came(change: Change) -> str:

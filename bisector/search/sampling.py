@@ -67,7 +67,7 @@ def draw_ends(
 def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndsDrawn | None:
     """A trial of each end in turns, while none is good or bad; the outcome where that never ends, else None.
 
-    ``bad``: is asked for when its turn comes, for it may have to be built.
+    ``bad``: is made when its turn comes, for it may have to be built.
     """
     both = [good]
     for turn in range(2 * ENOUGH):  # ends that have one image share its trials

@@ -40,7 +40,7 @@ def main() -> int:
     """Exit code for git."""
     try:
         return ask(sys.argv[1], candidate())
-    except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt here must not look like a verdict either
+    except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt here must not be taken for a verdict either
         print(f"step: {error!r}", file=sys.stderr)
         return ABORT
 

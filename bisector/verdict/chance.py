@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The arithmetic of chance that the room needs, in closed forms on ``math`` alone.
+"""The arithmetic of chance that verdicts need, in closed forms on ``math`` alone.
 
 scipy has all of it and the tests hold this module against scipy; importing scipy would cost each command half a second.
 """

@@ -6,12 +6,12 @@ from __future__ import annotations
 from bisector.model import Ending, FactKind, Observation, Question
 
 FACTOR = 5.0
-FLOOR = 30.0
-"""A trial may take so many times what the slowest clean one took, and never less than the floor (seconds)."""
+LEAST = 30.0
+"""A trial may take FACTOR times what the slowest clean one took, and never less than LEAST seconds."""
 
 HANG_FACTOR = 2.0
 """Where a condition asks whether something hangs, the deadline is never shortened, and never less than so many times
-what the slowest clean trial took: a slow host must not look like a hang."""
+what the slowest clean trial took: a slow host must not be taken for a hang."""
 
 STARVED = 0.7
 """A trial whose deadline passed while a thread of it waited for a processor for so much of the time says nothing: it
@@ -24,14 +24,14 @@ def deadline(whole: float, slowest: float, question: Question) -> float:
     Args:
         whole: the plan's own deadline.
         slowest: what the slowest clean trial of the question took, 0 while there is none.
-        question: what is asked of the trial.
+        question: the conditions of the trial.
 
-    Shorter than the plan's where nothing is concluded from a trial that runs into it. Where a condition asks for a hang
+    Shorter than the plan's where nothing is concluded from a trial that runs into it. Where a condition names a hang
     the deadline decides the signal, so it is the plan's, or longer where clean trials are slow.
     """
     if question.asks_for(FactKind.HANG):
         return max(whole, HANG_FACTOR * slowest)
-    return min(whole, max(FLOOR, FACTOR * slowest)) if slowest else whole
+    return min(whole, max(LEAST, FACTOR * slowest)) if slowest else whole
 
 
 def too_busy(observation: Observation) -> str:

@@ -15,7 +15,7 @@ from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Belief, Evidence, added, first, often_failed
 
 REPRODUCTIONS = 5
-"""Fresh reproductions asked of the culprit: they sharpen p_min, and let its difference from a parent show by itself."""
+"""Fresh reproductions that the culprit needs: they sharpen p_min, and show its difference from a parent."""
 
 REFUTED = 3
 """Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
@@ -140,21 +140,21 @@ def confirm(
         belief: as the search left it.
         number: of this proof in the campaign, from 1.
         edited: how many of the last bad and of the last good arms are the culprit's own edits laid over an end. They
-            are drawn with the rest, and heard when culprit and parents are settled: what contradicts the search sends
+            are drawn with the rest, and count when culprit and parents are decided: what contradicts the search sends
             it on, whatever the edits say.
 
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good arm must stay clean so
     often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
     alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
-    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which tells
+    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which shows
     how common they are where nothing is hidden. With a background rate each arm is a sequential probability ratio test
     between the bounds of both rates (Wald, 1945).
     """
     terms = _Terms(belief, bad[0], number)
     main_bad, main_good = len(bad) - edited[0], len(good) - edited[1]
-    settled = _against(bad[:main_bad], good, main_good, terms)
-    if settled:
-        return settled
+    against = _against(bad[:main_bad], good, main_good, terms)
+    if against:
+        return against
     doubtful = [terms.in_doubt(evidence) for evidence in good]
     if any(doubtful):  # a good arm reproduced: whether it is bad or a background shows comes first
         return Draw((0,) * len(bad), tuple(doubtful))
@@ -177,7 +177,7 @@ def confirm(
 
 
 def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
-    """(reproductions of the culprit, clean trials of each parent) that a proof is going to ask for, as far as is known.
+    """(reproductions of the culprit, clean trials of each parent) that a proof is going to need, as far as is known.
 
     The second figure assumes that the culprit reproduces as often as is expected, and that nothing fails otherwise.
     """
@@ -187,7 +187,7 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
 
 
 def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, terms: _Terms) -> Draw:
-    """What every arm still needs; nothing where it is settled, either way."""
+    """What every arm still needs; nothing where it is decided, either way."""
     more_bad = [
         0
         if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence))
@@ -226,7 +226,7 @@ def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, 
 
 @dataclass(frozen=True)
 class _Terms:
-    """What one proof asks, from all that is known when it is asked. The rates' bounds are dear: found late, kept."""
+    """What one proof needs, from all that is known by then. The rates' bounds are dear: found late, kept."""
 
     belief: Belief
     culprit: Evidence

@@ -31,7 +31,7 @@ class Stretch:
     Args:
         seconds: for the step; the recipe's own where that is enough.
         mean: of the time to reproduce, estimated; inf when nothing reproduced.
-        mean_upper: its upper bound at the asked confidence.
+        mean_upper: its upper bound at that confidence.
         capped: whether the ceiling cut it short.
     """
 
@@ -42,14 +42,14 @@ class Stretch:
 
 
 def stretch(
-    reproduced_at: Sequence[float], clean_for: Sequence[float], asked: float, *, error: float = 0.1, ceiling: float
+    reproduced_at: Sequence[float], clean_for: Sequence[float], planned: float, *, error: float = 0.1, ceiling: float
 ) -> Stretch:
     """Seconds that a ``for:`` step must last so that a bad candidate's bug has the time to show.
 
     Args:
         reproduced_at: seconds into the workload at which each reproduction of known bad candidates came.
         clean_for: seconds of workload of each of their trials that ended without one (clean, or another failure).
-        asked: seconds that the recipe says.
+        planned: seconds that the recipe says.
         error: chance allowed that the mean is underestimated.
         ceiling: seconds that are never exceeded.
 
@@ -60,10 +60,10 @@ def stretch(
     """
     events, watched = len(reproduced_at), sum(reproduced_at) + sum(clean_for)
     if not events:
-        return Stretch(asked, math.inf, math.inf)
+        return Stretch(planned, math.inf, math.inf)
     upper = mean_at_most(watched, events, error)
-    wanted = max(asked, -math.log(1.0 - COVERED) * upper)
-    return Stretch(min(wanted, max(asked, ceiling)), watched / events, upper, capped=wanted > max(asked, ceiling))
+    wanted = max(planned, -math.log(1.0 - COVERED) * upper)
+    return Stretch(min(wanted, max(planned, ceiling)), watched / events, upper, capped=wanted > max(planned, ceiling))
 
 
 # ---- what trials show of it
@@ -94,26 +94,27 @@ def learnt(
     that the clean trials lacked something else than time. Where some reproduction is only seen in the state at the
     end, its time is not known, and the part of the trials that reproduced speaks for the time.
     """
-    asked = lasting(plan)
+    planned = lasting(plan)
     pairs = list(zip(observations, readings, strict=True))
     shown = [_shown_at(seen, reading, plan) for seen, reading in pairs if reading.signal is Signal.REPRODUCED]
     clean = sum(reading.signal is Signal.CLEAN for reading in readings)
-    if not asked or not clean or not shown:
+    if not planned or not clean or not shown:
         return None
-    times = [min(at, asked) for at in shown if at is not None]
+    times = [min(at, planned) for at in shown if at is not None]
     if len(times) == len(shown):
-        if len(times) >= EARLY and max(times) <= asked / 2:
+        if len(times) >= EARLY and max(times) <= planned / 2:
             return None
-        return stretch(times, [asked] * clean, asked, ceiling=ceiling)
-    return _by_rate(len(shown), clean, asked, ceiling)
+        return stretch(times, [planned] * clean, planned, ceiling=ceiling)
+    return _by_rate(len(shown), clean, planned, ceiling)
 
 
-def _by_rate(reproduced: int, clean: int, asked: float, ceiling: float, error: float = 0.1) -> Stretch:
+def _by_rate(reproduced: int, clean: int, planned: float, ceiling: float, error: float = 0.1) -> Stretch:
     """Exponential times of which nothing is known but whether they lay inside the workload."""
     rate, lower = reproduced / (reproduced + clean), rate_at_least(reproduced, reproduced + clean, error)
-    upper = asked / -math.log1p(-lower)
-    wanted = max(asked, -math.log(1.0 - COVERED) * upper)
-    return Stretch(min(wanted, max(asked, ceiling)), asked / -math.log1p(-rate), upper, wanted > max(asked, ceiling))
+    upper = planned / -math.log1p(-lower)
+    wanted = max(planned, -math.log(1.0 - COVERED) * upper)
+    most = max(planned, ceiling)
+    return Stretch(min(wanted, most), planned / -math.log1p(-rate), upper, wanted > most)
 
 
 def _shown_at(seen: Observation, reading: Reading, plan: Plan) -> float | None:

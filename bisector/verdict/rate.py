@@ -100,8 +100,8 @@ def _truncated_lower(rate: Rate, error: float) -> float:
     """The quantile by the midpoint rule on the logarithm of the rate, from 1 downwards."""
     r, n = rate.all_reproduced, rate.all_trials
     limits = Counter(candidate.limit for candidate in rate.stopped)
-    floor = r / n * OUTSIDE ** (1.0 / max(1, rate.reproduced))
-    step = -math.log(floor) / GRID
+    lowest = r / n * OUTSIDE ** (1.0 / max(1, rate.reproduced))
+    step = -math.log(lowest) / GRID
     logs: list[float] = []
     for k in range(GRID):
         log_x = -(k + 0.5) * step

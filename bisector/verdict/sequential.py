@@ -128,8 +128,8 @@ class Belief:
         if self.unsearched:
             return 1.0
         spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.asked_bad)
-        asked = self.asked_good if self.background.reproduced else self.asked_bad
-        return spent + self.budget.spent(Stage.CALLED_BAD, asked)
+        number = self.asked_good if self.background.reproduced else self.asked_bad
+        return spent + self.budget.spent(Stage.CALLED_BAD, number)
 
     def clean_needed(self) -> int:
         """Clean trials, none reproduced, that make the next candidate good (without a background exact)."""
@@ -203,7 +203,7 @@ class Belief:
         return replace(self, asked_bad=before.asked_bad, asked_good=before.asked_good, wary=before.wary)
 
     def warned(self) -> Belief:
-        """The belief after a proof met other failures that may hide the bug: good verdicts are asked for again."""
+        """The belief after a proof met other failures that may hide the bug: good verdicts are taken again."""
         return replace(self.corrected(), wary=True)
 
     def hidden(self, evidence: Evidence) -> float:

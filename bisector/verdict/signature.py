@@ -165,21 +165,21 @@ def _stopped_before(
 ) -> StepFacts | None:
     """The step that failed, in a way that the recipe does not name, before what the condition asks about; or None."""
     steps = observation.result.steps if observation.result else ()
-    last = _last_asked(condition, steps, good=good)
+    last = _last_named(condition, steps, good=good)
     own = set() if good else {fact.where for fact in condition.facts}  # a bad condition speaks of its own steps
     before = steps[: last + 1]
     return next((s for s in before if s.name not in own and _failed(s) and not _named(s, question)), None)
 
 
-def _last_asked(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
+def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
     """Index of the last step that the condition's facts rest on, -1 where they rest on none."""
     kinds = (*STEP_FACTS, FactKind.BLOCKS) if good else STEP_FACTS
-    asked = {fact.where for fact in condition.facts if fact.kind in kinds}
-    if any(fact.negate and fact.kind in SIGHTS for fact in condition.facts) or (good and not asked):
+    named = {fact.where for fact in condition.facts if fact.kind in kinds}
+    if any(fact.negate and fact.kind in SIGHTS for fact in condition.facts) or (good and not named):
         return len(steps) - 1  # it rests on the whole workload; one that did nothing is not good
     if any(fact.kind is FactKind.HANG for fact in condition.facts):
         return len(steps) - 2  # the one that hangs is the last
-    return max((index for index, step in enumerate(steps) if step.name in asked), default=-1)
+    return max((index for index, step in enumerate(steps) if step.name in named), default=-1)
 
 
 def _failed(step: StepFacts) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Campaigns with a budget of error over real git histories: the proof and all its legs, and what it sends back."""
+"""Campaigns with a budget of error over real git histories: the proof and all its arms, and what it sends back."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_a_merge_that_brought_the_bug_is_not_reverted_and_that_is_said(act: Act)
 def test_when_no_parent_can_be_judged_the_set_is_what_nothing_vouches_for(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every proof leaves its first good leg unjudged, as other failures that may hide the bug would."""
+    """Every proof leaves its first good arm unjudged, as other failures that may hide the bug would."""
     acted = act(12, World(rate=0.6), bug=range(9, 12))
     beliefs: list[Belief] = []
     real = proof.draw_proof

@@ -79,7 +79,7 @@ def candidate(repository: Planted, name: str) -> Candidate:
 
 
 class PerfectJudge:
-    """Bad is what holds the culprit (and not its fix). ``asked``: names of the commits, in order."""
+    """Bad is what holds the culprit (and not its fix). ``judged``: names of the commits, in order."""
 
     def __init__(
         self,
@@ -96,13 +96,13 @@ class PerfectJudge:
         self.fix = fix
         self.special = dict.fromkeys(skip, Verdict.SKIP) | dict.fromkeys(weak, Verdict.WEAK)
         self.before = before
-        self.asked: list[str] = []
+        self.judged: list[str] = []
 
-    def __call__(self, asked: Candidate) -> Judgement:
-        name = self.repository.name[asked.revision]
+    def __call__(self, candidate: Candidate) -> Judgement:
+        name = self.repository.name[candidate.revision]
         self.before(name)
-        self.asked.append(name)
-        return Judgement(asked, self.special.get(name) or self.truth(name), "by plan")
+        self.judged.append(name)
+        return Judgement(candidate, self.special.get(name) or self.truth(name), "by plan")
 
     def truth(self, name: str) -> Verdict:
         """What it is, whether it can be judged or not."""

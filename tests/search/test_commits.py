@@ -45,15 +45,15 @@ def test_culprit_on_a_line_is_found_in_few_steps(bench: Bench, culprit: str) -> 
     found = bench.search(judge, "a", "j")
     assert found.ended is Ended.FIRST_BAD
     assert found.first_bad and found.first_bad.subject == f"{culprit}: a change"
-    assert len(judge.asked) <= 4
-    assert [step.candidate.revision for step in found.steps] == [judge.repository.oid[name] for name in judge.asked]
+    assert len(judge.judged) <= 4
+    assert [step.candidate.revision for step in found.steps] == [judge.repository.oid[name] for name in judge.judged]
 
 
 def test_neighbouring_ends_need_no_step(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f")
     found = bench.search(judge, "e", "f")
     assert found.first_bad and found.first_bad.oid == judge.repository.oid["f"]
-    assert judge.asked == []
+    assert judge.judged == []
 
 
 @pytest.mark.parametrize("culprit", ["s", "t", "u", "c", "m", "e"])
@@ -67,7 +67,7 @@ def test_first_parent_names_the_merge_and_never_asks_the_branch(bench: Bench) ->
     judge = PerfectJudge(bench.plant(BRANCH), "t")
     found = bench.search(judge, "a", "e", first_parent=True)
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "m"
-    assert not {"s", "t", "u"} & set(judge.asked)
+    assert not {"s", "t", "u"} & set(judge.judged)
 
 
 def test_skips_around_the_culprit_narrow_to_exactly_them_and_the_next_bad(bench: Bench) -> None:
@@ -108,14 +108,14 @@ def test_known_skips_are_not_asked_again(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f")
     skips = [judge.repository.oid[name] for name in "ef"]
     found = bench.search(judge, "a", "j", known_skips=skips)
-    assert not {"e", "f"} & set(judge.asked)
+    assert not {"e", "f"} & set(judge.judged)
     assert judge.repository.names([commit.oid for commit in found.suspects]) == {"e", "f", "g"}
 
 
 def test_known_skips_alone_can_end_the_search(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "c")
     found = bench.search(judge, "a", "c", known_skips=[judge.repository.oid["b"]])
-    assert judge.asked == []
+    assert judge.judged == []
     assert judge.repository.names([commit.oid for commit in found.suspects]) == {"b", "c"}
 
 
@@ -123,7 +123,7 @@ def test_paths_leave_the_other_commits_out(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f")
     found = bench.search(judge, "a", "j", paths=["own/c", "own/f", "own/h"])
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "f"
-    assert set(judge.asked) <= set("cfh")
+    assert set(judge.judged) <= set("cfh")
 
 
 def test_paths_that_the_culprit_does_not_touch_are_told(bench: Bench) -> None:
@@ -142,7 +142,7 @@ def test_good_beside_bad_tests_the_merge_base_first(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "y")
     messages: list[Progress] = []
     found = bench.search(judge, "d", "z", listener=messages.append)
-    assert judge.asked[0] == "b"
+    assert judge.judged[0] == "b"
     assert "merge base" in messages[0].detail
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "y"
     assert "no ancestor" in found.assumptions[0]
@@ -153,7 +153,7 @@ def test_bad_merge_base_is_an_end_of_its_own(bench: Bench) -> None:
     found = bench.search(judge, "d", "z")
     assert found.ended is Ended.MERGE_BASE_BAD
     assert found.merge_base and judge.repository.name[found.merge_base.oid] == "b"
-    assert judge.asked == ["b"]
+    assert judge.judged == ["b"]
     assert "fixed on the way to good" in found.summary
 
 
@@ -197,7 +197,7 @@ def test_ends_in_no_order_are_refused(bench: Bench, good: str, bad: str, way: Di
     with pytest.raises(UsageError) as caught:
         bench.search(judge, good, bad, direction=way)
     assert words in caught.value.hint
-    assert judge.asked == []
+    assert judge.judged == []
 
 
 def test_ends_without_common_history_are_refused(bench: Bench) -> None:
@@ -210,7 +210,7 @@ class _Stop(BaseException):
     """Like KeyboardInterrupt, which pytest keeps for itself."""
 
 
-@pytest.mark.parametrize("error", [Interrupted("asked to stop"), InfraError("disk full"), ValueError("a bug"), _Stop()])
+@pytest.mark.parametrize("error", [Interrupted("cancelled"), InfraError("disk full"), ValueError("a bug"), _Stop()])
 def test_what_ask_raises_comes_out_and_leaves_nothing(bench: Bench, error: BaseException) -> None:
     repository = bench.plant(LINE)
 
@@ -264,12 +264,12 @@ def test_log_is_kept_after_each_step_and_can_be_replayed(bench: Bench, tmp_path:
     log = tmp_path / "bisect.log"
     seen: list[int] = []
 
-    def look(name: str) -> None:
+    def note(name: str) -> None:
         seen.append(len(re.findall("^git bisect (good|bad)", log.read_text(), re.MULTILINE)))
 
-    judge = PerfectJudge(bench.plant(LINE), "f", before=look)
+    judge = PerfectJudge(bench.plant(LINE), "f", before=note)
     found = bench.search(judge, "a", "j", log=log)
-    assert seen == list(range(len(judge.asked)))  # the verdicts before this step
+    assert seen == list(range(len(judge.judged)))  # the verdicts before this step
     assert log.read_text() == found.log
     work = tmp_path / "replay"
     git(tmp_path, "clone", "-q", os.fspath(judge.repository.folder), os.fspath(work))
@@ -294,7 +294,7 @@ def test_two_searches_in_one_clone_do_not_disturb_each_other(bench: Bench) -> No
         result = bench.search(judge, "b", "j", campaign=f"campaign-{culprit}")
         assert result.first_bad
         found[culprit] = repository.name[result.first_bad.oid]
-        assert len(judge.asked) == 3
+        assert len(judge.judged) == 3
 
     threads = [threading.Thread(target=one, args=(culprit,)) for culprit in "di"]
     for thread in threads:
@@ -323,7 +323,7 @@ class Found(Planted):
         self.name = {{value: key for key, value in oid.items()}}
         self.parents = {{commit.name: commit.parents for commit in test_commits.LINE}}
 def hang(name):
-    if {steps} == len(judge.asked):
+    if {steps} == len(judge.judged):
         print("hanging", flush=True)
         time.sleep(600)
 bench = Bench(Path({folder!r}))
@@ -370,6 +370,6 @@ def test_answers_from_a_store_make_a_second_search_the_same(bench: Bench) -> Non
     first = bench.search(judge, "a", "e")
     store: dict[Candidate, Judgement] = {step.candidate: step for step in first.steps}
     again = PerfectJudge(repository, "t")
-    again.__class__ = type("FromStore", (PerfectJudge,), {"__call__": lambda self, asked: store[asked]})
+    again.__class__ = type("FromStore", (PerfectJudge,), {"__call__": lambda self, candidate: store[candidate]})
     assert bench.search(again, "a", "e") == first
     assert all(step.verdict in (Verdict.GOOD, Verdict.BAD) for step in first.steps)

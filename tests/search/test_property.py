@@ -40,7 +40,7 @@ def test_perfect_judge_finds_exactly_the_planted_commit(data: st.DataObject) -> 
         judge = PerfectJudge(bench.plant(plan), culprit)
         found = bench.search(judge, "c0", "end")
         assert found.first_bad and judge.repository.name[found.first_bad.oid] == culprit
-        assert len(set(judge.asked)) == len(judge.asked)
+        assert len(set(judge.judged)) == len(judge.judged)
 
 
 @SETTINGS

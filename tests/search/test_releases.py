@@ -21,15 +21,15 @@ def release(version: str) -> Release:
 
 
 class Planted:
-    """Answers from a table and counts what it was asked."""
+    """Answers from a table and counts what was tried."""
 
     def __init__(self, verdicts: Mapping[str, Verdict]) -> None:
         self.verdicts = verdicts
-        self.asked: list[str] = []
+        self.tried: list[str] = []
         self.releases = [release(version) for version in verdicts]
 
     def ask(self, candidate: Candidate) -> Judgement:
-        self.asked.append(candidate.label)
+        self.tried.append(candidate.label)
         return Judgement(candidate, self.verdicts[candidate.label], "planted")
 
     def search(self, direction: Direction = BUG) -> Found:
@@ -42,7 +42,7 @@ def test_four_series_need_four_candidates() -> None:
         | {"6.18.5": BAD, "6.18.15": BAD}
     )
     found = planted.search()
-    assert planted.asked == ["6.12.95", "6.18.5", "6.17.8", "6.17.13"]
+    assert planted.tried == ["6.12.95", "6.18.5", "6.17.8", "6.17.13"]
     assert found.ending is Ending.BETWEEN
     assert found.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
     assert found.limit == 6
@@ -56,7 +56,7 @@ def test_a_bug_that_came_by_backport_is_found_inside_its_series() -> None:
     found = planted.search()
     assert found.ending is Ending.INSIDE
     assert found.summary == "came with a stable backport between 6.16.3 and 6.16.7"
-    assert found.notes == ("6.16.5, between the two: not tested, or cannot be judged",)  # six candidates were asked
+    assert found.notes == ("6.16.5, between the two: not tested, or cannot be judged",)  # six candidates were tried
 
 
 def test_ends_of_one_series_are_searched_by_patch_level() -> None:
@@ -75,7 +75,7 @@ def test_alike_ends_say_that_what_came_and_went_cannot_be_seen() -> None:
     found = planted.search()
     assert found.ending is Ending.ALIKE
     assert "--scan" in found.summary
-    assert planted.asked == ["6.17.8", "7.2.6"]
+    assert planted.tried == ["6.17.8", "7.2.6"]
 
 
 def test_a_scan_reports_introduction_and_fix() -> None:
@@ -157,8 +157,8 @@ def test_never_more_candidates_than_the_limit_and_none_twice(line: tuple[dict[st
     planted = Planted(line[0])
     planted.search()
     series = len({name.rsplit(".", 1)[0] for name in line[0]})
-    assert len(planted.asked) <= math.ceil(math.log2(series)) + 4 == limit(series)
-    assert len(set(planted.asked)) == len(planted.asked)
+    assert len(planted.tried) <= math.ceil(math.log2(series)) + 4 == limit(series)
+    assert len(set(planted.tried)) == len(planted.tried)
 
 
 @given(lines())
@@ -194,7 +194,7 @@ def test_a_fix_is_searched_like_a_bug(line: tuple[dict[str, Verdict], bool]) -> 
     bug, fix = Planted(verdicts), Planted({name: mirror[verdict] for name, verdict in verdicts.items()})
     bug.search()
     fix.search(FIX)
-    assert bug.asked == fix.asked
+    assert bug.tried == fix.tried
 
 
 def _series(version: str) -> Sequence[str]:

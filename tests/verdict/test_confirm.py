@@ -26,37 +26,37 @@ NOISY = Belief(BUDGET, Rate(60, 100), Background(5, 100), bad_end=(60, 100))
 
 def played(belief: Belief, culprit: list[int], parents: list[list[int]], number: int = 1) -> object:
     """Draw as the proof asks; 1 reproduces, 0 is clean, the last answer repeats."""
-    answers, legs = [culprit, *parents], [Evidence() for _ in range(1 + len(parents))]
-    while isinstance(step := confirm(legs[:1], legs[1:], belief, number), Draw):
+    answers, arms = [culprit, *parents], [Evidence() for _ in range(1 + len(parents))]
+    while isinstance(step := confirm(arms[:1], arms[1:], belief, number), Draw):
         for place, count in enumerate((*step.bad, *step.good)):
             for _ in range(count):
                 reply = answers[place].pop(0) if len(answers[place]) > 1 else answers[place][0]
-                legs[place] += Evidence(reply, 1 - reply)
-    return step, legs
+                arms[place] += Evidence(reply, 1 - reply)
+    return step, arms
 
 
 def test_a_deterministic_culprit_is_proven_in_few_trials() -> None:
-    step, legs = played(ALWAYS, [1], [[0]])
+    step, arms = played(ALWAYS, [1], [[0]])
     assert isinstance(step, Confirmed)
-    assert legs[0] == Evidence(REPRODUCTIONS)
-    assert legs[1].clean <= 6
+    assert arms[0] == Evidence(REPRODUCTIONS)
+    assert arms[1].clean <= 6
     assert step.error <= 0.01
 
 
 @pytest.mark.parametrize("belief", [ALWAYS, RARE])
 def test_what_a_proof_will_ask_for_is_known_beforehand(belief: Belief) -> None:
     every = round(1 / belief.rate.mean)
-    _, legs = played(belief, ([0] * (every - 1) + [1]) * 5, [[0]])
+    _, arms = played(belief, ([0] * (every - 1) + [1]) * 5, [[0]])
     reproductions, clean = proof_trials(belief)
-    assert reproductions == legs[0].reproduced
-    assert abs(clean - legs[1].clean) <= 0.1 * legs[1].clean + 1
+    assert reproductions == arms[0].reproduced
+    assert abs(clean - arms[1].clean) <= 0.1 * arms[1].clean + 1
 
 
 def test_a_merge_is_held_against_each_of_its_parents() -> None:
-    step, legs = played(RARE, [0, 0, 0, 1] * 100, [[0], [0], [0]])
+    step, arms = played(RARE, [0, 0, 0, 1] * 100, [[0], [0], [0]])
     assert isinstance(step, Confirmed)
-    assert len({leg.clean for leg in legs[1:]}) == 1
-    assert (1 - step.p_min) ** legs[1].clean <= BUDGET.share(Stage.PROOF, 1)
+    assert len({arm.clean for arm in arms[1:]}) == 1
+    assert (1 - step.p_min) ** arms[1].clean <= BUDGET.share(Stage.PROOF, 1)
 
 
 def test_a_parent_that_keeps_reproducing_contradicts() -> None:
@@ -70,10 +70,10 @@ def test_a_parent_that_reproduced_once_at_a_deterministic_bug_shows_a_background
 
 
 def test_a_culprit_that_does_not_reproduce_again_was_background() -> None:
-    step, legs = played(RARE, [0], [[0]])
+    step, arms = played(RARE, [0], [[0]])
     assert isinstance(step, BackgroundSeen)
     assert step.bad
-    assert legs[0].clean < 300
+    assert arms[0].clean < 300
 
 
 def test_nobody_else_is_drawn_while_a_parent_is_in_doubt() -> None:
@@ -98,9 +98,9 @@ def test_each_proof_of_a_campaign_asks_for_more() -> None:
 
 
 def test_with_a_background_a_parent_may_reproduce_now_and_then() -> None:
-    step, legs = played(NOISY, [1, 0, 1] * 50, [[1] + [0] * 300])
+    step, arms = played(NOISY, [1, 0, 1] * 50, [[1] + [0] * 300])
     assert isinstance(step, Confirmed)
-    assert legs[1].reproduced == 1
+    assert arms[1].reproduced == 1
 
 
 def test_with_a_background_a_parent_as_bad_as_the_culprit_contradicts() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The proof's further legs: the culprit's own edits over the ends; and other failures that may hide the bug."""
+"""The proof's further arms: the culprit's own edits over the ends; and other failures that may hide the bug."""
 
 import pytest
 
@@ -14,12 +14,12 @@ CULPRIT, PARENT = Evidence(5, 5), Evidence(0, 40)
 REVERTED, APPLIED = Evidence(0, 40), Evidence(1, 1)
 
 
-def settled(applied: Evidence, reverted: Evidence, parent: Evidence = PARENT) -> object:
+def after(applied: Evidence, reverted: Evidence, parent: Evidence = PARENT) -> object:
     return confirm([CULPRIT, applied], [parent, reverted], HALF, 1, (1, 1))
 
 
 def test_both_ways_confirm_with_the_rest() -> None:
-    step = settled(APPLIED, REVERTED)
+    step = after(APPLIED, REVERTED)
     assert isinstance(step, Confirmed)
     assert (step.unjudged, step.unchecked) == ((), ())
     assert step.error <= 0.01
@@ -32,7 +32,7 @@ def test_edited_legs_are_drawn_in_the_same_rounds() -> None:
 
 
 def test_the_error_stated_covers_the_revert() -> None:
-    short, long = settled(APPLIED, Evidence(0, 22)), settled(APPLIED, REVERTED)
+    short, long = after(APPLIED, Evidence(0, 22)), after(APPLIED, REVERTED)
     assert isinstance(short, Draw | Confirmed)
     if isinstance(short, Confirmed):
         assert isinstance(long, Confirmed)
@@ -43,20 +43,20 @@ def test_the_error_stated_covers_the_revert() -> None:
     ("applied", "reverted", "bad"), [(APPLIED, Evidence(3, 9), False), (Evidence(0, 40), REVERTED, True)]
 )
 def test_an_edit_that_does_not_do_what_it_must_is_contrary(applied: Evidence, reverted: Evidence, bad: bool) -> None:
-    step = settled(applied, reverted)
+    step = after(applied, reverted)
     assert isinstance(step, Contrary)
     assert (step.bad, step.place) == (bad, 1)
 
 
 def test_a_parent_that_reproduces_is_heard_before_the_edits() -> None:
-    assert isinstance(settled(APPLIED, Evidence(3, 9), parent=Evidence(3, 4)), Contradicted)
-    waiting = settled(APPLIED, Evidence(3, 9), parent=Evidence(0, 2))
+    assert isinstance(after(APPLIED, Evidence(3, 9), parent=Evidence(3, 4)), Contradicted)
+    waiting = after(APPLIED, Evidence(3, 9), parent=Evidence(0, 2))
     assert isinstance(waiting, Draw)
     assert (waiting.good[0] > 0, waiting.good[1]) == (True, 0)
 
 
 def test_an_edited_leg_that_cannot_be_judged_blocks_nothing() -> None:
-    step = settled(Evidence(0, 0, 3), Evidence(0, 2, 40))
+    step = after(Evidence(0, 0, 3), Evidence(0, 2, 40))
     assert isinstance(step, Confirmed)
     assert step.unjudged == ()
     assert set(step.unchecked) == {(True, 1), (False, 1)}

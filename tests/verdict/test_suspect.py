@@ -20,15 +20,15 @@ def belief(reproduced: int, trials: int) -> Belief:
 
 def proof(belief: Belief, rates: tuple[float, float], chance: random.Random) -> tuple[Step, int]:
     """The proof of a culprit and one parent that reproduce at these rates; and the parent's trials."""
-    legs = [Evidence(), Evidence()]
+    arms = [Evidence(), Evidence()]
     while True:
-        step = confirm([legs[0]], [legs[1]], belief, 1)
+        step = confirm([arms[0]], [arms[1]], belief, 1)
         if not isinstance(step, Draw):
-            return step, legs[1].conclusive
+            return step, arms[1].conclusive
         for place, count in enumerate((step.bad[0], step.good[0])):
             for _ in range(count):
                 hit = chance.random() < rates[place]
-                legs[place] += Evidence(reproduced=1) if hit else Evidence(clean=1)
+                arms[place] += Evidence(reproduced=1) if hit else Evidence(clean=1)
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.4, 1.0])
