@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Trials that the harness failed: whose failure was it, the candidate's or the host's? Pure (law 7).
 
-A run of such failures at one candidate is followed by a trial of another one, stored under CHECK. Where that fails too,
-the host is broken, and the run says nothing of the candidate. Else the failures are the candidate's, and are counted.
+A run of such failures at one candidate is followed by a trial of another one, stored under Stage.CHECK. Where that
+fails too, the host is broken, and the run says nothing of the candidate. Else the failures are the candidate's, and are
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bisector.model import Signal, Trial
+from bisector.causes import Cause
+from bisector.model import BuildFailure, Signal, Trial, Verdict
+from bisector.stage import Stage
 from bisector.verdict.hiding import Sample
 from bisector.verdict.sequential import Evidence
 from bisector.verdict.signature import reached_agent
-
-CHECK = "harness-check"
-"""Stage of the trials that are run to see whether the harness works at all. They are evidence of no candidate."""
 
 
 def failed(trial: Trial) -> bool:
@@ -53,7 +53,7 @@ class Counted:
     """One series of a candidate's trials in order, without the failures that were the host's.
 
     Args:
-        checks: the campaign's trials of stage CHECK, in order; the list may grow.
+        checks: the campaign's trials of Stage.CHECK, in order; the list may grow.
     """
 
     def __init__(self, checks: Sequence[Trial]) -> None:
@@ -99,10 +99,10 @@ def elsewhere(trials: Sequence[Trial], last: Trial) -> Sample:
     Args:
         trials: of one campaign and question, in order.
     """
-    checks = [trial for trial in trials if trial.stage == CHECK]
+    checks = [trial for trial in trials if trial.stage == Stage.CHECK]
     series: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
-        if trial.image != last.image and trial.number < last.number and trial.stage != CHECK:
+        if trial.image != last.image and trial.number < last.number and trial.stage != Stage.CHECK:
             series.setdefault((trial.image, trial.stage), []).append(trial)
     others = [trial for each in series.values() for trial in counted(each, checks)]
     return sum(map(failed, others)), len(others)
@@ -119,6 +119,19 @@ def fails_least(trials: Iterable[Trial], image: str) -> Trial | None:
     return next((trial for trial in best if not failed(trial)), None)
 
 
-def _drop_last_run(trials: list[Trial]) -> None:
-    while trials and failed(trials[-1]):
-        trials.pop()
+def cause(verdict: Verdict, failure: BuildFailure | None, no_boot: str, evidence: Evidence) -> Cause:
+    """Why a candidate has no verdict that a search can use; ``no_boot``: why it has no conclusive trials, else ""."""
+    if verdict is Verdict.WEAK:
+        return Cause.UNDECIDED
+    if verdict is not Verdict.SKIP:
+        return Cause.NONE
+    if failure:
+        return Cause.NOT_BUILT
+    if no_boot:
+        return Cause.NO_BOOT
+    return Cause.HARNESS if evidence.infra > evidence.other else Cause.OTHER_FAILURES
+
+
+def common_failure(evidence: Evidence) -> tuple[Signal, ...]:
+    """What to name of a candidate that is skipped: the more common of its failures."""
+    return (Signal.INFRA,) if evidence.infra > evidence.other else (Signal.OTHER_FAILURE,)

@@ -18,7 +18,6 @@ from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Cause,
     Ending,
     Image,
     Judgement,
@@ -29,6 +28,7 @@ from bisector.model import (
     Verdict,
     digest,
 )
+from bisector.stage import Stage
 from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
@@ -150,15 +150,13 @@ class TrialSeries:
 
     def judgement(self, verdict: Verdict, reason: str) -> Judgement:
         """Close the series with a verdict: it is stored and reported."""
-        failure = self.made if isinstance(self.made, BuildFailure) else None
-        image = "" if isinstance(self.made, BuildFailure) else self.made.identity
-        why = self._why(verdict, reason)
-        cell = self.case.cell.name
-        plan = self.case.plan.identity()
-        failures = self.evidence.infra
+        failure, image = (self.made, "") if isinstance(self.made, BuildFailure) else (None, self.made.identity)
+        case, evidence, why = self.case, self.evidence, self._why(verdict, reason)
+        cause = harness.cause(verdict, failure, self.untestable, evidence)
         judgement = Judgement(
-            self.candidate, verdict, why, cell, image, self.trials, failure, plan, failures, self._cause(verdict)
-        )
+            self.candidate, verdict, why, case.cell.name, image, self.trials, failure, case.plan.identity(),
+            evidence.infra, cause,
+        )  # fmt: skip
         tools = self.judge.tools
         tools.store.add_judgement(tools.campaign, self.stage, judgement)
         text = f"{self.candidate}: {verdict} ({why})"
@@ -180,21 +178,10 @@ class TrialSeries:
                 self._last = trial.number
         return self._stored.tally
 
-    def _cause(self, verdict: Verdict) -> Cause:
-        if verdict is Verdict.WEAK:
-            return Cause.UNDECIDED
-        if verdict is not Verdict.SKIP:
-            return Cause.NONE
-        if isinstance(self.made, BuildFailure):
-            return Cause.NOT_BUILT
-        if self.untestable:
-            return Cause.NO_BOOT
-        return Cause.HARNESS if self.evidence.infra > self.evidence.other else Cause.OTHER_FAILURES
-
     def _why(self, verdict: Verdict, reason: str) -> str:
         """The reason with the condition that was seen, or with the last other failure of a skip."""
         readings = [trial.reading for trial in self._drawn.trials]
-        wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else _common_failure(self.evidence)
+        wanted = (Signal.REPRODUCED,) if verdict is not Verdict.SKIP else harness.common_failure(self.evidence)
         named = [reading for reading in readings if reading.signal in wanted] or readings
         if not named:
             return reason
@@ -284,14 +271,14 @@ class Judge:
         image = self.image(known.candidate) if known else None
         if known is None or not isinstance(image, Image):
             return None
-        checks.append(self.trial(known.candidate, image, case, harness.CHECK, len(checks)))
+        checks.append(self.trial(known.candidate, image, case, Stage.CHECK, len(checks)))
         return checks[-1]
 
     @property
     def checks(self) -> list[Trial]:
         """The trials that were run to see whether the harness works at all, read of the store once."""
         if self._checks is None:
-            self._checks = list(self.tools.store.trials(self.tools.campaign, stage=harness.CHECK))
+            self._checks = list(self.tools.store.trials(self.tools.campaign, stage=Stage.CHECK))
         return self._checks
 
     # ---- one trial
@@ -376,7 +363,7 @@ class Judge:
         """Boot the control at once; says in words that it did, "" when it did not."""
         token = digest("control", time.time_ns())[:12]
         boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
-        observation = self._run(control, boot_only, f"trials/control-{control.identity[:12]}-{token}", "control")
+        observation = self._run(control, boot_only, f"trials/control-{control.identity[:12]}-{token}", Stage.CONTROL)
         return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""
 
     # ---- how long a trial may take
@@ -400,8 +387,3 @@ class Judge:
     def report(self, phase: str, detail: str, stage: str = "") -> None:
         """Report to the listener what happens."""
         self.tools.listener(Progress(phase, detail, stage=stage))
-
-
-def _common_failure(evidence: Evidence) -> tuple[Signal, ...]:
-    """What to name of a candidate that is skipped: the more common of its failures."""
-    return (Signal.INFRA,) if evidence.infra > evidence.other else (Signal.OTHER_FAILURE,)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bisector.agent.plan import Result
+from bisector.causes import Cause, FailureCause
 
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
@@ -86,15 +87,6 @@ class Image:
     def path(self) -> str:
         """What must be there for the image to be tried."""
         return self.programs or self.kernel
-
-
-class FailureCause(StrEnum):
-    """Why a candidate did not become an image. A fault of this host is none of them: it is an InfraError."""
-
-    SOURCE = "source"  # a tool named an error in what the candidate holds
-    LACKING = "lacking"  # it needs something that is not here: a newer tool, a library, a package that is gone
-    COMPILER = "compiler"  # the compiler crashed at it, twice
-    UNKNOWN = "unknown"  # no tool named an error
 
 
 @dataclass(frozen=True)
@@ -306,18 +298,6 @@ class Trial:
         """Id of the campaign that ran it and from which it was taken over; "" for a trial of the campaign's own."""
         above, _, rest = self.folder.partition("/")
         return rest.partition("/")[0] if above == ".." else ""
-
-
-class Cause(StrEnum):
-    """Why a candidate has no verdict that a search can use, for programs; ``Judgement.reason`` says it in words."""
-
-    NONE = ""  # it is good or bad; or stored by an earlier version
-    NOT_BUILT = "not_built"
-    NO_BOOT = "no_boot"
-    OTHER_FAILURES = "other_failures"  # its trials ended in other failures than the recipe's
-    HARNESS = "harness"  # its trials failed in the harness
-    UNDECIDED = "undecided"  # as many trials as are ever drawn leave it open
-    NOT_TRIED = "not_tried"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from bisector.search.knowledge import Knowledge, LongSkipRun
 from bisector.search.proof import Proof
 from bisector.search.skip_runs import try_edges
 from bisector.session import Session
+from bisector.stage import Stage
 from bisector.store import CampaignRow
 
 RESTARTS = 3
@@ -266,7 +267,7 @@ class _Work:
 
         def listen(progress: Progress) -> None:
             left = _time_left(progress, began) if known.steps else ""
-            self._tell(replace(progress, detail=progress.detail + left, stage="search"))
+            self._tell(replace(progress, detail=progress.detail + left, stage=Stage.SEARCH))
 
         with self.clone.bisect_worktree(self.row.id) as worktree:
             return search(

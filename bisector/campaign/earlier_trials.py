@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.model import BuildFailure, Image, Question, Trial
+from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
 from bisector.verdict.signature import read
 
-STAGE = "release"
+STAGE = Stage.RELEASE
 
 
 @dataclass
@@ -69,6 +70,6 @@ class Known:
     def _own(self, row: CampaignRow, image: Image, plan: Plan) -> list[Trial]:
         """Trials that a campaign ran itself; [] where none of them could be taken over."""
         own = [trial for trial in self._stored(row, image, plan) if not trial.taken_from]
-        counted = harness.counted(own, self.store.trials(row.id, stage=harness.CHECK))
+        counted = harness.counted(own, self.store.trials(row.id, stage=Stage.CHECK))
         # those that the harness failed go along (law 7), but alone they are nothing to take over
         return [] if all(map(harness.failed, counted)) else counted

@@ -20,12 +20,13 @@ from bisector.recipe.modules import not_applied
 from bisector.recipe.plan import source_kind
 from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
+from bisector.stage import Stage
 from bisector.store import CampaignRow
 from bisector.target.programs import installed
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.neither import always_neither, stops
 
-STAGE = "test"
+STAGE = Stage.TEST
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
             rows.append(CellAnswer(cell, None))
             continue
         words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
-        session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage="test"))
+        session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         case = session.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, rule=FixedTrials(request.trials, case.rule.other_cap))

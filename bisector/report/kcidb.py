@@ -16,6 +16,7 @@ from bisector.direction import direction
 from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial, digest
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
+from bisector.stage import Stage
 
 VERSION = {"major": 5, "minor": 0}
 ORIGIN = "bisector"
@@ -149,7 +150,7 @@ def _issue(facts: Facts) -> Object | None:
 
 def _incidents(facts: Facts, issue: str) -> Iterator[Object]:
     for trial in facts.trials:
-        if trial.stage.startswith("proof") and trial.reading.signal in (Signal.REPRODUCED, Signal.CLEAN):
+        if Stage.of(trial.stage) is Stage.PROOF and trial.reading.signal in (Signal.REPRODUCED, Signal.CLEAN):
             yield {
                 "id": _id(facts, "incident", trial.number),
                 "origin": ORIGIN,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bisector.direction import Direction, of_outcome
 from bisector.model import Candidate, Judgement, Outcome, Signal, Verdict
 from bisector.report.facts import Facts, Span
-from bisector.report.stages import FIXED
+from bisector.stage import Stage
 
 LEFT, RIGHT = 5.0, 95.0
 ROW = 60  # pixels of one candidate's row
@@ -77,40 +78,40 @@ def funnel(facts: Facts) -> tuple[Row, ...]:
     low, high = 0.0, 1.0
     placed: dict[str, float] = {}
     for stage, judgement in facts.judgements:
-        if stage.startswith("ends") and outcome and judgement.cell != outcome.cell:
+        if Stage.of(stage) is Stage.ENDS and outcome and judgement.cell != outcome.cell:
             continue
         key = judgement.candidate.revision + "".join(edit.kind + edit.commit for edit in judgement.candidate.edits)
         if key not in placed:
             placed[key] = _place(stage, judgement, low, high, outcome)
         at = placed[key]
         rows.append(_row(len(rows), stage, judgement, (low, high, at), facts))
-        if not stage.startswith(("proof", FIXED)) and low <= at <= high:
-            low, high = _left(judgement.verdict, at, low, high, bool(outcome and outcome.find_fix))
+        if Stage.of(stage) not in (Stage.PROOF, Stage.FIXED) and low <= at <= high:
+            low, high = _left(judgement.verdict, at, low, high, of_outcome(outcome))
     return tuple(rows)
 
 
 def _place(stage: str, judgement: Judgement, low: float, high: float, outcome: Outcome | None) -> float:
-    older = Verdict.BAD if outcome and outcome.find_fix else Verdict.GOOD
-    if stage.startswith("ends"):
+    search, part = of_outcome(outcome), Stage.of(stage)
+    if part is Stage.ENDS:
         if outcome and outcome.good and outcome.bad:
-            is_good = judgement.candidate == outcome.good.candidate
-            return 0.0 if is_good is (older is Verdict.GOOD) else 1.0
-        return 0.0 if judgement.verdict is older else 1.0
-    if stage == FIXED:  # newer than the newer end
+            good, bad = search.good_bad(0.0, 1.0)
+            return good if judgement.candidate == outcome.good.candidate else bad
+        return 0.0 if judgement.verdict is search.old else 1.0
+    if part is Stage.FIXED:  # newer than the newer end
         return 1.0
     if any(edit.kind != "fixup" for edit in judgement.candidate.edits):  # the culprit's own, on one of the ends
-        end = (outcome.bad if outcome.find_fix else outcome.good) if outcome else None
+        end = search.old_new(outcome.good, outcome.bad)[0] if outcome else None
         return 0.0 if end and judgement.candidate.revision == end.candidate.revision else 1.0
-    if stage.startswith("proof"):
+    if part is Stage.PROOF:
         return low
     step = {Verdict.SKIP: 0.38, Verdict.WEAK: 0.62}.get(judgement.verdict, 0.5)
     return low + (high - low) * step
 
 
-def _left(verdict: Verdict, at: float, low: float, high: float, find_fix: bool) -> tuple[float, float]:
-    if verdict is (Verdict.BAD if find_fix else Verdict.GOOD):
+def _left(verdict: Verdict, at: float, low: float, high: float, search: Direction) -> tuple[float, float]:
+    if verdict is search.old:
         return max(low, at), high
-    if verdict is (Verdict.GOOD if find_fix else Verdict.BAD):
+    if verdict is search.new:
         return low, min(high, at)
     return low, high
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from bisector.direction import place_of
 from bisector.model import Candidate, Judgement, Outcome, TargetKind, Verdict
 from bisector.report.facts import Facts
+from bisector.stage import Stage
 
-FIXED = "fixed"
+FIXED = Stage.FIXED
 """Stage of the trials that come after the outcome: of the newest mainline at hand, and of a fix."""
 
 NEWER = "whether a newer {} than the bad end has it fixed already"

@@ -96,7 +96,8 @@ def printed_lines(steps: Sequence[printed.Printed]) -> list[str]:
 
 
 def _names_of_range(outcome: Outcome) -> tuple[str, str]:
-    return ("first good", "last bad") if outcome.find_fix else ("last good", "first bad")
+    search = of_outcome(outcome)
+    return search.good_bad(f"last {search.old}", f"first {search.new}")
 
 
 def _releases(facts: ReleaseFacts) -> list[str]:

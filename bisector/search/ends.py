@@ -11,6 +11,7 @@ from bisector.direction import Direction
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
+from bisector.stage import Stage
 from bisector.verdict.ends import Alike, Differ, NotTestable
 from bisector.verdict.neither import NeverJudged, summary
 from bisector.verdict.rule import Rule
@@ -27,7 +28,7 @@ class Ends:
     good: Judgement
     bad: Judgement
     case: Case
-    stage: str = "ends"  # of the trials that they stand on
+    stage: str = Stage.ENDS  # of the trials that they stand on
     drawings: int = 1  # of ends in the campaign so far: each has its share of the budget
     more: tuple[Evidence, Evidence] = field(default=(NOTHING, NOTHING))  # what proofs have seen of either end
 
@@ -48,9 +49,9 @@ def ends_in_cells(
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)
     case, chosen = max(able, key=lambda pair: pair[1].rate)
-    stage, drawings = "ends", len(cases)
+    stage, drawings = str(Stage.ENDS), len(cases)
     if len(cases) > 1:
-        stage, drawings = "ends-again", len(cases) + 1
+        stage, drawings = Stage.ENDS.again("again"), len(cases) + 1
         chosen = _draw(judge, good, bad, case, stage, drawings)
     if not isinstance(chosen.result, Differ):
         return _stop(case, chosen, direction)
@@ -64,7 +65,7 @@ def _long_enough(judge: Judge, ends: Ends) -> Ends:
     longer = stretched(ends.case, ends.bad.trials)
     if longer is ends.case:
         return ends
-    stage, drawings = "ends-longer", ends.drawings + 1
+    stage, drawings = Stage.ENDS.again("longer"), ends.drawings + 1
     judge.report("stage", f"Ends with a longer workload: {longer.lasting}")
     drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, stage, drawings)
     if not isinstance(drawn.result, Differ):
@@ -128,9 +129,9 @@ def _each_by_itself(
 def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDrawn:
     """Both ends in one cell by a fixed number of trials; a few where none is good or bad."""
     first = first_of_ends(
-        judge.series(good, case, "ends", in_turns=True), lambda: judge.series(bad, case, "ends", in_turns=True)
+        judge.series(good, case, Stage.ENDS, in_turns=True), lambda: judge.series(bad, case, Stage.ENDS, in_turns=True)
     )
-    return first or EndsDrawn(None, judge.ask(good, case, "ends"), judge.ask(bad, case, "ends"))
+    return first or EndsDrawn(None, judge.ask(good, case, Stage.ENDS), judge.ask(bad, case, Stage.ENDS))
 
 
 def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:

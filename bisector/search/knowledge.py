@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from bisector.case import Case
+from bisector.causes import Cause
 from bisector.direction import BUG, Direction
 from bisector.judge import Judge
-from bisector.model import Candidate, Cause, Commit, Judgement, Verdict
+from bisector.model import Candidate, Commit, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
+from bisector.stage import Stage
 from bisector.verdict.sequential import Evidence
 
 LONG_RUN = 4
@@ -66,7 +68,7 @@ class Knowledge:
         known = self._known(candidate)
         if known:
             return known
-        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, "search")
+        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, Stage.SEARCH)
         self._note(judgement)
         if judgement.verdict is not Verdict.SKIP:
             self._skips_in_a_row = 0
@@ -80,7 +82,7 @@ class Knowledge:
         """A question of ours about a commit that git does not want judged yet; weak is a skip here."""
         judgement = self._known(candidate)
         if judgement is None:
-            judgement = self.judge.ask(candidate, self.case, "search")
+            judgement = self.judge.ask(candidate, self.case, Stage.SEARCH)
             self._note(judgement)
         return Verdict.SKIP if judgement.verdict is Verdict.WEAK else judgement.verdict
 

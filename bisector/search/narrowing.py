@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bisector.model import Cause, Commit, Judgement, Verdict
+from bisector.causes import Cause
+from bisector.model import Commit, Judgement, Verdict
 
 NAMED = 3  # commits named for one cause
 

@@ -18,6 +18,7 @@ from bisector.search.knowledge import Knowledge
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner
 from bisector.search.sampling import draw_proof
+from bisector.stage import Stage
 from bisector.verdict.confirm import (
     BackgroundSeen,
     Confirmed,
@@ -111,7 +112,7 @@ class Proof:
 
     @property
     def _stage(self) -> str:
-        return "proof" if self.number == 1 else f"proof-{self.number}"
+        return Stage.PROOF if self.number == 1 else Stage.PROOF.again(self.number)
 
     def _unbounded(self, arms: Arms) -> bool:
         """Whether nothing older can be tried. Where no rate is learnt, a commit without parent needs none."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from bisector.causes import FailureCause
 from bisector.interfaces import Listener, Progress
-from bisector.model import FailureCause
 
 MOST_ERRORS = 20
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]+ +\S.*")  # kbuild's short form: "  CC      block/fops.o"

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.causes import FailureCause
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Progress
-from bisector.model import BuildFailure, FailureCause
+from bisector.model import BuildFailure
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.buildlog import BuildLog, Certainty

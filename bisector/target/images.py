@@ -24,7 +24,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bisector.model import BuildFailure, FailureCause, Image
+from bisector.causes import FailureCause
+from bisector.model import BuildFailure, Image
 from bisector.system.trees import paths_below, remove_tree
 
 PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../share), as it does when installed

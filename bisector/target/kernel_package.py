@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from bisector.causes import FailureCause
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Progress, Target
-from bisector.model import BuildFailure, Candidate, FailureCause, Image, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
 from bisector.system.debs import Package

@@ -7,23 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from bisector import harness
 from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
+from bisector.causes import Cause, FailureCause
 from bisector.errors import InfraError, Interrupted
 from bisector.interfaces import CancelToken, Listener, ignore
 from bisector.judge import INFRA_IN_A_ROW, Judge, JudgeTools
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Cause,
     Cell,
     Condition,
     ConsoleEvent,
     Ending,
     Fact,
     FactKind,
-    FailureCause,
     Image,
     Observation,
     Question,
@@ -32,6 +30,7 @@ from bisector.model import (
     Timing,
     Verdict,
 )
+from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
 from bisector.system.executor import Pool
 from bisector.verdict.fixed import FixedTrials
@@ -197,7 +196,7 @@ def test_a_candidate_at_which_the_harness_always_fails_is_skipped_where_it_works
     assert judgement.verdict is Verdict.SKIP
     assert judgement.reason == "5 of 5 trials failed in the harness, 0 of 2 elsewhere: QEMU was killed by signal 9"
     assert (judgement.trials, judgement.harness_failures, judgement.cause) == ((), 5, Cause.HARNESS)
-    assert [trial.stage for trial in store.trials("c1")].count(harness.CHECK) == 1
+    assert [trial.stage for trial in store.trials("c1")].count(Stage.CHECK) == 1
     assert len(runner.seen) == 2 + 5 + 1
 
 

@@ -3,7 +3,8 @@
 
 import pytest
 
-from bisector.model import Candidate, Cause, Commit, Judgement, TargetKind, Verdict
+from bisector.causes import Cause
+from bisector.model import Candidate, Commit, Judgement, TargetKind, Verdict
 from bisector.search.narrowing import what_splits
 
 COMMITS = [Commit(f"{number:040x}", f"commit {number}") for number in range(6)]

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import Result
+from bisector.causes import Cause
 from bisector.codec import dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Cause,
     Commit,
     Ending,
     Image,

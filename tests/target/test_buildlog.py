@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from bisector.causes import FailureCause
 from bisector.interfaces import Progress, ignore
-from bisector.model import FailureCause
 from bisector.target.buildlog import BuildLog
 
 

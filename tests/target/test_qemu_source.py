@@ -17,9 +17,10 @@ import pytest
 from fake_kernel import revert
 from fake_qemu import PROGRAM, QemuBench
 
+from bisector.causes import FailureCause
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, ignore
-from bisector.model import Candidate, FailureCause, TargetKind
+from bisector.model import Candidate, TargetKind
 from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.target import build_dirs, submodules
 from bisector.target.ninja import TARGETS, Ninja

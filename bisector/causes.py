@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Why there is no image, and why there is no verdict: for programs, beside the words that people read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FailureCause(StrEnum):
+    """Why a candidate did not become an image. A fault of this host is none of them: it is an InfraError."""
+
+    SOURCE = "source"  # a tool named an error in what the candidate holds
+    LACKING = "lacking"  # it needs something that is not here: a newer tool, a library, a package that is gone
+    COMPILER = "compiler"  # the compiler crashed at it, twice
+    UNKNOWN = "unknown"  # no tool named an error
+
+
+class Cause(StrEnum):
+    """Why a candidate has no verdict that a search can use; ``Judgement.reason`` says it in words."""
+
+    NONE = ""  # it is good or bad; or stored by an earlier version
+    NOT_BUILT = "not_built"
+    NO_BOOT = "no_boot"
+    OTHER_FAILURES = "other_failures"  # its trials ended in other failures than the recipe's
+    HARNESS = "harness"  # its trials failed in the harness
+    UNDECIDED = "undecided"  # as many trials as are ever drawn leave it open
+    NOT_TRIED = "not_tried"
