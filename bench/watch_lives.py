@@ -52,7 +52,7 @@ from bisector.verdict.budget import Budget as Allowed
 from bisector.verdict.confirm import REPRODUCTIONS
 from bisector.verdict.ends import MoreEnds, ends
 from bisector.verdict.fixed import FixedTrials
-from bisector.verdict.sequential import Decided, Evidence
+from bisector.verdict.sequential import Decision, Evidence
 
 RECIPE, CONDITION, PLAN = "acted", "failed", "plan"
 TRIALS = 5  # of a night that knows of no regression
@@ -86,12 +86,12 @@ class _Trials:
     chance: random.Random
     rate: float
 
-    def until(self, rule: FixedTrials) -> tuple[Evidence, Decided]:
+    def until(self, rule: FixedTrials) -> tuple[Evidence, Decision]:
         """Trials of one question, until decided by the judge's own rule."""
         seen = Evidence()
         while True:
             decision = rule.decide(seen)
-            if isinstance(decision, Decided):
+            if isinstance(decision, Decision):
                 return seen, decision
             seen = seen.plus(self.one())
 

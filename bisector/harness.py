@@ -49,7 +49,7 @@ class Tally:
             self.booted += by * reached_agent(trial.observation)
 
 
-class Counted:
+class CountedSeries:
     """One series of a candidate's trials in order, without the failures that were the host's.
 
     Args:
@@ -81,8 +81,8 @@ class Counted:
 
 
 def counted(trials: Iterable[Trial], checks: Sequence[Trial]) -> list[Trial]:
-    """The trials of one series that count: ``Counted`` of all of them."""
-    series = Counted(checks)
+    """The trials of one series that count: ``CountedSeries`` of all of them."""
+    series = CountedSeries(checks)
     for trial in trials:
         series.add(trial)
     return series.tally.trials

@@ -12,7 +12,7 @@ from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
-from bisector.harness import Counted, Tally
+from bisector.harness import CountedSeries, Tally
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image, run_trial
 from bisector.model import (
@@ -33,7 +33,7 @@ from bisector.store import Store
 from bisector.system.executor import Pool
 from bisector.verdict import clock
 from bisector.verdict.hiding import Sample
-from bisector.verdict.sequential import Decided, Evidence, More
+from bisector.verdict.sequential import Decision, Evidence, More
 from bisector.verdict.signature import reached_agent, read
 
 BOOTS = 2  # that must fail before a kernel is said not to boot; an emulated machine has faults of its own
@@ -77,7 +77,7 @@ class TrialSeries:
     _last: int = field(default=0, init=False, repr=False)  # number of the last trial that was read of the store
 
     def __post_init__(self) -> None:
-        self._stored = Counted(self.judge.checks)
+        self._stored = CountedSeries(self.judge.checks)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -121,7 +121,7 @@ class TrialSeries:
             self._taken.add(trial)
         return len(taken)
 
-    def decide(self) -> Decided | More:
+    def decide(self) -> Decision | More:
         """Whether the trials are enough for a verdict."""
         evidence = self.evidence
         return self.case.rule.held_against(evidence, self.failed_elsewhere).decide(evidence)
@@ -254,7 +254,7 @@ class Judge:
     def _judge(self, series: TrialSeries) -> Judgement:
         while not series.untestable:
             decision = series.decide()
-            if isinstance(decision, Decided):
+            if isinstance(decision, Decision):
                 return series.judgement(decision.verdict, decision.reason)
             series.draw()
         return series.judgement(Verdict.SKIP, series.untestable)

@@ -22,7 +22,7 @@ from bench.calibration.target import Target, World
 from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Decided, Evidence, decide
+from bisector.verdict.sequential import Belief, Decision, Evidence, decide
 
 RATES = (1.0, 0.5, 0.2, 0.1)
 BEYOND = (
@@ -131,7 +131,7 @@ def only_faults(count: int) -> int:
             for _ in range(count // 9 + 1):
                 after = after.plus(Signal.INFRA)
                 decision = decide(after, belief)
-                verdicts += isinstance(decision, Decided) and decision.verdict in (Verdict.GOOD, Verdict.BAD)
+                verdicts += isinstance(decision, Decision) and decision.verdict in (Verdict.GOOD, Verdict.BAD)
     return verdicts
 
 

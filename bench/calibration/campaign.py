@@ -11,9 +11,9 @@ from bench.calibration.target import Target
 from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.search.frontier import Frontier
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import BackgroundSeen, Confirmed, Contradicted, Contrary, Draw, Unconfirmed, confirm
+from bisector.verdict.confirm import Confirmation, Contradiction, Contrary, Draw, NewBackground, NoVerdict, confirm
 from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
-from bisector.verdict.sequential import HARNESS_CAP, Belief, Decided, Evidence, decide, often_failed
+from bisector.verdict.sequential import HARNESS_CAP, Belief, Decision, Evidence, decide, often_failed
 
 RESTARTS = 3
 ONE = {signal: Evidence().plus(signal) for signal in Signal}
@@ -110,7 +110,7 @@ class Campaign:
         if commit in self.target.unbuildable:
             return Verdict.SKIP
         evidence = self.tried.get(commit, Evidence())
-        while not isinstance(decision := decide(evidence, self.belief), Decided):
+        while not isinstance(decision := decide(evidence, self.belief), Decision):
             for _ in range(decision.count):
                 signal, one = self._draw(commit, "search")
                 evidence += one
@@ -152,12 +152,12 @@ class Campaign:
                     break
                 if not self.belief.background.reproduced and any(fresh[arm].reproduced == 1 for arm in arms):
                     break
-        if isinstance(step, Contradicted):
+        if isinstance(step, Contradiction):
             return self._contradicted(arms[step.place], culprit, fresh, number)
-        if isinstance(step, BackgroundSeen):
+        if isinstance(step, NewBackground):
             commit = culprit if step.bad else arms[step.place]
             return self._background(commit, fresh[commit], number)
-        if isinstance(step, Unconfirmed | Contrary):
+        if isinstance(step, NoVerdict | Contrary):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
             unjudged = [str(arms[place]) for place in step.unjudged]
@@ -179,7 +179,7 @@ class Campaign:
         vouching = {int(self.frontier.covering(str(commit), self._is_ancestor)) for commit in missing}
         return sorted((bounds - missing) | vouching), frozenset(missing)
 
-    def _left(self, culprit: int, arms: list[int], step: Confirmed) -> frozenset[int]:
+    def _left(self, culprit: int, arms: list[int], step: Confirmation) -> frozenset[int]:
         """What may be the first bad commit when nothing vouches but the good end and arms that were judged."""
         ancestors = self.target.history.ancestors
         left = ancestors[culprit] & ~ancestors[0]
@@ -220,7 +220,7 @@ class Campaign:
         kind: OutcomeKind,
         suspects: frozenset[int] = frozenset(),
         restarts: int = 0,
-        proof: Confirmed | None = None,
+        proof: Confirmation | None = None,
     ) -> Ended:
         return Ended(
             kind,

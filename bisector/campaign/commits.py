@@ -16,7 +16,7 @@ from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
 from bisector.search.clone import PrivateClone
-from bisector.search.commits import Ended, SearchResult, check_ends, search
+from bisector.search.commits import SearchEnd, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
@@ -185,7 +185,7 @@ class _Work:
             self._stage(f"Proof of the suspect {suspect}")
             case = replace(ends.case, rule=ends.case.rule.of_suspect())
             known = self._fresh_knowledge(replace(ends, case=case))
-            answer = self._proof(known, number).run(SearchResult(Ended.FIRST_BAD, str(suspect), first_bad=suspect))
+            answer = self._proof(known, number).run(SearchResult(SearchEnd.FIRST_BAD, str(suspect), first_bad=suspect))
             if isinstance(answer, Outcome) and answer.kind is OutcomeKind.CULPRIT:
                 return replace(answer, assumptions=(*answer.assumptions, NOT_SEARCHED))
             self._stage(f"Not so: {answer.summary if isinstance(answer, Outcome) else answer.reason}")

@@ -44,7 +44,7 @@ ONLY_SKIPPED = re.compile(r"^# only skipped commits left to test", re.MULTILINE)
 MARK = re.compile(r"^git bisect (good|bad|fixed|broken|skip) ([0-9a-f ]+)$", re.MULTILINE)
 
 
-class Ended(StrEnum):
+class SearchEnd(StrEnum):
     """How a search ended."""
 
     FIRST_BAD = "first_bad"  # one commit (of a search for a fix: the first fixed one)
@@ -57,7 +57,7 @@ class Ended(StrEnum):
 class SearchResult:
     """What git found. ``suspects``: newest first; ``steps``: what was judged, in order; ``log``: git bisect log."""
 
-    ended: Ended
+    ended: SearchEnd
     summary: str
     first_bad: Commit | None = None
     suspects: tuple[Commit, ...] = ()
@@ -308,7 +308,7 @@ def _result(
     steps: tuple[Judgement, ...],
 ) -> SearchResult:
     log = bisection.log()
-    result = SearchResult(Ended.FIRST_BAD, "", log=log, steps=steps)
+    result = SearchResult(SearchEnd.FIRST_BAD, "", log=log, steps=steps)
     new = bisection.direction.git_new
     if found := FOUND.search(log):
         first = history.commit(found[1])
@@ -316,15 +316,15 @@ def _result(
     if ended.returncode == ONLY_SKIPPED_LEFT or ONLY_SKIPPED.search(log):
         suspects = history.commits(bisection.left())
         summary = f"the first {new} commit is one of {len(suspects)} that cannot be distinguished"
-        return replace(result, ended=Ended.NARROWED, suspects=suspects, summary=summary)
+        return replace(result, ended=SearchEnd.NARROWED, suspects=suspects, summary=summary)
     if ended.returncode == MERGE_BASE_CHECK and steps:
         base = history.commit(steps[-1].candidate.revision)
         return replace(
-            result, ended=Ended.MERGE_BASE_BAD, merge_base=base, summary=_older_than_fork(base, bisection.direction)
+            result, ended=SearchEnd.MERGE_BASE_BAD, merge_base=base, summary=_older_than_fork(base, bisection.direction)
         )
     if ended.returncode == NO_TESTABLE_COMMIT and bisection.paths:
         summary = f"the first {new} commit touches none of {', '.join(bisection.paths)}"
-        return replace(result, ended=Ended.OUTSIDE_PATHS, summary=summary)
+        return replace(result, ended=SearchEnd.OUTSIDE_PATHS, summary=summary)
     lines = "\n".join(ended.stdout.strip().splitlines()[-10:])
     raise InfraError(f"git bisect ended with exit code {ended.returncode} and no answer", hint=lines)
 

@@ -20,17 +20,17 @@ from bisector.search.proof_plan import Arms, ProofPlanner
 from bisector.search.sampling import draw_proof
 from bisector.stage import Stage
 from bisector.verdict.confirm import (
-    BackgroundSeen,
-    Confirmed,
-    Contradicted,
+    Confirmation,
+    Contradiction,
     Contrary,
     Draw,
+    NewBackground,
+    NoVerdict,
     Step,
-    Unconfirmed,
-    Untested,
+    UnjudgedArms,
 )
 from bisector.verdict.rule import Rule
-from bisector.verdict.sequential import Decided, Evidence
+from bisector.verdict.sequential import Decision, Evidence
 
 NOTHING = Evidence()
 
@@ -79,26 +79,26 @@ class Proof:
         step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
         if self._without(self._stuck(arms, step)):
             return self.run(found)
-        if isinstance(step, Confirmed):
+        if isinstance(step, Confirmation):
             return self._unjudged(arms, step) if step.unjudged else self._concluded(arms, step)
-        if isinstance(step, Untested):
+        if isinstance(step, UnjudgedArms):
             return self._untested(arms, step)
         assert not isinstance(step, Draw)
         return self._against(step, arms.bad[step.place] if step.bad else arms.good[step.place], arms)
 
     def _against(
-        self, step: Contradicted | BackgroundSeen | Unconfirmed | Contrary, arm: TrialSeries, arms: Arms
+        self, step: Contradiction | NewBackground | NoVerdict | Contrary, arm: TrialSeries, arms: Arms
     ) -> Retry:
         """What an arm says that is not as it has to be."""
         if not self._rule.learns:
             self._close(arms)
-        if isinstance(step, Unconfirmed):
+        if isinstance(step, NoVerdict):
             return Retry(f"{arm.candidate}: {step.reason}", final=True)
         if isinstance(step, Contrary):
             return Retry(f"{arm.candidate} {step.reason}", final=True)
         if not self._rule.learns:
             return self._otherwise(arm, arms, step.reason)
-        if isinstance(step, BackgroundSeen):
+        if isinstance(step, NewBackground):
             return self._background(arm, arms, step.reason)
         return self._contradicted(arm, arms, step.reason)
 
@@ -125,9 +125,9 @@ class Proof:
         Where a bug is looked for, other failures of a parent may hide it, and are no reason to go on without it.
         """
         found: list[TrialSeries] = []
-        if isinstance(step, Unconfirmed):
+        if isinstance(step, NoVerdict):
             found = [(arms.bad if step.bad else arms.good)[step.place]]
-        elif isinstance(step, Confirmed):
+        elif isinstance(step, Confirmation):
             found = [arm for arm in (arms.good[place] for place in step.unjudged) if arm.untestable]
         frontier = self.known.frontier
         judged = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
@@ -151,7 +151,7 @@ class Proof:
         summary = f"the first {new} commit is one of {count}, and no fresh trial proves it: {why}"
         return self._narrowed(summary, arms.all_suspects, (), arms.unchecked)
 
-    def _concluded(self, arms: Arms, step: Confirmed) -> Outcome:
+    def _concluded(self, arms: Arms, step: Confirmation) -> Outcome:
         judged, unchecked = self._judged(arms, step), list(arms.unchecked)
         for bad, place in step.unchecked:
             arm = (arms.bad if bad else arms.good)[place]
@@ -165,7 +165,7 @@ class Proof:
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}{self._sure(step)}"
         return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=tuple(unchecked))
 
-    def _judged(self, arms: Arms, step: Confirmed) -> tuple[Judgement, ...]:
+    def _judged(self, arms: Arms, step: Confirmation) -> tuple[Judgement, ...]:
         """The arms' verdicts, those that could be judged; the culprit's edits last."""
         lost = {*step.unchecked, *((False, place) for place in step.unjudged)}
         sides = ((True, arms.bad, Verdict.BAD), (False, arms.good, Verdict.GOOD))
@@ -185,7 +185,7 @@ class Proof:
         return f"the first {self.direction.git_new} commit is one of {len(suspects)} that cannot be distinguished"
 
     @staticmethod
-    def _sure(step: Confirmed) -> str:
+    def _sure(step: Confirmation) -> str:
         """How sure the proof is, as the end of a sentence; "" where no rate was learnt."""
         if not step.p_min:
             return ""
@@ -196,7 +196,7 @@ class Proof:
 
     # ---- against the search
 
-    def _unjudged(self, arms: Arms, step: Confirmed) -> Retry:
+    def _unjudged(self, arms: Arms, step: Confirmation) -> Retry:
         """What cannot be judged vouches for nothing, and the first bad commit may be older. Other failures that may
         hide the bug may have hidden it from the search too, so it takes its good verdicts anew."""
         unjudged = [arms.good[place] for place in step.unjudged]
@@ -262,7 +262,7 @@ class Proof:
         self.known.old_was_wrong(commit.oid, NOTHING, NOTHING)
         return Retry(reason)
 
-    def _untested(self, arms: Arms, step: Untested) -> Outcome:
+    def _untested(self, arms: Arms, step: UnjudgedArms) -> Outcome:
         """The culprit stands against the parents that could be judged; one that could not is as suspect as it is."""
         judged = self._close(arms)
         lost = [(arms.bad if bad else arms.good)[place] for bad, place in step.places]
@@ -283,7 +283,7 @@ class Proof:
         decided = []
         for arm in sorted((*arms.bad, *arms.good), key=lambda arm: arm is not arms.new):
             decision = arm.decide()
-            if isinstance(decision, Decided):
+            if isinstance(decision, Decision):
                 decided.append(arm.judgement(decision.verdict, arm.untestable or decision.reason))
         return _counted_once(decided)
 

@@ -52,7 +52,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class Confirmation:
     """Every arm that could be judged came out as wanted.
 
     Args:
@@ -71,7 +71,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Contradicted:
+class Contradiction:
     """A good arm is bad after all: the search erred. ``place``: which one.
 
     ``bad``: it is a bad arm that is good; only a rule that learns nothing says so.
@@ -83,7 +83,7 @@ class Contradicted:
 
 
 @dataclass(frozen=True)
-class BackgroundSeen:
+class NewBackground:
     """An arm reproduced now or in the search, but far less often than a bad candidate does: good, with a background.
 
     ``bad``: it is among the bad arms (the culprit, then). Verdicts that stand on single reproductions are in doubt.
@@ -95,7 +95,7 @@ class BackgroundSeen:
 
 
 @dataclass(frozen=True)
-class Unconfirmed:
+class NoVerdict:
     """A bad arm could not be judged: other failures, or too many trials. ``bad``: False where it is the fix itself."""
 
     place: int
@@ -104,7 +104,7 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True)
-class Untested:
+class UnjudgedArms:
     """Of a rule that learns nothing: these arms could not be judged (whether it is a bad one, place), and the others
     came out as wanted. The culprit's edits are not tried then."""
 
@@ -121,7 +121,7 @@ class Contrary:
     reason: str
 
 
-Step = Draw | Confirmed | Contradicted | BackgroundSeen | Unconfirmed | Untested | Contrary
+Step = Draw | Confirmation | Contradiction | NewBackground | NoVerdict | UnjudgedArms | Contrary
 
 
 def confirm(
@@ -150,30 +150,30 @@ def confirm(
     how common they are where nothing is hidden. With a background rate each arm is a sequential probability ratio test
     between the bounds of both rates (Wald, 1945).
     """
-    terms = _Terms(belief, bad[0], number)
+    needs = _Needs(belief, bad[0], number)
     main_bad, main_good = len(bad) - edited[0], len(good) - edited[1]
-    against = _against(bad[:main_bad], good, main_good, terms)
+    against = _against(bad[:main_bad], good, main_good, needs)
     if against:
         return against
-    doubtful = [terms.in_doubt(evidence) for evidence in good]
+    doubtful = [needs.in_doubt(evidence) for evidence in good]
     if any(doubtful):  # a good arm reproduced: whether it is bad or a background shows comes first
         return Draw((0,) * len(bad), tuple(doubtful))
-    draw = _more(bad, good, main_bad, terms)
+    draw = _more(bad, good, main_bad, needs)
     if any(draw.bad) or any(draw.good):
         return draw
-    unjudged = [place for place, evidence in enumerate(good) if terms.unjudged(evidence)]
+    unjudged = [place for place, evidence in enumerate(good) if needs.unjudged(evidence)]
     if all(place >= main_good for place in unjudged):
         for place, evidence in enumerate(good[main_good:], main_good):
-            if terms.refuted(evidence):
+            if needs.refuted(evidence):
                 return Contrary(False, place, f"reproduced in {evidence.figures} fresh trials")
         for place, evidence in enumerate(bad[main_bad:], main_bad):
-            if terms.is_good(evidence):
+            if needs.is_good(evidence):
                 return Contrary(True, place, f"reproduced in {evidence.figures} fresh trials")
     judged = [evidence for place, evidence in enumerate(good) if place not in unjudged]
-    lost = [(True, place) for place, evidence in enumerate(bad) if not terms.enough_bad(place, evidence)]
+    lost = [(True, place) for place, evidence in enumerate(bad) if not needs.enough_bad(place, evidence)]
     lost += [(False, place) for place in unjudged if place >= main_good]
     missing = tuple(place for place in unjudged if place < main_good)
-    return Confirmed(terms.p_min, 1.0 - terms.rate_error, terms.error(judged), missing, tuple(lost))
+    return Confirmation(needs.p_min, 1.0 - needs.rate_error, needs.error(judged), missing, tuple(lost))
 
 
 def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
@@ -182,50 +182,50 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
     The second figure assumes that the culprit reproduces as often as is expected, and that nothing fails otherwise.
     """
     clean = round(REPRODUCTIONS * belief.rate.all_trials / belief.rate.all_reproduced) - REPRODUCTIONS
-    terms = _Terms(belief, Evidence(REPRODUCTIONS, clean), number)
-    return REPRODUCTIONS, first(lambda count: terms.enough_good(Evidence(clean=count)), 2 * belief.trial_cap)
+    needs = _Needs(belief, Evidence(REPRODUCTIONS, clean), number)
+    return REPRODUCTIONS, first(lambda count: needs.enough_good(Evidence(clean=count)), 2 * belief.trial_cap)
 
 
-def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, terms: _Terms) -> Draw:
+def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, needs: _Needs) -> Draw:
     """What every arm still needs; nothing where it is decided, either way."""
     more_bad = [
         0
-        if place >= main_bad and (terms.is_good(evidence) or terms.failing(evidence))
-        else terms.more_bad(place, evidence)
+        if place >= main_bad and (needs.is_good(evidence) or needs.failing(evidence))
+        else needs.more_bad(place, evidence)
         for place, evidence in enumerate(bad)
     ]
     pace = bad[0].conclusive + more_bad[0] if more_bad[0] else 0
-    open_arms = [not (terms.unjudged(evidence) or terms.refuted(evidence)) for evidence in good]
+    open_arms = [not (needs.unjudged(evidence) or needs.refuted(evidence)) for evidence in good]
     more_good = [
-        terms.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_arms, strict=True)
+        needs.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_arms, strict=True)
     ]
     if not pace:
         behind = [
             min(more, evidence.conclusive + more - bad[0].conclusive)
             for evidence, more in zip(good, more_good, strict=True)
-            if more and terms.only_hidden(evidence)
+            if more and needs.only_hidden(evidence)
         ]
         more_bad[0] = max([0, *behind])
     return Draw(tuple(more_bad), tuple(more_good))
 
 
-def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, terms: _Terms) -> Step | None:
+def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, needs: _Needs) -> Step | None:
     """What ends the proof against the search, None when nothing does."""
     for place, evidence in enumerate(good):
-        if place < main_good and terms.refuted(evidence):
-            return Contradicted(place, f"reproduced in {evidence.figures} fresh trials")
-        if terms.unlike_bad_end(evidence):
-            return BackgroundSeen(False, place, f"reproduced in {evidence.figures} fresh trials")
+        if place < main_good and needs.refuted(evidence):
+            return Contradiction(place, f"reproduced in {evidence.figures} fresh trials")
+        if needs.unlike_bad_end(evidence):
+            return NewBackground(False, place, f"reproduced in {evidence.figures} fresh trials")
     for place, evidence in enumerate(bad):
-        if terms.is_good(evidence) or terms.far_too_few(evidence):
-            return BackgroundSeen(True, place, f"reproduced in {evidence.figures} fresh trials only")
-        if terms.failing(evidence) and not terms.enough_bad(place, evidence):
-            return Unconfirmed(place, f"{terms.belief.unjudged(evidence)}: {evidence.figures}")
+        if needs.is_good(evidence) or needs.far_too_few(evidence):
+            return NewBackground(True, place, f"reproduced in {evidence.figures} fresh trials only")
+        if needs.failing(evidence) and not needs.enough_bad(place, evidence):
+            return NoVerdict(place, f"{needs.belief.unjudged(evidence)}: {evidence.figures}")
     return None
 
 
 @dataclass(frozen=True)
-class _Terms:
+class _Needs:
     """What one proof needs, from all that is known by then. The rates' bounds are dear: found late, kept."""
 
     belief: Belief

@@ -9,12 +9,12 @@ from functools import partial
 
 from bisector.model import Verdict
 from bisector.verdict.chance import as_far_apart
-from bisector.verdict.confirm import Confirmed, Contradicted, Contrary, Draw, Step, Unconfirmed, Untested
+from bisector.verdict.confirm import Confirmation, Contradiction, Contrary, Draw, NoVerdict, Step, UnjudgedArms
 from bisector.verdict.hiding import FEW, Sample
 from bisector.verdict.sequential import (
     OTHER_CAP,
     WARY,
-    Decided,
+    Decision,
     Evidence,
     More,
     in_harness,
@@ -62,21 +62,21 @@ class FixedTrials:
         """It learns no rate."""
         return False
 
-    def decide(self, evidence: Evidence) -> Decided | More:
+    def decide(self, evidence: Evidence) -> Decision | More:
         """One reproduction is bad; ``trials`` clean ones are good unless the harness fails often here (law 7)."""
         if evidence.reproduced:
-            return Decided(Verdict.BAD, f"reproduced in {evidence.reproduced} of {evidence.conclusive}")
+            return Decision(Verdict.BAD, f"reproduced in {evidence.reproduced} of {evidence.conclusive}")
         often = self._fails_often(evidence)
         if evidence.clean >= self.trials:
             if not often:
-                return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
+                return Decision(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
             if evidence.clean >= WARY * self.trials:
-                return Decided(Verdict.SKIP, f"{in_harness(evidence.harness, self.harness)}: they may hide the bug")
+                return Decision(Verdict.SKIP, f"{in_harness(evidence.harness, self.harness)}: they may hide the bug")
             return More(1)
         if evidence.other >= self.other_cap:
-            return Decided(Verdict.SKIP, self.unjudged(evidence))
+            return Decision(Verdict.SKIP, self.unjudged(evidence))
         if often and often_failed(evidence):
-            return Decided(Verdict.SKIP, in_harness(evidence.harness, self.harness))
+            return Decision(Verdict.SKIP, in_harness(evidence.harness, self.harness))
         return More(self.trials - evidence.clean)
 
     def ends(self, good: Evidence, bad: Evidence, number: int) -> None:
@@ -113,17 +113,17 @@ class FixedTrials:
                 return Draw(tuple(one[: len(bad)]), tuple(one[len(bad) :]))
             if decision.verdict in (Verdict.SKIP, Verdict.WEAK):
                 if arm is first:
-                    return Unconfirmed(arm.place, decision.reason, arm.bad)
+                    return NoVerdict(arm.place, decision.reason, arm.bad)
                 untested.append(arm)
             elif decision.verdict is not arm.wanted:
                 reason = f"was to be {arm.wanted} and is {decision.verdict} in fresh trials: {decision.reason}"
                 if arm.own_edit:
                     return Contrary(arm.bad, arm.place, reason)
-                return Contradicted(arm.place, reason, arm.bad)
+                return Contradiction(arm.place, reason, arm.bad)
         places = tuple((arm.bad, arm.place) for arm in untested)
         if not all(arm.own_edit for arm in untested):
-            return Untested(places)
-        return Confirmed(0.0, 0.0, 1.0, unchecked=places)
+            return UnjudgedArms(places)
+        return Confirmation(0.0, 0.0, 1.0, unchecked=places)
 
     def unjudged(self, evidence: Evidence) -> str:
         """Which failures keep a candidate from a verdict, in words."""

@@ -14,7 +14,7 @@ from bisector.model import Verdict
 from bisector.verdict.confirm import Step, confirm
 from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
 from bisector.verdict.hiding import Sample
-from bisector.verdict.sequential import Belief, Decided, Evidence, More, decide
+from bisector.verdict.sequential import Belief, Decision, Evidence, More, decide
 
 EndsStep = Differ | Alike | NotTestable | MoreEnds
 
@@ -32,7 +32,7 @@ class Rule(Protocol):
         """Whether it learns how often the bug reproduces, and so can weigh new trials against those of the search."""
         ...
 
-    def decide(self, evidence: Evidence) -> Decided | More:
+    def decide(self, evidence: Evidence) -> Decision | More:
         """Whether the trials of one candidate are enough."""
         ...
 
@@ -111,7 +111,7 @@ class Sequential:
         """It does."""
         return True
 
-    def decide(self, evidence: Evidence) -> Decided | More:
+    def decide(self, evidence: Evidence) -> Decision | More:
         """By the odds of the belief."""
         return decide(evidence, self.belief)
 

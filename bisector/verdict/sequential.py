@@ -241,7 +241,7 @@ class Belief:
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decision:
     """The verdict, and the evidence in words."""
 
     verdict: Verdict
@@ -255,7 +255,7 @@ class More:
     count: int
 
 
-def decide(evidence: Evidence, belief: Belief) -> Decided | More:
+def decide(evidence: Evidence, belief: Belief) -> Decision | More:
     """Whether the evidence is enough under the belief.
 
     An other failure says nothing about the candidate (law 2): it costs a trial. Too many of them before a decision, or
@@ -264,28 +264,28 @@ def decide(evidence: Evidence, belief: Belief) -> Decided | More:
     """
     side = belief.side(evidence.reproduced, evidence.clean)
     if side is Verdict.BAD:
-        return Decided(side, f"reproduced in {evidence.figures}")
+        return Decision(side, f"reproduced in {evidence.figures}")
     if side is Verdict.GOOD:
         return _good_or_hidden(evidence, belief)
     if evidence.other >= belief.other_cap + 2 * evidence.conclusive:
-        return Decided(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
+        return Decision(Verdict.SKIP, f"{evidence.other} trials ended in another failure")
     if often_failed(evidence) and belief.hidden_by_harness(evidence) >= HIDING:
-        return Decided(Verdict.SKIP, belief.unjudged(evidence))
+        return Decision(Verdict.SKIP, belief.unjudged(evidence))
     if evidence.conclusive >= belief.trial_cap:
-        return Decided(Verdict.WEAK, f"undecided after {evidence.conclusive} trials: reproduced in {evidence.figures}")
+        return Decision(Verdict.WEAK, f"undecided after {evidence.conclusive} trials: reproduced in {evidence.figures}")
     return More(belief.more_needed(evidence))
 
 
-def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decided | More:
+def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decision | More:
     """Clean often enough; a wary belief asks for more until its failures speak clearly, for WARY times as many."""
     most = min(belief.trial_cap, WARY * belief.clean_needed())
     doubtful = belief.wary and belief.in_doubt(evidence)
     if belief.hidden(evidence) >= HIDING or (doubtful and evidence.conclusive >= most):
-        return Decided(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
+        return Decision(Verdict.SKIP, f"{belief.unjudged(evidence)}: they may hide the bug")
     if doubtful:
         left = most - evidence.conclusive
         return More(max(1, first(lambda more: not belief.in_doubt(evidence + Evidence(clean=more)), left)))
-    return Decided(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.conclusive}")
+    return Decision(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.conclusive}")
 
 
 def first(holds: Callable[[int], bool], most: int) -> int:

@@ -14,7 +14,7 @@ from bisector.model import OutcomeKind, Signal
 from bisector.search import proof
 from bisector.store import Store
 from bisector.system.xdg import Folders
-from bisector.verdict.confirm import Confirmed, Contradicted
+from bisector.verdict.confirm import Confirmation, Contradiction
 from bisector.verdict.sequential import Belief, Evidence
 from tests.search.planted import Planned, Planted, chain, git
 
@@ -126,7 +126,7 @@ def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_
     def contradicted_once(bad, good, rule, *rest):  # type: ignore[no-untyped-def]
         step = real(bad, good, rule, *rest)
         if first.pop() if first else False:
-            return Contradicted(0, "reproduced in 3/9 fresh trials")
+            return Contradiction(0, "reproduced in 3/9 fresh trials")
         seen.append((rule.belief.background, rule.belief.rate))
         return step
 
@@ -260,7 +260,7 @@ def test_when_no_parent_can_be_judged_the_set_is_what_nothing_vouches_for(
     def never_sure(bad, good, rule, *rest):  # type: ignore[no-untyped-def]
         beliefs.append(rule.belief)
         step = real(bad, good, rule, *rest)
-        return replace(step, unjudged=(0,)) if isinstance(step, Confirmed) else step
+        return replace(step, unjudged=(0,)) if isinstance(step, Confirmation) else step
 
     monkeypatch.setattr(proof, "draw_proof", never_sure)
     _, outcome = acted.run("c0", "c11")

@@ -21,7 +21,7 @@ from bisector.direction import BUG, FIX, Direction
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import Progress
 from bisector.model import Candidate, Judgement, Verdict
-from bisector.search.commits import Ended
+from bisector.search.commits import SearchEnd
 
 LINE = chain(*"abcdefghij")
 
@@ -43,7 +43,7 @@ FORK = [*chain("a", "b", "c", "d"), *chain("x", "y", "z", start="b")]
 def test_culprit_on_a_line_is_found_in_few_steps(bench: Bench, culprit: str) -> None:
     judge = PerfectJudge(bench.plant(LINE), culprit)
     found = bench.search(judge, "a", "j")
-    assert found.ended is Ended.FIRST_BAD
+    assert found.ended is SearchEnd.FIRST_BAD
     assert found.first_bad and found.first_bad.subject == f"{culprit}: a change"
     assert len(judge.judged) <= 4
     assert [step.candidate.revision for step in found.steps] == [judge.repository.oid[name] for name in judge.judged]
@@ -73,7 +73,7 @@ def test_first_parent_names_the_merge_and_never_asks_the_branch(bench: Bench) ->
 def test_skips_around_the_culprit_narrow_to_exactly_them_and_the_next_bad(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f", skip="ef")
     found = bench.search(judge, "a", "j")
-    assert found.ended is Ended.NARROWED
+    assert found.ended is SearchEnd.NARROWED
     assert found.first_bad is None
     assert [judge.repository.name[commit.oid] for commit in found.suspects] == ["g", "f", "e"]
     assert "3" in found.summary
@@ -129,13 +129,13 @@ def test_paths_leave_the_other_commits_out(bench: Bench) -> None:
 def test_paths_that_the_culprit_does_not_touch_are_told(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "i")
     found = bench.search(judge, "a", "j", paths=["own/c", "own/f"])
-    assert found.ended is Ended.OUTSIDE_PATHS
+    assert found.ended is SearchEnd.OUTSIDE_PATHS
     assert "own/c, own/f" in found.summary
 
 
 def test_paths_that_nothing_touches_are_told(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "i")
-    assert bench.search(judge, "a", "j", paths=["none/such"]).ended is Ended.OUTSIDE_PATHS
+    assert bench.search(judge, "a", "j", paths=["none/such"]).ended is SearchEnd.OUTSIDE_PATHS
 
 
 def test_good_beside_bad_tests_the_merge_base_first(bench: Bench) -> None:
@@ -151,7 +151,7 @@ def test_good_beside_bad_tests_the_merge_base_first(bench: Bench) -> None:
 def test_bad_merge_base_is_an_end_of_its_own(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "b", fix="c")
     found = bench.search(judge, "d", "z")
-    assert found.ended is Ended.MERGE_BASE_BAD
+    assert found.ended is SearchEnd.MERGE_BASE_BAD
     assert found.merge_base and judge.repository.name[found.merge_base.oid] == "b"
     assert judge.judged == ["b"]
     assert "fixed on the way to good" in found.summary
@@ -180,7 +180,7 @@ def test_fix_among_skips_narrows(bench: Bench) -> None:
 def test_fix_on_another_branch_than_the_bug_is_told(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "c")
     found = bench.search(judge, "z", "d", direction=FIX)
-    assert found.ended is Ended.MERGE_BASE_BAD
+    assert found.ended is SearchEnd.MERGE_BASE_BAD
     assert "no fix to find" in found.summary
 
 

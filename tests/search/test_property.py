@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planted import PerfectJudge, Planned
 from searching import Bench
 
-from bisector.search.commits import Ended
+from bisector.search.commits import SearchEnd
 
 SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -54,8 +54,8 @@ def test_with_skips_the_culprit_is_always_among_what_is_left(data: st.DataObject
         bench = Bench(Path(folder))
         judge = PerfectJudge(bench.plant(plan), culprit, skip=skip)
         found = bench.search(judge, "c0", "end")
-        suspects = found.suspects if found.ended is Ended.NARROWED else (found.first_bad,)
+        suspects = found.suspects if found.ended is SearchEnd.NARROWED else (found.first_bad,)
         left = judge.repository.names([commit.oid for commit in suspects if commit])
         assert culprit in left
         # all but the one that is known to be bad could not be judged
-        assert found.ended is not Ended.NARROWED or len(left - skip) == 1
+        assert found.ended is not SearchEnd.NARROWED or len(left - skip) == 1

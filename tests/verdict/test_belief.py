@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bisector.model import Reading, Signal, Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.rate import Background, Rate
-from bisector.verdict.sequential import Belief, Decided, Evidence, More, decide
+from bisector.verdict.sequential import Belief, Decision, Evidence, More, decide
 
 BUDGET = Budget(0.01)
 ALWAYS = Belief(BUDGET, Rate(6, 6))
@@ -32,7 +32,7 @@ signals = st.lists(st.sampled_from([Signal.REPRODUCED, Signal.CLEAN, Signal.CLEA
 
 def verdict(evidence: Evidence, belief: Belief) -> Verdict | None:
     decision = decide(evidence, belief)
-    return decision.verdict if isinstance(decision, Decided) else None
+    return decision.verdict if isinstance(decision, Decision) else None
 
 
 # ---- tables
@@ -161,7 +161,7 @@ def test_a_resumed_campaign_decides_as_an_unbroken_one(belief: Belief, drawn: li
     stored = Evidence.of(Reading(signal) for signal in drawn[: min(broken_at, used)])
     resumed, again = judged(stored, drawn[min(broken_at, used) :])
     assert (resumed, again) == (unbroken, trials)
-    if isinstance(unbroken, Decided):
+    if isinstance(unbroken, Decision):
         assert belief.after(unbroken.verdict, again) == belief.after(unbroken.verdict, trials)
 
 

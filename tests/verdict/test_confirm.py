@@ -7,11 +7,11 @@ from bisector.model import Verdict
 from bisector.verdict.budget import Budget, Stage
 from bisector.verdict.confirm import (
     REPRODUCTIONS,
-    BackgroundSeen,
-    Confirmed,
-    Contradicted,
+    Confirmation,
+    Contradiction,
     Draw,
-    Unconfirmed,
+    NewBackground,
+    NoVerdict,
     confirm,
     proof_trials,
 )
@@ -37,7 +37,7 @@ def played(belief: Belief, culprit: list[int], parents: list[list[int]], number:
 
 def test_a_deterministic_culprit_is_proven_in_few_trials() -> None:
     step, arms = played(ALWAYS, [1], [[0]])
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert arms[0] == Evidence(REPRODUCTIONS)
     assert arms[1].clean <= 6
     assert step.error <= 0.01
@@ -54,24 +54,24 @@ def test_what_a_proof_will_ask_for_is_known_beforehand(belief: Belief) -> None:
 
 def test_a_merge_is_held_against_each_of_its_parents() -> None:
     step, arms = played(RARE, [0, 0, 0, 1] * 100, [[0], [0], [0]])
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert len({arm.clean for arm in arms[1:]}) == 1
     assert (1 - step.p_min) ** arms[1].clean <= BUDGET.share(Stage.PROOF, 1)
 
 
 def test_a_parent_that_keeps_reproducing_contradicts() -> None:
     step, _ = played(RARE, [0] * 9 + [1], [[0] * 5 + [1] + [0] * 9 + [1] + [0] * 4 + [1]])
-    assert isinstance(step, Contradicted)
+    assert isinstance(step, Contradiction)
 
 
 def test_a_parent_that_reproduced_once_at_a_deterministic_bug_shows_a_background() -> None:
     step, _ = played(ALWAYS, [1], [[0, 1, 0]])
-    assert step == BackgroundSeen(False, 0, step.reason)
+    assert step == NewBackground(False, 0, step.reason)
 
 
 def test_a_culprit_that_does_not_reproduce_again_was_background() -> None:
     step, arms = played(RARE, [0], [[0]])
-    assert isinstance(step, BackgroundSeen)
+    assert isinstance(step, NewBackground)
     assert step.bad
     assert arms[0].clean < 300
 
@@ -82,12 +82,12 @@ def test_nobody_else_is_drawn_while_a_parent_is_in_doubt() -> None:
 
 
 def test_a_culprit_whose_trials_crash_otherwise_is_not_confirmed() -> None:
-    assert isinstance(confirm([Evidence(0, 0, 3)], [Evidence()], RARE, 1), Unconfirmed)
+    assert isinstance(confirm([Evidence(0, 0, 3)], [Evidence()], RARE, 1), NoVerdict)
 
 
 def test_a_parent_with_hidden_reproductions_cannot_be_judged() -> None:
     step = confirm([Evidence(5, 0, 0)], [Evidence(0, 30, 30)], Belief(BUDGET, Rate(12, 24), others=(1, 25)), 1)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.unjudged == (0,)
 
 
@@ -99,13 +99,13 @@ def test_each_proof_of_a_campaign_asks_for_more() -> None:
 
 def test_with_a_background_a_parent_may_reproduce_now_and_then() -> None:
     step, arms = played(NOISY, [1, 0, 1] * 50, [[1] + [0] * 300])
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert arms[1].reproduced == 1
 
 
 def test_with_a_background_a_parent_as_bad_as_the_culprit_contradicts() -> None:
     step, _ = played(NOISY, [1, 0, 1] * 50, [[1, 0, 1] * 50])
-    assert isinstance(step, Contradicted)
+    assert isinstance(step, Contradiction)
 
 
 @pytest.mark.parametrize("max_error", [0.001, 0.01, 0.05])
@@ -115,5 +115,5 @@ def test_the_printed_error_stays_inside_the_budget(max_error: float, number: int
     for _ in range(6):
         belief = belief.after(Verdict.BAD, Evidence(1, 4))
     step, _ = played(belief, [0, 0, 0, 0, 1] * 60, [[0]], number)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.error <= max_error

@@ -8,13 +8,13 @@ import pytest
 
 from bisector.model import Verdict
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import Confirmed, Draw, Unconfirmed, confirm
+from bisector.verdict.confirm import Confirmation, Draw, NoVerdict, confirm
 from bisector.verdict.ends import Differ, MoreEnds, NotTestable, ends
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.hiding import elsewhere, harness_odds
 from bisector.verdict.rate import Rate
 from bisector.verdict.rule import Rule, Sequential
-from bisector.verdict.sequential import Belief, Decided, Evidence, More, added, decide
+from bisector.verdict.sequential import Belief, Decision, Evidence, More, added, decide
 
 BUDGET = Budget(0.01)
 HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(0, 13), harness_bad=(1, 14), harness_good=(0, 12))
@@ -24,7 +24,7 @@ NEEDED = HALF.clean_needed()
 def verdict(evidence: Evidence, belief: Belief | FixedTrials) -> Verdict | None:
     rule: Rule = Sequential(belief) if isinstance(belief, Belief) else belief
     decision = rule.decide(evidence)
-    return decision.verdict if isinstance(decision, Decided) else None
+    return decision.verdict if isinstance(decision, Decision) else None
 
 
 # ---- the odds
@@ -80,7 +80,7 @@ def test_a_harness_that_fails_often_everywhere_makes_no_skip() -> None:
 
 def test_the_reason_says_how_often_here_and_how_often_elsewhere() -> None:
     decision = decide(Evidence(clean=NEEDED, infra=8), HALF)
-    assert isinstance(decision, Decided)
+    assert isinstance(decision, Decision)
     assert (
         decision.reason == f"8 of {NEEDED + 8} trials failed in the harness, 1 of 26 elsewhere: they may hide the bug"
     )
@@ -133,7 +133,7 @@ def test_an_end_that_always_fails_in_the_harness_cannot_be_judged() -> None:
 
 def test_a_parent_at_which_the_harness_fails_more_often_is_not_judged_by_what_is_left() -> None:
     step = confirm([Evidence(8, 8)], [Evidence(0, 40, 0, 30)], HALF, 1)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.unjudged == (0,)
 
 
@@ -145,7 +145,7 @@ def test_a_parent_in_doubt_is_drawn_on() -> None:
 
 def test_a_parent_at_which_it_fails_as_elsewhere_is_good() -> None:
     step = confirm([Evidence(5, 5, 0, 1)], [Evidence(0, 60, 0, 3)], HALF, 1)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.unjudged == ()
 
 
@@ -160,7 +160,7 @@ TENTH = Belief(
 )
 def test_after_as_many_trials_as_are_drawn_failures_must_speak_against_a_hidden_bug(infra: int, good: bool) -> None:
     step = confirm([Evidence(80, 720, 0, 200)], [Evidence(0, 800, 0, infra)], TENTH, 1)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.unjudged == (() if good else (0,))
 
 
@@ -170,12 +170,12 @@ def test_where_the_harness_fails_often_the_odds_have_to_be_clearer() -> None:
     assert -math.log(100) < odds < -math.log(10)
     assert isinstance(confirm([culprit], [parent], TENTH, 1), Draw)
     seldom = replace(TENTH, harness_bad=(1, 200), harness_good=(0, 50))
-    assert isinstance(confirm([Evidence(40, 360, 0, 1)], [Evidence(0, 400, 0, 3)], seldom, 1), Confirmed)
+    assert isinstance(confirm([Evidence(40, 360, 0, 1)], [Evidence(0, 400, 0, 3)], seldom, 1), Confirmation)
 
 
 def test_a_culprit_that_only_fails_in_the_harness_is_not_confirmed() -> None:
     step = confirm([Evidence(infra=9)], [Evidence(0, 9)], HALF, 1)
-    assert isinstance(step, Unconfirmed)
+    assert isinstance(step, NoVerdict)
     assert "9 of 9 trials failed in the harness" in step.reason
 
 

@@ -4,9 +4,9 @@
 import pytest
 
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import HIDDEN, Confirmed, Contradicted, Contrary, Draw, confirm
+from bisector.verdict.confirm import HIDDEN, Confirmation, Contradiction, Contrary, Draw, confirm
 from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import HIDING, Belief, Decided, Evidence, More, Verdict, decide
+from bisector.verdict.sequential import HIDING, Belief, Decision, Evidence, More, Verdict, decide
 
 BUDGET = Budget(0.01)
 HALF = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12), others=(1, 13))
@@ -20,7 +20,7 @@ def after(applied: Evidence, reverted: Evidence, parent: Evidence = PARENT) -> o
 
 def test_both_ways_confirm_with_the_rest() -> None:
     step = after(APPLIED, REVERTED)
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert (step.unjudged, step.unchecked) == ((), ())
     assert step.error <= 0.01
 
@@ -33,9 +33,9 @@ def test_edited_legs_are_drawn_in_the_same_rounds() -> None:
 
 def test_the_error_stated_covers_the_revert() -> None:
     short, long = after(APPLIED, Evidence(0, 22)), after(APPLIED, REVERTED)
-    assert isinstance(short, Draw | Confirmed)
-    if isinstance(short, Confirmed):
-        assert isinstance(long, Confirmed)
+    assert isinstance(short, Draw | Confirmation)
+    if isinstance(short, Confirmation):
+        assert isinstance(long, Confirmation)
         assert short.error > long.error
 
 
@@ -49,7 +49,7 @@ def test_an_edit_that_does_not_do_what_it_must_is_contrary(applied: Evidence, re
 
 
 def test_a_parent_that_reproduces_is_heard_before_the_edits() -> None:
-    assert isinstance(after(APPLIED, Evidence(3, 9), parent=Evidence(3, 4)), Contradicted)
+    assert isinstance(after(APPLIED, Evidence(3, 9), parent=Evidence(3, 4)), Contradiction)
     waiting = after(APPLIED, Evidence(3, 9), parent=Evidence(0, 2))
     assert isinstance(waiting, Draw)
     assert (waiting.good[0] > 0, waiting.good[1]) == (True, 0)
@@ -57,7 +57,7 @@ def test_a_parent_that_reproduces_is_heard_before_the_edits() -> None:
 
 def test_an_edited_leg_that_cannot_be_judged_blocks_nothing() -> None:
     step = after(Evidence(0, 0, 3), Evidence(0, 2, 40))
-    assert isinstance(step, Confirmed)
+    assert isinstance(step, Confirmation)
     assert step.unjudged == ()
     assert set(step.unchecked) == {(True, 1), (False, 1)}
 
@@ -71,7 +71,7 @@ def test_a_parent_is_good_only_where_its_other_failures_speak_against_hiding() -
     assert isinstance(step, Draw)
     assert step.good[0] > 0
     more = confirm([Evidence(60, 600, 35)], [Evidence(0, 600, 25)], belief, 1)
-    assert isinstance(more, Confirmed)
+    assert isinstance(more, Confirmation)
     assert more.unjudged == ()
 
 
@@ -86,12 +86,12 @@ def test_a_wary_search_asks_for_more_where_other_failures_leave_a_doubt() -> Non
     plain = Belief(BUDGET, Rate(12, 60), bad_end=(12, 60), others=(3, 63))
     doubtful = Evidence(0, plain.clean_needed(), 3)
     assert -HIDING < plain.hidden(doubtful) < HIDING
-    assert decide(doubtful, plain) == Decided(Verdict.GOOD, f"clean in {doubtful.clean} of {doubtful.clean}")
+    assert decide(doubtful, plain) == Decision(Verdict.GOOD, f"clean in {doubtful.clean} of {doubtful.clean}")
     wary = plain.warned()
     evidence = doubtful
     while isinstance(step := decide(evidence, wary), More):
         evidence += Evidence(clean=step.count)
-    assert isinstance(step, Decided)
+    assert isinstance(step, Decision)
     assert step.verdict is Verdict.GOOD
     assert evidence.clean > doubtful.clean
     assert wary.hidden(evidence) <= -HIDING

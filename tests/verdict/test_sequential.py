@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bisector.model import Reading, Signal, Verdict
 from bisector.verdict.fixed import FixedTrials
-from bisector.verdict.sequential import Decided, Evidence, More
+from bisector.verdict.sequential import Decision, Evidence, More
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from bisector.verdict.sequential import Decided, Evidence, More
 )
 def test_two_trials_three_other_failures(evidence: Evidence, verdict: Verdict | None) -> None:
     decision = FixedTrials(2, 3).decide(evidence)
-    assert (decision.verdict if isinstance(decision, Decided) else None) == verdict
+    assert (decision.verdict if isinstance(decision, Decision) else None) == verdict
 
 
 def test_more_asks_for_no_trial_that_could_be_wasted() -> None:
@@ -42,11 +42,11 @@ def test_law_1_and_2_infra_makes_nothing_good_or_bad_and_other_failures_never_sa
     readings = [Reading(signal) for signal in signals]
     without = [reading for reading in readings if reading.signal is not Signal.INFRA]
     decision, plain = rule.decide(Evidence.of(readings)), rule.decide(Evidence.of(without))
-    if isinstance(decision, Decided) and decision.verdict in (Verdict.GOOD, Verdict.BAD):
+    if isinstance(decision, Decision) and decision.verdict in (Verdict.GOOD, Verdict.BAD):
         assert decision == plain
-    if isinstance(plain, Decided) and plain.verdict is Verdict.BAD:
+    if isinstance(plain, Decision) and plain.verdict is Verdict.BAD:
         assert decision == plain
-    if isinstance(decision, Decided) and decision.verdict is Verdict.BAD:
+    if isinstance(decision, Decision) and decision.verdict is Verdict.BAD:
         assert Signal.REPRODUCED in signals
-    if isinstance(decision, Decided) and decision.verdict is Verdict.GOOD:
+    if isinstance(decision, Decision) and decision.verdict is Verdict.GOOD:
         assert signals.count(Signal.CLEAN) >= trials

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import Confirmed, Draw, Step, confirm
+from bisector.verdict.confirm import Confirmation, Draw, Step, confirm
 from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Belief, Evidence
 
@@ -37,8 +37,8 @@ def test_the_error_that_is_told_counts_on_no_search(rate: float) -> None:
     found = belief(6, round(6 / rate))
     with_search, fewer = proof(found, (rate, 0.0), chance)
     alone, more = proof(found.of_suspect(), (rate, 0.0), chance)
-    assert isinstance(with_search, Confirmed)
-    assert isinstance(alone, Confirmed)
+    assert isinstance(with_search, Confirmation)
+    assert isinstance(alone, Confirmation)
     assert alone.error <= MAX_ERROR
     assert more >= fewer
     assert found.of_suspect().search_error == 1.0
@@ -54,5 +54,5 @@ def test_a_suspect_whose_parent_has_the_bug_too_is_hardly_ever_confirmed(rate: f
             trials += 1
             reproduced += chance.random() < rate
         step, _ = proof(belief(6, trials).of_suspect(), (rate, rate), chance)
-        wrong += isinstance(step, Confirmed)
+        wrong += isinstance(step, Confirmation)
     assert wrong / count <= MAX_ERROR
