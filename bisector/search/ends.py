@@ -44,7 +44,7 @@ def ends_in_cells(
     """
     if not cases[0].rule.learns:
         return _each_by_itself(judge, good, bad, cases, direction)
-    drawn = [(case, _draw(judge, good, bad, case, "ends", number)) for number, case in enumerate(cases, 1)]
+    drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
     able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)

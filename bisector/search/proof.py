@@ -253,7 +253,7 @@ class Proof:
     # ---- by a rule that learns nothing
 
     def _otherwise(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
-        """An arm is not as it has to be, and no trials of the search can be weighed against it. The search goes on
+        """An arm is not as it has to be, and no trials of the search can be held against it. The search goes on
         where it had not judged the commit: it came with a merge of which only the first parent was searched."""
         commit, reason = self._commit(arm), f"{arm.candidate} ({self._commit(arm)}) {reason}"
         known = (self.old.oid, self.new.oid, arms.new.candidate.revision)

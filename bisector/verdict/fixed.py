@@ -45,7 +45,7 @@ class _Arm:
 
 @dataclass(frozen=True)
 class FixedTrials:
-    """A rule that asks for a fixed number of trials (verdict/rule.py).
+    """A rule that needs a fixed number of trials (verdict/rule.py).
 
     Args:
         trials: clean trials that make a candidate good.

@@ -20,7 +20,7 @@ APART = math.log(10.0)
 STEPS = 36  # thirds of [0, 1]: the place of the top to 5e-7, its height to far less
 
 KEPT = 1 << 12
-"""Answers that are kept: a decision asks for the same ones again and again."""
+"""Answers that are kept: a decision needs the same ones again and again."""
 
 
 @lru_cache(KEPT)

@@ -29,7 +29,7 @@ class Rule(Protocol):
 
     @property
     def learns(self) -> bool:
-        """Whether it learns how often the bug reproduces, and so can weigh new trials against those of the search."""
+        """Whether it learns how often the bug reproduces, and so can hold new trials against those of the search."""
         ...
 
     def decide(self, evidence: Evidence) -> Decision | More:

@@ -212,7 +212,7 @@ class Belief:
         return max(self.hidden_by_others(evidence), self.hidden_by_harness(evidence))
 
     def in_doubt(self, evidence: Evidence) -> bool:
-        """Whether a wary search asks for more: other failures have to speak against hidden reproductions, those of the
+        """Whether a wary search needs more: other failures have to speak against hidden reproductions, those of the
         harness, which has honest ones everywhere, need only not speak for them."""
         return self.hidden_by_others(evidence) > -HIDING or self.hidden_by_harness(evidence) > 0.0
 
@@ -277,7 +277,7 @@ def decide(evidence: Evidence, belief: Belief) -> Decision | More:
 
 
 def _good_or_hidden(evidence: Evidence, belief: Belief) -> Decision | More:
-    """Clean often enough; a wary belief asks for more until its failures speak clearly, for WARY times as many."""
+    """Clean often enough; a wary belief needs more until its failures speak clearly, for WARY times as many."""
     most = min(belief.trial_cap, WARY * belief.clean_needed())
     doubtful = belief.wary and belief.in_doubt(evidence)
     if belief.hidden(evidence) >= HIDING or (doubtful and evidence.conclusive >= most):

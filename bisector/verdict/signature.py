@@ -70,7 +70,7 @@ def untimed(line: str) -> str:
 
 
 def reached_agent(observation: Observation) -> bool:
-    """Whether the VM came as far as our agent; else a control boot tells kernel from harness.
+    """Whether the VM came as far as our agent; else a control boot shows whether it is kernel or harness.
 
     A trial that the harness failed shows its console only where the agent had begun.
     """
@@ -272,7 +272,7 @@ def _any_crash(fact: Fact, events: Iterable[ConsoleEvent]) -> ConsoleEvent | Non
 
 
 def _first_bad_console(observation: Observation, question: Question) -> tuple[float, Condition] | None:
-    """The earliest bad condition that holds by a line of a console (a watch, or a crash that the recipe asks for)."""
+    """The earliest bad condition that holds by a line of a console (a watch, or a crash that the recipe names)."""
     found = []
     for condition in question.bad:
         times = _console_times(condition, observation)
@@ -295,7 +295,7 @@ def _console_times(condition: Condition, observation: Observation) -> list[float
 
 
 def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent | None:
-    """The first crash of the kernel under test that no bad condition asks for."""
+    """The first crash of the kernel under test that no bad condition names."""
     wanted = [f for c in question.bad for f in c.facts if f.kind is FactKind.OOPS and not f.negate]
     for event in observation.console:
         if event.kind == "crash" and event.where == "vm":

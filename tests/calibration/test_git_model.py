@@ -35,7 +35,7 @@ def real(history: History, folder: Path) -> History:
 
 
 def asked_by_git(history: History, folder: Path, verdicts: dict[str, str]) -> tuple[list[str], set[str]]:
-    """(commits in the order in which git asked for them, suspects)."""
+    """(commits in the order in which git tried them, suspects)."""
     codes = {"good": 0, "bad": 1, "skip": 125}
     table = "".join(f"{oid} {codes[verdict]}\n" for oid, verdict in verdicts.items())
     (folder / "verdicts").write_text(table)
@@ -47,13 +47,13 @@ def asked_by_git(history: History, folder: Path, verdicts: dict[str, str]) -> tu
     script.chmod(0o755)
     git(folder, "bisect", "start", "--no-checkout", history.oids[-1], history.oids[0])
     log_file = folder / "BISECT_LOG"
-    if "first bad commit" not in log_file.read_text():  # neighbours: git is through before anything is asked
+    if "first bad commit" not in log_file.read_text():  # neighbours: git ends before anything is tried
         git(folder, "bisect", "run", str(script))
     log = log_file.read_text().splitlines()
-    asked = [line.split()[3] for line in log if line.startswith("git bisect") and "start" not in line]
+    tried = [line.split()[3] for line in log if line.startswith("git bisect") and "start" not in line]
     found = [line.split("[")[1][:40] for line in log if "first bad commit: [" in line]
     possible = [line.split("[")[1][:40] for line in log if line.startswith("# possible first bad commit")]
-    return asked, set(found or possible)
+    return tried, set(found or possible)
 
 
 @pytest.mark.parametrize("seed", range(GRAPHS))
@@ -70,8 +70,8 @@ def test_the_model_walks_as_git_does(seed: int, tmp_path: Path) -> None:
             return "skip"
         return "bad" if history.is_ancestor(culprit, commit) else "good"
 
-    asked, found = bisect(history, 0, len(history) - 1, judged)
+    tried, found = bisect(history, 0, len(history) - 1, judged)
     verdicts = {oid: judged(commit) for commit, oid in enumerate(history.oids)}
     by_git, suspects = asked_by_git(history, tmp_path, verdicts)
-    assert [history.oids[commit] for commit, _ in asked] == by_git
+    assert [history.oids[commit] for commit, _ in tried] == by_git
     assert {history.oids[commit] for commit in found.suspects} == suspects

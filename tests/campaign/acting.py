@@ -177,7 +177,7 @@ def crash() -> Observation:
 
 
 class ActedBench(Session):
-    """A workbench whose kernels are acted."""
+    """A session whose kernels are acted."""
 
     def __init__(self, setting: Setting, world: World) -> None:
         super().__init__(setting)

@@ -58,7 +58,7 @@ class MortalRunner(ActedRunner):
 
 
 class Bench(ActedBench):
-    """A workbench whose campaigns have one id, so that the seeds of their trials are the same in any folder."""
+    """A session whose campaigns have one id, so that the seeds of their trials are the same in any folder."""
 
     left: list[int]
 
@@ -84,8 +84,8 @@ class Seen:
         return hash(self.outcome.summary)
 
     def _what(self) -> tuple[object, ...]:
-        told = self.outcome
-        return told.kind, told.summary, told.culprit, told.suspects, told.unchecked, self.trials
+        end = self.outcome
+        return end.kind, end.summary, end.culprit, end.suspects, end.unchecked, self.trials
 
 
 @dataclass

@@ -117,7 +117,7 @@ class FileRunner:
 
 
 class FileBench(Session):
-    """A workbench whose kernels are files."""
+    """A session whose kernels are files."""
 
     fail_after = 10**6
     rate = 1.0
@@ -154,10 +154,10 @@ def line(history: History, *behaviours: str) -> None:
 
 def request(history: History, good: str, bad: str, **changes: object) -> CommitRequest:
     recipe = loads(FIXED, "fixed.yaml")
-    asked = CommitRequest(
+    wanted = CommitRequest(
         recipe, resolved_yaml(recipe), history.folder, history.oids[good], history.oids[bad], cells(recipe)[:1]
     )
-    return replace(asked, **changes)
+    return replace(wanted, **changes)
 
 
 def outcome_of(history: History, setting: Setting, good: str, bad: str, **changes: object) -> Outcome:
@@ -224,8 +224,8 @@ def test_a_recipe_that_says_nothing_stops_after_three_trials(history: History, s
     line(history, "syncing", "syncing", "syncing too")
     loaded = loads(recipe, "silent.yaml")
     with FileBench(setting) as bench:
-        asked = request(history, "c0", "c2", recipe=loaded, source=resolved_yaml(loaded))
-        row, outcome = CommitCampaign(asked, bench).run()
+        wanted = request(history, "c0", "c2", recipe=loaded, source=resolved_yaml(loaded))
+        row, outcome = CommitCampaign(wanted, bench).run()
         assert len(bench.store.trials(row.id)) == 3
         assert {str(trial.candidate.revision) for trial in bench.store.trials(row.id)} == {
             history.oids["c0"],
@@ -287,8 +287,8 @@ def test_harness_failure_keeps_what_is_finished_and_resume_goes_on(history: Hist
         FileBench.fail_after = 10**6
     with FileBench(setting) as bench:
         row, outcome = CommitCampaign(request(history, "c0", "c16", resume=True), bench).run()
-        told = [(stage, judgement.candidate) for stage, judgement in bench.store.judgements(row.id)]
-    assert len(told) == len(set(told))
+        judged = [(stage, judgement.candidate) for stage, judgement in bench.store.judgements(row.id)]
+    assert len(judged) == len(set(judged))
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c9"]
     assert first

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The recipe of the qcow2 race on the installed QEMU: its oracle sees a freed cluster, and nothing where none is freed.
 
-Whether the installed QEMU has the race is not asked here; that is what ``make e2e-qemu`` builds QEMUs for.
+Whether the installed QEMU has the race is not tested here; that is what ``make e2e-qemu`` builds QEMUs for.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class ReleaseRunner:
 
 
 class ReleaseBench(Session):
-    """A workbench whose kernels answer by their release."""
+    """A session whose kernels answer by their release."""
 
     bad: Callable[[str], bool] = staticmethod(lambda release: release.startswith("6.18"))
     broken: tuple[str, ...] = ()
@@ -87,8 +87,8 @@ def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) ->
     recipe = load("virtio-dio-lvm-raid1-releases")
     search = recipe.search.model_copy(update={"images": (str(debs),), "suites": ()})
     recipe = recipe.model_copy(update={"search": search})
-    asked = ReleaseRequest(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
-    return replace(asked, **how)  # type: ignore[arg-type]
+    wanted = ReleaseRequest(recipe, resolved_yaml(recipe), good, bad, cells(recipe))
+    return replace(wanted, **how)  # type: ignore[arg-type]
 
 
 def test_the_range_is_found_and_told_with_the_command_that_goes_on(bench: ReleaseBench, debs: Path) -> None:
@@ -191,23 +191,23 @@ def test_what_an_earlier_campaign_tried_is_not_tried_again_and_said(bench: Relea
 
 def test_a_resumed_search_takes_each_earlier_trial_over_once(bench: ReleaseBench, debs: Path) -> None:
     """It is stopped in its first trial of its own, three times: two trials of an earlier search stay two."""
-    asked = request(debs, source="changed in its title\n")
+    wanted = request(debs, source="changed in its title\n")
     with pytest.raises(Interrupted):
         ReleaseCampaign(request(debs), _stopping(bench, 2)).run()
     earlier = bench.store.campaigns()[0]
     assert [trial.taken_from for trial in bench.store.trials(earlier.id)] == ["", ""]
     for resume in (False, True, True):
         with pytest.raises(Interrupted):
-            ReleaseCampaign(replace(asked, resume=resume), _stopping(bench, 0)).run()
+            ReleaseCampaign(replace(wanted, resume=resume), _stopping(bench, 0)).run()
         mine = bench.store.trials(bench.store.campaigns()[-1].id)
         assert [trial.taken_from for trial in mine] == [earlier.id] * 2
         assert len({trial.folder for trial in mine}) == 2
-    _, outcome = ReleaseCampaign(replace(asked, resume=True), _stopping(bench, 99)).run()
+    _, outcome = ReleaseCampaign(replace(wanted, resume=True), _stopping(bench, 99)).run()
     assert f"2 trials were taken over from campaign {earlier.id}" in outcome.assumptions[-1]
 
 
 def test_what_is_taken_over_is_read_by_the_conditions_of_today(bench: ReleaseBench, debs: Path) -> None:
-    """The workload is the same and degraded legs are good now: an earlier verdict of them says nothing."""
+    """The workload is the same and degraded arrays are good now: an earlier verdict of them says nothing."""
     ReleaseCampaign(request(debs), bench).run()
     old = request(debs)
     swapped = old.recipe.model_copy(update={"bad_when": old.recipe.good_when, "good_when": old.recipe.bad_when})
@@ -217,7 +217,7 @@ def test_what_is_taken_over_is_read_by_the_conditions_of_today(bench: ReleaseBen
 
 
 def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
-    """The workbench asked to stop after so many trials."""
+    """A session that is cancelled after so many trials."""
 
     class Stopping:
         left = trials
@@ -258,12 +258,12 @@ def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None
         image = bytearray(0x1000)
         image[0x202:0x206] = b"HdrS"
         (build / "arch/x86/boot/bzImage").write_bytes(bytes(image) + release.encode())
-    asked = request(tmp_path, "6.17", "6.18")
+    wanted = request(tmp_path, "6.17", "6.18")
     names = tuple(str(tmp_path / f"build{number}") for number in range(2))
-    recipe = asked.recipe.model_copy(
-        update={"search": asked.recipe.search.model_copy(update={"images": names, "suites": ()})}
+    recipe = wanted.recipe.model_copy(
+        update={"search": wanted.recipe.search.model_copy(update={"images": names, "suites": ()})}
     )
-    supply = ReleaseCampaign(replace(asked, recipe=recipe), bench).supply()
+    supply = ReleaseCampaign(replace(wanted, recipe=recipe), bench).supply()
     assert [str(one) for one in supply.releases] == ["6.17.0", "6.18.0"]
     assert supply.packages is None
 
@@ -280,13 +280,13 @@ def test_neighbouring_ends_go_straight_into_the_source(bench: ReleaseBench, debs
 def test_far_ends_are_narrowed_first_and_a_finished_range_is_not_searched_again(
     bench: ReleaseBench, debs: Path
 ) -> None:
-    asked = request(debs, "v6.12", "v6.18")
-    narrowed = both._narrowed(asked, bench)
+    wanted = request(debs, "v6.12", "v6.18")
+    narrowed = both._narrowed(wanted, bench)
     assert narrowed is not None
     facts_ = narrowed[1].releases
     assert facts_ is not None
     assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"))
-    again = both._narrowed(replace(asked, resume=True), bench)
+    again = both._narrowed(replace(wanted, resume=True), bench)
     assert again is not None
     assert again[0].id == narrowed[0].id
 

@@ -70,7 +70,7 @@ def test_a_revert_that_does_not_apply_is_unchecked_and_blocks_nothing(act: Act) 
 
 
 def test_a_parent_that_cannot_be_built_is_vouched_for_by_a_newer_good_commit(act: Act) -> None:
-    """git never asked for the parent once its child was good; the proof would, and it does not build."""
+    """git never tried the parent once its child was good; the proof would, and it does not build."""
     acted = act(17, World(rate=0.5), bug=BUG, broken=range(8, 9))
     _, outcome = acted.run("c0", "c16")
     assert outcome.kind is OutcomeKind.NARROWED
@@ -111,8 +111,8 @@ def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
     assert (first.background.reproduced, second.background.reproduced > 0) == (0, True)
     assert second.background.trials > first.background.trials
     assert second.asked_bad > first.asked_bad
-    asked = [judgement.candidate.revision for judgement in outcome.judgements]
-    assert len(asked) > len(set(asked))
+    judged = [judgement.candidate.revision for judgement in outcome.judgements]
+    assert len(judged) > len(set(judged))
 
 
 def test_a_good_end_that_reproduces_in_the_proof_sends_the_campaign_back_to_its_ends(
@@ -232,8 +232,8 @@ def test_a_flaky_fix_is_proven_both_ways(act: Act) -> None:
     _, outcome = acted.run("c11", "c0", direction=FIX)
     assert outcome.kind is OutcomeKind.CULPRIT
     assert acted.named(outcome) == {"c7"}
-    told = {(tuple(edit.kind for edit in each.candidate.edits), each.verdict.value) for each in outcome.proof}
-    assert told == {((), "good"), ((), "bad"), (("revert",), "bad"), (("apply",), "good")}
+    judged = {(tuple(edit.kind for edit in each.candidate.edits), each.verdict.value) for each in outcome.proof}
+    assert judged == {((), "good"), ((), "bad"), (("revert",), "bad"), (("apply",), "good")}
     assert "chance of error below" in outcome.summary
 
 

@@ -165,7 +165,7 @@ def test_a_fixup_that_the_user_has_not_is_refused_before_anything_is_stored(act:
     assert not Store(acted.folders.state).campaigns()
 
 
-# ---- a parent that nobody had asked for is as the newer side
+# ---- a parent that the search did not try is as the newer side
 
 
 @pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])

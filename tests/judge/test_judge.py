@@ -215,8 +215,8 @@ def test_failures_of_a_broken_host_are_no_candidates_however_often_it_is_resumed
         broken, *_ = make({"good": [BROKEN], "bad": [BROKEN]})
         with pytest.raises(InfraError, match="and so did one of good"):
             broken.ask(of("bad"), CASE, "search")
-    mended, *_ = make({"good": [GOOD], "bad": [GOOD]})
-    judgement = mended.ask(of("bad"), CASE, "search")
+    repaired, *_ = make({"good": [GOOD], "bad": [GOOD]})
+    judgement = repaired.ask(of("bad"), CASE, "search")
     assert (judgement.verdict, judgement.harness_failures) == (Verdict.GOOD, 0)
 
 

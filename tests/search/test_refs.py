@@ -79,8 +79,8 @@ def test_what_mends_a_sibling_backport_is_found(tree: Tree) -> None:
     own = tree.commit(f"block: simplify\n\n[ Upstream commit {mainline} ]\n")
     tree.git("checkout", "-q", "linux-6.18.y")
     sibling = tree.commit(f"block: simplify\n\ncommit {mainline} upstream.\n")
-    mended = tree.commit(f'block: mend\n\nFixes: {sibling[:12]} ("block: simplify")\n')
-    assert tree.mentions(own, mainline) == {sibling: "backport", mended: "fixes"}
+    repaired = tree.commit(f'block: mend\n\nFixes: {sibling[:12]} ("block: simplify")\n')
+    assert tree.mentions(own, mainline) == {sibling: "backport", repaired: "fixes"}
 
 
 def test_a_revert_of_something_else_that_speaks_of_the_commit_is_none(tree: Tree) -> None:

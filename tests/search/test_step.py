@@ -52,14 +52,14 @@ def answered(repository: Planted, answer: Callable[[socket.socket, bytes], None]
 
 @pytest.mark.parametrize("code", [GitCode.GOOD, GitCode.BAD, GitCode.SKIP])
 def test_verdict_is_passed_on(bisecting: Planted, code: GitCode) -> None:
-    asked: list[bytes] = []
+    seen: list[bytes] = []
 
     def answer(connection: socket.socket, question: bytes) -> None:
-        asked.append(question)
+        seen.append(question)
         connection.sendall(b"%d\n" % code)
 
     assert answered(bisecting, answer) == code
-    assert asked == [bisecting.oid["b"].encode() + b"\n"]
+    assert seen == [bisecting.oid["b"].encode() + b"\n"]
 
 
 @pytest.mark.parametrize(

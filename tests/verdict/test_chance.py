@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The room's own arithmetic, held against scipy."""
+"""The arithmetic of chance, held against scipy."""
 
 import math
 

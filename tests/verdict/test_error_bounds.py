@@ -36,8 +36,8 @@ def test_the_search_calls_a_bad_candidate_good_no_more_often_than_its_part_says(
             needed = Belief(BUDGET, Rate(seen, int(count)), asked_bad=place).clean_needed()
             here += trials[count] * (1 - rate) ** needed
             first = rate * (1 - rate) ** np.arange(needed)
-            room = min(needed, longest - count)
-            after[count + 1 : count + 1 + room] += trials[count] * first[:room]
+            left = min(needed, longest - count)
+            after[count + 1 : count + 1 + left] += trials[count] * first[:left]
         belief = Belief(BUDGET, Rate(seen, seen), asked_bad=place)
         assert here <= 1.02 * belief.may_call_good + 1e-9, f"bad candidate {place}"
         error, trials = error + here, after
