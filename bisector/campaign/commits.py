@@ -207,6 +207,7 @@ class _Work:
             if isinstance(answer, Outcome):
                 return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
             self._stage(f"The proof contradicts the search: {answer.reason}")
+            known.correct(answer.correction)
             outcome = Outcome(
                 OutcomeKind.NOT_CONFIRMED,
                 f"{named}: {answer.reason}",

@@ -13,7 +13,7 @@ from bisector.case import Case
 from bisector.causes import Cause
 from bisector.direction import BUG, Direction
 from bisector.judge import Judge
-from bisector.model import Candidate, Commit, Judgement, Verdict
+from bisector.model import Candidate, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.stage import Stage
 from bisector.verdict.sequential import Evidence
@@ -24,7 +24,38 @@ LONG_RUN = 4
 INSIDE = 8
 """Where both edges are known and the run holds the first bad commit, so many more commits in it are tried."""
 
+NOTHING = Evidence()
+
 NOT_TRIED = "not tried: it lies in a run of commits that cannot be judged"
+
+
+@dataclass(frozen=True)
+class NewWasWrong:
+    """The commit that the search named is, in fresh trials, of the old side."""
+
+    commit: str
+    fresh: Evidence
+
+
+@dataclass(frozen=True)
+class OldWasWrong:
+    """A commit of the old side is, in fresh trials, of the new one; so is what contains it. ``culprit``: fresh trials
+    of the commit that the search named, where they are to count."""
+
+    commit: str
+    fresh: Evidence = NOTHING
+    culprit: Evidence = NOTHING
+
+
+@dataclass(frozen=True)
+class MayHide:
+    """Commits that the proof could not judge for failures that may hide the bug."""
+
+    commits: tuple[str, ...]
+
+
+Correction = NewWasWrong | OldWasWrong | MayHide
+"""What a proof that contradicts the search has learnt."""
 
 
 class LongSkipRun(Exception):
@@ -133,25 +164,32 @@ class Knowledge:
 
     # ---- when a proof contradicts the search
 
-    def new_was_wrong(self, commit: Commit, fresh: Evidence) -> None:
-        """The commit that the search named is, in fresh trials, of the old side."""
-        searched = self.searched(commit.oid)
-        self.frontier = self.frontier.is_old_after_all(commit.oid, self.is_ancestor)
-        self._correct(self.direction.old, searched, fresh)
+    def correct(self, correction: Correction | None) -> None:
+        """Go on from what a proof has learnt; None where that changes nothing here."""
+        match correction:
+            case NewWasWrong():
+                self._new_was_wrong(correction)
+            case OldWasWrong():
+                self._old_was_wrong(correction)
+            case MayHide():
+                self._may_hide(correction)
 
-    def old_was_wrong(self, commit: str, fresh: Evidence, culprit: Evidence) -> None:
-        """A commit of the old side is, in fresh trials, of the new one; so is what contains it."""
-        wrong = self.frontier.wrongly_old(commit, self.is_ancestor)
+    def _new_was_wrong(self, correction: NewWasWrong) -> None:
+        searched = self.searched(correction.commit)
+        self.frontier = self.frontier.is_old_after_all(correction.commit, self.is_ancestor)
+        self._learn_error(self.direction.old, searched, correction.fresh)
+
+    def _old_was_wrong(self, correction: OldWasWrong) -> None:
+        wrong = self.frontier.wrongly_old(correction.commit, self.is_ancestor)
         judged = [self._judged[each] for each in wrong if each in self._judged]
         # commits of one image share their trials, which count once
         searched = [_evidence(one) for one in {one.image: one for one in judged}.values()]
-        self.frontier = self.frontier.is_new_after_all(commit, self.is_ancestor)
-        self._correct(self.direction.new, culprit, fresh, *searched)
+        self.frontier = self.frontier.is_new_after_all(correction.commit, self.is_ancestor)
+        self._learn_error(self.direction.new, correction.culprit, correction.fresh, *searched)
 
-    def hidden_from(self, *commits: str) -> None:
-        """Commits that the proof could not judge for failures that may hide the bug: every good verdict is taken
-        again, and warily."""
-        self.frontier = self.frontier.only_ends(*commits)
+    def _may_hide(self, correction: MayHide) -> None:
+        """Every good verdict is taken again, and warily."""
+        self.frontier = self.frontier.only_ends(*correction.commits)
         self._images = {self._judged[oid].image for oid in self.frontier.new if oid in self._judged}
         self.case = replace(self.case, rule=self.case.rule.warned())
 
@@ -160,7 +198,7 @@ class Knowledge:
         judged = self._judged.get(oid)
         return _evidence(judged) if judged else Evidence()
 
-    def _correct(self, side: Verdict, *tried: Evidence) -> None:
+    def _learn_error(self, side: Verdict, *tried: Evidence) -> None:
         self.case = replace(self.case, rule=self.case.rule.corrected(side, *tried))
 
 

@@ -14,7 +14,7 @@ from bisector.judge import Judge, TrialSeries
 from bisector.model import Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
-from bisector.search.knowledge import Knowledge
+from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner
 from bisector.search.sampling import draw_proof
@@ -43,6 +43,7 @@ class Retry:
         good: trials of the good end, or of good commits, that reproduced now and then; every verdict is in doubt.
         bad: trials of the bad end, which reproduces more rarely than was thought; likewise.
         instead: what can be said for certain where the search may not go on any more.
+        correction: what the search has to take into account, where it goes on.
     """
 
     reason: str
@@ -50,6 +51,7 @@ class Retry:
     good: Evidence = NOTHING
     bad: Evidence = NOTHING
     instead: Outcome | None = None
+    correction: Correction | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -210,8 +212,7 @@ class Proof:
             suspects = self.history.left(arms.new.candidate.revision, (self.old.oid, *good))
             summary = f"the first bad commit is one of {len(suspects)}: {reason}{self._sure(step)}"
             instead = self._narrowed(summary, suspects, self._judged(arms, step), arms.unchecked)
-        self.known.hidden_from(*oids)
-        return Retry(reason, instead=instead)
+        return Retry(reason, instead=instead, correction=MayHide(tuple(oids)))
 
     def _why_unjudged(self, arm: TrialSeries) -> str:
         return f"{arm.candidate} ({arm.untestable or self._rule.unjudged(arm.evidence)})"
@@ -227,12 +228,11 @@ class Proof:
         commit, fresh = self._commit(arm), arm.evidence
         if commit.oid in (self.old.oid, self.new.oid):
             return Retry(f"the end {arm.candidate} {reason}", good=fresh)
+        reason = f"{arm.candidate} ({commit}) {reason}"
         if arm is arms.new:
-            self.known.new_was_wrong(commit, fresh)
-        else:
-            culprit = NOTHING if arm.made == arms.new.made else arms.new.evidence  # one image's trials count once
-            self.known.old_was_wrong(commit.oid, fresh, culprit)
-        return Retry(f"{arm.candidate} ({commit}) {reason}")
+            return Retry(reason, correction=NewWasWrong(commit.oid, fresh))
+        culprit = NOTHING if arm.made == arms.new.made else arms.new.evidence  # one image's trials count once
+        return Retry(reason, correction=OldWasWrong(commit.oid, fresh, culprit))
 
     def _background(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
         """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
@@ -240,8 +240,8 @@ class Proof:
         if oid == self.direction.good_bad(self.old, self.new)[1].oid and not arms.is_edited(arm):
             return Retry(f"the bad end {arm.candidate} {reason}", bad=arm.evidence)
         if self.direction.find_fix and self._never_bad(arm, arms):
-            self.known.old_was_wrong(oid, arm.evidence, arms.new.evidence)
-            return Retry(f"{arm.candidate} ({self._commit(arm)}) {reason}")
+            correction = OldWasWrong(oid, arm.evidence, arms.new.evidence)
+            return Retry(f"{arm.candidate} ({self._commit(arm)}) {reason}", correction=correction)
         searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
         return Retry(f"{arm.candidate} {reason}: good commits reproduce too", good=searched + arm.evidence)
 
@@ -259,8 +259,7 @@ class Proof:
         known = (self.old.oid, self.new.oid, arms.new.candidate.revision)
         if commit.oid in known or self.known.searched(commit.oid).conclusive:
             return Retry(reason, final=True)
-        self.known.old_was_wrong(commit.oid, NOTHING, NOTHING)
-        return Retry(reason)
+        return Retry(reason, correction=OldWasWrong(commit.oid))
 
     def _untested(self, arms: Arms, step: UnjudgedArms) -> Outcome:
         """The culprit stands against the parents that could be judged; one that could not is as suspect as it is."""
