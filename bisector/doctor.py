@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import BisectorError, InfraError
+from bisector.layers import table
+from bisector.layers.row import Program, Row
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.programs import StepProgram, of_steps
@@ -44,16 +46,6 @@ class Finding:
     needed: bool = True
 
 
-@dataclass(frozen=True)
-class Program:
-    """A program, the Debian package that has it, and what it is for."""
-
-    name: str
-    package: str
-    purpose: str
-    needed: bool = True
-
-
 BUILD = (
     Program("gcc", "gcc", "compiles kernels (or name another CC in the recipe's make:)"),
     Program("make", "make", "compiles kernels"),
@@ -67,14 +59,7 @@ VM = (
     Program("busybox", "busybox-static", "the inner guest's userspace"),
     Program("file", "file", "virtme-ng finds a kernel's modules by the release that it shows"),
 )
-LVM = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
-MD = (Program("mdadm", "mdadm", "builds md layers"),)
-FILE_SYSTEMS = {
-    "ext4": Program("mkfs.ext4", "e2fsprogs", "makes ext4 layers"),
-    "xfs": Program("mkfs.xfs", "xfsprogs", "makes xfs layers"),
-}
 EXTENTS = (Program("filefrag", "e2fsprogs", "says where a file of the inner guest lies"),)
-IMAGE = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
 QEMU = tuple(
     Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
     for name, package in (
@@ -121,7 +106,7 @@ def as_text(findings: tuple[Finding, ...]) -> str:
 
 def _programs(recipe: Recipe | None) -> Iterator[Program]:
     if recipe is None:
-        yield from dict.fromkeys((*BUILD, *VM, *LVM, *MD, *FILE_SYSTEMS.values(), *EXTENTS, *IMAGE, *QEMU[:3]))
+        yield from dict.fromkeys((*BUILD, *VM, *_of_storage(table.ROWS.values()), *EXTENTS, *QEMU[:3]))
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
     if recipe.target.kernel:
@@ -134,13 +119,11 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield VM[1]
         files = any(layer.fs for layer in recipe.guest.storage.values())
         yield from EXTENTS if files and recipe.has_blocks_in_guest else ()
-    if any(layer.lvm for layer in layers):
-        yield from LVM
-    if any(layer.md for layer in layers):
-        yield from MD
-    yield from dict.fromkeys(FILE_SYSTEMS[layer.fs] for layer in layers if layer.fs)
-    if any(layer.file == "qcow2" for layer in layers):
-        yield from IMAGE
+    yield from _of_storage(table.ROWS[layer.kind, layer.type] for layer in layers)
+
+
+def _of_storage(rows: Iterable[Row]) -> dict[Program, None]:
+    return dict.fromkeys(program for row in rows for program in row.programs)
 
 
 def _steps(recipe: Recipe, folders: Folders, environ: Mapping[str, str]) -> Iterator[Finding]:

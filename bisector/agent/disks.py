@@ -20,13 +20,6 @@ LOOP_SET_FD = 0x4C00  # include/uapi/linux/loop.h
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_SET_DIRECT_IO = 0x4C08
 LOOP_SET_BLOCK_SIZE = 0x4C09
-MODULES = {
-    "nvme": ("nvme",),
-    "virtio-blk": ("virtio_blk",),
-    "scsi": ("virtio_scsi", "sd_mod"),
-    "ahci": ("ahci", "sd_mod"),
-    "loop": ("loop",),
-}
 
 
 @dataclass(frozen=True)

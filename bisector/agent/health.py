@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Health of redundant storage, read from the kernel's own status. Pure, but for the reads at the end."""
+"""The kernel's own status of redundant storage; what it means stands in the modules of the kinds (layers)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 
+from ..layers import md
 from .observe import read_text
 
 # struct dm_ioctl and dm_target_spec (include/uapi/linux/dm-ioctl.h). Wanted by ioctl and not by dmsetup, because a
@@ -15,62 +16,6 @@ DM_IOCTL = struct.Struct("=6Ii3IQ128s129s7x")
 DM_TARGET = struct.Struct("=QQiI16s")
 DM_TABLE_STATUS = 0xC138FD0C
 DM_VERSION = (4, 0, 0)
-
-
-def raid_health(status: str) -> str:
-    """Health from a dm-raid line, ``0 65536 raid raid1 2 AA 65536/65536 idle 0 0 -``.
-
-    Per device A is alive and in sync, a alive and not in sync, D dead, - missing
-    (Documentation/admin-guide/device-mapper/dm-raid.rst).
-    """
-    fields = status.split()
-    if len(fields) < 8 or fields[2] != "raid":
-        return ""
-    devices, ratio, action = fields[5:8]
-    if set(devices) - set("Aa"):
-        return "degraded"
-    return "healthy" if set(devices) == {"A"} and _complete(ratio) and action == "idle" else "syncing"
-
-
-def mirror_health(status: str) -> str:
-    """Health from a dm-mirror line, ``0 65536 mirror 2 253:0 253:1 64/64 1 AA 1 core``.
-
-    Per device A is alive; D, S, R, F and U are failures of write, sync, read, flush, and unknown (dm-raid1.c).
-    """
-    fields = status.split()
-    if len(fields) < 4 or fields[2] != "mirror":
-        return ""
-    rest = fields[4 + int(fields[3]) :]
-    if len(rest) < 3:
-        return ""
-    if set(rest[2]) != {"A"}:
-        return "degraded"
-    return "healthy" if _complete(rest[0]) else "syncing"
-
-
-def _complete(ratio: str) -> bool:
-    done, _, all_of_it = ratio.partition("/")
-    return done == all_of_it
-
-
-def md_health(degraded: str, array_state: str, resync_start: str, sync_action: str) -> str:
-    """Health from the files of /sys/block/mdX/md (Documentation/admin-guide/md.rst).
-
-    ``resync_start`` is ``none`` once the first sync is over; right after creation the action is still ``idle``.
-    """
-    if array_state in ("", "clear", "inactive", "broken", "suspended") or degraded not in ("", "0"):
-        return "degraded"
-    return "healthy" if resync_start in ("none", "") and sync_action in ("idle", "frozen", "") else "syncing"
-
-
-def linear_health(status: str) -> str:
-    """``none`` for a dm-linear line, ``0 65536 linear``: it has no redundancy to lose."""
-    return "none" if status.split()[2:3] == ["linear"] else ""
-
-
-def dm_health(status: str) -> str:
-    """Health from any device-mapper line; "" for targets whose line says nothing of it."""
-    return raid_health(status) or mirror_health(status) or linear_health(status)
 
 
 def dm_status(name: str) -> str:
@@ -101,4 +46,4 @@ def md_status(device: str) -> tuple[str, str]:
     """Health of the array ``md0`` and the words it was read from."""
     names = ("degraded", "array_state", "resync_start", "sync_action")
     values = [read_text(f"/sys/block/{device}/md/{name}") for name in names]
-    return md_health(*values), " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+    return md.health(*values), " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
+from ..layers import fs, md, table
 from .command import Halt
 from .plan import Guest, Layer
 
 STAMPED = "stamped"  # the file on a file system that stamp writes
 MOUNTS = "/mnt"
-PROGRAMS = {"md": "mdadm", "fs ext4": "mkfs.ext4", "fs xfs": "mkfs.xfs"}
 
 
 class InnerStorage:
@@ -24,13 +24,13 @@ class InnerStorage:
         self._layers = {layer.name: layer for layer in guest.storage}
         self._arrays = [layer.name for layer in guest.storage if layer.kind == "md"]
         for layer in guest.storage:
-            if layer.kind not in ("md", "fs") or (layer.kind == "fs" and layer.type not in ("ext4", "xfs")):
+            if table.row(layer.kind, layer.type) is None or not table.KINDS[layer.kind].inside:
                 raise Halt("plan", f"{layer.name}: {layer.kind} {layer.type} inside the guest is not supported")
 
     def programs(self) -> tuple[str, ...]:
         """What the guest needs beside busybox."""
-        kinds = [layer.kind if layer.kind == "md" else f"fs {layer.type}" for layer in self._layers.values()]
-        return tuple(dict.fromkeys(PROGRAMS[kind] for kind in kinds))
+        rows = [table.ROWS[layer.kind, layer.type] for layer in self._layers.values()]
+        return tuple(dict.fromkeys(program.name for row in rows for program in row.programs))
 
     def node(self, name: str, nodes: Mapping[str, str]) -> str:
         """The block device of a layer, a drive or a passed disk; of a file system the one that it lies on."""
@@ -58,15 +58,10 @@ class InnerStorage:
         lines = []
         for layer in self._layers.values():
             if layer.kind == "md":
-                legs = " ".join(self.node(leg, nodes) for leg in layer.of)
-                level, count = layer.type.removeprefix("raid"), len(layer.of)
-                lines.append(
-                    f"mdadm --create {self.node(layer.name, nodes)} --run --assume-clean --level {level}"
-                    f" --raid-devices {count} --metadata 1.2 --bitmap none {legs}"
-                )
+                legs = [self.node(leg, nodes) for leg in layer.of]
+                lines.append(" ".join(md.create(self.node(layer.name, nodes), layer.type, legs, clean=True)))
             else:
-                force = "-F" if layer.type == "ext4" else "-f"
-                lines.append(f"mkfs.{layer.type} -q {force} {self.node(layer.name, nodes)}")
+                lines.append(" ".join(fs.make(layer.type, self.node(layer.name, nodes))))
                 lines.append(self._mount(layer, nodes))
         return lines
 
@@ -75,15 +70,15 @@ class InnerStorage:
         lines = []
         for layer in self._layers.values():
             if layer.kind == "md":
-                legs = " ".join(self.node(leg, nodes) for leg in layer.of)
-                lines.append(f"mdadm --assemble {self.node(layer.name, nodes)} --run {legs}")
+                legs = [self.node(leg, nodes) for leg in layer.of]
+                lines.append(" ".join(md.assemble(self.node(layer.name, nodes), legs)))
             else:
                 lines.append(self._mount(layer, nodes))
         return lines
 
     def _mount(self, layer: Layer, nodes: Mapping[str, str]) -> str:
         point = mount_point(layer.name)
-        return f"mkdir -p {point} && mount -t {layer.type} {self.node(layer.name, nodes)} {point}"
+        return f"mkdir -p {point} && {' '.join(fs.mount(layer.type, self.node(layer.name, nodes), point))}"
 
     def remount(self, name: str, nodes: Mapping[str, str]) -> str:
         """A shell line that takes the file system off and mounts it again."""
@@ -107,7 +102,7 @@ class InnerStorage:
             return ((name, "", 0),)
         if layer.kind == "fs":
             return self.legs(layer.of[0])
-        if layer.type != "raid1":
+        if not table.ROWS[layer.kind, layer.type].copies:
             return ()  # no leg holds it as it stands
         return tuple((leg, name, number) for number, leg in enumerate(layer.of) if leg not in self._layers)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..layers import fs, table
 from . import disks, volumes
 from .command import Halt, demand
 from .plan import Layer, LayerFacts
@@ -104,6 +105,8 @@ class Storage:
         self._volumes.wait_synced(waiting)
 
     def _make(self, layer: Layer, found: dict[str, str]) -> Built:
+        if table.row(layer.kind, layer.type) is None:
+            raise Halt("plan", f"{layer.name}: {layer.kind} {layer.type} is not supported by this version")
         legs = [self._built[name].node for name in layer.of]
         if layer.kind == "disk":
             device = self._loop(layer) if layer.type == "loop" else found[layer.name]
@@ -117,9 +120,7 @@ class Storage:
             return Built(layer, f"/dev/{array}", array, array)
         if layer.kind == "fs":
             return Built(layer, self._mount(layer, legs))
-        if layer.kind == "file":
-            return Built(layer, self._file(layer, legs))
-        raise Halt("plan", f"{layer.name}: storage of kind {layer.kind} is not supported by this version")
+        return Built(layer, self._file(layer, legs))
 
     def _loop(self, layer: Layer) -> str:
         backing = f"{self._folder}/{layer.name}.leg"
@@ -128,17 +129,14 @@ class Storage:
         return disks.attach_loop(backing, dict(layer.options))
 
     def _mount(self, layer: Layer, legs: Sequence[str]) -> str:
-        if layer.type not in ("ext4", "xfs"):
-            raise Halt("plan", f"{layer.name}: fs {layer.type} is not supported by this version")
-        force = "-F" if layer.type == "ext4" else "-f"
-        demand([f"mkfs.{layer.type}", "-q", force, legs[0]], stage="storage", timeout=self._limit)
+        demand(fs.make(layer.type, legs[0]), stage="storage", timeout=self._limit)
         point = f"{self._folder}/{layer.name}"
         os.makedirs(point, exist_ok=True)
         self._attach(layer, legs[0], point)
         return point
 
     def _attach(self, layer: Layer, device: str, point: str) -> None:
-        demand(["mount", "-t", layer.type, device, point], stage="storage", timeout=self._limit)
+        demand(fs.mount(layer.type, device, point), stage="storage", timeout=self._limit)
 
     def _file(self, layer: Layer, legs: Sequence[str]) -> str:
         path = f"{legs[0] if legs else self._folder}/{layer.name}.{layer.type}"
@@ -146,10 +144,8 @@ class Storage:
         try:
             if layer.type == "raw":
                 make_raw(path, layer.size, full=switch(options.get("full", "")) == "on")
-            elif layer.type == "qcow2":
-                demand(qcow2_command(path, layer), stage="storage", timeout=self._limit)
             else:
-                raise Halt("plan", f"{layer.name}: file {layer.type} is not supported by this version")
+                demand(qcow2_command(path, layer), stage="storage", timeout=self._limit)
         except OSError as error:
             raise Halt("storage", f"{layer.name}: {path}: {error}") from None
         return path
@@ -176,12 +172,9 @@ def in_order(layers: Sequence[Layer]) -> list[Layer]:
 
 def load_modules(layers: Sequence[Layer]) -> None:
     """Load what the layers need, where the kernel has modules."""
-    tables: dict[str, dict[str, tuple[str, ...]]] = {"disk": disks.MODULES, "lvm": volumes.MODULES}
     needed: list[str] = []
     for layer in layers:
-        table = tables.get(layer.kind, {})
-        own_name = (layer.type,) if layer.kind in ("md", "fs") else ()  # the modules raid1, raid10, ext4, xfs
-        needed += table.get(layer.type, own_name)
+        needed += row.modules if (row := table.row(layer.kind, layer.type)) else ()
     if needed:
         disks.load_modules(*dict.fromkeys(needed))
 

@@ -8,18 +8,13 @@ import os
 import time
 from collections.abc import Sequence
 
+from ..layers import lvm, md, table
 from . import health
 from .command import Halt, demand
 from .plan import Layer
 
 SYNC_POLL = 0.2
 RESYNC_SPEED = "2000000"  # KiB/s; the kernel's default would hold a resync back for other I/O
-MODULES = {
-    "raid1": ("dm-raid", "raid1"),
-    "raid10": ("dm-raid", "raid10"),
-    "mirror": ("dm-mirror", "dm-log"),
-    "linear": ("dm-mod",),
-}
 # The agent ended the VM's udev, so LVM scans /dev itself, makes its own nodes and waits for nobody; use_devicesfile
 # came with 2.03.12, and before that it is an unknown setting, which is only a warning.
 LVM_CONF = """\
@@ -74,7 +69,8 @@ class Volumes:
             self._groups.update(dict.fromkeys(legs, group))
             commands.append(["vgcreate", "-q", "-y", group, *legs])
         name = layer.name.replace("-", "_")
-        commands.append(["lvcreate", "-q", "-y", *lvcreate_options(layer, len(legs)), "-n", name, group, *legs])
+        given = lvm.create_options(layer.type, layer.size, len(legs), dict(layer.options))
+        commands.append(["lvcreate", "-q", "-y", *given, "-n", name, group, *legs])
         self._lvm(commands)
         return f"{group}-{name}"
 
@@ -98,9 +94,10 @@ class Volumes:
         self._hurry_resync()
         device = f"md{self._arrays}"
         self._arrays += 1
-        argv = ["mdadm", "--create", f"/dev/{device}", "--run", "--level", layer.type.removeprefix("raid")]
-        argv += ["--raid-devices", str(len(legs)), "--metadata", "1.2", "--bitmap", "none", *md_size(layer, len(legs))]
-        demand([*argv, *legs], stage="storage", timeout=self._limit, env={**os.environ, "MDADM_NO_UDEV": "1"})
+        row = table.row(layer.kind, layer.type)
+        share = row.share(layer.size, len(legs)) if row and layer.size else 0
+        argv = md.create(f"/dev/{device}", layer.type, legs, share=share)
+        demand(argv, stage="storage", timeout=self._limit, env={**os.environ, "MDADM_NO_UDEV": "1"})
         return device
 
     def _hurry_resync(self) -> None:
@@ -132,36 +129,4 @@ def volume_health(kind: str, device: str) -> tuple[str, str]:
         status = health.dm_status(device)
     except OSError as error:
         return "", f"no status: {error}"
-    return health.dm_health(status), status
-
-
-def lvcreate_options(layer: Layer, legs: int) -> list[str]:
-    """The options of lvcreate for a layer's type and size.
-
-    Legs are fresh disks, so nothing is wiped (``-Wn``) and no signature in question; the sync is a real one.
-    """
-    options = dict(layer.options)
-    size = ["-L", f"{layer.size}b"] if layer.size else ["-l", "100%FREE"]
-    given = ["--type", layer.type, *size, "-Wn", "-Zn"]
-    if layer.type in ("raid1", "mirror"):
-        given += ["-m", str(legs - 1)]
-    elif layer.type == "raid10":
-        given += ["-m", "1", "-i", str(legs // 2)]
-    elif layer.type != "linear":
-        raise Halt("plan", f"{layer.name}: lvm {layer.type} is not supported by this version")
-    if layer.type == "mirror":
-        log = options.get("log", "core")
-        given += ["--mirrorlog", log] + (["--alloc", "anywhere"] if log == "disk" else [])
-    if "region_size" in options:
-        given += ["-R", f"{options['region_size']}b"]
-    return given
-
-
-def md_size(layer: Layer, legs: int) -> list[str]:
-    """``--size`` of mdadm, in KiB per leg, so that the array is ``layer.size`` bytes large."""
-    if layer.type not in ("raid1", "raid10"):
-        raise Halt("plan", f"{layer.name}: md {layer.type} is not supported by this version")
-    if not layer.size:
-        return []
-    share = layer.size if layer.type == "raid1" else layer.size * 2 // legs
-    return ["--size", str(share // 1024)]
+    return lvm.health(status), status

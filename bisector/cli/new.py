@@ -22,8 +22,8 @@ commands = typer.Typer()
 # As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe.
 TESTED = ("kernel", "qemu")
 STORAGE = (
-    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "ext4", "xfs",
-    "raw", "qcow2",
+    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-mirror", "lvm-raid10", "md-raid1", "md-raid5", "md-raid6",
+    "md-raid10", "ext4", "xfs", "raw", "qcow2",
 )  # fmt: skip
 WORKLOADS = ("script", "read", "open", "guest")
 

@@ -117,7 +117,7 @@ def _command(recipe: Recipe, plan: Plan) -> str:
     """What runs one trial."""
     if not plan.vm:
         path = "PATH=IMAGE/bin:$PATH " if recipe.target.qemu else ""
-        return f"{path}python3 -I -S WORK/s/agent/main.py WORK/s"
+        return f"{path}python3 -I -S WORK/s/bisector/agent/main.py WORK/s"
     programs = recipe.target.qemu is not None
     command = arguments(Image(identity="", kernel="KERNEL" if programs else "IMAGE"), plan, Places(Path("WORK")),
                         accel=plan.accel or "tcg")  # fmt: skip

@@ -5,25 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from bisector.layers import table
+from bisector.layers.row import Row
 from bisector.recipe import check_names, check_workload, options, patterns
 from bisector.recipe.model import KINDS, QEMU_PROGRAMS, Drive, Guest, Layer, Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
 
-TAKES: dict[str, set[str]] = {
-    "disk": {"size", "options"},
-    "lvm": {"of", "size", "log", "options"},
-    "md": {"of"},
-    "fs": {"of"},
-    "file": {"of", "size", "full", "options"},
-}
-_NEEDS = {"disk": ("size",), "lvm": ("of", "size"), "md": ("of",), "fs": ("of",), "file": ("size",)}
-_LEGS = {"raid1": 2, "mirror": 2, "raid10": 4, "linear": 1}
+TAKES: dict[str, set[str]] = {name: set(kind.takes) for name, kind in table.KINDS.items()}
 _MIB = 1 << 20
 _PORTS = {"ide": 4, "ahci": 6}
 """Disks on the one controller of an inner guest: two of each of two channels (piix3-ide), six ports (ich9-ahci)."""
-
-_SMALLEST = {"xfs": 300 * _MIB, "ext4": 2 * _MIB}  # mkfs.xfs since 5.19 refuses less than 300 MB
 
 
 def faults(recipe: Recipe) -> list[Fault]:
@@ -73,8 +65,9 @@ def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Ite
             found = f", not {' and '.join(kinds)}" if kinds else ""
             yield Fault((*at, name), f"a layer is one of {', '.join(KINDS)}{found}", at_key=True)
             continue
-        if at[0] == "guest" and kinds[0] not in ("md", "fs"):
-            message = "inside the guest there are md and fs; its disks are its drives and what is passed through"
+        if at[0] == "guest" and not table.KINDS[kinds[0]].inside:
+            inside = " and ".join(name for name, kind in table.KINDS.items() if kind.inside)
+            message = f"inside the guest there are {inside}; its disks are its drives and what is passed through"
             yield Fault((*at, name), message, at_key=True)
         yield from _shape(layer, (*at, name))
         yield from _of(name, layer, {*layers, *below}, (*at, name))
@@ -87,7 +80,7 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     for key in sorted(given - TAKES[kind]):
         allowed = ", ".join(sorted(TAKES[kind]))
         yield Fault((*path, key), f"a layer of kind {kind} has no {key!r} (allowed: {allowed})", at_key=True)
-    for key in _NEEDS[kind]:
+    for key in table.KINDS[kind].needs:
         if key not in given:
             yield Fault(path, f"needs {key!r}", at_key=True)
     if layer.log and layer.lvm and layer.lvm != "mirror":
@@ -98,17 +91,16 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), "a disk has at least 1M")
     if layer.size is not None and layer.size % 512:
         yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
-    for name, at_key, message in options.complaints(f"{kind} {layer.type}", layer.options or {}):
+    row = _row(layer)
+    for name, at_key, message in options.faults(row, layer.options or {}):
         yield Fault((*path, "options", name), message, at_key=at_key)
     if layer.of is None:
         return
-    legs = _LEGS.get(layer.type, 1)
-    if len(layer.of) < legs and kind in ("lvm", "md"):
-        yield Fault(
-            (*path, "of"), f"{kind} {layer.type} needs {legs} legs or more, found {len(layer.of)}", refused=True
-        )
-    if layer.lvm == "raid10" and len(layer.of) % 2:
-        message = f"lvm raid10 mirrors each stripe, so its legs are even in number, found {len(layer.of)}"
+    if len(layer.of) < row.least:
+        message = f"{row.name} needs {row.least} legs or more, found {len(layer.of)}"
+        yield Fault((*path, "of"), message, refused=True)
+    if row.even and len(layer.of) % 2:
+        message = f"{row.name} mirrors each stripe, so its legs are even in number, found {len(layer.of)}"
         yield Fault((*path, "of"), message, refused=True)
     if kind in ("fs", "file") and len(layer.of) > 1:
         yield Fault((*path, "of"), f"a {kind} lies on one layer, found {len(layer.of)}")
@@ -166,7 +158,7 @@ def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
     """Every use of a layer that leaves no space for another: the layer, who uses it, and where that stands."""
     for name, layer in recipe.storage.items():
         for index, leg in enumerate(layer.of or ()):
-            if layer.kind in ("lvm", "md", "fs"):
+            if layer.kind and table.KINDS[layer.kind].whole:
                 yield leg, name, ("storage", name, "of", index)
     if recipe.guest is None:
         return
@@ -176,7 +168,7 @@ def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
         yield passed, "the passthrough", ("guest", "passthrough", index)
     for name, layer in recipe.guest.storage.items():
         for index, leg in enumerate(layer.of or ()):
-            if layer.kind in ("lvm", "md", "fs"):
+            if layer.kind and table.KINDS[layer.kind].whole:
                 yield f"guest {leg}", name, ("guest", "storage", name, "of", index)
 
 
@@ -193,7 +185,7 @@ def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
         if layer.kind == "lvm" and layer.size is not None and layer.size > space:
             message = f"{format_size(layer.size)} does not fit: the legs have space for {format_size(space)}"
             yield Fault(("storage", name, "size"), message)
-        smallest = _SMALLEST.get(layer.fs or "", 0)
+        smallest = _row(layer).smallest
         if space < smallest:
             message = f"{layer.fs} needs {format_size(smallest)} or more, and there are {format_size(space)} below it"
             yield Fault(("storage", name, "of"), message)
@@ -215,9 +207,11 @@ def _capacities(layers: Mapping[str, Layer]) -> dict[str, int]:
 
 
 def _space(layer: Layer, legs: list[int]) -> int:
-    if layer.type == "raid10":
-        return min(legs) * len(legs) // 2
-    return sum(legs) if layer.type == "linear" else min(legs)
+    return _row(layer).capacity(legs)
+
+
+def _row(layer: Layer) -> Row:
+    return table.ROWS[layer.kind, layer.type]
 
 
 # ---- the inner guest -----------------------------------------------------------------------------------------------

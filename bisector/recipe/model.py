@@ -7,7 +7,7 @@ What a single key may hold stands here; what keys must agree on stands in check.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from bisector.layers import table
 from bisector.recipe import values
 from bisector.recipe.conditions import Base, Condition
 from bisector.recipe.values import (
@@ -43,11 +44,16 @@ from bisector.recipe.values import (
 DEFAULT_TRIALS = 2
 """Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
 
-DiskType = Literal["nvme", "virtio-blk", "scsi", "ahci", "loop"]
-LvmType = Literal["linear", "raid1", "mirror", "raid10"]
-MdType = Literal["raid1", "raid10"]
-FsType = Literal["ext4", "xfs"]
-FileType = Literal["raw", "qcow2"]
+if TYPE_CHECKING:
+    DiskType: TypeAlias = str
+    LvmType: TypeAlias = str
+    MdType: TypeAlias = str
+    FsType: TypeAlias = str
+    FileType: TypeAlias = str
+else:  # one of the types of the table (bisector/layers)
+    DiskType, LvmType, MdType, FsType, FileType = (
+        Literal[table.types(kind)] for kind in ("disk", "lvm", "md", "fs", "file")
+    )
 Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
@@ -55,7 +61,7 @@ Damage = Literal[
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
-KINDS = ("disk", "lvm", "md", "fs", "file")
+KINDS = tuple(table.KINDS)
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
 LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=20)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from bisector.layers import table
 from bisector.model import Cell
 from bisector.recipe import files, matrix
 from bisector.recipe.model import Recipe
@@ -13,22 +14,6 @@ from bisector.recipe.model import Recipe
 BOOT = ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "unix")
 """What virtme-ng mounts its root with, and what its scripts in the VM use."""
 
-_NEEDS = {
-    "disk nvme": ("nvme",),
-    "disk virtio-blk": ("virtio_blk",),
-    "disk scsi": ("virtio_scsi", "sd_mod"),
-    "disk ahci": ("ahci", "sd_mod"),
-    "disk loop": ("loop",),
-    # the kernel asks for a target by its name, dm-NAME, and for a level of md by its alias; both end at these files
-    "lvm linear": ("dm_mod",),
-    "lvm raid1": ("dm_mod", "dm_raid", "raid1"),
-    "lvm raid10": ("dm_mod", "dm_raid", "raid10"),
-    "lvm mirror": ("dm_mod", "dm_mirror", "dm_log"),
-    "md raid1": ("raid1",),
-    "md raid10": ("raid10",),
-    "fs ext4": ("ext4",),
-    "fs xfs": ("xfs",),
-}
 _GUEST_DEVICES = {
     "virtio-blk": ("virtio_blk",),
     "scsi": ("virtio_scsi", "sd_mod"),
@@ -45,7 +30,7 @@ _AS_IT_IS = "it is as its distribution built it"
 
 def all_modules() -> tuple[str, ...]:
     """Names of the modules that any recipe may need, sorted: of a kernel that only carries what is tried."""
-    needed = (*_NEEDS.values(), *_GUEST_DEVICES.values(), _PASSTHROUGH, BOOT)
+    needed = (*(row.modules for row in table.ROWS.values()), *_GUEST_DEVICES.values(), _PASSTHROUGH, BOOT)
     return tuple(sorted({name for names in needed for name in names}))
 
 
@@ -93,7 +78,7 @@ def _of(recipe: Recipe) -> set[str]:
     inside = guest.storage if guest else {}
     names: set[str] = set()
     for layer in (*recipe.storage.values(), *inside.values()):
-        names.update(_NEEDS.get(f"{layer.kind} {layer.type}", ()))
+        names.update(table.ROWS[layer.kind, layer.type].modules)
     if guest and guest.os != "none":
         names.update(name for drive in guest.drives.values() for name in _GUEST_DEVICES.get(drive.device, ()))
     if guest and guest.passthrough:

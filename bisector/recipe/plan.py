@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
+from bisector.layers import table
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
@@ -21,15 +22,6 @@ DEADLINE = 120.0
 GUEST_START = 120.0
 """Seconds more for each start of an inner Linux guest: 52 s measured for emulation inside emulation."""
 
-_LAYER_FRAGMENTS = {
-    "disk loop": "loop",
-    "disk scsi": "scsi",
-    "disk ahci": "ahci",
-    "fs ext4": "ext4",
-    "fs xfs": "xfs",
-    "lvm": "lvm-raid",
-    "md": "lvm-raid",
-}
 _DEVICE_FRAGMENTS = {"scsi": "scsi", "ahci": "ahci", "ide": "ahci"}
 
 
@@ -244,6 +236,4 @@ def _needed(recipe: Recipe) -> Iterator[str]:
     if guest and guest.accel == "kvm":
         yield "kvm"
     for layer in layers:
-        for key in (layer.kind, f"{layer.kind} {layer.type}"):
-            if key in _LAYER_FRAGMENTS:
-                yield _LAYER_FRAGMENTS[key]
+        yield from table.ROWS[layer.kind, layer.type].fragments

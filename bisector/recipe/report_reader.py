@@ -102,6 +102,8 @@ PARSERS: tuple[Parser, ...] = (
     Parser(re.compile(r"--type[ =](striped|raid\d+|mirror|linear|thin|cache)\b"), _storage),
     Parser(re.compile(r"\bmdadm\b.*?(?:--level[ =]?|-l ?)(raid\d+|\d+|linear)\b"), _storage),
     _row(r"^md\d+ : active (?:\S+ )?raid1\b", storage="md-raid1"),
+    _row(r"^md\d+ : active (?:\S+ )?raid5\b", storage="md-raid5"),
+    _row(r"^md\d+ : active (?:\S+ )?raid6\b", storage="md-raid6"),
     _row(r"^md\d+ : active (?:\S+ )?raid10\b", storage="md-raid10"),
     _row(r"\bmd/raid1:mdX\b", storage="lvm-raid1", sure=False),  # the name that dm-raid gives its array
     _row(r"\bmd/raid10:mdX\b", storage="lvm-raid10", sure=False),

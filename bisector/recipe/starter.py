@@ -10,23 +10,25 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from bisector.errors import UsageError
+from bisector.layers import table
+from bisector.layers.row import Row
 from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, revision, shown
 
 Tested = Literal["kernel", "qemu"]
-Storage = Literal[
-    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "ext4", "xfs",
-    "raw", "qcow2",
-]  # fmt: skip
+STORAGE: tuple[str, ...] = (
+    "none",
+    "disk",
+    *(f"{row.kind}-{row.type}" for row in table.ROWS.values() if row.kind in ("lvm", "md")),
+    *table.types("fs"),
+    *table.types("file"),
+)
+"""What a workload may stand on: nothing, a disk, a volume or an array by its type, a file system, a file."""
 Workload = Literal["script", "read", "open", "guest"]
 TESTED: tuple[Tested, ...] = get_args(Tested)
-STORAGE: tuple[Storage, ...] = get_args(Storage)
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
 LAYER = "data"
 _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of 1.1 or 1.2: not text
 _DISK_SIZE = {"ext4": "256M", "xfs": "512M"}  # mkfs.xfs refuses less than 300 MB
-_LEGS = {"lvm-linear": 1, "lvm-raid1": 2, "lvm-mirror": 2, "md-raid1": 2, "lvm-raid10": 4, "md-raid10": 4}
-_HEALTH = ("lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10")
-_FRAGMENTS = {"lvm": "lvm-raid", "md": "lvm-raid", "ext4": "ext4", "xfs": "xfs"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Wishes:
 
     name: str
     tested: Tested = "kernel"
-    storage: Storage = "none"
+    storage: str = "none"
     workload: Workload = "script"
     script: str = ""
     bad_exit: int = 1
@@ -165,11 +167,17 @@ def _target(wishes: Wishes) -> Iterator[str]:
         yield "vm: none   # the steps run on this host, in a folder of their own"
         return
     fragments = ["base"]
-    for part, fragment in _FRAGMENTS.items():
-        if wishes.storage.startswith(part):
-            fragments.append(fragment)
+    row = _row(wishes.storage)
+    fragments += row.fragments if row else ()
     yield "# Fragments of the configuration; a file of your own is written ./my.config."
     yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
+
+
+def _row(storage: str) -> Row | None:
+    """The type of storage of a wish; None for none, and for a plain disk, whose type is the person's choice."""
+    kind, _, type_ = storage.partition("-")
+    found = [row for row in table.ROWS.values() if row.type == storage] if storage not in table.KINDS else []
+    return table.row(kind, type_) or (found[0] if found else None)
 
 
 def _ends(wishes: Wishes) -> Iterator[str]:
@@ -202,12 +210,13 @@ def _storage(wishes: Wishes) -> Iterator[str]:
     elif storage == "disk":
         yield f"  {LAYER}: {{disk: nvme, size: 128M}}   # or virtio-blk, scsi, ahci, loop"
     else:
-        kind, level = storage.split("-")
-        legs = [f"leg{number}" for number in range(_LEGS[storage])]
+        row = _row(storage)
+        assert row is not None
+        legs = [f"leg{number}" for number in range(row.least)]
         for leg in legs:
             yield f"  {leg}: {{disk: nvme, size: 128M}}"
-        size = ", size: 64M" if kind == "lvm" else ""
-        yield f"  {LAYER}: {{{kind}: {level}, of: [{', '.join(legs)}]{size}}}"
+        size = ", size: 64M" if "size" in table.KINDS[row.kind].needs else ""
+        yield f"  {LAYER}: {{{row.kind}: {row.type}, of: [{', '.join(legs)}]{size}}}"
     yield ""
 
 
@@ -241,7 +250,8 @@ def _steps(wishes: Wishes) -> Iterator[str]:
 
 def _conditions(wishes: Wishes) -> Iterator[str]:
     """A failure by exit code is the script's word; everything else that goes wrong in it says nothing."""
-    health = wishes.storage in _HEALTH
+    row = _row(wishes.storage)
+    health = row is not None and row.redundant
     yield "# Any of them; a condition's name is the failure's name in every report."
     yield "bad_when:"
     if wishes.workload == "script":

@@ -52,7 +52,7 @@ class SandboxRunner:
             places = workspace.places
             for private in (places.home, places.temporary):
                 private.mkdir()
-            main = str(places.shared / "agent/main.py")
+            main = str(places.shared / "bisector/agent/main.py")
             argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")

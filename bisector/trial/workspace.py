@@ -28,6 +28,8 @@ from bisector.trial import vng
 
 PREFIX = "bisector-"
 AGENT = Path(bisector.agent.plan.__file__).parent
+SENT = (AGENT, AGENT.with_name("layers"))
+"""Packages that a trial's copy of the agent consists of; they import nothing else of ours."""
 RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
 KEPT = 1 << 20  # bytes of each log that the agent left
 LEFT = ("result.json", "agent.log", "kernel.log", "qemu.log", "guest-console.log", "stamps.log")
@@ -61,9 +63,7 @@ class Workspace:
     def fill(self, plan: Plan) -> None:
         """Put agent, plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
         shared = self.places.shared
-        (shared / "agent").mkdir(parents=True)
-        for source in AGENT.glob("*.py"):
-            shutil.copyfile(source, shared / "agent" / source.name)
+        send_agent(shared)
         (shared / "files").mkdir()
         for file in plan.files:
             copy = shared / "files" / file.name
@@ -100,7 +100,8 @@ class Workspace:
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
-        _precompile(places.shared / "agent")
+        for package in SENT:
+            _precompile(places.shared / "bisector" / package.name)
         _script(places.qemu, vng.qemu_script(qemu, places))
         _script(places.start, vng.start_script(guest_python(), places, programs))
 
@@ -173,6 +174,16 @@ def guest_python() -> str:
     if version and int(version[1]) >= 11 and host.exists():
         return "/usr/bin/python3"
     return str(Path(sys.executable).resolve())
+
+
+def send_agent(shared: Path) -> None:
+    """Copy the agent into a trial's shared folder, as a package of the name that it has here. Raises OSError."""
+    (shared / "bisector").mkdir(parents=True)
+    (shared / "bisector/__init__.py").touch()
+    for package in SENT:
+        (shared / "bisector" / package.name).mkdir()
+        for source in package.glob("*.py"):
+            shutil.copyfile(source, shared / "bisector" / package.name / source.name)
 
 
 def _precompile(folder: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Boots one kernel with the agent in it, without the rest of the project: ``drive_vm.py IMAGE PLAN.json FOLDER``.
 
-The trial room does this with a console reader, deadlines and a kill of its own; here a plain timeout is enough.
+The trial package does this with a console reader, deadlines and a kill of its own; here a plain timeout is enough.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector import codec
-from bisector.agent import plan as agent_plan
 from bisector.agent.plan import Layer, Plan, Result
+from bisector.trial.workspace import send_agent
 
-AGENT = Path(agent_plan.__file__).parent
 DEVICES = {
     "nvme": "nvme,drive={0},serial={0}",
     "virtio-blk": "virtio-blk-pci,drive={0},serial={0}",
@@ -59,10 +58,8 @@ def qemu_options(layers: tuple[Layer, ...], folder: Path) -> str:
 
 def prepare(plan: Plan, folder: Path, guest_kernel: Path | None = None) -> Path:
     shared = folder / "shared"
-    (shared / "agent").mkdir(parents=True)
+    send_agent(shared)
     (shared / "files").mkdir()
-    for source in AGENT.glob("*.py"):
-        shutil.copy(source, shared / "agent")
     (shared / "plan.json").write_text(codec.dump(plan))
     for file in plan.files:
         shutil.copy(file.path, shared / "files" / file.name)
@@ -76,7 +73,7 @@ def boot(image: Path, plan: Plan, folder: Path, *, limit: float = 240, kill_on: 
     linux = plan.guest is not None and plan.guest.os == "linux"
     shared = prepare(plan, folder, image if linux else None)
     script = shared / "start.sh"
-    script.write_text(f"#!/bin/sh\nexec /usr/bin/python3 -I -S {shared}/agent/main.py {shared}\n")
+    script.write_text(f"#!/bin/sh\nexec /usr/bin/python3 -I -S {shared}/bisector/agent/main.py {shared}\n")
     script.chmod(0o755)
     options = qemu_options(plan.layers, folder) + (f" -cpu {cpu}" if cpu else "")
     argv = ["vng", "--verbose", "--run", str(image), "--disable-kvm", "--force-9p"]

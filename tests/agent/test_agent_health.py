@@ -3,7 +3,8 @@
 
 import pytest
 
-from bisector.agent.health import DM_IOCTL, DM_TARGET, dm_health, md_health, parse_dm_status
+from bisector.agent.health import DM_IOCTL, DM_TARGET, parse_dm_status
+from bisector.layers import lvm, md
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from bisector.agent.health import DM_IOCTL, DM_TARGET, dm_health, md_health, par
     ],
 )
 def test_device_mapper_line_gives_health(status: str, health: str) -> None:
-    assert dm_health(status) == health
+    assert lvm.health(status) == health
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_device_mapper_line_gives_health(status: str, health: str) -> None:
     ],
 )
 def test_md_files_give_health(degraded: str, state: str, resync_start: str, action: str, health: str) -> None:
-    assert md_health(degraded, state, resync_start, action) == health
+    assert md.health(degraded, state, resync_start, action) == health
 
 
 def test_status_answer_of_the_kernel_becomes_dmsetups_line() -> None:

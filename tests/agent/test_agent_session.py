@@ -23,7 +23,7 @@ SANDBOX = Plan(steps=(), vm=False, token="t0k", seed=7)
 
 def run(plan: Plan, folder: Path, environ: dict[str, str] | None = None) -> tuple[Result, list[str]]:
     shared = prepare(plan, folder)
-    argv = [sys.executable, "-I", "-S", str(shared / "agent/main.py"), str(shared)]
+    argv = [sys.executable, "-I", "-S", str(shared / "bisector/agent/main.py"), str(shared)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environ, check=False)
     assert ended.stderr == ""
     return load(Result, (shared / "result.json").read_bytes()), ended.stdout.splitlines()
@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_a_named_fault(
 def test_plan_that_is_not_one_is_a_fault(tmp_path: Path) -> None:
     shared = prepare(SANDBOX, tmp_path)
     (shared / "plan.json").write_text("{")
-    argv = [sys.executable, "-I", "-S", str(shared / "agent/main.py"), str(shared)]
+    argv = [sys.executable, "-I", "-S", str(shared / "bisector/agent/main.py"), str(shared)]
     subprocess.run(argv, capture_output=True, timeout=60, check=True)
     result = load(Result, (shared / "result.json").read_bytes())
     assert result.fault is not None and result.fault.stage == "plan"
@@ -161,11 +161,11 @@ def test_plan_that_is_not_one_is_a_fault(tmp_path: Path) -> None:
 
 def test_missing_tool_is_a_fault_of_the_tools(tmp_path: Path) -> None:
     shared = prepare(replace(SANDBOX, guest=Guest()), tmp_path)
-    text = (shared / "agent/command.py").read_text()
+    text = (shared / "bisector/agent/command.py").read_text()
     head = text.index("TOOL_FOLDERS = ")
     end = text.index("\n", head)
-    (shared / "agent/command.py").write_text(text[:head] + "TOOL_FOLDERS = ()" + text[end:])
-    argv = [sys.executable, "-I", "-S", str(shared / "agent/main.py"), str(shared)]
+    (shared / "bisector/agent/command.py").write_text(text[:head] + "TOOL_FOLDERS = ()" + text[end:])
+    argv = [sys.executable, "-I", "-S", str(shared / "bisector/agent/main.py"), str(shared)]
     subprocess.run(argv, capture_output=True, timeout=60, check=True, env={"PATH": "/nonexistent"})
     result = load(Result, (shared / "result.json").read_bytes())
     assert result.fault is not None and result.fault.stage == "tools"

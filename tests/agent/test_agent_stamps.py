@@ -32,7 +32,7 @@ NODES = {"vda": "/dev/vda", "s0": "/dev/sda", "s1": "/dev/sdb"}
 
 def run(plan: Plan, folder: Path) -> Result:
     shared = prepare(plan, folder)
-    argv = [sys.executable, "-I", "-S", str(shared / "agent/main.py"), str(shared)]
+    argv = [sys.executable, "-I", "-S", str(shared / "bisector/agent/main.py"), str(shared)]
     subprocess.run(argv, capture_output=True, timeout=120, check=True)
     return load(Result, (shared / "result.json").read_bytes())
 

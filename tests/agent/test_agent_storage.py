@@ -11,7 +11,7 @@ import pytest
 from bisector.agent.command import Halt
 from bisector.agent.plan import Layer
 from bisector.agent.storage import Storage, in_order
-from bisector.agent.volumes import lvcreate_options, md_size
+from bisector.layers import lvm, md, table
 
 MIB = 1 << 20
 
@@ -49,14 +49,23 @@ def test_circles_and_missing_legs_are_faults_of_the_plan(layers: tuple[Layer, ..
         (Layer("l", "lvm", "linear", size=MIB), 1, "--type linear -L 1048576b -Wn -Zn"),
     ],
 )
-def test_lvcreate_is_told_type_and_size(layer: Layer, legs: int, words: str) -> None:
-    assert " ".join(lvcreate_options(layer, legs)) == words
+def test_lvcreate_gets_type_and_size(layer: Layer, legs: int, words: str) -> None:
+    assert " ".join(lvm.create_options(layer.type, layer.size, legs, dict(layer.options))) == words
 
 
-def test_md_raid10_share_of_each_leg_is_half_of_its_stripe() -> None:
-    assert md_size(Layer("m", "md", "raid1", size=32 * MIB), 2) == ["--size", "32768"]
-    assert md_size(Layer("m", "md", "raid10", size=32 * MIB), 4) == ["--size", "16384"]
-    assert md_size(Layer("m", "md", "raid1"), 2) == []
+@pytest.mark.parametrize(
+    ("type_", "members", "kib"),
+    [("raid1", 2, 32768), ("raid10", 4, 16384), ("raid5", 3, 16384), ("raid5", 5, 8192), ("raid6", 4, 16384)],
+)
+def test_each_member_of_an_array_has_its_share_of_the_size(type_: str, members: int, kib: int) -> None:
+    share = table.ROWS["md", type_].share(32 * MIB, members)
+    argv = md.create("/dev/md0", type_, ["/dev/a"] * members, share=share)
+    assert argv[argv.index("--size") + 1] == str(kib)
+    assert argv[argv.index("--level") + 1] == type_.removeprefix("raid")
+
+
+def test_an_array_of_all_there_is_names_no_size() -> None:
+    assert "--size" not in md.create("/dev/md0", "raid5", ["/dev/a", "/dev/b", "/dev/c"])
 
 
 def test_raw_files_are_sparse_or_full(tmp_path: Path) -> None:

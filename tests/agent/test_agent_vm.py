@@ -6,6 +6,7 @@ Measured figures behind the expectations: errno and health per leg type on 6.18.
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,21 @@ def test_storage_of_all_kinds_that_the_kernel_has(tmp_path: Path) -> None:
     assert (saw(result, "write"), saw(result, "at512")) == (("", 16, 0), ("", 1, 0))
     assert health(result, "array") == "healthy"
     assert health(result, "lin") == "none"
+
+
+@pytest.mark.parametrize(("level", "members", "lost"), [("raid5", "abc", "a"), ("raid6", "abcd", "ab")])
+def test_arrays_with_parity_are_synced_written_and_seen_to_lose_members(
+    tmp_path: Path, level: str, members: str, lost: str
+) -> None:
+    loops = tuple(Layer(name, "disk", "loop", size=16 * MIB) for name in members)
+    write = Step("write", "io", ("array",), io=Io("write", 4096, 16, direct=True, flush=True))
+    fail = ("mdadm", "--manage", "{array}", *(word for name in lost for word in ("--fail", f"{{{name}}}")))
+    plan = Plan(layers=(*loops, Layer("array", "md", level, tuple(members))), steps=(write,), token=TOKEN)
+    result = finished(boot(Path(BAD), plan, tmp_path / "whole"))
+    assert (saw(result, "write"), health(result, "array")) == (("", 16, 0), "healthy")
+    degraded = replace(plan, steps=(Step("fail", "run", argv=fail), write))
+    result = finished(boot(Path(BAD), degraded, tmp_path / "degraded"))
+    assert (result.steps[0].exit, saw(result, "write"), health(result, "array")) == (0, ("", 16, 0), "degraded")
 
 
 def test_step_stuck_in_the_kernel_is_told_at_the_deadline(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bisector.errors import RecipeError
+from bisector.layers import table
+from bisector.layers.row import Row
 from bisector.recipe.load import loads
 from bisector.recipe.model import KINDS, Layer
-from bisector.recipe.options import OPTIONS
+from bisector.system import shipped
 
 DISKS = {f"leg{n}": {"disk": "nvme", "size": "128M"} for n in range(5)}
 BASE: dict[str, Any] = {
@@ -108,11 +111,16 @@ def test_a_value_that_the_tool_takes_is_taken(path: str, value: object) -> None:
     assert told(path, value) == ""
 
 
-def test_every_row_of_the_table_is_a_kind_and_a_type_of_the_grammar() -> None:
-    for row in OPTIONS:
-        kind, name = row.split()
-        assert kind in KINDS
-        assert getattr(Layer.model_validate({kind: name}), kind) == name
+@pytest.mark.parametrize("row", table.ROWS.values(), ids=lambda row: row.name)
+def test_every_row_of_the_table_is_a_kind_and_a_type_of_the_grammar(row: Row) -> None:
+    assert row.kind in KINDS
+    assert getattr(Layer.model_validate({row.kind: row.type}), row.kind) == row.type
+    assert all((shipped.kconfigs() / f"{name}.config").is_file() for name in row.fragments)
+
+
+def test_a_type_that_is_not_in_the_table_is_no_type_of_the_grammar() -> None:
+    with pytest.raises(ValidationError):
+        Layer.model_validate({"md": "raid7"})
 
 
 @pytest.mark.parametrize(

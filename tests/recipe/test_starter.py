@@ -20,7 +20,18 @@ from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, Wishes, script_t
 
 DATA = Path(__file__).parent / "data" / "starter"
 EVERY = [Wishes("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
-BLOCK = {"disk", "lvm-linear", "lvm-raid1", "lvm-raid10", "lvm-mirror", "md-raid1", "md-raid10", "raw"}
+BLOCK = {
+    "disk",
+    "lvm-linear",
+    "lvm-raid1",
+    "lvm-raid10",
+    "lvm-mirror",
+    "md-raid1",
+    "md-raid5",
+    "md-raid6",
+    "md-raid10",
+    "raw",
+}
 GOLDEN = {
     "script": Wishes("script"),
     "script-on-raid1": Wishes(
@@ -78,7 +89,7 @@ def test_each_combination_passes_check_or_is_refused(
         recipe = load(written(wishes, tmp_path))
         assert (recipe.search.good or "", recipe.search.bad or "", recipe.title or "") == (*ends, title)
         passed += 1
-    assert passed == (38 if console else 41)
+    assert passed == (46 if console else 49)
 
 
 @pytest.mark.parametrize("wishes", [w for w in EVERY if may_be_written(w)], ids=str)

@@ -24,8 +24,8 @@ DATA = {data!r}
 shared = next(a for a in sys.argv if a.startswith("--rwdir=")).split("=")[2]
 root = os.path.dirname(shared)
 sys.path.insert(0, shared)
-from agent.codec import *
-from agent.plan import *
+from bisector.agent.codec import *
+from bisector.agent.plan import *
 plan = load(Plan, open(shared + "/plan.json").read())
 began = time.monotonic()
 
