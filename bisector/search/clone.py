@@ -102,7 +102,7 @@ def _kept(git_dir: Path, made: tuple[int, int]) -> _BorrowedHistory:
 
 
 def _history(git_dir: Path) -> _BorrowedHistory:
-    """Kept, as a clone is picklable and git is not, and as it remembers what it was asked; not for another clone that
+    """Kept, as a clone is picklable and git is not, and as it remembers its answers; not for another clone that
     was made in the place of one that was removed."""
     try:
         made = (git_dir / ALTERNATES).stat()  # written once, when the clone is made
@@ -161,10 +161,10 @@ class PrivateClone:
 
     def tree_of(self, candidate: Candidate) -> str:
         """Id of the tree with the edits applied. Raises EditsDoNotApply."""
-        history, asked = _history(self.git.git_dir), (candidate.revision, candidate.edits)
-        if asked not in history.edited:
-            history.edited[asked] = edited_tree(self.git, history, candidate)
-        return history.edited[asked]
+        history, edited = _history(self.git.git_dir), (candidate.revision, candidate.edits)
+        if edited not in history.edited:
+            history.edited[edited] = edited_tree(self.git, history, candidate)
+        return history.edited[edited]
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
         """Make ``folder`` hold exactly the candidate's source; see worktree.py. Raises EditsDoNotApply, InfraError."""

@@ -31,8 +31,9 @@ NOT_HIDDEN = math.log(100.0)
 
 HARNESS_NOT_HIDDEN = math.log(10.0)
 """The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
-a proof met failures that may hide the bug, and where the harness fails often, NOT_HIDDEN holds for them too, until as
-many trials were drawn as are ever drawn."""
+a proof met failures that may hide the bug, and where the harness fails often, NOT_HIDDEN holds for them too. After as
+many trials as are ever drawn this is enough where it fails often, and elsewhere they need only not speak for hidden
+ones: so many of those would."""
 
 OFTEN = 0.1
 """Part of the trials of known candidates that the harness failed, above which NOT_HIDDEN holds for its failures from
@@ -317,8 +318,13 @@ class _Needs:
     def enough_good(self, evidence: Evidence) -> bool:
         if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
             return False
-        doubtful = (self.belief.wary or self.fails_often) and not self.at_most(evidence)
-        return self.hidden_by_harness(evidence) <= -(NOT_HIDDEN if doubtful else HARNESS_NOT_HIDDEN)
+        return self.hidden_by_harness(evidence) <= -self.needed_against_hidden(evidence)
+
+    def needed_against_hidden(self, evidence: Evidence) -> float:
+        """Odds at which failures of the harness must speak against hidden reproductions; 0: not speak for them."""
+        if self.at_most(evidence):
+            return HARNESS_NOT_HIDDEN if self.fails_often else 0.0
+        return NOT_HIDDEN if self.belief.wary or self.fails_often else HARNESS_NOT_HIDDEN
 
     def only_hidden(self, evidence: Evidence) -> bool:
         """Clean often enough, and its failures leave a doubt."""

@@ -2,7 +2,7 @@
 """A branch of linux-stable-rc: what is under review for the next stable release, on the last release of its series.
 
 The branch is replaced with each review (a commit that was dropped is gone from it, the others are rebased), so that
-its states are told apart by the day of their newest commit. See Documentation/process/stable-kernel-rules.rst.
+its states go by the day of their newest commit. See Documentation/process/stable-kernel-rules.rst.
 """
 
 from __future__ import annotations
