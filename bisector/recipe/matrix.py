@@ -16,14 +16,16 @@ from typing import Any
 
 from bisector.errors import UsageError
 from bisector.model import Cell
-from bisector.recipe import text
+from bisector.recipe import check, text
 from bisector.recipe.model import Recipe
-from bisector.recipe.parse import allowed_keys, parse
+from bisector.recipe.parse import allowed_keys, edited
 from bisector.recipe.text import Fault, Path, Unreadable
 from bisector.recipe.values import suggestion
 
 ROOTS = ("storage", "guest", "steps", "vm", "deadline")
 """What may be overridden. A cell changes what is tried, never what is built, searched or called bad."""
+
+NOT_EDITED = ("matrix", "controls")
 
 MAX_CELLS = 256
 MAX_AXES = 16
@@ -40,7 +42,9 @@ _SEVERAL = re.compile(r"(.*?)\{([^{}]*)\}(.*)")
 
 
 class BadPath(Exception):
-    """An override's path leads nowhere; the text says why."""
+    """An override's path leads nowhere; the text says why. ``path``: the override."""
+
+    path = ""
 
 
 def cells(recipe: Recipe) -> tuple[Cell, ...]:
@@ -85,10 +89,9 @@ def override(recipe: Recipe, assignment: str) -> Recipe:
     path = path.strip()
     if not equals or not path:
         raise UsageError(f"--cell {assignment}: expected PATH=VALUE", hint="for example guest.drives.vda.aio=threads")
-    kept = {key: value for key, value in plain(recipe).items() if key in ("matrix", "controls")}
-    if "matrix" in kept:
-        kept["matrix"] = {axis: values for axis, values in kept["matrix"].items() if axis != path}
-    return _overridden(recipe, {path: _value(written)}, keep={key: value for key, value in kept.items() if value})
+    axes = {axis: values for axis, values in recipe.matrix.items() if axis != path}
+    changed = _overridden(recipe, {path: _value(written)}, refusals=not axes)
+    return changed.model_copy(update={"matrix": axes, "controls": recipe.controls})
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
 
 def _faults_inside(recipe: Recipe) -> Iterator[Fault]:
     """What is wrong with the recipe under each override."""
-    _, base = parse(plain(recipe))
+    base = check.faults(recipe)
     old = {(fault.path, fault.message) for fault in base}
     bad_axes = False
     for path, values in recipe.matrix.items():
@@ -184,14 +187,11 @@ def _values(data: Any) -> int:
 
 def _faults_of(recipe: Recipe, overrides: Mapping[str, Any], old: set[tuple[Path, str]]) -> Iterator[Fault]:
     """Faults of the overridden recipe; their path is the override to blame, with ``at_key`` for a path to nowhere."""
-    data = plain(recipe)
-    for path, value in overrides.items():
-        try:
-            _set(data, path, value)
-        except BadPath as error:
-            yield Fault((path,), str(error), at_key=True)
-            return
-    _, found = parse({key: value for key, value in data.items() if key not in ("matrix", "controls")})
+    try:
+        _, found = _edited(recipe, overrides)
+    except BadPath as error:
+        yield Fault((error.path,), str(error), at_key=True)
+        return
     for fault in found:
         if fault.refused or (fault.path, fault.message) in old:
             continue
@@ -270,20 +270,39 @@ def _check_part(place: dict[str, Any], path: Path, part: str) -> None:
         raise BadPath(f"no {part!r} in {text.dotted(path)}")
 
 
-def _overridden(recipe: Recipe, overrides: Mapping[str, Any], keep: Mapping[str, Any] | None = None) -> Recipe:
-    data = {key: value for key, value in plain(recipe).items() if key not in ("matrix", "controls")}
-    data.update(keep or {})
-    for path, value in overrides.items():
-        try:
-            _set(data, path, value)
-        except BadPath as error:
-            raise UsageError(f"{recipe.recipe}, override {path}: {error}") from None
-    changed, found = parse(data)
-    problems = [fault for fault in found if not (fault.refused and data.get("matrix"))]
+def _overridden(recipe: Recipe, overrides: Mapping[str, Any], *, refusals: bool = True) -> Recipe:
+    """``refusals``: whether what the software refuses is a fault; a matrix may change that."""
+    try:
+        changed, found = _edited(recipe, overrides)
+    except BadPath as error:
+        raise UsageError(f"{recipe.recipe}, override {error.path}: {error}") from None
+    problems = [fault for fault in found if refusals or not fault.refused]
     if changed is None or problems:
         faults = "\n".join(f"{text.dotted(fault.path)}: {fault.message}" for fault in problems)
         raise UsageError(f"{recipe.recipe} with {_name(overrides)}: {faults}")
     return changed.place_as(recipe)
+
+
+def _edited(recipe: Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe | None, tuple[Fault, ...]]:
+    """The recipe under the overrides, without matrix and controls, and its faults; each edit is made once.
+
+    Raises BadPath.
+    """
+    key = json.dumps(list(overrides.items()))
+    if key not in recipe._edits:
+        if "" not in recipe._edits:  # the recipe as plain data
+            recipe._edits[""] = {name: value for name, value in plain(recipe).items() if name not in NOT_EDITED}
+        data = copy.deepcopy(recipe._edits[""])
+        for path, value in overrides.items():
+            try:
+                _set(data, path, value)
+            except BadPath as error:
+                error.path = path
+                raise
+        changed = {place.partition(".")[0] for path in overrides for place in places(path)}
+        recipe._edits[key] = edited(recipe, data, sorted(changed))
+    found: tuple[Recipe | None, tuple[Fault, ...]] = recipe._edits[key]
+    return found
 
 
 def _cell(recipe: Recipe, overrides: dict[str, Any]) -> Cell:
@@ -292,10 +311,7 @@ def _cell(recipe: Recipe, overrides: dict[str, Any]) -> Cell:
 
 def _refusal(recipe: Recipe, overrides: Mapping[str, Any]) -> str:
     """Why the software would not run the recipe like this; "" when it would."""
-    data = plain(recipe)
-    for path, value in overrides.items():
-        _set(data, path, value)
-    _, found = parse(data)
+    _, found = _edited(recipe, overrides)
     return "; ".join(fault.message for fault in found if fault.refused)
 
 

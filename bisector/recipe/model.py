@@ -305,6 +305,7 @@ class Recipe(Base):
 
     _file: Path = PrivateAttr(default=Path("recipe.yaml"))
     _named_by_person: frozenset[str] = PrivateAttr(default=frozenset())
+    _edits: dict[str, Any] = PrivateAttr(default_factory=dict)  # matrix.py: overrides → what they make of it
 
     @property
     def file(self) -> Path:

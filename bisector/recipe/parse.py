@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bisector.recipe import check, check_workload
@@ -47,12 +48,45 @@ def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
     lost += [fault for fault in faults if len(fault.path) == 1]
     rest = _without(data, {fault.path for fault in faults})
     if isinstance(rest.get("steps"), list):
-        rest["steps"] = {name: body for step in rest["steps"] for name, body in step.items()}
+        rest["steps"] = _by_name(rest["steps"])
     recipe, found = _validated(rest, lost=bool(lost))
     faults += [fault for fault in found if not _follows(fault, faults)]
     if recipe is not None:
         faults += [fault for fault in check.faults(recipe) if not _follows(fault, faults)]
     return recipe, tuple(dict.fromkeys(faults))
+
+
+def edited(recipe: Recipe, data: dict[str, Any], changed: Iterable[str]) -> tuple[Recipe | None, tuple[Fault, ...]]:
+    """As ``parse`` of ``data``, where only the sections ``changed`` differ from what ``recipe`` was parsed from.
+
+    The rest is taken over as it was parsed; what sections must agree on is checked anew. ``data`` without matrix or
+    controls gives a recipe without them.
+    """
+    sections: dict[str, Any] = {name: Recipe.model_fields[name].get_default() for name in ("matrix", "controls")}
+    kept = {name: getattr(recipe, name) for name in sections if name in data}
+    try:
+        for name in changed:
+            if any(_empty_values(data[name], (name,))) or (name == "steps" and any(_shape_of_steps(data))):
+                return parse(data)
+            value = data[name] if name != "steps" else _by_name(data["steps"])
+            sections[name] = _section(name).validate_python(value)
+    except ValidationError:
+        return parse(data)  # which says what is wrong, and where
+    found = recipe.model_copy(update=sections | kept)
+    found._edits = {}
+    return found, tuple(dict.fromkeys(check.faults(found)))
+
+
+def _by_name(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: body for step in steps for name, body in step.items()}
+
+
+@functools.cache
+def _section(name: str) -> TypeAdapter[Any]:
+    """What validates one section of a recipe."""
+    field = Recipe.model_fields[name]
+    annotated: Any = Annotated[field.annotation, field]
+    return TypeAdapter(annotated)
 
 
 def _validated(data: dict[str, Any], *, lost: bool) -> tuple[Recipe | None, list[Fault]]:

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from bisector.errors import RecipeError, UsageError
 from bisector.model import Cell
+from bisector.recipe import parse
 from bisector.recipe.load import load, loads
 from bisector.recipe.matrix import _text as written
 from bisector.recipe.matrix import _value as value_of
 from bisector.recipe.matrix import apply, cells, controls, override
 from bisector.recipe.model import Recipe
+from bisector.recipe.resolve import resolved_yaml
 
 GRAMMAR = Path(__file__).parent / "data" / "grammar"
 RAID1 = (GRAMMAR / "virtio-dio-lvm-raid1.yaml").read_text()
@@ -93,6 +95,27 @@ def test_cell_that_qemu_refuses_is_not_applicable_and_says_why() -> None:
     assert "QEMU refuses aio native without" in cells(recipe)[1].not_applicable
     with pytest.raises(UsageError, match="QEMU refuses aio native"):
         apply(recipe, cells(recipe)[1])
+
+
+def test_a_recipe_is_parsed_once_however_many_cells_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[object] = []
+    real = parse.parse
+    monkeypatch.setattr(parse, "parse", lambda data: parsed.append(data) or real(data))
+    recipe = load("virtio-open-family")
+    every = (*cells(recipe), *controls(recipe))
+    tried = [apply(recipe, cell) for cell in every if not cell.not_applicable]
+    assert len(every) > 100
+    assert len(tried) > 50
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("name", ["virtio-open-family", "virtio-dio-lvm-raid1", "qcow2-discard-race", "flaky-guest"])
+def test_an_edited_recipe_is_the_one_that_its_text_would_be(name: str) -> None:
+    recipe = load(name) if name != "flaky-guest" else raid1()
+    for cell in (*cells(recipe), *controls(recipe)):
+        if not cell.not_applicable:
+            found = apply(recipe, cell)
+            assert found == loads(resolved_yaml(found), recipe.file)
 
 
 def test_parity_needs_three_legs_and_two_of_it_four() -> None:
