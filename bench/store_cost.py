@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
+from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
 from bisector.judge import Judge, JudgeTools
 from bisector.model import (
@@ -36,7 +37,6 @@ from bisector.model import (
     Verdict,
 )
 from bisector.store import CampaignRow, Store
-from bisector.system.executor import Pool
 from bisector.verdict.fixed import FixedTrials
 
 TRIALS = 2000
@@ -102,7 +102,7 @@ def cpu(call: Callable[[], object], runs: int = 20) -> float:
 def draws(store: Store) -> list[float]:
     """CPU milliseconds of each trial that is drawn and decided on, by its number."""
     store.add_campaign(row("drawn"))
-    with Pool(builds=1, trials=1) as pool:
+    with LocalExecutor(builds=1, trials=1) as pool:
         target = _Instant()
         series = Judge(JudgeTools(target, target, store, "drawn", pool, ignore, CancelToken())).series(
             CANDIDATE, CASE, "search"

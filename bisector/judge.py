@@ -12,6 +12,7 @@ from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
+from bisector.execute.executor import Executor
 from bisector.harness import CountedSeries, Tally
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image, run_trial
@@ -30,7 +31,6 @@ from bisector.model import (
 )
 from bisector.stage import Stage
 from bisector.store import Store
-from bisector.system.executor import Pool
 from bisector.verdict import clock
 from bisector.verdict.hiding import Sample
 from bisector.verdict.sequential import Decision, Evidence, More
@@ -50,7 +50,7 @@ class JudgeTools:
     runner: Runner
     store: Store
     campaign: str  # id
-    pool: Pool
+    executor: Executor
     listener: Listener
     cancel: CancelToken
 
@@ -234,7 +234,7 @@ class Judge:
             return known
         self._stop_if_cancelled()
         listener = with_context(tools.listener, stage=stage)
-        future = tools.pool.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
+        future = tools.executor.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
         made = future.result()
         tools.store.add_build(tools.campaign, key, candidate, made)
         return made
@@ -306,7 +306,7 @@ class Judge:
         tools = self.tools
         place = tools.store.campaign_folder(tools.campaign) / folder
         listener = with_context(tools.listener, stage=stage)
-        future = tools.pool.submit("trial", run_trial, tools.runner, image, plan, place, listener, tools.cancel)
+        future = tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, listener, tools.cancel)
         observation = future.result()
         if observation.ending is Ending.CANCELLED:
             raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")

@@ -18,6 +18,8 @@ from types import TracebackType
 from bisector.cache import at_work
 from bisector.case import Case
 from bisector.errors import InfraError
+from bisector.execute.executor import Executor
+from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge, JudgeTools
@@ -31,7 +33,6 @@ from bisector.search.gitrepo import UserRepository
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
 from bisector.system.apt import Archive, host_mirror
-from bisector.system.executor import Pool
 from bisector.system.proc import Processes
 from bisector.system.sandbox import CONFINED, Sandbox
 from bisector.system.xdg import Folders
@@ -89,7 +90,7 @@ class Session:
         self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
-        self.pool = Pool(builds=1, trials=1)
+        self.executor: Executor = LocalExecutor(builds=1, trials=1)
         self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
         self._at_work.enter_context(at_work(setting.folders.cache))
@@ -103,7 +104,7 @@ class Session:
     ) -> None:
         if kind is not None:
             self.cancel.cancel()  # what still runs in a slot ends soon
-        self.pool.shutdown(cancel_futures=True)
+        self.executor.shutdown(cancel_futures=True)
         Path(self.cancel.path).unlink(missing_ok=True)
         self.store.close()
         self._at_work.close()
@@ -215,7 +216,7 @@ class Session:
     def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
         """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
         listener = self.setting.listener
-        return self.pool.submit("build", make_image, target, candidate, listener, self.cancel).result()
+        return self.executor.submit("build", make_image, target, candidate, listener, self.cancel).result()
 
     def vm_kernel(self, recipe: Recipe) -> Image | None:
         """The kernel that the VM boots where QEMU is under test, made or fetched when it is first needed; else None.
@@ -254,7 +255,7 @@ class Session:
         """A judge that writes into the campaign."""
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
         tools = JudgeTools(
-            target, self._runner_of(campaign, recipe), self.store, campaign, self.pool, listener, self.cancel
+            target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel
         )
         return Judge(tools, control, add_fixups)
 

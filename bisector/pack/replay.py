@@ -193,7 +193,7 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
     folder = session.store.campaign_folder(row.id) / place
     listener = with_context(session.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
     listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
-    future = session.pool.submit("trial", _run, runner, image, plan, folder, listener, session.cancel)
+    future = session.executor.submit("trial", _run, runner, image, plan, folder, listener, session.cancel)
     observation = future.result()
     if observation.ending is Ending.CANCELLED:
         raise Interrupted("stopped during the trial; nothing of it is stored")

@@ -11,6 +11,7 @@ from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
 from bisector.causes import Cause, FailureCause
 from bisector.errors import InfraError, Interrupted
+from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
 from bisector.judge import INFRA_IN_A_ROW, Judge, JudgeTools
 from bisector.model import (
@@ -32,7 +33,6 @@ from bisector.model import (
 )
 from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
-from bisector.system.executor import Pool
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.sequential import Evidence
 
@@ -100,13 +100,13 @@ Make = Callable[..., tuple[Judge, WrittenTarget, WrittenRunner, Store]]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    pools: list[Pool] = []
+    pools: list[LocalExecutor] = []
 
     def build(answers: dict[str, list[Observation]], cancel: CancelToken = NEVER, **runner: object) -> object:
         store = Store(tmp_path / "state")
         if not store.campaigns():
             store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
-        pools.append(Pool(builds=1, trials=1))
+        pools.append(LocalExecutor(builds=1, trials=1))
         target, written = WrittenTarget(folder=tmp_path), WrittenRunner(answers, **runner)
         bench = JudgeTools(target, written, store, "c1", pools[-1], ignore, cancel)
         return Judge(bench, control=of("good")), target, written, store

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One seam for work that takes long: builds and trials, in slots of their own, shaped like concurrent.futures.
-
-The local pool uses threads: a job spends its time waiting for processes. A distributed engine can stand behind the
-same calls, so a job and its arguments should be picklable and stop by a CancelToken, never by shared memory.
-"""
+"""Jobs in threads of this process: each spends its time waiting for processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
+
+from bisector.execute.executor import Slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Slot = Literal["build", "trial"]
 
 
-class Pool:
-    """Runs jobs in ``builds`` and ``trials`` slots, apart: a build must not eat an emulated trial's deadline."""
+class LocalExecutor:
+    """Runs jobs in so many ``builds`` and ``trials`` slots of this host."""
 
     def __init__(self, *, builds: int, trials: int) -> None:
         self._pools: dict[Slot, ThreadPoolExecutor] = {
@@ -37,7 +34,7 @@ class Pool:
             for pool in self._pools.values():
                 pool.shutdown(wait=True)
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> LocalExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
