@@ -335,6 +335,18 @@ class Recipe(Base):
         self._file, self._named_by_person = other._file, other._named_by_person
         return self
 
+    def __copy__(self) -> Recipe:
+        """A copy, which may be changed (``model_copy``): what edits make of this one is not what they make of that."""
+        copied = super().__copy__()
+        copied._edits = {}
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Recipe:
+        """As ``__copy__``."""
+        copied = super().__deepcopy__(memo)
+        copied._edits = {}
+        return copied
+
     def __eq__(self, other: object) -> bool:
         """Two recipes are equal when they say the same, wherever they lie."""
         return isinstance(other, Recipe) and self.model_dump() == other.model_dump()

@@ -73,7 +73,6 @@ def edited(recipe: Recipe, data: dict[str, Any], changed: Iterable[str]) -> tupl
     except ValidationError:
         return parse(data)  # which says what is wrong, and where
     found = recipe.model_copy(update=sections | kept)
-    found._edits = {}
     return found, tuple(dict.fromkeys(check.faults(found)))
 
 

@@ -109,6 +109,16 @@ def test_a_recipe_is_parsed_once_however_many_cells_it_has(monkeypatch: pytest.M
     assert len(parsed) == 1
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_changed_copy_of_a_recipe_has_edits_of_its_own(deep: bool) -> None:
+    recipe = raid1()
+    cell = cells(recipe)[0]
+    assert apply(recipe, cell).title == recipe.title
+    changed = recipe.model_copy(update={"title": "another"}, deep=deep)
+    assert apply(changed, cell).title == "another"
+    assert apply(pickle.loads(pickle.dumps(changed)), cell).title == "another"
+
+
 @pytest.mark.parametrize("name", ["virtio-open-family", "virtio-dio-lvm-raid1", "qcow2-discard-race", "flaky-guest"])
 def test_an_edited_recipe_is_the_one_that_its_text_would_be(name: str) -> None:
     recipe = load(name) if name != "flaky-guest" else raid1()
