@@ -38,6 +38,7 @@ from bisector.target.kernel_package import KernelPackage, candidate
 from bisector.target.packages import LeftOut
 from bisector.verdict.neither import NeverJudged, always_neither, never_judged, stops, summary
 
+MB = 1_000_000
 ENDINGS = {
     Ending.BETWEEN: OutcomeKind.RANGE,
     Ending.INSIDE: OutcomeKind.RANGE,
@@ -85,6 +86,24 @@ class Supply:
     target: Target
     packages: KernelPackage | None
     left_out: tuple[LeftOut, ...] = ()
+
+    def text(self, *, scan: bool) -> str:
+        """What there is, how many of them are tried at most, and how much is downloaded for that at most."""
+        series = list(dict.fromkeys(releases.name(one.series) for one in self.releases))
+        limit = len(self.releases) if scan else releases.limit(len(series))
+        most = "all are tested" if scan else f"at most {limit} candidates"
+        return (
+            f"Releases: {len(self.releases)} in {len(series)} series ({', '.join(series)}), {most}{self._size(limit)}"
+        )
+
+    def _size(self, count: int) -> str:
+        """How much so many candidates download, the largest taken; "" where nothing comes from an archive."""
+        if self.packages is None:
+            return ""
+        kernels = [one.candidate for one in self.releases if one.candidate.target is TargetKind.KERNEL_PACKAGE]
+        sizes = sorted(map(self.packages.to_download, kernels), reverse=True)
+        total = sum(sizes[:count])
+        return f", {total / MB:,.0f} MB to download at most" if total else ", nothing to download"
 
 
 @dataclass
@@ -147,7 +166,7 @@ class ReleaseCampaign:
                     ["take other ends, or name other suites in search.suites", *_condensed(supply.left_out)]
                 ),
             )
-        words = _supply(supply.releases, request.scan)
+        words = supply.text(scan=request.scan)
         self.session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
         case = self.session.case(apply(request.recipe, cell), cell)
@@ -325,12 +344,6 @@ def _given(path: Path) -> Release:
     if not version:
         raise UsageError(f"{path} does not say which release it is", hint="give a bzImage or a whole build folder")
     return Release(version, Candidate(TargetKind.GIVEN, str(path.resolve()), label=found))
-
-
-def _supply(supply: Sequence[Release], scan: bool) -> str:
-    series = list(dict.fromkeys(releases.name(one.series) for one in supply))
-    most = "all are tested" if scan else f"at most {releases.limit(len(series))} candidates"
-    return f"Releases: {len(supply)} in {len(series)} series ({', '.join(series)}), {most}"
 
 
 def _within(left_out: Sequence[LeftOut], supply: Sequence[Release]) -> tuple[LeftOut, ...]:

@@ -127,6 +127,12 @@ class KernelPackage(Target):
         release = self._release(candidate)
         return digest("package", FORMAT, release.release, [one.sha256 for one in release.packages], self._modules)
 
+    def to_download(self, candidate: Candidate) -> int:
+        """Bytes of the packages that ``image`` would download; 0 where they, or the image, are here."""
+        if self._images.find(self.key(candidate)):
+            return 0
+        return sum(map(self._source.downloads, self._release(candidate).packages))
+
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         """Fetch and unpack, or look up. A package that is gone or unfit is a BuildFailure: left out, no verdict.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -231,6 +232,24 @@ def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
     made = ReleaseBench.runner(bench, None)  # type: ignore[arg-type]
     bench.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]
     return bench
+
+
+def test_what_is_going_to_be_downloaded_is_said_before_it_is(bench: ReleaseBench, debs: Path) -> None:
+    said: list[str] = []
+    bench.setting = replace(bench.setting, listener=lambda progress: said.append(progress.detail))
+    story = ReleaseCampaign(request(debs), bench)
+    supply = story.supply()
+    assert supply.packages is not None
+    story.run(supply)
+    assert said[0].endswith("candidates, nothing to download")  # a folder of packages: they are here
+    sizes = iter(range(1, 100))
+    supply.packages.to_download = lambda candidate: next(sizes) * 10_000_000  # type: ignore[method-assign]
+    most = int(re.search(r"at most (\d+) candidates", said[0])[1])  # type: ignore[index]
+    largest = sorted((10 * number for number in range(1, len(supply.releases) + 1)), reverse=True)
+    assert supply.text(scan=False).endswith(
+        f"at most {most} candidates, {sum(largest[:most]):,} MB to download at most"
+    )
+    assert supply.text(scan=True).startswith(f"Releases: {len(supply.releases)} in")
 
 
 def test_a_recipe_that_says_nothing_stops_at_its_second_release(bench: ReleaseBench, debs: Path) -> None:
