@@ -118,7 +118,7 @@ class _ActedTrier:
 
     def learn(self, question: Question, nights: Sequence[Night], reproductions: int) -> Answer:
         seen = Evidence()
-        while seen.reproduced < reproductions and seen.told < question.trials:
+        while seen.reproduced < reproductions and seen.conclusive < question.trials:
             seen = seen.plus(self.trials.one())
         return self._answer(question, seen, Verdict.BAD if seen.reproduced else Verdict.WEAK)
 
@@ -141,7 +141,7 @@ class _ActedTrier:
             reason="",
             conditions=(CONDITION,) if seen.reproduced else (),
             reproduced=seen.reproduced,
-            conclusive=seen.told,
+            conclusive=seen.conclusive,
             campaign="row",
             sure=question.sure,
         )
