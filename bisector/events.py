@@ -45,7 +45,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._live: dict[str, tuple[str, float]] = {}
         self.exit_code = ExitCode.OK
-        """What the command that is watched will exit with; told by ``end``."""
+        """What the command that is watched will exit with; the event ``end`` has it."""
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event. Safe from threads."""
@@ -57,9 +57,9 @@ class EventLog:
                 self._file.close()
 
     def listen(self, progress: Progress) -> None:
-        """A listener: what is told to people, and of trials and verdicts what they stand on."""
-        told = (progress.trial, progress.judgement, progress.outcome, progress.facts)
-        if not any(told) and not self._is_news(progress):
+        """A listener: what people read, and of trials and verdicts what they stand on."""
+        about = (progress.trial, progress.judgement, progress.outcome, progress.facts)
+        if not any(about) and not self._is_news(progress):
             return
         where = {"campaign": progress.campaign, "recipe": progress.recipe, "stage": progress.stage}
         fields: dict[str, object] = {name: value for name, value in where.items() if value}
@@ -76,7 +76,7 @@ class EventLog:
         self.write(progress.phase, **fields)
 
     def beside(self, listener: Listener) -> Listener:
-        """A listener that tells both."""
+        """A listener that calls both."""
 
         def both(progress: Progress) -> None:
             self.listen(progress)
@@ -161,7 +161,7 @@ def _outcome(outcome: Outcome) -> dict[str, object]:
 
 
 def _verdict(judgement: Judgement) -> dict[str, object]:
-    reproduced, told = judgement.counts
+    reproduced, conclusive = judgement.counts
     return {
         "candidate": str(judgement.candidate),
         "revision": judgement.candidate.revision,
@@ -169,5 +169,5 @@ def _verdict(judgement: Judgement) -> dict[str, object]:
         "verdict": judgement.verdict.value,
         "reason": judgement.reason,
         "reproduced": reproduced,
-        "told": told,
+        "conclusive": conclusive,
     }

@@ -28,9 +28,9 @@ from bisector.verdict.fixed import FixedTrials
 
 @dataclass(frozen=True)
 class Rechecked:
-    """What was tried after the outcome. ``told``: a line for people each; ``fixed``: all that is known now."""
+    """What was tried after the outcome. ``lines``: for people; ``fixed``: all that is known now."""
 
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
     fixed: Fixed
 
 
@@ -45,19 +45,19 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
     """
     outcome = row.outcome
     if outcome and outcome.find_fix:
-        return Rechecked(("a search for a fix has asked already whether a newer one has it",), fixed.UNKNOWN)
+        return Rechecked(("a search for a fix says already whether a newer one has it",), fixed.UNKNOWN)
     if outcome is None or not outcome.bad or not row.repo or not regression.claims(outcome):
         return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
     with session.lock(row.id):
         user = UserRepository(Path(row.repo))
         known = _known(row, session, user)
         ask = _Asking(row, recipe, session, user, outcome)
-        told = []
+        lines = []
         for newest in known.newest:
             if newest.kind == "mainline" and newest.verdict is None and _is_newer(newest, row, user):
-                told.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
-        told += ask.about_fix(next((each for each in known.later if each.mends and not each.tried), None))
-        return Rechecked(tuple(told) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
+                lines.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
+        lines += ask.about_fix(next((each for each in known.later if each.repairs and not each.tried), None))
+        return Rechecked(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
 
 
 def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
@@ -98,13 +98,13 @@ class _Asking:
         return replace(case, rule=FixedTrials(trials, OTHER_FAILURES))
 
     def _clean(self) -> Iterator[int]:
-        """Trials that could tell of each good candidate of the proof, and of the good end."""
+        """Conclusive trials of each good candidate of the proof, and of the good end."""
         judged = (*self.outcome.proof, *filter(None, (self.outcome.good,)))
         yield from (judgement.counts[1] for judgement in judged if judgement.verdict is Verdict.GOOD)
 
-    def about(self, name: str, asked: Candidate) -> str:
+    def about(self, name: str, candidate: Candidate) -> str:
         """One candidate's answer, as a line for people."""
-        return _line(name, self._answer(name, asked))
+        return _line(name, self._answer(name, candidate))
 
     def about_fix(self, fix: Later | None) -> Iterator[str]:
         """A fix on top of the bad end, for that is the kernel at fault; where it does not apply, at its own place."""
@@ -118,11 +118,11 @@ class _Asking:
         if answer.failure and answer.failure.stage == "edits":
             yield self.about(f"{name} {fixed.AT}", Candidate(kind, fix.commit.oid))
 
-    def _answer(self, name: str, asked: Candidate) -> Judgement:
+    def _answer(self, name: str, candidate: Candidate) -> Judgement:
         words = f"Is it fixed already? {name}"
-        told = Progress("stage", words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
-        self.session.setting.listener(told)
-        return self.judge.ask(asked, self.case, FIXED)
+        event = Progress("stage", words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
+        self.session.setting.listener(event)
+        return self.judge.ask(candidate, self.case, FIXED)
 
 
 def _line(name: str, judgement: Judgement) -> str:

@@ -123,7 +123,7 @@ def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, sessi
         terminal.say(f"whether it is fixed already is left open, the outcome stands: {error.what}")
         return
     hints = found.fixed.hints
-    for line in (*found.told, *((HINT, *hints) if hints else ())):
+    for line in (*found.lines, *((HINT, *hints) if hints else ())):
         terminal.say(line)
 
 

@@ -126,7 +126,7 @@ def _notes(letter: Letter) -> tuple[str, ...]:
     if thread.stray:
         notes.append("a mail of the thread holds '#regzbot' where regzbot does not read it (no empty line around it)")
     if thread.resolved:
-        notes.append(f"regzbot was told that this is over: {thread.resolved}")
+        notes.append(f"regzbot knows that this is over: {thread.resolved}")
     if regression.contradicts(letter.facts, thread):
         notes.append(f"regzbot has another commit for this thread: {thread.introduced}")
     if letter.fixed.hints:

@@ -19,7 +19,7 @@ from bisector.search.gitrepo import History
 from bisector.store import Store
 
 FOLLOWED = 12  # commits that name the culprit for which it is looked up where they are
-HINT = "it may be fixed already; once you have looked, regzbot can be told in the thread by:"
+HINT = "it may be fixed already; once you have looked, tell regzbot in the thread by:"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tried:
     where: str
     verdict: Verdict
     reproduced: int
-    told: int
+    conclusive: int
     why: str = ""
 
 
@@ -41,7 +41,7 @@ class Later:
     """A commit that names the culprit: ``fixes``, ``revert``, or ``backport`` of the same change.
 
     ``inside``: the first tags that hold it, one a series, and branches where no tag does; ``in_bad_end``: the bad end
-    holds it, so it does not mend this; ``tried``: what it answered.
+    holds it, so it does not fix this; ``tried``: what it answered.
     """
 
     commit: Commit
@@ -51,7 +51,7 @@ class Later:
     tried: tuple[Tried, ...] = ()
 
     @property
-    def mends(self) -> bool:
+    def repairs(self) -> bool:
         """Whether it says that it does: a fix or a revert that the bad end does not hold."""
         return self.kind in ("fixes", "revert") and not self.in_bad_end
 
@@ -70,7 +70,7 @@ class Newest:
     oid: str
     verdict: Verdict | None = None
     reproduced: int = 0
-    told: int = 0
+    conclusive: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Fixed:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """For the person who sends: what regzbot can be told once they have looked at it themselves (say ``HINT``)."""
+        """For the person who sends: what to tell regzbot once they have looked at it themselves (say ``HINT``)."""
         return tuple(
             f'#regzbot fix: {each.commit.oid[:12]} ("{each.commit.subject}")'
             for each in self.later
-            if each.mends and not each.failed
+            if each.repairs and not each.failed
         )
 
 
@@ -119,7 +119,7 @@ def examine(facts: Facts, store: Store, history: History | None, *, series: str 
         mainline = _upstream(history, culprit)
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
-        found = tuple(sorted(found, key=lambda mention: mention.kind == "backport"))  # what mends it first
+        found = tuple(sorted(found, key=lambda mention: mention.kind == "backport"))  # what repairs it first
         later = tuple(_tried(each, facts, store, history) for each in _later(history, found[:FOLLOWED]))
         return Fixed(True, "", mainline, later, newest, len(found[FOLLOWED:]))
     except BisectorError as error:
@@ -170,14 +170,14 @@ def _inside(history: History, oid: str) -> tuple[str, ...]:
             series[kind] = min(series.get(kind, (known, name)), (known, name))
     if "mainline" in series:  # stable series that began after it hold it anyway
         began = series["mainline"][0]
-        series = {kind: told for kind, told in series.items() if kind == "mainline" or told[0][:2] < began[:2]}
+        series = {kind: tags for kind, tags in series.items() if kind == "mainline" or tags[0][:2] < began[:2]}
     names = [name for _, name in sorted(series.values())]
     days = sorted(name for name in holding if name.startswith("next-"))
     return (*names, *days[:1]) or tuple(refs.branches(history, oid)[:3])
 
 
 def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
-    """``bad``: id of the bad end; where it is newer than every tag of mainline, the branch that holds it is asked."""
+    """``bad``: id of the bad end; where it is newer than every tag of mainline, the branch that holds it."""
     tags = refs.tags(history)
     known = [(found, name) for name in tags if (found := version(name))]
     mainline = max(((found, name) for found, name in known if not found[2]), default=None)
@@ -199,14 +199,16 @@ def _tried(later: Later, facts: Facts, store: Store, history: History) -> Later:
     """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
     oid, bad = later.commit.oid, facts.campaign.bad
     cell = facts.outcome.cell if facts.outcome else ""
-    mended = (Edit(EditKind.APPLY, oid),)
+    applied = (Edit(EditKind.APPLY, oid),)
     found = []
     for stage, judgement in store.judgements(facts.campaign.id):
-        asked = judgement.candidate
-        where = TOP if (asked.revision, asked.edits) == (bad, mended) else AT if asked.revision == oid else ""
-        if where and (where == TOP or not asked.edits) and judgement.cell == cell:
-            reproduced, told = _counts(judgement, stage, facts.campaign.id, store)
-            found.append(Tried(where, judgement.verdict, reproduced, told, judgement.reason))
+        candidate = judgement.candidate
+        where = (
+            TOP if (candidate.revision, candidate.edits) == (bad, applied) else AT if candidate.revision == oid else ""
+        )
+        if where and (where == TOP or not candidate.edits) and judgement.cell == cell:
+            reproduced, conclusive = _counts(judgement, stage, facts.campaign.id, store)
+            found.append(Tried(where, judgement.verdict, reproduced, conclusive, judgement.reason))
     return replace(later, in_bad_end=later.kind != "backport" and _holds(history, bad, oid), tried=tuple(found))
 
 
@@ -225,12 +227,12 @@ def _counts(judgement: Judgement, stage: str, campaign: str, store: Store) -> tu
 def _answered(newest: Newest, facts: Facts, store: Store) -> Newest:
     """With the newest verdict on that kernel that answers this campaign's question, in the cell that was searched: from
     this campaign, or from a test of it."""
-    asked = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
+    identity = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
     for row in reversed(store.campaigns(recipe=facts.campaign.recipe)):
         for stage, judgement in reversed(store.judgements(row.id)):
-            if _is(newest, judgement) and question(row.source, judgement.cell) == asked:
-                reproduced, told = _counts(judgement, stage, row.id, store)
-                return replace(newest, verdict=judgement.verdict, reproduced=reproduced, told=told)
+            if _is(newest, judgement) and question(row.source, judgement.cell) == identity:
+                reproduced, conclusive = _counts(judgement, stage, row.id, store)
+                return replace(newest, verdict=judgement.verdict, reproduced=reproduced, conclusive=conclusive)
     return newest
 
 

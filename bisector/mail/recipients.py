@@ -25,14 +25,14 @@ STABLE = Address("", "stable@vger.kernel.org")
 
 SCRIPT = "scripts/get_maintainer.pl"
 NEEDED = (SCRIPT, "MAINTAINERS", ".get_maintainer.ignore")
-"""What the script reads besides the files that it is asked about (6.18: with --no-tree it needs no more)."""
+"""What the script reads besides the files that it is given (6.18: with --no-tree it needs no more)."""
 
 QEMU_SCRIPT = "sub top_of_tree"
 QEMU_TOP = ("COPYING", "Makefile", "VERSION", "docs", "linux-user", "softmmu", "system")
 """QEMU's copy of the script knows neither --no-tree nor --no-fixes, and looks for these first (7.2, 10.0)."""
 
-FILES = 50  # files of a change for which maintainers are asked
-COMMITS = 8  # suspects up to this number are asked about, more would mail half of the list
+FILES = 50  # files of a change for which maintainers are looked up
+COMMITS = 8  # suspects up to this number are looked up, more would mail half of the list
 TIMEOUT = 120.0  # seconds
 
 _TRAILER = re.compile(r"^(?:Signed-off-by|Co-developed-by):\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -69,7 +69,7 @@ def people(
     """People for a report about ``commits`` (the culprit, or suspects).
 
     Args:
-        tree: the commit whose MAINTAINERS and script are asked; the bad end, whose names are the newest known to fit.
+        tree: the commit whose MAINTAINERS and script are used; the bad end, whose names are the newest known to fit.
         stable: a stable series was hit.
         kernel: the kernel's own lists hear of it; QEMU's are named by its tree alone.
     """
@@ -84,15 +84,15 @@ def people(
         files = sorted({file for commit in commits for file in history.changed_files(commit.oid)})[:FILES]
         maintainers, open_lists = _maintainers(history, processes, tree, files) if files else ((), ())
     except BisectorError as error:
-        maintainers, open_lists, notes = (), (), (f"maintainers could not be asked for: {error.what}",)
+        maintainers, open_lists, notes = (), (), (f"maintainers could not be looked up: {error.what}",)
     return People(unique((*own, *maintainers)), unique((*open_lists, *lists)), notes).without(())
 
 
 def sender(processes: Processes, folder: Path) -> Address | None:
     """Who git thinks the person is (user.name and user.email, as seen from ``folder``), None when it has no idea."""
     place = folder if folder.is_dir() else Path("/")
-    asked = [["git", "config", "--get", f"user.{name}"] for name in ("name", "email")]
-    name, mail = (processes.run(argv, access=HOST, cwd=place, check=False).stdout.strip() for argv in asked)
+    commands = [["git", "config", "--get", f"user.{name}"] for name in ("name", "email")]
+    name, mail = (processes.run(argv, access=HOST, cwd=place, check=False).stdout.strip() for argv in commands)
     return address(name, mail)
 
 
@@ -119,10 +119,10 @@ def _maintainers(
                 (folder / name).mkdir(exist_ok=True) if name.islower() else (folder / name).touch()
         argv += [word for path in present if path not in NEEDED for word in ("-f", path)]
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LC_ALL": "C.UTF-8"}
-        told = processes.run(argv, access=Access((folder,)), cwd=folder, env=environment, timeout=TIMEOUT).stdout
+        printed = processes.run(argv, access=Access((folder,)), cwd=folder, env=environment, timeout=TIMEOUT).stdout
     finally:
         remove_tree(folder, ignore_errors=True)
-    return _sorted(told)
+    return _sorted(printed)
 
 
 def _put(history: History, tree: str, path: str, folder: Path) -> bool:
@@ -136,10 +136,10 @@ def _put(history: History, tree: str, path: str, folder: Path) -> bool:
     return True
 
 
-def _sorted(told: str) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
+def _sorted(printed: str) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
     """Lines ``Name <mail> (role:SECTION)`` into people and lists that take everybody's mail."""
     persons, lists = [], []
-    for line in told.splitlines():
+    for line in printed.splitlines():
         found = re.fullmatch(r"(.+?)\s+\((.+)\)", line.strip())
         who, role = (found[1], found[2]) if found else (line.strip(), "")
         each = address(*parseaddr(who))

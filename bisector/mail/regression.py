@@ -73,7 +73,7 @@ def ends(facts: Facts) -> tuple[str, str]:
 
 
 def introduced(facts: Facts) -> str:
-    """What regzbot is to be told: the culprit, or the range in which it lies; "" when nothing is claimed."""
+    """What regzbot is to know: the culprit, or the range in which it lies; "" when nothing is claimed."""
     outcome = facts.outcome
     if outcome is None or not claims(outcome):
         return ""
@@ -100,17 +100,17 @@ def block(facts: Facts, thread: Thread, title: str) -> str:
     New: ``introduced`` and ``title``. An answer in a thread that is not tracked: ``^introduced``. In one that is, and
     for which this is news: ``introduced``. In one that knows it: nothing.
     """
-    told = introduced(facts)
-    if not told:
+    claimed = introduced(facts)
+    if not claimed:
         return ""
     if thread.state is State.NEW:
-        return regzbot.block(told, title=title)
+        return regzbot.block(claimed, title=title)
     if thread.state is State.UNTRACKED:
-        return regzbot.block(told, parent=True)
-    return "" if _known(thread.introduced, told, facts) else regzbot.block(told)
+        return regzbot.block(claimed, parent=True)
+    return "" if _known(thread.introduced, claimed, facts) else regzbot.block(claimed)
 
 
-def _known(tracked: str, told: str, facts: Facts) -> bool:
+def _known(tracked: str, claimed: str, facts: Facts) -> bool:
     """Whether regzbot has it already, or something that says more."""
     outcome = facts.outcome
     if ".." not in tracked:
@@ -118,18 +118,18 @@ def _known(tracked: str, told: str, facts: Facts) -> bool:
         if outcome and outcome.kind is OutcomeKind.CULPRIT and outcome.culprit:
             return bool(_HEX.fullmatch(one)) and outcome.culprit.oid.startswith(one)
         return bool(_HEX.fullmatch(one))  # a commit says more than a set or a range; people see the difference
-    if ".." not in told:
+    if ".." not in claimed:
         return False
-    if tracked == told:
+    if tracked == claimed:
         return True
     if outcome and outcome.kind is OutcomeKind.NARROWED and _around(outcome.suspects):
         return False
-    return not _inside(told, tracked)
+    return not _inside(claimed, tracked)
 
 
-def _inside(told: str, tracked: str) -> bool:
-    """Whether the range ``told`` lies within ``tracked``; False where their names do not compare."""
-    mine = [version(end) for end in told.split("..", 1)]
+def _inside(claimed: str, tracked: str) -> bool:
+    """Whether the range ``claimed`` lies within ``tracked``; False where their names do not compare."""
+    mine = [version(end) for end in claimed.split("..", 1)]
     theirs = [version(end) for end in tracked.split("..", 1)]
     if None in mine or None in theirs:
         return False

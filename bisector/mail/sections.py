@@ -22,12 +22,12 @@ WORDS = {"fixes": 'names it in "Fixes:"', "revert": "reverts it", "backport": "i
 
 def figures(judgement: Judgement, facts: Facts) -> list[str]:
     """One line of proof: the candidate, its verdict, how many of its trials reproduced."""
-    reproduced, told = judgement.counts
+    reproduced, conclusive = judgement.counts
     trials = judgement.trials
     other = sum(trial.reading.signal is Signal.OTHER_FAILURE for trial in trials)
-    shown = f"reproduced in {reproduced} of {told} trials" if told else one_line(judgement.reason)
-    more = f", {other} ended in another failure" if other and told else ""
-    more += f", {judgement.harness_failures} failed in the harness" if judgement.harness_failures and told else ""
+    shown = f"reproduced in {reproduced} of {conclusive} trials" if conclusive else one_line(judgement.reason)
+    more = f", {other} ended in another failure" if other and conclusive else ""
+    more += f", {judgement.harness_failures} failed in the harness" if judgement.harness_failures and conclusive else ""
     return _row(name_of(judgement, facts), f"{judgement.verdict}, {shown}{more}")
 
 
@@ -53,8 +53,8 @@ def name_of(judgement: Judgement, facts: Facts) -> str:
     return f"{one_line(candidate.label)} ({oid})" if candidate.label and candidate.label != oid else oid
 
 
-def _row(name: str, told: str) -> list[str]:
-    return wrap(told, indent=" " * (NAME + 2), first=f"  {name:<{NAME}}" + ("" if len(name) < NAME else " "))
+def _row(name: str, value: str) -> list[str]:
+    return wrap(value, indent=" " * (NAME + 2), first=f"  {name:<{NAME}}" + ("" if len(name) < NAME else " "))
 
 
 # ---- environment and command ---------------------------------------------------------------------------------------
@@ -62,26 +62,26 @@ def _row(name: str, told: str) -> list[str]:
 
 def environment(facts: Facts) -> list[str]:
     """Versions of everything that mattered, taint, alignment masks."""
-    told: list[tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     side = facts.bad or facts.good
     result = side.trial.observation.result if side and side.trial else None
     tried = side.image if side and side.image and side.image.programs else None
     in_vm = side is not None and side.trial is not None and side.trial.observation.accel != "none"
     if tried:
         where = "in a virtual machine" if in_vm else "on the host, without a virtual machine"
-        told.append(("QEMU", f"{tried.release.removeprefix('QEMU ')}, tried {where}"))
+        rows.append(("QEMU", f"{tried.release.removeprefix('QEMU ')}, tried {where}"))
     if result and (in_vm or not tried):
         taint = "not tainted" if not result.kernel.taint else f"tainted: {result.kernel.taint}"
-        told.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
+        rows.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
     elif side and side.image and side.image.release and not tried:
-        told.append(("kernel", side.image.release))
-    told += list(facts.tools)
-    told += [("layer", line) for line in facts.alignment]
+        rows.append(("kernel", side.image.release))
+    rows += list(facts.tools)
+    rows += [("layer", line) for line in facts.alignment]
     if facts.outcome and facts.outcome.cell:
-        told.append(("variant", facts.outcome.cell))
-    width = max([len(name) for name, _ in told if len(name) <= WIDEST], default=0)
+        rows.append(("variant", facts.outcome.cell))
+    width = max([len(name) for name, _ in rows if len(name) <= WIDEST], default=0)
     lines = []
-    for name, value in told:
+    for name, value in rows:
         lines += wrap(value, indent=" " * (width + 4), first=f"  {one_line(name):<{width}}  ")
     return lines
 
@@ -180,7 +180,7 @@ def _later(later: Later) -> list[str]:
     if later.in_bad_end:
         said.append("The bad end holds it and is bad all the same.")
     said += [_tried(each) for each in later.tried]
-    if later.mends and not later.tried:
+    if later.repairs and not later.tried:
         said.append("It was not tested.")
     return wrap(" ".join(said), indent="    ", first="  ")
 
@@ -188,7 +188,7 @@ def _later(later: Later) -> list[str]:
 def _tried(tried: Tried) -> str:
     where = tried.where[:1].upper() + tried.where[1:]
     if tried.verdict in (Verdict.GOOD, Verdict.BAD):
-        return f"{where} the kernel is {tried.verdict} ({tried.reproduced} of {tried.told} trials reproduced)."
+        return f"{where} the kernel is {tried.verdict} ({tried.reproduced} of {tried.conclusive} trials reproduced)."
     return f"{where} the kernel could not be judged: {one_line(tried.why)}."
 
 
@@ -196,14 +196,14 @@ def _newest(newest: Newest) -> list[str]:
     name = f"The newest {newest.kind} at hand, {one_line(newest.name)},"
     if newest.verdict is None:
         return wrap(f"{name} was not tested.", indent="    ", first="  ")
-    trials = f" ({newest.reproduced} of {newest.told} trials reproduced)" if newest.told else ""
+    trials = f" ({newest.reproduced} of {newest.conclusive} trials reproduced)" if newest.conclusive else ""
     return wrap(f"{name} is {newest.verdict}{trials}.", indent="    ", first="  ")
 
 
 def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str]:
     """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
-    told = (Verdict.GOOD, Verdict.BAD)
-    answered = any(each.verdict in told and each.kind == "mainline" for each in fixed.newest)
+    decided = (Verdict.GOOD, Verdict.BAD)
+    answered = any(each.verdict in decided and each.kind == "mainline" for each in fixed.newest)
     lines = [line for each in left_open(outcome, answered) for line in wrap(one_line(each), indent="  ", first="- ")]
     if undecoded:
         lines += wrap(one_line(NOT_DECODED.format(undecoded)), indent="  ", first="- ")

@@ -35,7 +35,7 @@ class State(StrEnum):
 class Thread:
     """Where a draft goes. ``missing``: ids of ancestors that were not at hand, so that ``state`` may be wrong.
 
-    ``introduced``: culprit or range as regzbot has it; ``title``, ``fixes`` and ``resolved`` as told to regzbot so far.
+    ``introduced``: culprit or range as regzbot has it; ``title``, ``fixes`` and ``resolved``: what it knows so far.
     ``stray``: a ``#regzbot`` at the beginning of a line that regzbot does not take for a command.
     """
 

@@ -91,8 +91,8 @@ class Drafts:
             state.add_news(Kind.NOTE, found, f"whether it is fixed already is left open: {error.what}")
             return
         self.page(row)
-        if mended := tuple(_mended(rechecked.fixed, found)):
-            state.add_news(Kind.NOTE, found, f"it may be fixed already: {'; '.join(mended)}")
+        if repaired := tuple(_repaired(rechecked.fixed, found)):
+            state.add_news(Kind.NOTE, found, f"it may be fixed already: {'; '.join(repaired)}")
 
 
 def _names(row: CampaignRow, regression: Regression) -> bool:
@@ -105,12 +105,12 @@ def _names(row: CampaignRow, regression: Regression) -> bool:
     return outcome.culprit is not None and outcome.culprit.oid == regression.culprit.oid
 
 
-def _mended(fixed: Fixed, found: Regression) -> Iterable[str]:
+def _repaired(fixed: Fixed, found: Regression) -> Iterable[str]:
     """What answered good: a fix; for a bug of mainline, mainline as it is now."""
     for later in fixed.later:
         for tried in later.tried:
-            if later.mends and tried.verdict is Verdict.GOOD:
-                yield f"{later.commit} {tried.where} is good (0 of {tried.told} trials)"
+            if later.repairs and tried.verdict is Verdict.GOOD:
+                yield f"{later.commit} {tried.where} is good (0 of {tried.conclusive} trials)"
     for newest in fixed.newest:
         if found.where is Where.MAINLINE and newest.kind == "mainline" and newest.verdict is Verdict.GOOD:
-            yield f"the newest mainline, {newest.name}, is good (0 of {newest.told} trials)"
+            yield f"the newest mainline, {newest.name}, is good (0 of {newest.conclusive} trials)"

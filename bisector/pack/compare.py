@@ -37,7 +37,7 @@ class Line:
 
 
 def compare(first: Sight, now: Sight) -> tuple[Line, ...]:
-    """All that can be told of both, in the order in which people look."""
+    """All that is known of both, in the order in which people look."""
     return (*_answer(first, now), *_kernel(first, now), *_tools(first, now), *_facts(first, now), *_times(first, now))
 
 
@@ -90,8 +90,8 @@ def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
         yield "taint", str(result.kernel.taint)
         for step in result.steps:
             done = "done" if step.done else "skipped" if step.skipped else "not ended"
-            told = [f"exit {step.exit}"] if step.exit is not None else []
-            yield f"step {step.name}", ", ".join([done, *told, *filter(None, [step.errno]), *step.blocks])
+            parts = [f"exit {step.exit}"] if step.exit is not None else []
+            yield f"step {step.name}", ", ".join([done, *parts, *filter(None, [step.errno]), *step.blocks])
         for layer in result.layers:
             yield f"layer {layer.name}", f"{layer.health or 'no state'}, dma_alignment {layer.dma_alignment}"
         if result.fault:
@@ -107,6 +107,6 @@ def _times(first: Sight, now: Sight) -> Iterator[Line]:
 
 
 def _pairs(kind: str, ours: dict[str, str], theirs: dict[str, str]) -> Iterator[Line]:
-    """A line for each name that one of the two has; what only one of them could tell differs."""
+    """A line for each name that one of the two has; what only one of them knows differs."""
     for name in dict.fromkeys((*ours, *theirs)):
         yield Line(kind, name, ours.get(name) or NONE, theirs.get(name) or NONE)

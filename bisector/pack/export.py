@@ -137,8 +137,8 @@ def _take_image(gathered: _Gathered, image: Image, whole: bool) -> bool:
             gathered.take(f"{prefix}/{name}", part)
         else:
             links |= gathered.take_below(f"{prefix}/{name}", part)
-    told = {name.removeprefix(f"{prefix}/"): to for name, to in links.items()}
-    if outside := [f"{name} to {to}" for name, to in sorted(told.items()) if archive.leads_out(name, to)]:
+    leading = {name.removeprefix(f"{prefix}/"): to for name, to in links.items()}
+    if outside := [f"{name} to {to}" for name, to in sorted(leading.items()) if archive.leads_out(name, to)]:
         gathered.drop(f"{prefix}/")
         gathered.left_out.append(f"{prefix}: it is linked to this host ({outside[0]})")
         return False
@@ -146,8 +146,8 @@ def _take_image(gathered: _Gathered, image: Image, whole: bool) -> bool:
         gathered.drop(f"{prefix}/")
         gathered.left_out.append(f"{prefix}: with it the export would have {problem}")
         return False
-    if told:
-        gathered.take(f"{prefix}/{LINKS}", json.dumps(told, sort_keys=True).encode())
+    if leading:
+        gathered.take(f"{prefix}/{LINKS}", json.dumps(leading, sort_keys=True).encode())
     return True
 
 

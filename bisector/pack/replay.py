@@ -38,7 +38,7 @@ from bisector.verdict.signature import read
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """What a person asked for: a trial, and where its image comes from (neither: from the export or the cache).
+    """What a person wants: a trial, and where its image comes from (neither: from the export or the cache).
 
     ``trusted``: a recipe without a VM, of somebody else's, may run its programs on this host.
     """
@@ -90,9 +90,9 @@ def run(request: ReplayRequest, source: Source, session: Session) -> Replayed:
         Sight(first, known, source.made_by, source.config(first.image)),
         Sight(trial, image, __version__, _text(image.config)),
     )
-    told = source.record.campaign.id + (f" ({source.file})" if source.file else "")
+    where = source.record.campaign.id + (f" ({source.file})" if source.file else "")
     folder = session.store.campaign_folder(row.id) / trial.folder
-    return Replayed(told, first, trial, lines, row.id, str(folder))
+    return Replayed(where, first, trial, lines, row.id, str(folder))
 
 
 def _as_long(case: Case, recorded: Plan | None) -> Case:
@@ -119,10 +119,10 @@ def _refuse_what_runs_here(recipe: Recipe, request: ReplayRequest, file: str) ->
             hint=f"read them first ({programs}); --trust runs them",
         )
     if request.repo and recipe.target.kernel and recipe.target.kernel.make:
-        told = ", ".join(f"{name}={value}" for name, value in recipe.target.kernel.make.items())
+        settings = ", ".join(f"{name}={value}" for name, value in recipe.target.kernel.make.items())
         raise UsageError(
             f"the recipe in {file} gives variables to make, which runs on this host",
-            hint=f"look at them first ({told}); --trust builds with them",
+            hint=f"look at them first ({settings}); --trust builds with them",
         )
 
 
@@ -206,8 +206,8 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
             folder=place,
         ),
     )  # fmt: skip
-    told = f"{first.candidate}: {reading.signal} ({reading.condition or reading.reason})"
-    listener(Progress("trial", told, trial=stored))
+    text = f"{first.candidate}: {reading.signal} ({reading.condition or reading.reason})"
+    listener(Progress("trial", text, trial=stored))
     return stored
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What export and replay tell, for people and as JSON. Pure. An export's text is made printable: it is not ours."""
+"""What export and replay say, for people and as JSON. Pure. An export's text is made printable: it is not ours."""
 
 from __future__ import annotations
 

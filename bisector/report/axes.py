@@ -103,5 +103,5 @@ def _verdict(path: str, value: str, points: Sequence[Point]) -> str:
 def _told(axis: Axis) -> str:
     values = [value for value, _ in axis.verdicts]
     names = [short(value) for value in values]
-    told = names if len(set(names)) == len(names) else values
-    return ", ".join(f"{name} {verdict}" for name, (_, verdict) in zip(told, axis.verdicts, strict=True))
+    shown = names if len(set(names)) == len(names) else values
+    return ", ".join(f"{name} {verdict}" for name, (_, verdict) in zip(shown, axis.verdicts, strict=True))

@@ -31,7 +31,7 @@ def options(cell: str) -> tuple[str, ...]:
 
 
 def question(source: str, cell: str) -> object:
-    """What is asked by a recipe, as resolved, in a cell: equal for two that ask the same, whatever it is called.
+    """The question of a recipe, as resolved, in a cell: equal for two of the same one, whatever it is called.
 
     A recipe that cannot be read any more is equal to itself alone.
     """
@@ -39,15 +39,15 @@ def question(source: str, cell: str) -> object:
         recipe, _ = parse(text.read(source.encode("utf-8", "surrogatepass")).data)
         if recipe is None:
             return source, cell
-        asked = matrix.plain(matrix.apply(recipe, matrix.cell_named(recipe, cell)))
+        data = matrix.plain(matrix.apply(recipe, matrix.cell_named(recipe, cell)))
     except (BisectorError, text.Unreadable):
         return source, cell
-    return {name: asked.get(name) for name in PARTS}
+    return {name: data.get(name) for name in PARTS}
 
 
 def trials_of(trials: Iterable[Trial], stage: str, judgement: Judgement) -> tuple[Trial, ...]:
     """The trials that a stored judgement stands on. A cell that asks the same as another one has no trials of its own:
-    they carry the other's name, and the question's identity tells whose they are.
+    they carry the other's name, and the question's identity says whose they are.
     """
     if judgement.trials or not judgement.image:
         return judgement.trials

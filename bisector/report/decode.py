@@ -73,21 +73,21 @@ def _answers(found: Sequence[str], side: Side, history: History | None, processe
         seen = (vmlinux, script, *(Path(side.image.modules),) * bool(side.image.modules))
         access = Access((Path(folder),), seen)
         done = processes.run(argv, access=access, cwd=Path(folder), env=environment, stdin=text, timeout=TIMEOUT)
-        told = done.stdout.splitlines()
-    if len(told) != len(found):
-        raise InfraError(f"{SCRIPT} gave {len(told)} lines for {len(found)} symbols")
-    answers = {asked: _placed(asked, line) for asked, line in zip(found, told, strict=True)}
-    if all(asked == answer for asked, answer in answers.items()):
+        lines = done.stdout.splitlines()
+    if len(lines) != len(found):
+        raise InfraError(f"{SCRIPT} gave {len(lines)} lines for {len(found)} symbols")
+    answers = {symbol: _placed(symbol, line) for symbol, line in zip(found, lines, strict=True)}
+    if all(symbol == answer for symbol, answer in answers.items()):
         raise InfraError(f"{SCRIPT} found none of its symbols")
     return answers
 
 
-def _placed(asked: str, line: str) -> str:
+def _placed(symbol: str, line: str) -> str:
     """``func (file.c:12) [module]``; the symbol as it was where the script knows nothing better."""
     match = _ANSWER.fullmatch(line.strip())
-    name, _, module = asked.partition(" ")
+    name, _, module = symbol.partition(" ")
     if not match or match["name"] != name.partition("+")[0]:
-        return asked
+        return symbol
     return f"{match['name']} ({match['lines']})" + (f" {module}" if module else "")
 
 

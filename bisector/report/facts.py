@@ -60,7 +60,7 @@ class Span:
     label: str
     begin: float
     end: float
-    told: str = ""  # a trial's signal, failed for a build that failed
+    ended: str = ""  # a trial's signal, failed for a build that failed
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
     tools = _tools(store, campaign, trials)
     note = NOTE if UNCONFINED.describe() in dict(tools).get("sandbox", "") else ""
-    told = tuple(_told(campaign.outcome, judgements, trials))
+    judged = tuple(_judged(campaign.outcome, judgements, trials))
     return Facts(
         campaign=campaign,
         outcome=_with_note(campaign.outcome, note),
@@ -111,8 +111,8 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
         tools=tools,
         alignment=_alignment(trials),
         folder=str(folder),
-        bad=_side(Verdict.BAD, told, images, folder),
-        good=_side(Verdict.GOOD, told, images, folder),
+        bad=_side(Verdict.BAD, judged, images, folder),
+        good=_side(Verdict.GOOD, judged, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
         spans=tuple(_spans(store, campaign, trials)),
         note=note,
@@ -128,7 +128,7 @@ def _with_note(outcome: Outcome | None, note: str) -> Outcome | None:
 # ---- the evidence of both sides ------------------------------------------------------------------------------------
 
 
-def _told(
+def _judged(
     outcome: Outcome | None, judgements: tuple[tuple[str, Judgement], ...], trials: tuple[Trial, ...]
 ) -> Iterator[Judgement]:
     """Judgements with their trials, those that prove most first: the proof, the ends, then the search's last ones."""
@@ -139,8 +139,8 @@ def _told(
         yield replace(judgement, trials=trials_of(trials, stage, judgement))
 
 
-def _side(verdict: Verdict, told: tuple[Judgement, ...], images: dict[str, Image], folder: Path) -> Side | None:
-    judged = next((judgement for judgement in told if judgement.verdict is verdict), None)
+def _side(verdict: Verdict, judgements: tuple[Judgement, ...], images: dict[str, Image], folder: Path) -> Side | None:
+    judged = next((judgement for judgement in judgements if judgement.verdict is verdict), None)
     if judged is None:
         return None
     wanted = Signal.REPRODUCED if verdict is Verdict.BAD else Signal.CLEAN
@@ -199,9 +199,9 @@ def _spans(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> It
         if t.number in ends
     ]
     clock = 0.0
-    for at, kind, label, seconds, told in sorted(took):
+    for at, kind, label, seconds, ended in sorted(took):
         end = max(clock, at - campaign.created)
-        yield Span(kind, label, max(clock, end - seconds), end, told)
+        yield Span(kind, label, max(clock, end - seconds), end, ended)
         clock = end
 
 

@@ -122,8 +122,8 @@ def _headline(facts: Facts) -> str:
 
 def _counts(facts: Facts, stage: str, judgement: Judgement) -> str:
     full = facts.trials_of(stage, judgement)
-    reproduced, told = Judgement(judgement.candidate, judgement.verdict, "", trials=full).counts
-    return f"{reproduced}/{told}" if told else "–"
+    reproduced, conclusive = Judgement(judgement.candidate, judgement.verdict, "", trials=full).counts
+    return f"{reproduced}/{conclusive}" if conclusive else "–"
 
 
 def _evidence(side: Side) -> Evidence:
@@ -157,13 +157,13 @@ def _evidence(side: Side) -> Evidence:
 def _name(side: Side) -> str:
     """The candidate; of a test, which has but one, the cell as well."""
     judgement = side.judgement
-    told = bool(side.trial and side.trial.stage == "test" and judgement.cell)
-    return candidate_name(judgement.candidate) + (f", {judgement.cell}" if told else "")
+    is_test = bool(side.trial and side.trial.stage == "test" and judgement.cell)
+    return candidate_name(judgement.candidate) + (f", {judgement.cell}" if is_test else "")
 
 
 def _step(code: int | None, errno: str, blocks: tuple[str, ...]) -> str:
-    told = [f"exit {code}"] if code is not None else []
-    return ", ".join([*told, *([errno] if errno else []), *blocks]) or "done"
+    parts = [f"exit {code}"] if code is not None else []
+    return ", ".join([*parts, *([errno] if errno else []), *blocks]) or "done"
 
 
 def _cells(facts: Facts) -> tuple[CellRow, ...]:

@@ -22,7 +22,7 @@ SCHEMA = "bisector.campaign/1"
 
 @dataclass(frozen=True)
 class About:
-    """The campaign: what was asked. ``created``: seconds since 1970."""
+    """The campaign: what was requested. ``created``: seconds since 1970."""
 
     id: str
     recipe: str
@@ -38,7 +38,7 @@ class About:
 
 @dataclass(frozen=True)
 class Staged(Judgement):
-    """A verdict and the stage that asked for it: ends, search, proof.
+    """A verdict and the stage that it is of: ends, search, proof.
 
     ``side``: in a search for a fix, whether the candidate has the bug still ("still there") or no more ("gone").
     """

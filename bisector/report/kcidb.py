@@ -99,8 +99,8 @@ def _common_build(facts: Facts, candidate: Candidate) -> Object:
 def _build(facts: Facts, candidate: Candidate, made: Image | BuildFailure) -> Object:
     common = _common_build(facts, candidate) | {"duration": made.seconds}
     if isinstance(made, BuildFailure):
-        told = "\n".join(map(printable, made.errors))
-        return common | {"status": "FAIL", "log_excerpt": told[:EXCERPT], "comment": f"{made.stage} failed"}
+        text = "\n".join(map(printable, made.errors))
+        return common | {"status": "FAIL", "log_excerpt": text[:EXCERPT], "comment": f"{made.stage} failed"}
     tools = dict(made.tools)
     named = {"compiler": printable(tools["compiler"])} if tools.get("compiler") else {}
     return common | named | {"status": "PASS", "misc": {"image": made.identity, "release": made.release}}

@@ -119,7 +119,7 @@ def _left(verdict: Verdict, at: float, low: float, high: float, search: Directio
 def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, float, float], facts: Facts) -> Row:
     trials = facts.trials_of(stage, judgement)
     reproduced = sum(trial.reading.signal is Signal.REPRODUCED for trial in trials)
-    told = reproduced + sum(trial.reading.signal is Signal.CLEAN for trial in trials)
+    conclusive = reproduced + sum(trial.reading.signal is Signal.CLEAN for trial in trials)
     signals = tuple(trial.reading.signal.value for trial in trials)
     low, high, at = (across(part) for part in place)
     culprit = facts.outcome.culprit if facts.outcome else None
@@ -128,7 +128,7 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
         name=short(_name(judgement.candidate), NAME - max(0, len(stage) - SHORT_STAGE)),
         stage=stage,
         verdict=judgement.verdict.value,
-        counts=f"{reproduced}/{told}" if told else "",
+        counts=f"{reproduced}/{conclusive}" if conclusive else "",
         reason=judgement.reason,
         low=low,
         high=high,
@@ -141,7 +141,7 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
 
 
 def _name(candidate: Candidate) -> str:
-    """What tells a candidate from its neighbours: of an end with the culprit's edit, which end and which edit."""
+    """What a candidate is called: of an end with the culprit's edit, which end and which edit."""
     words = {"revert": "less", "apply": "plus"}
     edits = [f" {words[edit.kind]} {edit.commit[:12]}" for edit in candidate.edits if edit.kind in words]
     if not edits:
@@ -176,8 +176,8 @@ def length(spans: Sequence[Span]) -> float:
 def _bar(span: Span, whole: float) -> Bar:
     width = max(NARROW, 100 * (span.end - span.begin) / whole)
     x = min(100 - width, 100 * span.begin / whole)
-    kind = span.told or span.kind
-    said = f"{span.kind} {span.label}: {duration(span.end - span.begin)}" + (f", {span.told}" if span.told else "")
+    kind = span.ended or span.kind
+    said = f"{span.kind} {span.label}: {duration(span.end - span.begin)}" + (f", {span.ended}" if span.ended else "")
     return Bar(round(x, 3), round(width, 3), 0 if span.kind == "build" else 1, kind, said)
 
 

@@ -68,7 +68,7 @@ def _ended(step: StepFacts) -> str:
         return "not issued, by its probability"
     if not step.done:
         return "did not end"
-    told = [f"exit {step.exit}"] if step.exit is not None else []
-    told += [step.errno] if step.errno else []
-    told += [f"{step.failed} of {step.count + step.failed} operations failed"] if step.failed else []
-    return ", ".join([*told, *step.blocks]) or "done"
+    parts = [f"exit {step.exit}"] if step.exit is not None else []
+    parts += [step.errno] if step.errno else []
+    parts += [f"{step.failed} of {step.count + step.failed} operations failed"] if step.failed else []
+    return ", ".join([*parts, *step.blocks]) or "done"

@@ -29,7 +29,7 @@ class Row:
 
 
 def is_test(facts: Facts) -> bool:
-    """Whether there is a candidate in cells to be told about, and no search."""
+    """Whether there is a candidate in cells to report, and no search."""
     return facts.campaign.state == STATE
 
 
@@ -66,8 +66,8 @@ def headline(found: Answer | None) -> str:
     if sum(verdicts.values()) == 1:
         return f"{found.candidate}: {next(iter(verdicts))}"
     order = sorted(verdicts, key=[Verdict.BAD, Verdict.GOOD, Verdict.SKIP, Verdict.WEAK].index)
-    told = (f"{verdict} in {verdicts[verdict]} cell{'s' if verdicts[verdict] > 1 else ''}" for verdict in order)
-    return f"{found.candidate}: {', '.join(told)}"
+    counts = (f"{verdict} in {verdicts[verdict]} cell{'s' if verdicts[verdict] > 1 else ''}" for verdict in order)
+    return f"{found.candidate}: {', '.join(counts)}"
 
 
 def rows(found: Answer | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -76,9 +76,9 @@ def rows(found: Answer | None) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         return (), ()
     names, legend = table.names(found.rows)
     turns = axes.as_text(table.points(found))
-    told = " ".join(line.strip() for line in legend if line)
+    text = " ".join(line.strip() for line in legend if line)
     return tuple(_row(name, row) for name, row in zip(names, found.rows, strict=True)), tuple(
-        filter(None, [told, *turns])
+        filter(None, [text, *turns])
     )
 
 
@@ -86,8 +86,8 @@ def _row(name: str, row: CellAnswer) -> Row:
     judged = row.judgement
     if judged is None:
         return Row(name, "", "", f"not applicable: {row.cell.not_applicable}")
-    reproduced, told = judged.counts
-    return Row(name, judged.verdict.value, f"{reproduced}/{told}" if told else "–", " ".join(_why(row)))
+    reproduced, conclusive = judged.counts
+    return Row(name, judged.verdict.value, f"{reproduced}/{conclusive}" if conclusive else "–", " ".join(_why(row)))
 
 
 def _why(row: CellAnswer) -> Iterator[str]:

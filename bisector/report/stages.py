@@ -46,7 +46,7 @@ def unchecked(facts: Facts) -> tuple[str, ...]:
 def left_open(outcome: Outcome, answered: bool) -> tuple[str, ...]:
     """What an outcome left open. ``answered``: the newest one at hand was tried since.
 
-    A search for a fix has asked already whether a newer one has it.
+    A search for a fix says already whether a newer one has it.
     """
     written = {NEWER.format(each) for each in ("kernel", "QEMU")}
     lines = tuple(line for line in outcome.unchecked if line not in written)

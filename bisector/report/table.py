@@ -66,11 +66,11 @@ def names(rows: Sequence[CellAnswer]) -> tuple[list[str], list[str]]:
     if max(map(len, whole)) <= WIDTH or len(set(brief)) < len(brief):
         return whole, []
     if not any(values):  # one cell, called by what the command line said, and perhaps controls
-        named = [name if row.cell.expect else "(as asked)" for name, row in zip(whole, rows, strict=True)]
-        return named, [*_wrapped(f"asked: {whole[0]}"), ""]
+        named = [name if row.cell.expect else "(as given)" for name, row in zip(whole, rows, strict=True)]
+        return named, [*_wrapped(f"given: {whole[0]}"), ""]
     paths = dict.fromkeys(path for row in rows if not row.cell.expect for path, _ in row.cell.overrides)
-    told = f"cells by {', '.join(paths)}"
-    return brief, [*_wrapped(told), ""]
+    heading = f"cells by {', '.join(paths)}"
+    return brief, [*_wrapped(heading), ""]
 
 
 def _wrapped(line: str) -> list[str]:
@@ -96,8 +96,8 @@ def _row(name: str, row: CellAnswer, width: int) -> list[str]:
     if row.judgement is None:
         why = textwrap.wrap(row.cell.not_applicable, 80, initial_indent="    ", subsequent_indent="    ")
         return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable", *why]
-    reproduced, told = row.judgement.counts
-    head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{told}':<11}"
+    reproduced, conclusive = row.judgement.counts
+    head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{conclusive}':<11}"
     outcome = _outcome(row)
     lines = [head + outcome]
     if len(lines[0]) > 80:  # below it, so that a condition's name stays whole

@@ -125,9 +125,9 @@ def _trials(facts: Facts) -> list[str]:
     words = direction(facts.campaign.find_fix)
     lines = [f"{'release':<10}{'package':<22}{'verdict':<9}{'trial':<15}{'seen':<14}seconds"]
     for _, judgement in facts.judgements:
-        asked = judgement.candidate
-        head = f"{asked!s:<9} {asked.revision.rpartition('/')[2]:<21} {judgement.verdict:<9}"
-        trials = [trial for trial in facts.trials if trial.candidate == asked]
+        candidate = judgement.candidate
+        head = f"{candidate!s:<9} {candidate.revision.rpartition('/')[2]:<21} {judgement.verdict:<9}"
+        trials = [trial for trial in facts.trials if trial.candidate == candidate]
         for trial in trials:
             shown = words.side(trial.reading.signal) or trial.reading.signal.value
             seen = f"{shown:<14} {trial.reading.condition or '-':<13}"
@@ -139,8 +139,8 @@ def _trials(facts: Facts) -> list[str]:
 
 
 def _one(judgement: Judgement, words: Direction) -> str:
-    reproduced, told = judgement.counts
-    shown = f"{reproduced}/{told} reproduced" if told else judgement.reason
+    reproduced, conclusive = judgement.counts
+    shown = f"{reproduced}/{conclusive} reproduced" if conclusive else judgement.reason
     return f"{judgement.candidate}: {words.with_side(judgement.verdict)}, {shown}"
 
 

@@ -28,7 +28,7 @@ def test_verdicts_and_trials_carry_their_figures(tmp_path: Path) -> None:
     trial, verdict = read(path)
     assert (trial["schema"], trial["at"], trial["event"], trial["signal"]) == (SCHEMA, 1000.5, "trial", "reproduced")
     assert (trial["condition"], trial["seconds"], trial["revision"]) == ("leg-failed", 12.3, case.CULPRIT.oid)
-    assert (verdict["verdict"], verdict["reproduced"], verdict["told"]) == ("bad", 6, 6)
+    assert (verdict["verdict"], verdict["reproduced"], verdict["conclusive"]) == ("bad", 6, 6)
 
 
 def test_a_phase_that_goes_on_is_told_once_a_second(tmp_path: Path) -> None:

@@ -132,14 +132,14 @@ def test_a_good_answer_stands_on_as_many_trials_as_the_proof(mended: Mended) -> 
     assert mended.row.outcome is not None
     proven = [each.counts[1] for each in mended.row.outcome.proof if each.verdict is Verdict.GOOD]
     (newest,) = mended.found.fixed.newest
-    assert newest.told >= max(proven) > 0
+    assert newest.conclusive >= max(proven) > 0
 
 
 def test_what_was_tried_is_not_tried_again(mended: Mended) -> None:
     trials = len(mended.bench.store.trials(mended.row.id))
     second = again(mended.row, mended.bench)
     assert len(mended.bench.store.trials(mended.row.id)) == trials
-    assert second.told == ("nothing newer than the bad end is at hand",)
+    assert second.lines == ("nothing newer than the bad end is at hand",)
     assert second.fixed == mended.found.fixed
 
 
@@ -243,7 +243,7 @@ def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, bench: FileBench
 
 def test_where_nothing_regressed_nothing_is_tried(history: History, bench: FileBench) -> None:
     row, _ = CommitCampaign(request(history, "c0", "c3"), bench).run()
-    assert again(row, bench).told == ("there is no regression in a repository to look for a fix of",)
+    assert again(row, bench).lines == ("there is no regression in a repository to look for a fix of",)
 
 
 @pytest.mark.parametrize("fault", ["stopped", "harness"])

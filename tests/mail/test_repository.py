@@ -191,7 +191,7 @@ def test_the_newest_mainlines_answer_comes_from_a_test_of_the_same_recipe(reposi
         store.add_trial(row.id, trial)
     store.add_judgement(row.id, "test", judgement)
     found = examine(repository, store, oid).newest
-    assert [(each.name, each.verdict, each.reproduced, each.told) for each in found] == [
+    assert [(each.name, each.verdict, each.reproduced, each.conclusive) for each in found] == [
         ("v7.1-rc2", Verdict.BAD, 2, 2)
     ]
 
@@ -225,7 +225,7 @@ def test_an_answer_to_another_question_is_none_of_the_newest_mainline(
     store.add_judgement(row.id, "test", replace(tried, cell=cell))
     (found,) = examine(repository, store, oid).newest
     assert (found.verdict is Verdict.GOOD) is answers
-    assert found.told == (2 if answers else 0)
+    assert found.conclusive == (2 if answers else 0)
     text = body(letter("culprit", fixed=fixed.Fixed(True, newest=(found,))))
     assert ("v7.1-rc2, is good" in text) is answers
     assert ("whether a newer kernel" in text) is not answers
@@ -251,7 +251,7 @@ def test_of_many_that_name_the_culprit_fixes_are_looked_up_first_and_the_rest_is
     for number in range(fixed.FOLLOWED + 3):
         repository.commit(f"again {number}\n\ncommit {oid} upstream.\n")
     found = examine(repository, store, oid)
-    assert [each.commit.oid for each in found.later if each.mends] == [mended]
+    assert [each.commit.oid for each in found.later if each.repairs] == [mended]
     assert len(found.later) == fixed.FOLLOWED
     assert found.left_out == 4
     text = " ".join(body(letter("culprit", fixed=found)).split())

@@ -110,8 +110,8 @@ def test_the_table_of_one_cell_with_long_overrides_fits_eighty_columns() -> None
     )
     lines = table.as_text(Answer("family", candidate, rows, "c", "/logs")).splitlines()
     assert all(len(line) <= 80 for line in lines)
-    assert lines[2] == "asked: storage.a.disk=virtio-blk, storage.b.disk=virtio-blk,"
-    assert any(line.startswith("(as asked)  good") for line in lines)
+    assert lines[2] == "given: storage.a.disk=virtio-blk, storage.b.disk=virtio-blk,"
+    assert any(line.startswith("(as given)  good") for line in lines)
 
 
 def test_a_cell_that_the_software_refuses_says_why_within_eighty_columns() -> None:

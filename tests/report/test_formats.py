@@ -266,7 +266,7 @@ def test_each_candidate_stands_in_the_picture_with_a_mark_for_each_trial() -> No
     verdicts = [judgement.verdict.value for _, judgement in made.judgements]
     for verdict in ("good", "bad", "skip"):
         assert shapes.count(verdict) == verdicts.count(verdict)
-    lanes = sum(span.told == "clean" for span in made.spans)
+    lanes = sum(span.ended == "clean" for span in made.spans)
     assert shapes.count("reproduced") == sum(t.reading.signal is Signal.REPRODUCED for t in made.trials)
     assert shapes.count("clean") == sum(t.reading.signal is Signal.CLEAN for t in made.trials) + lanes
     assert shapes.count("ring") == 2  # in the search, and in the proof
