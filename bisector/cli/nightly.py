@@ -24,7 +24,7 @@ def nightly(
     events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the newest state of a watch's tree (linux-next, a stable review) with its recipes.
+    """Try the newest linux-next, or a stable review, with recipes.
 
     Exit code 0: nothing new; 1: a new regression; 3: the harness failed.
     """
