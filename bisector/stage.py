@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parts of a campaign, by which its trials are stored: a trial of one part is no evidence in another."""
+"""How far a campaign is, and its parts, by which trials are stored: one of one part is no evidence in another."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class CampaignState(StrEnum):
+    """How far a campaign is."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+    TEST = "test"  # trials of single candidates; it has no outcome and never ends
 
 
 class Stage(StrEnum):

@@ -25,7 +25,7 @@ from bisector.search.knowledge import Knowledge, LongSkipRun
 from bisector.search.proof import Proof
 from bisector.search.skip_runs import try_edges
 from bisector.session import Session
-from bisector.stage import Stage
+from bisector.stage import CampaignState, Stage
 from bisector.store import CampaignRow
 
 RESTARTS = 3
@@ -79,12 +79,12 @@ class CommitCampaign:
         self.session.vm_kernel(request.recipe)
         row = self._open(str(request.repo.resolve()), good, bad)
         with self.session.lock(row.id):
-            store.set_state(row.id, "running")
+            store.set_state(row.id, CampaignState.RUNNING)
             try:
                 clone = self.session.clone(user)
                 outcome = _Work.of(request, self.session, row, clone, good, bad, tuple(fixups), assumptions).run()
             except BaseException:
-                store.set_state(row.id, "interrupted")
+                store.set_state(row.id, CampaignState.INTERRUPTED)
                 raise
             store.finish(row.id, outcome)
         return store.campaign(row.id), outcome
@@ -116,7 +116,7 @@ class CommitCampaign:
             find_fix=request.direction.find_fix,
             cell=request.cells[0].name if request.pinned else "",
             created=time.time(),
-            state="running",
+            state=CampaignState.RUNNING,
         )
         return self.session.add_campaign(row, request.recipe)
 

@@ -31,6 +31,7 @@ from bisector.recipe.modules import not_applied
 from bisector.search import releases
 from bisector.search.releases import Ending, Found, Release
 from bisector.session import Session
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.choice import Choice
 from bisector.target.given import release_of
@@ -144,11 +145,11 @@ class ReleaseCampaign:
         row = self._open()
         store = self.session.store
         with self.session.lock(row.id):
-            store.set_state(row.id, "running")
+            store.set_state(row.id, CampaignState.RUNNING)
             try:
                 outcome = self._story(row, supply)
             except BaseException:
-                store.set_state(row.id, "interrupted")
+                store.set_state(row.id, CampaignState.INTERRUPTED)
                 raise
             store.finish(row.id, outcome)
         return store.campaign(row.id), outcome
@@ -283,7 +284,7 @@ class ReleaseCampaign:
                 find_fix=request.direction.find_fix,
                 cell=request.cells[0].name if request.pinned else "",
                 created=time.time(),
-                state="running",
+                state=CampaignState.RUNNING,
             ),
             request.recipe,
         )

@@ -20,7 +20,7 @@ from bisector.recipe.modules import not_applied
 from bisector.recipe.plan import source_kind
 from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
-from bisector.stage import Stage
+from bisector.stage import CampaignState, Stage
 from bisector.store import CampaignRow
 from bisector.target.programs import installed
 from bisector.verdict.fixed import FixedTrials
@@ -66,7 +66,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
             find_fix=False,
             cell="",
             created=time.time(),
-            state="test",
+            state=CampaignState.TEST,
         ),
         request.recipe,
     )

@@ -18,6 +18,7 @@ from bisector.report import cells
 from bisector.report.decode import decoded
 from bisector.report.facts import Facts, gather
 from bisector.search.gitrepo import History
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
 from bisector.system.proc import Processes
@@ -47,7 +48,7 @@ def write(options: MailOptions, store: Store, row: CampaignRow, processes: Proce
     Raises UsageError when there is nothing to write about, nobody to write to, or the mail to answer cannot be used.
     """
     facts = gather(store, row)
-    if row.state == "test":
+    if row.state == CampaignState.TEST:
         raise UsageError(
             f"{row.id} is a test of one candidate: it has no outcome to report",
             hint="'bisector run' searches for where it came",

@@ -19,6 +19,7 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.search.clone import PrivateClone
 from bisector.session import OTHER_FAILURES, Session
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.sequential import often_failed
@@ -192,7 +193,7 @@ class QuestionRunner:
                     find_fix=False,
                     cell="",
                     created=time.time(),
-                    state="test",
+                    state=CampaignState.TEST,
                 ),
                 item.recipe,
             )

@@ -31,6 +31,7 @@ from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.images import Images
 from bisector.verdict.signature import read
@@ -140,7 +141,7 @@ def _row(source: Source, first: Trial) -> CampaignRow:
         find_fix=False,
         cell=first.cell,
         created=time.time(),
-        state="test",
+        state=CampaignState.TEST,
     )
 
 

@@ -13,8 +13,8 @@ from bisector.recipe import matrix, text
 from bisector.recipe.parse import parse
 from bisector.report import axes, table
 from bisector.report.facts import Facts
+from bisector.stage import CampaignState
 
-STATE = "test"
 """State of a campaign that judges one candidate and has no outcome; a trial that was repeated is stored so too."""
 
 
@@ -30,7 +30,7 @@ class Row:
 
 def is_test(facts: Facts) -> bool:
     """Whether there is a candidate in cells to report, and no search."""
-    return facts.campaign.state == STATE
+    return facts.campaign.state == CampaignState.TEST
 
 
 def answer(facts: Facts) -> Answer | None:

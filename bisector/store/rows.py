@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bisector.model import Outcome
+from bisector.stage import CampaignState
 
 
 class _ReadLate:
@@ -29,7 +30,7 @@ class _ReadLate:
 
 @dataclass(frozen=True)
 class CampaignRow:
-    """One campaign as stored. ``state``: running, interrupted, failed, finished. ``source``: the recipe as resolved.
+    """One campaign as stored. ``source``: the recipe as resolved.
 
     ``outcome`` holds every trial that it stands on, megabytes of JSON for a rare bug. The store gives a function that
     reads it, so that a campaign which is only looked up costs no more than its row.
@@ -45,7 +46,7 @@ class CampaignRow:
     find_fix: bool
     cell: str
     created: float
-    state: str
+    state: CampaignState
     outcome: Outcome | None = _ReadLate()  # type: ignore[assignment]
 
 

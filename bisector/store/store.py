@@ -19,6 +19,7 @@ from bisector import __version__
 from bisector.codec import Malformed, dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Trial
+from bisector.stage import CampaignState
 from bisector.store.rows import CampaignRow, Listed
 from bisector.store.schema import connect, writer
 from bisector.system.locks import locked
@@ -163,7 +164,7 @@ class Store:
         )
         return _campaign_row(rows[0]) if rows else None
 
-    def set_state(self, campaign: str, state: str) -> None:
+    def set_state(self, campaign: str, state: CampaignState) -> None:
         """Note that the campaign runs, was interrupted, or failed."""
         self._write("update campaigns set state=? where id=?", (state, campaign))
 
@@ -350,4 +351,5 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _campaign_row(row: sqlite3.Row, outcome: Callable[[], Outcome | None] | None = None) -> CampaignRow:
     values = {name: row[name] for name in ROW.split(", ")}
-    return CampaignRow(**{**values, "find_fix": bool(row["find_fix"])}, outcome=outcome)  # type: ignore[arg-type]
+    values |= {"find_fix": bool(row["find_fix"]), "state": CampaignState(row["state"])}
+    return CampaignRow(**values, outcome=outcome)  # type: ignore[arg-type]

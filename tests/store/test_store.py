@@ -152,7 +152,7 @@ def add_one(folder: str, count: int) -> list[str]:
 
 
 def test_campaigns_that_begin_at_once_get_ids_of_their_own(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").LocalExecutor(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         given = [name for names in pool.starmap(add_one, [(str(tmp_path), 10)] * 3, chunksize=1) for name in names]
     assert sorted(given) == sorted(["same", *(f"same-{number}" for number in range(2, 31))])
     assert {path.parent.name for path in tmp_path.glob("campaigns/*/recipe.yaml")} == set(given)

@@ -149,7 +149,7 @@ def open_once(folder: str) -> str:
 
 
 def test_many_first_commands_at_once_all_open_the_store(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").LocalExecutor(6) as pool:
+    with multiprocessing.get_context("spawn").Pool(6) as pool:
         for number in range(15):
             assert set(pool.map(open_once, [str(tmp_path / str(number))] * 6, chunksize=1)) == {""}
 
