@@ -252,7 +252,7 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
 def _ready(pattern: str, system: str) -> Iterator[Fault]:
     if system != "image":
         yield Fault(("guest", "ready"), "is for 'os: image'; a guest of ours says itself when it is up", at_key=True)
-    for _, message in patterns.complaints((pattern,)):
+    for _, message in patterns.faults((pattern,)):
         yield Fault(("guest", "ready"), message)
 
 

@@ -298,5 +298,5 @@ def _patterns(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: 
 
 
 def _expressions(expect: Expect[Any], values: Path) -> Iterator[Fault]:
-    for index, message in patterns.complaints(expect.values):
+    for index, message in patterns.faults(expect.values):
         yield Fault(values if index is None else (*values, index), message)

@@ -68,7 +68,7 @@ def _exists(path: Path) -> bool:
 def _content(file: Path) -> bytes:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            raise _unusable(file, "is a folder" if file.is_dir() else "is no regular file")
+            raise _unusable(file, "is a folder" if file.is_dir() else "is not a regular file")
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:

@@ -22,14 +22,14 @@ MAX_TOGETHER = 8_000
 """Characters of all regular expressions of a recipe: a class of cased letters takes 0.4 ms for 20 of them."""
 
 
-def complaints(patterns: Sequence[str]) -> Iterator[tuple[int | None, str]]:
+def faults(patterns: Sequence[str]) -> Iterator[tuple[int | None, str]]:
     """What is wrong with patterns that are alternatives of each other: index of the one to blame (None: all), message.
 
     They are looked for as one expression, so groups and back references of one would count those of another.
     """
     wrong = False
     for index, pattern in enumerate(patterns):
-        message = complaint(pattern, alone=len(patterns) == 1)
+        message = fault(pattern, alone=len(patterns) == 1)
         if message:
             wrong = True
             yield index, message
@@ -43,7 +43,7 @@ def joined(patterns: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=4_096)
-def complaint(pattern: str, *, alone: bool = True) -> str:
+def fault(pattern: str, *, alone: bool = True) -> str:
     """What is wrong with a pattern, "" for nothing. ``alone``: it is not one of several alternatives."""
     if len(pattern) > MAX_PATTERN:
         return f"a regular expression of {len(pattern)} characters; at most {MAX_PATTERN}"

@@ -276,9 +276,9 @@ class Archive:
         except ProgramMissing:
             raise
         except ProcessFailed as error:
-            complaint = error.finished.stderr
-            reason = [line for line in complaint.splitlines() if line.startswith(("E:", "W:"))] or [error.what]
-            kind = FileGone if _GONE.search(complaint) else Unfetched
+            printed = error.finished.stderr
+            reason = [line for line in printed.splitlines() if line.startswith(("E:", "W:"))] or [error.what]
+            kind = FileGone if _GONE.search(printed) else Unfetched
             raise kind(f"{what} cannot be fetched: {reason[0]}", hint=NETWORK) from error
 
     def _fetch_tarball(self, version: SourceVersion, tarball: SourceFile, target: Path) -> None:
@@ -308,7 +308,7 @@ class Archive:
         return tries(job)
 
 
-NETWORK = "look at the network and at the host's own 'apt-get update', then try again"
+NETWORK = "check the network and the host's own 'apt-get update', then try again"
 
 
 def parse_sources(text: str) -> tuple[SourceVersion, ...]:

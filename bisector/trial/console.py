@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads the VM's console with a clock: markers of the agent, watches of the recipe, crashes, complaints of QEMU.
+"""Reads the VM's console with a clock: markers of the agent, watches of the recipe, crashes, errors of QEMU.
 
 The only place of pexpect, which reads from a process that ``system/proc.py`` started. A console may flood (50 MB/s
 were tried) or send a line without end: each ``read`` does a bounded amount of work and returns, and text is split into
-lines only where a cheap look found something worth it.
+lines only where a cheap search found something worth it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Complaint:
+class QemuError:
     """QEMU said that it cannot go on: the harness's failure, never the kernel's."""
 
     at: float
     text: str
 
 
-Sight = Marker | ConsoleEvent | Complaint
+Event = Marker | ConsoleEvent | QemuError
 
 
 @dataclass
@@ -96,12 +96,12 @@ class Console:
         self.eof = False
         self.unlogged: OSError | None = None  # the log cannot be written; what comes is read all the same
 
-    def read(self, seconds: float) -> list[Sight]:
+    def read(self, seconds: float) -> list[Event]:
         """What came, in order; waits at most ``seconds`` for it."""
         end = time.monotonic() + seconds
-        sights: list[Sight] = []
+        events: list[Event] = []
         size = 0
-        while not self.eof and not sights and size < ROUND:
+        while not self.eof and not events and size < ROUND:
             try:
                 data = self._source.read_nonblocking(CHUNK, max(0.0, end - time.monotonic()))
             except pexpect.TIMEOUT:
@@ -112,8 +112,8 @@ class Console:
             size += len(data)
             if not self.eof:
                 self._keep(data)
-            sights = self._take(self._decoder.decode(data))
-        return sights
+            events = self._take(self._decoder.decode(data))
+        return events
 
     def _keep(self, data: bytes) -> None:
         try:
@@ -132,7 +132,7 @@ class Console:
             return None
         return replace(self._crash, fingerprint=crash.fingerprint([self._crash.text, *self._trace]))
 
-    def _take(self, text: str) -> list[Sight]:
+    def _take(self, text: str) -> list[Event]:
         text = self._partial + text
         if self._cut:  # inside a line that is too long already: until it ends, or the kernel begins a message
             end, stamp = text.find("\n"), crash.STAMP.search(text)
@@ -152,11 +152,11 @@ class Console:
         if not self._worth(whole):
             return []
         now = time.monotonic() - self._began
-        sights: list[Sight] = []
+        events: list[Event] = []
         lines = (piece for line in whole.split("\n") for piece in _pieces(line))
         for number, line in enumerate(lines):  # a microsecond apart: their order is evidence
-            sights += self._line(line[:LINE].rstrip("\r"), round(now + number / 1e6, 6))
-        return sights
+            events += self._line(line[:LINE].rstrip("\r"), round(now + number / 1e6, 6))
+        return events
 
     def _remember(self, whole: str) -> None:
         lines = whole[-LINE:].split("\n")
@@ -172,33 +172,33 @@ class Console:
             return True
         return any(w.left and (not w.prefilter or w.pattern.search(whole)) for w in self._watches)
 
-    def _line(self, line: str, at: float) -> list[Sight]:
+    def _line(self, line: str, at: float) -> list[Event]:
         place = line.find(self._marker)
         if place >= 0:
             return self._marked(line[:place], line[place + len(self._marker) :], at)
         if _KVM_ERROR in line or _TERMINATED.match(line):
-            return [Complaint(at, line[:TEXT])]
-        sights: list[Sight] = []
+            return [QemuError(at, line[:TEXT])]
+        events: list[Event] = []
         messages = (line, *crash.parts(line)[1:])  # one may begin where another has not ended
         for watching in self._watches:
             if watching.left and any(map(watching.pattern.search, messages)):
                 watching.left -= 1
-                sights.append(ConsoleEvent(at, "vm", "watch", watching.watch.name, line[:TEXT]))
+                events.append(ConsoleEvent(at, "vm", "watch", watching.watch.name, line[:TEXT]))
         if self._crash is not None:
             if len(self._trace) < TRACE:
                 self._trace.append(line)
         elif kind := crash.crash_kind(line):
             self._crash = ConsoleEvent(at, "vm", "crash", kind, line[:TEXT])
-            sights.append(self._crash)
-        return sights
+            events.append(self._crash)
+        return events
 
-    def _marked(self, before: str, after: str, at: float) -> list[Sight]:
+    def _marked(self, before: str, after: str, at: float) -> list[Event]:
         """A line with a marker in it, and what stands before and behind it: consoles run into each other."""
         words, behind = after, ""
         if not after.startswith("guest ") and (stamp := crash.STAMP.search(after)):
             words, behind = after[: stamp.start()].rstrip(), after[stamp.start() :]
         around = [text for text in (before, behind) if any(hint in text for hint in crash.HINTS)]
-        return [Marker(at, tuple(words.split(" "))), *(sight for text in around for sight in self._line(text, at))]
+        return [Marker(at, tuple(words.split(" "))), *(event for text in around for event in self._line(text, at))]
 
 
 def refuses_kvm(text: str) -> bool:

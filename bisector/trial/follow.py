@@ -13,13 +13,13 @@ from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import ConsoleEvent, Ending, Observation, Timing, Trouble
 from bisector.system.proc import Child
 from bisector.system.starving import waited
-from bisector.trial.console import Complaint, Console, Marker, Sight, refuses_kvm
+from bisector.trial.console import Console, Event, Marker, QemuError, refuses_kvm
 from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
 from bisector.trial.workspace import ResultBroken, Workspace
 
-TICK = 0.2  # seconds between two looks at the clock and the cancel wish
-LOOK = 0.5  # seconds between two looks at the disk and the result file
+TICK = 0.2  # seconds between two polls of the clock and the cancel wish
+POLL = 0.5  # seconds between two polls of the disk and the result file
 TRACE = 2.0  # seconds after a crash for its trace to reach the log
 OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to report it itself
 LATE = 2.0  # seconds between end marker and result for the second of them
@@ -56,7 +56,7 @@ class Watcher:
         self._events: list[ConsoleEvent] = []
         self._crash: ConsoleEvent | None = None  # the kernel's under test
         self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
-        self._looked_at = 0.0  # when the disk and the result file were last looked at
+        self._polled_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
         self._starved = 0.0  # seconds without a processor, see Observation
 
@@ -73,7 +73,7 @@ class Watcher:
             console = Console(child.fd, log, self._plan.watches, token=self._plan.token, began=self._began)
             while end is None:
                 end = self._see_all(console.read(TICK), workspace)
-                end = end or self._look(child, workspace, console)
+                end = end or self._poll(child, workspace, console)
             self._starved = waited(child.pid)
             child.kill()
             end = self._see_the_rest(end, console, workspace)
@@ -87,11 +87,11 @@ class Watcher:
             with contextlib.suppress(OSError):
                 log.close()
 
-    def _see_all(self, sights: list[Sight], workspace: Workspace) -> End | None:
+    def _see_all(self, events: list[Event], workspace: Workspace) -> End | None:
         """Take in what the console showed, unless our own disk is full: then it may be that disk's doing."""
-        if sights and workspace.full():
+        if events and workspace.full():
             return End(Ending.HARNESS, _full(workspace))
-        return next((found for sight in sights if (found := self._see(sight))), None)
+        return next((found for event in events if (found := self._see(event))), None)
 
     def _see_the_rest(self, end: End, console: Console, workspace: Workspace) -> End:
         """Read what the console still holds: a result may be there before the lines that came ahead of it are read."""
@@ -104,16 +104,16 @@ class Watcher:
 
     # ---- what the console says ----
 
-    def _see(self, sight: Sight) -> End | None:
-        if isinstance(sight, Complaint):
-            return self._crashed() if self._crash else End(Ending.HARNESS, f"QEMU: {sight.text}", _of_qemu(sight.text))
-        if isinstance(sight, Marker):
-            return self._see_marker(sight)
-        self._events.append(sight)
-        if sight.kind == "watch" and sight.name in self._decisive:
+    def _see(self, event: Event) -> End | None:
+        if isinstance(event, QemuError):
+            return self._crashed() if self._crash else End(Ending.HARNESS, f"QEMU: {event.text}", _of_qemu(event.text))
+        if isinstance(event, Marker):
+            return self._see_marker(event)
+        self._events.append(event)
+        if event.kind == "watch" and event.name in self._decisive:
             return End(Ending.DECISIVE)
-        if sight.kind == "crash":
-            self._crash = self._crash or sight
+        if event.kind == "crash":
+            self._crash = self._crash or event
         return None
 
     def _see_marker(self, marker: Marker) -> End | None:
@@ -146,13 +146,13 @@ class Watcher:
     def _since(self, word: str) -> float:
         return self._now() - self._marks[word] if word in self._marks else 0.0
 
-    def _look(self, child: Child, workspace: Workspace, console: Console) -> End | None:
+    def _poll(self, child: Child, workspace: Workspace, console: Console) -> End | None:
         if self._cancel.cancelled():
             return End(Ending.CANCELLED)
         if console.unlogged is not None:
             return End(Ending.HARNESS, in_words(console.unlogged))
-        if "end" in self._marks or self._now() - self._looked_at > LOOK:
-            self._looked_at = self._now()
+        if "end" in self._marks or self._now() - self._polled_at > POLL:
+            self._polled_at = self._now()
             if workspace.full():
                 return End(Ending.HARNESS, _full(workspace))
             self._look_at_result(workspace)

@@ -229,7 +229,7 @@ def test_a_pattern_that_tries_every_way_to_split_a_line_is_refused(pattern: str,
     "pattern", [r"(\w+ )+x", r"\d+(?:\.\d+)*", "(?:[0-9a-f]{2}:)+", "a+b+", "(?:ab?)+c", "(a|b)*c"]
 )
 def test_a_pattern_whose_loop_is_kept_apart_is_taken(pattern: str) -> None:
-    assert patterns.complaint(pattern) == ""
+    assert patterns.fault(pattern) == ""
 
 
 def test_patterns_of_one_list_do_not_share_groups(tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_folder_fifo_and_unreadable_file_are_refused_in_words(tmp_path: Path) ->
     assert "is a folder" in messages(tmp_path)
     fifo = tmp_path / "fifo.yaml"
     os.mkfifo(fifo)
-    assert "is no regular file" in messages(fifo)
-    assert "is no regular file" in messages(Path("/dev/zero"))
+    assert "is not a regular file" in messages(fifo)
+    assert "is not a regular file" in messages(Path("/dev/zero"))
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
     assert "no such file" in messages(loop)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bisector.agent.plan import Plan, Watch
 from bisector.model import ConsoleEvent, Ending
-from bisector.trial.console import EVENTS, Complaint, Console, Marker
+from bisector.trial.console import EVENTS, Console, Marker, QemuError
 from bisector.trial.crash import HINTS, crash_kind, fingerprint
 from bisector.trial.logfile import BoundedLog
 
@@ -40,20 +40,20 @@ def read_all(chunks: list[bytes], log: BoundedLog, watches: tuple[Watch, ...] = 
     writer = threading.Thread(target=write)
     writer.start()
     console = Console(ours, log, watches, token="TOKEN", began=time.monotonic())
-    sights: list = []
+    events: list = []
     while not console.eof:
-        sights += console.read(1.0)
+        events += console.read(1.0)
     writer.join()
     os.close(ours)
     log.close()
-    return sights, console
+    return events, console
 
 
-def told(sights: list) -> list[tuple]:
+def told(events: list) -> list[tuple]:
     """Sights without their times."""
     return [
-        s.words if isinstance(s, Marker) else (s.text,) if isinstance(s, Complaint) else (s.kind, s.name, s.text)
-        for s in sights
+        s.words if isinstance(s, Marker) else (s.text,) if isinstance(s, QemuError) else (s.kind, s.name, s.text)
+        for s in events
     ]
 
 
@@ -63,10 +63,10 @@ def log(tmp_path: Path) -> BoundedLog:
 
 
 def test_a_recorded_trial_is_read(log: BoundedLog) -> None:
-    sights, _ = read_all([(DATA / "raid1-leg-failed-6.18.5.log").read_bytes()], log)
-    words = [" ".join(s.words) for s in sights if isinstance(s, Marker)]
+    events, _ = read_all([(DATA / "raid1-leg-failed-6.18.5.log").read_bytes()], log)
+    words = [" ".join(s.words) for s in events if isinstance(s, Marker)]
     assert words == ["begin", "storage", "step probe begin", "step probe end", "end"]
-    events = [s for s in sights if isinstance(s, ConsoleEvent)]
+    events = [s for s in events if isinstance(s, ConsoleEvent)]
     assert [e.name for e in events].count("a/0") == 10
     assert [e.name for e in events].count("b/0") == 1
 
@@ -94,31 +94,31 @@ def test_how_the_stream_is_cut_changes_nothing(cuts: list[int], tmp_path_factory
 
 def test_order_on_the_console_is_order_in_time(log: BoundedLog) -> None:
     text = b"[ 1.0] kernel BUG at fs/x.c:1!\n[ 1.0] md: rescheduling sector 1\n"
-    sights, _ = read_all([text], log)
-    assert [s.kind for s in sights] == ["crash", "watch"]
-    assert sights[0].at < sights[1].at
+    events, _ = read_all([text], log)
+    assert [s.kind for s in events] == ["crash", "watch"]
+    assert events[0].at < events[1].at
 
 
 def test_a_watch_and_a_crash_on_one_line_have_one_time(log: BoundedLog) -> None:
-    sights, _ = read_all([b"[ 1.0] BUG: KASAN: use-after-free in x\n"], log, (Watch("k/0", "vm", "KASAN", True),))
-    assert [s.kind for s in sights] == ["watch", "crash"]
-    assert sights[0].at == sights[1].at
+    events, _ = read_all([b"[ 1.0] BUG: KASAN: use-after-free in x\n"], log, (Watch("k/0", "vm", "KASAN", True),))
+    assert [s.kind for s in events] == ["watch", "crash"]
+    assert events[0].at == events[1].at
 
 
 def test_a_flood_of_one_line_is_told_a_few_times(log: BoundedLog) -> None:
-    sights, _ = read_all([b"[ 1.0] md: rescheduling sector 7\n" * 1000] * 20, log)
-    assert len(sights) == EVENTS
+    events, _ = read_all([b"[ 1.0] md: rescheduling sector 7\n" * 1000] * 20, log)
+    assert len(events) == EVENTS
 
 
 def test_an_endless_line_is_cut_and_the_next_one_read(log: BoundedLog) -> None:
-    sights, console = read_all([b"x" * 65536] * 64 + [b"\n[ 1.0] bisector TOKEN end\n"], log)
-    assert told(sights) == [("end",)]
+    events, console = read_all([b"x" * 65536] * 64 + [b"\n[ 1.0] bisector TOKEN end\n"], log)
+    assert told(events) == [("end",)]
     assert max(map(len, console.last_lines())) <= 500
 
 
 def test_what_stands_past_the_bound_of_a_line_is_not_read(log: BoundedLog) -> None:
-    sights, _ = read_all([b"y" * 20000 + b" Disk failure rescheduling sector 1\nbisector TOKEN end\n"], log)
-    assert told(sights) == [("end",)]
+    events, _ = read_all([b"y" * 20000 + b" Disk failure rescheduling sector 1\nbisector TOKEN end\n"], log)
+    assert told(events) == [("end",)]
 
 
 def test_the_last_line_needs_no_end(log: BoundedLog) -> None:
@@ -232,7 +232,7 @@ CRASHES = [
 @pytest.mark.parametrize(("line", "kind"), CRASHES)
 def test_kinds_of_crash(line: str, kind: str) -> None:
     assert crash_kind(line) == kind
-    assert any(hint in line for hint in HINTS), "the cheap look must not miss it"
+    assert any(hint in line for hint in HINTS), "the cheap search must not miss it"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_what_kernels_print(text: str, kind: str, before: str) -> None:
     line = BEFORE[before].format(text)
     assert crash_kind(line) == kind
     if kind:
-        assert any(hint in line for hint in HINTS), "the cheap look must not miss it"
+        assert any(hint in line for hint in HINTS), "the cheap search must not miss it"
 
 
 @pytest.mark.parametrize("text", ["Kernel panic - not syncing: x", "divide error: 0000 [#1] SMP PTI"])
@@ -148,11 +148,11 @@ def seen(data: bytes, tmp_path: Path) -> tuple[list, str]:
     assert os.write(theirs, data) == len(data)
     os.close(theirs)
     console = Console(ours, BoundedLog(tmp_path / "log"), (), token="TOKEN", began=time.monotonic())
-    sights = []
+    events = []
     while not console.eof:
-        sights += console.read(0.1)
+        events += console.read(0.1)
     crash = console.crash()
-    return sights, crash.name if crash else ""
+    return events, crash.name if crash else ""
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_wherever_in_the_stream_it_stands(data: bytes, tmp_path: Path) -> None:
 
 def test_a_marker_beside_a_crash_is_read_too(tmp_path: Path) -> None:
     text = b"[   12.3] bisector TOKEN step probe begin[   12.4] Kernel panic - not syncing: x\n"
-    sights, _ = seen(text, tmp_path)
-    assert [sight.words for sight in sights if not isinstance(sight, ConsoleEvent)] == [("step", "probe", "begin")]
+    events, _ = seen(text, tmp_path)
+    assert [event.words for event in events if not isinstance(event, ConsoleEvent)] == [("step", "probe", "begin")]
 
 
 RECORDED = """\
