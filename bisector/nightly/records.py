@@ -7,14 +7,11 @@ is carried over: its subject, its author and its patch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bisector.model import Commit, Judgement, Outcome, OutcomeKind, Verdict
-from bisector.verdict.budget import even
-from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import Evidence
 
 A_NIGHT = 40
@@ -22,9 +19,6 @@ A_NIGHT = 40
 
 LEARN = 6
 """Reproductions after which the rate of a regression is known well enough; until then a night that sees it draws on."""
-
-RAREST = 0.01
-"""Rate of the rarest regression that the clean trials speak for, where its own is not known."""
 
 ROLES = ("next", "base", "rate")
 SEARCHES = 3
@@ -378,27 +372,6 @@ def of_campaign(outcome: Outcome, plan: str = "") -> Evidence:
             reproduced, conclusive = one.counts
             found += Evidence(reproduced, conclusive - reproduced)
     return found
-
-
-def trials_to_call_gone(known: Evidence, max_error: float, check: int) -> int:
-    """Clean trials in a row after which a regression is gone.
-
-    Half of ``max_error`` pays for the test by its rate (Fisher's, exact at any rate, since trials are drawn until one
-    reproduces); half for ``trials_without_rate``, needed where it takes fewer trials and the rate is not known to be
-    lower. Test ``check`` (from 1) has a share of each half, and the shares sum to 1.
-    """
-    most, share = trials_without_rate(max_error, check), max_error / 2 * even(check)
-    if not known.reproduced:
-        return most
-    rate = Rate(known.reproduced, known.conclusive)
-    if known.reproduced >= RAREST * known.conclusive and rate.missed(most) > share:
-        return most
-    return rate.clean_needed(share)
-
-
-def trials_without_rate(max_error: float, check: int) -> int:
-    """Clean trials in a row that a regression of the rate RAREST would show with a share of ``max_error`` as chance."""
-    return math.ceil(math.log(max_error / 2 * even(check)) / math.log1p(-RAREST))
 
 
 def new_name(taken: Iterable[str], recipe: str, condition: str) -> str:

@@ -14,12 +14,12 @@ from bisector.interfaces import Progress, with_context
 from bisector.model import Outcome
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.deadline import Deadline
+from bisector.nightly.gone import RAREST, trials_to_call_gone, trials_without_rate
 from bisector.nightly.questions import Question, QuestionRunner
 from bisector.nightly.records import (
     A_NIGHT,
     LEARN,
     NOTHING,
-    RAREST,
     Answer,
     Kind,
     News,
@@ -29,8 +29,6 @@ from bisector.nightly.records import (
     of_campaign,
     open_one,
     series,
-    trials_to_call_gone,
-    trials_without_rate,
 )
 from bisector.nightly.trees.tree import Day, Tree
 from bisector.session import DEFAULT_MAX_ERROR, Session

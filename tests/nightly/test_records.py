@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bisector.codec import dump, load
 from bisector.model import Commit, Verdict
+from bisector.nightly.gone import RAREST, trials_to_call_gone, trials_without_rate
 from bisector.nightly.records import (
-    RAREST,
     Answer,
     Kind,
     News,
@@ -28,8 +28,6 @@ from bisector.nightly.records import (
     open_one,
     same_bug,
     series,
-    trials_to_call_gone,
-    trials_without_rate,
 )
 from bisector.verdict.budget import even
 from bisector.verdict.sequential import Evidence
