@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -116,7 +117,8 @@ assert not folder.exists()
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def test_folders_that_nobody_may_enter_go(tmp_path: Path) -> None:
-    for folder in [tmp_path, *tmp_path.parents][:3]:
+    ours = [each for each in (tmp_path, *tmp_path.parents) if each.stat().st_uid == os.getuid()]
+    for folder in itertools.takewhile(lambda each: each.name.startswith(("test_", "popen-", "pytest-")), ours):
         folder.chmod(0o777)
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", AS_NOBODY, root, str(tmp_path)], capture_output=True, text=True)
