@@ -61,8 +61,8 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
 
 
 def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
-    facts = gather(session.store, row)
-    return fixed.examine(facts, session.store, user, series=regression.stable_series(facts))
+    facts = gather(session.store, row, of_recipe=True)
+    return fixed.examine(facts, user, series=regression.stable_series(facts))
 
 
 def _is_newer(newest: Newest, row: CampaignRow, user: UserRepository) -> bool:

@@ -47,7 +47,7 @@ def write(options: MailOptions, store: Store, row: CampaignRow, processes: Proce
 
     Raises UsageError when there is nothing to write about, nobody to write to, or the mail to answer cannot be used.
     """
-    facts = gather(store, row)
+    facts = gather(store, row, of_recipe=True)
     if row.state == CampaignState.TEST:
         raise UsageError(
             f"{row.id} is a test of one candidate: it has no outcome to report",
@@ -68,7 +68,7 @@ def write(options: MailOptions, store: Store, row: CampaignRow, processes: Proce
     history, notes = history_of(row)
     facts = decoded(facts, history, processes)
     series = regression.stable_series(facts)
-    looked = fixed.UNKNOWN if row.find_fix else fixed.examine(facts, store, history, series=series)
+    looked = fixed.UNKNOWN if row.find_fix else fixed.examine(facts, history, series=series)
     stable = bool(series) or looked.upstream is not None
     kernel = regression.of_kernel(facts)
     people = recipients.people(_commits(facts), history, processes, tree=row.bad, stable=stable, kernel=kernel)

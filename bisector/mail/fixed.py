@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Is it fixed already? Who names the culprit in the refs at hand, and what the newest kernels there answered.
 
-Reads the repository and the store; builds nothing and fetches nothing.
+Reads the repository and what was gathered of the store; builds nothing and fetches nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from bisector.errors import BisectorError
 from bisector.mail.regression import version
 from bisector.model import Commit, Edit, EditKind, Judgement, TargetKind, Verdict
-from bisector.report.cells import question, trials_of
+from bisector.report.cells import question
 from bisector.report.facts import Facts
 from bisector.search import refs
 from bisector.search.gitrepo import History
-from bisector.store import Store
 
 FOLLOWED = 12  # commits that name the culprit for which it is looked up where they are
 HINT = "it may be fixed already; once you have looked, tell regzbot in the thread by:"
@@ -101,10 +100,11 @@ class Fixed:
 UNKNOWN = Fixed()
 
 
-def examine(facts: Facts, store: Store, history: History | None, *, series: str = "") -> Fixed:
+def examine(facts: Facts, history: History | None, *, series: str = "") -> Fixed:
     """Look for fixes of the culprit in ``history``, and for verdicts on the newest kernels there.
 
     Args:
+        facts: gathered with the verdicts of the recipe.
         history: the user's repository, None when it is not at hand.
         series: the stable series that was hit ("6.18"), "" for none.
     """
@@ -112,7 +112,7 @@ def examine(facts: Facts, store: Store, history: History | None, *, series: str 
         return Fixed(why="the repository is not at hand")
     try:
         bad = facts.campaign.bad
-        newest = tuple(_answered(each, facts, store) for each in _newest(history, series, bad))
+        newest = tuple(_answered(each, facts) for each in _newest(history, series, bad))
         culprit = facts.outcome.culprit if facts.outcome else None
         if culprit is None:
             return Fixed(True, "no single commit to look for", newest=newest)
@@ -120,7 +120,7 @@ def examine(facts: Facts, store: Store, history: History | None, *, series: str 
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
         found = tuple(sorted(found, key=lambda mention: mention.kind == "backport"))  # what repairs it first
-        later = tuple(_tried(each, facts, store, history) for each in _later(history, found[:FOLLOWED]))
+        later = tuple(_tried(each, facts, history) for each in _later(history, found[:FOLLOWED]))
         return Fixed(True, "", mainline, later, newest, len(found[FOLLOWED:]))
     except BisectorError as error:
         return Fixed(why=error.what)
@@ -195,19 +195,19 @@ def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
         yield Newest("next", days[-1], tags[days[-1]])
 
 
-def _tried(later: Later, facts: Facts, store: Store, history: History) -> Later:
+def _tried(later: Later, facts: Facts, history: History) -> Later:
     """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
     oid, bad = later.commit.oid, facts.campaign.bad
     cell = facts.outcome.cell if facts.outcome else ""
     applied = (Edit(EditKind.APPLY, oid),)
     found = []
-    for stage, judgement in store.judgements(facts.campaign.id):
+    for stage, judgement in facts.judgements:
         candidate = judgement.candidate
         where = (
             TOP if (candidate.revision, candidate.edits) == (bad, applied) else AT if candidate.revision == oid else ""
         )
         if where and (where == TOP or not candidate.edits) and judgement.cell == cell:
-            reproduced, conclusive = _counts(judgement, stage, facts.campaign.id, store)
+            reproduced, conclusive = replace(judgement, trials=facts.trials_of(stage, judgement)).counts
             found.append(Tried(where, judgement.verdict, reproduced, conclusive, judgement.reason))
     return replace(later, in_bad_end=later.kind != "backport" and _holds(history, bad, oid), tried=tuple(found))
 
@@ -219,20 +219,14 @@ def _holds(history: History, newer: str, older: str) -> bool:
         return False
 
 
-def _counts(judgement: Judgement, stage: str, campaign: str, store: Store) -> tuple[int, int]:
-    trials = store.trials(campaign, image=judgement.image, stage=stage) if judgement.image else ()
-    return replace(judgement, trials=trials_of(trials, stage, judgement)).counts
-
-
-def _answered(newest: Newest, facts: Facts, store: Store) -> Newest:
+def _answered(newest: Newest, facts: Facts) -> Newest:
     """With the newest verdict on that kernel that answers this campaign's question, in the cell that was searched: from
     this campaign, or from a test of it."""
     identity = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
-    for row in reversed(store.campaigns(recipe=facts.campaign.recipe)):
-        for stage, judgement in reversed(store.judgements(row.id)):
-            if _is(newest, judgement) and question(row.source, judgement.cell) == identity:
-                reproduced, conclusive = _counts(judgement, stage, row.id, store)
-                return replace(newest, verdict=judgement.verdict, reproduced=reproduced, conclusive=conclusive)
+    for known in reversed(facts.of_recipe):
+        judged = known.judgement
+        if _is(newest, judged) and question(known.source, judged.cell) == identity:
+            return replace(newest, verdict=judged.verdict, reproduced=known.reproduced, conclusive=known.conclusive)
     return newest
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
 from bisector.report.cells import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
-from bisector.store import CampaignRow, Store
+from bisector.store import CampaignRow, Store, StoredVerdict
 from bisector.system import shipped
 from bisector.system.sandbox import NOTE, UNCONFINED
 
@@ -22,6 +22,9 @@ LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log
 LOG_BYTES = 8 << 20
 """Of one log that are read; a trial keeps less."""
 
+
+Build = tuple[Candidate, Image | BuildFailure, float]
+"""What the build of a candidate gave, and when it was noted in seconds since 1970."""
 
 NOT_DECODED = "the lines of the source that the trace goes through: it is as the kernel printed it, for {}"
 
@@ -80,6 +83,7 @@ class Facts:
     builds: tuple[tuple[Candidate, Image | BuildFailure], ...] = ()
     spans: tuple[Span, ...] = ()
     note: str = ""  # said in every format, where builds or trials were not confined
+    of_recipe: tuple[StoredVerdict, ...] = ()  # verdicts of all campaigns of the recipe, where they were gathered
     undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
@@ -92,14 +96,18 @@ class Facts:
         return trials_of(self.trials, stage, judgement)
 
 
-def gather(store: Store, campaign: CampaignRow) -> Facts:
-    """Read one campaign's facts from the store and its folder. Logs that are gone are left out."""
+def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> Facts:
+    """Read one campaign's facts from the store and its folder, each once. Logs that are gone are left out.
+
+    Args:
+        of_recipe: read the verdicts of all campaigns of the recipe, too: they say what newer kernels answered.
+    """
     trials = store.trials(campaign.id)
     judgements = store.judgements(campaign.id)
     builds = store.builds(campaign.id)
     folder = store.campaign_folder(campaign.id)
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
-    tools = _tools(store, campaign, trials)
+    tools = _tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
     note = NOTE if UNCONFINED.describe() in dict(tools).get("sandbox", "") else ""
     judged = tuple(_judged(campaign.outcome, judgements, trials))
     return Facts(
@@ -114,8 +122,9 @@ def gather(store: Store, campaign: CampaignRow) -> Facts:
         bad=_side(Verdict.BAD, judged, images, folder),
         good=_side(Verdict.GOOD, judged, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
-        spans=tuple(_spans(store, campaign, trials)),
+        spans=tuple(_spans(campaign, trials, builds, store.trial_ends(campaign.id))),
         note=note,
+        of_recipe=store.verdicts(campaign.recipe) if of_recipe else (),
     )
 
 
@@ -186,12 +195,13 @@ def _read(path: Path) -> bytes:
 # ---- where time went -----------------------------------------------------------------------------------------------
 
 
-def _spans(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> Iterator[Span]:
+def _spans(
+    campaign: CampaignRow, trials: tuple[Trial, ...], builds: Iterable[Build], ends: Mapping[int, float]
+) -> Iterator[Span]:
     """Builds and trials as they followed each other; what came from the cache took no time here."""
-    ends = store.trial_ends(campaign.id)
     took = [
         (at, "build", str(candidate), made.seconds, "failed" if isinstance(made, BuildFailure) else "")
-        for candidate, made, at in store.builds(campaign.id)
+        for candidate, made, at in builds
     ]
     took += [
         (ends[t.number], "trial", f"{t.candidate}, {t.stage}", t.observation.timing.total, t.reading.signal.value)
@@ -241,10 +251,10 @@ def _print_of(trial: Trial) -> str:
     return trial.reading.fingerprint or trial.reading.reason
 
 
-def _tools(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> tuple[tuple[str, str], ...]:
-    """Tool versions, newest sight last: what built the images and what ran inside the VM."""
+def _tools(images: Sequence[Image], trials: tuple[Trial, ...]) -> tuple[tuple[str, str], ...]:
+    """Tool versions, the newest last: what built the images and what ran inside the VM."""
     seen: dict[str, str] = {}
-    for image in store.images(campaign.id):
+    for image in images:
         seen.update(dict(image.tools))
     for trial in trials:
         if trial.observation.result:
@@ -253,7 +263,7 @@ def _tools(store: Store, campaign: CampaignRow, trials: tuple[Trial, ...]) -> tu
             seen["virtme-ng"] = trial.observation.vng
         if trial.observation.accel:
             seen["acceleration"] = trial.observation.accel
-    used = [dict(image.tools).get("sandbox", "") for image in store.images(campaign.id)]
+    used = [dict(image.tools).get("sandbox", "") for image in images]
     used += [trial.observation.sandbox for trial in trials]
     if confined := sorted(set(filter(None, used))):
         seen["sandbox"] = ", ".join(confined)

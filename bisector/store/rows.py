@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bisector.model import Outcome
+from bisector.model import Judgement, Outcome
 from bisector.stage import CampaignState
 
 
@@ -68,3 +68,15 @@ class Listed:
     find_fix: int  # 1 for a search for a fix
     kind: str
     summary: str
+
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """A verdict of any campaign of a recipe. ``source``: the recipe as that campaign resolved it; ``judgement`` comes
+    without its trials; ``reproduced`` of ``conclusive`` trials reproduced.
+    """
+
+    source: str
+    judgement: Judgement
+    reproduced: int
+    conclusive: int

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -18,9 +19,9 @@ from typing import TypeVar
 from bisector import __version__
 from bisector.codec import Malformed, dump, load
 from bisector.errors import InfraError, UsageError
-from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Trial
+from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Signal, Trial
 from bisector.stage import CampaignState
-from bisector.store.rows import CampaignRow, Listed
+from bisector.store.rows import CampaignRow, Listed, StoredVerdict
 from bisector.store.schema import connect, writer
 from bisector.system.locks import locked
 from bisector.system.xdg import private
@@ -321,6 +322,38 @@ class Store:
         """(stage, judgement) in the order in which they were reached."""
         rows = self._rows("select stage, judgement from judgements where campaign=? order by number", (campaign,))
         return tuple((row["stage"], self._of(campaign, Judgement, row["judgement"])) for row in rows)
+
+    def verdicts(self, recipe: str) -> tuple[StoredVerdict, ...]:
+        """The verdicts of all campaigns of a recipe, the oldest campaign's first, with the counts of their trials."""
+        counts = self._signals(recipe)
+        rows = self._rows(
+            "select c.id, c.source, j.stage, j.judgement from judgements j join campaigns c on c.id=j.campaign "
+            "where c.recipe=? order by c.created, c.rowid, j.number",
+            (recipe,),
+        )
+        found = []
+        for row in rows:
+            judged = self._of(row["id"], Judgement, row["judgement"])
+            question = ("plan", judged.plan) if judged.plan else ("cell", judged.cell)
+            seen = counts[(row["id"], row["stage"], judged.image, *question)] if judged.image else Counter()
+            reproduced = seen[Signal.REPRODUCED]
+            found.append(StoredVerdict(row["source"], judged, reproduced, reproduced + seen[Signal.CLEAN]))
+        return tuple(found)
+
+    def _signals(self, recipe: str) -> dict[tuple[str, ...], Counter[str]]:
+        """(campaign, stage, image, "plan" or "cell", its value) → how many trials gave which signal."""
+        rows = self._rows(
+            "select t.campaign, t.stage, t.image, t.plan, t.cell, json_extract(t.reading, '$.signal') as signal, "
+            "count(*) as trials from trials t join campaigns c on c.id=t.campaign where c.recipe=? "
+            "group by 1, 2, 3, 4, 5, 6",
+            (recipe,),
+        )
+        counts: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for row in rows:
+            for question in ("plan", "cell"):
+                key = (row["campaign"], row["stage"], row["image"], question, row[question])
+                counts[key][row["signal"]] += row["trials"]
+        return counts
 
     # ---- what a nightly watch remembers; bodies are nightly/memory.py's types as JSON
 

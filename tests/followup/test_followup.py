@@ -192,7 +192,7 @@ def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
         rows = single.run(asked, bench).rows
         if not given:
             assert [each.judgement.verdict for each in rows if each.judgement] == [Verdict.BAD, Verdict.GOOD]
-        (newest,) = fixed.examine(gather(bench.store, row), bench.store, Repository(history.folder)).newest
+        (newest,) = fixed.examine(gather(bench.store, row, of_recipe=True), Repository(history.folder)).newest
     expected = None if "threads" in "".join(given) else Verdict.BAD
     assert (newest.name, newest.verdict) == ("v6.19", expected)
 
@@ -200,7 +200,7 @@ def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
 def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, bench: FileBench) -> None:
     fix = fix_of(history, "mend", "bad")
     row = campaign(history, bench)
-    assert fixed.examine(gather(bench.store, row), bench.store, Repository(history.folder)).hints
+    assert fixed.examine(gather(bench.store, row, of_recipe=True), Repository(history.folder)).hints
     found = again(row, bench)
     (later,) = found.fixed.later
     assert {(t.where, t.verdict) for t in later.tried} == {
@@ -258,7 +258,7 @@ def test_a_fault_afterwards_leaves_the_outcome(history: History, bench: FileBenc
         again(row, bench)
     kept = bench.store.campaign(row.id)
     assert (kept.outcome, kept.state) == (row.outcome, "finished")
-    found = fixed.examine(gather(bench.store, kept), bench.store, Repository(history.folder))
+    found = fixed.examine(gather(bench.store, kept, of_recipe=True), Repository(history.folder))
     assert [each.verdict for each in found.newest] == [None]
     assert "was not tested" in mail(kept, bench, found)
 

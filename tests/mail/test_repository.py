@@ -118,8 +118,14 @@ def examine(repository: Repository, store: Store, oid: str, **changes: object) -
     history = History(repository.folder)
     outcome = replace(case.OUTCOMES["culprit"], culprit=history.commit(oid))
     facts = case.facts(outcome)
+    facts = replace(
+        facts,
+        judgements=store.judgements(facts.campaign.id),
+        trials=store.trials(facts.campaign.id),
+        of_recipe=store.verdicts(facts.campaign.recipe),
+    )
     series = str(changes.pop("series", ""))
-    return fixed.examine(facts, store, history, series=series)
+    return fixed.examine(facts, history, series=series)
 
 
 @pytest.fixture
