@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -177,7 +178,7 @@ class Observation:
 
 
 class FactKind(StrEnum):
-    """What a condition may ask of an observation."""
+    """What a condition may name; recipe/facts/ has a row for each."""
 
     CONSOLE = "console"
     EXIT = "exit"
@@ -224,9 +225,10 @@ class Question:
     bad: tuple[Condition, ...]
     good: tuple[Condition, ...]
 
-    def asks_for(self, kind: FactKind) -> bool:
-        """Whether any condition rests on a fact of that kind."""
-        return any(fact.kind is kind for condition in (*self.bad, *self.good) for fact in condition.facts)
+    @property
+    def facts(self) -> Iterator[Fact]:
+        """The facts of all conditions."""
+        return (fact for condition in (*self.bad, *self.good) for fact in condition.facts)
 
 
 @dataclass(frozen=True)

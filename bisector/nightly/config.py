@@ -17,7 +17,7 @@ from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
 from bisector.nightly.trees.clone import URL
 from bisector.recipe import load as recipes
-from bisector.recipe.conditions import Base
+from bisector.recipe.base import Base
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import faults_of

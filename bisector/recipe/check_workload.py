@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from bisector.recipe import patterns
-from bisector.recipe.conditions import Condition, Expect
+from bisector.recipe.facts.expect import Expect
+from bisector.recipe.facts.row import Key, Row, ShowsWork, Subject
 from bisector.recipe.model import VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import format_duration, format_size, shown, suggestion
+from bisector.recipe.values import format_duration, format_size, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
@@ -58,8 +58,7 @@ def _length_of_patterns(recipe: Recipe) -> Iterator[Fault]:
     total = len(recipe.guest.ready or "") if recipe.guest else 0
     for section in ("bad_when", "good_when"):
         for condition in getattr(recipe, section).values():
-            for kind, _, expect in _facts(condition):
-                total += sum(map(len, expect.values)) if kind in ("console", "oops", "output") else 0
+            total += sum(sum(map(len, expect.values)) for row, _, expect in condition.facts() if row.expressions)
     if total > patterns.MAX_TOGETHER:
         yield Fault(("bad_when",), f"regular expressions of {total} characters; at most {patterns.MAX_TOGETHER}", True)
 
@@ -210,93 +209,56 @@ def _conditions(recipe: Recipe) -> Iterator[Fault]:
             path = (section, name)
             if section == "good_when" and name in recipe.bad_when:
                 yield Fault(path, f"{name} is a condition of bad_when too; give one another name", at_key=True)
-            facts = list(_facts(condition))
+            facts = list(condition.facts())
             if not facts:
-                yield Fault(path, "asks for no fact", at_key=True)
-            for kind, where, expect in facts:
-                yield from _fact(recipe, kind, where, expect, (*path, kind, where))
-            if section == "good_when" and facts and not any(_proves_work(kind, expect) for kind, _, expect in facts):
-                message = (
-                    "a workload that did nothing would be good; ask for something that it did (exit, errno, health ...)"
-                )
-                yield Fault(path, message, at_key=True)
+                yield Fault(path, "names no fact", at_key=True)
+            for row, where, expect in facts:
+                yield from _fact(recipe, row, where, expect, (*path, row.kind.value, where))
+            if section == "good_when" and facts and not any(_shows_work(row, expect) for row, _, expect in facts):
+                done = "name something that it did (exit, errno, health ...)"
+                yield Fault(path, f"a workload that did nothing would be good; {done}", at_key=True)
 
 
-def _facts(condition: Condition) -> Iterator[tuple[str, str, Expect[Any]]]:
-    for kind in type(condition).model_fields:
-        for where, expect in getattr(condition, kind).items():
-            yield kind, where, expect
+def _shows_work(row: Row, expect: Expect[Any]) -> bool:
+    return row.shows_work is ShowsWork.ALWAYS or (row.shows_work is ShowsWork.UNLESS_NEGATED and not expect.negate)
 
 
-def _proves_work(kind: str, expect: Expect[Any]) -> bool:
-    return kind not in ("hang", "oops") and not (expect.negate and kind in ("console", "event", "output"))
-
-
-def _fact(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path) -> Iterator[Fault]:
-    values = (*path, "not") if expect.negate else path
-    if kind in ("console", "oops"):
-        yield from _patterns(recipe, kind, where, expect, path, values)
-    elif kind == "event":
-        yield from _guest_there(recipe, where, path)
-        for index, name in enumerate(expect.values):
-            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-                yield Fault((*values, index), f"{shown(name)} is no event; QMP writes them as STOP, SHUTDOWN, RESET")
-    elif kind == "health":
-        yield from _health(recipe, where, path)
-    elif kind == "hang" and where in ("vm", "guest"):
-        yield from _guest_there(recipe, where, path)
+def _fact(recipe: Recipe, row: Row, where: str, expect: Expect[Any], path: Path) -> Iterator[Fault]:
+    of_machine = row.key in (Key.MACHINE, Key.GUEST) or (row.key is Key.STEP_OR_MACHINE and where in ("vm", "guest"))
+    if of_machine:
+        yield from _machine(recipe, where, path)
     else:
-        yield from _step_fact(recipe, kind, where, path)
-    if kind == "output":
-        yield from _expressions(expect, values)
-    if kind == "errno":
-        for index, name in enumerate(expect.values):
-            if name != "none" and name not in errno.errorcode.values():
-                hint = suggestion(name, errno.errorcode.values()).split(" (")[0]
-                yield Fault((*values, index), f"{shown(name)} is no error name such as EIO; success is 'none'{hint}")
+        yield from _subject(recipe, row, where, path)
+    values = (*path, "not") if expect.negate else path
+    for index, message in row.value_faults(expect.values):
+        yield Fault(values if index is None else (*values, index), message)
 
 
-def _step_fact(recipe: Recipe, kind: str, where: str, path: Path) -> Iterator[Fault]:
-    step = recipe.steps.get(where)
-    if step is None:
-        yield Fault(path, f"no step {where!r}{suggestion(where, recipe.steps)}", at_key=True)
-    elif sum(getattr(step, verb) is not None for verb in VERBS) != 1:
-        return  # said where the step stands
-    elif kind == "blocks" and step.verb != "verify":
-        yield Fault(path, f"only a verify step sees blocks, and {where} does {step.verb}", at_key=True)
-    elif kind == "output" and step.verb != "run":
-        yield Fault(path, f"only a program prints, and {where} does {step.verb}", at_key=True)
-
-
-def _health(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
-    layers = {**recipe.storage, **(recipe.guest.storage if recipe.guest else {})}
-    layer = layers.get(where)
-    if layer is None:
-        yield Fault(path, f"no layer {where!r}{suggestion(where, layers)}", at_key=True)
-    elif layer.kind and layer.kind not in ("lvm", "md"):
-        yield Fault(path, f"{where} ({layer.kind} {layer.type}) has no health: it is no array", at_key=True)
-    elif layer.type == "linear" and not _takes_none(recipe, where):
-        message = f"{where} (lvm linear) has no redundancy to lose; take 'none' among the values of a good condition"
-        yield Fault(path, message, at_key=True)
-
-
-def _takes_none(recipe: Recipe, layer: str) -> bool:
-    conditions = recipe.good_when.values()
-    return any("none" in condition.health[layer].values for condition in conditions if layer in condition.health)
-
-
-def _guest_there(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
+def _machine(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:
     if where == "guest" and recipe.guest is None:
         yield Fault(path, "there is no 'guest:'", at_key=True)
     if where == "vm" and recipe.vm is None:
         yield Fault(path, "there is no VM ('vm: none')", at_key=True)
 
 
-def _patterns(recipe: Recipe, kind: str, where: str, expect: Expect[Any], path: Path, values: Path) -> Iterator[Fault]:
-    yield from _guest_there(recipe, where, path)
-    yield from _expressions(expect, values)
+def _subject(recipe: Recipe, row: Row, where: str, path: Path) -> Iterator[Fault]:
+    """Faults of the step or the layer that a fact is about."""
+    layers = {**recipe.storage, **(recipe.guest.storage if recipe.guest else {})}
+    what, known = ("layer", list(layers)) if row.key is Key.LAYER else ("step", list(recipe.steps))
+    if where not in known:
+        yield Fault(path, f"no {what} {where!r}{suggestion(where, known)}", at_key=True)
+        return
+    if row.key is Key.LAYER:
+        subject = Subject(where, layers[where].kind, layers[where].type, _good_values(recipe, row, where))
+    else:
+        step = recipe.steps[where]
+        one = sum(getattr(step, verb) is not None for verb in VERBS) == 1
+        subject = Subject(where, step.verb if one else "", good=_good_values(recipe, row, where))
+    if subject.kind and (message := row.misfit(subject)):  # one without a kind has a fault of its own
+        yield Fault(path, message, at_key=True)
 
 
-def _expressions(expect: Expect[Any], values: Path) -> Iterator[Fault]:
-    for index, message in patterns.faults(expect.values):
-        yield Fault(values if index is None else (*values, index), message)
+def _good_values(recipe: Recipe, row: Row, where: str) -> frozenset[object]:
+    """All values that the good conditions give to a fact of a step or a layer."""
+    facts = (fact for condition in recipe.good_when.values() for fact in condition.facts())
+    return frozenset(value for own, name, expect in facts if (own, name) == (row, where) for value in expect.values)

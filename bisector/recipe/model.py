@@ -21,7 +21,8 @@ from pydantic_core import CoreSchema
 
 from bisector.layers import table
 from bisector.recipe import values
-from bisector.recipe.conditions import Base, Condition
+from bisector.recipe.base import Base
+from bisector.recipe.conditions import Condition
 from bisector.recipe.values import (
     Duration,
     FileName,

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.layers import table
-from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question, TargetKind
+from bisector.model import BuildConfig, Cell, Condition, Fact, Question, TargetKind
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
+from bisector.recipe.facts.table import ROWS
 from bisector.recipe.model import Layer, Recipe, Step
 from bisector.recipe.values import SIZE, size
 
@@ -69,7 +70,7 @@ def _bottom_up(layers: dict[str, Layer]) -> Iterator[tuple[str, Layer]]:
     placed: set[str] = set()
     while len(placed) < len(layers):
         for name, layer in layers.items():
-            if name not in placed and all(leg in placed or leg not in layers for leg in layer.of or ()):
+            if name not in placed and all(below in placed or below not in layers for below in layer.of or ()):
                 placed.add(name)
                 yield name, layer
 
@@ -166,9 +167,8 @@ def question_for(recipe: Recipe) -> Question:
 
 def _condition(name: str, wanted: Wanted) -> Condition:
     facts = [
-        Fact(kind, where, tuple(_fact_value(value) for value in expect.values), expect.negate)
-        for kind in FactKind
-        for where, expect in getattr(wanted, kind.value).items()
+        Fact(row.kind, where, tuple(_fact_value(value) for value in expect.values), expect.negate)
+        for row, where, expect in wanted.facts()
     ]
     return Condition(name, tuple(facts))
 
@@ -178,10 +178,10 @@ def _fact_value(value: object) -> str:
 
 
 def _watches(question: Question) -> Iterator[agent.Watch]:
-    """A watch for each console fact. It ends the trial where its line alone makes a trial bad."""
+    """A watch for each watched fact. It ends the trial where its line alone makes a trial bad."""
     for condition in (*question.bad, *question.good):
         for index, fact in enumerate(condition.facts):
-            if fact.kind is not FactKind.CONSOLE:
+            if not ROWS[fact.kind].watched:
                 continue
             alone = condition in question.bad and len(condition.facts) == 1 and not fact.negate
             yield agent.Watch(condition.watch_name(index), fact.where, patterns.joined(fact.values), alone)

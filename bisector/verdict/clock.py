@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from bisector.model import Ending, FactKind, Observation, Question
+from bisector.model import Ending, Observation, Question
+from bisector.recipe.facts.table import ROWS
 
 FACTOR = 5.0
 LEAST = 30.0
 """A trial may take FACTOR times what the slowest clean one took, and never less than LEAST seconds."""
 
 HANG_FACTOR = 2.0
-"""Where a condition asks whether something hangs, the deadline is never shortened, and never less than so many times
+"""Where a condition is about a hang, the deadline is never shortened, and never less than so many times
 what the slowest clean trial took: a slow host must not be taken for a hang."""
 
 STARVED = 0.7
@@ -29,7 +30,7 @@ def deadline(whole: float, slowest: float, question: Question) -> float:
     Shorter than the plan's where nothing is concluded from a trial that runs into it. Where a condition names a hang
     the deadline decides the signal, so it is the plan's, or longer where clean trials are slow.
     """
-    if question.asks_for(FactKind.HANG):
+    if any(ROWS[fact.kind].needs_deadline for fact in question.facts):
         return max(whole, HANG_FACTOR * slowest)
     return min(whole, max(LEAST, FACTOR * slowest)) if slowest else whole
 

@@ -8,8 +8,8 @@ does not count behind an earlier step that failed in a way that the recipe does 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from bisector.agent.plan import StepFacts
 from bisector.model import (
@@ -17,24 +17,20 @@ from bisector.model import (
     ConsoleEvent,
     Ending,
     Fact,
-    FactKind,
     Observation,
     Question,
     Reading,
     Signal,
 )
+from bisector.recipe.facts.console import untimed
+from bisector.recipe.facts.row import Finding, RestsOn, Row
+from bisector.recipe.facts.table import ROWS
 
 HARNESS_STAGES = ("plan", "tools")
 """Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
 
 TEXT = 160
 """Characters of a program's words in a reason."""
-
-FINDINGS = 3
-"""So many blocks that are not as they were written stand in a reason; the rest in the trial's result."""
-
-TIME_STAMP = re.compile(r"^\[\s*\d+\.\d+\]\s*(\[\s*[TC]\d+\]\s*)?")
-"""printk's time, and the caller's id with CONFIG_PRINTK_CALLER."""
 
 
 def read(observation: Observation, question: Question) -> Reading:
@@ -61,12 +57,8 @@ def read(observation: Observation, question: Question) -> Reading:
 
 def holds(condition: Condition, observation: Observation) -> bool:
     """Whether every fact of the condition was seen. A fact that could not be seen holds neither way."""
-    return all(_holds(condition, index, observation) for index in range(len(condition.facts)))
-
-
-def untimed(line: str) -> str:
-    """A kernel's line without its time stamp."""
-    return TIME_STAMP.sub("", line)
+    findings = zip(condition.facts, _findings(condition, observation), strict=True)
+    return all(found.seen is not None and found.seen is not fact.negate for fact, found in findings)
 
 
 def reached_agent(observation: Observation) -> bool:
@@ -106,11 +98,11 @@ def _why_neither(observation: Observation, question: Question) -> str:
         if holds(condition, observation):
             stopped = _stopped_before(condition, observation, question, good=condition in question.good)
             if stopped is not None:
-                return f"step {stopped.name} failed: {_words(stopped)}"
+                return f"step {stopped.name} failed: {_ended(stopped)}"
     return "neither bad nor good: " + summarize(observation)
 
 
-def _words(step: StepFacts) -> str:
+def _ended(step: StepFacts) -> str:
     """How a step ended, and the first line that it printed."""
     how = "it did not end" if not step.done else f"exit {step.exit}"
     said = next((line.strip() for line in step.detail.splitlines() if line.strip()), "")
@@ -147,37 +139,50 @@ def summarize(observation: Observation) -> str:
     return "; ".join(steps + health) or "no facts"
 
 
+# ---- facts ---------------------------------------------------------------------------------------------------------
+
+
+def _findings(condition: Condition, observation: Observation) -> Iterator[Finding]:
+    """What the trial shows of each fact, in their order (recipe/facts)."""
+    for index, fact in enumerate(condition.facts):
+        row = ROWS[fact.kind]
+        if not row.watched:
+            yield row.evaluate(fact, observation)
+            continue
+        watch = condition.watch_name(index)
+        lines = tuple(event for event in observation.console if event.kind == "watch" and event.name == watch)
+        yield row.evaluate(fact, dataclasses.replace(observation, console=lines))
+
+
+def _rows(condition: Condition) -> Iterator[tuple[Fact, Row]]:
+    return ((fact, ROWS[fact.kind]) for fact in condition.facts)
+
+
 # ---- how far the workload got -------------------------------------------------------------------------------------
 
-STEP_FACTS = (FactKind.EXIT, FactKind.OUTPUT, FactKind.ERRNO)
-"""Facts that say something only where all before them was done.
-
-Not health (an array is whole before the first step), blocks (held against what was flushed), events, console lines and
-crashes: where one of those is seen it has happened, whatever else failed. That it was *not* seen says less.
-"""
-
-SIGHTS = (FactKind.CONSOLE, FactKind.EVENT, FactKind.OOPS)
 KILLED = -9  # exit of a QEMU that the agent killed: a step's ``kill``, or a guest that did not let it end
 
 
 def _stopped_before(
     condition: Condition, observation: Observation, question: Question, *, good: bool = False
 ) -> StepFacts | None:
-    """The step that failed, in a way that the recipe does not name, before what the condition asks about; or None."""
+    """The step that failed, in a way that the recipe does not name, before what the condition is about; or None."""
     steps = observation.result.steps if observation.result else ()
     last = _last_named(condition, steps, good=good)
     own = set() if good else {fact.where for fact in condition.facts}  # a bad condition speaks of its own steps
     before = steps[: last + 1]
-    return next((s for s in before if s.name not in own and _failed(s) and not _named(s, question)), None)
+    return next((s for s in before if s.name not in own and _failed(s) and not _named(s, observation, question)), None)
 
 
 def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
     """Index of the last step that the condition's facts rest on, -1 where they rest on none."""
-    kinds = (*STEP_FACTS, FactKind.BLOCKS) if good else STEP_FACTS
-    named = {fact.where for fact in condition.facts if fact.kind in kinds}
-    if any(fact.negate and fact.kind in SIGHTS for fact in condition.facts) or (good and not named):
-        return len(steps) - 1  # it rests on the whole workload; one that did nothing is not good
-    if any(fact.kind is FactKind.HANG for fact in condition.facts):
+    facts = [(fact, row.rests_on) for fact, row in _rows(condition)]
+    on_its_step = {RestsOn.ITS_STEP, RestsOn.ITS_STEP_IF_GOOD} if good else {RestsOn.ITS_STEP}
+    named = {fact.where for fact, rests_on in facts if rests_on in on_its_step}
+    on_all = any(fact.negate and rests_on is RestsOn.ALL_IF_NEGATED for fact, rests_on in facts)
+    if on_all or (good and not named):  # a good condition that names no step rests on the whole workload
+        return len(steps) - 1
+    if any(rests_on is RestsOn.STEPS_BEFORE_LAST for _, rests_on in facts):
         return len(steps) - 2  # the one that hangs is the last
     return max((index for index, step in enumerate(steps) if step.name in named), default=-1)
 
@@ -189,83 +194,18 @@ def _failed(step: StepFacts) -> bool:
     return not step.done or step.exit not in (None, 0)
 
 
-def _named(step: StepFacts, question: Question) -> bool:
+def _named(step: StepFacts, observation: Observation, question: Question) -> bool:
     """Whether a condition of the recipe, bad or good, speaks of what the step ended with."""
-    facts = [fact for condition in (*question.bad, *question.good) for fact in condition.facts]
-    own = [fact for fact in facts if fact.where == step.name and fact.kind in STEP_FACTS]
-    return any(
-        (seen := _step_fact(fact, step)) is not None and seen is not fact.negate
-        for fact in own
-        if fact.kind is FactKind.EXIT or not fact.negate
-    )
-
-
-# ---- facts ---------------------------------------------------------------------------------------------------------
-
-
-def _holds(condition: Condition, index: int, observation: Observation) -> bool:
-    fact = condition.facts[index]
-    if fact.kind is FactKind.CONSOLE:
-        seen: bool | None = _watched(condition.watch_name(index), observation) is not None
-        if fact.negate and observation.ending is not Ending.FINISHED:
-            seen = None  # the line may have come later
-    else:
-        seen = _seen(fact, observation)
-    return seen is not None and seen is not fact.negate
-
-
-def _watched(name: str, observation: Observation) -> ConsoleEvent | None:
-    return next((e for e in observation.console if e.kind == "watch" and e.name == name), None)
-
-
-def _seen(fact: Fact, observation: Observation) -> bool | None:
-    """True or False where the trial shows it, None where it does not."""
-    if fact.kind is FactKind.OOPS:
-        return _any_crash(fact, observation.console) is not None
-    if fact.kind is FactKind.HANG:
-        return _hung(fact, observation)
-    if not observation.result:
-        return None
-    if fact.kind is FactKind.HEALTH:
-        layer = observation.result.layer(fact.where)
-        return layer.health in fact.values if layer and layer.health else None
-    if fact.kind is FactKind.EVENT:
-        seen = any(e.source in ("qmp", fact.where) and e.name in fact.values for e in observation.result.events)
-        return seen or (False if observation.result.complete else None)
-    return _step_fact(fact, observation.result.step(fact.where))
-
-
-def _step_fact(fact: Fact, step: StepFacts | None) -> bool | None:
-    if step is None or not step.done:
-        return None
-    if fact.kind is FactKind.EXIT:
-        return None if step.exit is None else str(step.exit) in fact.values
-    if fact.kind is FactKind.OUTPUT:
-        return any(re.search(value, line) for line in step.detail.splitlines() for value in fact.values)
-    if fact.kind is FactKind.ERRNO:
-        return (step.errno or "none") in fact.values
-    return any(block in fact.values for block in step.blocks) if step.blocks else None
-
-
-def _hung(fact: Fact, observation: Observation) -> bool | None:
-    """Whether the deadline passed in a step that had begun: of that name, any (vm), or one of the guest's."""
-    steps = observation.result.steps if observation.result else ()
-    last = steps[-1] if steps and not steps[-1].done and observation.ending is Ending.DEADLINE else None
-    if fact.where in ("vm", "guest"):
-        hung = last is not None and fact.where in ("vm", last.where)
-        ended = observation.ending is Ending.FINISHED
-    else:
-        hung = last is not None and last.name == fact.where
-        ended = any(step.name == fact.where and step.done for step in steps)
-    return hung is ("true" in fact.values) if hung or ended else None
-
-
-def _any_crash(fact: Fact, events: Iterable[ConsoleEvent]) -> ConsoleEvent | None:
-    for event in events:
-        if event.kind == "crash" and event.where == fact.where:
-            if any(value in ("true", event.fingerprint) or re.search(value, event.text) for value in fact.values):
-                return event
-    return None
+    for condition in (*question.bad, *question.good):
+        for fact, row in _rows(condition):
+            if fact.where != step.name or row.rests_on is not RestsOn.ITS_STEP:
+                continue
+            if fact.negate and not row.negated_names_failure:
+                continue
+            seen = row.evaluate(fact, observation).seen
+            if seen is not None and seen is not fact.negate:
+                return True
+    return False
 
 
 # ---- console lines and crashes, by time ----------------------------------------------------------------------------
@@ -282,52 +222,22 @@ def _first_bad_console(observation: Observation, question: Question) -> tuple[fl
 
 
 def _console_times(condition: Condition, observation: Observation) -> list[float]:
-    times = []
-    for index, fact in enumerate(condition.facts):
-        event = None
-        if fact.kind is FactKind.CONSOLE and not fact.negate:
-            event = _watched(condition.watch_name(index), observation)
-        elif fact.kind is FactKind.OOPS and not fact.negate:
-            event = _any_crash(fact, observation.console)
-        if event:
-            times.append(event.at)
-    return times
+    findings = zip(condition.facts, _findings(condition, observation), strict=True)
+    return [found.at for fact, found in findings if found.at is not None and not fact.negate]
 
 
 def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent | None:
     """The first crash of the kernel under test that no bad condition names."""
-    wanted = [f for c in question.bad for f in c.facts if f.kind is FactKind.OOPS and not f.negate]
+    facts = [pair for condition in question.bad for pair in _rows(condition)]
+    naming = [(fact, row) for fact, row in facts if row.names_crash and not fact.negate]
     for event in observation.console:
         if event.kind == "crash" and event.where == "vm":
-            if not any(_any_crash(fact, (event,)) for fact in wanted):
+            alone = dataclasses.replace(observation, console=(event,))
+            if not any(row.evaluate(fact, alone).seen for fact, row in naming):
                 return event
     return None
 
 
 def _reason(condition: Condition, observation: Observation) -> str:
-    for index, fact in enumerate(condition.facts):
-        event = _watched(condition.watch_name(index), observation)
-        if fact.kind is FactKind.CONSOLE and event:
-            return f"console: {untimed(event.text)}"
-        if fact.kind is FactKind.BLOCKS and (found := _found(fact, observation)):
-            return f"{fact.where}: {found}"
-        if fact.kind is FactKind.OUTPUT and not fact.negate and (line := _printed(fact, observation)):
-            return f"{fact.where}: {line}"
-    return summarize(observation)
-
-
-def _found(fact: Fact, observation: Observation) -> str:
-    """What a step's verify found, in its own words: the sum, then which blocks first; "" when all was clean."""
-    step = observation.result.step(fact.where) if observation.result else None
-    if step is None or set(step.blocks) <= {"clean"}:
-        return ""
-    lines = step.detail.splitlines()
-    more = f" (and {step.failed - FINDINGS} more)" if step.failed > FINDINGS else ""
-    return "; ".join(line.strip() for line in lines[: FINDINGS + 1]) + more
-
-
-def _printed(fact: Fact, observation: Observation) -> str:
-    """The first line of a step's output in which the fact was seen."""
-    step = observation.result.step(fact.where) if observation.result else None
-    lines = step.detail.splitlines() if step else []
-    return next((line.strip() for line in lines if any(re.search(value, line) for value in fact.values)), "")
+    reasons = (found.reason for found in _findings(condition, observation))
+    return next(filter(None, reasons), "") or summarize(observation)

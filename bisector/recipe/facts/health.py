@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``health: {LAYER: degraded}``: the state of an array when the workload has ended."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bisector.model import Fact, FactKind, Observation
+from bisector.recipe.facts.expect import Expect
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
+
+Health = Literal["healthy", "degraded", "syncing", "none"]
+
+
+class ExpectedHealth(Expect[Health]):
+    """States of an array; ``none`` for a layer without redundancy, as a matrix may put in an array's place."""
+
+
+def _evaluate(fact: Fact, observation: Observation) -> Finding:
+    layer = observation.result.layer(fact.where) if observation.result else None
+    return Finding(layer.health in fact.values) if layer and layer.health else UNKNOWN
+
+
+def _only_of_arrays(layer: Subject) -> str:
+    if layer.kind not in ("lvm", "md"):
+        return f"{layer.name} ({layer.kind} {layer.type}) has no health: it is no array"
+    if layer.type == "linear" and "none" not in layer.good:
+        return f"{layer.name} (lvm linear) has no redundancy to lose; take 'none' among the values of a good condition"
+    return ""
+
+
+ROW = Row(
+    FactKind.HEALTH,
+    Key.LAYER,
+    ExpectedHealth,
+    _evaluate,
+    RestsOn.NO_STEP,  # an array is whole before the first step
+    ShowsWork.ALWAYS,
+    misfit=_only_of_arrays,
+)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""All facts, in the order in which a condition's facts are counted: watches are named by it, and plans are known by it.
+
+A new fact is a member of ``FactKind``, a row (in a module of its own where none fits), and a line at the end of here.
+"""
+
+from __future__ import annotations
+
+from bisector.model import FactKind
+from bisector.recipe.facts import blocks, console, event, hang, health, oops, step
+from bisector.recipe.facts.row import Row
+
+_ROWS = (
+    console.ROW,
+    step.EXIT,
+    step.OUTPUT,
+    step.ERRNO,
+    health.ROW,
+    blocks.ROW,
+    event.ROW,
+    hang.ROW,
+    oops.ROW,
+)
+ROWS: dict[FactKind, Row] = {row.kind: row for row in _ROWS}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every fact of a condition has a row: its grammar, its place, and how a trial is searched for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from bisector.agent.plan import AgentEvent, LayerFacts, Result, StepFacts
+from bisector.model import ConsoleEvent, Ending, Fact, FactKind, Observation
+from bisector.recipe import schema
+from bisector.recipe.conditions import Condition
+from bisector.recipe.facts.table import ROWS
+
+DOCS = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+DOCUMENTED = re.findall(
+    r"^\| `((\w+): \{.*?\})` \|", DOCS.split("\n## Conditions\n")[1].split("\n## ")[0], re.MULTILINE
+)
+
+TRIAL = Observation(
+    Ending.DEADLINE,
+    Result(
+        layers=(LayerFacts("lv", "/dev/lv", health="degraded"),),
+        steps=(
+            StepFacts("probe", 1.0, 2.0, done=True, exit=1, errno="EIO", detail="wrote 0 bytes"),
+            StepFacts("check", 2.0, 3.0, done=True, exit=0, blocks=("torn",), detail="1 of 8 blocks"),
+            StepFacts("last", 3.0, 4.0),
+        ),
+        events=(AgentEvent(1.5, "qmp", "STOP"),),
+    ),
+    (
+        ConsoleEvent(1.0, "vm", "watch", "lost/0", "[    1.000000] md: lost"),
+        ConsoleEvent(2.0, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference"),
+    ),
+)
+SHOWN = {  # what TRIAL shows of each fact: its place and value, another value, the reason, the console's time
+    FactKind.CONSOLE: ("vm", "md: lost", "", "console: md: lost", 1.0),
+    FactKind.EXIT: ("probe", "1", "0", "", None),
+    FactKind.OUTPUT: ("probe", "0 bytes", "4096 bytes", "probe: wrote 0 bytes", None),
+    FactKind.ERRNO: ("probe", "EIO", "none", "", None),
+    FactKind.HEALTH: ("lv", "degraded", "healthy", "", None),
+    FactKind.BLOCKS: ("check", "torn", "clean", "check: 1 of 8 blocks", None),
+    FactKind.EVENT: ("guest", "STOP", "RESET", "", None),
+    FactKind.HANG: ("last", "true", "false", "", None),
+    FactKind.OOPS: ("vm", "NULL pointer", "use-after-free", "", 2.0),
+}
+UNCERTAIN = (FactKind.CONSOLE, FactKind.EVENT)  # not seen in a trial that was cut short: it may have come later
+
+
+def fact(kind: FactKind, value: str) -> Fact:
+    return Fact(kind, SHOWN[kind][0], (value,))
+
+
+def test_every_fact_has_a_row_and_their_order_names_the_watches_of_stored_trials() -> None:
+    assert list(ROWS) == list(FactKind) == list(SHOWN)
+    assert [kind.value for kind in ROWS] == [
+        "console", "exit", "output", "errno", "health", "blocks", "event", "hang", "oops",
+    ]  # fmt: skip
+    assert all(row.kind is kind for kind, row in ROWS.items())
+
+
+def test_every_fact_is_a_key_of_a_condition_and_of_the_schema() -> None:
+    assert list(Condition.model_fields) == [kind.value for kind in ROWS]
+    assert set(schema.json_schema()["$defs"]["Condition"]["properties"]) == {kind.value for kind in ROWS}
+
+
+def test_the_docs_name_every_fact_and_no_other() -> None:
+    assert sorted(name for _, name in DOCUMENTED) == sorted(kind.value for kind in ROWS)
+
+
+@pytest.mark.parametrize(("example", "name"), DOCUMENTED)
+def test_what_the_docs_show_of_a_fact_is_what_the_grammar_takes(example: str, name: str) -> None:
+    condition = Condition.model_validate(YAML(typ="safe", pure=True).load(example))
+    assert [row.kind.value for row, _, _ in condition.facts()] == [name]
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_a_fact_is_found_where_the_trial_shows_it(kind: FactKind) -> None:
+    _, value, _, reason, at = SHOWN[kind]
+    found = ROWS[kind].evaluate(fact(kind, value), TRIAL)
+    assert (found.seen, found.reason, found.at) == (True, reason, at)
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_a_fact_with_another_value_is_not_found(kind: FactKind) -> None:
+    trial = replace(TRIAL, console=()) if ROWS[kind].watched else TRIAL  # a watch has no line but the one looked for
+    found = ROWS[kind].evaluate(fact(kind, SHOWN[kind][2]), trial)
+    assert found.seen is (None if kind in UNCERTAIN else False)
+    assert found.at is None
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_a_vm_that_never_reached_the_agent_shows_no_fact(kind: FactKind) -> None:
+    found = ROWS[kind].evaluate(fact(kind, SHOWN[kind][1]), Observation(Ending.NO_AGENT))
+    assert not found.seen
+    assert found.reason == ""
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_what_is_found_does_not_turn_on_not(kind: FactKind) -> None:
+    one = fact(kind, SHOWN[kind][1])
+    assert ROWS[kind].evaluate(one, TRIAL) == ROWS[kind].evaluate(replace(one, negate=True), TRIAL)
