@@ -76,8 +76,8 @@ def test_signal_table(observation: Observation, signal: Signal, condition: str) 
 
 
 def one(fact: Fact, good: bool = False) -> Question:
-    asked = (Condition("asked", (fact,)),)
-    return Question(bad=() if good else asked, good=asked if good else (HEALTHY,))
+    wanted = (Condition("wanted", (fact,)),)
+    return Question(bad=() if good else wanted, good=wanted if good else (HEALTHY,))
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_a_step_that_was_not_finished_answers_no_negated_fact() -> None:
     assert read(seen(made, ending=Ending.DEADLINE), one(fact)).signal is Signal.OTHER_FAILURE
 
 
-def test_a_hang_that_the_recipe_asks_for_is_bad() -> None:
+def test_a_hang_that_the_recipe_names_is_bad() -> None:
     made = result(complete=False, steps=(StepFacts("probe", 1.0, 2.0, done=False),))
     fact = Fact(FactKind.HANG, "probe", ("true",))
     assert read(seen(made, ending=Ending.DEADLINE), one(fact)).signal is Signal.REPRODUCED
 
 
-def test_an_oops_that_the_recipe_asks_for_is_bad_and_another_is_not() -> None:
-    asked = one(Fact(FactKind.OOPS, "vm", ("NULL pointer",)))
+def test_an_oops_that_the_recipe_names_is_bad_and_another_is_not() -> None:
+    wanted = one(Fact(FactKind.OOPS, "vm", ("NULL pointer",)))
     other = one(Fact(FactKind.OOPS, "vm", ("use-after-free",)))
     observation = seen(result(complete=False), crash(3.0), ending=Ending.CRASH)
-    assert read(observation, asked).signal is Signal.REPRODUCED
+    assert read(observation, wanted).signal is Signal.REPRODUCED
     assert read(observation, other).signal is Signal.OTHER_FAILURE
 
 

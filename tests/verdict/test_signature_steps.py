@@ -107,9 +107,9 @@ def test_what_carries_its_own_proof_counts_beside_a_failed_step() -> None:
 def test_what_was_not_seen_is_no_proof_beside_a_failed_step() -> None:
     never = condition("never-paused", Fact(FactKind.EVENT, "guest", ("STOP",), True))
     quiet = condition("quiet", Fact(FactKind.CONSOLE, "vm", ("mounted",), True))
-    for asked in (never, quiet):
-        assert read(seen(step("load")), Question((asked,), ())).condition == asked.name
-        assert read(seen(step("load", 1)), Question((asked,), ())).signal is Signal.OTHER_FAILURE
+    for wanted in (never, quiet):
+        assert read(seen(step("load")), Question((wanted,), ())).condition == wanted.name
+        assert read(seen(step("load", 1)), Question((wanted,), ())).signal is Signal.OTHER_FAILURE
 
 
 def test_a_console_line_decides_whatever_the_steps_did() -> None:
@@ -119,11 +119,11 @@ def test_a_console_line_decides_whatever_the_steps_did() -> None:
     assert read(Observation(made.ending, made.result, (line,)), Question((said,), ())).condition == "said"
 
 
-@pytest.mark.parametrize("asked", [condition("whole", Fact(FactKind.HEALTH, "lv", ("healthy",))),
+@pytest.mark.parametrize("wanted", [condition("whole", Fact(FactKind.HEALTH, "lv", ("healthy",))),
                                    condition("mapped", exits("map", 0))])  # fmt: skip
-def test_a_workload_that_failed_is_not_good_by_what_came_after(asked: Condition) -> None:
-    assert read(seen(step("fill"), step("map")), Question((LOST,), (asked,))).signal is Signal.CLEAN
-    assert read(seen(step("fill", 1), step("map")), Question((LOST,), (asked,))).signal is Signal.OTHER_FAILURE
+def test_a_workload_that_failed_is_not_good_by_what_came_after(wanted: Condition) -> None:
+    assert read(seen(step("fill"), step("map")), Question((LOST,), (wanted,))).signal is Signal.CLEAN
+    assert read(seen(step("fill", 1), step("map")), Question((LOST,), (wanted,))).signal is Signal.OTHER_FAILURE
 
 
 # ---- hang ----------------------------------------------------------------------------------------------------------
