@@ -17,7 +17,7 @@ from bisector import __version__
 from bisector.direction import of_outcome
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import Listener, Progress
+from bisector.interfaces import Listener, Phase, Progress
 from bisector.model import Judgement, Outcome, OutcomeKind, Trial
 from bisector.printable import printable
 
@@ -43,7 +43,7 @@ class EventLog:
             raise UsageError(f"--events {path}: {error.strerror or error}") from error
         self._clock = clock
         self._lock = threading.Lock()
-        self._live: dict[str, tuple[str, float]] = {}
+        self._live: dict[Phase, tuple[str, float]] = {}
         self.exit_code = ExitCode.OK
         """What the command that is watched will exit with; the event ``end`` has it."""
 

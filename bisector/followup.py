@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.case import Case, stretched
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.judge import Judge
 from bisector.mail import fixed, regression
 from bisector.mail.fixed import Fixed, Later, Newest
@@ -120,7 +120,7 @@ class _Asking:
 
     def _answer(self, name: str, candidate: Candidate) -> Judgement:
         words = f"Is it fixed already? {name}"
-        event = Progress("stage", words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
+        event = Progress(Phase.STAGE, words, campaign=self.row.id, recipe=self.row.recipe, stage=FIXED)
         self.session.setting.listener(event)
         return self.judge.ask(candidate, self.case, FIXED)
 

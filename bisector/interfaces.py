@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -12,16 +13,39 @@ from bisector.agent.plan import Plan
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Trial
 
 
+class Phase(StrEnum):
+    """What an event is about: the field ``event`` of a JSON line, and whether and how a person sees it."""
+
+    STAGE = "stage"  # something new begins
+    CANDIDATE = "candidate"  # a candidate's turn
+    CHECKOUT = "checkout"
+    DOWNLOAD = "download"
+    UNPACK = "unpack"
+    BUILD = "build"
+    ACCEL = "accel"  # what runs the VM is known
+    BOOT = "boot"
+    STORAGE = "storage"
+    WORKLOAD = "workload"
+    TRIAL = "trial"
+    VERDICT = "verdict"
+    SEARCH = "search"  # git asks for the next commit
+    OUTCOME = "outcome"
+    NIGHT = "night"
+    ANSWER = "answer"  # of a night's question
+    REGRESSION = "regression"
+    DRAFT = "draft"
+
+
 @dataclass(frozen=True)
 class Progress:
-    """One event while something runs. ``phase``: checkout, build, boot, storage, workload, verdict ...
+    """One event while something runs.
 
     ``trial``, ``judgement`` and ``outcome``: what it is about, for programs; with the phases trial, verdict and
     outcome. ``facts``: the same for phases of a higher layer. ``campaign`` (id), ``recipe``, ``stage`` (the campaign's
     part: ends, search, proof ...): where it happens, "" where there is none.
     """
 
-    phase: str
+    phase: Phase
     detail: str = ""
     fraction: float | None = None  # 0..1 where known
     trial: Trial | None = None

@@ -14,7 +14,7 @@ from bisector.case import Case, agent_seconds
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.executor import Executor
 from bisector.harness import CountedSeries, Tally
-from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Runner, Target, with_context
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image, run_trial
 from bisector.model import (
     BuildFailure,
@@ -139,7 +139,7 @@ class TrialSeries:
         check = self.judge.check_harness(last, self.case)
         if check and not harness.failed(check):
             words = f"{self.candidate}: {run} trials in a row failed in the harness, one of {check.candidate} did not"
-            self.judge.report("trial", words, self.stage)
+            self.judge.report(Phase.TRIAL, words, self.stage)
             return
         there = f", and so did one of {check.candidate}" if check else ""
         folder = self.judge.tools.store.campaign_folder(self.judge.tools.campaign) / last.folder
@@ -160,7 +160,7 @@ class TrialSeries:
         tools = self.judge.tools
         tools.store.add_judgement(tools.campaign, self.stage, judgement)
         text = f"{self.candidate}: {verdict} ({why})"
-        tools.listener(Progress("verdict", text, judgement=judgement, stage=self.stage))
+        tools.listener(Progress(Phase.VERDICT, text, judgement=judgement, stage=self.stage))
         return judgement
 
     @property
@@ -245,7 +245,7 @@ class Judge:
         ``in_turns``: drawn in turns with other series.
         """
         candidate = self.with_fixups(candidate)
-        self.report("candidate", str(candidate), stage)
+        self.report(Phase.CANDIDATE, str(candidate), stage)
         made = self.image(candidate, stage)
         if isinstance(made, Image):
             self._boot_missing_controls(made, case, stage)
@@ -299,7 +299,7 @@ class Judge:
         stored = self._after_control(stored, case) if reading.awaits_control else stored
         self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
         text = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
-        self.tools.listener(Progress("trial", text, trial=stored, stage=stage))
+        self.tools.listener(Progress(Phase.TRIAL, text, trial=stored, stage=stage))
         return stored
 
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
@@ -384,6 +384,6 @@ class Judge:
         if self.tools.cancel.cancelled():
             raise Interrupted("stopped between trials", hint="what is finished is kept")
 
-    def report(self, phase: str, detail: str, stage: str = "") -> None:
+    def report(self, phase: Phase, detail: str, stage: str = "") -> None:
         """Report to the listener what happens."""
         self.tools.listener(Progress(phase, detail, stage=stage))

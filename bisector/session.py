@@ -20,7 +20,7 @@ from bisector.case import Case
 from bisector.errors import InfraError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
-from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge, JudgeTools
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
@@ -241,7 +241,7 @@ class Session:
                 raise InfraError(what, hint="name another one in the recipe: vm: {kernel: VERSION or ./FILE}")
             self._vm_kernels[named] = made
             name = f"Linux {made.release}" if made.release else str(candidate)
-            self.setting.listener(Progress("stage", f"The VM boots {name}, which is not what is tried"))
+            self.setting.listener(Progress(Phase.STAGE, f"The VM boots {name}, which is not what is tried"))
         return self._vm_kernels[named]
 
     def judge(

@@ -18,14 +18,17 @@ from rich.status import Status
 from rich.text import Text
 
 from bisector.errors import BisectorError
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.printable import printable, printable_line
 
-LIVE = {"checkout", "build", "boot", "storage", "workload", "download", "unpack"}
-"""Phases that change while one looks: shown on the live line of a terminal, and nowhere else."""
+LIVE = frozenset((Phase.CHECKOUT, Phase.BUILD, Phase.BOOT, Phase.STORAGE, Phase.WORKLOAD, Phase.DOWNLOAD, Phase.UNPACK))
+"""Phases that go on for a while: shown on the live line of a terminal, and nowhere else."""
 
-UNTOLD = {"answer", "night"}
+HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT))
 """Phases for programs alone: people read the verdict, and the summary."""
+
+_STYLE = {Phase.VERDICT: "bold", Phase.SEARCH: "cyan", Phase.STAGE: "bold cyan"}
+_LEAD = {Phase.STAGE: "", Phase.VERDICT: "  → ", Phase.TRIAL: "    "}
 
 QUIET_SECONDS = 60.0
 """Without a terminal a live phase is shown only when it lasts, once in so many seconds."""
@@ -58,8 +61,8 @@ class Terminal:
         )
         self._status: Status | None = None
         self._lock = threading.Lock()
-        self._since = self._told = time.monotonic()
-        self._label = ""
+        self._since = self._shown = time.monotonic()
+        self._phase: Phase | None = None  # of the live line
         self._accel = ""
         self._about = ""  # the candidate at work
 
@@ -86,18 +89,18 @@ class Terminal:
         if progress.phase in LIVE:
             self._live(progress)
             return
-        if progress.phase in UNTOLD:
+        if progress.phase in HIDDEN:
             return
-        if progress.phase == "candidate":
+        if progress.phase is Phase.CANDIDATE:
             self._about = progress.detail
             return
-        if progress.phase == "accel":  # comes with every trial, of interest once
+        if progress.phase is Phase.ACCEL:  # comes with every trial, of interest once
             if progress.detail == self._accel:
                 return
             self._accel = progress.detail
-        style = {"verdict": "bold", "search": "cyan", "stage": "bold cyan"}.get(progress.phase, "")
-        lead = {"stage": "", "verdict": "  → ", "trial": "    "}.get(progress.phase, "  ")
-        self.say(self._wrapped(f"{lead}{printable_line(progress.detail)}", len(lead) + 2), style)
+        lead = _LEAD.get(progress.phase, "  ")
+        text = self._wrapped(f"{lead}{printable_line(progress.detail)}", len(lead) + 2)
+        self.say(text, _STYLE.get(progress.phase, ""))
 
     def _wrapped(self, text: str, indent: int) -> str:
         """``text`` broken at blanks on a terminal; errors are not, a command in them must stay one line."""
@@ -110,19 +113,19 @@ class Terminal:
     def _live(self, progress: Progress) -> None:
         percent = f" {progress.fraction:.0%}" if progress.fraction is not None else ""
         now = time.monotonic()
-        if progress.phase != self._label:
-            self._label, self._since, self._told = progress.phase, now, now
+        if progress.phase is not self._phase:
+            self._phase, self._since, self._shown = progress.phase, now, now
         if not self._console.is_terminal:
-            if now - self._told >= QUIET_SECONDS:
-                self._told = now
+            if now - self._shown >= QUIET_SECONDS:
+                self._shown = now
                 self.say(f"    {self._about}: {progress.phase}{percent}, {now - self._since:.0f} s")
             return
         with self._lock, contextlib.suppress(OSError, ValueError):
             if self._status is None:
                 self._status = self._console.status("")
                 self._status.start()
-            said = f"{self._about}: {progress.phase}{percent} {now - self._since:.0f} s {progress.detail}"
-            self._status.update(Text(printable_line(said)[: self._console.width - 4]))
+            line = f"{self._about}: {progress.phase}{percent} {now - self._since:.0f} s {progress.detail}"
+            self._status.update(Text(printable_line(line)[: self._console.width - 4]))
 
     def stop(self) -> None:
         """End the live line."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.model import Image, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.search import releases
 from bisector.search.gitrepo import UserRepository
@@ -149,4 +149,4 @@ def _config(session: Session, campaign_id: str, identity: str) -> str:
 
 
 def _say(session: Session, text: str) -> None:
-    session.setting.listener(Progress("stage", text))
+    session.setting.listener(Progress(Phase.STAGE, text))

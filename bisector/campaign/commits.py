@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
-from bisector.interfaces import Progress, with_context
+from bisector.interfaces import Phase, Progress, with_context
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
 from bisector.recipe.matrix import apply
@@ -342,7 +342,7 @@ class _Work:
         )
 
     def _stage(self, text: str) -> None:
-        self._tell(Progress("stage", text))
+        self._tell(Progress(Phase.STAGE, text))
 
     def _tell(self, progress: Progress) -> None:
         with_context(self.session.setting.listener, campaign=self.row.id, recipe=self.request.recipe.recipe)(progress)
@@ -354,7 +354,7 @@ def candidate(commit: Commit, label: str = "", kind: TargetKind = TargetKind.KER
 
 
 def _time_left(progress: Progress, began: float) -> str:
-    if progress.phase != "search" or not progress.fraction:
+    if progress.phase is not Phase.SEARCH or not progress.fraction:
         return ""
     seconds = (time.monotonic() - began) * (1 - progress.fraction) / progress.fraction
     return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"

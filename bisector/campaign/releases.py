@@ -13,7 +13,7 @@ from bisector.campaign.earlier_trials import STAGE, Known
 from bisector.case import Case
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
-from bisector.interfaces import Progress, Target
+from bisector.interfaces import Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import (
     Candidate,
@@ -168,7 +168,7 @@ class ReleaseCampaign:
                 ),
             )
         words = supply.text(scan=request.scan)
-        self.session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
+        self.session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
         case = self.session.case(apply(request.recipe, cell), cell)
         judge = self.session.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
@@ -180,7 +180,7 @@ class ReleaseCampaign:
         def ask(release: Candidate) -> Judgement:
             if earlier := known.take_over(judge.image(release), case.plan, case.question):
                 words = f"{release}: tried before, in campaign {earlier}"
-                judge.report("trial", words, STAGE)
+                judge.report(Phase.TRIAL, words, STAGE)
             judgement = _as_silent(judge, release, case, tried) or judge.ask(release, case, STAGE)
             tried.append(judgement)
             _stop_when_silent(tried)

@@ -11,7 +11,7 @@ from pathlib import Path
 from bisector.answer import Answer, CellAnswer
 from bisector.case import Case
 from bisector.errors import UsageError
-from bisector.interfaces import Progress, Target
+from bisector.interfaces import Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
@@ -77,7 +77,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
             rows.append(CellAnswer(cell, None))
             continue
         words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
-        session.setting.listener(Progress("stage", words, campaign=row.id, recipe=row.recipe, stage=STAGE))
+        session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         case = session.case(apply(request.recipe, cell), cell)
         if request.trials:
             case = replace(case, rule=FixedTrials(request.trials, case.rule.other_cap))
@@ -112,7 +112,7 @@ def _candidate(request: SingleRequest, session: Session, wanted: tuple[Cell, ...
     if request.package:
         path = Path(request.package)
         for line in not_applied(request.recipe):
-            session.setting.listener(Progress("stage", line))
+            session.setting.listener(Progress(Phase.STAGE, line))
         packages = session.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
         return packages.candidate(path.name), packages
     if request.repo is None:

@@ -73,7 +73,7 @@ def run(
     from bisector.campaign.commits import CommitCampaign, CommitRequest
     from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
     from bisector.events import watched
-    from bisector.interfaces import Progress
+    from bisector.interfaces import Phase, Progress
     from bisector.model import OutcomeKind
     from bisector.recipe.another import on_failure
     from bisector.recipe.matrix import cells
@@ -104,7 +104,7 @@ def run(
             raise
         done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
         log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
-        log.listen(Progress("outcome", outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
+        log.listen(Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
         print_report(context, session.store, row.id, as_json)
         if check_fixed:
             _check_fixed(context, row, loaded, session)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bisector.errors import BisectorError, Interrupted
 from bisector.followup import recheck
+from bisector.interfaces import Phase
 from bisector.mail import send
 from bisector.mail.draft import MailOptions, write
 from bisector.mail.fixed import Fixed
@@ -74,7 +75,7 @@ class Drafts:
         except BisectorError as error:
             self.state.add_news(Kind.NOTE, found, f"no draft was written: {error.what}")
             return found
-        self.state.emit("draft", f"a draft is in {folder}", found, folder=str(folder), mails=len(written.mails))
+        self.state.emit(Phase.DRAFT, f"a draft is in {folder}", found, folder=str(folder), mails=len(written.mails))
         return replace(found, draft=str(folder))
 
     def _recheck(self, found: Regression, recipe: Recipe, row: CampaignRow) -> None:

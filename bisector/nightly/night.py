@@ -10,7 +10,7 @@ from functools import partial
 
 from bisector.errors import BisectorError, Interrupted
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.nightly import summary
 from bisector.nightly.config import Watch
 from bisector.nightly.deadline import SPENT, Clock, Deadline
@@ -57,7 +57,7 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
     folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
         tree = tree_of(watch, folder, session.processes)
-        session.setting.listener(Progress("stage", f"Looking for a new state of {tree.name} in {watch.repo}"))
+        session.setting.listener(Progress(Phase.STAGE, f"Looking for a new state of {tree.name} in {watch.repo}"))
         tag, oid = tree.newest()
         nights = nights_of(session.store, watch.name)
         done = [night for night in nights if night.state is State.DONE]
@@ -66,9 +66,9 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
             report = Report(last, regressions_of(session.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
             facts = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
-            session.setting.listener(Progress("night", tag, facts=facts))
+            session.setting.listener(Progress(Phase.NIGHT, tag, facts=facts))
             return report
-        session.setting.listener(Progress("stage", f"Fetching {tag}"))
+        session.setting.listener(Progress(Phase.STAGE, f"Fetching {tag}"))
         tree.fetch(tag)
         day = tree.day(tag)
         tree.pin(day)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bisector.case import Case
-from bisector.interfaces import EditsDoNotApply, Progress, Target
+from bisector.interfaces import EditsDoNotApply, Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
@@ -209,7 +209,7 @@ class QuestionRunner:
         where = f" in {question.cell.name}" if question.cell.name else ""
         condition = f", {question.condition}" if question.condition else ""
         name = question.item.name
-        event = Progress("stage", f"{candidate}: {name}{condition}{where}", campaign=row, recipe=name, stage=stage)
+        event = Progress(Phase.STAGE, f"{candidate}: {name}{condition}{where}", campaign=row, recipe=name, stage=stage)
         self.session.setting.listener(event)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from bisector.codec import dump
-from bisector.interfaces import Progress, with_context
+from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Outcome
 from bisector.nightly.config import Watch, Watched
 from bisector.nightly.deadline import Deadline
@@ -85,9 +85,9 @@ class NightState:
         if news in self.night.news:
             return
         self.save_night(self.night.with_news(news))
-        self.emit("regression", text, regression, kind=kind.value, **_about(regression))
+        self.emit(Phase.REGRESSION, text, regression, kind=kind.value, **_about(regression))
 
-    def emit(self, phase: str, text: str, regression: Regression, **facts: object) -> None:
+    def emit(self, phase: Phase, text: str, regression: Regression, **facts: object) -> None:
         """Tell those who watch; nothing is written down."""
         campaign = regression.campaigns[-1] if regression.campaigns else ""
         facts = {"regression": regression.id, **facts}
@@ -107,7 +107,7 @@ class NightState:
             "state": night.state.value,
             "ran": True,
         }
-        self.session.setting.listener(Progress("night", night.tag, facts=about | facts))
+        self.session.setting.listener(Progress(Phase.NIGHT, night.tag, facts=about | facts))
 
     def finish(self, regression: Regression) -> None:
         """Nothing is left to do for it tonight."""
@@ -132,7 +132,7 @@ class NightState:
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
         stage = "-".join(filter(None, (answer.role, answer.condition)))
         where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
-        with_context(self.session.setting.listener, **where)(Progress("answer", answer.reason, facts=facts))
+        with_context(self.session.setting.listener, **where)(Progress(Phase.ANSWER, answer.reason, facts=facts))
 
     def open_of(self, item: Watched) -> Iterator[Regression]:
         """Open regressions of a recipe."""

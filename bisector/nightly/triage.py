@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.errors import UsageError
-from bisector.interfaces import Progress, with_context
+from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.drafts import Drafts
@@ -192,7 +192,7 @@ class RegressionTriage:
         self, item: Watched, regression: Regression, search: Search, row: CampaignRow, outcome: Outcome
     ) -> Regression:
         state, recipe = self.state, narrowed(item.recipe, regression.condition)
-        event = Progress("outcome", outcome.summary, outcome=outcome, facts={"regression": regression.id})
+        event = Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, facts={"regression": regression.id})
         with_context(state.session.setting.listener, campaign=row.id, recipe=row.recipe)(event)
         self.drafts.page(row)
         before = regression

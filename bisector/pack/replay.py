@@ -13,7 +13,7 @@ from bisector.case import LONGEST, Case
 from bisector.codec import dump
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import CancelToken, Listener, Progress, Runner, Target, with_context
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -193,7 +193,7 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
     place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
     folder = session.store.campaign_folder(row.id) / place
     listener = with_context(session.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
-    listener(Progress("candidate", f"trial {first.number}, {first.stage}: {first.candidate}"))
+    listener(Progress(Phase.CANDIDATE, f"trial {first.number}, {first.stage}: {first.candidate}"))
     future = session.executor.submit("trial", _run, runner, image, plan, folder, listener, session.cancel)
     observation = future.result()
     if observation.ending is Ending.CANCELLED:
@@ -208,7 +208,7 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
         ),
     )  # fmt: skip
     text = f"{first.candidate}: {reading.signal} ({reading.condition or reading.reason})"
-    listener(Progress("trial", text, trial=stored))
+    listener(Progress(Phase.TRIAL, text, trial=stored))
     return stored
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from bisector.direction import BUG, Direction
 from bisector.errors import InfraError, UsageError
 from bisector.exitcodes import GitCode
-from bisector.interfaces import Listener, Progress, ignore
+from bisector.interfaces import Listener, Phase, Progress, ignore
 from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdict
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
@@ -280,11 +280,11 @@ class _Dialogue:
     def _progress(self) -> Progress:
         number = len(self.steps) + 1
         if self._estimate is None:
-            return Progress("search", f"{number}: the merge base of good and bad")
+            return Progress(Phase.SEARCH, f"{number}: the merge base of good and bad")
         revisions, steps = self._estimate
         total = number + steps
         detail = f"{number} of about {total}: {revisions} revision{'' if revisions == 1 else 's'} left"
-        return Progress("search", detail, (number - 1) / total)
+        return Progress(Phase.SEARCH, detail, (number - 1) / total)
 
 
 @contextmanager

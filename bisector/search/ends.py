@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bisector.case import Case, stretched
 from bisector.direction import Direction
+from bisector.interfaces import Phase
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
@@ -66,7 +67,7 @@ def _long_enough(judge: Judge, ends: Ends) -> Ends:
     if longer is ends.case:
         return ends
     stage, drawings = Stage.ENDS.again("longer"), ends.drawings + 1
-    judge.report("stage", f"Ends with a longer workload: {longer.lasting}")
+    judge.report(Phase.STAGE, f"Ends with a longer workload: {longer.lasting}")
     drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, stage, drawings)
     if not isinstance(drawn.result, Differ):
         return replace(ends, drawings=drawings)

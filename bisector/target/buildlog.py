@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bisector.causes import FailureCause
-from bisector.interfaces import Listener, Progress
+from bisector.interfaces import Listener, Phase, Progress
 
 MOST_ERRORS = 20
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]+ +\S.*")  # kbuild's short form: "  CC      block/fops.o"
@@ -159,10 +159,10 @@ class BuildLog:
         line = line.rstrip()
         if _STEP.fullmatch(line):
             self.lines += 1
-            self._listener(Progress("build", " ".join(line.split()), self.fraction))
+            self._listener(Progress(Phase.BUILD, " ".join(line.split()), self.fraction))
         elif step := _NINJA_STEP.fullmatch(line):  # ninja knows how many there are
             self.lines, self._expected = int(step[1]), int(step[2])
-            self._listener(Progress("build", step[3], self.fraction))
+            self._listener(Progress(Phase.BUILD, step[3], self.fraction))
         elif line:
             self._look_for_errors(line)
         if self._also is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, Listener, Progress, Target
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, digest
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
@@ -42,7 +42,7 @@ class Given(Target):
             key = self.key(candidate)
             if known := self._images.find(key):
                 return known
-            listener(Progress("build", f"copy {candidate}"))
+            listener(Progress(Phase.BUILD, f"copy {candidate}"))
             kernel, build = _located(Path(candidate.revision))
             with self._images.staging() as staged:
                 return self._images.keep(key, staged, self._copied(kernel, build, staged))

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bisector.causes import FailureCause
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.interfaces import CancelToken, Listener, Progress, Target
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
@@ -145,7 +145,7 @@ class KernelPackage(Target):
             if cancel.cancelled():
                 raise Interrupted(f"the download of {candidate} was not started")
             files = [self._fetched(package, listener, cancel) for package in release.packages]
-            listener(Progress("unpack", f"{candidate}: kernel and the modules that the recipe needs"))
+            listener(Progress(Phase.UNPACK, f"{candidate}: kernel and the modules that the recipe needs"))
             return self._unpacked(key, release, files)
         except FileGone as error:
             return BuildFailure("download", (error.what,), cause=FailureCause.LACKING)
@@ -158,7 +158,7 @@ class KernelPackage(Target):
         words = f"{package} ({package.size / MB:.0f} MB)"
 
         def on_fraction(fraction: float) -> None:
-            listener(Progress("download", words, fraction))
+            listener(Progress(Phase.DOWNLOAD, words, fraction))
 
         if todo:
             on_fraction(0.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from bisector.errors import InfraError
-from bisector.interfaces import CancelToken, Listener, Progress, Sources
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import BuildConfig, Image, digest
 from bisector.system import shipped
 from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
@@ -137,7 +137,7 @@ class _Build:
 
         A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
-        self.listener(Progress("build", "config"))
+        self.listener(Progress(Phase.BUILD, "config"))
         folder = self.build_dir.folder / CONFIG  # new each time, and empty when the tree's Kconfig comes to it
         remove_tree(folder, ignore_errors=True)
         folder.mkdir()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, Listener, Progress, Target
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
@@ -55,7 +55,7 @@ class Programs(Target):
             key = self.key(candidate)
             if known := self._images.find(key):
                 return known
-            listener(Progress("build", f"copy {candidate}"))
+            listener(Progress(Phase.BUILD, f"copy {candidate}"))
             with self._images.staging() as staged:
                 (staged / "bin").mkdir()
                 for name, path in self._found(candidate):

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.interfaces import CancelToken, Listener, Progress, Sources
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import Image, digest
 from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
@@ -161,7 +161,7 @@ class _Build:
         wanted = digest(argv, list(_descriptions(tree)))
         if _text(objects, CONFIGURED) == wanted:
             return
-        self.listener(Progress("build", "configure"))
+        self.listener(Progress(Phase.BUILD, "configure"))
         _empty(objects)
         if self.ninja.system:
             _stand_in_for_firmware(tree)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Progress, Sources
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image, digest
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
@@ -105,7 +105,7 @@ class FromSource(ABC):
             if cancel.cancelled():
                 raise Interrupted(f"the build of {candidate} was not started")
             with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
-                listener(Progress("checkout", str(candidate)))
+                listener(Progress(Phase.CHECKOUT, str(candidate)))
                 self._sources.checkout(candidate, build_dir.tree)
                 return self._built(key, candidate, build_dir, listener, cancel)
         except OSError as error:

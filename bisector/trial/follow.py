@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
-from bisector.interfaces import CancelToken, Listener, Progress
+from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.model import ConsoleEvent, Ending, Observation, Timing, Trouble
 from bisector.system.proc import Child
 from bisector.system.starving import waited
@@ -66,7 +66,7 @@ class Watcher:
 
     def follow(self, child: Child, workspace: Workspace, folder: Path) -> Observation:
         """Watch until something ends the trial; kill the tree; say what was seen. Raises OSError, ProgramMissing."""
-        self._tell(Progress("boot"))
+        self._tell(Progress(Phase.BOOT))
         log = BoundedLog(folder / "console.log")
         end: End | None = None
         try:
@@ -121,7 +121,7 @@ class Watcher:
             case ("guest", name, *rest):
                 return self._see(ConsoleEvent(marker.at, "guest", "watch", name, " ".join(rest)))
             case ("step", name, "begin"):
-                self._tell(Progress("workload", name))
+                self._tell(Progress(Phase.WORKLOAD, name))
                 self._step = (name, marker.at)
             case ("step", _, "end"):
                 self._step = None
@@ -130,8 +130,8 @@ class Watcher:
         return None
 
     def _mark(self, word: str, at: float) -> None:
-        phase = {"begin": "storage", "storage": "workload"}.get(word)
-        if phase and word not in self._marks:
+        phase = {"begin": Phase.STORAGE, "storage": Phase.WORKLOAD}.get(word)
+        if phase is not None and word not in self._marks:
             self._tell(Progress(phase))
         self._marks.setdefault(word, at)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.codec import dump
-from bisector.interfaces import CancelToken, Listener, Progress
+from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
@@ -71,7 +71,7 @@ class VmRunner:
             wanted = answer.accel
             if answer.cause is acceleration.Cause.GONE:
                 return Watcher(plan, "", 0.0, listener, cancel).harness(answer.reason)
-            listener(Progress("accel", answer.describe()))
+            listener(Progress(Phase.ACCEL, answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
         boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
         watcher = Watcher(plan, booted.build_id, self.boot_deadline or boot, listener, cancel)

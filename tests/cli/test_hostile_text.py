@@ -16,7 +16,7 @@ from bisector.cli import main
 from bisector.errors import BisectorError, Diagnostic
 from bisector.events import EventLog
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.mail.letter import Letter, drafts
 from bisector.mail.recipients import People
 from bisector.mail.thread import Address
@@ -78,11 +78,8 @@ def terminal(act: Callable[[Terminal], None], err: io.StringIO) -> str:
         lambda t: t.write(EVIL),
         lambda t: t.say(EVIL),
         lambda t: t.fail(BisectorError(EVIL, hint=f"{EVIL}\n{EVIL}")),
-        *(
-            lambda t, phase=phase: (t.listen(Progress(phase, EVIL)), t.say("end"), t.stop())
-            for phase in ("stage", "verdict", "trial", "search", "accel", "candidate", "build", "boot", "note")
-        ),
-        lambda t: (t.listen(Progress("candidate", EVIL)), t.listen(Progress("build", EVIL)), t.write("end")),
+        *(lambda t, phase=phase: (t.listen(Progress(phase, EVIL)), t.say("end"), t.stop()) for phase in Phase),
+        lambda t: (t.listen(Progress(Phase.CANDIDATE, EVIL)), t.listen(Progress(Phase.BUILD, EVIL)), t.write("end")),
     ],
 )
 def test_a_terminal_shows_it_and_does_not_obey(
@@ -124,7 +121,7 @@ def test_no_mail_lets_it_through(outcome: str) -> None:
 
 def test_events_are_lines_of_json_without_it(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events")
-    log.listen(Progress("note", EVIL))
+    log.listen(Progress(Phase.STAGE, EVIL))
     log.write("end", error=EVIL)
     log.close()
     lines = (tmp_path / "events").read_text(encoding="utf-8").split("\n")

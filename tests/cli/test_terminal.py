@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bisector.errors import BisectorError
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.terminal import Terminal
 
 LONG = "skip (does not boot: crash: Kernel panic - not syncing: the root device came too early, and a good one boots)"
@@ -29,7 +29,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_a_long_line_is_broken_at_blanks_and_indented(narrow: dict[str, str]) -> None:
     screen = Screen()
-    Terminal(io.StringIO(), screen, narrow).listen(Progress("verdict", f"e8c370797750: {LONG}"))
+    Terminal(io.StringIO(), screen, narrow).listen(Progress(Phase.VERDICT, f"e8c370797750: {LONG}"))
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()]
     assert len(lines) > 1
     assert all(len(line) <= 80 for line in lines)
@@ -40,7 +40,7 @@ def test_a_long_line_is_broken_at_blanks_and_indented(narrow: dict[str, str]) ->
 
 def test_in_a_file_it_stays_one_line(narrow: dict[str, str]) -> None:
     file = io.StringIO()
-    Terminal(io.StringIO(), file, narrow).listen(Progress("verdict", LONG))
+    Terminal(io.StringIO(), file, narrow).listen(Progress(Phase.VERDICT, LONG))
     assert file.getvalue() == f"  → {LONG}\n"
 
 

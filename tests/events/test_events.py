@@ -2,6 +2,7 @@
 """Events: whole lines of JSON, enough to draw a dashboard, and never a reason for a campaign to end."""
 
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -12,8 +13,10 @@ from bisector.cli import main
 from bisector.errors import InfraError, UsageError
 from bisector.events import SCHEMA, EventLog, watched
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import Progress, with_context
+from bisector.interfaces import Phase, Progress, with_context
 from tests.report import case
+
+ROOT = Path(__file__).parents[2]
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -23,8 +26,8 @@ def read(path: Path) -> list[dict[str, object]]:
 def test_verdicts_and_trials_carry_their_figures(tmp_path: Path) -> None:
     path = tmp_path / "events"
     log = EventLog(path, clock=lambda: 1000.5)
-    log.listen(Progress("trial", "told", trial=case.PROOF_BAD.trials[0]))
-    log.listen(Progress("verdict", "told", judgement=case.PROOF_BAD))
+    log.listen(Progress(Phase.TRIAL, "told", trial=case.PROOF_BAD.trials[0]))
+    log.listen(Progress(Phase.VERDICT, "told", judgement=case.PROOF_BAD))
     trial, verdict = read(path)
     assert (trial["schema"], trial["at"], trial["event"], trial["signal"]) == (SCHEMA, 1000.5, "trial", "reproduced")
     assert (trial["condition"], trial["seconds"], trial["revision"]) == ("leg-failed", 12.3, case.CULPRIT.oid)
@@ -37,10 +40,10 @@ def test_a_phase_that_goes_on_is_told_once_a_second(tmp_path: Path) -> None:
     log = EventLog(path, clock=lambda: now[0])
     for step in range(50):
         now[0] = step / 10
-        log.listen(Progress("build", "drivers/md", step / 50))
+        log.listen(Progress(Phase.BUILD, "drivers/md", step / 50))
     assert [event["at"] for event in read(path)] == [0.0, 1.0, 2.0, 3.0, 4.0]
-    log.listen(Progress("stage", "one"))
-    log.listen(Progress("stage", "two"))
+    log.listen(Progress(Phase.STAGE, "one"))
+    log.listen(Progress(Phase.STAGE, "two"))
     assert [event["detail"] for event in read(path)][-2:] == ["one", "two"]
 
 
@@ -60,7 +63,7 @@ def test_threads_write_whole_lines(tmp_path: Path) -> None:
 def test_both_listeners_hear_it(tmp_path: Path) -> None:
     heard: list[Progress] = []
     path = tmp_path / "events"
-    EventLog(path).beside(heard.append)(Progress("stage", "x"))
+    EventLog(path).beside(heard.append)(Progress(Phase.STAGE, "x"))
     assert len(heard) == len(read(path)) == 1
 
 
@@ -87,13 +90,13 @@ def test_a_file_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None
 def test_a_full_disk_ends_the_events_and_not_the_campaign() -> None:
     log = EventLog(Path("/dev/full"))
     for _ in range(3):
-        log.listen(Progress("stage", "x"))
+        log.listen(Progress(Phase.STAGE, "x"))
     log.close()
 
 
 def test_nobody_watching_costs_nothing_and_leaves_nothing() -> None:
     with watched(None, "run") as log:
-        log.listen(Progress("stage", "x"))
+        log.listen(Progress(Phase.STAGE, "x"))
 
 
 def test_end_always_tells_the_exit_code(tmp_path: Path) -> None:
@@ -110,16 +113,16 @@ def test_end_always_tells_the_exit_code(tmp_path: Path) -> None:
 def test_an_event_says_where_it_happens(tmp_path: Path) -> None:
     path = tmp_path / "events"
     heard = with_context(EventLog(path).listen, campaign="c-1", recipe="legs", stage="ends")
-    heard(Progress("verdict", "told", judgement=case.PROOF_BAD, stage="proof"))
-    heard(Progress("stage", "told"))
-    EventLog(path).listen(Progress("stage", "nowhere"))
+    heard(Progress(Phase.VERDICT, "told", judgement=case.PROOF_BAD, stage="proof"))
+    heard(Progress(Phase.STAGE, "told"))
+    EventLog(path).listen(Progress(Phase.STAGE, "nowhere"))
     told = [[event.get(name) for name in ("campaign", "recipe", "stage")] for event in read(path)]
     assert told == [["c-1", "legs", "proof"], ["c-1", "legs", "ends"], [None, None, None]]
 
 
 def test_an_outcome_carries_its_culprit(tmp_path: Path) -> None:
     path = tmp_path / "events"
-    EventLog(path).listen(Progress("outcome", "told", outcome=case.OUTCOMES["culprit"]))
+    EventLog(path).listen(Progress(Phase.OUTCOME, "told", outcome=case.OUTCOMES["culprit"]))
     (told,) = read(path)
     assert (told["kind"], told["culprit"]) == ("culprit", case.CULPRIT.oid)
 
@@ -160,3 +163,8 @@ def test_a_test_and_its_replay_are_told(tmp_path: Path, monkeypatch: pytest.Monk
     told = read(path)
     assert (told[0]["command"], told[0]["step"], told[-1]["exit_code"]) == ("replay", trial["number"], 0)
     assert [event["signal"] for event in told if event["event"] == "trial"] == ["clean"]
+
+
+def test_every_phase_is_documented_as_an_event() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reports.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in Phase if name not in rows] == []

@@ -10,7 +10,7 @@ from nightbench import FLAG, Nights, day, kinds, with_bug
 from bisector.campaign.commits import NOT_SEARCHED
 from bisector.codec import dump
 from bisector.exitcodes import ExitCode
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.model import Verdict
 from bisector.nightly import night
 from bisector.nightly.records import State, Where
@@ -212,7 +212,7 @@ def test_what_is_told_meanwhile_is_told(tree: LinuxNext, nights: Nights) -> None
     with nights.bench() as bench:
         bench.setting = replace(bench.setting, listener=told.append)
         night.run(nights.watch(), bench)
-    stages = [each.detail for each in told if each.phase == "stage"]
+    stages = [each.detail for each in told if each.phase is Phase.STAGE]
     assert stages[1] == "Fetching next-20261101"
     assert "next-20261101: legs" in stages
     assert any(stage.startswith("base of next-20261101: legs, leg-failed") for stage in stages)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bisector import events
 from bisector.direction import BUG, FIX, place_of
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.mail.letter import Letter, body
 from bisector.model import Outcome, OutcomeKind, Signal, Verdict
 from bisector.report import html, json_format, junit, kcidb, ktap, text
@@ -93,7 +93,7 @@ def test_events_name_a_fix_and_no_culprit() -> None:
     assert (told["kind"], told["culprit"], told["fix"]) == ("fix", "", case.CULPRIT.oid)
     told = events._outcome(case.OUTCOMES["culprit"])
     assert (told["kind"], told["culprit"], told["fix"]) == ("culprit", case.CULPRIT.oid, "")
-    assert Progress("outcome", outcome=OUTCOME).outcome is OUTCOME
+    assert Progress(Phase.OUTCOME, outcome=OUTCOME).outcome is OUTCOME
 
 
 def test_a_newer_kernel_is_left_open_by_a_search_for_the_bug_alone() -> None:

@@ -19,7 +19,7 @@ from searching import Bench
 import bisector.search.commits as commits_room
 from bisector.direction import BUG, FIX, Direction
 from bisector.errors import InfraError, Interrupted, UsageError
-from bisector.interfaces import Progress
+from bisector.interfaces import Phase, Progress
 from bisector.model import Candidate, Judgement, Verdict
 from bisector.search.commits import SearchEnd
 
@@ -254,7 +254,7 @@ def test_killed_git_is_infrastructure(bench: Bench) -> None:
 def test_progress_counts_steps_and_revisions(bench: Bench) -> None:
     messages: list[Progress] = []
     bench.search(PerfectJudge(bench.plant(LINE), "f"), "a", "j", listener=messages.append)
-    assert messages[0] == Progress("search", "1 of about 3: 4 revisions left", 0.0)
+    assert messages[0] == Progress(Phase.SEARCH, "1 of about 3: 4 revisions left", 0.0)
     assert [progress.phase for progress in messages] == ["search"] * len(messages)
     fractions = [progress.fraction or 0.0 for progress in messages]
     assert fractions == sorted(fractions)

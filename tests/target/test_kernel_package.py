@@ -18,7 +18,7 @@ import pytest
 from deb_archive import DebArchive, build_deb, kernel_files, module
 
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, Progress, ignore
+from bisector.interfaces import CancelToken, Phase, Progress, ignore
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system.apt import Archive, Mirror
 from bisector.system.proc import Processes
@@ -341,7 +341,7 @@ def test_a_download_tells_how_far_it_is_and_counts_its_bytes(place: Place) -> No
     target = place.target()
     made(target, listener=told.append)
     assert (told[0].phase, told[0].fraction) == ("download", 0.0)
-    assert told[-1].phase == "unpack"
+    assert told[-1].phase is Phase.UNPACK
     assert target.downloaded == deb.stat().st_size
 
 

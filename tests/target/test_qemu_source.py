@@ -19,7 +19,7 @@ from fake_qemu import PROGRAM, QemuBench
 
 from bisector.causes import FailureCause
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, ignore
+from bisector.interfaces import CancelToken, Phase, ignore
 from bisector.model import Candidate, TargetKind
 from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.target import build_dirs, submodules
@@ -374,7 +374,7 @@ def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuBench) -> Non
 
 def test_progress_counts_the_steps_of_ninja(qemu: QemuBench) -> None:
     qemu.build(qemu.target(), qemu.candidate())
-    steps = [told.fraction for told in qemu.told if told.phase == "build" and told.fraction is not None]
+    steps = [told.fraction for told in qemu.told if told.phase is Phase.BUILD and told.fraction is not None]
     assert steps and steps == sorted(steps) and steps[-1] > 0.9
 
 

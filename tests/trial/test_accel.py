@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bisector.interfaces import Phase
 from bisector.model import Ending, Observation, Trouble
 from bisector.trial import accel
 
@@ -223,7 +224,7 @@ def test_auto_says_aloud_what_it_took(bench) -> None:
     for _ in range(2):
         observation = bench.run(accel="auto")
         assert (observation.ending, observation.accel) == (Ending.FINISHED, "tcg")
-    said = [progress.detail for progress in bench.phases if progress.phase == "accel"]
+    said = [progress.detail for progress in bench.phases if progress.phase is Phase.ACCEL]
     assert len(said) == 2
     assert all(("Suberror: 1" if kvm else "is not there") in sentence for sentence in said)
     if kvm:

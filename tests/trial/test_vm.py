@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import Io, Layer, Plan, Step, Watch
-from bisector.interfaces import CancelToken, Progress
+from bisector.interfaces import CancelToken, Phase, Progress
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.trial import workspace
@@ -186,7 +186,7 @@ def test_auto_boots_whatever_this_host_has(vm: Vm) -> None:
     observation = vm.run(Plan(steps=()), accel="auto")
     assert observation.ending is Ending.FINISHED
     assert observation.accel in ("kvm", "tcg")
-    said = [p.detail for p in vm.phases if p.phase == "accel"]
+    said = [p.detail for p in vm.phases if p.phase is Phase.ACCEL]
     assert len(said) == 1 and said[0].startswith("VMs run on")
 
 
