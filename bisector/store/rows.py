@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bisector.model import Judgement, Outcome
 from bisector.stage import CampaignState
@@ -68,6 +69,15 @@ class Listed:
     find_fix: int  # 1 for a search for a fix
     kind: str
     summary: str
+
+
+class TrialKey(NamedTuple):
+    """What tells a trial from others of its campaign. ``place``: trials of its image, question and stage before it."""
+
+    image: str
+    plan: str
+    stage: str
+    place: int
 
 
 @dataclass(frozen=True)

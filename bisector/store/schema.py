@@ -185,4 +185,15 @@ def _renamed(record: dict[str, object], kept: set[str], names: tuple[str, ...]) 
     }
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart, _plainer_names)
+def _trials_ahead(db: sqlite3.Connection) -> None:
+    """Trials that ran before a decision looked at them, apart from those that count."""
+    db.execute(
+        "create table trials_ahead("
+        " campaign text not null references campaigns(id), place integer not null, candidate text not null,"
+        " image text not null, plan text not null, stage text not null, cell text not null, seed integer not null,"
+        " reading text not null, observation text not null, folder text not null, ended real not null,"
+        " primary key (campaign, image, plan, stage, place))"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart, _plainer_names, _trials_ahead)

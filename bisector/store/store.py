@@ -6,73 +6,30 @@ from __future__ import annotations
 import itertools
 import shutil
 import sqlite3
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from bisector import __version__
-from bisector.codec import Malformed, dump, load
+from bisector.codec import dump
 from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Signal, Trial
 from bisector.stage import CampaignState
-from bisector.store.rows import CampaignRow, Listed, StoredVerdict
-from bisector.store.schema import connect, writer
+from bisector.store.database import Database
+from bisector.store.rows import CampaignRow, Listed, StoredVerdict, TrialKey
 from bisector.system.locks import locked
-from bisector.system.xdg import private
-
-T = TypeVar("T")
 
 ROW = "id, recipe, title, source, repo, good, bad, find_fix, cell, created, state"
 """Columns of a campaign's row; its outcome is megabytes of JSON."""
 
 
-class Store:
+class Store(Database):
     """The database at ``folder/bisector.db`` and the campaigns' folders beside it.
 
     Raises InfraError, with what to do, whenever the disk or the database refuses.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = threading.RLock()
-        with self._guard():
-            private(folder)
-            self._db = connect(folder / "bisector.db")
-            self._writer = writer(self._db)
-
-    def close(self) -> None:
-        """Close the database. The store cannot be used afterwards."""
-        self._db.close()
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        except (sqlite3.Error, OSError) as error:
-            raise InfraError(
-                f"the store in {self.folder} cannot be used: {error}",
-                hint="free space or correct the folder's rights, then repeat the command; nothing finished is lost",
-            ) from error
-
-    def _write(self, statement: str, values: tuple[object, ...]) -> int:
-        with self._guard():
-            return self._execute(statement, values).lastrowid or 0
-
-    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        with self._guard():
-            return self._execute(statement, values).fetchall()
-
-    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        """Run one statement. Half of a surrogate pair, which no UTF-8 has, becomes a question mark."""
-        whole = (value.encode(errors="replace").decode() if isinstance(value, str) else value for value in values)
-        return self._db.execute(statement, tuple(whole))
 
     # ---- campaigns
 
@@ -178,43 +135,12 @@ class Store:
                 "insert or replace into endings values (?,?,?)", (campaign, outcome.kind.value, outcome.summary)
             )
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Meanwhile what is written is written all or not at all."""
-        self._db.execute("begin immediate")
-        try:
-            yield
-            self._db.execute("commit")
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-
     def _outcome(self, campaign: str) -> Outcome | None:
         (row,) = self._rows("select outcome from campaigns where id=?", (campaign,))
         return self._parsed(campaign, row["outcome"])
 
     def _parsed(self, campaign: str, text: str | None) -> Outcome | None:
         return self.read(Outcome, text, f"the outcome of campaign {campaign}") if text else None
-
-    # ---- types as JSON
-
-    def read(self, kind: type[T], text: str, what: str) -> T:
-        """A frozen type from its JSON. Raises InfraError: a newer version may have written what we do not know.
-
-        Args:
-            what: names it in the error.
-        """
-        try:
-            return load(kind, text)
-        except Malformed as error:
-            raise InfraError(
-                f"{what} cannot be read: {error}",
-                hint=f"{self.folder}/bisector.db was written by {self._writer}, and this is bisector {__version__}: "
-                "use the newer of the two",
-            ) from error
-
-    def _of(self, campaign: str, kind: type[T], text: str) -> T:
-        return self.read(kind, text, f"campaign {campaign}")
 
     # ---- builds
 
@@ -259,12 +185,40 @@ class Store:
 
     def add_trial(self, campaign: str, trial: Trial) -> Trial:
         """Store a finished trial; gives it back with its number."""
-        number = self._write(
-            "insert into trials values (null,?,?,?,?,?,?,?,?,?,?,?)",
-            (campaign, dump(trial.candidate), trial.image, trial.plan, trial.stage, trial.cell, trial.seed,
-             dump(trial.reading), dump(trial.observation), trial.folder, time.time()),
-        )  # fmt: skip
-        return replace(trial, number=number)
+        values = (campaign, *_columns(trial), time.time())
+        return replace(trial, number=self._write("insert into trials values (null,?,?,?,?,?,?,?,?,?,?,?)", values))
+
+    # ---- trials that ran before anybody needed them
+
+    def add_ahead(self, campaign: str, key: TrialKey, trial: Trial) -> None:
+        """Keep a finished trial that no decision has looked at yet; one that is kept already stays."""
+        self._write(
+            "insert or ignore into trials_ahead values (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (campaign, key.place, *_columns(trial), time.time()),
+        )
+
+    def keys_ahead(self, campaign: str) -> tuple[TrialKey, ...]:
+        """Which trials are kept that no decision has looked at."""
+        rows = self._rows("select image, plan, stage, place from trials_ahead where campaign=?", (campaign,))
+        return tuple(TrialKey(*row) for row in rows)
+
+    def trials_ahead(self, campaign: str) -> tuple[Trial, ...]:
+        """Trials that ran and were not needed; they have no number."""
+        rows = self._rows(
+            f"select 0 as number, {_COLUMNS} from trials_ahead where campaign=? order by ended", (campaign,)
+        )
+        return tuple(self._trial(row) for row in rows)
+
+    def count_ahead(self, campaign: str, key: TrialKey) -> Trial:
+        """Give a kept trial its number: from now on it counts."""
+        where = "campaign=? and image=? and plan=? and stage=? and place=?"
+        with self._guard(), self._together():
+            number = self._execute(
+                f"insert into trials({_COLUMNS}) select {_COLUMNS} from trials_ahead where {where}", (campaign, *key)
+            ).lastrowid
+            self._execute(f"delete from trials_ahead where {where}", (campaign, *key))
+        (row,) = self._rows("select * from trials where number=?", (number,))
+        return self._trial(row)
 
     def set_reading(self, number: int, reading: Reading) -> None:
         """Give a stored trial the reading that was still to come (``Reading.awaits_control``)."""
@@ -374,6 +328,17 @@ class Store:
     def regressions(self, watch: str) -> tuple[str, ...]:
         """The regressions that a watch has met."""
         return tuple(row["body"] for row in self._rows("select body from regressions where watch=?", (watch,)))
+
+
+_COLUMNS = "campaign, candidate, image, plan, stage, cell, seed, reading, observation, folder, ended"
+
+
+def _columns(trial: Trial) -> tuple[object, ...]:
+    """A trial as the database holds it, without its campaign, number and time."""
+    return (
+        dump(trial.candidate), trial.image, trial.plan, trial.stage, trial.cell, trial.seed, dump(trial.reading),
+        dump(trial.observation), trial.folder,
+    )  # fmt: skip
 
 
 def _numbered(name: str) -> Iterator[str]:

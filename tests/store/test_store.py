@@ -205,7 +205,7 @@ def test_a_list_of_campaigns_reads_no_outcome_and_no_trial(tmp_path: Path, monke
     outcome = Outcome(OutcomeKind.CULPRIT, "it was x", culprit=Commit("a" * 40, "s"))
     store.finish("two", outcome)
     read: list[type] = []
-    monkeypatch.setattr("bisector.store.store.load", lambda kind, text: read.append(kind) or load(kind, text))
+    monkeypatch.setattr("bisector.store.database.load", lambda kind, text: read.append(kind) or load(kind, text))
     assert [(each.id, each.kind, each.summary) for each in store.listed()] == [
         ("one", "", ""), ("two", "culprit", "it was x")
     ]  # fmt: skip

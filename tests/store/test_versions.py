@@ -72,13 +72,23 @@ def test_each_version_has_a_database_of_its_own_to_be_tested_with() -> None:
     assert kept == set(range(1, len(schema.MIGRATIONS)))
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
     old(tmp_path / "old", version)
     Store(tmp_path / "old").close()
     Store(tmp_path / "new").close()
     with sqlite3.connect(tmp_path / "old/bisector.db") as one, sqlite3.connect(tmp_path / "new/bisector.db") as other:
-        for table in ("campaigns", "builds", "trials", "judgements", "nights", "regressions", "meta", "endings"):
+        for table in (
+            "campaigns",
+            "builds",
+            "trials",
+            "judgements",
+            "nights",
+            "regressions",
+            "meta",
+            "endings",
+            "trials_ahead",
+        ):
             columns = [db.execute(f"pragma table_info({table})").fetchall() for db in (one, other)]
             assert columns[0] == columns[1] != []
 

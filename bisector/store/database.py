@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The database's connection: every statement under one lock, every fault with what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from bisector import __version__
+from bisector.codec import Malformed, load
+from bisector.errors import InfraError
+from bisector.store.schema import connect, writer
+from bisector.system.xdg import private
+
+T = TypeVar("T")
+
+
+class Database:
+    """The database at ``folder/bisector.db``: one connection, for any thread.
+
+    Raises InfraError, with what to do, whenever the disk or the database refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        with self._guard():
+            private(folder)
+            self._db = connect(folder / "bisector.db")
+            self._writer = writer(self._db)
+
+    def close(self) -> None:
+        """Close the database. The store cannot be used afterwards."""
+        self._db.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.Error, OSError) as error:
+            raise InfraError(
+                f"the store in {self.folder} cannot be used: {error}",
+                hint="free space or correct the folder's rights, then repeat the command; nothing finished is lost",
+            ) from error
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> int:
+        with self._guard():
+            return self._execute(statement, values).lastrowid or 0
+
+    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[sqlite3.Row]:
+        with self._guard():
+            return self._execute(statement, values).fetchall()
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """Run one statement. Half of a surrogate pair, which no UTF-8 has, becomes a question mark."""
+        whole = (value.encode(errors="replace").decode() if isinstance(value, str) else value for value in values)
+        return self._db.execute(statement, tuple(whole))
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Meanwhile what is written is written all or not at all."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+
+    # ---- types as JSON
+
+    def read(self, kind: type[T], text: str, what: str) -> T:
+        """A frozen type from its JSON. Raises InfraError: a newer version may have written what we do not know.
+
+        Args:
+            what: names it in the error.
+        """
+        try:
+            return load(kind, text)
+        except Malformed as error:
+            raise InfraError(
+                f"{what} cannot be read: {error}",
+                hint=f"{self.folder}/bisector.db was written by {self._writer}, and this is bisector {__version__}: "
+                "use the newer of the two",
+            ) from error
+
+    def _of(self, campaign: str, kind: type[T], text: str) -> T:
+        return self.read(kind, text, f"campaign {campaign}")
