@@ -82,13 +82,26 @@ def ignore(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class CancelToken:
-    """A request to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set."""
+    """A request to stop that crosses processes: set when its file exists. Picklable; ``CancelToken()`` is never set.
+
+    ``above``: the file of another token, whose request goes for this one, too.
+    """
 
     path: str = ""
+    above: str = ""
 
     def cancelled(self) -> bool:
         """Whether it is to stop."""
-        return bool(self.path) and Path(self.path).exists()
+        return any(path and Path(path).exists() for path in (self.path, self.above))
+
+    def child(self, name: str) -> CancelToken:
+        """A token of its own for a part of the work. It stops with this one, or alone."""
+        return CancelToken(f"{self.path}-{name}", self.path) if self.path else CancelToken()
+
+    def forget(self) -> None:
+        """Take the request back: what it was for has ended."""
+        if self.path:
+            Path(self.path).unlink(missing_ok=True)
 
     def cancel(self) -> None:
         """Ask to stop. Idempotent."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.codec import dump
+from bisector.errors import Interrupted
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation
 
@@ -26,4 +27,11 @@ def run_trial(
     if observation.ending is not Ending.CANCELLED:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
+    return observation
+
+
+def finished(observation: Observation) -> Observation:
+    """The observation of a trial that ran to its end. Raises Interrupted for another one."""
+    if observation.ending is Ending.CANCELLED:
+        raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
     return observation

@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bisector import harness
 from bisector.agent.plan import Plan
+from bisector.ahead import Run, Scope, TrialsAhead, Wanted
 from bisector.case import Case, agent_seconds
+from bisector.control import ControlBoot
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.executor import Executor
 from bisector.harness import CountedSeries, Tally
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Runner, Target, with_context
-from bisector.jobs import make_image, run_trial
+from bisector.jobs import finished, make_image, run_trial
 from bisector.model import (
     BuildFailure,
     Candidate,
-    Ending,
     Image,
     Judgement,
     Observation,
@@ -30,7 +33,7 @@ from bisector.model import (
     digest,
 )
 from bisector.stage import Stage
-from bisector.store import Store
+from bisector.store import Store, TrialKey
 from bisector.verdict import clock
 from bisector.verdict.hiding import Sample
 from bisector.verdict.sequential import Decision, Evidence, More
@@ -53,6 +56,7 @@ class JudgeTools:
     executor: Executor
     listener: Listener
     cancel: CancelToken
+    trials_at_once: int = 1
 
 
 AddFixups = Callable[[Candidate], Candidate]
@@ -112,6 +116,15 @@ class TrialSeries:
         if harness.failed(trial):
             self._check_harness(trial)
         return trial.reading
+
+    def coming(self, count: int) -> Iterator[Wanted]:
+        """The next ``count`` trials of the series that are not stored yet, for a scope to want."""
+        if not isinstance(self.made, Image):
+            return
+        counted = self._counted
+        stored = len(counted.trials) - len(self._taken.trials) if self.in_turns else 0
+        for index in range(counted.conclusive, counted.conclusive + count - stored):
+            yield Wanted(self.candidate, self.made, self.case, self.stage, index)
 
     def take(self, count: int) -> int:
         """Take up to ``count`` trials that are stored already (a series drawn in turns); how many there were."""
@@ -210,6 +223,12 @@ class Judge:
         self.control = control
         self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
         self._checks: list[Trial] | None = None
+        self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
+        self._ahead = TrialsAhead(tools.trials_at_once, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
+
+    def ahead(self) -> AbstractContextManager[Scope]:
+        """A scope in which trials may run before they are drawn (bisector/ahead.py)."""
+        return self._ahead.scope()
 
     def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
@@ -248,15 +267,22 @@ class Judge:
         self.report(Phase.CANDIDATE, str(candidate), stage)
         made = self.image(candidate, stage)
         if isinstance(made, Image):
-            self._boot_missing_controls(made, case, stage)
+            self._control_boot.boot_missing(made, case, stage)
         return TrialSeries(self, candidate, case, stage, made, in_turns)
 
+    def coming(self, candidate: Candidate, case: Case, stage: str, count: int) -> Iterator[Wanted]:
+        """The next ``count`` trials of a candidate whose image is made, for a scope to want; none without an image."""
+        candidate = self.with_fixups(candidate)
+        yield from TrialSeries(self, candidate, case, stage, self.image(candidate, stage)).coming(count)
+
     def _judge(self, series: TrialSeries) -> Judgement:
-        while not series.untestable:
-            decision = series.decide()
-            if isinstance(decision, Decision):
-                return series.judgement(decision.verdict, decision.reason)
-            series.draw()
+        with self.ahead() as scope:
+            while not series.untestable:
+                decision = series.decide()
+                if isinstance(decision, Decision):
+                    return series.judgement(decision.verdict, decision.reason)
+                scope.want(series.coming(decision.count))
+                series.draw()
         return series.judgement(Verdict.SKIP, series.untestable)
 
     # ---- whose failure is it, the candidate's or the host's? (law 7)
@@ -284,33 +310,49 @@ class Judge:
     # ---- one trial
 
     def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
-        """Run one trial now and store it. ``index``: how many of this image, question and stage came before it."""
+        """Run one trial, or take the one that ran ahead, and store it.
+
+        ``index``: how many of this image, question and stage came before it.
+        """
         self._stop_if_cancelled()
-        seed = int(digest(self.tools.campaign, image.identity, stage, index)[:12], 16)
-        token = digest(seed, time.time_ns())[:12]
-        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
-        folder = f"trials/{stage}-{image.identity[:12]}-{index}-{token}"
-        observation = self._run(image, plan, folder, stage)
-        reading = self._reading(observation, case)
-        trial = Trial(
-            0, candidate, image.identity, plan.identity(), stage, case.cell.name, seed, reading, observation, folder
-        )
-        stored = self.tools.store.add_trial(self.tools.campaign, trial)  # before the control boots: law 4
-        stored = self._after_control(stored, case) if reading.awaits_control else stored
-        self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
+        store, campaign, wanted = self.tools.store, self.tools.campaign, Wanted(candidate, image, case, stage, index)
+        trial = self._ahead.take(wanted)
+        # Stored before the control boots: law 4.
+        stored = store.add_trial(campaign, trial) if trial else store.count_ahead(campaign, wanted.key)
+        stored = self._control_boot.after(stored, case) if stored.reading.awaits_control else stored
+        self._slowest[stored.plan] = max(self._slowest.get(stored.plan, 0.0), agent_seconds(stored))
         text = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
         self.tools.listener(Progress(Phase.TRIAL, text, trial=stored, stage=stage))
         return stored
 
+    def _begin(self, wanted: Wanted) -> Run:
+        """Start a trial in a slot."""
+        image, case, stage = wanted.image, wanted.case, wanted.stage
+        seed = int(digest(self.tools.campaign, image.identity, stage, wanted.index)[:12], 16)
+        token = digest(seed, time.time_ns())[:12]
+        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
+        folder = f"trials/{stage}-{image.identity[:12]}-{wanted.index}-{token}"
+
+        def trial(observation: Observation) -> Trial:
+            return Trial(
+                0, wanted.candidate, image.identity, wanted.key.plan, stage, case.cell.name, seed,
+                self._reading(finished(observation), case), observation, folder,
+            )  # fmt: skip
+
+        cancel = self.tools.cancel.child(token)
+        return Run(self._submit(image, plan, folder, stage, cancel), trial, cancel)
+
+    def _keep(self, key: TrialKey, trial: Trial) -> None:
+        self.tools.store.add_ahead(self.tools.campaign, key, trial)
+
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
+        return finished(self._submit(image, plan, folder, stage, self.tools.cancel).result())
+
+    def _submit(self, image: Image, plan: Plan, folder: str, stage: str, cancel: CancelToken) -> Future[Observation]:
         tools = self.tools
         place = tools.store.campaign_folder(tools.campaign) / folder
         listener = with_context(tools.listener, stage=stage)
-        future = tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, listener, tools.cancel)
-        observation = future.result()
-        if observation.ending is Ending.CANCELLED:
-            raise Interrupted("stopped during a trial", hint="that trial is not stored; what is finished is kept")
-        return observation
+        return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, listener, cancel)
 
     # ---- a kernel that does not boot, held against one that does
 
@@ -324,47 +366,13 @@ class Judge:
             return reading
         return replace(reading, signal=Signal.INFRA, awaits_control=True)
 
-    def _boot_missing_controls(self, image: Image, case: Case, stage: str) -> None:
-        """Boot the control for stored trials whose control boot was cut short by a kill."""
-        tools = self.tools
-        for trial in tools.store.trials(tools.campaign, image=image.identity, plan=case.plan.identity(), stage=stage):
-            if trial.reading.awaits_control:
-                self._after_control(trial, case)
-
-    def _after_control(self, trial: Trial, case: Case) -> Trial:
-        """The trial with its reading as the control boot has it. Raises InfraError when nothing boots here."""
-        reading, (name, control) = read(trial.observation, case.question), self._control_for(trial.image)
-        boots = self._boots(control, case) if control else ""
-        if boots:
-            reading = replace(reading, reason=f"{reading.reason} ({name}'s image boots here: {boots})")
-        else:
-            other = f"nor does that of {name}" if control else "and no kernel is known to boot here"
-            what = f"the VM of {trial.candidate} never reached the agent, {other} ({reading.reason})"
-            reading = Reading(Signal.INFRA, reason=what)
-        self.tools.store.set_reading(trial.number, reading)
-        if not boots:
-            hint = "the host is overloaded or broken, or this config cannot boot here: see 'bisector doctor'"
-            raise InfraError(reading.reason, hint=hint)
-        return replace(trial, reading=reading)
-
-    def _control_for(self, tried: str) -> tuple[str, Image | None]:
-        """(what it is, the image) to boot beside one that did not: the good end's, else the bad end's.
-
-        ``tried``: identity of that one, which says nothing about itself.
-        """
+    def _control_candidates(self) -> Iterator[tuple[str, Image]]:
+        """(what it is, the image) of the candidates that may be booted to see whether anything boots here."""
         for name, candidate in (("the good end", self.control), ("the bad end", self.second)):
             if candidate is not None:
                 image = self.image(self.with_fixups(candidate))
-                if isinstance(image, Image) and image.identity != tried:
-                    return name, image
-        return "", None
-
-    def _boots(self, control: Image, case: Case) -> str:
-        """Boot the control at once; says in words that it did, "" when it did not."""
-        token = digest("control", time.time_ns())[:12]
-        boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
-        observation = self._run(control, boot_only, f"trials/control-{control.identity[:12]}-{token}", Stage.CONTROL)
-        return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""
+                if isinstance(image, Image):
+                    yield name, image
 
     # ---- how long a trial may take
 

@@ -69,13 +69,14 @@ OTHER_FAILURES = 3
 
 @dataclass(frozen=True)
 class Setting:
-    """What one command was given by its caller. ``jobs``: parallel jobs of one build."""
+    """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots."""
 
     folders: Folders
     environ: Mapping[str, str]
     listener: Listener
     jobs: int
     sandbox: Sandbox = CONFINED
+    trials_at_once: int = 1
 
 
 class Session:
@@ -90,7 +91,7 @@ class Session:
         self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
-        self.executor: Executor = LocalExecutor(builds=1, trials=1)
+        self.executor: Executor = LocalExecutor(builds=1, trials=setting.trials_at_once)
         self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
         self._at_work.enter_context(at_work(setting.folders.cache))
@@ -255,8 +256,9 @@ class Session:
         """A judge that writes into the campaign."""
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
         tools = JudgeTools(
-            target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel
-        )
+            target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
+            self.setting.trials_at_once,
+        )  # fmt: skip
         return Judge(tools, control, add_fixups)
 
     def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.ahead import Wanted
 from bisector.answer import Answer, CellAnswer
 from bisector.case import Case
 from bisector.errors import UsageError
@@ -25,6 +26,7 @@ from bisector.store import CampaignRow
 from bisector.target.programs import installed
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.neither import always_neither, stops
+from bisector.verdict.sequential import Evidence, More
 
 STAGE = Stage.TEST
 
@@ -71,19 +73,32 @@ def run(request: SingleRequest, session: Session) -> Answer:
         request.recipe,
     )
     judge = session.judge(row.id, request.recipe, target)
-    rows = []
-    for cell in wanted:
-        if cell.not_applicable:
-            rows.append(CellAnswer(cell, None))
-            continue
-        words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
-        session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
-        case = session.case(apply(request.recipe, cell), cell)
-        if request.trials:
-            case = replace(case, rule=FixedTrials(request.trials, case.rule.other_cap))
-        rows.append(CellAnswer(cell, _judged(judge, candidate, case, rows)))
+    cases = [None if cell.not_applicable else _case(request, session, cell) for cell in wanted]
+    rows: list[CellAnswer] = []
+    with judge.ahead() as scope:
+        scope.want(_first_trials(judge, candidate, cases))
+        for cell, case in zip(wanted, cases, strict=True):
+            if case is None:
+                rows.append(CellAnswer(cell, None))
+                continue
+            words = f"{candidate} {f'in {cell.name}' if cell.name else ''}".rstrip()
+            session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
+            rows.append(CellAnswer(cell, _judged(judge, candidate, case, rows)))
     folder = str(session.store.campaign_folder(row.id))
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
+
+
+def _case(request: SingleRequest, session: Session, cell: Cell) -> Case:
+    case = session.case(apply(request.recipe, cell), cell)
+    return replace(case, rule=FixedTrials(request.trials, case.rule.other_cap)) if request.trials else case
+
+
+def _first_trials(judge: Judge, candidate: Candidate, cases: Iterable[Case | None]) -> Iterator[Wanted]:
+    """What the candidate needs in each of the cells if it is good there."""
+    for case in filter(None, cases):
+        step = case.rule.decide(Evidence())
+        if isinstance(step, More):
+            yield from judge.coming(candidate, case, STAGE, step.count)
 
 
 def _judged(judge: Judge, candidate: Candidate, case: Case, before: Sequence[CellAnswer]) -> Judgement:

@@ -7,14 +7,16 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from bisector.cli.options import AUTO
 from bisector.cli.process import stop_in_order
-from bisector.errors import BisectorError, InfraError
+from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from bisector.session import Session
     from bisector.store import Store
     from bisector.terminal import Terminal
+
+
+MOST_SLOTS = 1024
 
 
 @dataclass
@@ -88,11 +93,18 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
 
 
 def open_session(
-    context: typer.Context, jobs: int, log: EventLog | None = None, *, no_sandbox: bool = False
+    context: typer.Context,
+    jobs: int,
+    log: EventLog | None = None,
+    recipes: Sequence[Recipe] = (),
+    trials_at_once: str = "1",
+    *,
+    no_sandbox: bool = False,
 ) -> Session:
     """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     Its events go to ``log`` too.
+    ``recipes``: what it will try; ``trials_at_once``: as given on the command line.
     ``no_sandbox``: what is built and tried runs as we do, which is said.
     """
     from bisector.session import Session, Setting
@@ -104,12 +116,27 @@ def open_session(
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
-    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox))
+    slots = trial_slots(trials_at_once, recipes)
+    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox, slots))
+    if slots > 1:
+        terminal.say(f"up to {slots} trials at once")
     if no_sandbox:
         terminal.say(NOTE)
 
     stop_in_order(session.cancel.cancel)
     return session
+
+
+def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
+    """Trials at once, from the command line's word. Raises UsageError for one that is no number."""
+    from bisector.execute import slots
+
+    if given == AUTO:
+        largest = max((recipe.vm.memory for recipe in recipes if recipe.vm), default=0)
+        return slots.automatic(largest, cpus=slots.processors(), free=slots.memory())
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
+        raise UsageError(f"--trials-at-once {given}: a number from 1 to {MOST_SLOTS}, or {AUTO}")
+    return int(given)
 
 
 def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from bisector.cli.helpers import open_session, print_object, terminal_of
-from bisector.cli.options import CPUS, EventsOption, JobsOption, JsonOption, NoSandboxOption
+from bisector.cli.options import (
+    AUTO,
+    CPUS,
+    EventsOption,
+    JobsOption,
+    JsonOption,
+    NoSandboxOption,
+    TrialsAtOnceOption,
+)
 
 commands = typer.Typer()
 
@@ -20,6 +28,7 @@ def nightly(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file of the watch, see docs/nightly.md.")],
     check: Annotated[bool, typer.Option("--check", help="Check the file and its recipes, and run nothing.")] = False,
     jobs: JobsOption = CPUS,
+    trials_at_once: TrialsAtOnceOption = AUTO,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -41,9 +50,10 @@ def nightly(
         else:
             terminal.write(lines)
         return
+    recipes = [each.recipe for each in watch.items]
     with (
         watched(events, "nightly", watch=watch.name) as log,
-        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, recipes, trials_at_once, no_sandbox=no_sandbox) as session,
     ):
         report = night.run(watch, session)
         code = log.exit_code = report.exit_code

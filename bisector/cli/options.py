@@ -24,6 +24,10 @@ KernelOption = Annotated[
 ]
 CPUS = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
+AUTO = "auto"
+TrialsAtOnceOption = Annotated[
+    str, typer.Option("--trials-at-once", metavar="N|auto", help="Trials at once; auto: by processors and memory.")
+]
 NoSandboxOption = Annotated[
     bool,
     typer.Option("--no-sandbox", help="What is built and tried may read and change all that you may; reports say so."),

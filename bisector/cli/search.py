@@ -10,6 +10,7 @@ import typer
 
 from bisector.cli.helpers import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
 from bisector.cli.options import (
+    AUTO,
     CPUS,
     CellOption,
     EventsOption,
@@ -19,6 +20,7 @@ from bisector.cli.options import (
     NoSandboxOption,
     RecipeArgument,
     RepoOption,
+    TrialsAtOnceOption,
 )
 from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
@@ -61,6 +63,7 @@ def run(
         bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
     ] = False,
     jobs: JobsOption = CPUS,
+    trials_at_once: TrialsAtOnceOption = AUTO,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -89,7 +92,7 @@ def run(
     first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox) as session,
     ):
         try:
             if mode == "only" or repo is None:
@@ -164,6 +167,7 @@ def test(
     kernel: KernelOption = "",
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
     jobs: JobsOption = CPUS,
+    trials_at_once: TrialsAtOnceOption = AUTO,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -187,7 +191,7 @@ def test(
     )
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox) as session,
     ):
         answer = single.run(request, session)
         log.exit_code = answer.exit_code

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from bisector.ahead import Wanted
 from bisector.case import Case, stretched
 from bisector.direction import Direction
 from bisector.interfaces import Phase
@@ -13,7 +14,7 @@ from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
 from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
 from bisector.stage import Stage
-from bisector.verdict.ends import Alike, Differ, NotTestable
+from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable
 from bisector.verdict.neither import NeverJudged, summary
 from bisector.verdict.rule import Rule
 from bisector.verdict.sequential import Evidence
@@ -45,7 +46,9 @@ def ends_in_cells(
     """
     if not cases[0].rule.learns:
         return _each_by_itself(judge, good, bad, cases, direction)
-    drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
+    with judge.ahead() as scope:
+        scope.want(_first_trials(judge, good, bad, cases[1:]))
+        drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
     able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)
@@ -58,6 +61,15 @@ def ends_in_cells(
         return _stop(case, chosen, direction)
     ends = Ends(chosen.good, chosen.bad, replace(case, rule=case.rule.started(chosen.result)), stage, drawings)
     return _long_enough(judge, ends)
+
+
+def _first_trials(judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> Iterator[Wanted]:
+    """What the ends need at once in each of the cells."""
+    for number, case in enumerate(cases, 2):
+        step = case.rule.ends(NOTHING, NOTHING, number)
+        if isinstance(step, MoreEnds):
+            yield from judge.coming(good, case, Stage.ENDS, step.good)
+            yield from judge.coming(bad, case, Stage.ENDS, step.bad)
 
 
 def _long_enough(judge: Judge, ends: Ends) -> Ends:

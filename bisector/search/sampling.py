@@ -6,9 +6,11 @@ The arithmetic is verdict/ends.py and verdict/confirm.py; here trials are drawn 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bisector.ahead import Scope, Wanted
 from bisector.judge import TrialSeries
 from bisector.model import Judgement, Signal, Verdict
 from bisector.verdict.confirm import Draw, Step
@@ -50,6 +52,13 @@ def draw_ends(
         number: of this drawing in the campaign, from 1; each spends its share of the budget.
         more: what proofs have seen of the good end and its like, and of the bad end.
     """
+    with good.judge.ahead() as scope:
+        return _draw_ends(good, bad, rule, number, more, scope)
+
+
+def _draw_ends(
+    good: TrialSeries, bad: TrialSeries, rule: Rule, number: int, more: tuple[Evidence, Evidence], scope: Scope
+) -> EndsDrawn:
     while not (good.untestable or bad.untestable):
         step = rule.ends(good.evidence + more[0], bad.evidence + more[1], number)
         if not isinstance(step, MoreEnds):
@@ -58,7 +67,9 @@ def draw_ends(
                     step, good.judgement(Verdict.GOOD, _figures(good)), bad.judgement(Verdict.BAD, _figures(bad))
                 )
             return EndsDrawn(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
-        _draw_in_turns(((good, step.good), (bad, step.bad)), stop=(good,), first=(good, bad))
+        wanted = ((good, step.good), (bad, step.bad))
+        scope.want(_coming(wanted))
+        _draw_in_turns(wanted, stop=(good,), first=(good, bad))
         if never := never_judged((*good.trials, *bad.trials)):
             return EndsDrawn(never, _close_end(good), _close_end(bad))
     return EndsDrawn(None, _close_end(good), _close_end(bad))
@@ -96,7 +107,19 @@ def draw_proof(
 
     ``number``: of this proof in the campaign, from 1; ``edited``, ``culprit``: as of ``Rule.proof``.
     """
+    with (*bad, *good)[0].judge.ahead() as scope:
+        return _draw_proof(bad, good, rule, number, edited, culprit, scope)
 
+
+def _draw_proof(
+    bad: Sequence[TrialSeries],
+    good: Sequence[TrialSeries],
+    rule: Rule,
+    number: int,
+    edited: tuple[int, int],
+    culprit: Verdict | None,
+    scope: Scope,
+) -> Step:
     def elsewhere(is_bad: bool, place: int) -> Sample:
         return (bad if is_bad else good)[place].failed_elsewhere()
 
@@ -106,7 +129,15 @@ def draw_proof(
         if not isinstance(step, Draw):
             return step
         wanted = (*zip(bad, step.bad, strict=True), *zip(good, step.good, strict=True))
+        expected = step.expected or (step.bad, step.good)
+        scope.want(_coming((*zip(bad, expected[0], strict=True), *zip(good, expected[1], strict=True))))
         _draw_in_turns(wanted, stop=good)
+
+
+def _coming(wanted: Iterable[tuple[TrialSeries, int]]) -> Iterator[Wanted]:
+    """The trials that several series want, in the turns in which they are drawn."""
+    each = [tuple(series.coming(count)) for series, count in wanted if not series.untestable]
+    return (one for turn in itertools.zip_longest(*each) for one in turn if one)
 
 
 def _evidence(series: TrialSeries, rule: Rule) -> Evidence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from bisector.verdict.budget import RATE_PART, Stage
@@ -46,10 +46,14 @@ wrong and other failures are common."""
 
 @dataclass(frozen=True)
 class Draw:
-    """Trials more by arm, to be drawn in turns: ``bad`` as the bad arms were given, ``good`` as the good ones."""
+    """Trials more by arm, to be drawn in turns: ``bad`` as the bad arms were given, ``good`` as the good ones.
+
+    ``expected``: what will be wanted of either side if everything comes out as it must, where that is more.
+    """
 
     bad: tuple[int, ...]
     good: tuple[int, ...]
+    expected: tuple[tuple[int, ...], tuple[int, ...]] | None = field(default=None, compare=False)  # a hint
 
 
 @dataclass(frozen=True)

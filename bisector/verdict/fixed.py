@@ -110,7 +110,9 @@ class FixedTrials:
             decision = rule.decide(arm.evidence)
             if isinstance(decision, More):
                 one = [int(each is arm) for each in arms]
-                return Draw(tuple(one[: len(bad)]), tuple(one[len(bad) :]))
+                left = [max(both) for both in zip(one, self._expected(arms), strict=True)]
+                expected = tuple(left[: len(bad)]), tuple(left[len(bad) :])
+                return Draw(tuple(one[: len(bad)]), tuple(one[len(bad) :]), expected)
             if decision.verdict in (Verdict.SKIP, Verdict.WEAK):
                 if arm is first:
                     return NoVerdict(arm.place, decision.reason, arm.bad)
@@ -124,6 +126,14 @@ class FixedTrials:
         if not all(arm.own_edit for arm in untested):
             return UnjudgedArms(places)
         return Confirmation(0.0, 0.0, 1.0, unchecked=places)
+
+    def _expected(self, arms: Sequence[_Arm]) -> list[int]:
+        """Trials that each arm has left if it is what it has to be; the culprit's own edits come after all others."""
+        left = [
+            int(not arm.evidence.reproduced) if arm.bad else max(0, self.trials - arm.evidence.clean) for arm in arms
+        ]
+        others = [0 if arm.own_edit else count for arm, count in zip(arms, left, strict=True)]
+        return others if any(others) else left
 
     def unjudged(self, evidence: Evidence) -> str:
         """Which failures keep a candidate from a verdict, in words."""

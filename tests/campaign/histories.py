@@ -3,12 +3,14 @@
 
 A history has 6 to 40 commits, merges of two to four parents, a good end that the bad one does not always hold, commits
 that do not build (20 %) or boot (8 %), and a culprit anywhere. The culprit's own edits may not apply, build or boot.
-What must hold: no wrong commit is named, nothing ends in an exception, a resumed campaign decides as an unbroken one.
+What must hold: no wrong commit is named, nothing ends in an exception, a resumed campaign decides as an unbroken one,
+and one with many slots, whose trials end in any order, as one that runs a trial at a time.
 
 By hand, any number of them, in a folder that is emptied after each (a RAM disk is the fastest)::
 
     python -m tests.campaign.histories --count 500 --folder /dev/shm/histories
     python -m tests.campaign.histories --first 17 --count 1 --show
+    python -m tests.campaign.histories --count 500 --slots 4 --slots 16
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +41,9 @@ from tests.campaign.acting import RECIPE, Acted, ActedBench, ActedRunner
 from tests.campaign.generated import Made, made
 from tests.search.planted import Planted
 
+JITTER = 0.003
+"""Seconds that a trial takes at most where several run at once."""
+
 
 class Killed(BaseException):
     """What a kill is to the campaign: nothing after it runs."""
@@ -49,11 +54,14 @@ class MortalRunner(ActedRunner):
     """Dies in one trial, a control's boot counted."""
 
     left: list[int] = field(default_factory=list)
+    jitter: float = 0.0  # seconds at most that a trial takes, so that trials end in any order
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
         self.left[0] -= 1
         if not self.left[0]:
             raise Killed
+        if self.jitter:
+            time.sleep(random.uniform(0.0, self.jitter))
         return super().run(image, plan, folder, listener=listener, cancel=cancel)
 
 
@@ -66,7 +74,7 @@ class Bench(ActedBench):
         return super().add_campaign(replace(row, id="history"), recipe)
 
     def runner(self, recipe: Recipe) -> Runner:
-        return MortalRunner(self.world, left=self.left)
+        return MortalRunner(self.world, left=self.left, jitter=JITTER * (self.setting.trials_at_once > 1))
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,8 @@ class Lives:
         acted = Acted(self.planted, Folders(self.folder, self.folder), self.history.world)
         self.request = acted.request(*ends, direction=direction(self.history.find_fix), text=text)
 
-    def run(self, name: str, *, dies: int = 0, resume: bool = False) -> Seen | None:
-        """One campaign below ``name``; None when it was killed in trial ``dies``."""
+    def run(self, name: str, *, dies: int = 0, resume: bool = False, slots: int = 1) -> Seen | None:
+        """One campaign below ``name``; None when it was killed in trial ``dies``. ``slots``: trials at once."""
         left = [dies or -1]
         folders = Folders(self.folder / name / "cache", self.folder / name / "state")
         folders.state.mkdir(parents=True, exist_ok=True)
@@ -115,7 +123,7 @@ class Lives:
             (self.folder / "clones").mkdir(exist_ok=True)
             (folders.state / "clones").symlink_to(self.folder / "clones")
         world = replace(self.history.world, plans=[], built=[])
-        with Bench(Setting(folders, {}, ignore, 1), world) as bench:
+        with Bench(Setting(folders, {}, ignore, 1, trials_at_once=slots), world) as bench:
             bench.left = left
             try:
                 row, outcome = CommitCampaign(replace(self.request, resume=resume), bench).run()
@@ -146,8 +154,11 @@ def fault(history: Made, outcome: Outcome, named: set[str]) -> str:
     return ""
 
 
-def judged(seed: int, folder: Path) -> tuple[str, Seen]:
-    """(what is wrong with the campaigns of that history, "" for nothing; the unbroken one). Raises what they raise."""
+def judged(seed: int, folder: Path, slots: Sequence[int] = ()) -> tuple[str, Seen]:
+    """(what is wrong with the campaigns of that history, "" for nothing; the unbroken one). Raises what they raise.
+
+    ``slots``: with so many trials at once the campaign is run again, unbroken and broken off, and not with one at once.
+    """
     history = made(seed)
     lives = Lives(history, folder)
     whole = lives.run("whole")
@@ -155,6 +166,8 @@ def judged(seed: int, folder: Path) -> tuple[str, Seen]:
     wrong = fault(history, whole.outcome, lives.named(whole.outcome))
     if not whole.runs:  # an end does not build
         return wrong, whole
+    if slots:
+        return wrong + "".join(_alike(lives, whole, count, seed) for count in slots), whole
     dies = random.Random(f"death {seed}").randint(1, max(1, whole.runs))
     if lives.run("broken", dies=dies) is not None:
         wrong += f"; never came to trial {dies} of {whole.runs}"
@@ -163,11 +176,23 @@ def judged(seed: int, folder: Path) -> tuple[str, Seen]:
     return wrong, whole
 
 
-def _each(seeds: range, parent: Path | None) -> Iterator[tuple[int, str, Seen | None]]:
+def _alike(lives: Lives, whole: Seen, slots: int, seed: int) -> str:
+    """What is wrong with the campaign with so many slots: it decides otherwise, unbroken or broken off and resumed."""
+    wrong = ""
+    if lives.run(f"slots-{slots}", slots=slots) != whole:
+        wrong += f"; with {slots} slots it decides otherwise"
+    dies = random.Random(f"death {seed} {slots}").randint(1, max(1, whole.runs))
+    ended = lives.run(f"broken-{slots}", dies=dies, slots=slots)  # where nobody needs the trial that dies
+    if (ended or lives.run(f"broken-{slots}", resume=True, slots=slots)) != whole:
+        wrong += f"; resumed with {slots} slots after a death in trial {dies} it decides otherwise"
+    return wrong
+
+
+def _each(seeds: range, parent: Path | None, slots: Sequence[int]) -> Iterator[tuple[int, str, Seen | None]]:
     for seed in seeds:
         folder = Path(tempfile.mkdtemp(prefix=f"history-{seed}-", dir=parent))
         try:
-            wrong, whole = judged(seed, folder)
+            wrong, whole = judged(seed, folder, slots)
             yield seed, wrong, whole
         except Exception:  # noqa: BLE001 - each is a finding, and the next one is still to be made
             yield seed, traceback.format_exc(limit=-6), None
@@ -181,11 +206,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
     parser.add_argument("--folder", type=Path, help="where to make them (default: the temporary folder)")
+    parser.add_argument("--slots", type=int, action="append", default=[], help="compare with so many trials at once")
     parser.add_argument("--show", action="store_true", help="what each one is and came to")
     options = parser.parse_args()
     kinds: Counter[str] = Counter()
     wrong, began = 0, time.monotonic()
-    for seed, fault_, whole in _each(range(options.first, options.first + options.count), options.folder):
+    for seed, fault_, whole in _each(
+        range(options.first, options.first + options.count), options.folder, options.slots
+    ):
         history = made(seed)
         kind = str(whole.outcome.kind) if whole else "exception"
         kinds[kind + ", odd" * history.odd] += 1

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials that run before a decision looks at them, in slots that are free.
+
+The order of completion decides nothing (law 9). Trials have numbers within their series; whoever decides takes them in
+that order, one by one, and decides as if they had run so. What was run ahead and not needed is kept apart in the
+store: it is shown, never counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bisector.case import Case
+from bisector.interfaces import CancelToken
+from bisector.model import Candidate, Image, Observation, Trial
+from bisector.store import TrialKey
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial that a decision will look at, or may. ``index``: trials of its image, question and stage before it."""
+
+    candidate: Candidate
+    image: Image
+    case: Case
+    stage: str
+    index: int
+
+    @cached_property
+    def key(self) -> TrialKey:
+        """What tells it from other trials of the campaign."""
+        return TrialKey(self.image.identity, self.case.plan.identity(), self.stage, self.index)
+
+
+@dataclass(eq=False)
+class Run:
+    """A trial under way. ``trial``: makes the record of it from what the slot saw, and raises where there is none."""
+
+    future: Future[Observation]
+    trial: Callable[[Observation], Trial]
+    cancel: CancelToken
+    result: Future[Trial] = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class Scope:
+    """What one decision wants: ``waiting`` in order, and the keys of what was started for it."""
+
+    ahead: TrialsAhead
+    waiting: deque[Wanted] = field(default_factory=deque)
+    started: set[TrialKey] = field(default_factory=set)
+
+    def want(self, wanted: Iterable[Wanted]) -> None:
+        """Want these from here on, in this order, instead of what was wanted before and has not begun."""
+        self.ahead.replace(self, wanted)
+
+
+class TrialsAhead:
+    """Starts wanted trials while slots are free, and hands them out when they are asked for.
+
+    Args:
+        slots: trials at once; with one nothing runs ahead.
+        start: begins a trial.
+        keep: stores a trial that ran ahead, in any thread.
+        kept: those that an earlier process of the campaign stored.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        start: Callable[[Wanted], Run],
+        keep: Callable[[TrialKey, Trial], None],
+        kept: Iterable[TrialKey] = (),
+    ) -> None:
+        self.slots = slots
+        self._start, self._keep = start, keep
+        self._lock = threading.RLock()
+        self._kept = set(kept)
+        self._runs: dict[TrialKey, Run] = {}
+        self._begun = set(self._kept)
+        self._busy = 0
+        self._filling = False
+        self._scopes: list[Scope] = []
+
+    @contextmanager
+    def scope(self) -> Iterator[Scope]:
+        """What is wanted meanwhile goes before what scopes around it want. At its end what has not ended is dropped."""
+        scope = Scope(self)
+        with self._lock:
+            self._scopes.append(scope)
+        try:
+            yield scope
+        finally:
+            self._drop(scope)
+
+    def replace(self, scope: Scope, wanted: Iterable[Wanted]) -> None:
+        """See ``Scope.want``."""
+        if self.slots < 2:
+            return
+        with self._lock:
+            scope.waiting = deque(wanted)
+        self._fill()
+
+    def take(self, wanted: Wanted) -> Trial | None:
+        """Wait for a trial; None for one that ran ahead and is kept in the store. Raises what running it raised."""
+        with self._lock:
+            if wanted.key in self._kept:
+                self._kept.discard(wanted.key)
+                self._runs.pop(wanted.key, None)
+                return None
+            run = self._runs.get(wanted.key)
+            ahead = run is not None
+            if run is None:
+                self._begun.add(wanted.key)
+                run = self._launch(wanted, ahead=False)
+        try:
+            trial = run.result.result()
+        finally:
+            with self._lock:
+                self._runs.pop(wanted.key, None)
+        with self._lock:
+            self._kept.discard(wanted.key)
+        return None if ahead else trial
+
+    def _fill(self) -> None:
+        with self._lock:
+            if self._filling:
+                return
+            self._filling = True
+            try:
+                while self._busy < self.slots and (found := self._next()):
+                    scope, wanted = found
+                    scope.started.add(wanted.key)
+                    self._runs[wanted.key] = self._launch(wanted, ahead=True)
+            finally:
+                self._filling = False
+
+    def _next(self) -> tuple[Scope, Wanted] | None:
+        for scope in reversed(self._scopes):
+            while scope.waiting:
+                wanted = scope.waiting.popleft()
+                if wanted.key not in self._begun:
+                    self._begun.add(wanted.key)
+                    return scope, wanted
+        return None
+
+    def _launch(self, wanted: Wanted, *, ahead: bool) -> Run:
+        run = self._start(wanted)
+        self._busy += 1
+        run.future.add_done_callback(lambda future: self._ended(wanted.key, run, future, ahead))
+        return run
+
+    def _ended(self, key: TrialKey, run: Run, future: Future[Observation], ahead: bool) -> None:
+        """A slot is free. What ran ahead is stored before anybody learns of it, so that a kill does not lose it."""
+        made = self._made(key, run, future, ahead)
+        with self._lock:
+            self._busy -= 1
+            if isinstance(made, BaseException):
+                self._begun.discard(key)
+            elif ahead:
+                self._kept.add(key)
+        if isinstance(made, BaseException):
+            run.result.set_exception(made)
+        else:
+            run.result.set_result(made)
+        run.cancel.forget()
+        self._fill()
+
+    def _made(self, key: TrialKey, run: Run, future: Future[Observation], ahead: bool) -> Trial | BaseException:
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error:
+            return error
+        try:
+            trial = run.trial(future.result())
+            if ahead:
+                self._keep(key, trial)
+        except Exception as raised:  # noqa: BLE001  # whoever takes the trial gets it; in this thread nobody would
+            return raised
+        return trial
+
+    def _drop(self, scope: Scope) -> None:
+        with self._lock:
+            self._scopes.remove(scope)
+            left = [self._runs.pop(key) for key in scope.started if key in self._runs]
+        for run in left:
+            if not run.future.cancel() and not run.future.done():
+                run.cancel.cancel()

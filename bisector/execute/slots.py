@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How many trials this host runs at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+QEMU = 400 << 20
+"""Bytes that the QEMU of a VM takes beside the VM's memory: translated code and its own."""
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def memory() -> int:
+    """Bytes that may be used now: what the kernel takes for available, at most what our cgroup is allowed."""
+    fields = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="ascii").splitlines())
+    available = int(fields["MemAvailable"].split()[0]) << 10
+    try:
+        return min(available, int(CGROUP.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no cgroup of version 2, or "max"
+        return available
+
+
+def automatic(vm_memory: int, *, cpus: int, free: int) -> int:
+    """Trials at once: one for each processor, as far as three quarters of the free memory go; at least one.
+
+    A VM of ours has one busy processor nearly all the time, however many it was given: a boot and a workload with
+    direct I/O wait more than they compute (docs/performance.md has the measurement).
+
+    Args:
+        vm_memory: bytes of the largest VM; 0 where trials run without one.
+        cpus: processors of this host.
+        free: bytes of memory that may be used.
+    """
+    fit = (free * 3 // 4) // (vm_memory + QEMU) if vm_memory else cpus
+    return max(1, min(cpus, fit))
