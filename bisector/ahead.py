@@ -24,13 +24,18 @@ from bisector.store import TrialKey
 
 @dataclass(frozen=True)
 class Wanted:
-    """A trial that a decision will look at, or may. ``index``: trials of its image, question and stage before it."""
+    """A trial that a decision will look at, or may.
+
+    ``index``: trials of its image, question and stage before it; ``rank``: of these, those that are still to come. Each
+    of them may decide, so that the lower rank is the likelier to be needed.
+    """
 
     candidate: Candidate
     image: Image
     case: Case
     stage: str
     index: int
+    rank: int = 0
 
     @cached_property
     def key(self) -> TrialKey:
@@ -50,14 +55,14 @@ class Run:
 
 @dataclass(eq=False)
 class Scope:
-    """What one decision wants: ``waiting`` in order, and the keys of what was started for it."""
+    """What one decision wants: ``waiting`` by rank, and the keys of what was started for it."""
 
     ahead: TrialsAhead
     waiting: deque[Wanted] = field(default_factory=deque)
     started: set[TrialKey] = field(default_factory=set)
 
     def want(self, wanted: Iterable[Wanted]) -> None:
-        """Want these from here on, in this order, instead of what was wanted before and has not begun."""
+        """Want these from here on, instead of what was wanted before and has not begun."""
         self.ahead.replace(self, wanted)
 
 
@@ -104,7 +109,7 @@ class TrialsAhead:
         if self.slots < 2:
             return
         with self._lock:
-            scope.waiting = deque(wanted)
+            scope.waiting = deque(sorted(wanted, key=lambda one: one.rank))
         self._fill()
 
     def take(self, wanted: Wanted) -> Trial | None:
@@ -142,13 +147,17 @@ class TrialsAhead:
                 self._filling = False
 
     def _next(self) -> tuple[Scope, Wanted] | None:
-        for scope in reversed(self._scopes):
-            while scope.waiting:
-                wanted = scope.waiting.popleft()
-                if wanted.key not in self._begun:
-                    self._begun.add(wanted.key)
-                    return scope, wanted
-        return None
+        """The likeliest to be needed: the lowest rank, of equals the innermost scope's."""
+        for scope in self._scopes:
+            while scope.waiting and scope.waiting[0].key in self._begun:
+                scope.waiting.popleft()
+        waiting = [scope for scope in reversed(self._scopes) if scope.waiting]
+        if not waiting:
+            return None
+        scope = min(waiting, key=lambda each: each.waiting[0].rank)
+        wanted = scope.waiting.popleft()
+        self._begun.add(wanted.key)
+        return scope, wanted
 
     def _launch(self, wanted: Wanted, *, ahead: bool) -> Run:
         run = self._start(wanted)

@@ -123,8 +123,8 @@ class TrialSeries:
             return
         counted = self._counted
         stored = len(counted.trials) - len(self._taken.trials) if self.in_turns else 0
-        for index in range(counted.conclusive, counted.conclusive + count - stored):
-            yield Wanted(self.candidate, self.made, self.case, self.stage, index)
+        for rank in range(count - stored):
+            yield Wanted(self.candidate, self.made, self.case, self.stage, counted.conclusive + rank, rank)
 
     def take(self, count: int) -> int:
         """Take up to ``count`` trials that are stored already (a series drawn in turns); how many there were."""
