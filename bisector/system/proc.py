@@ -20,6 +20,7 @@ import time
 import tty
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from bisector.errors import InfraError, Interrupted
@@ -156,20 +157,14 @@ class Processes:
         with output, self._launch(argv, access, cwd, env, output.ends, False) as child:
             output.started()
             try:
-                ending = _follow(child, output, begin, timeout, cancelled)
+                end = _follow(child, output, begin, timeout, cancelled)
             except OSError as error:
                 raise _log_failed(log, error) from error
-            try:
-                returncode = child.wait()
-            except SandboxFailed as error:
-                said = f"see {log}" if log else output.texts()[1].strip()
-                error.hint = f"{said}\n{error.hint}".strip()
-                raise
-        stdout, stderr = output.texts()
-        finished = Finished(tuple(argv), returncode, stdout, stderr, time.monotonic() - begin)
-        if ending == "timeout":
+            returncode = _wait(child, output, log)
+        finished = Finished(tuple(argv), returncode, *output.texts(), time.monotonic() - begin)
+        if end is _End.TIMEOUT:
             raise ProcessTimeout(finished, timeout or 0.0)
-        if ending == "cancelled":
+        if end is _End.CANCELLED:
             raise ProcessCancelled(finished)
         if check and returncode:
             raise ProcessFailed(finished)
@@ -288,26 +283,44 @@ def _bytes(field: str) -> bytes:
         return field.encode(errors="surrogateescape")
 
 
+class _End(Enum):
+    """Why a process tree ended."""
+
+    BY_ITSELF = auto()
+    TIMEOUT = auto()
+    CANCELLED = auto()
+
+
 def _follow(
     child: Child, output: Output, begin: float, timeout: float | None, cancelled: Callable[[], bool] | None
-) -> str:
-    """Move output until the tree is dead. Returns why it ended: "end", "timeout", "cancelled"."""
-    ending = "end"
-    end = None if timeout is None else begin + timeout
+) -> _End:
+    """Move output until the tree is dead. Returns why it ended."""
+    end = _End.BY_ITSELF
+    deadline = None if timeout is None else begin + timeout
     output.watch(child.fileno())
     while True:
-        pause = TICK if end is None else min(TICK, max(0.0, end - time.monotonic()))
+        pause = TICK if deadline is None else min(TICK, max(0.0, deadline - time.monotonic()))
         if output.turn(pause):
             break
-        if end is not None and time.monotonic() >= end:
-            ending = "timeout"
+        if deadline is not None and time.monotonic() >= deadline:
+            end = _End.TIMEOUT
         elif cancelled is not None and cancelled():
-            ending = "cancelled"
-        if ending != "end":
+            end = _End.CANCELLED
+        if end is not _End.BY_ITSELF:
             child.kill(politely=True)
             break
     output.drain(DRAIN)
-    return ending
+    return end
+
+
+def _wait(child: Child, output: Output, log: Path | None) -> int:
+    """The exit code of a tree that is dead. Raises as ``Child.wait``; SandboxFailed with what the sandbox printed."""
+    try:
+        return child.wait()
+    except SandboxFailed as error:
+        printed = f"see {log}" if log else output.texts()[1].strip()
+        error.hint = f"{printed}\n{error.hint}".strip()
+        raise
 
 
 def _log_failed(log: Path | None, error: OSError) -> InfraError:
