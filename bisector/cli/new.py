@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,6 +17,7 @@ from bisector.errors import BisectorError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from bisector.recipe.starter import Wishes
+    from bisector.terminal import Terminal
 
 commands = typer.Typer()
 
@@ -28,46 +30,55 @@ STORAGE = (
 WORKLOADS = ("script", "read", "open", "guest")
 
 
+NameArgument = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Argument(metavar="NAME", help="Of the recipe; NAME.yaml is written."),
+]
+TestedOption = Annotated[str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")]
+StorageOption = Annotated[str, typer.Option(metavar="|".join(STORAGE), help="What the workload stands on.")]
+WorkloadOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(WORKLOADS),
+        help="Your script; direct reads; QEMU opening the storage; a Linux guest reading from it.",
+    ),
+]
+ScriptOption = Annotated[
+    str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
+]
+BadExitOption = Annotated[
+    int, typer.Option("--bad-exit", min=1, max=255, help="The exit code by which it says that it failed.")
+]
+ConsoleOption = Annotated[str, typer.Option(metavar="REGEX", help="A line on the VM's console that is the failure.")]
+ReportOption = Annotated[
+    str,
+    typer.Option("--from", metavar="FILE", help="A report of the failure (a mail, a log, plain text): a draft of it."),
+]
+FolderOption = Annotated[Path, typer.Option("--folder", help="Where it is written.")]
+
+
 @commands.command()
 def new(
     context: typer.Context,
-    name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="Of the recipe; NAME.yaml is written.")] = None,  # noqa: UP045
-    tested: Annotated[
-        str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")
-    ] = "kernel",
-    storage: Annotated[str, typer.Option(metavar="|".join(STORAGE), help="What the workload stands on.")] = "none",
-    workload: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(WORKLOADS),
-            help="Your script; direct reads; QEMU opening the storage; a Linux guest reading from it.",
-        ),
-    ] = "script",
-    script: Annotated[
-        str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
-    ] = "",
-    bad_exit: Annotated[
-        int, typer.Option("--bad-exit", min=1, max=255, help="The exit code by which it says that it failed.")
-    ] = 1,
-    console: Annotated[str, typer.Option(metavar="REGEX", help="A line on the VM's console that is the failure.")] = "",
+    name: NameArgument = None,
+    tested: TestedOption = "kernel",
+    storage: StorageOption = "none",
+    workload: WorkloadOption = "script",
+    script: ScriptOption = "",
+    bad_exit: BadExitOption = 1,
+    console: ConsoleOption = "",
     good: Annotated[str, typer.Option(help="A revision that is good.")] = "",
     bad: Annotated[str, typer.Option(help="A revision that is bad.")] = "",
     title: Annotated[str, typer.Option(help="The failure in one line.")] = "",
-    report: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="FILE", help="A report of the failure (a mail, a log, plain text): a draft of it."
-        ),
-    ] = "",
-    folder: Annotated[Path, typer.Option("--folder", help="Where it is written.")] = Path(),
+    report: ReportOption = "",
+    folder: FolderOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Write a first recipe, with comments, that check accepts.
 
     Without a NAME, on a terminal, it asks.
     """
-    from bisector.recipe.load import load
-    from bisector.recipe.starter import Wishes, script_text, text
+    from bisector.recipe.starter import Wishes
 
     for option, given, known in (
         ("test", tested, TESTED),
@@ -81,11 +92,40 @@ def new(
     if report:
         wishes, head = _drafted(wishes, Path(report))
     if name is None:
-        wishes = _asked(wishes)
-    written = {"recipe": folder / f"{wishes.name}.yaml"}
+        wishes = _from_answers(wishes)
+    written = _write(wishes, head, folder)
+    terminal = terminal_of(context)
+    if as_json:
+        print_object(terminal, "new", written.as_dict())
+    else:
+        _show(terminal, written, head)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What was written. ``script``: None where the recipe has none, or it was there already."""
+
+    recipe: Path
+    script: Path | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """Their paths, by what they are."""
+        return {"recipe": str(self.recipe)} | ({"script": str(self.script)} if self.script else {})
+
+
+def _write(wishes: Wishes, head: tuple[str, ...], folder: Path) -> _Files:
+    """Write the recipe, below the comments ``head``, and a script that is not there yet.
+
+    Raises UsageError when the recipe is there already or a file cannot be written, and what is wrong with the script,
+    if that was there: not executable, say. Nothing is left then, so that the same words can be given again.
+    """
+    from bisector.recipe.load import load
+    from bisector.recipe.starter import script_text, text
+
+    recipe, script = folder / f"{wishes.name}.yaml", None
     body = "".join(f"{line}\n" for line in head) + text(wishes)
-    if written["recipe"].exists():
-        raise UsageError(f"{written['recipe']} is there already", hint="give another NAME, or remove it")
+    if recipe.exists():
+        raise UsageError(f"{recipe} is there already", hint="give another NAME, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         own = folder / wishes.own_script if wishes.own_script else None
@@ -93,26 +133,28 @@ def new(
             own.parent.mkdir(parents=True, exist_ok=True)
             own.write_text(script_text(wishes), encoding="utf-8")
             own.chmod(0o755)
-            written["script"] = own
-        written["recipe"].write_text(body, encoding="utf-8")
+            script = own
+        recipe.write_text(body, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}", hint="give another --folder") from error
     try:
-        load(written["recipe"])  # says what is wrong with the script, if that was there: not executable, say
+        load(recipe)
     except BisectorError:
-        for path in written.values():  # so that the same words can be given again
-            path.unlink(missing_ok=True)
+        recipe.unlink(missing_ok=True)
+        if script:
+            script.unlink(missing_ok=True)
         raise
-    terminal = terminal_of(context)
-    if as_json:
-        print_object(terminal, "new", {kind: str(path) for kind, path in written.items()})
-        return
-    terminal.write("".join(f"{path}\n" for path in written.values()))
+    return _Files(recipe, script)
+
+
+def _show(terminal: Terminal, written: _Files, head: tuple[str, ...]) -> None:
+    """Print what was written, what the report gave, and what to do next."""
+    terminal.write("".join(f"{path}\n" for path in written.as_dict().values()))
     for line in head:
         terminal.say(line.removeprefix("# ").removeprefix("#"))
-    if "script" in written:
-        terminal.say(f"write what fails into {written['script']}")
-    terminal.say(f"then: bisector check {written['recipe']}")
+    if written.script:
+        terminal.say(f"write what fails into {written.script}")
+    terminal.say(f"then: bisector check {written.recipe}")
 
 
 def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
@@ -128,15 +170,15 @@ def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
     except Unreadable as error:
         raise UsageError(f"{report} {error}", hint="--from takes a file with the report's text") from error
     mail = parse(data)
-    said, title = data.decode(errors="replace"), ""
+    text, title = data.decode(errors="replace"), ""
     if mail.subject and mail.text:
-        said, title = mail.text, re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mail.subject, flags=re.IGNORECASE)
-    found = findings(said)
+        text, title = mail.text, re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mail.subject, flags=re.IGNORECASE)
+    found = findings(text)
     drafted = wishes_from(found, replace(wishes, title=wishes.title or title))
     return drafted, notes(found, report.name)
 
 
-def _asked(wishes: Wishes) -> Wishes:
+def _from_answers(wishes: Wishes) -> Wishes:
     """The wishes from answers; each question offers what the flags said, and comes again until its answer fits."""
     from dataclasses import replace
 
