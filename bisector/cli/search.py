@@ -27,11 +27,34 @@ from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from bisector.campaign.releases import ReleaseRequest
+    from bisector.events import EventLog
+    from bisector.model import Outcome
     from bisector.recipe.model import Recipe
     from bisector.session import Session
     from bisector.store import CampaignRow
 
 commands = typer.Typer()
+
+GoodOption = Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")]
+BadOption = Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")]
+FindFixOption = Annotated[bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")]
+ReleasesOption = Annotated[
+    str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
+]
+ScanOption = Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Try releases again that an earlier campaign tried for the same question.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
+]
+OnOption = Annotated[
+    str, typer.Option(metavar="FINGERPRINT", help="Search for another crash, one that a campaign's report lists.")
+]
+CheckFixedOption = Annotated[
+    bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
+]
 
 
 @commands.command()
@@ -39,29 +62,17 @@ def run(
     context: typer.Context,
     recipe: RecipeArgument,
     repo: RepoOption = None,
-    good: Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")] = "",
-    bad: Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")] = "",
-    find_fix: Annotated[
-        bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")
-    ] = False,
-    releases: Annotated[
-        str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
-    ] = "",
-    scan: Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Try releases again that an earlier campaign tried for the same question.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest unfinished campaign of this question.")
-    ] = False,
+    good: GoodOption = "",
+    bad: BadOption = "",
+    find_fix: FindFixOption = False,
+    releases: ReleasesOption = "",
+    scan: ScanOption = False,
+    fresh: FreshOption = False,
+    resume: ResumeOption = False,
     cell: CellOption = None,
     kernel: KernelOption = "",
-    on: Annotated[
-        str, typer.Option(metavar="FINGERPRINT", help="Search for another crash, one that a campaign's report lists.")
-    ] = "",
-    check_fixed: Annotated[
-        bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
-    ] = False,
+    on: OnOption = "",
+    check_fixed: CheckFixedOption = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
     no_sandbox: NoSandboxOption = False,
@@ -72,20 +83,11 @@ def run(
 
     Ends, search, proof, outcome: progress on stderr, the outcome on stdout.
     """
-    from bisector.campaign import both
-    from bisector.campaign.commits import CommitCampaign, CommitRequest
-    from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
+    from bisector.campaign.releases import ReleaseRequest
     from bisector.events import watched
-    from bisector.interfaces import Phase, Progress
-    from bisector.model import OutcomeKind
-    from bisector.recipe.another import on_failure
     from bisector.recipe.matrix import cells
-    from bisector.recipe.resolve import resolved_yaml
 
-    loaded, source = load_recipe(recipe, cell, kernel)
-    if on:
-        loaded = on_failure(loaded, on)
-        source = resolved_yaml(loaded)
+    loaded, source = _recipe_of(recipe, cell, kernel, on)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
     wanted, way = applicable(cells(loaded), context, cell), direction(find_fix)
@@ -95,23 +97,54 @@ def run(
         open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox) as session,
     ):
         try:
-            if mode == "only" or repo is None:
-                row, outcome = ReleaseCampaign(first, session).run()
-            elif mode == "auto":
-                row, outcome = both.run(first, repo, session)
-            else:
-                request = CommitRequest(loaded, source, repo, good, bad, wanted, bool(cell), way, resume)
-                row, outcome = CommitCampaign(request, session).run()
+            row, outcome = _search(first, mode, repo, session)
         except BisectorError as error:
             add_resume_line(error, context)
             raise
-        done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
-        log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
-        log.listen(Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
+        _log_outcome(log, row, outcome)
         print_report(context, session.store, row.id, as_json)
         if check_fixed:
             _check_fixed(context, row, loaded, session)
     raise typer.Exit(log.exit_code)
+
+
+def _recipe_of(name: str, cell: list[str] | None, kernel: str, on: str) -> tuple[Recipe, str]:
+    """The recipe and its text as resolved; with ``on`` it looks for that other crash."""
+    from bisector.recipe.another import on_failure
+    from bisector.recipe.resolve import resolved_yaml
+
+    loaded, source = load_recipe(name, cell, kernel)
+    if not on:
+        return loaded, source
+    other = on_failure(loaded, on)
+    return other, resolved_yaml(other)
+
+
+def _log_outcome(log: EventLog, row: CampaignRow, outcome: Outcome) -> None:
+    """Write the outcome's event, and set what the command exits with."""
+    from bisector.interfaces import Phase, Progress
+    from bisector.model import OutcomeKind
+
+    done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
+    log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
+    log.listen(Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
+
+
+def _search(request: ReleaseRequest, mode: str, repo: Path | None, session: Session) -> tuple[CampaignRow, Outcome]:
+    """Search releases, commits, or both: ``mode`` is auto, only or off, and ``repo`` is given unless it is only."""
+    from bisector.campaign import both
+    from bisector.campaign.commits import CommitCampaign, CommitRequest
+    from bisector.campaign.releases import ReleaseCampaign
+
+    if mode == "only" or repo is None:
+        return ReleaseCampaign(request, session).run()
+    if mode == "auto":
+        return both.run(request, repo, session)
+    commits = CommitRequest(
+        request.recipe, request.source, repo, request.good, request.bad, request.cells, request.pinned,
+        request.direction, request.resume,
+    )  # fmt: skip
+    return CommitCampaign(commits, session).run()
 
 
 def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, session: Session) -> None:
