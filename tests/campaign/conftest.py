@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import acting
 import pytest
-from acting import Act, Acted, World, history
+from acting import Act, Acted, World
+from file_bench import History
 
+from bisector.interfaces import ignore
+from bisector.session import Setting
 from bisector.system.xdg import Folders
 
 
@@ -17,7 +21,22 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
     monkeypatch.setattr("bisector.campaign.commits.time.strftime", lambda form: "20260101-000000")
 
     def made(count: int, world: World | None = None, **files: range) -> Acted:
-        planted = history(tmp_path / "linux", count, **files)
+        planted = acting.history(tmp_path / "linux", count, **files)
         return Acted(planted, Folders(tmp_path / "cache", tmp_path / "state"), world or World())
 
+    return made
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    """Where a campaign keeps its things."""
+    return Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """An empty repository."""
+    made = History(tmp_path / "linux")
+    made.folder.mkdir()
+    made.git("init", "-q")
     return made

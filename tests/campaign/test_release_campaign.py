@@ -27,7 +27,7 @@ from bisector.report import facts, json_format, text
 from bisector.search.clone import PrivateClone
 from bisector.session import Session, Setting
 from bisector.system.xdg import Folders
-from tests.campaign.test_campaign import FileBench, FileTarget, History
+from tests.campaign.file_bench import FileBench, FileTarget, History
 from tests.target.deb_archive import build_deb, kernel_files
 
 pytestmark = pytest.mark.skipif(

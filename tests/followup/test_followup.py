@@ -30,7 +30,7 @@ from bisector.search.gitrepo import History as Repository
 from bisector.session import Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from tests.campaign.test_campaign import FileBench, History, line, observed, request
+from tests.campaign.file_bench import FileBench, History, line, observed, request
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_qemu import QemuBench
+from package_bench import Place
 from target_bench import Bench
 
 
@@ -28,3 +30,15 @@ def wait_for() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> QemuBench:
+    """A place to build QEMU in."""
+    return QemuBench(tmp_path)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An archive of packages, a cache and the target over both."""
+    return Place(tmp_path)

@@ -78,6 +78,7 @@ PROGRAM = r"""
 #include "where.h"
 int main(void) { printf("%s\n", where()); return 0; }
 """
+OTHER = PROGRAM.replace("where()", '"other"')
 
 FILES = {
     "configure": CONFIGURE,

@@ -7,68 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from deb_archive import DebArchive, build_deb, kernel_files, module
+from deb_archive import build_deb, kernel_files, module
+from package_bench import NEEDED, REL, VERSION, Place, made, modules_of
 
 from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, Phase, Progress, ignore
-from bisector.model import BuildFailure, Candidate, Image, TargetKind
-from bisector.system.apt import Archive, Mirror
-from bisector.system.proc import Processes
+from bisector.interfaces import CancelToken, ignore
+from bisector.model import BuildFailure, Candidate, TargetKind
 from bisector.target import modinfo
-from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage
+from bisector.target.kernel_package import FolderSource, KernelPackage
 
 pytestmark = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ("apt-get", "dpkg-deb", "gcc")), reason="needs apt, dpkg-deb and gcc"
 )
-NEEDED = ("9p", "9pnet_virtio", "dm_mod", "dm_raid", "nvme", "raid1")
-REL = "6.18.9+deb13-amd64"
-VERSION = "6.18.9-1~bpo13+1"
-
-
-class Place:
-    """An archive, a cache, and the target over both."""
-
-    def __init__(self, root: Path, uri: str = "") -> None:
-        self.root = root
-        self.mirror = DebArchive(root / "mirror")
-        self.processes = Processes(root / "records")
-        self.uri = uri or f"file:{self.mirror.root}"
-
-    def deb(self, version: str = VERSION, release: str = REL, **how: object) -> Path:
-        files = kernel_files(release, **how)  # type: ignore[arg-type]
-        return build_deb(self.root / "built", f"linux-image-{release}", version, files)
-
-    def target(self) -> KernelPackage:
-        archive = Archive(self.processes, self.root / "apt", ("planted",), Mirror(self.uri, "Trusted: yes"), pause=0.01)
-        source = ArchiveSource(archive, self.root / "cache/packages")
-        return KernelPackage(source, self.root / "cache", self.processes, NEEDED)
-
-    def images(self) -> list[str]:
-        folder = self.root / "cache/images"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
-
-
-def made(target: KernelPackage, wanted: str = "6.18.9", listener: Callable[[Progress], None] = ignore) -> Image:
-    image = target.image(target.candidate(wanted), listener=listener, cancel=CancelToken())
-    assert isinstance(image, Image), image
-    return image
-
-
-def modules_of(image: Image) -> list[str]:
-    return sorted(path.name for path in Path(image.modules).rglob("*.ko"))
 
 
 # ---- what comes out ------------------------------------------------------------------------------------------------
@@ -307,99 +260,6 @@ except InfraError as error:
     assert "No space left on device" in done.stdout
     assert "bisector cache" in done.stdout
     assert done.stdout.strip().endswith("[]")  # nothing that looks finished
-
-
-# ---- downloads -----------------------------------------------------------------------------------------------------
-
-
-def test_a_second_image_needs_no_mirror(place: Place) -> None:
-    place.mirror.add(place.deb())
-    place.mirror.publish()
-    first = made(place.target())
-    shutil.rmtree(place.mirror.root)
-    again = place.target()
-    assert made(again) == first
-    assert again.downloaded == 0
-
-
-def test_other_modules_of_the_same_package_need_no_mirror(place: Place) -> None:
-    place.mirror.add(place.deb())
-    place.mirror.publish()
-    target = place.target()
-    made(target)
-    shutil.rmtree(place.mirror.root)
-    source = target._source
-    more = KernelPackage(source, place.root / "cache", place.processes, (*NEEDED, "radio"))
-    assert "tuner.ko" in modules_of(made(more))
-    assert more.downloaded == 0
-
-
-def test_a_download_tells_how_far_it_is_and_counts_its_bytes(place: Place) -> None:
-    deb = place.mirror.add(place.deb())
-    place.mirror.publish()
-    told: list[Progress] = []
-    target = place.target()
-    made(target, listener=told.append)
-    assert (told[0].phase, told[0].fraction) == ("download", 0.0)
-    assert told[-1].phase is Phase.UNPACK
-    assert target.downloaded == deb.stat().st_size
-
-
-def test_a_download_that_breaks_off_is_gone_on_with(tmp_path: Path) -> None:
-    with flaky_server(tmp_path / "mirror") as (uri, served):
-        place = Place(tmp_path, uri)
-        release = kernel_files(REL)
-        release["usr/share/doc/ballast"] = os.urandom(600_000)
-        deb = place.mirror.add(build_deb(tmp_path / "built", f"linux-image-{REL}", VERSION, release))
-        place.mirror.publish()
-        made(place.target())
-        assert len(served) == 2
-        assert served[0] + served[1] == deb.stat().st_size  # the second asked for the rest alone
-
-
-@contextmanager
-def flaky_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """Serves ``folder``; the first answer with a .deb breaks off in the middle. Gives its address, and bytes served."""
-    served: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            path = folder / self.path.lstrip("/").replace("%2b", "+").replace("%7e", "~")
-            if not path.is_file():
-                self.send_error(404)
-                return
-            content = path.read_bytes()
-            asked = self.headers.get("Range", "")
-            begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-            self.send_response(206 if asked else 200)
-            if asked:
-                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-            self.send_header(
-                "Last-Modified", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(path.stat().st_mtime))
-            )
-            body = content[begin:]
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if path.suffix == ".deb":
-                if not served:
-                    body = body[: len(body) // 2]
-                    self.close_connection = True
-                served.append(len(body))
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", served
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_candidate_of_another_index_is_refused(place: Place) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""No function is longer than a page, and no module longer than a person reads at once. (ruff holds the lines.)"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FUNCTION = 50  # lines, docstring included, decorators not
+MODULE = 400  # lines
+
+
+def python(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def long_functions(text: str) -> Iterator[str]:
+    """Functions and methods of a module that are over the limit, with their length."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > FUNCTION:
+                yield f"{node.name}: {lines}"
+
+
+def test_no_function_is_over_its_limit() -> None:
+    files = python("bisector")
+    assert len(files) > 200
+    assert [f"{path.relative_to(ROOT)}: {each}" for path in files for each in long_functions(path.read_text())] == []
+
+
+@pytest.mark.parametrize("folder", ["bisector", "tests"])
+def test_no_module_is_over_its_limit(folder: str) -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in python(folder)}
+    assert {name: lines for name, lines in lengths.items() if lines > MODULE} == {}
+
+
+def test_a_long_function_is_found_wherever_it_stands() -> None:
+    def function(lines: int) -> str:
+        return "    def f(self):\n" + "        self\n" * (lines - 1)
+
+    assert list(long_functions(f"class C:\n{function(FUNCTION)}")) == []
+    assert list(long_functions(f"class C:\n{function(FUNCTION + 1)}")) == [f"f: {FUNCTION + 1}"]
