@@ -37,6 +37,7 @@ RATIO, SPARE = 100, 192 << 20
 
 RECORD = "campaign.json"
 RECIPE = "recipe/recipe.yaml"
+AHEAD = "ahead.json"  # trials that ran ahead and were not needed; for people, nothing reads it
 LINKS = "links.json"  # of an image: the links below its parts, name → target
 PLAN = "plan.json"  # in a trial's folder
 PARSED = {

@@ -14,8 +14,8 @@ from bisector.codec import Malformed, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.pack import archive, record
-from bisector.pack.archive import LINKS, PLAN, RECIPE, RECORD
-from bisector.pack.record import Record
+from bisector.pack.archive import AHEAD, LINKS, PLAN, RECIPE, RECORD
+from bisector.pack.record import NotNeeded, Record
 from bisector.search.locks import locked
 from bisector.session import OWN, OWN_LIMIT
 from bisector.store import CampaignRow, Store
@@ -82,10 +82,12 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
     """
     folder = store.campaign_folder(row.id)
     with locked(folder / "lock", busy=f"campaign {row.id} is at work in another process"):
-        found = record.of_campaign(store, row)
+        found, ahead = record.of_campaign(store, row), NotNeeded(store.trials_ahead(row.id))
         gathered = _Gathered({}, [])
         try:
             images = _gather(gathered, found, folder, with_images)
+            if ahead.trials:
+                gathered.take(AHEAD, record.text(ahead))
         except OSError as error:
             raise InfraError(f"{error.filename}: {error.strerror or error}") from error
         left_out = tuple(gathered.left_out)

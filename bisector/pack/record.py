@@ -52,6 +52,13 @@ def of_campaign(store: Store, row: CampaignRow) -> Record:
     return Record(row, builds, store.trials(row.id), verdicts)
 
 
+@dataclass(frozen=True)
+class NotNeeded:
+    """Trials that ran ahead and that no decision looked at, apart from the record: nothing is decided by them."""
+
+    trials: tuple[Trial, ...]
+
+
 def without_paths(record: Record) -> Record:
     """The record less the paths of our cache, which say nothing on another machine."""
     return replace(record, builds=tuple(_bare(build) for build in record.builds))
@@ -63,7 +70,7 @@ def _bare(build: Build) -> Build:
     return replace(build, failure=replace(build.failure, log="") if build.failure else None)
 
 
-def text(record: Record) -> bytes:
+def text(record: Record | NotNeeded) -> bytes:
     """As indented JSON."""
     return dump(record, indent=1).encode() + b"\n"
 

@@ -84,6 +84,7 @@ class Facts:
     spans: tuple[Span, ...] = ()
     note: str = ""  # said in every format, where builds or trials were not confined
     of_recipe: tuple[StoredVerdict, ...] = ()  # verdicts of all campaigns of the recipe, where they were gathered
+    ahead: tuple[Trial, ...] = ()  # trials that ran before they were needed, and then were not: shown, never counted
     undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
@@ -125,6 +126,7 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
         spans=tuple(_spans(campaign, trials, builds, store.trial_ends(campaign.id))),
         note=note,
         of_recipe=store.verdicts(campaign.recipe) if of_recipe else (),
+        ahead=store.trials_ahead(campaign.id),
     )
 
 

@@ -18,7 +18,7 @@ from bisector.report import picture, printed, single, table
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.printed import Printed
-from bisector.report.stages import candidate_name, unchecked
+from bisector.report.stages import ahead_line, candidate_name, unchecked
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -88,6 +88,7 @@ def render(facts: Facts) -> str:
         kind=words.kind(facts.outcome.kind).replace("_", " ") if facts.outcome else facts.campaign.state,
         side=words.side,
         unchecked=_unchecked(facts),
+        ahead=ahead_line(facts),
         printed=_printed(facts, answer),
         hint=table.hint(answer) if answer else "",
         named=candidate_name,

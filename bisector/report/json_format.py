@@ -58,6 +58,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """A trial that ran before it was needed, and then was not. No verdict and no figure stands on it.
+
+    ``folder``: of its files, relative to the campaign's.
+    """
+
+    candidate: str
+    stage: str
+    signal: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class Document:
     """A campaign's report, as ``bisector report --format json`` and ``bisector run --json`` print it."""
 
@@ -74,6 +87,7 @@ class Document:
     good: Evidence | None = None
     spans: tuple[Span, ...] = ()
     printed: tuple[Printed, ...] = ()
+    ahead: tuple[Ahead, ...] = ()
     fix: Commit | None = None  # what a search for a fix found; the outcome has it as its culprit, too
 
 
@@ -98,6 +112,7 @@ def document(facts: Facts) -> Document:
         good=_evidence(facts.good),
         spans=facts.spans,
         printed=_printed(facts),
+        ahead=tuple(Ahead(str(t.candidate), t.stage, t.reading.signal.value, t.folder) for t in facts.ahead),
         fix=outcome.culprit if outcome and outcome.find_fix else None,
     )
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from bisector.direction import place_of
 from bisector.model import Candidate, Judgement, Outcome, TargetKind, Verdict
 from bisector.report.facts import Facts
@@ -21,6 +23,15 @@ def stages(facts: Facts) -> tuple[tuple[str, tuple[Judgement, ...]], ...]:
     for stage, judgement in facts.judgements:
         grouped.setdefault(stage, []).append(judgement)
     return tuple((stage, tuple(judgements)) for stage, judgements in grouped.items())
+
+
+def ahead_line(facts: Facts) -> str:
+    """How many trials ran ahead and were not needed, and in which stages, as one sentence; "" for none."""
+    if not facts.ahead:
+        return ""
+    stages = ", ".join(f"{count} in {stage}" for stage, count in Counter(trial.stage for trial in facts.ahead).items())
+    verb = "trial that ran ahead was" if len(facts.ahead) == 1 else "trials that ran ahead were"
+    return f"{len(facts.ahead)} {verb} not needed ({stages}): kept, not counted"
 
 
 def case_name(judgement: Judgement) -> str:

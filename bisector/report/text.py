@@ -12,7 +12,7 @@ from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdic
 from bisector.printable import printable_line
 from bisector.report import printed, single, table
 from bisector.report.facts import Facts
-from bisector.report.stages import unchecked
+from bisector.report.stages import ahead_line, unchecked
 
 WIDTH = 80
 LABEL = 12
@@ -25,10 +25,11 @@ def render(facts: Facts) -> str:
     if single.is_test(facts):
         lines += _test(facts)
         noted = _said("Assumed:", (facts.note,) if facts.note else ())
-        return "\n".join([*lines, *_environment(facts), *_others(facts), *noted, *_where(facts)]) + "\n"
+        ahead = [*_ahead(facts), ""] if facts.ahead else []
+        return "\n".join([*lines, *ahead, *_environment(facts), *_others(facts), *noted, *_where(facts)]) + "\n"
     lines += headline(outcome) if outcome else [f"campaign {facts.campaign.id} is {facts.campaign.state}"]
     releases_only = outcome is not None and outcome.releases is not None and not outcome.bisect_log
-    lines += ["", *(_trials(facts) if releases_only else _table(facts)), "", *_environment(facts)]
+    lines += ["", *(_trials(facts) if releases_only else _table(facts)), *_ahead(facts), "", *_environment(facts)]
     lines += _others(facts)
     if outcome:
         lines += _said("Assumed:", outcome.assumptions) + _said("Not checked:", unchecked(facts))
@@ -157,6 +158,10 @@ def _table(facts: Facts) -> list[str]:
     extra = [f"{skipped} skipped"] * bool(skipped) + [f"{facts.infra_count} harness failures"] * bool(facts.infra_count)
     lines.append(", ".join([counted, *extra]))
     return lines
+
+
+def _ahead(facts: Facts) -> list[str]:
+    return [_wrap(ahead_line(facts), "")] if facts.ahead else []
 
 
 def _environment(facts: Facts) -> list[str]:

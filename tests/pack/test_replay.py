@@ -32,7 +32,7 @@ from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
 from bisector.recipe.resolve import resolved_yaml
 from bisector.session import Session, Setting
-from bisector.store import CampaignRow
+from bisector.store import CampaignRow, TrialKey
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
 
@@ -141,6 +141,21 @@ def test_a_repetition_can_itself_be_exported_and_repeated(tmp_path: Path, pack: 
             ReplayRequest(done.now.number), of_campaign(bench.store, bench.store.campaign(done.campaign)), bench
         )
     assert again.same
+
+
+def test_trials_that_were_not_needed_travel_apart(tmp_path: Path, first: CampaignRow) -> None:
+    exported(tmp_path / "first", first, tmp_path / "before.tar.gz")
+    with workbench(tmp_path / "first") as bench:
+        (trial,) = bench.store.trials(first.id)
+        key = TrialKey(trial.image, trial.plan, trial.stage, 1)
+        bench.store.add_ahead(first.id, key, replace(trial, folder="trials/ends-ahead"))
+    exported(tmp_path / "first", first, tmp_path / "after.tar.gz")
+    with tarfile.open(tmp_path / "before.tar.gz") as before, tarfile.open(tmp_path / "after.tar.gz") as after:
+        assert set(after.getnames()) - set(before.getnames()) == {"ahead.json"}
+        (kept,) = json.loads(after.extractfile("ahead.json").read())["trials"]  # type: ignore[union-attr]
+        assert (kept["number"], kept["folder"]) == (0, "trials/ends-ahead")
+    with of_file(tmp_path / "after.tar.gz") as source:
+        assert [one.number for one in source.record.trials] == [trial.number]
 
 
 def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: CampaignRow, recipe: Path) -> None:

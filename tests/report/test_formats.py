@@ -96,6 +96,24 @@ def test_the_json_report_follows_its_schema(name: str) -> None:
         jsonschema.Draft202012Validator(schema).validate({**document, "schema": "bisector.campaign/2"})
 
 
+def test_trials_that_were_not_needed_are_shown_apart_and_never_counted() -> None:
+    made = facts("culprit")
+    more = tuple(replace(made.trials[place], number=0, folder=f"trials/ahead-{place}") for place in (0, 2, 3))
+    found = replace(made, ahead=more)
+    line = "3 trials that ran ahead were not needed (2 in ends, 1 in search): kept, not counted"
+    assert line in " ".join(formats.render("text", found).split())
+    assert f"{line}." in formats.render("html", found)
+    document = json.loads(formats.render("json", found))
+    assert document.pop("ahead")[1] == {
+        "candidate": "v6.18", "stage": "ends", "signal": "reproduced", "folder": "trials/ahead-2",
+    }  # fmt: skip
+    assert document == {
+        name: value for name, value in json.loads(formats.render("json", made)).items() if name != "ahead"
+    }
+    for kind in ("junit", "ktap", "kcidb"):
+        assert formats.render(kind, found) == formats.render(kind, made)
+
+
 # ---- junit ---------------------------------------------------------------------------------------------------------
 
 

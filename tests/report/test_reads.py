@@ -8,7 +8,7 @@ import pytest
 
 from bisector.mail.draft import MailOptions, write
 from bisector.report import facts, formats
-from bisector.store import CampaignRow, Store
+from bisector.store import CampaignRow, Store, TrialKey
 from bisector.system.proc import Processes
 from tests.report import case
 
@@ -24,6 +24,17 @@ def stored(store: Store) -> CampaignRow:
         store.add_trial(made.campaign.id, trial)
     store.finish(made.campaign.id, case.OUTCOMES["culprit"])
     return store.campaign(made.campaign.id)
+
+
+def test_trials_that_were_not_needed_are_no_evidence(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    row = stored(store)
+    before = facts.gather(store, row)
+    extra = before.trials[0]
+    store.add_ahead(row.id, TrialKey(extra.image, extra.plan, extra.stage, 9), extra)
+    after = facts.gather(store, row)
+    assert [trial.folder for trial in after.ahead] == [extra.folder]
+    assert (after.trials, after.infra_count, after.others) == (before.trials, before.infra_count, before.others)
 
 
 def reads(store: Store) -> list[str]:
