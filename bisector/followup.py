@@ -54,7 +54,7 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
         ask = _Asking(row, recipe, session, user, outcome)
         lines = []
         for newest in known.newest:
-            if newest.kind == "mainline" and newest.verdict is None and _is_newer(newest, row, user):
+            if newest.tree is fixed.Tree.MAINLINE and newest.verdict is None and _is_newer(newest, row, user):
                 lines.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
         lines += ask.about_fix(next((each for each in known.later if each.repairs and not each.tried), None))
         return Rechecked(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
@@ -113,10 +113,10 @@ class _Asking:
         kind = source_kind(self.recipe)
         name = f'{fix.commit.oid[:12]} ("{fix.commit.subject}")'
         on_top = Candidate(kind, self.row.bad, (Edit(EditKind.APPLY, fix.commit.oid),), label="the bad end")
-        answer = self._answer(f"{name} {fixed.TOP}", on_top)
-        yield _line(f"{name} {fixed.TOP}", answer)
+        answer = self._answer(f"{name} {fixed.Place.TOP}", on_top)
+        yield _line(f"{name} {fixed.Place.TOP}", answer)
         if answer.failure and answer.failure.stage == "edits":
-            yield self.about(f"{name} {fixed.AT}", Candidate(kind, fix.commit.oid))
+            yield self.about(f"{name} {fixed.Place.AT}", Candidate(kind, fix.commit.oid))
 
     def _answer(self, name: str, candidate: Candidate) -> Judgement:
         words = f"Is it fixed already? {name}"

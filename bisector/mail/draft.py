@@ -132,7 +132,7 @@ def _notes(letter: Letter) -> tuple[str, ...]:
         notes.append(f"regzbot has another commit for this thread: {thread.introduced}")
     if letter.fixed.hints:
         notes.append("\n".join((fixed.HINT, *letter.fixed.hints)))
-    untested = [each for each in letter.fixed.newest if each.verdict is None and each.kind == "mainline"]
+    untested = [each for each in letter.fixed.newest if each.verdict is None and each.tree is fixed.Tree.MAINLINE]
     if untested:
         row, outcome = letter.facts.campaign, letter.facts.outcome
         words = ["bisector", "test", row.recipe, "--repo", row.repo, "--rev", untested[0].name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from bisector.errors import BisectorError
 from bisector.mail.regression import version
@@ -16,35 +17,48 @@ from bisector.report.cells import question
 from bisector.report.facts import Facts
 from bisector.search import refs
 from bisector.search.gitrepo import History
+from bisector.search.refs import MentionKind
 
 FOLLOWED = 12  # commits that name the culprit for which it is looked up where they are
 HINT = "it may be fixed already; once you have looked, tell regzbot in the thread by:"
 
 
+class Place(StrEnum):
+    """Where a fix was tried."""
+
+    TOP = "on top of the bad end"
+    AT = "at it"
+
+
+class Tree(StrEnum):
+    """Whose newest kernel it is."""
+
+    MAINLINE = "mainline"
+    STABLE = "stable"
+    NEXT = "next"
+
+
 @dataclass(frozen=True)
 class Tried:
-    """What a fix answered. ``where``: TOP or AT; ``why``: the verdict's reason."""
+    """What a fix answered. ``why``: the verdict's reason."""
 
-    where: str
+    where: Place
     verdict: Verdict
     reproduced: int
     conclusive: int
     why: str = ""
 
 
-TOP, AT = "on top of the bad end", "at it"
-
-
 @dataclass(frozen=True)
 class Later:
-    """A commit that names the culprit: ``fixes``, ``revert``, or ``backport`` of the same change.
+    """A commit that names the culprit.
 
     ``inside``: the first tags that hold it, one a series, and branches where no tag does; ``in_bad_end``: the bad end
     holds it, so it does not fix this; ``tried``: what it answered.
     """
 
     commit: Commit
-    kind: str
+    kind: MentionKind
     inside: tuple[str, ...] = ()
     in_bad_end: bool = False
     tried: tuple[Tried, ...] = ()
@@ -52,7 +66,7 @@ class Later:
     @property
     def repairs(self) -> bool:
         """Whether it says that it does: a fix or a revert that the bad end does not hold."""
-        return self.kind in ("fixes", "revert") and not self.in_bad_end
+        return self.kind is not MentionKind.BACKPORT and not self.in_bad_end
 
     @property
     def failed(self) -> bool:
@@ -62,9 +76,9 @@ class Later:
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest kernel of a kind (mainline, stable, next) at hand, and what it answered; None: was not tested."""
+    """The newest kernel of a tree at hand, and what it answered; None: was not tested."""
 
-    kind: str
+    tree: Tree
     name: str
     oid: str
     verdict: Verdict | None = None
@@ -119,7 +133,7 @@ def examine(facts: Facts, history: History | None, *, series: str = "") -> Fixed
         mainline = _upstream(history, culprit)
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
-        found = tuple(sorted(found, key=lambda mention: mention.kind == "backport"))  # what repairs it first
+        found = tuple(sorted(found, key=lambda mention: mention.kind is MentionKind.BACKPORT))  # what repairs it first
         later = tuple(_tried(each, facts, history) for each in _later(history, found[:FOLLOWED]))
         return Fixed(True, "", mainline, later, newest, len(found[FOLLOWED:]))
     except BisectorError as error:
@@ -186,13 +200,13 @@ def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
         if tip != oid and history.is_ancestor(oid, tip):
             name, oid = branch, tip
     if name:
-        yield Newest("mainline", name, oid)
+        yield Newest(Tree.MAINLINE, name, oid)
     stable = max(((f, name) for f, name in known if f"{f[0]}.{f[1]}" == series and f[2]), default=None)
     if stable:
-        yield Newest("stable", stable[1], tags[stable[1]])
+        yield Newest(Tree.STABLE, stable[1], tags[stable[1]])
     days = sorted(name for name in tags if name.startswith("next-"))
     if days:
-        yield Newest("next", days[-1], tags[days[-1]])
+        yield Newest(Tree.NEXT, days[-1], tags[days[-1]])
 
 
 def _tried(later: Later, facts: Facts, history: History) -> Later:
@@ -203,13 +217,17 @@ def _tried(later: Later, facts: Facts, history: History) -> Later:
     found = []
     for stage, judgement in facts.judgements:
         candidate = judgement.candidate
-        where = (
-            TOP if (candidate.revision, candidate.edits) == (bad, applied) else AT if candidate.revision == oid else ""
-        )
-        if where and (where == TOP or not candidate.edits) and judgement.cell == cell:
+        where: Place | None = None
+        if (candidate.revision, candidate.edits) == (bad, applied):
+            where = Place.TOP
+        elif candidate.revision == oid and not candidate.edits:
+            where = Place.AT
+        if where is not None and judgement.cell == cell:
             reproduced, conclusive = replace(judgement, trials=facts.trials_of(stage, judgement)).counts
             found.append(Tried(where, judgement.verdict, reproduced, conclusive, judgement.reason))
-    return replace(later, in_bad_end=later.kind != "backport" and _holds(history, bad, oid), tried=tuple(found))
+    return replace(
+        later, in_bad_end=later.kind is not MentionKind.BACKPORT and _holds(history, bad, oid), tried=tuple(found)
+    )
 
 
 def _holds(history: History, newer: str, older: str) -> bool:

@@ -28,7 +28,7 @@ from bisector.mail.sections import (
     revert_untested,
 )
 from bisector.mail.thread import NEW, Address, Thread, unique
-from bisector.model import Judgement, Outcome, OutcomeKind, digest
+from bisector.model import EditKind, Judgement, Outcome, OutcomeKind, digest
 from bisector.report import printed
 from bisector.report.excerpt import LINES, Excerpt, printable
 from bisector.report.facts import Facts
@@ -230,7 +230,7 @@ def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
         if letter.fixed.upstream:
             lines[-1:-1] = wrap(f"Upstream commit: {letter.fixed.upstream}", indent="  ")
         edits = [edit.kind for judgement in outcome.proof for edit in judgement.candidate.edits]
-        if not outcome.find_fix and "revert" not in edits:
+        if not outcome.find_fix and EditKind.REVERT not in edits:
             proof += revert_untested()
         return of_outcome(outcome).heading, lines + proof
     if outcome.kind is OutcomeKind.NARROWED:

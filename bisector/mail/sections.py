@@ -8,16 +8,21 @@ from collections.abc import Iterator, Sequence
 
 from bisector.direction import place_of
 from bisector.mail.compose import COLUMNS, fold, wrap
-from bisector.mail.fixed import Fixed, Later, Newest, Tried
+from bisector.mail.fixed import Fixed, Later, Newest, Tree, Tried
 from bisector.mail.regzbot import one_line
-from bisector.model import Judgement, Outcome, Signal, Verdict
+from bisector.model import EditKind, Judgement, Outcome, Signal, TargetKind, Verdict
 from bisector.report import cells
 from bisector.report.facts import NOT_DECODED, Facts
 from bisector.report.stages import left_open
+from bisector.search.refs import MentionKind
 
 NAME = 34  # columns of a candidate's name in a table
 WIDEST = 20  # columns of a name in the environment's table
-WORDS = {"fixes": 'names it in "Fixes:"', "revert": "reverts it", "backport": "is the same change in a stable series"}
+WORDS = {
+    MentionKind.FIXES: 'names it in "Fixes:"',
+    MentionKind.REVERT: "reverts it",
+    MentionKind.BACKPORT: "is the same change in a stable series",
+}
 
 
 def figures(judgement: Judgement, facts: Facts) -> list[str]:
@@ -42,13 +47,13 @@ def name_of(judgement: Judgement, facts: Facts) -> str:
     oid = candidate.revision[:12] if re.fullmatch("[0-9a-f]{40}", candidate.revision) else candidate.revision
     bad = facts.outcome.bad.candidate.revision if facts.outcome and facts.outcome.bad else facts.campaign.bad
     kinds = {edit.kind for edit in candidate.edits}
-    if "revert" in kinds:
+    if EditKind.REVERT in kinds:
         return "revert on top of the bad end" if candidate.revision == bad else f"revert on top of {oid}"
-    if "apply" in kinds:
+    if EditKind.APPLY in kinds:
         return f"with it applied on {one_line(candidate.label) or oid}"
     if (place := place_of(candidate.label)) is not None:
         return (f"its parent {oid}" if place == 1 else f"its parent {place}, {oid}") if place else f"at it ({oid})"
-    if candidate.target.value == "given":  # a path of this machine says nothing to others
+    if candidate.target is TargetKind.GIVEN:  # a path of this machine says nothing to others
         return one_line(candidate.label) or "a given image"
     return f"{one_line(candidate.label)} ({oid})" if candidate.label and candidate.label != oid else oid
 
@@ -93,12 +98,12 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
     if shown is None:
         return []
     recipe = facts.campaign.recipe if shipped else f"./{facts.campaign.recipe}.yaml"
-    match shown.target.value:
-        case "kernel_source":
+    match shown.target:
+        case TargetKind.KERNEL_SOURCE:
             where = ["--repo LINUX", f"--rev {shown.revision[:12]}"]
-        case "qemu_source":
+        case TargetKind.QEMU_SOURCE:
             where = ["--repo QEMU", f"--rev {shown.revision[:12]}"]
-        case "kernel_package":
+        case TargetKind.KERNEL_PACKAGE:
             where = [f"--package '{shown.revision}'"]
         case _:
             where = ["--image IMAGE"]
@@ -193,7 +198,7 @@ def _tried(tried: Tried) -> str:
 
 
 def _newest(newest: Newest) -> list[str]:
-    name = f"The newest {newest.kind} at hand, {one_line(newest.name)},"
+    name = f"The newest {newest.tree} at hand, {one_line(newest.name)},"
     if newest.verdict is None:
         return wrap(f"{name} was not tested.", indent="    ", first="  ")
     trials = f" ({newest.reproduced} of {newest.conclusive} trials reproduced)" if newest.conclusive else ""
@@ -203,7 +208,7 @@ def _newest(newest: Newest) -> list[str]:
 def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str]:
     """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
     decided = (Verdict.GOOD, Verdict.BAD)
-    answered = any(each.verdict in decided and each.kind == "mainline" for each in fixed.newest)
+    answered = any(each.verdict in decided and each.tree is Tree.MAINLINE for each in fixed.newest)
     lines = [line for each in left_open(outcome, answered) for line in wrap(one_line(each), indent="  ", first="- ")]
     if undecoded:
         lines += wrap(one_line(NOT_DECODED.format(undecoded)), indent="  ", first="- ")

@@ -12,7 +12,7 @@ from bisector.followup import recheck
 from bisector.interfaces import Phase
 from bisector.mail import send
 from bisector.mail.draft import MailOptions, write
-from bisector.mail.fixed import Fixed
+from bisector.mail.fixed import Fixed, Tree
 from bisector.model import OutcomeKind, Verdict
 from bisector.nightly.deadline import SPENT
 from bisector.nightly.records import Kind, Regression, Where
@@ -113,5 +113,5 @@ def _repaired(fixed: Fixed, found: Regression) -> Iterable[str]:
             if later.repairs and tried.verdict is Verdict.GOOD:
                 yield f"{later.commit} {tried.where} is good (0 of {tried.conclusive} trials)"
     for newest in fixed.newest:
-        if found.where is Where.MAINLINE and newest.kind == "mainline" and newest.verdict is Verdict.GOOD:
+        if found.where is Where.MAINLINE and newest.tree is Tree.MAINLINE and newest.verdict is Verdict.GOOD:
             yield f"the newest mainline, {newest.name}, is good (0 of {newest.conclusive} trials)"

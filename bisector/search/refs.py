@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bisector.search.gitrepo import History
 
@@ -27,13 +28,21 @@ _UPSTREAM = re.compile(
 )
 
 
+class MentionKind(StrEnum):
+    """How a commit's message names another commit."""
+
+    FIXES = "fixes"
+    REVERT = "revert"
+    BACKPORT = "backport"  # it is the same change in a stable series
+
+
 @dataclass(frozen=True)
 class Mention:
-    """A commit that names another. ``kind``: fixes, revert, or backport (it is the same change in a stable series)."""
+    """A commit that names another."""
 
     oid: str
     subject: str
-    kind: str
+    kind: MentionKind
 
 
 def message(history: History, oid: str) -> str:
@@ -54,7 +63,7 @@ def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[M
     A stable series fixes its own backport by that one's id, so backports that are found are looked for too.
     """
     found = _naming(history, names, names, since)
-    backports = tuple(mention.oid for mention in found if mention.kind == "backport")
+    backports = tuple(mention.oid for mention in found if mention.kind is MentionKind.BACKPORT)
     return _naming(history, names, (*names, *backports), since) if backports else found
 
 
@@ -72,12 +81,12 @@ def _naming(history: History, own: tuple[str, ...], names: tuple[str, ...], sinc
     )
 
 
-def _kind(body: str, names: tuple[str, ...]) -> str:
+def _kind(body: str, names: tuple[str, ...]) -> MentionKind | None:
     if any(_named(each, names) for pair in _REVERT.findall(body) for each in pair if each):
-        return "revert"
+        return MentionKind.REVERT
     if any(_named(each, names) for each in _FIXES.findall(body)):
-        return "fixes"
-    return "backport" if upstream(body) in names else ""
+        return MentionKind.FIXES
+    return MentionKind.BACKPORT if upstream(body) in names else None
 
 
 def _named(digits: str, names: tuple[str, ...]) -> bool:

@@ -17,7 +17,7 @@ from bisector.exitcodes import ExitCode
 from bisector.followup import Rechecked, recheck
 from bisector.interfaces import Runner, ignore
 from bisector.mail import fixed
-from bisector.mail.fixed import AT, HINT, TOP, Fixed
+from bisector.mail.fixed import HINT, Fixed, Place
 from bisector.mail.letter import Letter, body
 from bisector.model import Image, Observation, OutcomeKind, Verdict
 from bisector.recipe.load import load
@@ -86,7 +86,7 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, benc
     found = again(row, bench)
     assert [(n.name, n.verdict, n.reproduced) for n in found.fixed.newest] == [("v6.19", Verdict.GOOD, 0)]
     assert [(each.commit.oid, [(t.where, t.verdict) for t in each.tried]) for each in found.fixed.later] == [
-        (fix, [(TOP, Verdict.GOOD)])
+        (fix, [(Place.TOP, Verdict.GOOD)])
     ]
     facts = gather(bench.store, bench.store.campaign(row.id))
     before = replace(facts, judgements=tuple(each for each in facts.judgements if each[0] != "fixed"))
@@ -204,8 +204,8 @@ def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, bench: Fil
     found = again(row, bench)
     (later,) = found.fixed.later
     assert {(t.where, t.verdict) for t in later.tried} == {
-        (AT, Verdict.BAD),
-        (TOP, Verdict.BAD),
+        (Place.AT, Verdict.BAD),
+        (Place.TOP, Verdict.BAD),
     }  # it is main's tip too
     assert later.commit.oid == fix
     assert found.fixed.hints == ()
@@ -221,7 +221,7 @@ def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, be
     row = campaign(history, bench)
     found = again(row, bench)
     (later,) = found.fixed.later
-    assert [(t.where, t.verdict) for t in later.tried] == [(TOP, Verdict.SKIP), (AT, Verdict.GOOD)]
+    assert [(t.where, t.verdict) for t in later.tried] == [(Place.TOP, Verdict.SKIP), (Place.AT, Verdict.GOOD)]
     told = mail(row, bench, found.fixed)
     assert "On top of the bad end the kernel could not be judged: edits failed" in told
     assert "At it the kernel is good (0 of " in told

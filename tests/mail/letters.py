@@ -4,10 +4,11 @@
 from dataclasses import replace
 
 from bisector.mail.compose import COLUMNS, LONGEST
-from bisector.mail.fixed import Fixed, Later, Newest
+from bisector.mail.fixed import Fixed, Later, Newest, Tree
 from bisector.mail.letter import Letter
 from bisector.mail.thread import NEW, Address, Mail, State, Thread
 from bisector.model import Commit, Verdict
+from bisector.search.refs import MentionKind
 from tests.report import case
 
 PARENT = Mail(
@@ -24,12 +25,14 @@ FIXED = Fixed(
     looked=True,
     later=(
         Later(
-            Commit("14b007e17881" + "0" * 28, "block: check user vectors when they are taken"), "fixes", ("v7.3-rc1",)
+            Commit("14b007e17881" + "0" * 28, "block: check user vectors when they are taken"),
+            MentionKind.FIXES,
+            ("v7.3-rc1",),
         ),
     ),
     newest=(
-        Newest("mainline", "v7.1-rc2", "1" * 40, Verdict.BAD, 2, 2),
-        Newest("next", "next-20261120", "2" * 40),
+        Newest(Tree.MAINLINE, "v7.1-rc2", "1" * 40, Verdict.BAD, 2, 2),
+        Newest(Tree.NEXT, "next-20261120", "2" * 40),
     ),
 )
 

@@ -17,6 +17,7 @@ from bisector.mail.letter import Letter, body, drafts
 from bisector.mail.thread import NEW, State, Thread
 from bisector.model import Commit
 from bisector.report.excerpt import excerpt
+from bisector.search.refs import MentionKind
 from tests.mail.letters import FIXED, PARENT, assert_fits_the_lists, letter, thread
 from tests.report import case, reader
 
@@ -182,7 +183,7 @@ def test_what_others_wrote_says_nothing_to_regzbot(
     log = "\n".join([line, *case.LOG.decode().split("\n")[12:], line, reason]).encode(errors="replace")
     bad = replace(made.bad, excerpt=excerpt("kernel.log", log, made.bad.trial), log=(line,), config=title)
     facts = replace(made, campaign=replace(made.campaign, title=title), outcome=changed, bad=bad)
-    later = Later(Commit("9" * 40, subject), "fixes", (title,))
+    later = Later(Commit("9" * 40, subject), MentionKind.FIXES, (title,))
     for draft in drafts(letter(outcome, thread(*where), facts=facts, fixed=Fixed(looked=True, later=(later,)))):
         assert_fits_the_lists(draft.data, columns=COLUMNS if draft.name.startswith("0") else LONGEST)
         text = reader.body(draft.data)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bisector.mail.fixed import Fixed, Newest
+from bisector.mail.fixed import Fixed, Newest, Tree
 from bisector.mail.letter import body
 from bisector.model import Commit, ConsoleEvent, OutcomeKind, Signal
 from bisector.report.excerpt import LINES, excerpt
@@ -99,7 +99,7 @@ def test_newest_mainline_is_said_tested_or_not() -> None:
     assert "next-20261120, was not tested" in tested
     assert "#regzbot fix" not in tested
     assert "whether a newer kernel" not in tested
-    untested = body(letter("culprit", fixed=Fixed(looked=True, newest=(Newest("mainline", "v7.1", "1" * 40),))))
+    untested = body(letter("culprit", fixed=Fixed(looked=True, newest=(Newest(Tree.MAINLINE, "v7.1", "1" * 40),))))
     assert "v7.1, was not tested" in untested
     assert "whether a newer kernel" in untested
 

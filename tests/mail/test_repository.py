@@ -152,7 +152,7 @@ def test_fixes_and_reverts_on_any_ref_are_found_with_their_releases(repository: 
     assert set(by_kind["fixes"].inside) == {"v7.0-rc1", "v6.18.3"}
     assert by_kind["revert"].commit.oid == reverted
     assert by_kind["revert"].inside == ("v7.0",)
-    assert [(each.kind, each.name, each.verdict) for each in found.newest] == [
+    assert [(each.tree, each.name, each.verdict) for each in found.newest] == [
         ("mainline", "v7.0", None),
         ("stable", "v6.18.3", None),
     ]
