@@ -12,7 +12,7 @@ from bisector.interfaces import EditsDoNotApply, Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
 from bisector.nightly.config import Watched
-from bisector.nightly.records import Answer, Night, carried
+from bisector.nightly.records import Answer, Night, Role, carried
 from bisector.nightly.trees.tree import Day
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
@@ -34,15 +34,15 @@ class Question:
 
     item: Watched
     cell: Cell
-    role: str  # next or base; rate: next, to learn the rate of what it has shown
+    role: Role
     condition: str
     trials: int
     sure: bool = False
 
     @property
     def stage(self) -> str:
-        """The stage of its trials in the store: its role, with the condition where it is about one alone."""
-        return "-".join(filter(None, (self.role, self.condition)))
+        """The stage of its trials in the store."""
+        return self.role.stage(self.condition)
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,13 @@ class QuestionRunner:
             row = self._row_name(night.tag, night.next, item)
             trials: dict[tuple[str, str], list[Trial]] = {}
             for trial in store.trials(row):
-                role, _, condition = trial.stage.partition("-")
-                if role in ("next", "rate") and night.answer(item.name, trial.cell, role, condition) is None:
+                role, condition = Role.of_stage(trial.stage)
+                if role in (Role.NEXT, Role.RATE) and night.answer(item.name, trial.cell, role, condition) is None:
                     trials.setdefault((trial.cell, trial.stage), []).append(trial)
             cells = {each.name: each for each in item.wanted}
             for (name, stage), of_it in trials.items():
-                role, _, condition = stage.partition("-")
-                if cell := cells.get(name):
+                role, condition = Role.of_stage(stage)
+                if role and (cell := cells.get(name)):
                     question = Question(item, cell, role, condition, 0)
                     why = "the night ended before this was answered"
                     judged = Judgement(of_it[0].candidate, Verdict.WEAK, why, name, trials=tuple(of_it))
@@ -137,7 +137,7 @@ class QuestionRunner:
     # ---- a question, put to its candidate
 
     def _put(self, question: Question) -> _Put:
-        item, commit = question.item, self.day.base if question.role == "base" else self.day.next
+        item, commit = question.item, self.day.base if question.role is Role.BASE else self.day.next
         candidate = self._candidate(commit, question.role)
         target = self.session.kernel_source(item.recipe, item.wanted, self.clone)
         case = self._case(narrowed(item.recipe, question.condition), question.cell)
@@ -164,15 +164,15 @@ class QuestionRunner:
         recipe = narrowed(put.question.item.recipe, put.question.condition)
         return self.session.judge(put.row, recipe, put.target, self._control(put.candidate, nights))
 
-    def _candidate(self, commit: Commit, role: str) -> Candidate:
-        label = f"base of {self.day.tag}" if role == "base" else self.day.tag
+    def _candidate(self, commit: Commit, role: Role) -> Candidate:
+        label = f"base of {self.day.tag}" if role is Role.BASE else self.day.tag
         return Candidate(TargetKind.KERNEL_SOURCE, commit.oid, label=label)
 
     def _control(self, candidate: Candidate, nights: Sequence[Night]) -> Candidate:
         """What is known to boot: the newest base that was good on another night, else the other one of tonight's."""
         for night in reversed(nights):
             for answer in night.answers:
-                good = answer.role == "base" and answer.verdict is Verdict.GOOD
+                good = answer.role is Role.BASE and answer.verdict is Verdict.GOOD
                 if good and answer.candidate != candidate.revision:
                     return Candidate(TargetKind.KERNEL_SOURCE, answer.candidate)
         other = self.day.base if candidate.revision == self.day.next.oid else self.day.next

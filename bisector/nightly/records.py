@@ -20,9 +20,26 @@ A_NIGHT = 40
 LEARN = 6
 """Reproductions after which the rate of a regression is known well enough; until then a night that sees it draws on."""
 
-ROLES = ("next", "base", "rate")
 SEARCHES = 3
 """So many searches of a regression may end without a culprit; then only people can help."""
+
+
+class Role(StrEnum):
+    """Whom a question of the night is put to."""
+
+    NEXT = "next"  # the day
+    BASE = "base"  # the day's base
+    RATE = "rate"  # the day, to learn the rate of what it has shown
+
+    def stage(self, condition: str) -> str:
+        """The stage by which trials are stored; with the condition where the question is about one alone."""
+        return f"{self}-{condition}" if condition else self.value
+
+    @classmethod
+    def of_stage(cls, stage: str) -> tuple[Role | None, str]:
+        """Role and condition of a stage; no role for a stage of other layers."""
+        name, _, condition = stage.partition("-")
+        return next((role for role in cls if role == name), None), condition
 
 
 class Where(StrEnum):
@@ -68,14 +85,14 @@ NEW = (Kind.OPENED, Kind.BACK, Kind.NAMED, Kind.CHANGED)
 class Answer:
     """What one candidate answered, in one cell of one recipe.
 
-    ``role``: next or base; rate for trials that only learn the rate of what next has shown. ``condition``: the one that
-    the question was about, "" for all of the recipe's. ``conclusive``: trials that reproduced or were clean.
-    ``question`` and ``key`` name recipe and build; with equal ones, an equal candidate's answer may be carried over.
+    ``condition``: the one that the question was about, "" for all of the recipe's. ``conclusive``: trials that
+    reproduced or were clean. ``question`` and ``key`` name recipe and build; with equal ones, an equal candidate's
+    answer may be carried over.
     """
 
     recipe: str
     cell: str
-    role: str
+    role: Role
     condition: str
     candidate: str  # 40 hex digits
     question: str
@@ -89,7 +106,7 @@ class Answer:
     sure: bool = False  # a known regression was looked for
     carried: str = ""  # the tag of the night that it comes from
 
-    def is_of(self, recipe: str, cell: str, role: str, condition: str) -> bool:
+    def is_of(self, recipe: str, cell: str, role: Role, condition: str) -> bool:
         """Whether it answers this."""
         return (self.recipe, self.cell, self.role, self.condition) == (recipe, cell, role, condition)
 
@@ -131,7 +148,7 @@ class Night:
         """The tag; of a night that looked at a tag anew because it had been moved, with the commit."""
         return f"{self.tag}-{self.next[:8]}" if self.moved_from else self.tag
 
-    def answer(self, recipe: str, cell: str, role: str, condition: str) -> Answer | None:
+    def answer(self, recipe: str, cell: str, role: Role, condition: str) -> Answer | None:
         """The answer given tonight, None when there is none."""
         return next((each for each in self.answers if each.is_of(recipe, cell, role, condition)), None)
 
@@ -218,7 +235,7 @@ def known_good(nights: Sequence[Night], recipe: str, cell: str, condition: str) 
     A place to search from; every search tries its ends itself.
     """
     return tuple(
-        answer.candidate if answer.role == "base" else night.base
+        answer.candidate if answer.role is Role.BASE else night.base
         for night in reversed(nights)
         for answer in night.answers
         if (answer.recipe, answer.cell) == (recipe, cell)
@@ -304,15 +321,15 @@ def series(
 
 def _with_night(found: Series, night: Night, regression: Regression, questions: Collection[str]) -> Series:
     shown, held = night.name in regression.seen, False
-    reproduced, clean_of = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+    reproduced, clean_of = dict.fromkeys(Role, 0), dict.fromkeys(Role, 0)
     clean = base = 0
     for each in night.answers:
         if each.recipe != regression.recipe or each.cell != regression.cell:
             continue
         if each.condition and each.condition != regression.condition:
             continue
-        shown = shown or (each.role == "next" and regression.condition in each.conditions)
-        held = held or (each.role == "base" and each.verdict is Verdict.BAD)
+        shown = shown or (each.role is Role.NEXT and regression.condition in each.conditions)
+        held = held or (each.role is Role.BASE and each.verdict is Verdict.BAD)
         if each.carried or (questions and each.question not in questions):
             continue
         clean_of[each.role] += each.conclusive - each.reproduced
@@ -320,10 +337,10 @@ def _with_night(found: Series, night: Night, regression: Regression, questions: 
             reproduced[each.role] += each.reproduced
         if each.verdict is Verdict.GOOD:
             clean, base = (
-                clean + each.conclusive * (each.role == "next"),
-                base + each.conclusive * (each.role == "base"),
+                clean + each.conclusive * (each.role is Role.NEXT),
+                base + each.conclusive * (each.role is Role.BASE),
             )
-    trials = Evidence(reproduced["next"], clean_of["next"])
+    trials = Evidence(reproduced[Role.NEXT], clean_of[Role.NEXT])
     if night.name == regression.opened or night.name in regression.returned:
         found = found.begun()
     else:
@@ -331,8 +348,8 @@ def _with_night(found: Series, night: Night, regression: Regression, questions: 
     if held:
         found = replace(found, base=0, sightings=found.sightings + 1)
     return (
-        found.learnt(Evidence(reproduced["rate"], clean_of["rate"]))
-        if clean_of["rate"] or reproduced["rate"]
+        found.learnt(Evidence(reproduced[Role.RATE], clean_of[Role.RATE]))
+        if clean_of[Role.RATE] or reproduced[Role.RATE]
         else found
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from bisector.model import Cell, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.questions import Question
-from bisector.nightly.records import Answer, Kind, Regression, State, Where, new_name
+from bisector.nightly.records import Answer, Kind, Regression, Role, State, Where, new_name
 from bisector.nightly.state import NightState
 
 
@@ -26,7 +26,7 @@ class Sightings:
             trials = max(
                 (self.state.tonight(item, each) for each in mine), default=self.state.session.trials(item.recipe)
             )
-            answer = self.state.ask(Question(item, cell, "next", "", trials, sure=bool(mine)))
+            answer = self.state.ask(Question(item, cell, Role.NEXT, "", trials, sure=bool(mine)))
             for condition in answer.conditions if answer.verdict is Verdict.BAD else ():
                 seen.setdefault(condition, answer)
         for regression in list(self.state.open_of(item)):
@@ -60,11 +60,11 @@ class Sightings:
         if cell is None or state.item(regression) is None:
             state.add_news(Kind.UNKNOWN, regression, "its recipe has no longer this cell or this condition")
             return None
-        answer = state.night.answer(item.name, cell.name, "next", "")
+        answer = state.night.answer(item.name, cell.name, Role.NEXT, "")
         assert answer is not None
         if answer.verdict is Verdict.BAD:  # by another condition, which may have come first and hidden this one
             tonight = state.tonight(item, regression)
-            answer = state.ask(Question(item, cell, "next", regression.condition, tonight, sure=True))
+            answer = state.ask(Question(item, cell, Role.NEXT, regression.condition, tonight, sure=True))
         if answer.verdict is Verdict.BAD:
             return answer
         needed, clean = state.needed(item, regression), state.series(item, regression).clean
@@ -84,7 +84,7 @@ class Sightings:
         inside = regression.culprit and state.holds(state.day.base.oid, regression.culprit.oid)
         if regression.where is not Where.NEXT or inside:
             trials = state.tonight_of_base(item, regression)
-            base = state.ask(Question(item, cell, "base", regression.condition, trials, sure=True))
+            base = state.ask(Question(item, cell, Role.BASE, regression.condition, trials, sure=True))
             if base.verdict is Verdict.BAD:
                 state.add_news(Kind.HELD, regression, f"{text}; {state.tree.base_tree} still has it: {base.reason}")
                 return

@@ -25,6 +25,7 @@ from bisector.nightly.records import (
     News,
     Night,
     Regression,
+    Role,
     Series,
     of_campaign,
     open_one,
@@ -130,7 +131,7 @@ class NightState:
     def _emit_answer(self, answer: Answer) -> None:
         facts = {**asdict(answer), "verdict": answer.verdict.value}
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
-        stage = "-".join(filter(None, (answer.role, answer.condition)))
+        stage = answer.role.stage(answer.condition)
         where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
         with_context(self.session.setting.listener, **where)(Progress(Phase.ANSWER, answer.reason, facts=facts))
 
@@ -189,11 +190,11 @@ class NightState:
         """Draw on tonight's tree, which has the regression, until its rate is known: so that some night it can be
         distinguished from one that is gone. Raises InfraError, Interrupted."""
         known = self.series(item, regression).known.reproduced
-        mine = (item.name, regression.cell, "rate", regression.condition)
+        mine = (item.name, regression.cell, Role.RATE, regression.condition)
         if known >= LEARN or self.night.answer(*mine):
             return
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
-        question = Question(item, cell, "rate", regression.condition, A_NIGHT, sure=True)
+        question = Question(item, cell, Role.RATE, regression.condition, A_NIGHT, sure=True)
         answer = self.runner.learn(question, self.before, LEARN - known)
         self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
         self._emit_answer(answer)

@@ -21,6 +21,7 @@ from bisector.nightly.records import (
     SEARCHES,
     Kind,
     Regression,
+    Role,
     Search,
     State,
     Where,
@@ -88,7 +89,7 @@ class RegressionTriage:
         trials = self.state.session.trials(item.recipe)
         if regression.found:  # more would cost a night; a search tries its ends itself
             trials = min(A_NIGHT, self.state.needed(item, regression))
-        return Question(item, cell, "base", regression.condition, trials, sure=regression.found)
+        return Question(item, cell, Role.BASE, regression.condition, trials, sure=regression.found)
 
     def _begin(self, item: Watched, regression: Regression) -> None:
         state, day = self.state, self.state.day

@@ -13,7 +13,7 @@ from bisector.exitcodes import ExitCode
 from bisector.interfaces import Phase, Progress
 from bisector.model import Verdict
 from bisector.nightly import night
-from bisector.nightly.records import State, Where
+from bisector.nightly.records import Role, State, Where
 
 LEG, ESCAPED, PROGRAM = "legs-leg-failed", "legs-escaped", "program-failed"
 UNSURE = "confidence: {max_error: 0.01}"
@@ -64,7 +64,7 @@ def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(tree: LinuxN
     tree.release(3)
     report = nights.night()
     assert report.night.next != report.night.base
-    of_base = [each for each in report.night.answers if each.role == "base"]
+    of_base = [each for each in report.night.answers if each.role is Role.BASE]
     assert [(each.condition, each.carried) for each in of_base] == [("leg-failed", "next-20261101")]
 
 
@@ -160,7 +160,7 @@ def test_a_flaky_bug_is_not_called_fixed_after_one_clean_night(tree: LinuxNext, 
     day(tree, number + 1, lambda: tree.branch_commit("md", "check again", {"flags/leg": None}))
     report = nights.night()
     assert kinds(report) == {LEG: ["fixed"]}
-    clean = next(each for each in report.night.answers if each.role == "next")
+    clean = next(each for each in report.night.answers if each.role is Role.NEXT)
     assert clean.conclusive >= 8  # 0.5 ** 8 is 0.4 %
 
 

@@ -16,6 +16,7 @@ from bisector.nightly.records import (
     News,
     Night,
     Regression,
+    Role,
     Search,
     State,
     Where,
@@ -40,7 +41,7 @@ def answer(verdict: Verdict, told: int = 2, **changes: object) -> Answer:
     reproduced = told if verdict is Verdict.BAD else 0
     conditions = ("leg-failed",) if verdict is Verdict.BAD else ()
     made = Answer(
-        "legs", "", "next", "", "a" * 40, "question", "key", verdict, "", conditions, reproduced, told, "campaign"
+        "legs", "", Role.NEXT, "", "a" * 40, "question", "key", verdict, "", conditions, reproduced, told, "campaign"
     )
     return replace(made, **changes)
 
@@ -107,7 +108,7 @@ def test_clean_nights_add_up_since_the_last_one_that_saw_it() -> None:
         night(1, answer(Verdict.BAD)),
         night(2, answer(Verdict.GOOD, 9)),  # seen on this one by another cell
         night(3, answer(Verdict.GOOD, 4)),
-        night(4, answer(Verdict.GOOD, 5, role="base"), answer(Verdict.BAD, 1, conditions=("escaped",))),
+        night(4, answer(Verdict.GOOD, 5, role=Role.BASE), answer(Verdict.BAD, 1, conditions=("escaped",))),
         night(5, answer(Verdict.GOOD, 6, condition="leg-failed"), answer(Verdict.GOOD, 7, condition="escaped")),
         night(6, answer(Verdict.GOOD, 8, carried="next-20261105")),
     ]
@@ -159,21 +160,21 @@ def test_what_was_clean_before_it_came_back_is_of_trees_without_it() -> None:
 
 
 def test_trials_that_learn_the_rate_count_whatever_they_showed() -> None:
-    rate = answer(Verdict.WEAK, 40, role="rate", reproduced=0, conditions=())
+    rate = answer(Verdict.WEAK, 40, role=Role.RATE, reproduced=0, conditions=())
     assert evidence([night(1, answer(Verdict.BAD), rate)], REGRESSION, ()) == Evidence(0, 40)
 
 
 def test_a_base_that_has_it_begins_the_count_of_clean_ones_anew() -> None:
-    base = answer(Verdict.GOOD, 9, role="base", condition="leg-failed")
-    held = answer(Verdict.BAD, 1, role="base", condition="leg-failed")
+    base = answer(Verdict.GOOD, 9, role=Role.BASE, condition="leg-failed")
+    held = answer(Verdict.BAD, 1, role=Role.BASE, condition="leg-failed")
     nights = [night(1, answer(Verdict.BAD)), night(3, base), night(4, held), night(5, base)]
     assert series(nights, replace(REGRESSION, seen=())).base == 9
     assert series(nights, replace(REGRESSION, seen=())).sightings == 1
 
 
 def test_a_base_is_known_good_by_its_own_answer_or_by_its_whole_day() -> None:
-    own = answer(Verdict.GOOD, role="base", candidate="c" * 40, condition="leg-failed")
-    other = answer(Verdict.GOOD, role="base", candidate="d" * 40, condition="escaped")
+    own = answer(Verdict.GOOD, role=Role.BASE, candidate="c" * 40, condition="leg-failed")
+    other = answer(Verdict.GOOD, role=Role.BASE, candidate="d" * 40, condition="escaped")
     nights = [night(1, answer(Verdict.GOOD)), night(2, answer(Verdict.BAD), own, other)]
     assert known_good(nights, "legs", "", "leg-failed") == ("c" * 40, "b" * 40)
 
@@ -204,3 +205,10 @@ def test_one_culprit_is_one_bug_whatever_showed_it() -> None:
 def test_names_of_regressions_are_never_used_twice() -> None:
     assert new_name((), "legs", "leg-failed") == "legs-leg-failed"
     assert new_name(("legs-leg-failed", "legs-leg-failed-2"), "legs", "leg-failed") == "legs-leg-failed-3"
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("condition", ["", "leg-failed"])
+def test_a_stage_gives_back_the_role_and_the_condition_it_was_made_of(role: Role, condition: str) -> None:
+    assert Role.of_stage(role.stage(condition)) == (role, condition)
+    assert Role.of_stage(f"proof-{condition}")[0] is None
