@@ -15,6 +15,16 @@ class FailureCause(StrEnum):
     UNKNOWN = "unknown"  # no tool named an error
 
 
+class BuildStage(StrEnum):
+    """Where the making of an image failed."""
+
+    EDITS = "edits"  # an edit does not apply
+    CONFIG = "config"
+    COMPILE = "compile"
+    DOWNLOAD = "download"
+    UNPACK = "unpack"
+
+
 class Cause(StrEnum):
     """Why a candidate has no verdict that a search can use; ``Judgement.reason`` says it in words."""
 

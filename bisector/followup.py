@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.case import Case, stretched
+from bisector.causes import BuildStage
 from bisector.interfaces import Phase, Progress
 from bisector.judge import Judge
 from bisector.mail import fixed, regression
@@ -115,7 +116,7 @@ class _Asking:
         on_top = Candidate(kind, self.row.bad, (Edit(EditKind.APPLY, fix.commit.oid),), label="the bad end")
         answer = self._answer(f"{name} {fixed.Place.TOP}", on_top)
         yield _line(f"{name} {fixed.Place.TOP}", answer)
-        if answer.failure and answer.failure.stage == "edits":
+        if answer.failure and answer.failure.stage is BuildStage.EDITS:
             yield self.about(f"{name} {fixed.Place.AT}", Candidate(kind, fix.commit.oid))
 
     def _answer(self, name: str, candidate: Candidate) -> Judgement:

@@ -14,6 +14,7 @@ from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.ahead import Run, Scope, TrialsAhead, Wanted
 from bisector.case import Case, agent_seconds
+from bisector.causes import BuildStage
 from bisector.control import ControlBoot
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.executor import Executor
@@ -247,7 +248,7 @@ class Judge:
         try:
             key = tools.target.key(candidate)
         except EditsDoNotApply as error:
-            return BuildFailure("edits", (str(error),))
+            return BuildFailure(BuildStage.EDITS, (str(error),))
         known = tools.store.build(tools.campaign, key)
         if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
             return known

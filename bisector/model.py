@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bisector.agent.plan import Result
-from bisector.causes import Cause, FailureCause
+from bisector.causes import BuildStage, Cause, FailureCause
 
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
@@ -92,9 +92,9 @@ class Image:
 
 @dataclass(frozen=True)
 class BuildFailure:
-    """A candidate that did not become an image. ``stage``: edits, config, compile. It is a skip, never bad."""
+    """A candidate that did not become an image. It is a skip, never bad."""
 
-    stage: str
+    stage: BuildStage
     errors: tuple[str, ...]  # the first error lines
     log: str = ""  # path of the whole log
     seconds: float = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.causes import FailureCause
+from bisector.causes import BuildStage, FailureCause
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Progress
 from bisector.model import BuildFailure
@@ -20,9 +20,9 @@ TIMEOUT = 6 * 3600.0  # seconds; a full distribution config of a kernel on two c
 
 
 class CannotBeBuilt(Exception):
-    """The candidate's own failure. ``stage``: config, compile."""
+    """The candidate's own failure."""
 
-    def __init__(self, stage: str, errors: tuple[str, ...], cause: FailureCause = FailureCause.SOURCE) -> None:
+    def __init__(self, stage: BuildStage, errors: tuple[str, ...], cause: FailureCause = FailureCause.SOURCE) -> None:
         super().__init__(stage)
         self.failure = BuildFailure(stage, errors, cause=cause)
 
@@ -49,7 +49,7 @@ class Commands:
 
     def run(
         self,
-        stage: str,
+        stage: BuildStage,
         argv: Sequence[str],
         *,
         cwd: Path | None = None,

@@ -24,7 +24,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bisector.causes import FailureCause
+from bisector.causes import BuildStage, FailureCause
 from bisector.model import BuildFailure, Image
 from bisector.system.trees import paths_below, remove_tree
 
@@ -201,8 +201,9 @@ def _write(path: Path, content: object) -> None:
 
 def _failure_from(content: dict[str, Any]) -> BuildFailure:
     """Raises KeyError, TypeError, ValueError for what is none."""
-    errors, cause = tuple(content["errors"]), FailureCause(content.get("cause", FailureCause.SOURCE))
-    return BuildFailure(**content | {"errors": errors, "cause": cause})
+    stage, errors = BuildStage(content["stage"]), tuple(content["errors"])
+    cause = FailureCause(content.get("cause", FailureCause.SOURCE))
+    return BuildFailure(**content | {"stage": stage, "errors": errors, "cause": cause})
 
 
 def _image_from(content: dict[str, Any], folder: Path, seconds: float) -> Image:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from bisector.causes import FailureCause
+from bisector.causes import BuildStage, FailureCause
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
@@ -148,7 +148,7 @@ class KernelPackage(Target):
             listener(Progress(Phase.UNPACK, f"{candidate}: kernel and the modules that the recipe needs"))
             return self._unpacked(key, release, files)
         except FileGone as error:
-            return BuildFailure("download", (error.what,), cause=FailureCause.LACKING)
+            return BuildFailure(BuildStage.DOWNLOAD, (error.what,), cause=FailureCause.LACKING)
         except OSError as error:
             what = f"unpacking {candidate}: {error.filename or self._images.folder}: {error.strerror or error}"
             raise InfraError(what, hint="'bisector cache' shows what can go; then repeat the command") from error
@@ -171,7 +171,7 @@ class KernelPackage(Target):
             try:
                 modules = unpack(files, release.release, self._modules, staged, self._processes)
             except Unusable as error:
-                failure = BuildFailure("unpack", (f"{release.version} left out: {error}",))
+                failure = BuildFailure(BuildStage.UNPACK, (f"{release.version} left out: {error}",))
                 self._images.keep_failure(key, failure)
                 return failure
             image = Image(

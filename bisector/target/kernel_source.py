@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import BuildConfig, Image, digest
@@ -144,10 +145,10 @@ class _Build:
         target, settings = configuring(self.build_dir.folder, base=bool(self.wanted.base))
         first = folder / (NEW if self.wanted.base else WANTED)
         first.write_text(self.wanted.text(), encoding="utf-8")
-        self._make("config", target, writable=(folder,), settings=settings)
-        text = _plain("config", read_plain, folder, NEW, CONFIG_LIMIT).decode(errors="replace")
+        self._make(BuildStage.CONFIG, target, writable=(folder,), settings=settings)
+        text = _plain(BuildStage.CONFIG, read_plain, folder, NEW, CONFIG_LIMIT).decode(errors="replace")
         if missing := [entry for entry in self.wanted.dropped(text) if not entry.line.optional]:
-            raise CannotBeBuilt("config", tuple(f"dropped by Kconfig: {entry}" for entry in missing))
+            raise CannotBeBuilt(BuildStage.CONFIG, tuple(f"dropped by Kconfig: {entry}" for entry in missing))
         if self._config() != text:
             write_plain(self.build_dir.objects, ".config", text)
 
@@ -158,7 +159,7 @@ class _Build:
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
         expected = self.build_dir.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
         targets = [self.make.architecture.target, *(["modules"] if self._modular else [])]
-        self.build_dir.notes.lines[cold] = self._make("compile", *targets, expected=expected)
+        self.build_dir.notes.lines[cold] = self._make(BuildStage.COMPILE, *targets, expected=expected)
 
     def collect(self, staged: Path) -> Image:
         """Kernel, config, modules. Raises CannotBeBuilt; InfraError for a kernel that is not the one just linked."""
@@ -166,20 +167,22 @@ class _Build:
         if self._modular:
             modules = staged / "modules"
             modules.mkdir()
-            self._make("compile", "modules_install", writable=(modules,), settings={"INSTALL_MOD_PATH": str(modules)})
+            self._make(
+                BuildStage.COMPILE, "modules_install", writable=(modules,), settings={"INSTALL_MOD_PATH": str(modules)}
+            )
             self._settle(modules)
-        with _plain("compile", open_plain, objects, VMLINUX) as vmlinux:
+        with _plain(BuildStage.COMPILE, open_plain, objects, VMLINUX) as vmlinux:
             build_id = build_id_of_elf(vmlinux.read(VMLINUX_LIMIT))
             lines = has_lines(Path(f"/proc/self/fd/{vmlinux.fileno()}"))
-        _plain("compile", copy_plain, objects, self.make.architecture.kernel, staged / "kernel", KERNEL_LIMIT)
+        _plain(BuildStage.COMPILE, copy_plain, objects, self.make.architecture.kernel, staged / "kernel", KERNEL_LIMIT)
         if (inside := build_id_of_image(staged / "kernel", self.commands.processes)) not in ("", build_id):
             raise InfraError(
                 f"{self.make.architecture.kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
                 hint=f"no verdict may come of it; remove {self.build_dir.folder}, and try without ccache",
             )
-        _plain("compile", copy_plain, objects, ".config", staged / "config", CONFIG_LIMIT)
+        _plain(BuildStage.COMPILE, copy_plain, objects, ".config", staged / "config", CONFIG_LIMIT)
         if lines:  # debug info is wanted: a report's trace needs it
-            _plain("compile", copy_plain, objects, VMLINUX, staged / VMLINUX, VMLINUX_LIMIT)
+            _plain(BuildStage.COMPILE, copy_plain, objects, VMLINUX, staged / VMLINUX, VMLINUX_LIMIT)
         return Image(
             identity="",
             kernel="",
@@ -188,10 +191,10 @@ class _Build:
         )
 
     def _release(self) -> str:
-        data = _plain("compile", read_plain, self.build_dir.objects, "include/config/kernel.release", 4096)
+        data = _plain(BuildStage.COMPILE, read_plain, self.build_dir.objects, "include/config/kernel.release", 4096)
         release = data.decode(errors="replace").strip()
         if not RELEASE.fullmatch(release):
-            raise CannotBeBuilt("compile", ("include/config/kernel.release names no release",))
+            raise CannotBeBuilt(BuildStage.COMPILE, ("include/config/kernel.release names no release",))
         return release
 
     def _config(self) -> str:
@@ -210,9 +213,9 @@ class _Build:
         for place in paths_below(installed):
             inner = place.relative_to(installed)
             if len(inner.parts) > DEEPEST:
-                raise CannotBeBuilt("compile", (f"modules_install left a folder {DEEPEST} deep",))
+                raise CannotBeBuilt(BuildStage.COMPILE, (f"modules_install left a folder {DEEPEST} deep",))
             if place.is_symlink() and inner.name not in ("build", "source"):
-                raise CannotBeBuilt("compile", (f"modules_install left a link: {inner}",))
+                raise CannotBeBuilt(BuildStage.COMPILE, (f"modules_install left a link: {inner}",))
         for release in (installed / "lib" / "modules").iterdir():
             for name in ("build", "source"):  # links to this build folder: no part of the content
                 (release / name).unlink(missing_ok=True)
@@ -221,7 +224,7 @@ class _Build:
 
     def _make(
         self,
-        stage: str,
+        stage: BuildStage,
         *targets: str,
         expected: int = 0,
         writable: tuple[Path, ...] = (),
@@ -232,7 +235,7 @@ class _Build:
         return self.commands.run(stage, argv, expected=expected, writable=writable)
 
 
-def _plain(stage: str, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def _plain(stage: BuildStage, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """What ``read`` gives of a file that the build left. Raises CannotBeBuilt where that is no plain file."""
     try:
         return read(*arguments, **named)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import Image, digest
@@ -154,7 +155,7 @@ class _Build:
         objects, tree = self.build_dir.objects, self.build_dir.tree
         known = "".join(_text(tree, name) for name in _KNOWN_OPTIONS)
         if not known:
-            raise CannotBeBuilt("config", ("this tree has no configure: it is no QEMU",))
+            raise CannotBeBuilt(BuildStage.CONFIG, ("this tree has no configure: it is no QEMU",))
         argv = self.ninja.configure(tree, known)
         for line in stand_in(tree, known):
             self.commands.note(line)
@@ -165,13 +166,13 @@ class _Build:
         _empty(objects)
         if self.ninja.system:
             _stand_in_for_firmware(tree)
-        self.commands.run("config", argv, cwd=objects)
+        self.commands.run(BuildStage.CONFIG, argv, cwd=objects)
         write_plain(objects, CONFIGURED, wanted)
 
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
         build = self.ninja.build(by_make=self._by_make)
-        self.commands.run("compile", build, cwd=self.build_dir.objects, expected=OBJECTS_EXPECTED)
+        self.commands.run(BuildStage.COMPILE, build, cwd=self.build_dir.objects, expected=OBJECTS_EXPECTED)
 
     @property
     def _by_make(self) -> bool:
@@ -186,7 +187,7 @@ class _Build:
             try:
                 copy_plain(self.build_dir.objects, file, programs / name, PROGRAM_LIMIT)
             except (NotPlain, FileNotFoundError) as error:
-                raise CannotBeBuilt("compile", (f"{file}: {error.strerror}",)) from error
+                raise CannotBeBuilt(BuildStage.COMPILE, (f"{file}: {error.strerror}",)) from error
             (programs / name).chmod(0o755)
         if SYSTEM in self.ninja.programs:
             _copy_firmware(self.build_dir, staged / "share" / "qemu")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image, digest
@@ -98,7 +99,7 @@ class FromSource(ABC):
         try:
             key = self.key(candidate)
         except EditsDoNotApply as error:
-            return BuildFailure("edits", tuple(str(error).splitlines()))
+            return BuildFailure(BuildStage.EDITS, tuple(str(error).splitlines()))
         try:
             if known := self._failed.get(key) or self._images.find(key):
                 return known

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bisector import cache
+from bisector.causes import BuildStage
 from bisector.model import BuildFailure, Candidate, Image, Outcome, OutcomeKind, TargetKind
 from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
@@ -158,7 +159,7 @@ def test_leavings_of_killed_commands_are_swept_and_half_a_download_stays(folders
 
 def test_what_could_not_be_built_can_be_forgotten(folders: Folders, store: Store) -> None:
     images = Images(folders.cache)
-    failure = BuildFailure("compile", ("a.c:1:1: error: wrong",))
+    failure = BuildFailure(BuildStage.COMPILE, ("a.c:1:1: error: wrong",))
     images.keep_failure("broken", failure)
     image(folders, "aa", 9)
     for name, outcome in (("running", None), ("ended", Outcome(OutcomeKind.UNRESOLVED, "none"))):
@@ -176,7 +177,7 @@ def test_what_could_not_be_built_can_be_forgotten(folders: Folders, store: Store
 
 def test_a_failure_recorded_before_causes_were_is_the_candidates(folders: Folders) -> None:
     images = Images(folders.cache)
-    images.keep_failure("old", BuildFailure("compile", ("wrong",)))
+    images.keep_failure("old", BuildFailure(BuildStage.COMPILE, ("wrong",)))
     record = folders.cache / "builds/old.json"
     content = json.loads(record.read_text())
     assert content["failure"].pop("cause") == "source"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign.commits import CommitCampaign, CommitRequest
+from bisector.causes import BuildStage
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import (
     BuildFailure,
@@ -119,7 +120,7 @@ class ActedTarget:
         files = traits(self.clone.history().query("ls_tree", "--name-only", tree).split())
         self.world.built.append(candidate.revision)
         if "broken" in files:
-            return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
+            return BuildFailure(BuildStage.COMPILE, ("drivers/md/dm-raid.c:1: error: x undeclared",))
         kernel = self.folder / f"{tree}.kernel"
         kernel.write_text(" ".join(sorted(files)))
         return Image(identity=tree, kernel=str(kernel))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign.commits import CommitCampaign, CommitRequest
+from bisector.causes import BuildStage
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.model import BuildFailure, Candidate, ConsoleEvent, Ending, Image, Observation, Outcome, Timing
 from bisector.recipe.load import find, loads
@@ -73,7 +74,7 @@ class FileTarget:
         files = self.clone.git.ask("ls-tree", "--name-only", tree).split()
         hole = self.clone.git.ask("cat-file", "blob", f"{tree}:hole") if "hole" in files else ""
         if "broken" in (behaviour, hole):
-            return BuildFailure("compile", ("drivers/md/dm-raid.c:1: error: x undeclared",))
+            return BuildFailure(BuildStage.COMPILE, ("drivers/md/dm-raid.c:1: error: x undeclared",))
         kernel = self.folder / f"{behaviour}.kernel"
         kernel.write_text(behaviour)
         return Image(identity=behaviour, kernel=str(kernel))

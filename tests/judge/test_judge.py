@@ -9,7 +9,7 @@ import pytest
 
 from bisector.agent.plan import Fault, LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
-from bisector.causes import Cause, FailureCause
+from bisector.causes import BuildStage, Cause, FailureCause
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
@@ -73,7 +73,7 @@ class WrittenTarget:
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         self.built.append(candidate.revision)
         if candidate.revision.startswith("broken"):
-            return BuildFailure("compile", ("block/fops.c:40: error: expected ';'",))
+            return BuildFailure(BuildStage.COMPILE, ("block/fops.c:40: error: expected ';'",))
         kernel = self.folder / candidate.revision
         kernel.write_text(candidate.revision)
         return Image(identity=candidate.revision.removesuffix("-docs"), kernel=str(kernel))
@@ -251,7 +251,7 @@ def test_a_resumed_campaign_repeats_no_trial_and_no_build(make: Make) -> None:
 def test_a_resumed_campaign_builds_again_what_was_only_lacking_something_here(make: Make) -> None:
     _, _, _, store = make({"late": [GOOD]})
     for cause, builds in ((FailureCause.SOURCE, []), (FailureCause.LACKING, ["late"])):
-        store.add_build("c1", "late", of("late"), BuildFailure("config", ("no meson",), cause=cause))
+        store.add_build("c1", "late", of("late"), BuildFailure(BuildStage.CONFIG, ("no meson",), cause=cause))
         again, target, *_ = make({"late": [GOOD]})
         again.image(of("late"))
         assert target.built == builds

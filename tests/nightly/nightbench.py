@@ -14,6 +14,7 @@ from pathlib import Path
 from nextgen import LinuxNext
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
+from bisector.causes import BuildStage
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
 from bisector.nightly import config, night
@@ -72,7 +73,7 @@ class FlagTarget:
         tree = self.clone.tree_of(candidate)
         flags = self.clone.git.ask("ls-tree", "--name-only", tree, "flags/").split()
         if "flags/unbuildable" in flags:
-            return BuildFailure("compile", ("block/bdev.c:1: error: x undeclared",))
+            return BuildFailure(BuildStage.COMPILE, ("block/bdev.c:1: error: x undeclared",))
         kernel = self.folder / f"{tree}.kernel"
         kernel.write_text(" ".join(Path(flag).name for flag in flags))
         return Image(identity=tree, kernel=str(kernel))

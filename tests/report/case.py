@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.agent.plan import KernelFacts, LayerFacts, Result, StepFacts
+from bisector.causes import BuildStage
 from bisector.mail.recipients import People
 from bisector.mail.thread import Address
 from bisector.model import (
@@ -130,7 +131,7 @@ UNBUILT = Judgement(
     Verdict.SKIP,
     "compile failed: block/bio.c:1: error: x undeclared",
     CELL,
-    failure=BuildFailure("compile", ("block/bio.c:1: error: x undeclared",), seconds=41.0),
+    failure=BuildFailure(BuildStage.COMPILE, ("block/bio.c:1: error: x undeclared",), seconds=41.0),
 )
 SEARCH_BAD = judged(source(CULPRIT.oid), image("d", "6.17.0-rc6"), "search", Verdict.BAD, 7, 1)
 PROOF_BAD = judged(source(CULPRIT.oid, "culprit"), image("d", "6.17.0-rc6"), "proof", Verdict.BAD, 8, 6)

@@ -13,6 +13,7 @@ import junitparser
 import kcidb_io
 import pytest
 
+from bisector.causes import BuildStage
 from bisector.model import BuildFailure, Edit, Reading, Signal, Verdict
 from bisector.report import formats, json_format, picture
 from bisector.report.facts import Facts, _with_note, gather
@@ -31,7 +32,9 @@ def hostile(outcome: str = "culprit") -> Facts:
     assert made.outcome is not None
     judgements = tuple((stage, replace(j, reason=EVIL, cell=EVIL)) for stage, j in made.judgements)
     trials = tuple(replace(t, reading=replace(t.reading, reason=EVIL), cell=EVIL) for t in made.trials)
-    broken = tuple((c, BuildFailure("compile", (EVIL,)) if isinstance(m, BuildFailure) else m) for c, m in made.builds)
+    broken = tuple(
+        (c, BuildFailure(BuildStage.COMPILE, (EVIL,)) if isinstance(m, BuildFailure) else m) for c, m in made.builds
+    )
     found = replace(
         made.outcome, summary=EVIL, assumptions=(EVIL,), unchecked=(EVIL,), bisect_log=EVIL,
         culprit=replace(case.CULPRIT, subject=EVIL) if made.outcome.culprit else None,

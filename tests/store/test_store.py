@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bisector.agent.plan import Result
-from bisector.causes import Cause
+from bisector.causes import BuildStage, Cause
 from bisector.codec import dump, load
 from bisector.errors import InfraError, UsageError
 from bisector.model import (
@@ -57,7 +57,7 @@ def test_everything_that_goes_in_comes_out(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.add_campaign(row("one"))
     stored = store.add_trial("one", trial())
-    image, failure = Image("i", "/k", tools=(("gcc", "12"),)), BuildFailure("compile", ("error: x",))
+    image, failure = Image("i", "/k", tools=(("gcc", "12"),)), BuildFailure(BuildStage.COMPILE, ("error: x",))
     store.add_build("one", "k1", CANDIDATE, image)
     store.add_build("one", "k2", CANDIDATE, failure)
     judgement = Judgement(CANDIDATE, Verdict.GOOD, "clean", trials=(stored,))

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from target_bench import Bench
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError
 from bisector.model import Candidate, Image
 from bisector.target import build_dirs
@@ -132,7 +133,7 @@ def test_an_object_whose_source_is_gone_is_not_linked(bench: Bench) -> None:
     listed_but_gone = bench.candidate("two")
     (bench.sources.trees["two"] / "drivers" / "disk.c").unlink()
     failure = bench.failure(target, listed_but_gone)
-    assert failure.stage == "compile"
+    assert failure.stage is BuildStage.COMPILE
     assert "No rule to make target 'drivers/disk.o'" in failure.errors[0]
 
 
