@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why there is no image, and why there is no verdict: for programs, beside the words that people read."""
+"""Why there is no image, no observation and no verdict: for programs, beside the words that people read."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ class BuildStage(StrEnum):
     COMPILE = "compile"
     DOWNLOAD = "download"
     UNPACK = "unpack"
+
+
+class Trouble(StrEnum):
+    """What failed in the harness, for programs; ``Observation.detail`` is the text for people."""
+
+    NONE = ""
+    KVM = "kvm"  # KVM cannot run a VM on this host, by its own words or QEMU's
+    QEMU = "qemu"  # QEMU ended otherwise: killed, out of memory, refused its options
+    OTHER = "other"
 
 
 class Cause(StrEnum):

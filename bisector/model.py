@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bisector.agent.plan import Result
-from bisector.causes import BuildStage, Cause, FailureCause
+from bisector.causes import BuildStage, Cause, FailureCause, Trouble
 
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
@@ -123,25 +123,23 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Trouble(StrEnum):
-    """What failed in the harness, for programs; ``Observation.detail`` is the text for people."""
+class EventKind(StrEnum):
+    """Why a console line mattered."""
 
-    NONE = ""
-    KVM = "kvm"  # KVM cannot run a VM on this host, by its own words or QEMU's
-    QEMU = "qemu"  # QEMU ended otherwise: killed, out of memory, refused its options
-    OTHER = "other"
+    WATCH = "watch"  # a condition of the recipe looks for it
+    CRASH = "crash"
 
 
 @dataclass(frozen=True)
 class ConsoleEvent:
     """A console line that mattered. ``at``: seconds from the start of the trial.
 
-    ``kind``: watch (``name`` is the watch's) or crash (``name`` is the kind of crash: panic, oops, bug, lockup, hung).
+    ``name``: of a watch the watch's, of a crash its kind (panic, oops, bug, lockup, hung).
     """
 
     at: float
     where: str  # vm, guest
-    kind: str
+    kind: EventKind
     name: str
     text: str
     fingerprint: str = ""  # of a crash: its kind and the top functions of its trace, equal for crashes of one cause

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bisector.agent.plan import MARKER
-from bisector.model import ConsoleEvent, Trial
+from bisector.model import ConsoleEvent, EventKind, Trial
 
 LINES = 40  # of an excerpt, the line that says how much was left out included
 BEFORE = 8  # lines kept before the one that decided
@@ -106,7 +106,7 @@ def _decisive(trial: Trial) -> Iterable[ConsoleEvent]:
     prefix = f"{trial.reading.condition}/"
     events = trial.observation.console
     own = [event for event in events if trial.reading.condition and event.name.startswith(prefix)]
-    return (*own, *(event for event in events if event.kind == "crash"), *events)
+    return (*own, *(event for event in events if event.kind is EventKind.CRASH), *events)
 
 
 def _bare(text: str) -> str:

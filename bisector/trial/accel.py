@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from bisector.causes import Trouble
 from bisector.errors import InfraError
-from bisector.model import Ending, Observation, Trouble
+from bisector.model import Ending, Observation
 from bisector.system.files import write_whole
 
 PATIENCE = 30.0  # seconds in which a kernel on KVM must have reached the agent

@@ -20,7 +20,7 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 
 from bisector.agent.plan import Watch, marker
-from bisector.model import ConsoleEvent
+from bisector.model import ConsoleEvent, EventKind
 from bisector.trial import crash
 from bisector.trial.logfile import BoundedLog
 
@@ -183,12 +183,12 @@ class Console:
         for watching in self._watches:
             if watching.left and any(map(watching.pattern.search, messages)):
                 watching.left -= 1
-                events.append(ConsoleEvent(at, "vm", "watch", watching.watch.name, line[:TEXT]))
+                events.append(ConsoleEvent(at, "vm", EventKind.WATCH, watching.watch.name, line[:TEXT]))
         if self._crash is not None:
             if len(self._trace) < TRACE:
                 self._trace.append(line)
         elif kind := crash.crash_kind(line):
-            self._crash = ConsoleEvent(at, "vm", "crash", kind, line[:TEXT])
+            self._crash = ConsoleEvent(at, "vm", EventKind.CRASH, kind, line[:TEXT])
             events.append(self._crash)
         return events
 

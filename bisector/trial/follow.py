@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
+from bisector.causes import Trouble
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
-from bisector.model import ConsoleEvent, Ending, Observation, Timing, Trouble
+from bisector.model import ConsoleEvent, Ending, EventKind, Observation, Timing
 from bisector.system.proc import Child
 from bisector.system.starving import waited
 from bisector.trial.console import Console, Event, Marker, QemuError, refuses_kvm
@@ -110,16 +111,16 @@ class Watcher:
         if isinstance(event, Marker):
             return self._see_marker(event)
         self._events.append(event)
-        if event.kind == "watch" and event.name in self._decisive:
+        if event.kind is EventKind.WATCH and event.name in self._decisive:
             return End(Ending.DECISIVE)
-        if event.kind == "crash":
+        if event.kind is EventKind.CRASH:
             self._crash = self._crash or event
         return None
 
     def _see_marker(self, marker: Marker) -> End | None:
         match marker.words:
             case ("guest", name, *rest):
-                return self._see(ConsoleEvent(marker.at, "guest", "watch", name, " ".join(rest)))
+                return self._see(ConsoleEvent(marker.at, "guest", EventKind.WATCH, name, " ".join(rest)))
             case ("step", name, "begin"):
                 self._tell(Progress(Phase.WORKLOAD, name))
                 self._step = (name, marker.at)

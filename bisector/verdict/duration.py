@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bisector.agent.plan import Plan
-from bisector.model import Observation, Reading, Signal
+from bisector.model import EventKind, Observation, Reading, Signal
 from bisector.verdict.chance import mean_at_most, rate_at_least
 
 COVERED = 0.9
@@ -125,7 +125,7 @@ def _shown_at(seen: Observation, reading: Reading, plan: Plan) -> float | None:
     events = [
         event.at - seen.timing.boot - began
         for event in seen.console
-        if event.kind == "crash" or event.name.startswith(f"{reading.condition}/")
+        if event.kind is EventKind.CRASH or event.name.startswith(f"{reading.condition}/")
     ]
     if events:
         return max(0.0, min(events))

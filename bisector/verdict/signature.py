@@ -16,6 +16,7 @@ from bisector.model import (
     Condition,
     ConsoleEvent,
     Ending,
+    EventKind,
     Fact,
     Observation,
     Question,
@@ -84,7 +85,7 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
     if observation.result.fault:
         fault = observation.result.fault
         return Reading(Signal.OTHER_FAILURE, reason=f"{fault.stage}: {fault.message}")
-    guest_crash = next((e for e in observation.console if e.kind == "crash"), None)
+    guest_crash = next((e for e in observation.console if e.kind is EventKind.CRASH), None)
     if guest_crash:
         return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {untimed(guest_crash.text)}")
     for condition in question.good:
@@ -150,7 +151,7 @@ def _findings(condition: Condition, observation: Observation) -> Iterator[Findin
             yield row.evaluate(fact, observation)
             continue
         watch = condition.watch_name(index)
-        lines = tuple(event for event in observation.console if event.kind == "watch" and event.name == watch)
+        lines = tuple(event for event in observation.console if event.kind is EventKind.WATCH and event.name == watch)
         yield row.evaluate(fact, dataclasses.replace(observation, console=lines))
 
 
@@ -231,7 +232,7 @@ def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent
     facts = [pair for condition in question.bad for pair in _rows(condition)]
     naming = [(fact, row) for fact, row in facts if row.names_crash and not fact.negate]
     for event in observation.console:
-        if event.kind == "crash" and event.where == "vm":
+        if event.kind is EventKind.CRASH and event.where == "vm":
             alone = dataclasses.replace(observation, console=(event,))
             if not any(row.evaluate(fact, alone).seen for fact, row in naming):
                 return event

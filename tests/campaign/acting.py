@@ -23,6 +23,7 @@ from bisector.model import (
     Candidate,
     ConsoleEvent,
     Ending,
+    EventKind,
     Image,
     Observation,
     Outcome,
@@ -164,7 +165,7 @@ def _seen(health: str, at: float, decisive: bool = True) -> Observation:
     layers = (LayerFacts("boot", "/dev/x", 511, 512, health),)
     timing = Timing(6.0, 2.0, at, 8.0 + at)
     if health == "degraded":
-        line = ConsoleEvent(8.0 + at, "vm", "watch", "leg-failed/0", "md/raid1:mdX: Disk failure on dm-1")
+        line = ConsoleEvent(8.0 + at, "vm", EventKind.WATCH, "leg-failed/0", "md/raid1:mdX: Disk failure on dm-1")
         result = Result(complete=not decisive, layers=layers, steps=(StepFacts("load", 2.0, 2.0, done=not decisive),))
         return Observation(Ending.DECISIVE if decisive else Ending.FINISHED, result, (line,), "", timing)
     steps = (StepFacts("load", 2.0, 2.0 + at, done=True),)
@@ -173,7 +174,9 @@ def _seen(health: str, at: float, decisive: bool = True) -> Observation:
 
 def crash() -> Observation:
     """Another crash than the recipe's."""
-    event = ConsoleEvent(8.5, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference", f"oops: {FUNCTIONS}")
+    event = ConsoleEvent(
+        8.5, "vm", EventKind.CRASH, "oops", "BUG: kernel NULL pointer dereference", f"oops: {FUNCTIONS}"
+    )
     return Observation(Ending.CRASH, Result(), (event,), "", Timing(6.0, 2.0, 0.5, 8.5))
 
 

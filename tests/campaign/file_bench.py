@@ -11,7 +11,7 @@ from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.causes import BuildStage
 from bisector.interfaces import CancelToken, Listener, Runner, Target
-from bisector.model import BuildFailure, Candidate, ConsoleEvent, Ending, Image, Observation, Outcome, Timing
+from bisector.model import BuildFailure, Candidate, ConsoleEvent, Ending, EventKind, Image, Observation, Outcome, Timing
 from bisector.recipe.load import find, loads
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
@@ -48,7 +48,7 @@ def observed(behaviour: str) -> Observation:
     if behaviour == "panics":
         return Observation(Ending.NO_AGENT)
     if behaviour == "oops":
-        crash = ConsoleEvent(3.0, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference")
+        crash = ConsoleEvent(3.0, "vm", EventKind.CRASH, "oops", "BUG: kernel NULL pointer dereference")
         return Observation(Ending.CRASH, Result(), (crash,))
     health = {"bad": "degraded", "syncing": "syncing", "syncing too": "syncing"}.get(behaviour, "healthy")
     layers = (LayerFacts("boot", "/dev/x", 511, 512, health),)

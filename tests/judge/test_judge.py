@@ -21,6 +21,7 @@ from bisector.model import (
     Condition,
     ConsoleEvent,
     Ending,
+    EventKind,
     Fact,
     FactKind,
     Image,
@@ -53,7 +54,9 @@ def saw(health: str, seconds: float = 4.0) -> Observation:
 
 
 GOOD, BAD = saw("healthy"), saw("degraded")
-OOPS = Observation(Ending.CRASH, Result(), (ConsoleEvent(1.0, "vm", "crash", "oops:dm_raid_status", "BUG: oops"),))
+OOPS = Observation(
+    Ending.CRASH, Result(), (ConsoleEvent(1.0, "vm", EventKind.CRASH, "oops:dm_raid_status", "BUG: oops"),)
+)
 NEVER = CancelToken()
 NO_AGENT = Observation(Ending.NO_AGENT)
 BROKEN = Observation(Ending.HARNESS, detail="QEMU was killed by signal 9")

@@ -7,7 +7,7 @@ import pytest
 
 from bisector.mail.fixed import Fixed, Newest, Tree
 from bisector.mail.letter import body
-from bisector.model import Commit, ConsoleEvent, OutcomeKind, Signal
+from bisector.model import Commit, ConsoleEvent, EventKind, OutcomeKind, Signal
 from bisector.report.excerpt import LINES, excerpt
 from bisector.report.facts import Facts
 from tests.mail.letters import FIXED, letter
@@ -32,7 +32,7 @@ def test_the_error_is_at_most_forty_lines_around_the_decisive_one() -> None:
 
 
 def replace_event(trial: case.Trial, text: str) -> case.Trial:
-    event = ConsoleEvent(9.0, "vm", "watch", "zero-length-command/0", text)
+    event = ConsoleEvent(9.0, "vm", EventKind.WATCH, "zero-length-command/0", text)
     return replace(
         trial,
         reading=replace(trial.reading, condition="zero-length-command"),
@@ -46,7 +46,7 @@ def test_long_lines_do_not_make_more_than_forty_of_the_mail(decisive: int) -> No
     lines[decisive] = f"[    2.000000] the line that decided {'x' * 40} {'y' * 40}"
     facts = case.facts(case.OUTCOMES["culprit"])
     assert facts.bad is not None and facts.bad.trial is not None
-    event = ConsoleEvent(1.0, "vm", "watch", "leg-failed/0", lines[decisive])
+    event = ConsoleEvent(1.0, "vm", EventKind.WATCH, "leg-failed/0", lines[decisive])
     shown = replace(facts.bad.trial, observation=replace(facts.bad.trial.observation, console=(event,)))
     bad = replace(facts.bad, trial=shown, excerpt=excerpt("kernel.log", "\n".join(lines).encode(), shown))
     text = body(letter("culprit", facts=replace(facts, bad=bad)))

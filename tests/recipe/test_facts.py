@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bisector.agent.plan import AgentEvent, LayerFacts, Result, StepFacts
-from bisector.model import ConsoleEvent, Ending, Fact, FactKind, Observation
+from bisector.model import ConsoleEvent, Ending, EventKind, Fact, FactKind, Observation
 from bisector.recipe import schema
 from bisector.recipe.conditions import Condition
 from bisector.recipe.facts.table import ROWS
@@ -33,8 +33,8 @@ TRIAL = Observation(
         events=(AgentEvent(1.5, "qmp", "STOP"),),
     ),
     (
-        ConsoleEvent(1.0, "vm", "watch", "lost/0", "[    1.000000] md: lost"),
-        ConsoleEvent(2.0, "vm", "crash", "oops", "BUG: kernel NULL pointer dereference"),
+        ConsoleEvent(1.0, "vm", EventKind.WATCH, "lost/0", "[    1.000000] md: lost"),
+        ConsoleEvent(2.0, "vm", EventKind.CRASH, "oops", "BUG: kernel NULL pointer dereference"),
     ),
 )
 SHOWN = {  # what TRIAL shows of each fact: its place and value, another value, the reason, the console's time

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bisector.causes import Trouble
 from bisector.interfaces import Phase
-from bisector.model import Ending, Observation, Trouble
+from bisector.model import Ending, Observation
 from bisector.trial import accel
 
 

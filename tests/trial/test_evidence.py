@@ -15,7 +15,7 @@ import pytest
 
 from bisector.agent.plan import Plan, Step, Watch
 from bisector.interfaces import CancelToken
-from bisector.model import Condition, ConsoleEvent, Ending, Fact, FactKind, Observation, Question, Signal
+from bisector.model import Condition, ConsoleEvent, Ending, EventKind, Fact, FactKind, Observation, Question, Signal
 from bisector.trial.follow import End, Watcher
 from bisector.trial.workspace import ResultBroken
 from bisector.verdict.signature import reached_agent, read
@@ -107,7 +107,7 @@ def test_what_the_console_showed_last_is_read_too(play: Play) -> None:
 def test_a_decisive_line_is_no_good_trial_for_a_broken_result() -> None:
     """The first bad line of a Watcher that was asked directly, as the proof of the defect does it."""
     watcher = Watcher(PLAN, "", 1.0, lambda _: None, CancelToken())
-    watcher._events = [ConsoleEvent(8.0, "vm", "watch", "failed/0", "md/raid1:mdX: Disk failure on dm-1")]
+    watcher._events = [ConsoleEvent(8.0, "vm", EventKind.WATCH, "failed/0", "md/raid1:mdX: Disk failure on dm-1")]
 
     def broken(_: str) -> None:
         raise ResultBroken("the agent's result is malformed: not JSON")
@@ -124,7 +124,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from test_evidence import PLAN, QUESTION
 from trialing import Bench
-from bisector.model import Image
+from bisector.model import EventKind, Image
 from bisector.verdict.signature import read
 kernel = Path({tmp!r}, "bzImage")
 kernel.write_bytes(b"")

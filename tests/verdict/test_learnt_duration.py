@@ -4,7 +4,7 @@
 import pytest
 
 from bisector.agent.plan import Plan, Result, Step, StepFacts
-from bisector.model import ConsoleEvent, Ending, Observation, Reading, Signal, Timing
+from bisector.model import ConsoleEvent, Ending, EventKind, Observation, Reading, Signal, Timing
 from bisector.verdict.duration import lasting, learnt, stretched_plan
 
 PLAN = Plan((Step("probe", "start"), Step("load", "io", seconds=15.0), Step("more", "io", seconds=5.0)))
@@ -19,7 +19,7 @@ def clean() -> tuple[Observation, Reading]:
 
 def by_line(at: float) -> tuple[Observation, Reading]:
     """A console line ``at`` seconds into the workload; the agent began 6 s after the trial, the workload 2 s later."""
-    line = ConsoleEvent(8.0 + at, "vm", "watch", "leg-failed/0", "Disk failure")
+    line = ConsoleEvent(8.0 + at, "vm", EventKind.WATCH, "leg-failed/0", "Disk failure")
     steps = (StepFacts("load", 2.0, 2.0),)
     return Observation(Ending.DECISIVE, Result(steps=steps), (line,), "", Timing(6.0, 2.0)), BAD
 

@@ -12,6 +12,7 @@ from bisector.model import (
     Condition,
     ConsoleEvent,
     Ending,
+    EventKind,
     Fact,
     FactKind,
     Observation,
@@ -40,11 +41,11 @@ def seen(made: Result | None = None, *console: ConsoleEvent, ending: Ending = En
 
 
 def watch(at: float, name: str = "zero-length/0") -> ConsoleEvent:
-    return ConsoleEvent(at, "vm", "watch", name, "nvme1n1: I/O Cmd(0x2) @ LBA 2055, 0 blocks")
+    return ConsoleEvent(at, "vm", EventKind.WATCH, name, "nvme1n1: I/O Cmd(0x2) @ LBA 2055, 0 blocks")
 
 
 def crash(at: float, where: str = "vm") -> ConsoleEvent:
-    return ConsoleEvent(at, where, "crash", "oops", "BUG: kernel NULL pointer dereference, address: 0")
+    return ConsoleEvent(at, where, EventKind.CRASH, "oops", "BUG: kernel NULL pointer dereference, address: 0")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ RESULTS = st.one_of(
 @given(ENDINGS, EVENTS, RESULTS)
 def test_laws_hold_for_every_observation(ending: Ending, events: list[ConsoleEvent], made: Result | None) -> None:
     reading = read(seen(made, *events, ending=ending), QUESTION)
-    crashed = any(e.kind == "crash" for e in events)
+    crashed = any(e.kind is EventKind.CRASH for e in events)
     if ending is Ending.HARNESS or (made and made.fault and made.fault.stage == "tools"):
         assert reading.signal is not Signal.CLEAN  # law 1
         shown = any(e.where == "vm" for e in events)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from bisector.agent.plan import AgentEvent, LayerFacts, Result, StepFacts
-from bisector.model import Condition, ConsoleEvent, Ending, Fact, FactKind, Observation, Question, Signal
+from bisector.model import Condition, ConsoleEvent, Ending, EventKind, Fact, FactKind, Observation, Question, Signal
 from bisector.recipe.load import listed, load
 from bisector.recipe.plan import question_for
 from bisector.verdict.signature import read
@@ -115,7 +115,7 @@ def test_what_was_not_seen_is_no_proof_beside_a_failed_step() -> None:
 def test_a_console_line_decides_whatever_the_steps_did() -> None:
     said = condition("said", Fact(FactKind.CONSOLE, "vm", ("Disk failure",)))
     made = seen(step("load", 1))
-    line = ConsoleEvent(3.0, "vm", "watch", "said/0", "md/raid1:mdX: Disk failure on dm-1")
+    line = ConsoleEvent(3.0, "vm", EventKind.WATCH, "said/0", "md/raid1:mdX: Disk failure on dm-1")
     assert read(Observation(made.ending, made.result, (line,)), Question((said,), ())).condition == "said"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from bisector.model import Ending, Fact, FactKind, Observation
+from bisector.model import Ending, EventKind, Fact, FactKind, Observation
 from bisector.recipe import patterns
 from bisector.recipe.facts.expect import ExpectedText
 from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
@@ -20,7 +20,7 @@ def untimed(line: str) -> str:
 
 
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
-    event = next((event for event in observation.console if event.kind == "watch"), None)
+    event = next((event for event in observation.console if event.kind is EventKind.WATCH), None)
     if event:
         return Finding(True, f"console: {untimed(event.text)}", event.at)
     return Finding(False) if observation.ending is Ending.FINISHED else UNKNOWN  # the line may have come later

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from bisector.model import Fact, FactKind, Observation
+from bisector.model import EventKind, Fact, FactKind, Observation
 from bisector.recipe import patterns, values
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.row import Finding, Key, RestsOn, Row, ShowsWork
@@ -23,7 +23,7 @@ class ExpectedCrash(Expect[Crash]):
 
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
     for event in observation.console:
-        if event.kind == "crash" and event.where == fact.where:
+        if event.kind is EventKind.CRASH and event.where == fact.where:
             if any(value in ("true", event.fingerprint) or re.search(value, event.text) for value in fact.values):
                 return Finding(True, at=event.at)
     return Finding(False)
