@@ -16,6 +16,7 @@ from pathlib import Path
 from bisector import __version__
 from bisector.direction import of_outcome
 from bisector.errors import BisectorError, UsageError
+from bisector.execute.work import Work
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Listener, Phase, Progress
 from bisector.model import Judgement, Outcome, OutcomeKind, Trial
@@ -43,7 +44,7 @@ class EventLog:
             raise UsageError(f"--events {path}: {error.strerror or error}") from error
         self._clock = clock
         self._lock = threading.Lock()
-        self._live: dict[Phase, tuple[str, float]] = {}
+        self._live: dict[tuple[Work | None, Phase], tuple[str, float]] = {}
         self.exit_code = ExitCode.OK
         """What the command that is watched will exit with; the event ``end`` has it."""
 
@@ -61,8 +62,10 @@ class EventLog:
         about = (progress.trial, progress.judgement, progress.outcome, progress.facts)
         if not any(about) and not self._is_news(progress):
             return
-        where = {"campaign": progress.campaign, "recipe": progress.recipe, "stage": progress.stage}
-        fields: dict[str, object] = {name: value for name, value in where.items() if value}
+        names = ("campaign", "recipe", "stage", "candidate")
+        fields: dict[str, object] = {name: value for name in names if (value := getattr(progress, name))}
+        if progress.work is not None:
+            fields |= {"slot": progress.work.slot, "worker": progress.work.worker}
         fields["detail"] = progress.detail
         if progress.fraction is not None:
             fields["fraction"] = round(progress.fraction, 4)
@@ -90,14 +93,13 @@ class EventLog:
             self._file.close()
 
     def _is_news(self, progress: Progress) -> bool:
-        now = self._clock()
-        detail, at = self._live.get(progress.phase, ("", -LIVE_SECONDS))
-        if progress.fraction is None and detail != progress.detail:
-            self._live[progress.phase] = (progress.detail, now)
-            return True
-        if now - at < LIVE_SECONDS:
-            return False
-        self._live[progress.phase] = (progress.detail, now)
+        now, what = self._clock(), (progress.work, progress.phase)
+        with self._lock:
+            detail, at = self._live.get(what, ("", -LIVE_SECONDS))
+            another = progress.fraction is None and detail != progress.detail
+            if progress.phase is not Phase.FREE and not another and now - at < LIVE_SECONDS:
+                return False
+            self._live[what] = (progress.detail, now)
         return True
 
 
@@ -142,6 +144,8 @@ def _trial(trial: Trial) -> dict[str, object]:
         "condition": trial.reading.condition,
         "reason": trial.reading.reason,
         "seconds": timing.total,
+        "slot": trial.observation.slot,
+        "worker": trial.observation.worker,
         "folder": trial.folder,
     }
 

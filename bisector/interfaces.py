@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.agent.plan import Plan
+from bisector.execute.work import Work
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Trial
 
 
@@ -26,6 +27,7 @@ class Phase(StrEnum):
     BOOT = "boot"
     STORAGE = "storage"
     WORKLOAD = "workload"
+    FREE = "free"  # a slot has ended its work
     TRIAL = "trial"
     VERDICT = "verdict"
     SEARCH = "search"  # git asks for the next commit
@@ -42,7 +44,8 @@ class Progress:
 
     ``trial``, ``judgement`` and ``outcome``: what it is about, for programs; with the phases trial, verdict and
     outcome. ``facts``: the same for phases of a higher layer. ``campaign`` (id), ``recipe``, ``stage`` (the campaign's
-    part: ends, search, proof ...): where it happens, "" where there is none.
+    part: ends, search, proof ...), ``candidate``: where it happens, "" where there is none. ``work``: the slot that it
+    happens in, None outside of slots.
     """
 
     phase: Phase
@@ -55,12 +58,22 @@ class Progress:
     campaign: str = ""
     recipe: str = ""
     stage: str = ""
+    candidate: str = ""
+    work: Work | None = None
 
 
 Listener = Callable[[Progress], None]
 
 
-def with_context(listener: Listener, *, campaign: str = "", recipe: str = "", stage: str = "") -> Listener:
+def with_context(
+    listener: Listener,
+    *,
+    campaign: str = "",
+    recipe: str = "",
+    stage: str = "",
+    candidate: str = "",
+    work: Work | None = None,
+) -> Listener:
     """A listener that adds to each event where it happened, where the event does not say so."""
 
     def add(progress: Progress) -> None:
@@ -70,6 +83,8 @@ def with_context(listener: Listener, *, campaign: str = "", recipe: str = "", st
                 campaign=progress.campaign or campaign,
                 recipe=progress.recipe or recipe,
                 stage=progress.stage or stage,
+                candidate=progress.candidate or candidate,
+                work=progress.work or work,
             )
         )
 

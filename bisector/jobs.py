@@ -3,27 +3,53 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.codec import dump
 from bisector.errors import Interrupted
-from bisector.interfaces import CancelToken, Listener, Runner, Target
+from bisector.execute.work import here
+from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation
+
+
+@dataclass
+class Job:
+    """A job in its slot. ``listener``: adds to each event where it runs; ``ended``: how, "" for well."""
+
+    listener: Listener
+    ended: str = "stopped"
+
+
+@contextmanager
+def in_slot(listener: Listener, candidate: str = "") -> Iterator[Job]:
+    """Around what a slot runs: at its end the listener hears that the slot is free."""
+    job = Job(with_context(listener, work=here(), candidate=candidate))
+    try:
+        yield job
+    finally:
+        job.listener(Progress(Phase.FREE, job.ended))
 
 
 def make_image(target: Target, candidate: Candidate, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
     """The job that makes one image."""
-    return target.image(candidate, listener=listener, cancel=cancel)
+    with in_slot(listener, str(candidate)) as job:
+        made = target.image(candidate, listener=job.listener, cancel=cancel)
+        job.ended = "failed" if isinstance(made, BuildFailure) else ""
+    return made
 
 
 def run_trial(
     runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
 ) -> Observation:
     """The job that runs one trial; leaves the plan and the observation beside the logs."""
-    observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
-    observation = replace(observation, deadline=plan.deadline)
+    with in_slot(listener) as job:
+        seen, work = runner.run(image, plan, folder, listener=job.listener, cancel=cancel), here()
+        observation = replace(seen, deadline=plan.deadline, slot=work.slot, worker=work.worker)
+        job.ended = "stopped" if seen.ending is Ending.CANCELLED else ""
     if observation.ending is not Ending.CANCELLED:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")

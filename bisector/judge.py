@@ -341,18 +341,21 @@ class Judge:
             )  # fmt: skip
 
         cancel = self.tools.cancel.child(token)
-        return Run(self._submit(image, plan, folder, stage, cancel), trial, cancel)
+        listener = with_context(self.tools.listener, stage=stage, candidate=str(wanted.candidate))
+        return Run(self._submit(image, plan, folder, listener, cancel), trial, cancel)
 
     def _keep(self, key: TrialKey, trial: Trial) -> None:
         self.tools.store.add_ahead(self.tools.campaign, key, trial)
 
     def _run(self, image: Image, plan: Plan, folder: str, stage: str) -> Observation:
-        return finished(self._submit(image, plan, folder, stage, self.tools.cancel).result())
+        listener = with_context(self.tools.listener, stage=stage)
+        return finished(self._submit(image, plan, folder, listener, self.tools.cancel).result())
 
-    def _submit(self, image: Image, plan: Plan, folder: str, stage: str, cancel: CancelToken) -> Future[Observation]:
+    def _submit(
+        self, image: Image, plan: Plan, folder: str, listener: Listener, cancel: CancelToken
+    ) -> Future[Observation]:
         tools = self.tools
         place = tools.store.campaign_folder(tools.campaign) / folder
-        listener = with_context(tools.listener, stage=stage)
         return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, listener, cancel)
 
     # ---- a kernel that does not boot, held against one that does

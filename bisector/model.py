@@ -170,6 +170,8 @@ class Observation:
     deadline: float = 0.0  # seconds that the agent's part was given; 0 where it was stored without
     starved: float = 0.0  # seconds for which one of its threads was ready to run and this host had no processor for it
     sandbox: str = ""  # what confined it; "" where that was not recorded
+    slot: str = ""  # that it ran in, "trial 2"; "" where that was not recorded
+    worker: str = ""  # name of the machine that ran it; "" for the campaign's own host
 
 
 # ---- question: what is bad, what is good ---------------------------------------------------------------------------

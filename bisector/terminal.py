@@ -24,7 +24,7 @@ from bisector.printable import printable, printable_line
 LIVE = frozenset((Phase.CHECKOUT, Phase.BUILD, Phase.BOOT, Phase.STORAGE, Phase.WORKLOAD, Phase.DOWNLOAD, Phase.UNPACK))
 """Phases that go on for a while: shown on the live line of a terminal, and nowhere else."""
 
-HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT))
+HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.FREE))
 """Phases for programs alone: people read the verdict, and the summary."""
 
 _STYLE = {Phase.VERDICT: "bold", Phase.SEARCH: "cyan", Phase.STAGE: "bold cyan"}

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from bisector.execute.executor import Slot
+from bisector.execute.work import Numbers, Work, working
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,10 +22,18 @@ class LocalExecutor:
             "build": ThreadPoolExecutor(builds, thread_name_prefix="build"),
             "trial": ThreadPoolExecutor(trials, thread_name_prefix="trial"),
         }
+        self._numbers: dict[Slot, Numbers] = {slot: Numbers() for slot in self._pools}
 
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue ``job(*args)`` in a slot. Raises RuntimeError after shutdown."""
-        return self._pools[slot].submit(job, *args, **kwargs)
+        return self._pools[slot].submit(self._in_slot(slot, job), *args, **kwargs)
+
+    def _in_slot(self, slot: Slot, job: Callable[P, T]) -> Callable[P, T]:
+        def numbered(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self._numbers[slot].taken() as number, working(Work(f"{slot} {number}")):
+                return job(*args, **kwargs)
+
+        return numbered
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""

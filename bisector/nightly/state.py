@@ -132,8 +132,8 @@ class NightState:
         facts = {**asdict(answer), "verdict": answer.verdict.value}
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
         stage = answer.role.stage(answer.condition)
-        where = {"campaign": answer.campaign, "recipe": answer.recipe, "stage": stage}
-        with_context(self.session.setting.listener, **where)(Progress(Phase.ANSWER, answer.reason, facts=facts))
+        heard = with_context(self.session.setting.listener, campaign=answer.campaign, recipe=answer.recipe, stage=stage)
+        heard(Progress(Phase.ANSWER, answer.reason, facts=facts))
 
     def open_of(self, item: Watched) -> Iterator[Regression]:
         """Open regressions of a recipe."""

@@ -14,6 +14,7 @@ from bisector.codec import dump
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
+from bisector.jobs import in_slot
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -193,6 +194,7 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
     place = f"trials/{first.stage}-{image.identity[:12]}-0-{token}"
     folder = session.store.campaign_folder(row.id) / place
     listener = with_context(session.setting.listener, campaign=row.id, recipe=row.recipe, stage=first.stage)
+    listener = with_context(listener, candidate=str(first.candidate))
     listener(Progress(Phase.CANDIDATE, f"trial {first.number}, {first.stage}: {first.candidate}"))
     future = session.executor.submit("trial", _run, runner, image, plan, folder, listener, session.cancel)
     observation = future.result()
@@ -215,7 +217,9 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
 def _run(
     runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
 ) -> Observation:
-    observation = runner.run(image, plan, folder, listener=listener, cancel=cancel)
+    with in_slot(listener) as job:
+        observation = runner.run(image, plan, folder, listener=job.listener, cancel=cancel)
+        job.ended = "stopped" if observation.ending is Ending.CANCELLED else ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")

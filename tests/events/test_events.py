@@ -12,6 +12,7 @@ import pytest
 from bisector.cli import main
 from bisector.errors import InfraError, UsageError
 from bisector.events import SCHEMA, EventLog, watched
+from bisector.execute.work import Work
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Phase, Progress, with_context
 from tests.report import case
@@ -118,6 +119,21 @@ def test_an_event_says_where_it_happens(tmp_path: Path) -> None:
     EventLog(path).listen(Progress(Phase.STAGE, "nowhere"))
     told = [[event.get(name) for name in ("campaign", "recipe", "stage")] for event in read(path)]
     assert told == [["c-1", "legs", "proof"], ["c-1", "legs", "ends"], [None, None, None]]
+
+
+def test_an_event_says_which_slot_and_machine_it_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    log = EventLog(path, clock=lambda: 1.0)
+    for work in (Work("trial 1"), Work("trial 2"), Work("trial 1", "rack3")):
+        heard = with_context(log.listen, candidate="v6.18", work=work)
+        for phase in (Phase.BOOT, Phase.BOOT, Phase.FREE):
+            heard(Progress(phase))
+    events = [[event[name] for name in ("event", "candidate", "slot", "worker")] for event in read(path)]
+    assert events == [
+        [event, "v6.18", slot, worker]
+        for slot, worker in (("trial 1", ""), ("trial 2", ""), ("trial 1", "rack3"))
+        for event in ("boot", "free")
+    ]
 
 
 def test_an_outcome_carries_its_culprit(tmp_path: Path) -> None:

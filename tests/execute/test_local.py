@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from bisector.execute.local import LocalExecutor
+from bisector.execute.work import Work, here
 
 
 def test_a_build_does_not_take_a_trials_slot() -> None:
@@ -19,6 +20,28 @@ def test_a_build_does_not_take_a_trials_slot() -> None:
         assert not second.done()
         release.set()
         assert build.result(timeout=5) and second.result(timeout=5) == "second"
+
+
+def test_a_job_knows_its_slot_and_the_lowest_free_number_is_given_first() -> None:
+    release, both = threading.Event(), threading.Barrier(2, timeout=5)
+
+    def first() -> Work:
+        both.wait()
+        return here()
+
+    def second() -> Work:
+        both.wait()
+        release.wait(5)
+        return here()
+
+    assert here() == Work()
+    with LocalExecutor(builds=1, trials=2) as pool:
+        ended, running = pool.submit("trial", first), pool.submit("trial", second)
+        free = ended.result(timeout=5)
+        assert pool.submit("trial", here).result(timeout=5) == free
+        assert pool.submit("build", here).result(timeout=5) == Work("build 1")
+        release.set()
+        assert {free, running.result(timeout=5)} == {Work("trial 1"), Work("trial 2")}
 
 
 def test_shutdown_drops_what_did_not_start() -> None:

@@ -98,6 +98,7 @@ def documented() -> dict[str, set[str]]:
 
 def test_every_event_and_field_of_a_night_is_documented(three: list[list[dict[str, Any]]]) -> None:
     everywhere = {"schema", "at", "event", "campaign", "recipe", "stage", "detail", "fraction"}
+    everywhere |= {"candidate", "slot", "worker"}
     fields = documented()
     for event in (event for events in three for event in events):
         assert event["event"] in fields
