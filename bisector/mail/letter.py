@@ -32,6 +32,7 @@ from bisector.model import EditKind, Judgement, Outcome, OutcomeKind, digest
 from bisector.report import printed
 from bisector.report.excerpt import LINES, Excerpt, printable
 from bisector.report.facts import Facts
+from bisector.verdict.certainty import certainty_in
 
 FOLLOW_UP = 90_000  # bytes of a config or a log; the lists refuse mails over 100,000
 TITLE = 90  # characters of a subject's own part
@@ -224,9 +225,8 @@ def _what_was_found(letter: Letter, outcome: Outcome) -> tuple[str, list[str]]:
     facts = letter.facts
     proof = [line for judgement in outcome.proof for line in figures(judgement, facts)]
     if outcome.kind is OutcomeKind.CULPRIT and outcome.culprit:
-        sure = re.search(r"; (chance of error [^;]*)$", outcome.summary)
         lines = [*wrap(str(outcome.culprit), indent="  "), ""]
-        proof += wrap(f"{sure[1]}.", indent="  ") if sure else []
+        proof += wrap(f"{sure}.", indent="  ") if (sure := certainty_in(outcome.summary)) else []
         if letter.fixed.upstream:
             lines[-1:-1] = wrap(f"Upstream commit: {letter.fixed.upstream}", indent="  ")
         edits = [edit.kind for judgement in outcome.proof for edit in judgement.candidate.edits]

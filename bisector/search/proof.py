@@ -19,6 +19,7 @@ from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner
 from bisector.search.sampling import draw_proof
 from bisector.stage import Stage
+from bisector.verdict.certainty import certainty
 from bisector.verdict.confirm import (
     Confirmation,
     Contradiction,
@@ -189,12 +190,7 @@ class Proof:
     @staticmethod
     def _sure(step: Confirmation) -> str:
         """How sure the proof is, as the end of a sentence; "" where no rate was learnt."""
-        if not step.p_min:
-            return ""
-        return (
-            f"; chance of error below {_percent(step.error)} for a bug that reproduces in at least "
-            f"{step.p_min * 100:.0f} % of trials"
-        )
+        return certainty(step.error, step.p_min) if step.p_min else ""
 
     # ---- against the search
 
@@ -305,7 +301,3 @@ def _figure(judgement: Judgement) -> str:
     return (
         f"{reproduced}/{trials} at {judgement.candidate}" if trials else f"{judgement.candidate} is {judgement.reason}"
     )
-
-
-def _percent(chance: float) -> str:
-    return f"{max(chance, 0.0001) * 100:.2g} %"
