@@ -19,6 +19,7 @@ from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.printed import Printed
 from bisector.report.stages import ahead_line, candidate_name, unchecked
+from bisector.stage import Stage
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -38,12 +39,20 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class End:
+    """What an end answered in a cell. ``counts``: trials that reproduced of the conclusive ones."""
+
+    verdict: str
+    counts: str
+
+
+@dataclass(frozen=True)
 class CellRow:
-    """A cell of the matrix: its verdicts at both ends; "" where it was not tried."""
+    """A cell of the matrix: what both ends answered; None where it was not tried."""
 
     name: str
-    good: str
-    bad: str
+    good: End | None
+    bad: End | None
     searched: bool
 
 
@@ -158,7 +167,7 @@ def _evidence(side: Side) -> Evidence:
 def _name(side: Side) -> str:
     """The candidate; of a test, which has but one, the cell as well."""
     judgement = side.judgement
-    is_test = bool(side.trial and side.trial.stage == "test" and judgement.cell)
+    is_test = bool(side.trial and side.trial.stage == Stage.TEST and judgement.cell)
     return candidate_name(judgement.candidate) + (f", {judgement.cell}" if is_test else "")
 
 
@@ -170,18 +179,18 @@ def _step(code: int | None, errno: str, blocks: tuple[str, ...]) -> str:
 def _cells(facts: Facts) -> tuple[CellRow, ...]:
     """The ends in every cell in which they were tried."""
     outcome = facts.outcome
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, End]] = {}
     good = _end(outcome, "good", facts.campaign.good)
     for stage, judgement in facts.judgements:
-        if stage == "ends":
+        if stage == Stage.ENDS:
             place = "good" if judgement.candidate.revision == good else "bad"
-            verdict = f"{judgement.verdict} {_counts(facts, stage, judgement)}"
-            found.setdefault(judgement.cell, {})[place] = verdict
+            end = End(judgement.verdict.value, _counts(facts, stage, judgement))
+            found.setdefault(judgement.cell, {})[place] = end
     return tuple(
         CellRow(
             name or "the recipe as it is",
-            ends.get("good", ""),
-            ends.get("bad", ""),
+            ends.get("good"),
+            ends.get("bad"),
             bool(outcome and outcome.cell == name and len(found) > 1),
         )
         for name, ends in found.items()
