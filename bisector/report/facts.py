@@ -14,7 +14,7 @@ from bisector.report.cells import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.store import CampaignRow, Store, StoredVerdict
 from bisector.system import shipped
-from bisector.system.sandbox import NOTE, UNCONFINED
+from bisector.system.sandbox import NOTE, was_off
 
 LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log")
 """Logs of a trial, the one that says most first; the guest's own comes first where a guest's line decided."""
@@ -109,7 +109,7 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
     folder = store.campaign_folder(campaign.id)
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
     tools = _tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
-    note = NOTE if UNCONFINED.describe() in dict(tools).get("sandbox", "") else ""
+    note = NOTE if any(map(was_off, _sandboxes(images.values(), trials))) else ""
     judged = tuple(_judged(campaign.outcome, judgements, trials))
     return Facts(
         campaign=campaign,
@@ -265,11 +265,15 @@ def _tools(images: Sequence[Image], trials: tuple[Trial, ...]) -> tuple[tuple[st
             seen["virtme-ng"] = trial.observation.vng
         if trial.observation.accel:
             seen["acceleration"] = trial.observation.accel
-    used = [dict(image.tools).get("sandbox", "") for image in images]
-    used += [trial.observation.sandbox for trial in trials]
-    if confined := sorted(set(filter(None, used))):
-        seen["sandbox"] = ", ".join(confined)
+    if confined := _sandboxes(images, trials):
+        seen["sandbox"] = ", ".join(sorted(confined))
     return tuple(seen.items())
+
+
+def _sandboxes(images: Iterable[Image], trials: tuple[Trial, ...]) -> set[str]:
+    """What confined the builds and the trials, as far as that was recorded."""
+    used = (*(dict(image.tools).get("sandbox", "") for image in images), *(t.observation.sandbox for t in trials))
+    return set(filter(None, used))
 
 
 def _alignment(trials: tuple[Trial, ...]) -> tuple[str, ...]:

@@ -142,6 +142,11 @@ CONFINED = Sandbox()
 UNCONFINED = Sandbox(off=True)
 
 
+def was_off(described: str) -> bool:
+    """Whether nothing confined what an image or an observation describes so (``Sandbox.describe``)."""
+    return described == UNCONFINED.describe()
+
+
 def installation(program: str) -> tuple[Path, ...]:
     """The folders that a program below a home folder needs: its own and those of its libraries.
 
