@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bisector.model import Image, Observation, Trial
 
@@ -21,11 +22,21 @@ class Sight:
     config: str = ""  # text of the .config
 
 
+class LineKind(StrEnum):
+    """What a line of a comparison is about."""
+
+    ANSWER = "answer"
+    KERNEL = "kernel"
+    TOOL = "tool"
+    FACT = "fact"
+    TIME = "time"
+
+
 @dataclass(frozen=True)
 class Line:
-    """One thing of both trials. ``kind``: answer, kernel, tool, fact, time."""
+    """One thing of both trials."""
 
-    kind: str
+    kind: LineKind
     name: str
     first: str
     now: str
@@ -33,7 +44,7 @@ class Line:
     @property
     def same(self) -> bool:
         """Whether the two say the same; times never do, and are not compared."""
-        return self.kind == "time" or self.first == self.now
+        return self.kind is LineKind.TIME or self.first == self.now
 
 
 def compare(first: Sight, now: Sight) -> tuple[Line, ...]:
@@ -43,32 +54,34 @@ def compare(first: Sight, now: Sight) -> tuple[Line, ...]:
 
 def same_answer(lines: tuple[Line, ...]) -> bool:
     """Whether the trial read as it did the first time."""
-    return all(line.same for line in lines if line.kind == "answer")
+    return all(line.same for line in lines if line.kind is LineKind.ANSWER)
 
 
 def _answer(first: Sight, now: Sight) -> Iterator[Line]:
     one, other = first.trial.reading, now.trial.reading
-    yield Line("answer", "signal", one.signal.value, other.signal.value)
-    yield Line("answer", "condition", one.condition or NONE, other.condition or NONE)
+    yield Line(LineKind.ANSWER, "signal", one.signal.value, other.signal.value)
+    yield Line(LineKind.ANSWER, "condition", one.condition or NONE, other.condition or NONE)
 
 
 def _kernel(first: Sight, now: Sight) -> Iterator[Line]:
     for name in ("identity", "build_id", "release"):
         ours, theirs = getattr(first.image, name), getattr(now.image, name)
-        yield Line("kernel", f"image {name}".replace("_", " "), ours or NONE, theirs or NONE)
+        yield Line(LineKind.KERNEL, f"image {name}".replace("_", " "), ours or NONE, theirs or NONE)
     if first.config and now.config:
         ours, theirs = (set(sight.config.splitlines()) - {""} for sight in (first, now))
         changed = sorted(line for line in ours ^ theirs if "CONFIG_" in line)
-        yield Line("kernel", ".config", "as recorded", f"{len(changed)} lines differ" if changed else "as recorded")
+        yield Line(
+            LineKind.KERNEL, ".config", "as recorded", f"{len(changed)} lines differ" if changed else "as recorded"
+        )
 
 
 def _tools(first: Sight, now: Sight) -> Iterator[Line]:
     """Versions of what built the kernel and of what ran beside it, ours included."""
-    yield Line("tool", "bisector", first.bisector or NONE, now.bisector or NONE)
-    yield from _pairs("tool", dict(first.image.tools), dict(now.image.tools))
-    yield from _pairs("tool", _inside(first), _inside(now))
-    yield Line("tool", "virtme-ng", *(sight.trial.observation.vng or NONE for sight in (first, now)))
-    yield Line("tool", "acceleration", *(sight.trial.observation.accel or NONE for sight in (first, now)))
+    yield Line(LineKind.TOOL, "bisector", first.bisector or NONE, now.bisector or NONE)
+    yield from _pairs(LineKind.TOOL, dict(first.image.tools), dict(now.image.tools))
+    yield from _pairs(LineKind.TOOL, _inside(first), _inside(now))
+    yield Line(LineKind.TOOL, "virtme-ng", *(sight.trial.observation.vng or NONE for sight in (first, now)))
+    yield Line(LineKind.TOOL, "acceleration", *(sight.trial.observation.accel or NONE for sight in (first, now)))
 
 
 def _inside(sight: Sight) -> dict[str, str]:
@@ -78,9 +91,9 @@ def _inside(sight: Sight) -> dict[str, str]:
 
 def _facts(first: Sight, now: Sight) -> Iterator[Line]:
     question = ("the recorded one", "the recorded one" if first.trial.plan == now.trial.plan else "another one")
-    yield Line("fact", "question", *question)
-    yield Line("fact", "ending", first.trial.observation.ending.value, now.trial.observation.ending.value)
-    yield from _pairs("fact", dict(_seen(first.trial.observation)), dict(_seen(now.trial.observation)))
+    yield Line(LineKind.FACT, "question", *question)
+    yield Line(LineKind.FACT, "ending", first.trial.observation.ending.value, now.trial.observation.ending.value)
+    yield from _pairs(LineKind.FACT, dict(_seen(first.trial.observation)), dict(_seen(now.trial.observation)))
 
 
 def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
@@ -103,10 +116,10 @@ def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
 def _times(first: Sight, now: Sight) -> Iterator[Line]:
     for name in ("boot", "storage", "workload", "total"):
         ours, theirs = (getattr(sight.trial.observation.timing, name) for sight in (first, now))
-        yield Line("time", name, f"{ours:.1f} s", f"{theirs:.1f} s")
+        yield Line(LineKind.TIME, name, f"{ours:.1f} s", f"{theirs:.1f} s")
 
 
-def _pairs(kind: str, ours: dict[str, str], theirs: dict[str, str]) -> Iterator[Line]:
+def _pairs(kind: LineKind, ours: dict[str, str], theirs: dict[str, str]) -> Iterator[Line]:
     """A line for each name that one of the two has; what only one of them knows differs."""
     for name in dict.fromkeys((*ours, *theirs)):
         yield Line(kind, name, ours.get(name) or NONE, theirs.get(name) or NONE)

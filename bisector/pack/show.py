@@ -17,6 +17,7 @@ from bisector.report.stages import candidate_name
 
 WIDTH = 26  # columns of one trial's side of a comparison
 SCREEN = 80
+SAME = "the same"
 HASH = 20  # digits shown of a hash; the JSON has it whole
 
 
@@ -82,8 +83,8 @@ def replayed_text(done: Replayed) -> str:
     lines.append(f"  {'':<22} {'the first time':<{WIDTH}} now")
     for line in done.lines:
         mark = " " if line.same else "*"
-        now = "the same" if line.first == line.now else line.now
-        lines += _row(f"{mark} {line.name:<22} ", _short(line.first), _short(now))
+        now = None if line.first == line.now else _short(line.now)
+        lines += _row(f"{mark} {line.name:<22} ", _short(line.first), now)
     differing = [line.name for line in done.lines if not line.same]
     lines += ["", "the same answer" if done.same else "ANOTHER ANSWER than the first time"]
     said = f"differs (*): {', '.join(differing)}" if differing else "nothing differs but the times"
@@ -92,10 +93,12 @@ def replayed_text(done: Replayed) -> str:
     return "".join(printable(line) + "\n" for line in lines)
 
 
-def _row(head: str, first: str, now: str) -> list[str]:
+def _row(head: str, first: str, other: str | None) -> list[str]:
+    """``other``: what the second trial has, None where it is the same."""
+    now = SAME if other is None else other
     if len(first) <= WIDTH and len(head) + WIDTH + 1 + len(now) <= SCREEN:
         return [f"{head}{first:<{WIDTH}} {now}"]
-    if now == "the same" and len(head) + len(first) + 2 + len(now) <= SCREEN:
+    if other is None and len(head) + len(first) + 2 + len(now) <= SCREEN:
         return [f"{head}{first}  {now}"]
     below = " " * len(head)
     return [*_wrapped(first, head, below), *_wrapped(now, f"{'now':>{len(head) - 1}} ", below)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.model import Ending, Observation, Reading, Signal, Timing
-from bisector.pack.compare import Line, Sight, compare, same_answer
+from bisector.pack.compare import Line, LineKind, Sight, compare, same_answer
 from bisector.pack.record import Record
 from bisector.pack.replay import Replayed
 from bisector.pack.show import replayed_text, steps_text
@@ -28,7 +28,7 @@ def test_times_are_told_and_are_no_difference() -> None:
     observation = replace(TRIAL.observation, timing=Timing(61.0, 2.0, 4.2, 99.0))
     now = replace(FIRST, trial=replace(TRIAL, observation=observation))
     assert differing(now) == {}
-    assert Line("time", "boot", "6.1 s", "61.0 s") in compare(FIRST, now)
+    assert Line(LineKind.TIME, "boot", "6.1 s", "61.0 s") in compare(FIRST, now)
 
 
 def test_versions_of_everything_that_mattered_are_compared() -> None:
