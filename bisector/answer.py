@@ -19,7 +19,7 @@ class CellAnswer:
     @property
     def as_expected(self) -> bool:
         """A control answers what its recipe says it must; a cell without expectation always does."""
-        return not self.cell.expect or (self.judgement is not None and self.judgement.verdict == self.cell.expect)
+        return self.cell.expect is None or (self.judgement is not None and self.judgement.verdict is self.cell.expect)
 
 
 @dataclass(frozen=True)

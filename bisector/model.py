@@ -233,12 +233,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of a recipe's overrides (a matrix cell or a control). ``expect``: "" or good or bad (control)."""
+    """One combination of a recipe's overrides: a cell of its matrix, or a control."""
 
     name: str  # "guest.drives.vda.aio=native", or the control's name; "" for a recipe without matrix
     overrides: tuple[tuple[str, str], ...] = ()
-    expect: str = ""
-    not_applicable: str = ""  # why the software refuses this cell; "" when it runs
+    expect: Verdict | None = None  # of a control: what it has to answer
+    not_applicable: str | None = None  # why the software refuses this cell; None when it runs
 
 
 # ---- signal and verdict --------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def _cell(recipe: Recipe, cell: Cell) -> dict[str, object]:
     command = _command(recipe, plan)
     return {
         "name": cell.name,
-        "expect": cell.expect,
+        "expect": cell.expect or "",
         "plan": dataclasses.asdict(plan),
         "vm": command if plan.vm else "",
     }

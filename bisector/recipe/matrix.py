@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bisector.errors import UsageError
-from bisector.model import Cell
+from bisector.model import Cell, Verdict
 from bisector.recipe import check, text
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import allowed_keys, edited
@@ -59,7 +59,7 @@ def cells(recipe: Recipe) -> tuple[Cell, ...]:
 def controls(recipe: Recipe) -> tuple[Cell, ...]:
     """The controls, as cells that know what to expect."""
     return tuple(
-        Cell(name, _written(control.overrides), control.expect, _refusal(recipe, control.overrides))
+        Cell(name, _written(control.overrides), Verdict(control.expect), _refusal(recipe, control.overrides))
         for name, control in recipe.controls.items()
     )
 
@@ -306,13 +306,13 @@ def _edited(recipe: Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe | None
 
 
 def _cell(recipe: Recipe, overrides: dict[str, Any]) -> Cell:
-    return Cell(_name(overrides), _written(overrides), "", _refusal(recipe, overrides))
+    return Cell(_name(overrides), _written(overrides), None, _refusal(recipe, overrides))
 
 
-def _refusal(recipe: Recipe, overrides: Mapping[str, Any]) -> str:
-    """Why the software would not run the recipe like this; "" when it would."""
+def _refusal(recipe: Recipe, overrides: Mapping[str, Any]) -> str | None:
+    """Why the software would not run the recipe like this; None when it would."""
     _, found = _edited(recipe, overrides)
-    return "; ".join(fault.message for fault in found if fault.refused)
+    return "; ".join(fault.message for fault in found if fault.refused) or None
 
 
 def _name(overrides: Mapping[str, Any]) -> str:

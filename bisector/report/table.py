@@ -94,7 +94,7 @@ def _condition(row: CellAnswer) -> str:
 
 def _row(name: str, row: CellAnswer, width: int) -> list[str]:
     if row.judgement is None:
-        why = textwrap.wrap(row.cell.not_applicable, 80, initial_indent="    ", subsequent_indent="    ")
+        why = textwrap.wrap(row.cell.not_applicable or "", 80, initial_indent="    ", subsequent_indent="    ")
         return [f"{name:<{width}}  {'-':<8}{'-':<11}not applicable", *why]
     reproduced, conclusive = row.judgement.counts
     head = f"{name:<{width}}  {row.judgement.verdict:<8}{f'{reproduced}/{conclusive}':<11}"
@@ -122,6 +122,13 @@ def _outcome(row: CellAnswer) -> str:
     return ("other failure" if last.reading.signal is Signal.OTHER_FAILURE else str(last.reading.signal)) + seconds
 
 
+def _as_object(row: CellAnswer) -> dict[str, object]:
+    """A row as JSON has it, where "" stands for what there is not."""
+    cell = dataclasses.asdict(row.cell)
+    cell |= {"expect": row.cell.expect or "", "not_applicable": row.cell.not_applicable or ""}
+    return dataclasses.asdict(row) | {"cell": cell, "as_expected": row.as_expected}
+
+
 def as_json(answer: Answer) -> str:
     """One JSON object with a ``schema`` version."""
     document = {
@@ -131,7 +138,7 @@ def as_json(answer: Answer) -> str:
         "campaign": answer.campaign,
         "folder": answer.folder,
         "exit_code": int(answer.exit_code),
-        "cells": [dataclasses.asdict(row) | {"as_expected": row.as_expected} for row in answer.rows],
+        "cells": [_as_object(row) for row in answer.rows],
         "axes": [dataclasses.asdict(axis) for axis in axes.axes(points(answer))],
         "printed": [dataclasses.asdict(step) for step in printed.of_test(judgements(answer))],
         "hint": hint(answer),

@@ -132,12 +132,12 @@ def test_parity_needs_three_legs_and_two_of_it_four() -> None:
     levels = ", ".join(f"{{md: {level}, of: [leg0, leg1]}}" for level in ("raid1", "raid5", "raid6"))
     recipe = raid1(("{guest.drives.vda.aio: [native, threads]}", f"{{storage.boot: [{levels}]}}"))
     found = [cell.not_applicable for cell in cells(recipe)]
-    assert found == ["", "md raid5 needs 3 legs or more, found 2", "md raid6 needs 4 legs or more, found 2"]
+    assert found == [None, "md raid5 needs 3 legs or more, found 2", "md raid6 needs 4 legs or more, found 2"]
 
 
 def test_level_with_too_few_legs_is_a_cell_that_is_not_applicable() -> None:
     recipe = raid1(("{guest.drives.vda.aio: [native, threads]}", "{storage.boot.lvm: [raid1, raid10, mirror]}"))
-    assert [cell.not_applicable for cell in cells(recipe)] == ["", "lvm raid10 needs 4 legs or more, found 2", ""]
+    assert [cell.not_applicable for cell in cells(recipe)] == [None, "lvm raid10 needs 4 legs or more, found 2", None]
 
 
 def test_recipe_whose_own_combination_is_refused_loads_when_the_matrix_mends_it() -> None:

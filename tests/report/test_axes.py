@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +107,7 @@ def test_the_table_of_one_cell_with_long_overrides_fits_eighty_columns() -> None
     asked = ", ".join(f"storage.{leg}.disk=virtio-blk" for leg in "abcd")
     rows = (
         CellAnswer(Cell(asked), Judgement(candidate, Verdict.GOOD, "so", asked)),
-        CellAnswer(Cell("plain-md", expect="good"), Judgement(candidate, Verdict.GOOD, "so", "plain-md")),
+        CellAnswer(Cell("plain-md", expect=Verdict.GOOD), Judgement(candidate, Verdict.GOOD, "so", "plain-md")),
     )
     lines = table.as_text(Answer("family", candidate, rows, "c", "/logs")).splitlines()
     assert all(len(line) <= 80 for line in lines)
@@ -122,3 +123,19 @@ def test_a_cell_that_the_software_refuses_says_why_within_eighty_columns() -> No
     assert all(len(line) <= 80 for line in lines)
     assert "not applicable" in lines[3]
     assert " ".join(line.strip() for line in lines[4:6]) == why
+
+
+def test_json_has_an_empty_text_for_what_a_cell_does_not_have() -> None:
+    candidate = Candidate(TargetKind.GIVEN, "/image", label="image")
+    rows = (
+        CellAnswer(Cell("plain"), Judgement(candidate, Verdict.GOOD, "so", "plain")),
+        CellAnswer(Cell("must", expect=Verdict.BAD), Judgement(candidate, Verdict.GOOD, "so", "must")),
+        CellAnswer(Cell("never", not_applicable="QEMU refuses it"), None),
+    )
+    found = json.loads(table.as_json(Answer("family", candidate, rows, "c", "/logs")))["cells"]
+    assert [row["cell"] for row in found] == [
+        {"name": "plain", "overrides": [], "expect": "", "not_applicable": ""},
+        {"name": "must", "overrides": [], "expect": "bad", "not_applicable": ""},
+        {"name": "never", "overrides": [], "expect": "", "not_applicable": "QEMU refuses it"},
+    ]
+    assert [row["as_expected"] for row in found] == [True, False, True]
