@@ -351,12 +351,10 @@ class Judge:
         listener = with_context(self.tools.listener, stage=stage)
         return finished(self._submit(image, plan, folder, listener, self.tools.cancel).result())
 
-    def _submit(
-        self, image: Image, plan: Plan, folder: str, listener: Listener, cancel: CancelToken
-    ) -> Future[Observation]:
+    def _submit(self, image: Image, plan: Plan, folder: str, heard: Listener, stop: CancelToken) -> Future[Observation]:
         tools = self.tools
         place = tools.store.campaign_folder(tools.campaign) / folder
-        return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, listener, cancel)
+        return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, heard, stop)
 
     # ---- a kernel that does not boot, held against one that does
 
