@@ -51,7 +51,7 @@ def _narrowed(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, O
     if request.resume and (done := _finished(request, session)):
         return done
     why = _neighbours(request.good, request.bad)
-    if not why:
+    if why is None:
         story = ReleaseCampaign(request, session)
         try:
             supply = story.supply()
@@ -66,15 +66,15 @@ def _narrowed(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, O
     return None
 
 
-def _neighbours(good: str, bad: str) -> str:
-    """Why there is no release to try between two ends, "" when there may be one."""
+def _neighbours(good: str, bad: str) -> str | None:
+    """Why there is no release to try between two ends, None when there may be one."""
     ends = releases.numbers(good), releases.numbers(bad)
     if not all(ends):
         return "the ends name no release"
     (major, minor), (other_major, other_minor) = ends[0][:2], ends[1][:2]
     if major == other_major and abs(minor - other_minor) < WORTH - 1:
         return f"no series lies between {good} and {bad}"
-    return ""
+    return None
 
 
 def _finished(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, Outcome] | None:
