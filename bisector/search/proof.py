@@ -16,7 +16,7 @@ from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong
 from bisector.search.narrowing import what_splits
-from bisector.search.proof_plan import Arms, ProofPlanner
+from bisector.search.proof_plan import Arms, ProofPlanner, Unchecked, UncheckedParent
 from bisector.search.sampling import draw_proof
 from bisector.stage import Stage
 from bisector.verdict.certainty import certainty
@@ -160,13 +160,14 @@ class Proof:
             arm = (arms.bad if bad else arms.good)[place]
             seen = arm.evidence
             figures = f"{seen.conclusive} trials were conclusive, {seen.other + seen.infra} were not"
-            unchecked.append(f"{arm.candidate}: {arm.untestable or figures}")
+            unchecked.append(Unchecked(str(arm.candidate), arm.untestable or figures))
         if len(arms.all_suspects) > 1:
             summary = self._one_of(arms.all_suspects) + self._sure(step)
-            return self._narrowed(summary, arms.all_suspects, judged, tuple(unchecked))
+            return self._narrowed(summary, arms.all_suspects, judged, unchecked)
         (culprit,) = arms.suspects
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}{self._sure(step)}"
-        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=tuple(unchecked))
+        left_open = tuple(map(str, unchecked))
+        return Outcome(OutcomeKind.CULPRIT, summary, culprit=culprit, proof=judged, unchecked=left_open)
 
     def _judged(self, arms: Arms, step: Confirmation) -> tuple[Judgement, ...]:
         """The arms' verdicts, those that could be judged; the culprit's edits last."""
@@ -179,10 +180,15 @@ class Proof:
         return _counted_once(arm.judgement(verdict, f"reproduced in {arm.evidence.figures}") for arm, verdict in judged)
 
     def _narrowed(
-        self, summary: str, suspects: tuple[Commit, ...], proof: tuple[Judgement, ...], unchecked: tuple[str, ...]
+        self,
+        summary: str,
+        suspects: tuple[Commit, ...],
+        proof: tuple[Judgement, ...],
+        unchecked: Iterable[Unchecked | UncheckedParent],
     ) -> Outcome:
-        splits = what_splits(suspects, (*self.known.steps, *proof))
-        return Outcome(OutcomeKind.NARROWED, summary + splits, suspects=suspects, proof=proof, unchecked=unchecked)
+        summary += what_splits(suspects, (*self.known.steps, *proof))
+        left_open = tuple(map(str, unchecked))
+        return Outcome(OutcomeKind.NARROWED, summary, suspects=suspects, proof=proof, unchecked=left_open)
 
     def _one_of(self, suspects: tuple[Commit, ...]) -> str:
         return f"the first {self.direction.git_new} commit is one of {len(suspects)} that cannot be distinguished"
@@ -261,8 +267,8 @@ class Proof:
         """The culprit stands against the parents that could be judged; one that could not is as suspect as it is."""
         judged = self._close(arms)
         lost = [(arms.bad if bad else arms.good)[place] for bad, place in step.places]
-        why = [f"{arm.candidate}: {arm.untestable or self._rule.unjudged(arm.evidence)}" for arm in lost]
         if len(arms.suspects) > 1:
+            why = [Unchecked(str(arm.candidate), arm.untestable or self._rule.unjudged(arm.evidence)) for arm in lost]
             return self._narrowed(self._one_of(arms.all_suspects), arms.all_suspects, judged, (*arms.unchecked, *why))
         parents = [self._commit(arm) for arm in lost]
         below = [commit for parent in parents for commit in (parent, *self._planner.open_below(parent.oid))]

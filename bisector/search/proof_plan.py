@@ -14,6 +14,34 @@ from bisector.search.knowledge import Knowledge
 
 
 @dataclass(frozen=True)
+class Unchecked:
+    """What a proof does not check, and why."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}"
+
+
+@dataclass(frozen=True)
+class UncheckedParent:
+    """A parent that cannot be tried. ``vouching``: the newer commit of the old side that is tried in its place."""
+
+    parent: Commit
+    why: str
+    vouching: Candidate | None = None
+
+    def __str__(self) -> str:
+        if self.vouching is None:
+            return f"the parent {self.parent} ({self.why}), and no newer commit that could be tried vouches for it"
+        return (
+            f"the parent {self.parent} itself ({self.why}); {self.vouching.revision[:12]} vouches for it, unless it "
+            "changed twice between the two"
+        )
+
+
+@dataclass(frozen=True)
 class Arms:
     """The arms of one proof, and what cannot be one.
 
@@ -24,7 +52,7 @@ class Arms:
         edited: how many of each those are.
         stand_ins: parents of a suspect that cannot be tried, each with what below it nothing of the old side holds. A
             newer commit of the old side vouches for a parent, where there is one.
-        unchecked: what is not checked, in words.
+        unchecked: what is not checked.
     """
 
     suspects: tuple[Commit, ...]
@@ -33,7 +61,7 @@ class Arms:
     good: tuple[TrialSeries, ...]
     edited: tuple[int, int] = (0, 0)
     stand_ins: tuple[Commit, ...] = ()
-    unchecked: tuple[str, ...] = ()
+    unchecked: tuple[Unchecked | UncheckedParent, ...] = ()
 
     @property
     def all_suspects(self) -> tuple[Commit, ...]:
@@ -54,13 +82,13 @@ class Way:
         candidate: the end with the edit.
         must_be_bad: whether it has to reproduce.
         words: what it is, for people.
-        unfit: why there is nothing to try, "" where there is.
+        unfit: why there is nothing to try, None where there is.
     """
 
     candidate: Candidate
     must_be_bad: bool
     words: str
-    unfit: str = ""
+    unfit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,29 +113,31 @@ class ProofPlanner:
         culprit = found.first_bad or self.history.commit(self.known.frontier.first_new)
         suspects = found.suspects or (culprit,)
         new = self._arm(culprit, self.direction.change if found.first_bad else "newest suspect")
-        old, stand_ins, unchecked = self._bounds(suspects)
+        old, stand_ins, parents = self._bounds(suspects)
+        unchecked: list[Unchecked | UncheckedParent] = [*parents]
         good, bad = self.direction.good_bad(old, [new])
         edited = [0, 0]
         if len(suspects) == 1 and not stand_ins and old:
             for way in self.ways(culprit):
-                arm = (
-                    None if way.unfit else self.judge.series(way.candidate, self.known.case, self.stage, in_turns=True)
-                )
-                if arm is None or arm.untestable:
-                    unchecked.append(f"{way.words}: {arm.untestable if arm else way.unfit}")
+                if way.unfit is not None:
+                    unchecked.append(Unchecked(way.words, way.unfit))
+                    continue
+                arm = self.judge.series(way.candidate, self.known.case, self.stage, in_turns=True)
+                if arm.untestable:
+                    unchecked.append(Unchecked(way.words, arm.untestable))
                     continue
                 (bad if way.must_be_bad else good).append(arm)
                 edited[0 if way.must_be_bad else 1] += 1
         return Arms(suspects, new, tuple(bad), tuple(good), (edited[0], edited[1]), tuple(stand_ins), tuple(unchecked))
 
-    def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[TrialSeries], list[Commit], list[str]]:
+    def _bounds(self, suspects: tuple[Commit, ...]) -> tuple[list[TrialSeries], list[Commit], list[UncheckedParent]]:
         """Parents of the suspects outside their set. One that cannot be tried is a suspect itself; the newer commit
         that vouches for it is tried in its place."""
         inside = {suspect.oid for suspect in suspects}
         parents = [oid for suspect in suspects for oid in suspect.parents if oid not in inside]
         arms: dict[str, TrialSeries] = {}
         stand_ins: list[Commit] = []
-        unchecked: list[str] = []
+        unchecked: list[UncheckedParent] = []
         for place, oid in enumerate(dict.fromkeys(parents), 1):
             parent, why = self.history.commit(oid), "it cannot be judged"
             if oid not in self.known.frontier.skips:
@@ -121,12 +151,9 @@ class ProofPlanner:
             vouching = self._arm(self.history.commit(cover), f"vouches for {oid[:12]}") if cover else None
             if vouching and not vouching.untestable:
                 arms.setdefault(cover, vouching)
-                unchecked.append(
-                    f"the parent {parent} itself ({why}); {vouching.candidate.revision[:12]} vouches for it, unless it "
-                    "changed twice between the two"
-                )
+                unchecked.append(UncheckedParent(parent, why, vouching.candidate))
             else:
-                unchecked.append(f"the parent {parent} ({why}), and no newer commit that could be tried vouches for it")
+                unchecked.append(UncheckedParent(parent, why))
         return list(arms.values()), stand_ins, unchecked
 
     def open_below(self, oid: str) -> tuple[Commit, ...]:
@@ -155,8 +182,8 @@ class ProofPlanner:
             ways.append(replace(way, unfit=self._unfit(way, culprit, end, label)))
         return ways
 
-    def _unfit(self, way: Way, culprit: Commit, end: Commit, label: str) -> str:
-        """Why an edit says nothing: it cannot be made, or leaves the end as it is. "" where it says something."""
+    def _unfit(self, way: Way, culprit: Commit, end: Commit, label: str) -> str | None:
+        """Why an edit says nothing: it cannot be made, or leaves the end as it is. None where it says something."""
         if len(culprit.parents) != 1:
             return "it is a merge" if culprit.parents else "it has no parent"
         held = self.known.is_ancestor(culprit.oid, end.oid)
@@ -165,7 +192,7 @@ class ProofPlanner:
         edited, plain = (self._image(each) for each in (way.candidate, replace(way.candidate, edits=())))
         if isinstance(edited, Image) and isinstance(plain, Image) and edited.identity == plain.identity:
             return f"it changes nothing in what is built of {label}"
-        return ""
+        return None
 
     def _image(self, candidate: Candidate) -> Image | BuildFailure:
         return self.judge.image(self.judge.with_fixups(candidate), self.stage)
