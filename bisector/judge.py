@@ -13,9 +13,11 @@ from pathlib import Path
 from bisector import harness
 from bisector.agent.plan import Plan
 from bisector.ahead import Run, Scope, TrialsAhead, Wanted
-from bisector.case import Case, agent_seconds
+from bisector.builds import BuildsAhead
+from bisector.case import Case
 from bisector.causes import BuildStage
 from bisector.control import ControlBoot
+from bisector.deadlines import Deadlines
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.executor import Executor
 from bisector.harness import CountedSeries, Tally
@@ -58,6 +60,7 @@ class JudgeTools:
     listener: Listener
     cancel: CancelToken
     trials_at_once: int = 1
+    builds_ahead: int = 0
 
 
 AddFixups = Callable[[Candidate], Candidate]
@@ -205,6 +208,10 @@ class TrialSeries:
         return f"{text} ({self.case.lasting})" if self.case.lasting else text
 
 
+Meanwhile = Callable[[TrialSeries], None]
+"""Starts what may run beside a candidate's trials."""
+
+
 class Judge:
     """Asks the target for images and the runner for trials until the verdict's rule has enough.
 
@@ -222,21 +229,27 @@ class Judge:
         self.tools = tools
         self._add_fixups = fixups
         self.control = control
-        self._slowest: dict[str, float] = {}  # question → seconds of its slowest clean trial
+        self._deadlines = Deadlines(tools.store, tools.campaign)
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
+        self.builds = BuildsAhead(tools.builds_ahead, tools.target, tools.executor, tools.cancel)
         self._ahead = TrialsAhead(tools.trials_at_once, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
 
     def ahead(self) -> AbstractContextManager[Scope]:
         """A scope in which trials may run before they are drawn (bisector/ahead.py)."""
         return self._ahead.scope()
 
-    def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
+    def ask(self, candidate: Candidate, case: Case, stage: str, meanwhile: Meanwhile | None = None) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
+
+        ``meanwhile``: called once the image is made, before its trials run.
 
         Raises InfraError when the harness fails, Interrupted when cancelled.
         """
-        return self._judge(self.series(candidate, case, stage))
+        series = self.series(candidate, case, stage)
+        if meanwhile:
+            meanwhile(series)
+        return self._judge(series)
 
     def with_fixups(self, candidate: Candidate) -> Candidate:
         """The candidate with the fixups that it needs."""
@@ -254,8 +267,9 @@ class Judge:
             return known
         self._stop_if_cancelled()
         listener = with_context(tools.listener, stage=stage)
-        future = tools.executor.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
-        made = future.result()
+        with self.builds.needed(key):
+            future = tools.executor.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
+            made = future.result()
         tools.store.add_build(tools.campaign, key, candidate, made)
         return made
 
@@ -321,7 +335,7 @@ class Judge:
         # Stored before the control boots: law 4.
         stored = store.add_trial(campaign, trial) if trial else store.count_ahead(campaign, wanted.key)
         stored = self._control_boot.after(stored, case) if stored.reading.awaits_control else stored
-        self._slowest[stored.plan] = max(self._slowest.get(stored.plan, 0.0), agent_seconds(stored))
+        self._deadlines.note(stored)
         text = f"{candidate}: {stored.reading.signal} ({stored.reading.condition or stored.reading.reason})"
         self.tools.listener(Progress(Phase.TRIAL, text, trial=stored, stage=stage))
         return stored
@@ -331,7 +345,7 @@ class Judge:
         image, case, stage = wanted.image, wanted.case, wanted.stage
         seed = int(digest(self.tools.campaign, image.identity, stage, wanted.index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]
-        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadline(case))
+        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadlines.of(case))
         folder = f"trials/{stage}-{image.identity[:12]}-{wanted.index}-{token}"
 
         def trial(observation: Observation) -> Trial:
@@ -375,20 +389,6 @@ class Judge:
                 image = self.image(self.with_fixups(candidate))
                 if isinstance(image, Image):
                     yield name, image
-
-    # ---- how long a trial may take
-
-    def _deadline(self, case: Case) -> float:
-        """Seconds for the agent's part: the recipe's, or by the slowest clean trial of this question."""
-        if case.fixed_deadline:
-            return case.plan.deadline
-        return clock.deadline(case.plan.deadline, self._slowest_clean(case.plan.identity()), case.question)
-
-    def _slowest_clean(self, question: str) -> float:
-        if question not in self._slowest:
-            stored = self.tools.store.trials(self.tools.campaign, plan=question)
-            self._slowest[question] = max((agent_seconds(trial) for trial in stored), default=0.0)
-        return self._slowest[question]
 
     def _stop_if_cancelled(self) -> None:
         if self.tools.cancel.cancelled():

@@ -42,6 +42,7 @@ from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPa
 from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
+from bisector.target.source import FromSource
 from bisector.trial import programs
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -69,7 +70,8 @@ OTHER_FAILURES = 3
 
 @dataclass(frozen=True)
 class Setting:
-    """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots."""
+    """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots;
+    ``builds_ahead``: builds at once that nobody needs yet."""
 
     folders: Folders
     environ: Mapping[str, str]
@@ -77,6 +79,7 @@ class Setting:
     jobs: int
     sandbox: Sandbox = CONFINED
     trials_at_once: int = 1
+    builds_ahead: int = 0
 
 
 class Session:
@@ -91,7 +94,7 @@ class Session:
         self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
-        self.executor: Executor = LocalExecutor(builds=1, trials=setting.trials_at_once)
+        self.executor: Executor = LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
         self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
         self._at_work.enter_context(at_work(setting.folders.cache))
@@ -103,8 +106,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self.cancel.cancel()  # what still runs in a slot ends soon
+        self.cancel.cancel()  # what still runs in a slot, and nobody needs, ends soon
         self.executor.shutdown(cancel_futures=True)
         Path(self.cancel.path).unlink(missing_ok=True)
         self.store.close()
@@ -257,7 +259,7 @@ class Session:
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
-            self.setting.trials_at_once,
+            self.setting.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead,
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 
@@ -301,6 +303,11 @@ class Session:
             f"the chance of naming a wrong commit is kept below {_max_error(recipe):.2g}, for a bug that reproduces "
             "equally often wherever it is"
         )
+
+
+def _loses_objects(target: Target) -> bool:
+    """Whether a build that is stopped costs the objects of those before it: then nothing is built ahead."""
+    return isinstance(target, FromSource) and target.whole
 
 
 def _keep_own(recipe: Recipe, folder: Path) -> None:

@@ -15,6 +15,7 @@ from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, Target
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.plan import source_kind
+from bisector.search.ahead import SearchAhead
 from bisector.search.clone import PrivateClone
 from bisector.search.commits import SearchEnd, SearchResult, check_ends, search
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
@@ -202,6 +203,8 @@ class _Work:
                 return Outcome(OutcomeKind.UNRESOLVED, result.summary, judgements=steps, bisect_log=log)
             named = result.first_bad or f"one of {len(result.suspects)} commits"
             self._stage(f"Proof of {named}")
+            if result.first_bad:
+                self._ahead.for_proof(result.first_bad)
             place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
             answer = self._proof(known, place).run(result)
             if isinstance(answer, Outcome):
@@ -228,6 +231,11 @@ class _Work:
                     return replace(again, judgements=steps, bisect_log=log)
                 known, ends = self._knowledge_after(known, again), again
         return outcome
+
+    @property
+    def _ahead(self) -> SearchAhead:
+        like = Candidate(self.good.target, "")
+        return SearchAhead(self.judge, self.clone, self.request.direction, like, (self.old.oid, self.new.oid))
 
     def _proof(self, known: Knowledge, number: int) -> Proof:
         ends = self.old, self.new
@@ -270,7 +278,8 @@ class _Work:
             left = _time_left(progress, began) if known.steps else ""
             self._tell(replace(progress, detail=progress.detail + left, stage=Stage.SEARCH))
 
-        with self.clone.bisect_worktree(self.row.id) as worktree:
+        log = self.session.store.campaign_folder(self.row.id) / "bisect.log"
+        with self.clone.bisect_worktree(self.row.id) as worktree, self._ahead.during(known, self.row.id, log):
             return search(
                 self.clone,
                 old,
@@ -285,7 +294,7 @@ class _Work:
                 # git would first test where the others part from the newer end; what they are is known anyway
                 known_old=[oid for oid in known.frontier.old if oid != old.oid and self._holds(new.oid, oid)],
                 target=self.good.target,
-                log=self.session.store.campaign_folder(self.row.id) / "bisect.log",
+                log=log,
                 listener=listen,
             )
 

@@ -98,13 +98,15 @@ def open_session(
     log: EventLog | None = None,
     recipes: Sequence[Recipe] = (),
     trials_at_once: str = "1",
+    ahead: int = 0,
     *,
     no_sandbox: bool = False,
 ) -> Session:
     """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     Its events go to ``log`` too.
-    ``recipes``: what it will try; ``trials_at_once``: as given on the command line.
+    ``recipes``: what it will try; ``trials_at_once``: as given on the command line; ``ahead``: builds at once
+    that nobody needs yet.
     ``no_sandbox``: what is built and tried runs as we do, which is said.
     """
     from bisector.session import Session, Setting
@@ -117,7 +119,7 @@ def open_session(
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
     slots = trial_slots(trials_at_once, recipes)
-    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox, slots))
+    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox, slots, ahead))
     if slots > 1:
         terminal.say(f"up to {slots} trials at once")
     if no_sandbox:

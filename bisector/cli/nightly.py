@@ -12,6 +12,7 @@ from bisector.cli.helpers import open_session, print_object, terminal_of
 from bisector.cli.options import (
     AUTO,
     CPUS,
+    AheadOption,
     EventsOption,
     JobsOption,
     JsonOption,
@@ -29,6 +30,7 @@ def nightly(
     check: Annotated[bool, typer.Option("--check", help="Check the file and its recipes, and run nothing.")] = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
+    ahead: AheadOption = 1,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -53,7 +55,7 @@ def nightly(
     recipes = [each.recipe for each in watch.items]
     with (
         watched(events, "nightly", watch=watch.name) as log,
-        open_session(context, jobs, log, recipes, trials_at_once, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, recipes, trials_at_once, ahead, no_sandbox=no_sandbox) as session,
     ):
         report = night.run(watch, session)
         code = log.exit_code = report.exit_code

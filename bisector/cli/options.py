@@ -28,6 +28,9 @@ AUTO = "auto"
 TrialsAtOnceOption = Annotated[
     str, typer.Option("--trials-at-once", metavar="N|auto", help="Trials at once; auto: by processors and memory.")
 ]
+AheadOption = Annotated[
+    int, typer.Option("--ahead", min=0, max=16, metavar="N", help="Build the next N candidates while trials run.")
+]
 NoSandboxOption = Annotated[
     bool,
     typer.Option("--no-sandbox", help="What is built and tried may read and change all that you may; reports say so."),

@@ -12,6 +12,7 @@ from bisector.cli.helpers import add_resume_line, applicable, load_recipe, open_
 from bisector.cli.options import (
     AUTO,
     CPUS,
+    AheadOption,
     CellOption,
     EventsOption,
     JobsOption,
@@ -75,6 +76,7 @@ def run(
     check_fixed: CheckFixedOption = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
+    ahead: AheadOption = 1,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -94,7 +96,7 @@ def run(
     first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, (loaded,), trials_at_once, ahead, no_sandbox=no_sandbox) as session,
     ):
         try:
             row, outcome = _search(first, mode, repo, session)

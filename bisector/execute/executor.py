@@ -13,11 +13,12 @@ from typing import Literal, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Slot = Literal["build", "trial"]
+Slot = Literal["build", "trial", "ahead"]
+"""``ahead``: a build that nobody waits for; it gives way to the others."""
 
 
 class Executor(Protocol):
-    """Runs jobs in slots of two kinds, apart: a build must not eat an emulated trial's deadline."""
+    """Runs jobs in slots of each kind, apart: a build must not eat an emulated trial's deadline."""
 
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue ``job(*args)`` in a slot. Raises RuntimeError after shutdown."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -12,16 +14,19 @@ from bisector.execute.work import Numbers, Work, working
 
 P = ParamSpec("P")
 T = TypeVar("T")
+NICEST = 19
 
 
 class LocalExecutor:
-    """Runs jobs in so many ``builds`` and ``trials`` slots of this host."""
+    """Runs jobs in so many ``builds``, ``trials`` and ``ahead`` slots of this host."""
 
-    def __init__(self, *, builds: int, trials: int) -> None:
+    def __init__(self, *, builds: int, trials: int, ahead: int = 0) -> None:
         self._pools: dict[Slot, ThreadPoolExecutor] = {
             "build": ThreadPoolExecutor(builds, thread_name_prefix="build"),
             "trial": ThreadPoolExecutor(trials, thread_name_prefix="trial"),
         }
+        if ahead:
+            self._pools["ahead"] = ThreadPoolExecutor(ahead, thread_name_prefix="ahead", initializer=_give_way)
         self._numbers: dict[Slot, Numbers] = {slot: Numbers() for slot in self._pools}
 
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -48,3 +53,8 @@ class LocalExecutor:
 
     def __exit__(self, *_: object) -> None:
         self.shutdown(cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Lowest priority for this thread and the processes that it starts. Linux has a nice value for each thread."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICEST)

@@ -117,11 +117,15 @@ def _draw(
     have: tuple[int, int] = (0, 0),
 ) -> EndsDrawn:
     """``have``: trials of each end that an earlier drawing of this stage took."""
-    good_series = judge.series(good, case, stage, in_turns=True)
-    bad_series = judge.series(bad, case, stage, in_turns=True)
-    good_series.take(have[0])
-    bad_series.take(have[1])
-    return draw_ends(good_series, bad_series, case.rule, number=number, more=more)
+    with judge.ahead() as scope:
+        good_series = judge.series(good, case, stage, in_turns=True)
+        good_series.take(have[0])
+        step = case.rule.ends(good_series.evidence + more[0], more[1], number)
+        if isinstance(step, MoreEnds):  # it is tried while the other end is built
+            scope.want(good_series.coming(step.good))
+        bad_series = judge.series(bad, case, stage, in_turns=True)
+        bad_series.take(have[1])
+        return draw_ends(good_series, bad_series, case.rule, number=number, more=more)
 
 
 def _drawn(end: Judgement) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from bisector.case import Case
 from bisector.causes import Cause
 from bisector.direction import BUG, Direction
-from bisector.judge import Judge
+from bisector.judge import Judge, Meanwhile
 from bisector.model import Candidate, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.stage import Stage
@@ -77,6 +77,7 @@ class Knowledge:
         direction: of the search.
         tries_edges: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
+        meanwhile: starts what may run beside a candidate's trials.
     """
 
     judge: Judge
@@ -85,6 +86,7 @@ class Knowledge:
     is_ancestor: IsAncestor
     direction: Direction = BUG
     tries_edges: bool = True
+    meanwhile: Meanwhile | None = None
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
     _images: set[str] = field(default_factory=set)
@@ -99,7 +101,7 @@ class Knowledge:
         known = self._known(candidate)
         if known:
             return known
-        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, Stage.SEARCH)
+        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, Stage.SEARCH, self.meanwhile)
         self._note(judgement)
         if judgement.verdict is not Verdict.SKIP:
             self._skips_in_a_row = 0

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds that run before anybody needs them, while trials run.
+
+Nothing is decided here. A build that was made ahead lies in the cache, where the one who needs it finds it; one that
+failed or was stopped is begun anew when it is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from bisector.errors import BisectorError
+from bisector.execute.executor import Executor
+from bisector.interfaces import CancelToken, EditsDoNotApply, Target, ignore
+from bisector.jobs import make_image
+from bisector.model import BuildFailure, Candidate, Image, digest
+
+Likely = Callable[[], Iterable[Candidate]]
+"""Gives the candidates that may be needed next, the likeliest first. Called in a thread; it may take its time."""
+
+
+@dataclass(eq=False)
+class _Build:
+    future: Future[Image | BuildFailure]
+    cancel: CancelToken
+
+
+class BuildsAhead:
+    """Builds likely candidates with idle builders.
+
+    Args:
+        builders: builds ahead at once; 0: none. With one, it pauses while a build runs that is needed now: the two
+            would only share the processors, and the second build folder would begin with no objects.
+    """
+
+    def __init__(self, builders: int, target: Target, executor: Executor, cancel: CancelToken) -> None:
+        self._builders, self._target, self._executor = builders, target, executor
+        self._cancel = cancel
+        self._lock = threading.RLock()
+        self._waiting: list[tuple[str, Candidate]] = []
+        self._running: dict[str, _Build] = {}
+        self._ended: set[str] = set()  # keys of builds that came to their end
+        self._wish = 0  # of what was wanted last
+        self._needed = 0  # builds that are needed now
+        self._planner: ThreadPoolExecutor | None = None
+        self._planned: Future[None] | None = None
+
+    def want(self, likely: Likely) -> None:
+        """From here on build these, instead of what was wanted before. What runs and is not among them is stopped.
+
+        Raises what the last ``likely`` raised, where that was a defect of ours and not of git or the tree.
+        """
+        if not self._builders:
+            return
+        if self._planned and self._planned.done():
+            self._planned.result()
+        with self._lock:
+            self._wish += 1
+            self._waiting.clear()
+            wish = self._wish
+            if self._planner is None:
+                self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
+            self._planned = self._planner.submit(self._plan, likely, wish)
+
+    def rest(self) -> None:
+        """Begin no more, and wait for the plan under way, which works in a folder that goes now. What is built already
+        comes to its end."""
+        with self._lock:
+            self._wish += 1
+            self._waiting.clear()
+        if self._planned:
+            self._planned.result()
+
+    @contextmanager
+    def needed(self, key: str) -> Iterator[None]:
+        """Held while the build of ``key`` is made for somebody who waits. One that runs ahead is waited for; others
+        are stopped and have ended before this begins, where there is one builder."""
+        with self._lock:
+            self._needed += 1
+            own = self._running.get(key)
+            others = [build for name, build in self._running.items() if name != key] if self._alone else []
+        try:
+            for build in others:
+                _stop(build)
+            for build in (*others, *filter(None, (own,))):
+                _wait(build)
+            yield
+        finally:
+            with self._lock:
+                self._needed -= 1
+            self._fill()
+
+    @property
+    def _alone(self) -> bool:
+        return self._builders < 2
+
+    def _plan(self, likely: Likely, wish: int) -> None:
+        """Put what is likely in order, one by one: each may cost git a second."""
+        keys = set()
+        with suppress(BisectorError):  # git cannot say: nothing is built ahead
+            for candidate in likely():
+                try:
+                    key = self._target.key(candidate)
+                except EditsDoNotApply:
+                    continue
+                keys.add(key)
+                with self._lock:
+                    if wish != self._wish or self._cancel.cancelled():
+                        return
+                    if key not in self._ended and key not in self._running:
+                        self._waiting.append((key, candidate))
+                self._fill()
+        with self._lock:
+            useless = [build for key, build in self._running.items() if key not in keys and wish == self._wish]
+        for build in useless:
+            _stop(build)
+
+    def _fill(self) -> None:
+        with self._lock:
+            while self._waiting and len(self._running) < self._builders and not (self._needed and self._alone):
+                key, candidate = self._waiting.pop(0)
+                if key in self._running or key in self._ended:
+                    continue
+                cancel = self._cancel.child(f"build-{digest(key, len(self._ended))[:12]}")
+                future = self._executor.submit("ahead", make_image, self._target, candidate, ignore, cancel)
+                self._running[key] = _Build(future, cancel)
+                future.add_done_callback(partial(self._over, key))
+
+    def _over(self, key: str, future: Future[Image | BuildFailure]) -> None:
+        with self._lock:
+            build = self._running.pop(key)
+            if not future.cancelled() and not future.exception():
+                self._ended.add(key)
+        build.cancel.forget()
+        self._fill()
+
+
+def _stop(build: _Build) -> None:
+    if not build.future.cancel() and not build.future.done():
+        build.cancel.cancel()
+
+
+def _wait(build: _Build) -> None:
+    """Until it has ended, however it does."""
+    if not build.future.cancelled():
+        build.future.exception()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a search has built before it needs it: git's next candidate for either answer, then what the proof tries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisector.direction import Direction
+from bisector.judge import Judge, TrialSeries
+from bisector.model import Candidate, Commit, Verdict
+from bisector.search.clone import PrivateClone
+from bisector.search.forecast import Forecast, proof_candidates
+from bisector.search.knowledge import Knowledge
+
+
+@dataclass(frozen=True)
+class SearchAhead:
+    """Says to the judge's idle builders what may be needed next.
+
+    Args:
+        like: gives the target of every candidate.
+        ends: ids of the old and the new end.
+    """
+
+    judge: Judge
+    clone: PrivateClone
+    direction: Direction
+    like: Candidate
+    ends: tuple[str, str]
+
+    @contextmanager
+    def during(self, known: Knowledge, campaign: str, log: Path) -> Iterator[None]:
+        """While git searches: beside the trials of a candidate idle builders make what git will ask for next.
+
+        Args:
+            campaign: its id; the copy of the bisect state has a worktree of its own.
+            log: of git's search, as it stands.
+        """
+        if not self.judge.tools.builds_ahead:
+            yield
+            return
+        with self.clone.bisect_worktree(f"{campaign}-ahead") as worktree:
+            forecast = Forecast(self.clone, worktree, self.direction, log)
+
+            def meanwhile(series: TrialSeries) -> None:
+                candidate = replace(self.like, revision=series.candidate.revision)
+                self.judge.builds.want(
+                    lambda: map(
+                        self.judge.with_fixups, forecast.likely(candidate, self._likelier_first(series), self.ends)
+                    )
+                )
+
+            known.meanwhile = meanwhile
+            try:
+                yield
+            finally:
+                known.meanwhile = None
+                self.judge.builds.rest()
+
+    def for_proof(self, culprit: Commit) -> None:
+        """What the proof of the culprit tries."""
+        history = self.clone.history()
+        self.judge.builds.want(
+            lambda: map(self.judge.with_fixups, proof_candidates(history, self.like, culprit.oid, self.ends))
+        )
+
+    def _likelier_first(self, series: TrialSeries) -> tuple[str, str]:
+        """git's words for the two answers. Before any trial both are as likely, and a bad one comes sooner."""
+        way, seen = self.direction, series.evidence
+        bad, good = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
+        return (good, bad) if seen.clean and not seen.reproduced else (bad, good)
