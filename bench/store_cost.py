@@ -14,7 +14,7 @@ from bisector.agent.plan import LayerFacts, Plan, Result, Step, StepFacts
 from bisector.case import Case
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
-from bisector.judge import Judge, JudgeTools
+from bisector.judge import Judge
 from bisector.model import (
     Candidate,
     Cell,
@@ -37,6 +37,7 @@ from bisector.model import (
     Verdict,
 )
 from bisector.store import CampaignRow, Store
+from bisector.tools import JudgeTools
 from bisector.verdict.fixed import FixedTrials
 
 TRIALS = 2000

@@ -22,7 +22,7 @@ from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
-from bisector.judge import AddFixups, Judge, JudgeTools
+from bisector.judge import AddFixups, Judge
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
@@ -43,6 +43,7 @@ from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
 from bisector.target.source import FromSource
+from bisector.tools import JudgeTools
 from bisector.trial import programs
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector.direction import Direction
-from bisector.judge import Judge, TrialSeries
+from bisector.judge import Judge
 from bisector.model import Candidate, Commit, Verdict
 from bisector.search.clone import PrivateClone
 from bisector.search.forecast import Forecast, proof_candidates
 from bisector.search.knowledge import Knowledge
+from bisector.series import TrialSeries
 
 
 @dataclass(frozen=True)

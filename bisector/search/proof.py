@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from bisector.direction import Direction
-from bisector.judge import Judge, TrialSeries
+from bisector.judge import Judge
 from bisector.model import Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
@@ -18,6 +18,7 @@ from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWron
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner, Unchecked, UncheckedParent
 from bisector.search.sampling import draw_proof
+from bisector.series import TrialSeries
 from bisector.stage import Stage
 from bisector.verdict.certainty import certainty
 from bisector.verdict.confirm import (

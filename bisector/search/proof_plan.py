@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bisector.direction import Direction
-from bisector.judge import Judge, TrialSeries
+from bisector.judge import Judge
 from bisector.model import BuildFailure, Candidate, Commit, Edit, EditKind, Image, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
+from bisector.series import TrialSeries
 
 
 @dataclass(frozen=True)

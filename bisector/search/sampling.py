@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bisector.ahead import Scope, Wanted
-from bisector.judge import TrialSeries
 from bisector.model import Judgement, Signal, Verdict
+from bisector.series import TrialSeries
 from bisector.verdict.confirm import Draw, Step
 from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable
 from bisector.verdict.hiding import Sample

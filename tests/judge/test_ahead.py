@@ -14,9 +14,10 @@ from bisector.agent.plan import Plan
 from bisector.errors import InfraError
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
-from bisector.judge import Judge, JudgeTools
+from bisector.judge import Judge
 from bisector.model import Ending, Image, Judgement, Observation, Signal, Verdict
 from bisector.store import CampaignRow, Store
+from bisector.tools import JudgeTools
 from bisector.verdict.fixed import FixedTrials
 from tests.judge.test_judge import BAD, BROKEN, CASE, GOOD, WrittenTarget, of
 

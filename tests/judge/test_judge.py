@@ -13,7 +13,7 @@ from bisector.causes import BuildStage, Cause, FailureCause
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, ignore
-from bisector.judge import INFRA_IN_A_ROW, Judge, JudgeTools
+from bisector.judge import Judge
 from bisector.model import (
     BuildFailure,
     Candidate,
@@ -32,8 +32,10 @@ from bisector.model import (
     Timing,
     Verdict,
 )
+from bisector.series import INFRA_IN_A_ROW
 from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
+from bisector.tools import JudgeTools
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.sequential import Evidence
 
