@@ -13,16 +13,18 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from rich.console import Console
-from rich.status import Status
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
+from bisector.busy import LINES, BusySlots
 from bisector.errors import BisectorError
 from bisector.interfaces import Phase, Progress
 from bisector.printable import printable, printable_line
 
 LIVE = frozenset((Phase.CHECKOUT, Phase.BUILD, Phase.BOOT, Phase.STORAGE, Phase.WORKLOAD, Phase.DOWNLOAD, Phase.UNPACK))
-"""Phases that go on for a while: shown on the live line of a terminal, and nowhere else."""
+"""Phases that go on for a while: shown on the live lines of a terminal, and nowhere else."""
 
 HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.FREE))
 """Phases for programs alone: people read the verdict, and the summary."""
@@ -30,8 +32,8 @@ HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.FREE))
 _STYLE = {Phase.VERDICT: "bold", Phase.SEARCH: "cyan", Phase.STAGE: "bold cyan"}
 _LEAD = {Phase.STAGE: "", Phase.VERDICT: "  → ", Phase.TRIAL: "    "}
 
-QUIET_SECONDS = 60.0
-"""Without a terminal a live phase is shown only when it lasts, once in so many seconds."""
+REDRAWN = 5.0
+"""Times a second at which the live lines are drawn anew."""
 
 
 class _Console(Console):
@@ -59,18 +61,18 @@ class Terminal:
         self._console = _Console(
             file=err, force_terminal=forced, no_color=plain, highlight=False, emoji=False, soft_wrap=True
         )
-        self._status: Status | None = None
+        self._live: Live | None = None
+        self._spinner = Spinner("dots", style="status.spinner")
         self._lock = threading.Lock()
-        self._since = self._shown = time.monotonic()
-        self._phase: Phase | None = None  # of the live line
-        self._accel = ""
-        self._about = ""  # the candidate at work
+        self._busy = BusySlots()
+        self._accel: dict[str, str] = {}  # machine → what runs its VMs
 
     def write(self, text: str) -> None:
-        """Print to stdout, made printable, after the live line."""
+        """Print to stdout, made printable, after the live lines."""
         self.stop()
-        self.out.write(printable(text))
-        self.out.flush()
+        with self._lock:
+            self.out.write(printable(text))
+            self.out.flush()
 
     def say(self, text: str, style: str = "") -> None:
         """Print one line for people on stderr."""
@@ -85,22 +87,31 @@ class Terminal:
             self.say(f"  {line}")
 
     def listen(self, progress: Progress) -> None:
-        """A listener: live phases go to the live line, everything else is a line of its own."""
+        """A listener, for any thread: live phases go to the live lines, everything else is a line of its own."""
         if progress.phase in LIVE:
-            self._live(progress)
+            self._draw(progress)
             return
+        if progress.phase is Phase.FREE or progress.work is None:
+            self._busy.free(progress.work)
         if progress.phase in HIDDEN:
             return
         if progress.phase is Phase.CANDIDATE:
-            self._about = progress.detail
+            self._busy.begin(progress.detail)
             return
-        if progress.phase is Phase.ACCEL:  # comes with every trial, of interest once
-            if progress.detail == self._accel:
-                return
-            self._accel = progress.detail
+        if progress.phase is Phase.ACCEL and not self._is_news(progress):
+            return
+        place = f" on {progress.work.worker}" if progress.work and progress.work.worker else ""
         lead = _LEAD.get(progress.phase, "  ")
-        text = self._wrapped(f"{lead}{printable_line(progress.detail)}", len(lead) + 2)
+        text = self._wrapped(f"{lead}{printable_line(progress.detail)}{place}", len(lead) + 2)
         self.say(text, _STYLE.get(progress.phase, ""))
+
+    def _is_news(self, progress: Progress) -> bool:
+        """What runs the VM comes with every trial and is of interest once, for each machine."""
+        worker = progress.work.worker if progress.work else ""
+        with self._lock:
+            known = self._accel.get(worker)
+            self._accel[worker] = progress.detail
+        return known != progress.detail
 
     def _wrapped(self, text: str, indent: int) -> str:
         """``text`` broken at blanks on a terminal; errors are not, a command in them must stay one line."""
@@ -110,26 +121,34 @@ class Terminal:
             text, self._console.width, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True
         )
 
-    def _live(self, progress: Progress) -> None:
-        percent = f" {progress.fraction:.0%}" if progress.fraction is not None else ""
-        now = time.monotonic()
-        if progress.phase is not self._phase:
-            self._phase, self._since, self._shown = progress.phase, now, now
+    def _draw(self, progress: Progress) -> None:
+        quiet = self._busy.take(progress, time.monotonic())
         if not self._console.is_terminal:
-            if now - self._shown >= QUIET_SECONDS:
-                self._shown = now
-                self.say(f"    {self._about}: {progress.phase}{percent}, {now - self._since:.0f} s")
+            if quiet:
+                self.say(f"    {quiet}")
             return
         with self._lock, contextlib.suppress(OSError, ValueError):
-            if self._status is None:
-                self._status = self._console.status("")
-                self._status.start()
-            line = f"{self._about}: {progress.phase}{percent} {now - self._since:.0f} s {progress.detail}"
-            self._status.update(Text(printable_line(line)[: self._console.width - 4]))
+            if self._live is None:
+                self._live = Live(
+                    console=self._console, get_renderable=self._lines, transient=True, refresh_per_second=REDRAWN
+                )
+                self._live.start()
+
+    def _lines(self) -> Group:
+        """The live lines as they are to be drawn now. Called by rich in a thread of its own, under its lock."""
+        now = time.monotonic()
+        lines = self._busy.lines(now, min(LINES, max(1, self._console.height - 1)))
+        return Group(*(self._line(line, now) for line in lines))
+
+    def _line(self, line: str, now: float) -> Text:
+        head = () if line.startswith(" ") else (self._spinner.render(now), " ")
+        text = Text.assemble(*head, printable_line(line), no_wrap=True)
+        text.truncate(self._console.width - 2)
+        return text
 
     def stop(self) -> None:
-        """End the live line."""
+        """End the live lines."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            if self._status is not None:
-                status, self._status = self._status, None
-                status.stop()
+            if self._live is not None:
+                live, self._live = self._live, None
+                live.stop()

@@ -85,7 +85,7 @@ def terminal(act: Callable[[Terminal], None], err: io.StringIO) -> str:
 def test_a_terminal_shows_it_and_does_not_obey(
     act: Callable[[Terminal], None], stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bisector.terminal.QUIET_SECONDS", -1.0)
+    monkeypatch.setattr("bisector.busy.QUIET_SECONDS", -1.0)
     assert not ACTS.search(terminal(act, stream()))
 
 
