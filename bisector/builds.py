@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from bisector.codec import digest
 from bisector.errors import BisectorError
 from bisector.execute.executor import Executor
 from bisector.interfaces import CancelToken, EditsDoNotApply, Target, ignore
 from bisector.jobs import make_image
-from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.model import BuildFailure, Candidate, Image
 
 Likely = Callable[[], Iterable[Candidate]]
 """Gives the candidates that may be needed next, the likeliest first. Called in a thread; it may take its time."""

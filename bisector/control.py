@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from bisector.agent.plan import Plan
 from bisector.case import Case
+from bisector.codec import digest
 from bisector.errors import InfraError
-from bisector.model import Image, Observation, Reading, Signal, Trial, digest
+from bisector.model import Image, Observation, Reading, Signal, Trial
 from bisector.stage import Stage
 from bisector.store import Store
 from bisector.verdict.signature import reached_agent, read

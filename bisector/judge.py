@@ -16,6 +16,7 @@ from bisector.ahead import Run, Scope, TrialsAhead, Wanted
 from bisector.builds import BuildsAhead
 from bisector.case import Case
 from bisector.causes import BuildStage
+from bisector.codec import digest
 from bisector.control import ControlBoot
 from bisector.deadlines import Deadlines
 from bisector.errors import Interrupted
@@ -31,7 +32,6 @@ from bisector.model import (
     Signal,
     Trial,
     Verdict,
-    digest,
 )
 from bisector.series import TrialSeries
 from bisector.stage import Stage

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -388,8 +386,3 @@ class Outcome:
     find_fix: bool = False
     releases: ReleaseFacts | None = None
     newer_untested: bool = False  # it is not known whether a newer kernel (or QEMU) than the bad end has it fixed
-
-
-def digest(*parts: object) -> str:
-    """Hash of JSON-able parts, 64 hex digits; for keys that are equal only when every part is."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

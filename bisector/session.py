@@ -17,13 +17,14 @@ from types import TracebackType
 
 from bisector.cache import at_work
 from bisector.case import Case
+from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge
-from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bisector.codec import digest
 from bisector.direction import of_outcome
 from bisector.mail import compose, regression
 from bisector.mail.compose import fold, wrap
@@ -28,7 +29,7 @@ from bisector.mail.sections import (
     revert_untested,
 )
 from bisector.mail.thread import NEW, Address, Thread, unique
-from bisector.model import EditKind, Judgement, Outcome, OutcomeKind, digest
+from bisector.model import EditKind, Judgement, Outcome, OutcomeKind
 from bisector.report import printed
 from bisector.report.excerpt import LINES, Excerpt, printable
 from bisector.report.facts import Facts

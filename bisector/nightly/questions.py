@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bisector.case import Case
+from bisector.codec import digest
 from bisector.interfaces import EditsDoNotApply, Phase, Progress, Target
 from bisector.judge import Judge
-from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict, digest
+from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict
 from bisector.nightly.config import Watched
 from bisector.nightly.records import Answer, Night, Role, carried
 from bisector.nightly.trees.tree import Day

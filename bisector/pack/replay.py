@@ -10,7 +10,7 @@ from pathlib import Path
 from bisector import __version__
 from bisector.agent.plan import Plan
 from bisector.case import LONGEST, Case
-from bisector.codec import dump
+from bisector.codec import digest, dump
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
@@ -24,7 +24,6 @@ from bisector.model import (
     Signal,
     TargetKind,
     Trial,
-    digest,
 )
 from bisector.pack.compare import Line, Sight, compare, same_answer
 from bisector.pack.source import Source

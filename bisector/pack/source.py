@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from bisector import __version__
 from bisector.agent.plan import Plan
-from bisector.codec import Malformed, load
+from bisector.codec import Malformed, digest, load
 from bisector.errors import UsageError
-from bisector.model import Image, Trial, digest
+from bisector.model import Image, Trial
 from bisector.pack import archive, names, record
 from bisector.pack.archive import LINKS, OWN, PLAN, RECIPE, RECORD, PackBroken
 from bisector.pack.export import recipe_folder

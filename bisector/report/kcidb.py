@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from bisector.codec import digest
 from bisector.direction import direction
-from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial, digest
+from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
 from bisector.stage import Stage

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
-from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bisector.codec import digest
 from bisector.errors import Diagnostic, RecipeError, UsageError
-from bisector.model import BuildConfig, digest
+from bisector.model import BuildConfig
 from bisector.recipe.words import unsafe
 
 _SET = re.compile(r'CONFIG_(\w+)=("(?:[^"\\]|\\.)*"|[^\s#"]+)')

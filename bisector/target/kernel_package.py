@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.causes import BuildStage, FailureCause
+from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
-from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
 from bisector.system.debs import Package

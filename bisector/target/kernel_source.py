@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from bisector.causes import BuildStage
+from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
-from bisector.model import BuildConfig, Image, digest
+from bisector.model import BuildConfig, Image
 from bisector.system import shipped
 from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes

@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
-from bisector.model import BuildFailure, Candidate, Image, TargetKind, digest
+from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of

@@ -18,9 +18,10 @@ from functools import cached_property
 from pathlib import Path
 
 from bisector.causes import BuildStage
+from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
-from bisector.model import Image, digest
+from bisector.model import Image
 from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from bisector.causes import BuildStage
+from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Sources
-from bisector.model import BuildFailure, Candidate, Image, digest
+from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.target.build_dirs import BuildDir, take

@@ -12,8 +12,9 @@ import pytest
 from acting import RECIPE, Act, Acted, World
 
 from bisector import direction
+from bisector.codec import digest
 from bisector.errors import UsageError
-from bisector.model import BuildFailure, Image, OutcomeKind, digest
+from bisector.model import BuildFailure, Image, OutcomeKind
 from bisector.store import Store
 from tests.search.planted import Planned, Planted, chain, git
 

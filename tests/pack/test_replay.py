@@ -17,12 +17,12 @@ import pytest
 from bisector.agent.plan import Plan
 from bisector.case import LONGEST
 from bisector.cli import main
-from bisector.codec import dump
+from bisector.codec import digest, dump
 from bisector.codec import load as load_plan
 from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import ignore
-from bisector.model import Candidate, Cell, Image, TargetKind, digest
+from bisector.model import Candidate, Cell, Image, TargetKind
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
 from bisector.pack.export import Exported, export
