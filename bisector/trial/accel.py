@@ -23,6 +23,7 @@ from bisector.causes import Trouble
 from bisector.errors import InfraError
 from bisector.model import Ending, Observation
 from bisector.system.files import write_whole
+from bisector.trial.follow import BETWEEN
 
 PATIENCE = 30.0  # seconds in which a kernel on KVM must have reached the agent
 ATTEMPTS = 2  # boots, where a failure may pass
@@ -150,7 +151,7 @@ def _read_answer(observation: Observation) -> Answer:
     now = time.time()
     if observation.ending is Ending.FINISHED:
         return Answer("kvm", "a boot with it worked on this host", Cause.WORKS, now)
-    why = observation.detail.partition(" | ")[0] or str(observation.ending)
+    why = observation.detail.partition(BETWEEN)[0] or str(observation.ending)
     return Answer("tcg", f"KVM was tried with a real boot and failed ({why})", _cause(observation), now)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
@@ -24,7 +25,21 @@ POLL = 0.5  # seconds between two polls of the disk and the result file
 TRACE = 2.0  # seconds after a crash for its trace to reach the log
 OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to report it itself
 LATE = 2.0  # seconds between end marker and result for the second of them
+BETWEEN = " | "  # stands between lines of the console in a detail; the sentence before the first says it all
 REST = 2.0  # seconds for what the console still holds when the tree is dead
+
+
+class Mark(StrEnum):
+    """What is remembered with the time at which it was seen first."""
+
+    BEGIN = "begin"  # the agent's first sign
+    STORAGE = "storage"  # the storage is built and synced
+    END = "end"  # the agent is done
+    COMPLETE = "complete"  # a whole result lies there; the agent prints no marker for it
+
+
+_NEXT = {Mark.BEGIN: Phase.STORAGE, Mark.STORAGE: Phase.WORKLOAD}
+"""What the agent does next."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class Watcher:
         self._cancel = cancel
         self._began = time.monotonic()
         self._decisive = {watch.name for watch in plan.watches if watch.decisive}
-        self._marks: dict[str, float] = {}  # first time of begin, storage, end; complete: of a whole result
+        self._marks: dict[Mark, float] = {}
         self._events: list[ConsoleEvent] = []
         self._crash: ConsoleEvent | None = None  # the kernel's under test
         self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
@@ -126,15 +141,14 @@ class Watcher:
                 self._step = (name, marker.at)
             case ("step", _, "end"):
                 self._step = None
-            case ("begin" | "storage" | "end" as word,):
-                self._mark(word, marker.at)
+            case (Mark.BEGIN | Mark.STORAGE | Mark.END as word,):
+                self._mark(Mark(word), marker.at)
         return None
 
-    def _mark(self, word: str, at: float) -> None:
-        phase = {"begin": Phase.STORAGE, "storage": Phase.WORKLOAD}.get(word)
-        if phase is not None and word not in self._marks:
-            self._tell(Progress(phase))
-        self._marks.setdefault(word, at)
+    def _mark(self, mark: Mark, at: float) -> None:
+        if mark in _NEXT and mark not in self._marks:
+            self._tell(Progress(_NEXT[mark]))
+        self._marks.setdefault(mark, at)
 
     def _with_trace(self, event: ConsoleEvent, console: Console) -> ConsoleEvent:
         return console.crash() or event if event is self._crash else event
@@ -144,28 +158,29 @@ class Watcher:
     def _now(self) -> float:
         return time.monotonic() - self._began
 
-    def _since(self, word: str) -> float:
-        return self._now() - self._marks[word] if word in self._marks else 0.0
+    def _since(self, mark: Mark) -> float:
+        return self._now() - self._marks[mark] if mark in self._marks else 0.0
 
     def _poll(self, child: Child, workspace: Workspace, console: Console) -> End | None:
         if self._cancel.cancelled():
             return End(Ending.CANCELLED)
         if console.unlogged is not None:
             return End(Ending.HARNESS, in_words(console.unlogged))
-        if "end" in self._marks or self._now() - self._polled_at > POLL:
+        if Mark.END in self._marks or self._now() - self._polled_at > POLL:
             self._polled_at = self._now()
             if workspace.full():
                 return End(Ending.HARNESS, _full(workspace))
             self._look_at_result(workspace)
-        if ("end" in self._marks and self._stamp[0]) or max(self._since("end"), self._since("complete")) > LATE:
+        done = max(self._since(Mark.END), self._since(Mark.COMPLETE))
+        if (Mark.END in self._marks and self._stamp[0]) or done > LATE:
             return End(Ending.FINISHED)
         if self._crash is not None and self._now() - self._crash.at > TRACE:
             return self._crashed()
         if console.eof and _ended(child):
             return self._gone(workspace, console)
-        if "begin" not in self._marks and self._now() > self._boot:
+        if Mark.BEGIN not in self._marks and self._now() > self._boot:
             return End(Ending.NO_AGENT, f"no sign of the agent within {self._boot:g} s")
-        if self._since("begin") > self._plan.deadline + OVERTIME:
+        if self._since(Mark.BEGIN) > self._plan.deadline + OVERTIME:
             return End(Ending.DEADLINE)
         return None
 
@@ -175,18 +190,18 @@ class Watcher:
             entry = (workspace.places.shared / "result.json").lstat()
         except OSError:
             return
-        self._mark("begin", self._now())
+        self._mark(Mark.BEGIN, self._now())
         if self._stamp == (entry.st_mtime_ns, entry.st_ino):
             return
         self._stamp = (entry.st_mtime_ns, entry.st_ino)
         with contextlib.suppress(ResultBroken):  # reported at the end
             result = workspace.result(self._plan.token)
             if result is not None and result.complete:
-                self._mark("complete", self._now())
+                self._mark(Mark.COMPLETE, self._now())
 
     def _crashed(self) -> End:
         text = self._crash.text if self._crash else ""
-        if "begin" in self._marks:
+        if Mark.BEGIN in self._marks:
             return End(Ending.CRASH, text)
         return End(Ending.NO_AGENT, f"the kernel crashed before the agent began: {text}")
 
@@ -194,7 +209,7 @@ class Watcher:
         """The process tree ended by itself: did the VM, or did its harness?"""
         if self._crash is not None:
             return self._crashed()
-        last = " | ".join(console.last_lines(3))
+        last = BETWEEN.join(console.last_lines(3))
         if not self._plan.vm:
             return End(Ending.HARNESS, f"the agent ended without a result: {last}")
         code = workspace.qemu_exit()
@@ -204,7 +219,7 @@ class Watcher:
             return End(Ending.HARNESS, f"QEMU was killed by signal {code - 128}: {last}", _of_qemu(last))
         if code:
             return End(Ending.HARNESS, f"QEMU ended with exit code {code}: {last}", _of_qemu(last))
-        if "begin" in self._marks:
+        if Mark.BEGIN in self._marks:
             return End(Ending.VM_GONE, "the VM was reset or powered off")
         return End(Ending.NO_AGENT, f"the VM ended before the agent began: {last}")
 
@@ -260,9 +275,9 @@ class Watcher:
 
     def _observation(self, end: End, result: Result | None) -> Observation:
         harness = end.ending is Ending.HARNESS
-        if result is None and "begin" in self._marks:  # the agent was there, and left no facts
+        if result is None and Mark.BEGIN in self._marks:  # the agent was there, and left no facts
             result = Result(token=self._plan.token)
-        shown = [] if harness and "begin" not in self._marks else self._events  # before that a control boot decides
+        shown = [] if harness and Mark.BEGIN not in self._marks else self._events  # before that a control boot decides
         return Observation(
             ending=end.ending,
             result=None if harness else self._with_open_step(end, result),  # a broken harness has no facts
@@ -282,15 +297,15 @@ class Watcher:
         step = next((step for step in self._plan.steps if step.name == name), None)
         if step is None or result.step(name) is not None:
             return result
-        begin = self._marks.get("begin", at)
+        begin = self._marks.get(Mark.BEGIN, at)
         open_step = replace(step.begun(round(max(0.0, at - begin), 3)), ended=round(self._now() - begin, 3))
         return replace(result, steps=(*result.steps, open_step))
 
     def _timing(self) -> Timing:
         total = self._now()
-        begin = self._marks.get("begin", total)
-        storage = max(self._marks.get("storage", total), begin)
-        end = max(self._marks.get("end", total), storage)
+        begin = self._marks.get(Mark.BEGIN, total)
+        storage = max(self._marks.get(Mark.STORAGE, total), begin)
+        end = max(self._marks.get(Mark.END, total), storage)
         return Timing(*(round(seconds, 3) for seconds in (begin, storage - begin, end - storage, total)))
 
 
