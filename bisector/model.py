@@ -22,6 +22,10 @@ class TargetKind(StrEnum):
     QEMU_SOURCE = "qemu_source"
 
 
+FROM_SOURCE = (TargetKind.KERNEL_SOURCE, TargetKind.QEMU_SOURCE)
+"""What is built from a commit: the revision is its id."""
+
+
 class EditKind(StrEnum):
     """What an edit does with its commit."""
 
@@ -48,7 +52,7 @@ class Candidate:
     label: str = field(default="", compare=False)  # for people: v6.18, culprit^1 ...
 
     def __str__(self) -> str:
-        name = self.label or (self.revision[:12] if self.target.value.endswith("source") else self.revision)
+        name = self.label or (self.revision[:12] if self.target in FROM_SOURCE else self.revision)
         return name + "".join(f" {edit.kind} {edit.commit[:12]}" for edit in self.edits)
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
@@ -55,11 +56,18 @@ class Side:
     config: str = ""
 
 
+class SpanKind(StrEnum):
+    """What took time."""
+
+    BUILD = "build"
+    TRIAL = "trial"
+
+
 @dataclass(frozen=True)
 class Span:
     """Where time went: a build or a trial from ``begin`` to ``end``, in seconds since the campaign began."""
 
-    kind: str  # build, trial
+    kind: SpanKind
     label: str
     begin: float
     end: float
@@ -202,11 +210,17 @@ def _spans(
 ) -> Iterator[Span]:
     """Builds and trials as they followed each other; what came from the cache took no time here."""
     took = [
-        (at, "build", str(candidate), made.seconds, "failed" if isinstance(made, BuildFailure) else "")
+        (at, SpanKind.BUILD, str(candidate), made.seconds, "failed" if isinstance(made, BuildFailure) else "")
         for candidate, made, at in builds
     ]
     took += [
-        (ends[t.number], "trial", f"{t.candidate}, {t.stage}", t.observation.timing.total, t.reading.signal.value)
+        (
+            ends[t.number],
+            SpanKind.TRIAL,
+            f"{t.candidate}, {t.stage}",
+            t.observation.timing.total,
+            t.reading.signal.value,
+        )
         for t in trials
         if t.number in ends
     ]

@@ -14,7 +14,17 @@ from datetime import UTC, datetime
 
 from bisector.codec import digest
 from bisector.direction import direction
-from bisector.model import BuildFailure, Candidate, Image, Observation, OutcomeKind, Signal, TargetKind, Trial
+from bisector.model import (
+    FROM_SOURCE,
+    BuildFailure,
+    Candidate,
+    Image,
+    Observation,
+    OutcomeKind,
+    Signal,
+    TargetKind,
+    Trial,
+)
 from bisector.report.excerpt import printable
 from bisector.report.facts import Facts
 from bisector.stage import Stage
@@ -69,7 +79,7 @@ def _checkout(facts: Facts, candidate: Candidate, began: str) -> Object:
         "valid": True,
         "misc": {"target": candidate.target.value, "edits": [[e.kind, e.commit] for e in candidate.edits]},
     }
-    if candidate.target.value.endswith("source") and re.fullmatch("[0-9a-f]{40}", candidate.revision):
+    if candidate.target in FROM_SOURCE and re.fullmatch("[0-9a-f]{40}", candidate.revision):
         made |= {"git_commit_hash": candidate.revision} | ({} if candidate.edits else {"patchset_hash": ""})
     if candidate.target is TargetKind.KERNEL_PACKAGE:
         made["git_commit_name"] = printable(candidate.revision)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bisector.direction import Direction, of_outcome
-from bisector.model import Candidate, Judgement, Outcome, Signal, Verdict
-from bisector.report.facts import Facts, Span
+from bisector.model import Candidate, EditKind, Judgement, Outcome, Signal, Verdict
+from bisector.report.facts import Facts, Span, SpanKind
 from bisector.stage import Stage
 
 LEFT, RIGHT = 5.0, 95.0
@@ -99,7 +99,9 @@ def _place(stage: str, judgement: Judgement, low: float, high: float, outcome: O
         return 0.0 if judgement.verdict is search.old else 1.0
     if part is Stage.FIXED:  # newer than the newer end
         return 1.0
-    if any(edit.kind != "fixup" for edit in judgement.candidate.edits):  # the culprit's own, on one of the ends
+    if any(
+        edit.kind is not EditKind.FIXUP for edit in judgement.candidate.edits
+    ):  # the culprit's own, on one of the ends
         end = search.old_new(outcome.good, outcome.bad)[0] if outcome else None
         return 0.0 if end and judgement.candidate.revision == end.candidate.revision else 1.0
     if part is Stage.PROOF:
@@ -142,7 +144,7 @@ def _row(number: int, stage: str, judgement: Judgement, place: tuple[float, floa
 
 def _name(candidate: Candidate) -> str:
     """What a candidate is called: of an end with the culprit's edit, which end and which edit."""
-    words = {"revert": "less", "apply": "plus"}
+    words = {EditKind.REVERT: "less", EditKind.APPLY: "plus"}
     edits = [f" {words[edit.kind]} {edit.commit[:12]}" for edit in candidate.edits if edit.kind in words]
     if not edits:
         return str(candidate)
@@ -178,13 +180,13 @@ def _bar(span: Span, whole: float) -> Bar:
     x = min(100 - width, 100 * span.begin / whole)
     kind = span.ended or span.kind
     said = f"{span.kind} {span.label}: {duration(span.end - span.begin)}" + (f", {span.ended}" if span.ended else "")
-    return Bar(round(x, 3), round(width, 3), 0 if span.kind == "build" else 1, kind, said)
+    return Bar(round(x, 3), round(width, 3), 0 if span.kind is SpanKind.BUILD else 1, kind, said)
 
 
 def shares(facts: Facts) -> tuple[Share, ...]:
     """What the time was spent on, by kind of work."""
     timings = [trial.observation.timing for trial in facts.trials]
-    building = sum(span.end - span.begin for span in facts.spans if span.kind == "build")
+    building = sum(span.end - span.begin for span in facts.spans if span.kind is SpanKind.BUILD)
     boot = sum(timing.boot for timing in timings)
     storage = sum(timing.storage for timing in timings)
     workload = sum(timing.workload for timing in timings)

@@ -32,7 +32,7 @@ from bisector.model import (
     Verdict,
 )
 from bisector.report.excerpt import excerpt, readable
-from bisector.report.facts import Facts, OtherFailure, Side, Span
+from bisector.report.facts import Facts, OtherFailure, Side, Span, SpanKind
 from bisector.store import CampaignRow
 
 LOG = (Path(__file__).parent.parent / "trial/data/raid1-leg-failed-6.18.5.log").read_bytes()
@@ -233,7 +233,13 @@ def facts(outcome: Outcome, **changes: object) -> Facts:
             (judgement.candidate, judgement.failure or image("d", "6.17.0-rc6")) for _, judgement in judgements
         ),
         spans=tuple(
-            Span("build" if n % 2 else "trial", f"step {n}", n * 60.0, n * 60.0 + 45, "" if n % 2 else "clean")
+            Span(
+                SpanKind.BUILD if n % 2 else SpanKind.TRIAL,
+                f"step {n}",
+                n * 60.0,
+                n * 60.0 + 45,
+                "" if n % 2 else "clean",
+            )
             for n in range(8)
         ),
     )
