@@ -52,6 +52,7 @@ from bisector.verdict.budget import Budget
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.rule import Rule, Sequential
 from bisector.verdict.sequential import Belief
+from bisector.work_log import WorkLog
 
 DEFAULT_SUITES = ("trixie-backports", "bookworm-backports")
 """Suites of the archive in which packaged kernels are looked for, where the recipe names none: the most series at once,
@@ -259,6 +260,7 @@ class Session:
     ) -> Judge:
         """A judge that writes into the campaign."""
         listener = with_context(self.setting.listener, campaign=campaign, recipe=recipe.recipe)
+        listener = WorkLog(self.store, campaign).beside(listener)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
             self.setting.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead,

@@ -81,6 +81,23 @@ class TrialKey(NamedTuple):
 
 
 @dataclass(frozen=True)
+class WorkRow:
+    """What a slot did, where no trial tells it: a build (``kind``), or a trial that was broken off.
+
+    ``label``: the candidate and what it was for; ``began`` and ``ended``: seconds since 1970; ``result``: "" for well,
+    "failed", "stopped".
+    """
+
+    kind: str
+    label: str
+    slot: str
+    worker: str
+    began: float
+    ended: float
+    result: str = ""
+
+
+@dataclass(frozen=True)
 class StoredVerdict:
     """A verdict of any campaign of a recipe. ``source``: the recipe as that campaign resolved it; ``judgement`` comes
     without its trials; ``reproduced`` of ``conclusive`` trials reproduced.

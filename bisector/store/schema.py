@@ -196,4 +196,17 @@ def _trials_ahead(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _listed_apart, _plainer_names, _trials_ahead)
+def _work(db: sqlite3.Connection) -> None:
+    """What slots did that no trial tells: builds, and work that was broken off."""
+    db.execute(
+        "create table work("
+        " number integer primary key, campaign text not null references campaigns(id), kind text not null,"
+        " label text not null, slot text not null, worker text not null, began real not null, ended real not null,"
+        " result text not null)"
+    )
+    db.execute("create index work_of on work(campaign)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first, _listed_apart, _plainer_names, _trials_ahead, _work,
+)  # fmt: skip

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Signal, Trial
 from bisector.stage import CampaignState
 from bisector.store.database import Database
-from bisector.store.rows import CampaignRow, Listed, StoredVerdict, TrialKey
+from bisector.store.rows import CampaignRow, Listed, StoredVerdict, TrialKey, WorkRow
 from bisector.system.locks import locked
 
 ROW = "id, recipe, title, source, repo, good, bad, find_fix, cell, created, state"
@@ -220,6 +220,11 @@ class Store(Database):
         (row,) = self._rows("select * from trials where number=?", (number,))
         return self._trial(row)
 
+    def ends_ahead(self, campaign: str) -> dict[str, float]:
+        """When each trial ended that ran and was not needed: its folder → seconds since 1970."""
+        rows = self._rows("select folder, ended from trials_ahead where campaign=?", (campaign,))
+        return {row["folder"]: row["ended"] for row in rows}
+
     def set_reading(self, number: int, reading: Reading) -> None:
         """Give a stored trial the reading that was still to come (``Reading.awaits_control``)."""
         self._write("update trials set reading=? where number=?", (dump(reading), number))
@@ -259,6 +264,18 @@ class Store(Database):
         """When each trial was stored: number → seconds since 1970."""
         rows = self._rows("select number, ended from trials where campaign=?", (campaign,))
         return {row["number"]: row["ended"] for row in rows}
+
+    # ---- what slots did besides: for people, nothing is decided by it
+
+    def add_work(self, campaign: str, row: WorkRow) -> None:
+        """Note what a slot did."""
+        self._write("insert into work values (null,?,?,?,?,?,?,?,?)", (campaign, *astuple(row)))
+
+    def work(self, campaign: str) -> tuple[WorkRow, ...]:
+        """What slots did besides the trials, in the order in which it ended."""
+        columns = ", ".join(field.name for field in fields(WorkRow))
+        rows = self._rows(f"select {columns} from work where campaign=? order by ended", (campaign,))
+        return tuple(WorkRow(*row) for row in rows)
 
     # ---- judgements: a log for people; verdicts are folded from trials and builds
 

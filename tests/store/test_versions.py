@@ -67,12 +67,21 @@ def test_a_night_of_version_2_is_read_under_todays_names(tmp_path: Path) -> None
     store.add_judgement(first.id, "ends", judged.good)
 
 
+def test_trials_that_version_4_ran_ahead_are_still_there(tmp_path: Path) -> None:
+    old(tmp_path, 4)
+    store = Store(tmp_path)
+    first = store.listed()[0].id
+    (ahead,) = store.trials_ahead(first)
+    assert store.ends_ahead(first) == {ahead.folder: store.trial_ends(first)[store.trials(first)[0].number]}
+    assert store.work(first) == ()
+
+
 def test_each_version_has_a_database_of_its_own_to_be_tested_with() -> None:
     kept = {int(path.name.split("-")[1].split(".")[0]) for path in DATA.glob("version-*.db.gz")}
     assert kept == set(range(1, len(schema.MIGRATIONS)))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
     old(tmp_path / "old", version)
     Store(tmp_path / "old").close()
@@ -88,6 +97,7 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: i
             "meta",
             "endings",
             "trials_ahead",
+            "work",
         ):
             columns = [db.execute(f"pragma table_info({table})").fetchall() for db in (one, other)]
             assert columns[0] == columns[1] != []
