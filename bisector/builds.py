@@ -17,7 +17,7 @@ from functools import partial
 from bisector.codec import digest
 from bisector.errors import BisectorError
 from bisector.execute.executor import Executor
-from bisector.interfaces import CancelToken, EditsDoNotApply, Target, ignore
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Target, ignore
 from bisector.jobs import make_image
 from bisector.model import BuildFailure, Candidate, Image
 
@@ -39,9 +39,11 @@ class BuildsAhead:
             would only share the processors, and the second build folder would begin with no objects.
     """
 
-    def __init__(self, builders: int, target: Target, executor: Executor, cancel: CancelToken) -> None:
+    def __init__(
+        self, builders: int, target: Target, executor: Executor, cancel: CancelToken, listener: Listener = ignore
+    ) -> None:
         self._builders, self._target, self._executor = builders, target, executor
-        self._cancel = cancel
+        self._cancel, self._listener = cancel, listener
         self._lock = threading.RLock()
         self._waiting: list[tuple[str, Candidate]] = []
         self._running: dict[str, _Build] = {}
@@ -128,7 +130,7 @@ class BuildsAhead:
                 if key in self._running or key in self._ended:
                     continue
                 cancel = self._cancel.child(f"build-{digest(key, len(self._ended))[:12]}")
-                future = self._executor.submit("ahead", make_image, self._target, candidate, ignore, cancel)
+                future = self._executor.submit("ahead", make_image, self._target, candidate, self._listener, cancel)
                 self._running[key] = _Build(future, cancel)
                 future.add_done_callback(partial(self._over, key))
 

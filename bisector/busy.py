@@ -60,7 +60,9 @@ class BusySlots:
             doing = _Doing(candidate, progress, known.since, now if due else known.shown)
             self._doing[progress.work] = doing
         place = f" on {progress.work.worker}" if progress.work and progress.work.worker else ""
-        return f"{candidate}: {doing.phase}{doing.percent}{place}, {now - doing.since:.0f} s" if due else ""
+        if not due or (progress.work and progress.work.ahead):
+            return ""
+        return f"{candidate}: {doing.phase}{doing.percent}{place}, {now - doing.since:.0f} s"
 
     def free(self, work: Work | None) -> None:
         """The slot has ended what it did; None: whatever ran outside of slots."""
@@ -81,11 +83,12 @@ class BusySlots:
 def _line(doing: _Doing, work: Work | None, width: int, now: float) -> str:
     place = f" on {work.worker}" if work and work.worker else ""
     head = f"{doing.candidate}:".ljust(width + 1)
-    return f"{head} {doing.phase}{doing.percent} {now - doing.since:.0f} s{place} {doing.progress.detail}".rstrip()
+    phase = f"{doing.phase} ahead" if work and work.ahead else doing.phase
+    return f"{head} {phase}{doing.percent} {now - doing.since:.0f} s{place} {doing.progress.detail}".rstrip()
 
 
-def _order(work: Work | None) -> tuple[bool, str, str, int]:
-    """Builds before trials, this host before others, by number."""
+def _order(work: Work | None) -> tuple[int, str, int]:
+    """Builds, then trials, then what is built ahead; of these this host before others, by number."""
     slot, worker = (work.slot, work.worker) if work else ("", "")
     kind, _, number = slot.rpartition(" ")
-    return kind == "trial", worker, kind, int(number) if number.isdecimal() else 0
+    return {"": 0, "build": 0, "trial": 1}.get(kind, 2), worker, int(number) if number.isdecimal() else 0

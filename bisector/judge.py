@@ -69,7 +69,7 @@ class Judge:
         self._deadlines = Deadlines(tools.store, tools.campaign)
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
-        self.builds = BuildsAhead(tools.builds_ahead, tools.target, tools.executor, tools.cancel)
+        self.builds = BuildsAhead(tools.builds_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
         self._ahead = TrialsAhead(tools.trials_at_once, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
 
     def ahead(self) -> AbstractContextManager[Scope]:

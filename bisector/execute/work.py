@@ -18,6 +18,11 @@ class Work:
     slot: str = ""
     worker: str = ""
 
+    @property
+    def ahead(self) -> bool:
+        """Whether it is a build that nobody needs yet."""
+        return self.slot.startswith("ahead")
+
 
 NOWHERE = Work()
 _HERE = ContextVar("_HERE", default=NOWHERE)

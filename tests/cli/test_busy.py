@@ -34,6 +34,14 @@ def test_several_are_in_order_builds_first_and_their_words_stand_below_each_othe
     ]
 
 
+def test_a_build_ahead_says_so_and_has_no_line_in_a_file() -> None:
+    busy = BusySlots()
+    busy.take(event("ahead 1", Phase.BUILD, "md.o", "5ff3f74e145a"), 0.0)
+    busy.take(event("trial 1", Phase.BOOT), 0.0)
+    assert busy.lines(3.0) == ["v6.18:        boot 3 s", "5ff3f74e145a: build ahead 3 s md.o"]
+    assert busy.take(event("ahead 1", Phase.BUILD, "md.o", "5ff3f74e145a"), 90.0) == ""
+
+
 def test_more_than_fit_are_counted_in_the_last_line() -> None:
     busy = BusySlots()
     for number in range(1, LINES + 1):
