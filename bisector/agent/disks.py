@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disks: finding the node behind a serial number (udev is ended in the VM), and loop devices on files."""
+"""Disks of the VM: the node behind a serial number (udev is ended in the VM), its limits, modules."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ import os
 import time
 from dataclasses import dataclass
 
+from ..layers.device import SERIAL_LENGTH
+from ..layers.machine import read_text
 from .command import Halt, demand
-from .observe import read_text
 
 APPEAR = 20.0  # seconds that a disk may take to appear
 POLL = 0.1
-SERIAL_LENGTH = 20  # what virtio-blk, NVMe and ATA keep of a serial; a longer layer name is cut by the device
 HDIO_GET_IDENTITY = 0x030D  # include/uapi/linux/hdreg.h; answers struct hd_driveid, serial_no at byte 20
-LOOP_SET_FD = 0x4C00  # include/uapi/linux/loop.h
-LOOP_CTL_GET_FREE = 0x4C82
-LOOP_SET_DIRECT_IO = 0x4C08
-LOOP_SET_BLOCK_SIZE = 0x4C09
 
 
 @dataclass(frozen=True)
@@ -106,31 +102,3 @@ def find_disks(names: tuple[str, ...], seconds: float = APPEAR) -> dict[str, str
         if time.monotonic() > until:
             raise Halt("storage", f"no disk with serial {', '.join(missing)} appeared; there are {sorted(known)}")
         time.sleep(POLL)
-
-
-def attach_loop(file: str, options: dict[str, str]) -> str:
-    """Attach ``file`` to a free loop device and name it (``loop0``). Options ``direct_io`` and ``block_size``.
-
-    Raises Halt(storage).
-    """
-    try:
-        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise Halt("storage", f"the kernel has no loop devices (CONFIG_BLK_DEV_LOOP): {error}") from None
-    backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    node = -1
-    try:
-        device = f"loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
-        node = os.open(f"/dev/{device}", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.ioctl(node, LOOP_SET_FD, backing)
-        if "block_size" in options:
-            fcntl.ioctl(node, LOOP_SET_BLOCK_SIZE, int(options["block_size"]))
-        if options.get("direct_io", "").lower() in ("true", "on", "1"):
-            fcntl.ioctl(node, LOOP_SET_DIRECT_IO, 1)
-    except OSError as error:
-        raise Halt("storage", f"loop device on {file}: {error}") from None
-    finally:
-        for descriptor in (control, backing, node):
-            if descriptor >= 0:
-                os.close(descriptor)
-    return device

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..layers.device import SERIAL_LENGTH
 from .answers import added, command_outcome, quote
 from .command import Halt, demand
-from .disks import SERIAL_LENGTH
 from .guest_blocks import GuestBlocks
 from .initramfs import guest_root
 from .inner_storage import InnerStorage

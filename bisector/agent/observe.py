@@ -12,8 +12,10 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
+from ..layers.machine import read_text
 from .codec import dump
 from .command import Halt, find_tool, run
 from .plan import AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, marker
@@ -169,9 +171,9 @@ class Recorder:
         with self._lock:
             self._result = replace(self._result, guest_accel=accel)
 
-    def tools(self, names: tuple[str, ...]) -> None:
-        """Ask the named programs for their versions."""
-        versions = tuple((name, tool_version(name)) for name in names)
+    def tools(self, options: Mapping[str, str]) -> None:
+        """Ask programs for their versions, each with its option."""
+        versions = tuple((name, tool_version(name, option)) for name, option in options.items())
         with self._lock:
             self._result = replace(self._result, tools=versions)
 
@@ -265,26 +267,16 @@ def taint() -> int:
     return int(text) if text.isdigit() else 0
 
 
-def tool_version(name: str) -> str:
+def tool_version(name: str, option: str = "--version") -> str:
     """The first version number that a program prints of itself; "" when it is not there or says none."""
     if name == "python":
         return ".".join(map(str, sys.version_info[:3]))
-    option = {"lvm": "version", "mkfs.xfs": "-V", "mkfs.ext4": "-V"}.get(name, "--version")
     try:
         text = run([find_tool(name), option], timeout=60.0).output  # of a crowded host: 20 s were not enough for QEMU
     except (Halt, OSError):
         return ""
     found = re.search(r"\d+\.\d[\w.()~+-]*", text)
     return found.group() if found else ""
-
-
-def read_text(path: str) -> str:
-    """A small file of /proc or /sys without its last newline; "" when it cannot be read."""
-    try:
-        with open(path, errors="replace", encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def _write(path: str, text: str) -> None:

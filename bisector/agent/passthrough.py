@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from ..layers.device import VFIO
+from ..layers.machine import read_text
 from .command import Halt
 from .disks import load_modules
-from .observe import read_text
 from .storage import Storage
 
 DRIVER = "vfio-pci"
-MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 BRIDGE = "0x0604"  # class of a PCI bridge, which may share a group: vfio looks past it
 # The emulated IOMMU has no interrupt remapping (QEMU offers it only with a split irqchip, which is KVM's), and vfio
@@ -132,7 +132,7 @@ class Passthrough:
         addresses = tuple(self._pci.controllers(disks))
         for address in addresses:
             self._pci.group(address, addresses)
-        load_modules(*MODULES)
+        load_modules(*VFIO)
         self._pci.allow_unsafe_interrupts()
         for address in addresses:
             own = self._pci.driver(address)

@@ -15,7 +15,7 @@ from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Plan, Result, Step, StepFacts
 from .stamps import Stamps
 from .steps import GuestControl, Workload, demand_programs, perform
-from .storage import Storage
+from .storage import Storage, rows
 
 GRACE = 1.5  # seconds past the deadline before a step counts as hung; the trial waits 5
 SCRATCH = "/run/bisector"  # a tmpfs in the VM; the root is the host's, mounted read-only
@@ -128,17 +128,17 @@ class Session:
 
         A cold QEMU takes 1.6 s to come over 9p into an emulated VM, a warm one 0.3 s: the storage's waits pay for it.
         """
-        names = ["python"]
+        options = {"python": "--version"}
         if self._plan.guest is not None:
             find_tool("qemu-system-x86_64")
-            names.append("qemu-system-x86_64")
-        kinds = {layer.kind for layer in self._plan.layers}
-        names += [tool for kind, tool in (("lvm", "lvm"), ("md", "mdadm")) if kind in kinds]
+            options["qemu-system-x86_64"] = "--version"
+        programs = (program for row in rows(self._plan.layers) for program in row.programs)
+        options |= {program.name: program.version for program in programs if program.version}
 
         def warm() -> None:
             if self._plan.guest is not None:
                 from . import guest  # noqa: F401
-            self._recorder.tools(tuple(names))
+            self._recorder.tools(options)
 
         thread = threading.Thread(target=warm, daemon=True)
         thread.start()

@@ -132,13 +132,13 @@ def together(looks: list[Look]) -> Look:
 def path_of(storage: Storage, layer: str) -> str:
     """What stamp and verify open of a layer of the VM."""
     node = storage.node(layer)
-    return f"{node}/stamped" if storage.kind(layer) == "fs" else node
+    return f"{node}/stamped" if storage.is_mounted(layer) else node
 
 
 def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> tuple[str, int, str]:
     """Stamp the step's object in the VM: errno ("" for none), blocks written, detail."""
     stamped = stamps.of(step.objects[0])
-    mapped = storage.kind(stamped.name) == "fs"
+    mapped = storage.is_mounted(stamped.name)
     stamped.mapped = mapped
     stamped.below = tuple(Below(leg) for leg in storage.legs(stamped.name)) if mapped else ()
     done = stamp(
@@ -162,7 +162,7 @@ def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Loo
     if stamped is None and not above:
         raise Halt("step", f"{step.name}: nothing that was stamped lies on {layer}")
     if not step.direct and step.caches != "keep":
-        if step.caches == "remount" and storage.kind(layer) == "fs":
+        if step.caches == "remount" and storage.is_mounted(layer):
             storage.remount(layer)
         if stamps.vm:  # the host's caches are not ours
             drop_caches()

@@ -161,7 +161,7 @@ def _io(work: Workload, step: Step) -> Outcome:
         raise Halt("plan", f"{step.name}: io needs one object and what to do with it")
     if step.where == "guest":
         return work.inner().io(step.objects[0], step.io, step.seconds, work.left())
-    if work.storage.kind(step.objects[0]) == "fs":
+    if work.storage.is_mounted(step.objects[0]):
         raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
     seen = device_io(work.storage.node(step.objects[0]), step.io, min(step.seconds, work.left()))
     return replace(seen, exit=int(seen.failed > 0))  # as a program would end, and as dd in the guest does
@@ -228,7 +228,7 @@ def errno_name(error: OSError) -> str:
 
 
 def _run(work: Workload, step: Step) -> Outcome:
-    names = {**work.storage.nodes(), "seed": str(work.plan.seed)}
+    names = {**work.storage.opened(), "seed": str(work.plan.seed)}
     if step.where == "guest":
         return work.inner().run(step.argv, work.left())
     argv = fill(step.argv, names)

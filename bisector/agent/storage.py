@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The plan's storage: layer upon layer, each built once, synced before use, and looked at again after each step."""
+"""The plan's storage: layer upon layer, each built once, synced before use, and looked at again after each step.
+
+What a kind of layer does stands in its module (bisector/layers); here is what holds for all of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from ..layers import fs, table
-from . import disks, volumes
+from ..layers import machine, table
+from ..layers.machine import Built, StorageError
+from ..layers.row import Kind, Row
+from . import disks
 from .command import Halt, demand
 from .plan import Layer, LayerFacts
 
-FILL_BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Built:
-    """A layer that stands: ``node`` is what a program opens (a mount point for fs), ``device`` its name in sysfs."""
-
-    layer: Layer
-    node: str
-    device: str = ""
-    volume: str = ""  # device-mapper or md name, for health
+SYNC_POLL = 0.2
 
 
 class Storage:
-    """Builds the layers of a plan in ``folder`` (on a tmpfs in the VM); one tool or sync has ``limit`` seconds."""
+    """Builds the layers of a plan in ``folder`` (on a tmpfs in the VM); one tool or sync has ``limit`` seconds.
+
+    To the modules of the kinds it is the machine (``layers.machine.Machine``).
+    """
 
     def __init__(self, folder: str, limit: float) -> None:
-        self._folder = folder
+        self.folder = folder
         self._limit = limit
-        self._volumes = volumes.Volumes(folder, limit)
         self._built: dict[str, Built] = {}
+        self._disks: dict[str, str] = {}
         self._vm = False
         os.makedirs(folder, exist_ok=True)
 
@@ -43,17 +42,35 @@ class Storage:
         """
         self._vm = vm
         ordered = in_order(layers)
-        foreign = [layer.name for layer in ordered if not vm and (layer.kind != "file" or layer.of)]
+        foreign = [layer.name for layer in ordered if not vm and not _without_vm(layer)]
         if foreign:
             raise Halt("plan", f"without a VM there are only files on their own, not {', '.join(foreign)}")
         load_modules(ordered)
-        attached = tuple(layer.name for layer in ordered if layer.kind == "disk" and layer.type != "loop")
-        found = disks.find_disks(attached) if attached else {}
+        attached = tuple(layer.name for layer in ordered if any(row.device for row in rows([layer])))
+        self._disks = disks.find_disks(attached) if attached else {}
         for layer in ordered:
-            if layer.kind == "fs":
-                self._sync()  # a file system starts on legs that agree
-            self._built[layer.name] = self._make(layer, found)
+            kind = _kind(layer)
+            if kind.mounted:
+                self._sync()  # a file system starts on members that agree
+            with _halting():
+                self._built[layer.name] = kind.build(self, layer)
         self._sync()
+
+    def built(self, kind: str) -> Sequence[Built]:
+        """The layers of a kind that stand already."""
+        return [built for built in self._built.values() if built.layer.kind == kind]
+
+    def nodes(self, names: Sequence[str]) -> list[str]:
+        """What a program opens to reach each of these layers. Raises Halt(plan)."""
+        return [self.node(name) for name in names]
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Run a tool, with these variables beside our own. Raises Halt(storage), Halt(tools)."""
+        demand(argv, stage="storage", timeout=self._limit, env={**os.environ, **(environment or {})})
+
+    def disk(self, name: str) -> str:
+        """The block device of a disk that QEMU attached."""
+        return self._disks[name]
 
     def node(self, name: str) -> str:
         """What a program opens to reach the layer ``name``. Raises Halt(plan)."""
@@ -61,9 +78,9 @@ class Storage:
             raise Halt("plan", f"there is no layer {name}; there are {', '.join(self._built) or 'none'}")
         return self._built[name].node
 
-    def kind(self, name: str) -> str:
-        """The kind of the layer ``name``, "" when there is none."""
-        return self._built[name].layer.kind if name in self._built else ""
+    def is_mounted(self, name: str) -> bool:
+        """Whether the layer ``name`` is a file system; False when there is none."""
+        return name in self._built and _kind(self._built[name].layer).mounted
 
     def legs(self, name: str) -> tuple[str, ...]:
         """The layers that the layer ``name`` is made of."""
@@ -72,8 +89,8 @@ class Storage:
     def remount(self, name: str) -> None:
         """Take the file system ``name`` off and mount it again. Raises Halt(storage)."""
         built = self._built[name]
-        demand(["umount", built.node], stage="storage", timeout=self._limit)
-        self._attach(built.layer, self.node(built.layer.of[0]), built.node)
+        if remount := _kind(built.layer).remount:
+            remount(self, built)
 
     def find_again(self, names: Sequence[str], seconds: float) -> None:
         """Find disks whose controller was away for a while: their nodes may be others now. Raises Halt(storage)."""
@@ -82,73 +99,68 @@ class Storage:
 
     def environment(self) -> dict[str, str]:
         """Variables with which a recipe's own program may change the storage. Raises Halt(tools)."""
+        variables: dict[str, str] = {}
         try:
-            return volumes.environment_of_steps(self._folder) if self._vm else {}
+            for kind in table.KINDS.values() if self._vm else ():
+                variables |= kind.environment(self.folder)
         except OSError as error:
-            raise Halt("tools", f"LVM's configuration cannot be written: {error}") from None
+            raise Halt("tools", f"the configuration of the storage's tools cannot be written: {error}") from None
+        return variables
 
-    def nodes(self) -> dict[str, str]:
+    def opened(self) -> dict[str, str]:
         """Layer name → what a program opens."""
         return {name: built.node for name, built in self._built.items()}
 
     def facts(self) -> tuple[LayerFacts, ...]:
         """Every layer as it is now."""
-        return tuple(self._facts(built) for built in list(self._built.values()))
-
-    def _facts(self, built: Built) -> LayerFacts:
-        limits = disks.limits(built.device)
-        health, status = volumes.volume_health(built.layer.kind, built.volume) if built.volume else ("", "")
-        return LayerFacts(built.layer.name, built.node, limits.dma_alignment, limits.logical_block, health, status)
+        return tuple(_facts(built) for built in list(self._built.values()))
 
     def _sync(self) -> None:
-        waiting = [(b.layer.kind, b.volume, b.layer.name) for b in self._built.values() if b.volume]
-        self._volumes.wait_synced(waiting)
+        """Wait until every layer is healthy. Raises Halt(storage): degraded, or still syncing."""
+        until = time.monotonic() + self._limit
+        for name, built in self._built.items():
+            while (found := _health(built))[0] == "syncing":
+                if time.monotonic() > until:
+                    raise Halt("storage", f"{name} did not become synced: {found[1]}")
+                time.sleep(SYNC_POLL)
+            if found[0] == "degraded":
+                raise Halt("storage", f"{name} was degraded before its first use: {found[1]}")
 
-    def _make(self, layer: Layer, found: dict[str, str]) -> Built:
-        if table.row(layer.kind, layer.type) is None:
-            raise Halt("plan", f"{layer.name}: {layer.kind} {layer.type} is not supported by this version")
-        legs = [self._built[name].node for name in layer.of]
-        if layer.kind == "disk":
-            device = self._loop(layer) if layer.type == "loop" else found[layer.name]
-            return Built(layer, f"/dev/{device}", device)
-        if layer.kind == "lvm":
-            volume = self._volumes.logical_volume(layer, legs)
-            node = f"/dev/mapper/{volume}"
-            return Built(layer, node, f"dm-{os.minor(os.stat(node).st_rdev)}", volume)
-        if layer.kind == "md":
-            array = self._volumes.array(layer, legs)
-            return Built(layer, f"/dev/{array}", array, array)
-        if layer.kind == "fs":
-            return Built(layer, self._mount(layer, legs))
-        return Built(layer, self._file(layer, legs))
 
-    def _loop(self, layer: Layer) -> str:
-        backing = f"{self._folder}/{layer.name}.leg"
-        with open(backing, "wb") as file:
-            file.truncate(layer.size)
-        return disks.attach_loop(backing, dict(layer.options))
+@contextlib.contextmanager
+def _halting() -> Iterator[None]:
+    """What a kind cannot build is the trial's fault, with its stage."""
+    try:
+        yield
+    except StorageError as error:
+        raise Halt(error.stage, error.message) from None
 
-    def _mount(self, layer: Layer, legs: Sequence[str]) -> str:
-        demand(fs.make(layer.type, legs[0]), stage="storage", timeout=self._limit)
-        point = f"{self._folder}/{layer.name}"
-        os.makedirs(point, exist_ok=True)
-        self._attach(layer, legs[0], point)
-        return point
 
-    def _attach(self, layer: Layer, device: str, point: str) -> None:
-        demand(fs.mount(layer.type, device, point), stage="storage", timeout=self._limit)
+def _kind(layer: machine.Layer) -> Kind:
+    """The kind of a layer. Raises Halt(plan) where this version has no such type."""
+    if table.row(layer.kind, layer.type) is None:
+        raise Halt("plan", f"{layer.name}: {layer.kind} {layer.type} is not supported by this version")
+    return table.KINDS[layer.kind]
 
-    def _file(self, layer: Layer, legs: Sequence[str]) -> str:
-        path = f"{legs[0] if legs else self._folder}/{layer.name}.{layer.type}"
-        options = dict(layer.options)
-        try:
-            if layer.type == "raw":
-                make_raw(path, layer.size, full=switch(options.get("full", "")) == "on")
-            else:
-                demand(qcow2_command(path, layer), stage="storage", timeout=self._limit)
-        except OSError as error:
-            raise Halt("storage", f"{layer.name}: {path}: {error}") from None
-        return path
+
+def _without_vm(layer: Layer) -> bool:
+    return not layer.of and layer.kind in table.KINDS and table.KINDS[layer.kind].without_vm
+
+
+def _health(built: Built) -> tuple[str, str]:
+    health = table.KINDS[built.layer.kind].health
+    return health(built) if health else ("", "")
+
+
+def _facts(built: Built) -> LayerFacts:
+    limits = disks.limits(built.device)
+    health, status = _health(built)
+    return LayerFacts(built.layer.name, built.node, limits.dma_alignment, limits.logical_block, health, status)
+
+
+def rows(layers: Sequence[Layer]) -> list[Row]:
+    """What is known of the types of these layers."""
+    return [row for layer in layers if (row := table.row(layer.kind, layer.type))]
 
 
 def in_order(layers: Sequence[Layer]) -> list[Layer]:
@@ -172,31 +184,6 @@ def in_order(layers: Sequence[Layer]) -> list[Layer]:
 
 def load_modules(layers: Sequence[Layer]) -> None:
     """Load what the layers need, where the kernel has modules."""
-    needed: list[str] = []
-    for layer in layers:
-        needed += row.modules if (row := table.row(layer.kind, layer.type)) else ()
+    needed = [name for row in rows(layers) for name in row.modules]
     if needed:
         disks.load_modules(*dict.fromkeys(needed))
-
-
-def make_raw(path: str, size: int, *, full: bool) -> None:
-    """A raw file of ``size`` bytes, sparse, or with every byte written. Raises OSError."""
-    with open(path, "wb") as file:
-        file.truncate(size)
-        if full:
-            block = bytes(FILL_BLOCK)
-            for at in range(0, size, FILL_BLOCK):
-                os.pwrite(file.fileno(), block[: size - at], at)
-            os.fsync(file.fileno())
-
-
-def qcow2_command(path: str, layer: Layer) -> list[str]:
-    """``qemu-img create`` for a qcow2 layer; its options go over as they stand, switches as on and off."""
-    options = [f"{key}={switch(value) or value}" for key, value in layer.options]
-    given = ["-o", ",".join(options)] if options else []
-    return ["qemu-img", "create", "-q", "-f", "qcow2", *given, path, str(layer.size)]
-
-
-def switch(value: str) -> str:
-    """``on`` or ``off`` for a word that means so; "" for any other."""
-    return {"true": "on", "on": "on", "yes": "on", "false": "off", "off": "off", "no": "off"}.get(value.lower(), "")

@@ -3,27 +3,49 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
+from . import dm
+from .machine import Built, Layer, Machine, StorageError
 from .row import Kind, Power, Program, Row
-
-KIND = Kind("lvm", takes=frozenset({"of", "size", "log", "options"}), needs=("of", "size"), whole=True)
 
 _REGION = Power(4 << 10, 1 << 30)
 """lvcreate(8): "-R, --regionsize Size"; lvm2 wants a power of two and a multiple of the page size (lib/metadata)."""
 
-_PROGRAMS = (Program("lvm", "lvm2", "builds LVM layers"), Program("dmsetup", "dmsetup", "reads their health"))
+_PROGRAMS = (
+    Program("lvm", "lvm2", "builds LVM layers", version="version"),
+    Program("dmsetup", "dmsetup", "reads their health"),
+)
+
+
+# The agent ended the VM's udev, so LVM scans /dev itself, makes its own nodes and waits for nobody; use_devicesfile
+# came with 2.03.12, and before that it is an unknown setting, which is only a warning.
+LVM_CONF = """\
+devices {{ dir="/dev" scan=["/dev"] obtain_device_list_from_udev=0 external_device_info_source="none" hints="none"
+  use_devicesfile=0 filter=[{filter}] multipath_component_detection=0 }}
+activation {{ monitoring=0 udev_sync=0 udev_rules=0 verify_udev_operations=0 }}
+backup {{ backup=0 archive=0 }}
+global {{ use_lvmpolld=0 use_lvmlockd=0 locking_dir="{folder}/lock" system_id_source="none" notify_dbus=0 }}
+"""
 
 
 def _half(members: Sequence[int]) -> int:
     return min(members) * len(members) // 2
 
 
+def _no_log(type_: str) -> dict[str, str]:
+    return {"log": f"only lvm mirror has a log, {type_} has none"}
+
+
 # the kernel asks for a target by its name, dm-NAME, and for a level of md by its alias; both end at these files
 ROWS = (
-    Row("lvm", "linear", 1, capacity=sum, fragments=("lvm-raid",), modules=("dm_mod",), programs=_PROGRAMS),
     Row(
-        "lvm", "raid1", 2, options={"region_size": _REGION}, fragments=("lvm-raid",),
+        "lvm", "linear", 1, capacity=sum, refuses=_no_log("linear"), fragments=("lvm-raid",), modules=("dm_mod",),
+        programs=_PROGRAMS,
+    ),
+    Row(
+        "lvm", "raid1", 2, options={"region_size": _REGION}, refuses=_no_log("raid1"), fragments=("lvm-raid",),
         modules=("dm_mod", "dm_raid", "raid1"), programs=_PROGRAMS, redundant=True, copies=True,
     ),
     Row(
@@ -31,12 +53,70 @@ ROWS = (
         modules=("dm_mod", "dm_mirror", "dm_log"), programs=_PROGRAMS, redundant=True, copies=True,
     ),
     Row(
-        "lvm", "raid10", 4, even=True, capacity=_half,
+        "lvm", "raid10", 4, even=True, capacity=_half, refuses=_no_log("raid10"),
         # drivers/md/dm-raid.c, validate_region_size: no smaller than the stripes, which lvcreate makes 64k
         options={"region_size": Power(64 << 10, 1 << 30)}, fragments=("lvm-raid",),
         modules=("dm_mod", "dm_raid", "raid10"), programs=_PROGRAMS, redundant=True,
     ),
 )  # fmt: skip
+
+
+def build(machine: Machine, layer: Layer) -> Built:
+    """Make a volume group over the members (or use theirs) and a volume in it. Raises StorageError, OSError."""
+    members = machine.nodes(layer.of)
+    groups = _groups(machine)
+    commands = []
+    own = {groups.get(member, "") for member in members}
+    if len(own) > 1:
+        raise StorageError(
+            f"the members {', '.join(members)} are not all in one volume group with the same members", stage="plan"
+        )
+    group = own.pop()
+    if not group:
+        group = f"bisector{len(set(groups.values()))}"
+        groups |= dict.fromkeys(members, group)
+        commands.append(["vgcreate", "-q", "-y", group, *members])
+    name = layer.name.replace("-", "_")
+    options = create_options(layer.type, layer.size, len(members), dict(layer.options))
+    commands.append(["lvcreate", "-q", "-y", *options, "-n", name, group, *members])
+    folder = f"{machine.folder}/lvm"
+    accept = "".join(f'"a|^{node}$|",' for node in groups)
+    variables = _configured(folder, folder, f'{accept}"r|.*|"')
+    for command in commands:
+        machine.run(["lvm", *command], variables)
+    node = f"/dev/mapper/{group}-{name}"
+    return Built(layer, node, dm.device(node), f"{group}-{name}")
+
+
+def _groups(machine: Machine) -> dict[str, str]:
+    """Node of each physical volume → its volume group."""
+    return {
+        node: built.volume.partition("-")[0] for built in machine.built("lvm") for node in machine.nodes(built.layer.of)
+    }
+
+
+def _configured(folder: str, locks: str, devices: str) -> dict[str, str]:
+    """Write LVM's configuration into ``folder``; the variables with which lvm uses it. Raises OSError.
+
+    Args:
+        locks: folder whose ``lock`` holds its locks.
+        devices: LVM's filter of devices (lvm.conf(5)).
+    """
+    os.makedirs(folder, exist_ok=True)
+    os.makedirs(f"{locks}/lock", exist_ok=True)
+    with open(f"{folder}/lvm.conf", "w", encoding="utf-8") as conf:
+        conf.write(LVM_CONF.format(filter=devices, folder=locks))
+    return {"LVM_SYSTEM_DIR": folder, "LVM_SUPPRESS_FD_WARNINGS": "1"}
+
+
+def environment(folder: str) -> dict[str, str]:
+    """Variables with which a recipe's own program uses LVM and device-mapper in a VM without udev. Raises OSError.
+
+    Without them each lvcreate, lvconvert or dmsetup waits for ever for a udev that confirms its nodes (udev_sync). All
+    disks are the program's to use; ``folder`` is that of the agent's own volumes, whose locks it shares.
+    """
+    variables = _configured(f"{folder}/lvm/steps", f"{folder}/lvm", '"a|.*|"')
+    return {**variables, "DM_DISABLE_UDEV": "1"}  # libdevmapper makes the nodes itself (libdm/libdm-common.c)
 
 
 def create_options(type_: str, size: int, members: int, options: Mapping[str, str]) -> list[str]:
@@ -99,6 +179,25 @@ def health(status: str) -> str:
     return raid_health(status) or mirror_health(status) or linear_health(status)
 
 
+def _status(built: Built) -> tuple[str, str]:
+    try:
+        line = dm.status(built.volume)
+    except OSError as error:
+        return "", f"no status: {error}"
+    return health(line), line
+
+
 def _complete(ratio: str) -> bool:
     done, _, all_of_it = ratio.partition("/")
     return done == all_of_it
+
+
+KIND = Kind(
+    "lvm",
+    build,
+    takes=frozenset({"of", "size", "log", "options"}),
+    needs=("of", "size"),
+    whole=True,
+    health=_status,
+    environment=environment,
+)

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import posixpath
 from collections.abc import Sequence
 
-from .row import Kind, Program, Row
+from .machine import Built, Layer, Machine, read_text
+from .row import Inside, Kind, Program, Row
 
-KIND = Kind("md", takes=frozenset({"of"}), needs=("of",), inside=True, whole=True)
+RESYNC_SPEED = "2000000"  # KiB/s; the kernel's default would hold a resync back for other I/O
 
-_PROGRAMS = (Program("mdadm", "mdadm", "builds md layers"),)
+_PROGRAMS = (Program("mdadm", "mdadm", "builds md layers", version="--version"),)
+_NO_UDEV = {"MDADM_NO_UDEV": "1"}
 
 # drivers/md/Makefile: levels 4, 5 and 6 are one module, raid456, which dm-raid brings along (drivers/md/Kconfig:
 # DM_RAID selects MD_RAID456); mdadm(8), --raid-devices: the least members
@@ -33,6 +37,27 @@ ROWS = (
         programs=_PROGRAMS, redundant=True,
     ),
 )  # fmt: skip
+
+
+def build(machine: Machine, layer: Layer) -> Built:
+    """Make an array over the members; its first sync goes on when this is over."""
+    members = machine.nodes(layer.of)
+    _hurry_resync()
+    device = f"md{len(machine.built('md'))}"
+    row = next(row for row in ROWS if row.type == layer.type)
+    share = row.share(layer.size, len(members)) if layer.size else 0
+    machine.run(create(f"/dev/{device}", layer.type, members, share=share), _NO_UDEV)
+    return Built(layer, f"/dev/{device}", device, device)
+
+
+def _hurry_resync() -> None:
+    for name in ("min", "max"):
+        # Where md is not loaded yet its default stays: slower, and as good.
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/sys/dev/raid/speed_limit_{name}", "w", encoding="utf-8") as knob,
+        ):
+            knob.write(RESYNC_SPEED)
 
 
 def create(device: str, type_: str, members: Sequence[str], *, share: int = 0, clean: bool = False) -> list[str]:
@@ -65,3 +90,37 @@ def health(degraded: str, array_state: str, resync_start: str, sync_action: str)
     if array_state in ("", "clear", "inactive", "broken", "suspended") or degraded not in ("", "0"):
         return "degraded"
     return "healthy" if resync_start in ("none", "") and sync_action in ("idle", "frozen", "") else "syncing"
+
+
+def _status(built: Built) -> tuple[str, str]:
+    names = ("degraded", "array_state", "resync_start", "sync_action")
+    values = [read_text(f"/sys/block/{built.volume}/md/{name}") for name in names]
+    return health(*values), " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+
+
+def _create_inside(layer: Layer, device: str, members: Sequence[str]) -> list[str]:
+    """Members are all zero, and so in sync as they are."""
+    return [" ".join(create(device, layer.type, members, clean=True))]
+
+
+def _offset(device: str, member: str) -> str:
+    """Documentation/admin-guide/md.rst: the array's data begins at an offset on each member."""
+    return f"cat /sys/block/{posixpath.basename(device)}/md/dev-{posixpath.basename(member)}/offset"
+
+
+KIND = Kind(
+    "md",
+    build,
+    takes=frozenset({"of"}),
+    needs=("of",),
+    whole=True,
+    health=_status,
+    environment=lambda folder: dict(_NO_UDEV),
+    inside=Inside(
+        create=_create_inside,
+        assemble=lambda layer, device, members: [" ".join(assemble(device, members))],
+        leave=lambda devices: "mdadm --stop " + " ".join(devices),
+        node=lambda number, name: f"/dev/md{number}",
+        offset=_offset,
+    ),
+)

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is known of one type of storage, and what its options may be."""
+"""What is known of a kind of storage and of its types, and what their options may be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .device import Device
+from .machine import Built, Layer, Machine
+
 
 @dataclass(frozen=True)
 class Program:
-    """A program of the host, the package that brings it, and what it is for. ``needed``: nothing works without it."""
+    """A program of the host, the package that brings it, and what it is for.
+
+    Args:
+        needed: nothing works without it.
+        version: the option with which it prints its version, which a result then names; "": a result does not.
+    """
 
     name: str
     package: str
     purpose: str
     needed: bool = True
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,22 +56,72 @@ class Power:
 Option = Switch | Word | Power
 
 
+def _no_variables(folder: str) -> dict[str, str]:
+    return {}
+
+
+def _no_offset(device: str, member: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """How an inner guest has layers of a kind, as commands of its shell.
+
+    Args:
+        create: the commands for fresh members, of the layer, its node and theirs.
+        assemble: the commands for members that hold it already.
+        leave: the command that takes layers off, of their nodes.
+        node: its node from the number of such a layer before it; of a file system it is its mount point, from its name.
+        offset: the command that prints where its data begins on a member, in sectors, of its node and the member's.
+    """
+
+    create: Callable[[Layer, str, Sequence[str]], list[str]]
+    assemble: Callable[[Layer, str, Sequence[str]], list[str]]
+    leave: Callable[[Sequence[str]], str]
+    node: Callable[[int, str], str]
+    offset: Callable[[str, str], str] = _no_offset
+
+
 @dataclass(frozen=True)
 class Kind:
-    """What the layers of one kind take in a recipe.
+    """What the layers of one kind take in a recipe, and how they are built.
 
     Args:
         name: the key of the recipe.
+        build: makes a layer in the VM; raises StorageError, and OSError for a file of its own that cannot be written.
         takes, needs: keys beside it that may, and that must be there.
-        inside: whether a layer of an inner guest can be of this kind.
         whole: whether it takes what it lies on for itself, so that nothing else may use that.
+        single: whether it lies on one layer, not on several.
+        holds_bytes: whether it is a file, which lies on what is mounted or on nothing.
+        without_vm: whether one that lies on nothing can be made without a VM.
+        smallest: bytes that one has at least.
+        first_name: how ``bisector new --storage`` names a type.
+        remount: takes a file system off and mounts it again; None: it is none.
+        health: what the kernel says of a layer now: its health, and the line that this was read from; None: none.
+        environment: variables that programs of a recipe need to use it in a VM without udev; ``folder`` is private.
+        inside: how a layer of an inner guest can be of this kind; None: it cannot.
     """
 
     name: str
+    build: Callable[[Machine, Layer], Built]
     takes: frozenset[str]
     needs: tuple[str, ...]
-    inside: bool = False
     whole: bool = False
+    single: bool = False
+    holds_bytes: bool = False
+    without_vm: bool = False
+    smallest: int = 0
+    first_name: str = "{kind}-{type}"
+    remount: Callable[[Machine, Built], None] | None = None
+    health: Callable[[Built], tuple[str, str]] | None = None
+    environment: Callable[[str], dict[str, str]] = _no_variables
+    inside: Inside | None = None
+
+    @property
+    def mounted(self) -> bool:
+        """Whether it is a file system: its node is a folder, and it begins on layers that are synced."""
+        return self.remount is not None
 
 
 @dataclass(frozen=True)
@@ -75,6 +134,10 @@ class Row:
         capacity: bytes that it offers at most, from those of its members.
         share: bytes of each member that hold so many bytes of its own, with a number of members.
         smallest: bytes of the smallest layer that it can be made on.
+        example: bytes of each disk below it in a first recipe.
+        refuses: keys that its kind takes and it does not, each with what to say of it.
+        format: of its bytes, as QEMU names it.
+        device: behind which QEMU shows it to the VM; None: it is made inside of the VM.
         options: its options by name, and what each may be.
         fragments: of the kernel's config (kconfigs/).
         modules: of a packaged kernel, named as their files with ``_``; what they depend on is not listed.
@@ -90,6 +153,10 @@ class Row:
     capacity: Callable[[Sequence[int]], int] = min
     share: Callable[[int, int], int] = lambda size, members: size
     smallest: int = 0
+    example: int = 128 << 20
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    format: str = "raw"
+    device: Device | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     fragments: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()

@@ -3,8 +3,8 @@
 
 import pytest
 
-from bisector.agent.health import DM_IOCTL, DM_TARGET, parse_dm_status
 from bisector.layers import lvm, md
+from bisector.layers.dm import DM_IOCTL, DM_TARGET, parse_status
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_status_answer_of_the_kernel_becomes_dmsetups_line() -> None:
     words = b"raid1 2 AA 65536/65536 idle 0 0 -\0"
     head = DM_IOCTL.pack(4, 0, 0, 16384, DM_IOCTL.size, 1, 1, 0, 0, 0, 0, b"bisector0-boot", b"")
     target = DM_TARGET.pack(0, 65536, 0, DM_TARGET.size + len(words), b"raid")
-    assert parse_dm_status(head + target + words) == "0 65536 raid raid1 2 AA 65536/65536 idle 0 0 -"
+    assert parse_status(head + target + words) == "0 65536 raid raid1 2 AA 65536/65536 idle 0 0 -"
 
 
 def test_status_answer_without_table_is_empty() -> None:
     head = DM_IOCTL.pack(4, 0, 0, 16384, DM_IOCTL.size, 0, 0, 0, 0, 0, 0, b"x", b"")
-    assert parse_dm_status(head) == ""
+    assert parse_status(head) == ""
 
 
 def test_ioctl_structures_have_the_kernels_sizes() -> None:

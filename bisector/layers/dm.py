@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own status of redundant storage; what it means stands in the modules of the kinds (layers)."""
+"""The status of a device-mapper device, for every kind that makes one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import fcntl
 import os
 import struct
 
-from ..layers import md
-from .observe import read_text
-
-# struct dm_ioctl and dm_target_spec (include/uapi/linux/dm-ioctl.h). Wanted by ioctl and not by dmsetup, because a
+# struct dm_ioctl and dm_target_spec (include/uapi/linux/dm-ioctl.h). By ioctl and not by dmsetup, because a
 # start of dmsetup costs 0.1 s in an emulated VM and the state is read in a loop.
 DM_IOCTL = struct.Struct("=6Ii3IQ128s129s7x")
 DM_TARGET = struct.Struct("=QQiI16s")
@@ -18,7 +15,7 @@ DM_TABLE_STATUS = 0xC138FD0C
 DM_VERSION = (4, 0, 0)
 
 
-def dm_status(name: str) -> str:
+def status(name: str) -> str:
     """The status line of the device-mapper device ``name``, as dmsetup prints it. Raises OSError."""
     size = 16 << 10
     head = DM_IOCTL.pack(*DM_VERSION, size, DM_IOCTL.size, 0, 0, 0, 0, 0, 0, name.encode(), b"")
@@ -28,10 +25,10 @@ def dm_status(name: str) -> str:
         fcntl.ioctl(control, DM_TABLE_STATUS, buffer)
     finally:
         os.close(control)
-    return parse_dm_status(bytes(buffer))
+    return parse_status(bytes(buffer))
 
 
-def parse_dm_status(buffer: bytes) -> str:
+def parse_status(buffer: bytes) -> str:
     """The first target of a DM_TABLE_STATUS answer as a line: start, length, type, its own words."""
     fields = DM_IOCTL.unpack_from(buffer)
     start, count = fields[4], fields[5]
@@ -42,8 +39,6 @@ def parse_dm_status(buffer: bytes) -> str:
     return f"{first} {length} {kind.partition(bytes(1))[0].decode()} {words}".rstrip()
 
 
-def md_status(device: str) -> tuple[str, str]:
-    """Health of the array ``md0`` and the words it was read from."""
-    names = ("degraded", "array_state", "resync_start", "sync_action")
-    values = [read_text(f"/sys/block/{device}/md/{name}") for name in names]
-    return md.health(*values), " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+def device(node: str) -> str:
+    """The name in sysfs (``dm-3``) of a device-mapper node. Raises OSError."""
+    return f"dm-{os.minor(os.stat(node).st_rdev)}"
