@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..layers.device import DEVICES, SERIAL_LENGTH
 from .command import Halt
-from .disks import SERIAL_LENGTH
 from .plan import Drive, Guest, Io
 
 SECTOR = 512
@@ -40,7 +40,8 @@ def qemu_command(
 
     Raises Halt(plan) for a device that is not known.
     """
-    machine = "pc" if any(drive.device == "ide" for drive in guest.drives) else "q35"
+    boards = {DEVICES[drive.device].board for drive in guest.drives if drive.device in DEVICES} - {""}
+    machine = boards.pop() if boards else "q35"
     argv = ["qemu-system-x86_64", "-machine", f"{machine},accel={accel}", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-no-reboot", "-m", str(guest.memory >> 20)]
     argv += ["-chardev", f"socket,id=qmp,fd={ports.qmp}", "-mon", "chardev=qmp,mode=control"]
@@ -48,7 +49,7 @@ def qemu_command(
         argv += ["-cpu", "host"]
     for drive in guest.drives:
         argv += ["-drive", drive_option(drive, nodes[drive.of])]
-    argv += device_options(guest.drives, machine)
+    argv += device_options(guest.drives)
     if boot is None:
         return [*argv, "-S"]
     argv += ["-chardev", f"socket,id=console,fd={ports.console}", "-serial", "chardev:console"]
@@ -68,27 +69,18 @@ def drive_option(drive: Drive, path: str) -> str:
     return ",".join(words)
 
 
-def device_options(drives: Sequence[Drive], machine: str) -> list[str]:
+def device_options(drives: Sequence[Drive]) -> list[str]:
     """``-device`` for each drive, with the controllers that they need; the drive's name is the serial number."""
     argv: list[str] = []
-    kinds = [drive.device for drive in drives]
-    if "scsi" in kinds:
-        argv += ["-device", "virtio-scsi-pci,id=scsi"]
-    if "ahci" in kinds:
-        argv += ["-device", "ich9-ahci,id=ahci"]
-    used = dict.fromkeys(kinds, 0)
     for drive in drives:
-        port = used[drive.device]
-        used[drive.device] += 1
-        place = {
-            "virtio-blk": "virtio-blk-pci",
-            "nvme": "nvme",
-            "scsi": "scsi-hd,bus=scsi.0",
-            "ahci": f"ide-hd,bus=ahci.{port}",
-            "ide": f"ide-hd,bus=ide.{port // 2},unit={port % 2}",
-        }.get(drive.device)
-        if place is None:
+        if drive.device not in DEVICES:
             raise Halt("plan", f"{drive.name}: guest device {drive.device} is not supported by this version")
+    for device in DEVICES.values():
+        argv += device.controllers(sum(drive.device == device.name for drive in drives), one=True)
+    used = dict.fromkeys(DEVICES, 0)
+    for drive in drives:
+        place = DEVICES[drive.device].for_disk(used[drive.device], one=True)
+        used[drive.device] += 1
         argv += ["-device", f"{place},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}"]
     return argv
 

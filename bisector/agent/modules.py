@@ -11,32 +11,25 @@ import os
 import stat
 from collections.abc import Iterable
 
+from ..layers.device import DEVICES, TRANSPORT
 from .initramfs import Entry
 
 ORDER = "modules-to-load"
 """File in the guest's root that names what its init loads, on one line."""
-
-TRANSPORT = ("virtio_pci",)
-DEVICES = {
-    "virtio-blk": ("virtio_blk",),
-    "scsi": ("virtio_scsi", "sd_mod"),
-    "ahci": ("ahci", "sd_mod"),
-    "ide": ("ata_piix", "sd_mod"),
-    "nvme": ("nvme",),
-}
 
 
 def modules(devices: Iterable[str], folder: str) -> list[Entry]:
     """Files for the guest's root, none when the kernel keeps nothing in modules.
 
     Args:
-        devices: of the guest, as in ``DEVICES``.
+        devices: of the guest, by their names (bisector/layers/device.py).
         folder: of the running kernel: /lib/modules and its release.
     """
     found = [path for path in _below(folder) if path.endswith(".ko") or _is_index(path)]
     if not any(path.endswith(".ko") for path in found):
         return []
-    wanted = [*TRANSPORT, *(name for device in dict.fromkeys(devices) for name in DEVICES.get(device, ()))]
+    rows = [DEVICES[device] for device in dict.fromkeys(devices) if device in DEVICES]
+    wanted = [*TRANSPORT, *(name for row in rows for name in row.modules)]
     entries = [Entry("sbin", stat.S_IFDIR | 0o755), Entry("sbin/modprobe", stat.S_IFLNK | 0o777, b"/bin/busybox")]
     entries.append(Entry(ORDER, stat.S_IFREG | 0o644, (" ".join(dict.fromkeys(wanted)) + "\n").encode()))
     base = f"lib/modules/{os.path.basename(folder)}"
