@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
+from bisector.system.locks import locked
 from bisector.system.trees import remove_tree, walk
 from bisector.system.xdg import Folders
 from bisector.target.images import Images

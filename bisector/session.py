@@ -31,9 +31,9 @@ from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, plan_for, question_for
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
-from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
 from bisector.system.apt import Archive, host_mirror
+from bisector.system.locks import locked
 from bisector.system.proc import Processes
 from bisector.system.sandbox import CONFINED, Sandbox
 from bisector.system.xdg import Folders

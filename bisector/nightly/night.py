@@ -22,8 +22,8 @@ from bisector.nightly.state import NightState, nights_of, regressions_of
 from bisector.nightly.trees.kinds import tree_of
 from bisector.nightly.trees.tree import Day, Tree
 from bisector.nightly.triage import RegressionTriage
-from bisector.search.locks import locked
 from bisector.session import Session
+from bisector.system.locks import locked
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from bisector.model import Image
 from bisector.pack import archive, record
 from bisector.pack.archive import AHEAD, LINKS, PLAN, RECIPE, RECORD
 from bisector.pack.record import NotNeeded, Record
-from bisector.search.locks import locked
 from bisector.session import OWN, OWN_LIMIT
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
+from bisector.system.locks import locked
 from bisector.system.trees import paths_below
 
 LOGS = ("bisect.log", "outcome.json")

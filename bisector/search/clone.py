@@ -16,8 +16,8 @@ from bisector.errors import InfraError
 from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
-from bisector.search.locks import clear_stale, locked
 from bisector.search.worktree import Worktree
+from bisector.system.locks import clear_stale, locked
 from bisector.system.proc import Finished, Processes, ProcessFailed
 from bisector.system.sandbox import CLEAN, HOST, Access, Trusted
 from bisector.system.trees import remove_tree

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError
-from bisector.search.locks import clear_stale, locked
+from bisector.system.locks import clear_stale, locked
 from bisector.system.proc import Finished
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -13,8 +13,8 @@ import pytest
 from bisector import cache
 from bisector.causes import BuildStage
 from bisector.model import BuildFailure, Candidate, Image, Outcome, OutcomeKind, TargetKind
-from bisector.search.locks import locked
 from bisector.store import CampaignRow, Store
+from bisector.system.locks import locked
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
 

@@ -16,8 +16,8 @@ from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.nightly import night
 from bisector.nightly.records import State
-from bisector.search.locks import locked
 from bisector.store import Store
+from bisector.system.locks import locked
 
 LEG = "legs-leg-failed"
 TRIALS = 21  # of a night with one bug: one on the day, two on its base, a campaign of five steps with its proof, and

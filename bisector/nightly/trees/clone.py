@@ -20,7 +20,7 @@ from bisector.model import Commit
 from bisector.nightly.trees.tree import Day
 from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
-from bisector.search.locks import clear_stale
+from bisector.system.locks import clear_stale
 from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
 from bisector.system.sandbox import HOST
 
