@@ -22,8 +22,8 @@ from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
 from bisector.search.gitrepo import History, UserRepository
-from bisector.search.knowledge import Knowledge, LongSkipRun
-from bisector.search.proof import Proof
+from bisector.search.knowledge import Knowledge, LongSkipRun, UntestableParents
+from bisector.search.proof import Proof, Retry
 from bisector.search.skip_runs import try_edges
 from bisector.session import Session
 from bisector.stage import CampaignState, Stage
@@ -186,7 +186,7 @@ class _Work:
             self._stage(f"Proof of the suspect {suspect}")
             case = replace(ends.case, rule=ends.case.rule.of_suspect())
             known = self._fresh_knowledge(replace(ends, case=case))
-            answer = self._proof(known, number).run(SearchResult(SearchEnd.FIRST_BAD, str(suspect), first_bad=suspect))
+            answer = self._prove(known, number, SearchResult(SearchEnd.FIRST_BAD, str(suspect), first_bad=suspect))
             if isinstance(answer, Outcome) and answer.kind is OutcomeKind.CULPRIT:
                 return replace(answer, assumptions=(*answer.assumptions, NOT_SEARCHED))
             self._stage(f"Not so: {answer.summary if isinstance(answer, Outcome) else answer.reason}")
@@ -206,7 +206,7 @@ class _Work:
             if result.first_bad:
                 self._ahead.for_proof(result.first_bad)
             place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
-            answer = self._proof(known, place).run(result)
+            answer = self._prove(known, place, result)
             if isinstance(answer, Outcome):
                 return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
             self._stage(f"The proof contradicts the search: {answer.reason}")
@@ -236,6 +236,12 @@ class _Work:
     def _ahead(self) -> SearchAhead:
         like = Candidate(self.good.target, "")
         return SearchAhead(self.judge, self.clone, self.request.direction, like, (self.old.oid, self.new.oid))
+
+    def _prove(self, known: Knowledge, number: int, found: SearchResult) -> Outcome | Retry:
+        """Prove what a search found, without the parents that turn out to be untestable."""
+        while isinstance(answer := self._proof(known, number).run(found), UntestableParents):
+            known.correct(answer)
+        return answer
 
     def _proof(self, known: Knowledge, number: int) -> Proof:
         ends = self.old, self.new

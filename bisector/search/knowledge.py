@@ -54,8 +54,15 @@ class MayHide:
     commits: tuple[str, ...]
 
 
-Correction = NewWasWrong | OldWasWrong | MayHide
-"""What a proof that contradicts the search has learnt."""
+@dataclass(frozen=True)
+class UntestableParents:
+    """Parents that the search did not judge and that the proof could not try: skips, as those that do not build."""
+
+    commits: tuple[str, ...]
+
+
+Correction = NewWasWrong | OldWasWrong | MayHide | UntestableParents
+"""What a proof has learnt; all but the last contradict the search."""
 
 
 class LongSkipRun(Exception):
@@ -175,6 +182,9 @@ class Knowledge:
                 self._old_was_wrong(correction)
             case MayHide():
                 self._may_hide(correction)
+            case UntestableParents(commits):
+                for oid in commits:
+                    self.frontier = self.frontier.with_skip(oid)
 
     def _new_was_wrong(self, correction: NewWasWrong) -> None:
         searched = self.searched(correction.commit)

@@ -14,7 +14,7 @@ from bisector.judge import Judge
 from bisector.model import Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
-from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong
+from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong, UntestableParents
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner, Unchecked, UncheckedParent
 from bisector.search.sampling import draw_proof
@@ -63,7 +63,10 @@ class Retry:
 
 @dataclass(frozen=True)
 class Proof:
-    """One proof. ``number``: of this proof in the campaign, from 1; ``old`` and ``new``: the ends."""
+    """One proof. ``number``: of this proof in the campaign, from 1; ``old`` and ``new``: the ends.
+
+    What ``known`` holds is read and never changed: what a proof learns is what it returns.
+    """
 
     judge: Judge
     known: Knowledge
@@ -75,14 +78,17 @@ class Proof:
     target: TargetKind = TargetKind.KERNEL_SOURCE
     paths: tuple[str, ...] = ()
 
-    def run(self, found: SearchResult) -> Outcome | Retry:
-        """The outcome that fresh trials allow (law 3), or what the search has to take into account."""
+    def run(self, found: SearchResult) -> Outcome | Retry | UntestableParents:
+        """The outcome that fresh trials allow (law 3), or what has to be taken into account before it is tried again.
+
+        With UntestableParents the search is not in doubt: only the proof is to be planned anew without them.
+        """
         arms = self._planner.arms(found)
         if arms.new.untestable or self._unbounded(arms):
             return self._no_proof(arms)
         step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
-        if self._without(self._stuck(arms, step)):
-            return self.run(found)
+        if stuck := self._stuck(arms, step):
+            return UntestableParents(tuple(arm.candidate.revision for arm in stuck))
         if isinstance(step, Confirmation):
             return self._unjudged(arms, step) if step.unjudged else self._concluded(arms, step)
         if isinstance(step, UnjudgedArms):
@@ -136,12 +142,6 @@ class Proof:
         frontier = self.known.frontier
         judged = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
         return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in judged]
-
-    def _without(self, stuck: list[TrialSeries]) -> bool:
-        """Take parents for skipped, as those that do not build; whether there were any."""
-        for arm in stuck:
-            self.known.frontier = self.known.frontier.with_skip(arm.candidate.revision)
-        return bool(stuck)
 
     @property
     def _planner(self) -> ProofPlanner:

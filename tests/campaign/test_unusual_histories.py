@@ -14,7 +14,10 @@ from acting import RECIPE, Act, Acted, World
 from bisector import direction
 from bisector.codec import digest
 from bisector.errors import UsageError
-from bisector.model import BuildFailure, Image, OutcomeKind
+from bisector.model import BuildFailure, Image, Outcome, OutcomeKind
+from bisector.search.commits import SearchResult
+from bisector.search.knowledge import UntestableParents
+from bisector.search.proof import Proof, Retry
 from bisector.store import Store
 from tests.search.planted import Planned, Planted, chain, git
 
@@ -196,7 +199,7 @@ def test_a_fix_whose_parent_never_had_the_bug_is_said_to_be_so(act: Act) -> None
 
 
 @pytest.mark.parametrize("way", [direction.BUG, direction.FIX])
-def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act, way: direction.Direction) -> None:
+def test_a_parent_that_was_no_candidate_and_does_not_boot_narrows(act: Act, way: direction.Direction) -> None:
     """Not a background, no end of the proof, no search anew: as one that does not build."""
     first, second = ((("bug", "1"),), (("bug", None),)) if way is direction.FIX else ((), (BUG,))
     plan = [Planned("c0", (), first), *chain("c1", "c2", "c3", start="c0"), *chain("t1", start="c1")]
@@ -208,6 +211,24 @@ def test_a_parent_that_nobody_asked_for_and_that_does_not_boot_narrows(act: Act,
     assert outcome.kind is OutcomeKind.NARROWED
     assert acted.named(outcome) == {"m", "t3", "t2", "t1"}
     assert sum("Search between" in line for line in acted.messages) == 1
+
+
+def test_a_proof_returns_what_it_learns_and_changes_nothing(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the search knows is changed by the campaign alone, between two proofs."""
+    answers: list[tuple[type, bool]] = []
+    run = Proof.run
+
+    def observed(proof: Proof, found: SearchResult) -> Outcome | Retry | UntestableParents:
+        before = proof.known.frontier
+        answer = run(proof, found)
+        answers.append((type(answer), proof.known.frontier == before))
+        return answer
+
+    monkeypatch.setattr(Proof, "run", observed)
+    plan = [*chain("c0", "c1"), *chain("t1", start="c1"), Planned("t2", ("t1",), (("panics", "1"),))]
+    plan += [Planned("m", ("c1", "t2"), (BUG, ("panics", None))), *chain("d1", start="m")]
+    planted(act, plan).run("c0", "d1", text=FIRST_PARENT)
+    assert answers == [(UntestableParents, True), (Outcome, True)]
 
 
 # ---- an end that cannot be tried
