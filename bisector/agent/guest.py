@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The inner guest of a plan: what the verbs start, stop and ask for I/O."""
+"""The inner guest of a plan: what the verbs start, stop and drive I/O in."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Guest(GuestControl):
         self._initramfs = f"{scratch}/initramfs"
         self._files = (f"{shared}/files", tuple(file.name for file in plan.files))
         self._watches = [(w.name, re.compile(w.pattern)) for w in plan.watches if w.where == "guest"]
-        self._told = dict.fromkeys((name for name, _ in self._watches), 0)
+        self._matches = dict.fromkeys((name for name, _ in self._watches), 0)
         self._output = BoundedLog(f"{shared}/qemu.log")
         self._console = BoundedLog(f"{shared}/guest-console.log")
         self._ready = re.compile(guest.ready) if guest.ready else None
@@ -74,7 +74,7 @@ class Guest(GuestControl):
         self._seed = plan.seed
         if guest.os == "linux":
             stamping = any(step.where == "guest" and step.verb in ("stamp", "verify") for step in plan.steps)
-            self._blocks = GuestBlocks(f"{scratch}/blocks", self._ask, self._unanswered) if stamping else None
+            self._blocks = GuestBlocks(f"{scratch}/blocks", self._run_command, self._unanswered) if stamping else None
             self._prepare()
         elif guest.os == "image":
             try:
@@ -106,8 +106,8 @@ class Guest(GuestControl):
         self._console.write(f"[{self._recorder.now():9.3f}] {line}\n".encode())
         self._is_up = self._is_up or bool(self._ready and self._ready.search(line))
         for name, pattern in self._watches:
-            if self._told[name] < WATCH_LIMIT and pattern.search(line):
-                self._told[name] += 1
+            if self._matches[name] < WATCH_LIMIT and pattern.search(line):
+                self._matches[name] += 1
                 self._recorder.event("guest", name, line[:LINE_LIMIT])
                 self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
 
@@ -136,7 +136,7 @@ class Guest(GuestControl):
         lines = self._inner.create(nodes) if self._fresh else self._inner.assemble(nodes)
         self._fresh = False
         for line in lines:
-            code, text = qemu.ask(line, until - time.monotonic())
+            code, text = qemu.run_command(line, until - time.monotonic())
             if code is None:
                 return self._unanswered(qemu, Outcome(detail=f"{line}: {text}"))
             if code != 0:
@@ -222,7 +222,7 @@ class Guest(GuestControl):
             return Outcome(exit=None if self._qemu is None else self._qemu.exit, detail="the guest was not running")
         left = ""
         if self._guest.storage and self._qemu.ready and not self._qemu.paused:
-            code, text = self._qemu.ask(f"sync; {self._inner.leave()}", LEAVE)
+            code, text = self._qemu.run_command(f"sync; {self._inner.leave()}", LEAVE)
             left = "" if code == 0 else f"the guest's storage was not taken off: {text}"
         code = self._qemu.quit()
         if code is not None:
@@ -259,7 +259,7 @@ class Guest(GuestControl):
         start = time.monotonic()
         seen = Outcome(exit=0)
         while True:
-            code, text = self._ask(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
+            code, text = self._run_command(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
             seen = added(seen, code, text)
             if code is None:
                 return self._unanswered(qemu, seen)
@@ -273,7 +273,7 @@ class Guest(GuestControl):
             return qemu
         names = self._nodes_inside(qemu)
         words = " ".join(quote(word) for word in fill(argv, {**names, "seed": str(self._seed)}))
-        code, text = self._ask(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds)
+        code, text = self._run_command(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds)
         if code == NOT_FOUND and text.rstrip().endswith(f"{argv[0]}: not found"):  # the words of busybox's shell
             raise Halt("tools", f"{argv[0]} is not in the inner guest: busybox has no such program")
         seen = Outcome(exit=code, detail=text)
@@ -324,7 +324,7 @@ class Guest(GuestControl):
         for leg, array, _ in self._inner.legs(name):
             shift = 0
             if array:
-                code, text = qemu.ask(self._inner.offset_command(array, leg, nodes), 30.0)
+                code, text = qemu.run_command(self._inner.offset_command(array, leg, nodes), 30.0)
                 if code != 0 or not text.strip().isdigit():
                     continue
                 shift = int(text) * 512
@@ -344,8 +344,8 @@ class Guest(GuestControl):
             raise Halt("plan", f"the guest has no {name}")
         return path
 
-    def _ask(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
-        """Ask, and remember what a pause cut short; what an earlier one left undone stays so."""
+    def _run_command(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
+        """Run a command, and remember what a pause cut short; what an earlier one left undone stays so."""
         if self._blocks is not None:
             self._blocks.drop()
         number = qemu.send(command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stamp and verify in a running inner guest: asking it for what inner_blocks.py says, and going on after a pause."""
+"""Stamp and verify in a running inner guest: it runs what inner_blocks.py says, and goes on after a pause."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .qemu import Qemu
 from .stamps import Stamped, look_of
 from .steps import Outcome
 
-Ask = Callable[[Qemu, str, float], tuple[int | None, str]]
-"""Asks a life of the guest for a shell command, for at most so many seconds: exit code (None: no answer), output."""
+RunCommand = Callable[[Qemu, str, float], tuple[int | None, str]]
+"""Runs a shell command in a life of the guest, for at most so many seconds: exit code (None: no answer), output."""
 
 
 class GuestBlocks:
     """The disk that blocks travel over, for all lives of a guest.
 
-    ``unanswered`` says what an ask without answer means: the guest paused, its QEMU ended, or time was up.
+    ``unanswered`` says what no answer to a command means: the guest paused, its QEMU ended, or time was up.
     """
 
-    def __init__(self, path: str, ask: Ask, unanswered: Callable[[Qemu, Outcome], Outcome]) -> None:
+    def __init__(self, path: str, run_command: RunCommand, unanswered: Callable[[Qemu, Outcome], Outcome]) -> None:
         self._exchange = Exchange(path)
-        self._ask = ask
+        self._run_command = run_command
         self._unanswered = unanswered
         self._rest: Callable[[Outcome, float], Outcome] | None = None
 
@@ -55,7 +55,7 @@ class GuestBlocks:
     def _write(self, qemu: Qemu, stamping: Stamping, seconds: float) -> Outcome:
         until = time.monotonic() + seconds
         for command in stamping.commands:
-            code, text = self._ask(qemu, command, until - time.monotonic())
+            code, text = self._run_command(qemu, command, until - time.monotonic())
             if code is None:
                 self._rest = lambda seen, left: self._written(qemu, stamping, seen, left)
                 return self._unanswered(qemu, Outcome(count=stamping.count, detail=text))
@@ -111,17 +111,17 @@ class GuestBlocks:
         """Verify what was stamped at ``path``, after the guest did the commands ``before``."""
         until = time.monotonic() + seconds
 
-        def ask(command: str) -> tuple[int | None, str]:
-            return self._ask(qemu, command, until - time.monotonic())
+        def run_command(command: str) -> tuple[int | None, str]:
+            return self._run_command(qemu, command, until - time.monotonic())
 
         try:
             for command in before:
-                code, text = ask(command)
+                code, text = run_command(command)
                 if code is None:
                     raise Unanswered(text)
                 if code != 0:
                     return Outcome(exit=code, errno=errno_in(text), detail=text)
-            chunks = Chunks(self._exchange, (path, self._disk(qemu)), ask, direct=direct)
+            chunks = Chunks(self._exchange, (path, self._disk(qemu)), run_command, direct=direct)
             look = look_of(judge(chunks, stamped.pattern, stamped.journal))
         except Unanswered as silence:
             # From the beginning, however the read ended: what was read before the pause may have changed.

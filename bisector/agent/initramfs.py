@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .command import Halt, find_tool, run
 
-ELF_INTERPRETER = 3  # PT_INTERP, elf(5): a program that asks for a dynamic loader
+ELF_INTERPRETER = 3  # PT_INTERP, elf(5): a program that names a dynamic loader
 
 # Its commands come over the second serial port, one line each: a number and a shell command. Answers: "O number text"
 # per line of output, "E number exit". Only the shell's own words up to "ready": a fork in an emulated guest of an

@@ -26,7 +26,7 @@ EXTENT = re.compile(r"^\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+)\.\.\s*\d+:\s*(\d+):(.*
 UNUSABLE = {"unknown_loc", "delalloc", "encoded", "not_aligned", "inline", "tail"}  # filefrag(8), fiemap.rst
 UNIT = 512  # bytes in which filefrag counts: less than any file system's block
 
-Ask = Callable[[str], tuple[int | None, str]]
+RunCommand = Callable[[str], tuple[int | None, str]]
 """Runs a command in the guest: its exit code, None when no answer came, and what it said."""
 
 
@@ -68,7 +68,7 @@ class Exchange:
 class Stamping:
     """One stamp. ``commands`` are for the guest, in turn; ``count`` how many blocks it has flushed.
 
-    To ask for the next command says that the last one went well. After a pause they go on where they were.
+    To take the next command says that the last one went well. After a pause they go on where they were.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class Stamping:
 class Chunks:
     """What lies in the guest, a chunk at a time, for ``integrity.judge``."""
 
-    def __init__(self, exchange: Exchange, nodes: tuple[str, str], ask: Ask, *, direct: bool) -> None:
+    def __init__(self, exchange: Exchange, nodes: tuple[str, str], run_command: RunCommand, *, direct: bool) -> None:
         """``nodes``: what is read, and the guest's disk of the exchange."""
         self._exchange = exchange
         self._nodes = nodes
-        self._ask = ask
+        self._run_command = run_command
         self._direct = direct
         self._tries = 0
         self.errno = ""
@@ -147,7 +147,7 @@ class Chunks:
         if self._tries >= TRIES:
             unknown.update(range(first, end))
             return
-        code, text = self._ask(read_command(*self._nodes, first, end, unit, direct=self._direct))
+        code, text = self._run_command(read_command(*self._nodes, first, end, unit, direct=self._direct))
         if code is None:
             raise Unanswered(text)
         if code == 0 and dd_records(text) * unit == end - first:

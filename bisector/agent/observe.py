@@ -172,7 +172,7 @@ class Recorder:
             self._result = replace(self._result, guest_accel=accel)
 
     def tools(self, options: Mapping[str, str]) -> None:
-        """Ask programs for their versions, each with its option."""
+        """Run programs for their versions, each with its option."""
         versions = tuple((name, tool_version(name, option)) for name, option in options.items())
         with self._lock:
             self._result = replace(self._result, tools=versions)

@@ -38,7 +38,7 @@ def _libraries(path: str) -> list[Entry]:
 
 
 def interpreter(data: bytes) -> str:
-    """The dynamic loader that an ELF64 program asks for, "" for none (elf(5))."""
+    """The dynamic loader that an ELF64 program names, "" for none (elf(5))."""
     if data[:5] != b"\x7fELF\x02":
         return ""
     start, size, count = (int.from_bytes(data[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))

@@ -127,7 +127,7 @@ class File:
 
 @dataclass(frozen=True)
 class Plan:
-    """One trial's workload. The fields marked (this trial) are not part of the question that the plan asks."""
+    """One trial's workload. The fields marked (this trial) are not part of the plan's identity."""
 
     steps: typing.Annotated[tuple[Step, ...], ITEMS]
     layers: typing.Annotated[tuple[Layer, ...], ITEMS] = ()
@@ -147,7 +147,7 @@ class Plan:
 
     def identity(self) -> str:
         """Hash of the question: equal for two trials whose answers may be put together. 64 hex digits."""
-        import hashlib  # here, because the agent never asks and its start in an emulated VM pays for each import
+        import hashlib  # here, because the agent never needs it and its start in an emulated VM pays for each import
 
         nowhere = tuple(replace(file, path="") for file in self.files)
         question = replace(self, seed=0, token="", deadline=0.0, accel="", files=nowhere)

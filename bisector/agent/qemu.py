@@ -47,7 +47,7 @@ class Qemu:
         self._greeted = False
         self._leaving = False
         self._control = -1
-        self._asked = 0
+        self._sent = 0
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
         theirs = [pair[1].detach() for pair in pairs]
@@ -162,23 +162,23 @@ class Qemu:
             self._changed.wait_for(lambda: reached() or self._exit is not None, seconds)
             return reached()
 
-    def ask(self, command: str, seconds: float) -> tuple[int | None, str]:
+    def run_command(self, command: str, seconds: float) -> tuple[int | None, str]:
         """Exit code and output of a shell command in the guest; the code is None when it never came (or paused)."""
         return self.answer(self.send(command), seconds)
 
     def send(self, command: str) -> int:
         """Give the guest a shell command; the number of its answer."""
-        self._asked += 1
+        self._sent += 1
         with contextlib.suppress(OSError):
-            os.write(self._control, f"{self._asked} {command}\n".encode())
-        return self._asked
+            os.write(self._control, f"{self._sent} {command}\n".encode())
+        return self._sent
 
     def answered(self, number: int) -> bool:
         """Whether the command ``number`` has ended, or the guest is paused, in which it cannot."""
         return number in self._exits or self._paused
 
     def answer(self, number: int, seconds: float) -> tuple[int | None, str]:
-        """The answer to the command ``number``, as ``ask`` gives it."""
+        """The answer to the command ``number``, as ``run_command`` gives it."""
         self.wait(seconds, lambda: self.answered(number))
         return self._exits.get(number), "\n".join(self._answers.get(number, ()))
 

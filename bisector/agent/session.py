@@ -124,7 +124,7 @@ class Session:
         return folder
 
     def _warm_up(self) -> threading.Thread:
-        """Beside the building of the storage: load what the guest needs, ask the tools for their versions.
+        """Beside the building of the storage: load what the guest needs, find the versions of the tools.
 
         A cold QEMU takes 1.6 s to come over 9p into an emulated VM, a warm one 0.3 s: the storage's waits pay for it.
         """

@@ -35,7 +35,7 @@ class Outcome:
 
 
 class GuestControl(ABC):
-    """What the verbs ask of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it."""
+    """What the verbs need of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it."""
 
     @abstractmethod
     def start(self, seconds: float) -> Outcome:

@@ -72,8 +72,8 @@ class Bench:
             code, text = shell(command)
             assert code == 0, text
 
-    def verify(self, ask: Callable[[str], Answer] = shell) -> Verified:
-        chunks = Chunks(self.exchange, (str(self.path), self.exchange.path), ask, direct=self.direct)
+    def verify(self, run_command: Callable[[str], Answer] = shell) -> Verified:
+        chunks = Chunks(self.exchange, (str(self.path), self.exchange.path), run_command, direct=self.direct)
         return judge(chunks, self.stamped.pattern, self.stamped.journal)
 
     def overwrite(self, block: int, data: bytes) -> None:
@@ -85,7 +85,7 @@ class Bench:
 def fails(*bad: int) -> Callable[[str], Answer]:
     """A guest in which no read that takes in one of the ``bad`` blocks succeeds."""
 
-    def ask(command: str) -> Answer:
+    def run_command(command: str) -> Answer:
         words = dict(word.split("=", 1) for word in command.split() if "=" in word)
         unit = int(words["bs"]) // BLOCK
         first, count = int(words["skip"]) * unit, int(words["count"]) * unit
@@ -93,7 +93,7 @@ def fails(*bad: int) -> Callable[[str], Answer]:
             return 1, f"0+0 records in\n0+0 records out\ndd: error reading '{words['if']}': Input/output error"
         return shell(command)
 
-    return ask
+    return run_command
 
 
 @needs_busybox
@@ -143,11 +143,11 @@ def test_where_all_is_unreadable_it_ends_soon_and_counts_what_it_did_not_try_as_
     asked: list[str] = []
     broken = fails(*range(1000))
 
-    def ask(command: str) -> Answer:
+    def run_command(command: str) -> Answer:
         asked.append(command)
         return broken(command)
 
-    seen = bench.verify(ask)
+    seen = bench.verify(run_command)
     assert seen.classes() == ("unreadable",)
     assert 0 < seen.judged == len(seen.findings) < 1000
     assert len(asked) == TRIES
@@ -213,7 +213,7 @@ def test_a_name_with_blanks_and_quotes_is_one_word(tmp_path: Path) -> None:
 
 
 class Life:
-    """As much of a running QEMU as stamp and verify ask for."""
+    """As much of a running QEMU as stamp and verify need."""
 
     paused = False
     exit: int | None = None
@@ -230,7 +230,7 @@ class Pausing:
     """Guest and Qemu in one, which pauses once, before the command ``at``; that command ends after the pause."""
 
     def __init__(self, folder: Path, at: int) -> None:
-        self.blocks = GuestBlocks(str(folder / "exchange"), self.ask, self.unanswered)
+        self.blocks = GuestBlocks(str(folder / "exchange"), self.run_command, self.unanswered)
         self.life = Life(str(folder / "exchange"))
         self.path = str(folder / "stamped")
         self.asked = 0
@@ -241,7 +241,7 @@ class Pausing:
     def qemu(self) -> Qemu:
         return cast(Qemu, self.life)
 
-    def ask(self, qemu: Any, command: str, seconds: float) -> Answer:
+    def run_command(self, qemu: Any, command: str, seconds: float) -> Answer:
         self.blocks.drop()  # as Guest does it
         self.asked += 1
         if self.asked == self.at:
