@@ -31,7 +31,7 @@ FIEMAP_UNUSABLE = 0x2 | 0x4 | 0x8 | 0x100 | 0x200 | 0x400  # unknown, delayed, e
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 
 
-class Written:
+class StampResult:
     """How a stamp ended: ``count`` blocks written, flushed or not; ``errno`` is a name, "" when all went well."""
 
     __slots__ = ("count", "detail", "errno", "generation")
@@ -43,7 +43,7 @@ class Written:
         self.detail = detail
 
 
-class Verified:
+class Verification:
     """What a look at a file's blocks found: ``judged`` blocks, and what is wrong with some of them.
 
     ``stopped``: that was enough, and not all blocks were looked at.
@@ -79,7 +79,7 @@ def stamp(
     direct: bool,
     record: Callable[[str], None],
     seconds: float = 0.0,
-) -> Written:
+) -> StampResult:
     """Write ``blocks`` blocks once, or generation upon generation for ``seconds``; flush every 16 MiB and at the end.
 
     Even generations go from the end to the beginning, so that a file is not always cut at the same side. ``record``
@@ -91,7 +91,7 @@ def stamp(
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _create(path) | (os.O_DIRECT if direct else 0), 0o644)
     except OSError as error:
-        return Written(0, generation, name(error), f"open {path}: {error.strerror}")
+        return StampResult(0, generation, name(error), f"open {path}: {error.strerror}")
     try:
         while True:
             written += _generation(descriptor, pattern, blocks, generation, record)
@@ -101,10 +101,10 @@ def stamp(
         for extent in extents(descriptor):
             record(f"X {extent.first} {extent.place} {extent.count}")
     except OSError as error:
-        return Written(written, generation, name(error), f"{path}: {error.strerror}")
+        return StampResult(written, generation, name(error), f"{path}: {error.strerror}")
     finally:
         os.close(descriptor)
-    return Written(written, generation)
+    return StampResult(written, generation)
 
 
 def _create(path: str) -> int:
@@ -163,7 +163,7 @@ def extents(descriptor: int) -> list[Extent]:
 
 def verify(
     path: str, pattern: Pattern, journal: Journal, *, direct: bool, below: list[Extent] | None = None, shift: int = 0
-) -> Verified:
+) -> Verification:
     """Read every flushed block and look at each that differs.
 
     ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is looked at
@@ -174,7 +174,7 @@ def verify(
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
 
-    def look(runs: list[Run]) -> Verified:
+    def look(runs: list[Run]) -> Verification:
         reader = _Reader(os.open(path, flags), below, shift)
         try:
             return _look(reader, pattern, journal, runs)
@@ -203,12 +203,12 @@ class Chunks(Protocol):
         """Each piece with its chunk, its blocks that cannot be read, and those that were not looked at."""
 
 
-def judge(chunks: Chunks, pattern: Pattern, journal: Journal) -> Verified:
+def judge(chunks: Chunks, pattern: Pattern, journal: Journal) -> Verification:
     """Look at each block that was flushed and differs from what was written."""
     return _resolved([_look(chunks, pattern, journal, list(journal.runs(BLOCKS)))], pattern, journal)
 
 
-def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -> Verified:
+def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -> Verification:
     """Look at ``runs``; what only all findings together show is not decided yet."""
     findings: list[Finding] = []
     judged = 0
@@ -222,22 +222,24 @@ def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -
         good = [bytes(pattern.chunk(first // BLOCKS, one)) for one in (generation, *pending)]
         findings += _differing(pattern.file, (first, end, generation), pending, found, good, missing | unknown)
         if len(findings) >= FINDINGS:
-            return Verified(judged, findings, chunks.errno, stopped=(first, end, generation) != runs[-1])
-    return Verified(judged, findings, chunks.errno)
+            return Verification(judged, findings, chunks.errno, stopped=(first, end, generation) != runs[-1])
+    return Verification(judged, findings, chunks.errno)
 
 
-def _resolved(parts: list[Verified], pattern: Pattern, journal: Journal) -> Verified:
+def _resolved(parts: list[Verification], pattern: Pattern, journal: Journal) -> Verification:
     """All parts of one look, in order, as one."""
     findings = [finding for part in parts for finding in part.findings]
     resolve(findings, lambda origin: _at_home(origin, pattern.file, journal))
     error = next((part.errno for part in parts if part.errno), "")
-    return Verified(sum(part.judged for part in parts), findings, error, stopped=any(part.stopped for part in parts))
+    return Verification(
+        sum(part.judged for part in parts), findings, error, stopped=any(part.stopped for part in parts)
+    )
 
 
 Plain = tuple[int, str, bool, list[tuple[int, str, tuple[int, ...], int, tuple[int, int, int, int] | None]]]
 
 
-def _plain(seen: Verified) -> Plain:
+def _plain(seen: Verification) -> Plain:
     """What a fork saw, in what goes through a pipe."""
     findings = [(one.block, one.kind, one.sectors, one.bits, _words(one.origin)) for one in seen.findings]
     return seen.judged, seen.errno, seen.stopped, findings
@@ -247,13 +249,13 @@ def _words(origin: Sector | None) -> tuple[int, int, int, int] | None:
     return (origin.file, origin.block, origin.place, origin.generation) if origin else None
 
 
-def _verified(answer: Plain) -> Verified:
+def _verified(answer: Plain) -> Verification:
     judged, error, stopped, found = answer
     findings = [
         Finding(block, kind, sectors, Sector(*origin) if origin else None, bits)
         for block, kind, sectors, bits, origin in found
     ]
-    return Verified(judged, findings, error, stopped=stopped)
+    return Verification(judged, findings, error, stopped=stopped)
 
 
 def _differing(

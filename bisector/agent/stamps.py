@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .blocks import Pattern
 from .command import Halt
-from .integrity import Verified, drop_caches, forget, name, stamp, verify
+from .integrity import Verification, drop_caches, forget, name, stamp, verify
 from .journal import Extent, Journal
 from .observe import BoundedLog
 from .plan import Plan, Step
@@ -111,7 +111,7 @@ class Look:
     lines: tuple[str, ...] = ()
 
 
-def look_of(seen: Verified) -> Look:
+def look_of(seen: Verification) -> Look:
     """A look as plain facts."""
     return Look(seen.classes(), seen.judged, len(seen.findings), seen.errno, tuple(seen.describe()))
 

@@ -28,7 +28,7 @@ from bisector.agent.inner_blocks import (
     read_command,
     spans,
 )
-from bisector.agent.integrity import Verified, judge
+from bisector.agent.integrity import Verification, judge
 from bisector.agent.plan import Step
 from bisector.agent.qemu import Qemu
 from bisector.agent.stamps import Stamped
@@ -72,7 +72,7 @@ class Bench:
             code, text = shell(command)
             assert code == 0, text
 
-    def verify(self, run_command: Callable[[str], Answer] = shell) -> Verified:
+    def verify(self, run_command: Callable[[str], Answer] = shell) -> Verification:
         chunks = Chunks(self.exchange, (str(self.path), self.exchange.path), run_command, direct=self.direct)
         return judge(chunks, self.stamped.pattern, self.stamped.journal)
 
