@@ -47,7 +47,7 @@ def find_tool(name: str) -> str:
         path = f"{folder}/{name}"
         if os.access(path, os.X_OK):
             return path
-    raise Halt("tools", f"{name} is not installed on the host whose root the VM sees; looked in {search_path()}")
+    raise Halt("tools", f"{name} is not installed on the host whose root the VM sees; searched {search_path()}")
 
 
 def run(

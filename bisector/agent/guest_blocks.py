@@ -13,7 +13,7 @@ from .integrity import judge
 from .machine import errno_in
 from .plan import Step
 from .qemu import Qemu
-from .stamps import Stamped, look_of
+from .stamps import Stamped, summary_of
 from .steps import Outcome
 
 RunCommand = Callable[[Qemu, str, float], tuple[int | None, str]]
@@ -122,13 +122,13 @@ class GuestBlocks:
                 if code != 0:
                     return Outcome(exit=code, errno=errno_in(text), detail=text)
             chunks = Chunks(self._exchange, (path, self._disk(qemu)), run_command, direct=direct)
-            look = look_of(judge(chunks, stamped.pattern, stamped.journal))
+            found = summary_of(judge(chunks, stamped.pattern, stamped.journal))
         except Unanswered as silence:
             # From the beginning, however the read ended: what was read before the pause may have changed.
             self._rest = lambda seen, left: self.verify(qemu, path, before, stamped, direct=direct, seconds=left)
             return self._unanswered(qemu, Outcome(detail=str(silence)))
-        found = int(look.findings > 0)
-        return Outcome(True, found, look.errno, look.judged, look.findings, look.classes, "\n".join(look.lines))
+        differs = int(found.findings > 0)
+        return Outcome(True, differs, found.errno, found.judged, found.findings, found.classes, "\n".join(found.lines))
 
     def _disk(self, qemu: Qemu) -> str:
         disk = qemu.disk(SERIAL)

@@ -2,7 +2,7 @@
 """Self-describing blocks in the inner guest: made and judged out here, and moved by the guest's own dd.
 
 They travel over a raw disk that only this has to do with, one region (16 MiB) at a time: the agent fills the file
-behind it, and the guest copies it to its place; or the guest copies the other way, and the agent looks at the file.
+behind it, and the guest copies it to its place; or the guest copies the other way, and the agent reads the file.
 An interpreter in a guest inside an emulated VM needs 20 seconds for its start; a dd needs a third of one.
 """
 

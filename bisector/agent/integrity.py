@@ -44,9 +44,9 @@ class StampResult:
 
 
 class Verification:
-    """What a look at a file's blocks found: ``judged`` blocks, and what is wrong with some of them.
+    """What verifying a file's blocks found: ``judged`` blocks, and what is wrong with some of them.
 
-    ``stopped``: that was enough, and not all blocks were looked at.
+    ``stopped``: that was enough, and not all blocks were judged.
     """
 
     __slots__ = ("errno", "findings", "judged", "stopped")
@@ -164,34 +164,34 @@ def extents(descriptor: int) -> list[Extent]:
 def verify(
     path: str, pattern: Pattern, journal: Journal, *, direct: bool, below: list[Extent] | None = None, shift: int = 0
 ) -> Verification:
-    """Read every flushed block and look at each that differs.
+    """Read every flushed block and judge each that differs.
 
-    ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is looked at
+    ``below``: ``path`` is the device that the file lies on, ``shift`` bytes into it. A read that fails is repeated
     block by block, and what stays unreadable is reported as that.
 
-    Of many blocks a fork of this process looks at the second half: one waits for its read while the other compares,
-    and they do so on two processors where there are two. A half that the fork does not report is looked at here.
+    Of many blocks a fork of this process judges the second half: one waits for its read while the other compares,
+    and they do so on two processors where there are two. A half that the fork does not report is judged here.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
 
-    def look(runs: list[Run]) -> Verification:
+    def judge_runs(runs: list[Run]) -> Verification:
         reader = _Reader(os.open(path, flags), below, shift)
         try:
-            return _look(reader, pattern, journal, runs)
+            return _judge_runs(reader, pattern, journal, runs)
         finally:
             reader.close()
 
     runs = list(journal.runs(BLOCKS))
     if len(runs) < MANY:
-        return _resolved([look(runs)], pattern, journal)
+        return _resolved([judge_runs(runs)], pattern, journal)
     ours, others = runs[: len(runs) // 2], runs[len(runs) // 2 :]
-    with Fork(lambda: _plain(look(others))) as fork:
+    with Fork(lambda: _plain(judge_runs(others))) as fork:
         begun = time.monotonic()
-        seen = look(ours)
+        seen = judge_runs(ours)
         if seen.stopped:  # that is enough of both
             return _resolved([seen], pattern, journal)
         answer = fork.answer(PATIENCE + SLOWER * (time.monotonic() - begun))
-    return _resolved([seen, look(others) if answer is None else _verified(answer)], pattern, journal)
+    return _resolved([seen, judge_runs(others) if answer is None else _verified(answer)], pattern, journal)
 
 
 class Chunks(Protocol):
@@ -200,16 +200,16 @@ class Chunks(Protocol):
     errno: str
 
     def read(self, runs: list[Run]) -> Iterator[tuple[Run, Store | bytes, set[int], set[int]]]:
-        """Each piece with its chunk, its blocks that cannot be read, and those that were not looked at."""
+        """Each piece with its chunk, its blocks that cannot be read, and those that were not judged."""
 
 
 def judge(chunks: Chunks, pattern: Pattern, journal: Journal) -> Verification:
-    """Look at each block that was flushed and differs from what was written."""
-    return _resolved([_look(chunks, pattern, journal, list(journal.runs(BLOCKS)))], pattern, journal)
+    """Judge each block that was flushed and differs from what was written."""
+    return _resolved([_judge_runs(chunks, pattern, journal, list(journal.runs(BLOCKS)))], pattern, journal)
 
 
-def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -> Verification:
-    """Look at ``runs``; what only all findings together show is not decided yet."""
+def _judge_runs(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -> Verification:
+    """Judge ``runs``; what only all findings together show is not decided yet."""
     findings: list[Finding] = []
     judged = 0
     for (first, end, generation), found, missing, unknown in chunks.read(runs):
@@ -227,7 +227,7 @@ def _look(chunks: Chunks, pattern: Pattern, journal: Journal, runs: list[Run]) -
 
 
 def _resolved(parts: list[Verification], pattern: Pattern, journal: Journal) -> Verification:
-    """All parts of one look, in order, as one."""
+    """All parts of one verification, in order, as one."""
     findings = [finding for part in parts for finding in part.findings]
     resolve(findings, lambda origin: _at_home(origin, pattern.file, journal))
     error = next((part.errno for part in parts if part.errno), "")
@@ -266,7 +266,7 @@ def _differing(
     good: list[bytes],
     left_out: set[int],
 ) -> list[Finding]:
-    """Look at a chunk block by block. ``good``: it as it was flushed, then as each write on its way would make it."""
+    """Judge a chunk block by block. ``good``: it as it was flushed, then as each write on its way would make it."""
     first, end, generation = run
     findings = []
     for block in range(first, end):

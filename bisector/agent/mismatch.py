@@ -60,7 +60,7 @@ class Finding:
 def examine(
     found: bytes, block: int, file: int, wanted: bytes, generation: int, pending: tuple[int, ...] = ()
 ) -> Finding | None:
-    """Look at the 4096 bytes ``found`` where ``block`` of ``file`` was flushed as ``wanted`` in ``generation`` (1...).
+    """Judge the 4096 bytes ``found`` where ``block`` of ``file`` was flushed as ``wanted`` in ``generation`` (1...).
 
     ``pending``: generations that were on their way when the writer ended. A sector may be of one of them, whichever
     sectors they are: a torn last write is none of storage's faults. None: all is as it may be.

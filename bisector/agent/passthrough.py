@@ -19,7 +19,7 @@ from .storage import Storage
 
 DRIVER = "vfio-pci"
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-BRIDGE = "0x0604"  # class of a PCI bridge, which may share a group: vfio looks past it
+BRIDGE = "0x0604"  # class of a PCI bridge, which may share a group: vfio ignores it
 # The emulated IOMMU has no interrupt remapping (QEMU offers it only with a split irqchip, which is KVM's), and vfio
 # refuses a guest that could then send any interrupt. The VM is ours alone; which of the two is there depends on the
 # kernel.

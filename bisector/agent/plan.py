@@ -108,7 +108,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """A regular expression looked for in a console. ``decisive``: its first match ends the trial."""
+    """A regular expression searched for in a console. ``decisive``: its first match ends the trial."""
 
     name: str
     where: str  # vm, guest

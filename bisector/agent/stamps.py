@@ -101,7 +101,7 @@ class Stamps:
 
 
 @dataclass(frozen=True)
-class Look:
+class VerifySummary:
     """What a verify saw of one object, or what kept it from that."""
 
     classes: tuple[str, ...] = ()
@@ -111,21 +111,21 @@ class Look:
     lines: tuple[str, ...] = ()
 
 
-def look_of(seen: Verification) -> Look:
-    """A look as plain facts."""
-    return Look(seen.classes(), seen.judged, len(seen.findings), seen.errno, tuple(seen.describe()))
+def summary_of(seen: Verification) -> VerifySummary:
+    """What was found, as plain facts."""
+    return VerifySummary(seen.classes(), seen.judged, len(seen.findings), seen.errno, tuple(seen.describe()))
 
 
-def together(looks: list[Look]) -> Look:
-    """Several looks as one: every class that was seen, and clean only when all that was looked at is."""
-    bad = {kind for look in looks for kind in look.classes} - {"clean"}
-    all_judged = all(look.classes for look in looks)
-    return Look(
-        tuple(sorted(bad)) or (("clean",) if looks and all_judged else ()),
-        sum(look.judged for look in looks),
-        sum(look.findings for look in looks),
-        next((look.errno for look in looks if look.errno), ""),
-        tuple(line for look in looks for line in look.lines),
+def together(seen: list[VerifySummary]) -> VerifySummary:
+    """Several summaries as one: every class that was seen, and clean only when all that was verified is."""
+    bad = {kind for one in seen for kind in one.classes} - {"clean"}
+    all_judged = all(one.classes for one in seen)
+    return VerifySummary(
+        tuple(sorted(bad)) or (("clean",) if seen and all_judged else ()),
+        sum(one.judged for one in seen),
+        sum(one.findings for one in seen),
+        next((one.errno for one in seen if one.errno), ""),
+        tuple(line for one in seen for line in one.lines),
     )
 
 
@@ -153,7 +153,7 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
     return done.errno, done.count, done.detail
 
 
-def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Look:
+def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> VerifySummary:
     """Verify a layer of the VM: what was stamped on it, or what was stamped on something that lies on it.
 
     Raises Halt(step) when nothing was stamped there: a guest may have died before it did.
@@ -169,23 +169,23 @@ def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Loo
         else:
             forget(path_of(storage, layer))
     if stamped is not None:
-        return _look(path_of(storage, layer), stamped, step.direct, None, 0)
+        return _verify_path(path_of(storage, layer), stamped, step.direct, None, 0)
     return together(
-        [_look(storage.node(layer), stamped, step.direct, stamped.places(), shift) for stamped, shift in above]
+        [_verify_path(storage.node(layer), stamped, step.direct, stamped.places(), shift) for stamped, shift in above]
     )
 
 
-def _look(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None, shift: int) -> Look:
+def _verify_path(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None, shift: int) -> VerifySummary:
     if below == []:
-        return Look(lines=(f"where the blocks of {stamped.name} lie was never reported",))
+        return VerifySummary(lines=(f"where the blocks of {stamped.name} lie was never reported",))
     try:
         if not os.path.exists(path):
-            return Look(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))
-        return look_of(verify(path, stamped.pattern, stamped.journal, direct=direct, below=below, shift=shift))
+            return VerifySummary(("unreadable",), errno="ENOENT", lines=(f"{path} is not there",))
+        return summary_of(verify(path, stamped.pattern, stamped.journal, direct=direct, below=below, shift=shift))
     except OSError as error:
         if error.errno in OURS:
-            raise Halt("step", f"{path} cannot be looked at: {error.strerror}") from error
-        return Look(("unreadable",), errno=name(error), lines=(f"{path}: {error.strerror}",))
+            raise Halt("step", f"{path} cannot be verified: {error.strerror}") from error
+        return VerifySummary(("unreadable",), errno=name(error), lines=(f"{path}: {error.strerror}",))
 
 
 def blocks_of(step: Step) -> int:

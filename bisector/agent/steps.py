@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .command import Halt, environment_of_program, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
-from .stamps import Below, Look, Stamped, Stamps, blocks_of, stamp_here, together, verify_here
+from .stamps import Below, Stamped, Stamps, VerifySummary, blocks_of, stamp_here, together, verify_here
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
@@ -101,10 +101,10 @@ class Workload:
 
 
 def demand_programs(plan: Plan) -> None:
-    """Look for the programs of all steps that run here, before anything is made. Raises Halt(tools)."""
+    """Find the programs of all steps that run here, before anything is made. Raises Halt(tools)."""
     for step in plan.steps:
         if step.verb == "run" and step.where == "vm" and step.argv and is_missing(step.argv[0]):
-            raise Halt("tools", f"step {step.name}: {step.argv[0]} is not installed; looked in {search_path()}")
+            raise Halt("tools", f"step {step.name}: {step.argv[0]} is not installed; searched {search_path()}")
 
 
 def perform(work: Workload, step: Step) -> StepFacts:
@@ -236,7 +236,7 @@ def _run(work: Workload, step: Step) -> Outcome:
     until = time.monotonic() + step.seconds
     count = 0
     while True:
-        # A name with a slash is the recipe's own file (the working folder is theirs); any other is looked up in PATH.
+        # A name with a slash is the recipe's own file (the working folder is theirs); any other is found in PATH.
         try:
             ran = run(argv, timeout=work.left(), env=environment, cwd=work.files)
         except OSError as error:
@@ -277,23 +277,24 @@ def _stamp(work: Workload, step: Step) -> Outcome:
 
 def _verify(work: Workload, step: Step) -> Outcome:
     if step.where != "guest":
-        return _looked(together([verify_here(work.stamps, work.storage, name, step) for name in step.objects]))
-    looks, ended = [], Outcome()
+        return _outcome(together([verify_here(work.stamps, work.storage, name, step) for name in step.objects]))
+    seen, ended = [], Outcome()
     for name in step.objects:
         stamped = work.stamps.known(name)
         if stamped is None:
             raise Halt("plan", f"{step.name}: nothing was stamped on {name} in the guest")
         ended = work.inner().verify(step, stamped, work.left())
-        looks.append(Look(ended.blocks, ended.count, ended.failed, ended.errno, tuple(ended.detail.splitlines())))
+        lines = tuple(ended.detail.splitlines())
+        seen.append(VerifySummary(ended.blocks, ended.count, ended.failed, ended.errno, lines))
         if not ended.done or ended.exit is None:
             break
-    return replace(_looked(together(looks)), done=ended.done, exit=ended.exit)
+    return replace(_outcome(together(seen)), done=ended.done, exit=ended.exit)
 
 
-def _looked(look: Look) -> Outcome:
-    bad = bool(look.findings or look.errno)
-    detail = "\n".join(look.lines)
-    return Outcome(True, int(bad), look.errno, look.judged, look.findings, look.classes, detail)
+def _outcome(seen: VerifySummary) -> Outcome:
+    bad = bool(seen.findings or seen.errno)
+    detail = "\n".join(seen.lines)
+    return Outcome(True, int(bad), seen.errno, seen.judged, seen.findings, seen.classes, detail)
 
 
 def _corrupt(work: Workload, step: Step) -> Outcome:

@@ -44,7 +44,7 @@ def crc32c(data: bytes) -> int:
 def damage(path: str, shift: int, kind: str, put: Callable[[str, int, bytes], None] = write_block) -> str:
     """Damage the XFS that begins ``shift`` bytes into ``path``, by ``put``; what was done, for people.
 
-    Raises Halt(step) when there is no XFS (version 5) that looks whole, and OSError.
+    Raises Halt(step) when there is no XFS (version 5) that is whole, and OSError.
     """
     size, inode_bits, groups = _geometry(read_block(path, shift), path)
     place = shift + AGI_SECTOR * size

@@ -115,7 +115,7 @@ def test_what_the_vm_itself_lacks_is_no_finding(
 
     monkeypatch.setattr(os, "open", refused)
     if ours:
-        with pytest.raises(Halt, match="cannot be looked at"):
+        with pytest.raises(Halt, match="cannot be verified"):
             verify_here(stamps, storage, "img", look)
     else:
         assert verify_here(stamps, storage, "img", look).classes == ("unreadable",)
