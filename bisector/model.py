@@ -298,10 +298,10 @@ class Trial:
     folder: str  # relative to the campaign's folder; ../CAMPAIGN/... of a trial that another campaign ran
 
     @property
-    def taken_from(self) -> str:
-        """Id of the campaign that ran it and from which it was taken over; "" for a trial of the campaign's own."""
+    def taken_from(self) -> str | None:
+        """Id of the campaign that ran it and from which it was taken over; None for a trial of the campaign's own."""
         above, _, rest = self.folder.partition("/")
-        return rest.partition("/")[0] if above == ".." else ""
+        return rest.partition("/")[0] if above == ".." else None
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ class _Work:
             )
             if answer.final:
                 return outcome
-            if not self._older_end(known):
+            if self._older_end(known) is None:
                 summary = f"{outcome.summary}; {self._older(known)}"
                 return replace(outcome, kind=OutcomeKind.UNRESOLVED, summary=summary, suspects=())
             if number > RESTARTS:
@@ -274,7 +274,9 @@ class _Work:
 
     def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
-        old = self.history.commit(self._older_end(known))
+        older = self._older_end(known)
+        assert older is not None  # the older end is one, until a proof corrects it, and then this was asked
+        old = self.history.commit(older)
         new = self.history.commit(known.frontier.first_new)
         ask = self.request
         self._stage(f"Search between {ask.good_label or ask.good} and {ask.bad_label or ask.bad}")
@@ -304,14 +306,14 @@ class _Work:
                 listener=listen,
             )
 
-    def _older_end(self, known: Knowledge) -> str:
-        """The commit of the old side that the next search begins at; "" when a proof has left none.
+    def _older_end(self, known: Knowledge) -> str | None:
+        """The commit of the old side that the next search begins at; None when a proof has left none.
 
         One that the new end holds comes first: git does not have to ask where the two part.
         """
         new, old = known.frontier.first_new, known.frontier.old
-        held = next((oid for oid in old if self._holds(new, oid)), "")
-        return held or next((oid for oid in old if self.history.merge_bases(oid, new)), "")
+        held = next((oid for oid in old if self._holds(new, oid)), None)
+        return held or next((oid for oid in old if self.history.merge_bases(oid, new)), None)
 
     def _holds(self, newer: str, older: str) -> bool:
         return self.history.is_ancestor(older, newer)

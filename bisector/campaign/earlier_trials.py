@@ -28,18 +28,18 @@ class Known:
     row: CampaignRow
     earlier: Sequence[CampaignRow]
 
-    def take_over(self, image: Image | BuildFailure, plan: Plan, question: Question | None = None) -> str:
+    def take_over(self, image: Image | BuildFailure, plan: Plan, question: Question | None = None) -> str | None:
         """Copy the trials of the newest campaign that has any into ours, unless ours has trials of its own.
 
         A campaign that was killed in between finds the rest, and none twice. What a trial saw is read again:
         ``question`` may have other conditions than the earlier campaign did.
 
-        Returns: the id of that campaign, "" when nothing was copied.
+        Returns: the id of that campaign, None when nothing was copied.
         """
         if isinstance(image, BuildFailure):
-            return ""
+            return None
         if self._own(self.row, image, plan):
-            return ""
+            return None
         have = [trial for trial in self._stored(self.row, image, plan) if trial.taken_from]
         taken, begun = {trial.folder for trial in have}, {trial.taken_from for trial in have}
         for row in reversed(self.earlier):
@@ -53,7 +53,7 @@ class Known:
                 self.store.add_trial(self.row.id, replace(copy, reading=reading))
             if new:
                 return row.id
-        return ""
+        return None
 
     def said(self) -> tuple[str, ...]:
         """What was taken over by this campaign, before an interruption too, in words."""

@@ -142,7 +142,7 @@ def examine(facts: Facts, history: History | None, *, series: str = "") -> Fixed
 
 def _upstream(history: History, culprit: Commit) -> Commit | None:
     oid = refs.upstream(refs.message(history, culprit.oid))
-    if not oid:
+    if oid is None:
         return None
     try:
         return history.commit(oid)

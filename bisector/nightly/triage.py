@@ -122,11 +122,10 @@ class RegressionTriage:
                 state.add_news(Kind.NOTE, regression, f"'good' of {state.watch.file.name}: {error.what}")
         known += known_good(state.before, item.name, regression.cell, regression.condition)
         good = state.tree.newest_of([oid for oid in known if oid not in tried], day.base.oid)
-        label = ""
-        if not good:
-            label = state.tree.last_release(day.base.oid)
-            good = history.resolve(label).oid if label else ""
-        if not good or good in tried:
+        label = None if good else state.tree.last_release(day.base.oid)
+        if label:
+            good = history.resolve(label).oid
+        if good is None or good in tried:
             text = (
                 f"it is there in {state.tree.base_tree}, and no earlier state is known to be good (name one in 'good')"
             )

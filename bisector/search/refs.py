@@ -50,10 +50,10 @@ def message(history: History, oid: str) -> str:
     return history.query("rev_list", "--no-walk", "--no-commit-header", "--encoding=UTF-8", "--format=%B", oid, "--")
 
 
-def upstream(text: str) -> str:
-    """Id of the mainline commit of which a message says that it carries it, "" when it says none."""
+def upstream(text: str) -> str | None:
+    """Id of the mainline commit of which a message says that it carries it, None when it says none."""
     found = _UPSTREAM.search(text)
-    return next(filter(None, found.groups()), "") if found else ""
+    return next(filter(None, found.groups()), None) if found else None
 
 
 def mentions(history: History, names: tuple[str, ...], *, since: str) -> tuple[Mention, ...]:

@@ -196,7 +196,7 @@ def test_a_resumed_search_takes_each_earlier_trial_over_once(bench: ReleaseBench
     with pytest.raises(Interrupted):
         ReleaseCampaign(request(debs), _stopping(bench, 2)).run()
     earlier = bench.store.campaigns()[0]
-    assert [trial.taken_from for trial in bench.store.trials(earlier.id)] == ["", ""]
+    assert [trial.taken_from for trial in bench.store.trials(earlier.id)] == [None, None]
     for resume in (False, True, True):
         with pytest.raises(Interrupted):
             ReleaseCampaign(replace(wanted, resume=resume), _stopping(bench, 0)).run()

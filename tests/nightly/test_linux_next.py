@@ -144,7 +144,7 @@ def test_the_last_release_is_the_nearest_below_the_base(tmp_path: Path, source: 
     base = tree.day("next-20261102").base.oid
     assert tree.last_release(base) == "v6.19"
     assert tree.last_release(tree.history.resolve("v6.19").oid) == "v6.18"
-    assert tree.last_release(tree.history.resolve("v6.18").oid) == ""
+    assert tree.last_release(tree.history.resolve("v6.18").oid) is None
 
 
 def test_the_clone_names_nobody_and_never_cleans_up(tmp_path: Path, source: LinuxNext) -> None:

@@ -140,21 +140,21 @@ class TreeClone:
 
     # ---- ends below the base
 
-    def newest_of(self, oids: Iterable[str], base: str) -> str:
-        """The newest one of these commits that ``base`` holds and is not, of the first ``STATES``; else ""."""
+    def newest_of(self, oids: Iterable[str], base: str) -> str | None:
+        """The newest one of these commits that ``base`` holds and is not, of the first ``STATES``; else None."""
         history = self.history
         wanted = [oid for oid in dict.fromkeys(oids) if oid != base][:STATES]
         held = [oid for oid in wanted if history.is_ancestor(oid, base)]
-        return next(iter(history.query("merge_base", "--independent", *held).split()), "") if held else ""
+        return next(iter(history.query("merge_base", "--independent", *held).split()), None) if held else None
 
-    def last_release(self, base: str) -> str:
-        """Name of the newest release tag (no candidate) that ``base`` holds and is not, "" when there is none."""
+    def last_release(self, base: str) -> str | None:
+        """Name of the newest release tag (no candidate) that ``base`` holds and is not, None when there is none."""
         form = "--format=%(refname:short) %(objectname) %(*objectname)"
         names = self.history.query("for_each_ref", form, "--sort=-version:refname", f"--merged={base}", "refs/tags/v*")
         for name, *oids in map(str.split, names.splitlines()):
             if RELEASE.fullmatch(name) and base not in oids:
                 return name
-        return ""
+        return None
 
     # ---- a commit that was rebased
 

@@ -70,11 +70,11 @@ class Tree(Protocol):
     def pin(self, day: Day) -> None:
         """Keep the state and its base for ever."""
 
-    def newest_of(self, oids: Iterable[str], base: str) -> str:
-        """The newest one of these commits that ``base`` holds and is not; "" when there is none."""
+    def newest_of(self, oids: Iterable[str], base: str) -> str | None:
+        """The newest one of these commits that ``base`` holds and is not; None when there is none."""
 
-    def last_release(self, base: str) -> str:
-        """Name of the newest release (no candidate) that ``base`` holds and is not; "" when there is none."""
+    def last_release(self, base: str) -> str | None:
+        """Name of the newest release (no candidate) that ``base`` holds and is not; None when there is none."""
 
     def patch_id(self, oid: str) -> str:
         """What a commit changes, whatever it stands on; "" for a merge and for one that changes nothing."""
