@@ -117,7 +117,7 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
         yield VM[1]
-        files = any(layer.fs for layer in recipe.guest.storage.values())
+        files = any(table.KINDS[layer.kind].mounted for layer in recipe.guest.storage.values())
         yield from EXTENTS if files and recipe.has_blocks_in_guest else ()
     yield from _of_storage(table.ROWS[layer.kind, layer.type] for layer in layers)
 

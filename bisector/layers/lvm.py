@@ -30,6 +30,14 @@ global {{ use_lvmpolld=0 use_lvmlockd=0 locking_dir="{folder}/lock" system_id_so
 """
 
 
+_BEGINS = ("snapshot", "pvmove")
+_HOLDS = (
+    "_cdata", "_cmeta", "_corig", "_imag", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta",
+    "_vdata", "_vorigin", "_wcorig",
+)  # fmt: skip
+"""lvm(8), VALID NAMES: what a volume's name may not begin with, or hold."""
+
+
 def _half(members: Sequence[int]) -> int:
     return min(members) * len(members) // 2
 
@@ -76,7 +84,7 @@ def build(machine: Machine, layer: Layer) -> Built:
         group = f"bisector{len(set(groups.values()))}"
         groups |= dict.fromkeys(members, group)
         commands.append(["vgcreate", "-q", "-y", group, *members])
-    name = layer.name.replace("-", "_")
+    name = volume_name(layer.name)
     options = create_options(layer.type, layer.size, len(members), dict(layer.options))
     commands.append(["lvcreate", "-q", "-y", *options, "-n", name, group, *members])
     folder = f"{machine.folder}/lvm"
@@ -86,6 +94,20 @@ def build(machine: Machine, layer: Layer) -> Built:
         machine.run(["lvm", *command], variables)
     node = f"/dev/mapper/{group}-{name}"
     return Built(layer, node, dm.device(node), f"{group}-{name}")
+
+
+def volume_name(layer: str) -> str:
+    """The name of a layer's volume: device-mapper doubles each '-'."""
+    return layer.replace("-", "_")
+
+
+def misnamed(name: str, before: Sequence[str]) -> list[str]:
+    """What is wrong with the name of a layer, beside layers of these names: LVM keeps it, or it is one of theirs."""
+    volume = volume_name(name)
+    refused = [word for word in _BEGINS if volume.startswith(word)] + [word for word in _HOLDS if word in volume]
+    same = [other for other in before if volume_name(other) == volume]
+    faults = [f"LVM keeps names with {word!r} for itself; give the volume another" for word in refused[:1]]
+    return faults + [f"{name} and {other} are one name to LVM, {volume}" for other in same[:1]]
 
 
 def _groups(machine: Machine) -> dict[str, str]:
@@ -199,5 +221,6 @@ KIND = Kind(
     needs=("of", "size"),
     whole=True,
     health=_status,
+    misnamed=misnamed,
     environment=environment,
 )

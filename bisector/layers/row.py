@@ -56,6 +56,10 @@ class Power:
 Option = Switch | Word | Power
 
 
+def _any_name(name: str, before: Sequence[str]) -> list[str]:
+    return []
+
+
 def _no_variables(folder: str) -> dict[str, str]:
     return {}
 
@@ -99,6 +103,7 @@ class Kind:
         first_name: how ``bisector new --storage`` names a type.
         remount: takes a file system off and mounts it again; None: it is none.
         health: what the kernel says of a layer now: its health, and the line that this was read from; None: none.
+        misnamed: what is wrong with a layer's name, of it and the names of such layers before it.
         environment: variables that programs of a recipe need to use it in a VM without udev; ``folder`` is private.
         inside: how a layer of an inner guest can be of this kind; None: it cannot.
     """
@@ -115,6 +120,7 @@ class Kind:
     first_name: str = "{kind}-{type}"
     remount: Callable[[Machine, Built], None] | None = None
     health: Callable[[Built], tuple[str, str]] | None = None
+    misnamed: Callable[[str, Sequence[str]], list[str]] = _any_name
     environment: Callable[[str], dict[str, str]] = _no_variables
     inside: Inside | None = None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bisector.layers import table
+from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
 from bisector.recipe import check_names, check_workload, options, patterns
 from bisector.recipe.model import KINDS, QEMU_PROGRAMS, Drive, Guest, Layer, Recipe
@@ -13,9 +14,6 @@ from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
 
 TAKES: dict[str, set[str]] = {name: set(kind.takes) for name, kind in table.KINDS.items()}
-_MIB = 1 << 20
-_PORTS = {"ide": 4, "ahci": 6}
-"""Disks on the one controller of an inner guest: two of each of two channels (piix3-ide), six ports (ich9-ahci)."""
 
 
 def faults(recipe: Recipe) -> list[Fault]:
@@ -50,7 +48,8 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
                 ("guest",), "an inner guest needs a VM around it, and 'vm: none' says there is none", at_key=True
             )
         for name, layer in recipe.storage.items():
-            if not layer.file and any(getattr(layer, kind) for kind in KINDS):
+            kinds = [table.KINDS[kind] for kind in KINDS if getattr(layer, kind)]
+            if kinds and not any(kind.without_vm for kind in kinds):
                 yield Fault(("storage", name), "without a VM there are only files ('vm: none')", at_key=True)
 
 
@@ -83,15 +82,14 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     for key in table.KINDS[kind].needs:
         if key not in given:
             yield Fault(path, f"needs {key!r}", at_key=True)
-    if layer.log and layer.lvm and layer.lvm != "mirror":
-        yield Fault((*path, "log"), f"only lvm mirror has a log, {layer.lvm} has none", at_key=True)
-    if layer.full and layer.file == "qcow2":
-        yield Fault((*path, "full"), "only a raw file is filled", at_key=True)
-    if layer.kind == "disk" and layer.size is not None and layer.size < _MIB:
-        yield Fault((*path, "size"), "a disk has at least 1M")
+    row, smallest = _row(layer), table.KINDS[kind].smallest
+    for key, message in row.refuses.items():
+        if getattr(layer, key):
+            yield Fault((*path, key), message, at_key=True)
+    if layer.size is not None and layer.size < smallest:
+        yield Fault((*path, "size"), f"a {kind} has at least {format_size(smallest)}")
     if layer.size is not None and layer.size % 512:
         yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
-    row = _row(layer)
     for name, at_key, message in options.faults(row, layer.options or {}):
         yield Fault((*path, "options", name), message, at_key=at_key)
     if layer.of is None:
@@ -102,7 +100,7 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     if row.even and len(layer.of) % 2:
         message = f"{row.name} mirrors each stripe, so its legs are even in number, found {len(layer.of)}"
         yield Fault((*path, "of"), message, refused=True)
-    if kind in ("fs", "file") and len(layer.of) > 1:
+    if table.KINDS[kind].single and len(layer.of) > 1:
         yield Fault((*path, "of"), f"a {kind} lies on one layer, found {len(layer.of)}")
 
 
@@ -149,8 +147,11 @@ def _users(recipe: Recipe) -> Iterator[Fault]:
     for name, layer in recipe.storage.items():
         for index, leg in enumerate(layer.of or ()):
             on = recipe.storage.get(leg)
-            if on and on.kind and layer.kind and (on.kind == "fs") is not (layer.kind == "file"):
-                words = "a file lies on an fs" if layer.kind == "file" else f"{layer.kind} cannot lie on an fs"
+            if not (on and on.kind and layer.kind):
+                continue
+            on_files = table.KINDS[layer.kind].holds_bytes
+            if table.KINDS[on.kind].mounted is not on_files:
+                words = f"a {layer.kind} lies on an fs" if on_files else f"{layer.kind} cannot lie on an fs"
                 yield Fault(("storage", name, "of", index), f"{words}, and {leg} is of kind {on.kind}")
 
 
@@ -182,12 +183,12 @@ def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
         if not legs:
             continue
         space = _space(layer, legs)
-        if layer.kind == "lvm" and layer.size is not None and layer.size > space:
+        if table.KINDS[layer.kind].whole and layer.size is not None and layer.size > space:
             message = f"{format_size(layer.size)} does not fit: the legs have space for {format_size(space)}"
             yield Fault(("storage", name, "size"), message)
         smallest = _row(layer).smallest
         if space < smallest:
-            message = f"{layer.fs} needs {format_size(smallest)} or more, and there are {format_size(space)} below it"
+            message = f"{layer.type} needs {format_size(smallest)} or more, and there are {format_size(space)} below it"
             yield Fault(("storage", name, "of"), message)
 
 
@@ -232,19 +233,21 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
     if recipe.vm is not None and guest.memory >= recipe.vm.memory:
         around = format_size(recipe.vm.memory)
         yield Fault(("guest", "memory"), f"{format_size(guest.memory)} is more than the VM around it has ({around})")
-    for device, most in _PORTS.items():
-        if (used := sum(drive.device == device for drive in guest.drives.values())) > most:
-            yield Fault(("guest", "drives"), f"{used} drives on {device}, which has space for {most}", at_key=True)
+    for device in DEVICES.values():  # an inner guest has one controller of each
+        used = sum(drive.device == device.name for drive in guest.drives.values())
+        if device.ports and used > device.ports:
+            message = f"{used} drives on {device.name}, which has space for {device.ports}"
+            yield Fault(("guest", "drives"), message, at_key=True)
     for name, drive in guest.drives.items():
         yield from _drive(name, drive, recipe)
     for index, name in enumerate(guest.passthrough):
         layer = recipe.storage.get(name)
         if layer is None:
             yield Fault(("guest", "passthrough", index), f"no layer {name!r}{suggestion(name, recipe.storage)}")
-        elif layer.disk not in ("ahci", "nvme"):
-            yield Fault(
-                ("guest", "passthrough", index), "only a disk on ahci or nvme has a controller of its own to pass"
-            )
+        elif not (layer.kind and (behind := _row(layer).device) and behind.passed):
+            passed = " or ".join(sorted(device.name for device in DEVICES.values() if device.passed))
+            message = f"only a disk on {passed} has a controller of its own to pass"
+            yield Fault(("guest", "passthrough", index), message)
     yield from _guest_names(recipe, guest)
     yield from _layers(guest.storage, ("guest", "storage"), frozenset({*guest.drives, *guest.passthrough}))
 
@@ -273,7 +276,7 @@ def _drive(name: str, drive: Drive, recipe: Recipe) -> Iterator[Fault]:
     layer = recipe.storage.get(drive.of)
     if layer is None:
         yield Fault((*path, "of"), f"no layer {drive.of!r}{suggestion(drive.of, recipe.storage)}")
-    elif layer.fs:
+    elif layer.kind and table.KINDS[layer.kind].mounted:
         yield Fault((*path, "of"), f"{drive.of} is a file system; a drive takes a disk, an array, an LV or a file")
     if drive.aio == "native" and not drive.cache.direct:
         message = "QEMU refuses aio native without 'cache: {direct: true}'"

@@ -5,15 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from bisector.layers import table
 from bisector.recipe.model import Layer, Recipe
 from bisector.recipe.text import Fault, Path
-
-_LVM_BEGINS = ("snapshot", "pvmove")
-_LVM_HOLDS = (
-    "_cdata", "_cmeta", "_corig", "_imag", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta",
-    "_vdata", "_vorigin", "_wcorig",
-)  # fmt: skip
-"""lvm(8), VALID NAMES: what a volume's name may not begin with, or hold."""
 
 _OURS = "bisector"
 """Serial numbers of disks that the agent adds begin so."""
@@ -33,20 +27,15 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
 
 
 def _layers(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
-    volumes: dict[str, str] = {}
+    taken: dict[str, list[str]] = {}  # kind → names of such layers
     for name, layer in layers.items():
         path = (*at, name)
         yield from _reserved(name, path)
-        if not layer.lvm:
+        if not layer.kind:
             continue
-        volume = name.replace("-", "_")  # as the agent names it: device-mapper doubles each '-'
-        refused = [word for word in _LVM_BEGINS if volume.startswith(word)]
-        refused += [word for word in _LVM_HOLDS if word in volume]
-        if refused:
-            yield Fault(path, f"LVM keeps names with {refused[0]!r} for itself; give the volume another", at_key=True)
-        if volume in volumes:
-            yield Fault(path, f"{name} and {volumes[volume]} are one name to LVM, {volume}", at_key=True)
-        volumes.setdefault(volume, name)
+        for message in table.KINDS[layer.kind].misnamed(name, taken.setdefault(layer.kind, [])):
+            yield Fault(path, message, at_key=True)
+        taken[layer.kind].append(name)
 
 
 def _reserved(name: str, path: Path) -> Iterator[Fault]:

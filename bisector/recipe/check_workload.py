@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bisector.layers import table
 from bisector.recipe import patterns
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.row import Key, Row, ShowsWork, Subject
@@ -128,7 +129,7 @@ def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             yield Fault(place, f"{where} layer {name!r}{suggestion(name, known)}{hint}")
         elif step.verb in ("io", "corrupt"):
             layer = recipe.storage.get(name) or (recipe.guest.storage.get(name) if recipe.guest else None)
-            if layer and layer.fs:
+            if layer and layer.kind and table.KINDS[layer.kind].mounted:
                 yield Fault(place, f"{name} is a file system; {step.verb} works on a disk, an array, an LV or a file")
 
 

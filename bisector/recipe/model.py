@@ -16,10 +16,12 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     StringConstraints,
+    create_model,
 )
 from pydantic_core import CoreSchema
 
 from bisector.layers import table
+from bisector.layers.device import DEVICES
 from bisector.recipe import values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
@@ -45,16 +47,6 @@ from bisector.recipe.values import (
 DEFAULT_TRIALS = 2
 """Trials per candidate of a recipe that names neither ``trials`` nor ``confidence``."""
 
-if TYPE_CHECKING:
-    DiskType: TypeAlias = str
-    LvmType: TypeAlias = str
-    MdType: TypeAlias = str
-    FsType: TypeAlias = str
-    FileType: TypeAlias = str
-else:  # one of the types of the table (bisector/layers)
-    DiskType, LvmType, MdType, FsType, FileType = (
-        Literal[table.types(kind)] for kind in ("disk", "lvm", "md", "fs", "file")
-    )
 Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
@@ -63,6 +55,10 @@ Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "c
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
 KINDS = tuple(table.KINDS)
+if TYPE_CHECKING:
+    GuestDevice: TypeAlias = str
+else:
+    GuestDevice = Literal[tuple(DEVICES)]
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
 LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=20)]
@@ -145,14 +141,20 @@ class Vm(Base):
 Option = Annotated[str | bool | int, BeforeValidator(values.option)]
 
 
-class Layer(Base):
+if TYPE_CHECKING:
+
+    class _Kinds(Base):
+        """A key for each kind of the table (bisector/layers), which takes one of its types."""
+
+else:
+    _Kinds = create_model(
+        "_Kinds", __base__=Base, **{kind: (Literal[table.types(kind)] | None, None) for kind in KINDS}
+    )
+
+
+class Layer(_Kinds):
     """One piece of storage: exactly one of the kinds, over ``of``."""
 
-    disk: DiskType | None = None
-    lvm: LvmType | None = None
-    md: MdType | None = None
-    fs: FsType | None = None
-    file: FileType | None = None
     of: OneOrMany[Text] | None = None
     size: Size | None = None
     log: Literal["core", "disk"] | None = None
@@ -161,7 +163,7 @@ class Layer(Base):
 
     @property
     def kind(self) -> str:
-        """disk, lvm, md, fs or file."""
+        """A kind of the table: disk, lvm ...; "": it names none."""
         return next((kind for kind in KINDS if getattr(self, kind)), "")
 
     @property
@@ -180,7 +182,7 @@ class Drive(Base):
     """A drive of the inner guest: the layer ``of`` behind ``device``."""
 
     of: Text
-    device: Literal["virtio-blk", "ide", "ahci", "scsi", "nvme"] = "virtio-blk"
+    device: GuestDevice = "virtio-blk"
     aio: Literal["native", "threads", "io_uring"] = "threads"
     cache: Cache = Cache()
     werror: Literal["report", "ignore", "enospc", "stop"] | None = None

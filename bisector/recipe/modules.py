@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from bisector.layers import table
+from bisector.layers.device import DEVICES, VFIO
 from bisector.model import Cell
 from bisector.recipe import files, matrix
 from bisector.recipe.model import Recipe
@@ -14,15 +15,8 @@ from bisector.recipe.model import Recipe
 BOOT = ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "unix")
 """What virtme-ng mounts its root with, and what its scripts in the VM use."""
 
-_GUEST_DEVICES = {
-    "virtio-blk": ("virtio_blk",),
-    "scsi": ("virtio_scsi", "sd_mod"),
-    "ahci": ("ahci", "sd_mod"),
-    "ide": ("ata_piix", "sd_mod"),
-    "nvme": ("nvme",),
-}
-_PASSTHROUGH = ("vfio", "vfio_pci", "vfio_iommu_type1", "ahci", "sd_mod")
-
+BLOCKS = "virtio-blk"
+"""Device over which the blocks of an inner guest come and go."""
 
 SHOWN = 4  # symbols of a fragment that are named
 _AS_IT_IS = "it is as its distribution built it"
@@ -30,8 +24,8 @@ _AS_IT_IS = "it is as its distribution built it"
 
 def all_modules() -> tuple[str, ...]:
     """Names of the modules that any recipe may need, sorted: of a kernel that only carries what is tried."""
-    needed = (*(row.modules for row in table.ROWS.values()), *_GUEST_DEVICES.values(), _PASSTHROUGH, BOOT)
-    return tuple(sorted({name for names in needed for name in names}))
+    needed = [row.modules for row in table.ROWS.values()] + [device.modules for device in DEVICES.values()]
+    return tuple(sorted({name for names in (*needed, VFIO, BOOT) for name in names}))
 
 
 def modules_for(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
@@ -80,9 +74,9 @@ def _of(recipe: Recipe) -> set[str]:
     for layer in (*recipe.storage.values(), *inside.values()):
         names.update(table.ROWS[layer.kind, layer.type].modules)
     if guest and guest.os != "none":
-        names.update(name for drive in guest.drives.values() for name in _GUEST_DEVICES.get(drive.device, ()))
+        names.update(name for drive in guest.drives.values() for name in DEVICES[drive.device].modules)
     if guest and guest.passthrough:
-        names.update(_PASSTHROUGH)
+        names.update((*VFIO, *DEVICES["ahci"].modules))
     if recipe.has_blocks_in_guest:
-        names.update(_GUEST_DEVICES["virtio-blk"])  # over which the blocks come and go
+        names.update(DEVICES[BLOCKS].modules)
     return names

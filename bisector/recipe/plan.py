@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.layers import table
+from bisector.layers.device import DEVICES
+from bisector.layers.row import Row
 from bisector.model import BuildConfig, Cell, Condition, Fact, Question, TargetKind
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
@@ -22,8 +24,6 @@ DEADLINE = 120.0
 
 GUEST_START = 120.0
 """Seconds more for each start of an inner Linux guest: 52 s measured for emulation inside emulation."""
-
-_DEVICE_FRAGMENTS = {"scsi": "scsi", "ahci": "ahci", "ide": "ahci"}
 
 
 # ---- plan ----------------------------------------------------------------------------------------------------------
@@ -84,6 +84,10 @@ def _layer(name: str, layer: Layer) -> agent.Layer:
     return agent.Layer(name, layer.kind, layer.type, layer.of or (), layer.size or 0, tuple(sorted(options.items())))
 
 
+def _row(layer: Layer) -> Row:
+    return table.ROWS[layer.kind, layer.type]
+
+
 def _word(key: str, value: str | bool | int) -> str:
     """An option as QEMU's tools write it; sizes are bytes."""
     if isinstance(value, bool):
@@ -104,7 +108,7 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
             drive.device,
             drive.aio,
             drive.cache.direct,
-            "qcow2" if recipe.storage[drive.of].file == "qcow2" else "raw",
+            _row(recipe.storage[drive.of]).format,
             drive.werror or "",
             drive.rerror or "",
         )
@@ -230,10 +234,11 @@ def _needed(recipe: Recipe) -> Iterator[str]:
     guest = recipe.guest
     if guest and guest.os == "linux" and not guest.kernel:  # then the inner kernel is the one under test
         layers += guest.storage.values()
-        yield from (_DEVICE_FRAGMENTS[d.device] for d in guest.drives.values() if d.device in _DEVICE_FRAGMENTS)
+        for drive in guest.drives.values():
+            yield from DEVICES[drive.device].fragments
     if guest and guest.passthrough:
         yield "vfio"
     if guest and guest.accel == "kvm":
         yield "kvm"
     for layer in layers:
-        yield from table.ROWS[layer.kind, layer.type].fragments
+        yield from _row(layer).fragments

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from bisector.agent.plan import Layer, Plan
 from bisector.errors import InfraError
+from bisector.layers import table
+from bisector.layers.device import DEVICES, SERIAL_LENGTH, Device
 from bisector.model import Image
 from bisector.system.sandbox import Access, installation
 
 SAFE = re.compile(r"[A-Za-z0-9_+/.-]+")  # what vng's --rwdir takes, without the blank that its shell would split at
-SERIAL = 20  # characters of a serial number that reach the VM through NVMe, ATA and virtio-blk
 OPTIONS = 800  # bytes of kernel options; with vng's own 1,000 they stay below the 2,048 that the kernel reads
-AHCI_PORTS = 6  # of one ich9-ahci
 CONFIGURATION = '{"default_opts": {}}'  # found first, so that neither the user's nor the host's file is read
 
 
@@ -93,8 +93,13 @@ looked up, until all translations of the page are taken back: the second start o
 
 
 def disks(plan: Plan) -> tuple[Layer, ...]:
-    """The layers that are devices of the VM; loop devices are made by the agent."""
-    return tuple(layer for layer in plan.layers if layer.kind == "disk" and layer.type != "loop")
+    """The layers that are devices of the VM; the others are made by the agent."""
+    return tuple(layer for layer in plan.layers if _device(layer))
+
+
+def _device(layer: Layer) -> Device | None:
+    row = table.row(layer.kind, layer.type)
+    return row.device if row else None
 
 
 def arguments(
@@ -142,32 +147,22 @@ def kernel_options(plan: Plan, accel: str) -> tuple[str, ...]:
 
 def devices(plan: Plan, places: Places) -> tuple[str, ...]:
     """QEMU's options for the plan's disks: each has its layer's name as serial number."""
-    legs = disks(plan)
     options: list[str] = []
     if _passthrough(plan):  # must come before the devices that it translates for
         options += ["-machine", "q35", "-device", "intel-iommu,intremap=off,caching-mode=on"]
-    if any(layer.type == "scsi" for layer in legs):
-        options += ["-device", "virtio-scsi-pci,id=scsi"]
-    ports = [layer.name for layer in legs if layer.type == "ahci"]
-    for number in range(0, len(ports), AHCI_PORTS):  # not the board's own controller, which vfio could not take alone
-        options += ["-device", f"ich9-ahci,id=ahci{number // AHCI_PORTS}"]
-    for layer in legs:
-        if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SERIAL}}}", layer.name):
-            raise InfraError(f"disk {layer.name}: a disk's name is its serial number, at most {SERIAL} characters")
+    attached = [(layer, device) for layer in plan.layers if (device := _device(layer))]
+    for device in DEVICES.values():
+        options += device.controllers(sum(own is device for _, own in attached))
+    used = dict.fromkeys(DEVICES, 0)
+    for layer, device in attached:
+        if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SERIAL_LENGTH}}}", layer.name):
+            limit = f"at most {SERIAL_LENGTH} characters"
+            raise InfraError(f"disk {layer.name}: a disk's name is its serial number, {limit}")
         node = f"file={places.disk(layer)},if=none,id=disk-{layer.name},format=raw,cache=unsafe"
-        options += ["-drive", node, "-device", _device(layer, ports)]
+        place = device.for_disk(used[device.name])
+        used[device.name] += 1
+        options += ["-drive", node, "-device", f"{place},drive=disk-{layer.name},serial={layer.name}"]
     return tuple(options)
-
-
-def _device(layer: Layer, ports: list[str]) -> str:
-    end = f"drive=disk-{layer.name},serial={layer.name}"
-    if layer.type == "ahci":
-        controller, port = divmod(ports.index(layer.name), AHCI_PORTS)
-        return f"ide-hd,bus=ahci{controller}.{port},{end}"
-    models = {"nvme": "nvme", "virtio-blk": "virtio-blk-pci", "scsi": "scsi-hd,bus=scsi.0"}
-    if layer.type not in models:
-        raise InfraError(f"disk {layer.name}: no device of QEMU is known for type {layer.type}")
-    return f"{models[layer.type]},{end}"
 
 
 def _passthrough(plan: Plan) -> bool:

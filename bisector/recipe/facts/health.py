@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisector.layers import table
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
@@ -22,10 +23,11 @@ def _evaluate(fact: Fact, observation: Observation) -> Finding:
 
 
 def _only_of_arrays(layer: Subject) -> str:
-    if layer.kind not in ("lvm", "md"):
-        return f"{layer.name} ({layer.kind} {layer.type}) has no health: it is no array"
-    if layer.type == "linear" and "none" not in layer.good:
-        return f"{layer.name} (lvm linear) has no redundancy to lose; take 'none' among the values of a good condition"
+    what = f"{layer.name} ({layer.kind} {layer.type})"
+    if table.KINDS[layer.kind].health is None:
+        return f"{what} has no health: it is no array"
+    if not table.ROWS[layer.kind, layer.type].redundant and "none" not in layer.good:
+        return f"{what} has no redundancy to lose; take 'none' among the values of a good condition"
     return ""
 
 
