@@ -14,6 +14,7 @@ import typer
 from bisector.cli.helpers import print_object, terminal_of
 from bisector.cli.options import JsonOption
 from bisector.errors import BisectorError, Interrupted, UsageError
+from bisector.layers import table
 
 if TYPE_CHECKING:
     from bisector.recipe.starter import Wishes
@@ -23,10 +24,7 @@ commands = typer.Typer()
 
 # As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe.
 TESTED = ("kernel", "qemu")
-STORAGE = (
-    "none", "disk", "lvm-linear", "lvm-raid1", "lvm-mirror", "lvm-raid10", "md-raid1", "md-raid5", "md-raid6",
-    "md-raid10", "ext4", "xfs", "raw", "qcow2",
-)  # fmt: skip
+STORAGE = ("none", *table.first_names())
 WORKLOADS = ("script", "read", "open", "guest")
 
 

@@ -11,24 +11,17 @@ from typing import Literal, get_args
 
 from bisector.errors import UsageError
 from bisector.layers import table
-from bisector.layers.row import Row
-from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, revision, shown
+from bisector.layers.row import Kind, Row
+from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, format_size, revision, shown
 
 Tested = Literal["kernel", "qemu"]
-STORAGE: tuple[str, ...] = (
-    "none",
-    "disk",
-    *(f"{row.kind}-{row.type}" for row in table.ROWS.values() if row.kind in ("lvm", "md")),
-    *table.types("fs"),
-    *table.types("file"),
-)
+STORAGE: tuple[str, ...] = ("none", *table.first_names())
 """What a workload may stand on: nothing, a disk, a volume or an array by its type, a file system, a file."""
 Workload = Literal["script", "read", "open", "guest"]
 TESTED: tuple[Tested, ...] = get_args(Tested)
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
 LAYER = "data"
 _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of 1.1 or 1.2: not text
-_DISK_SIZE = {"ext4": "256M", "xfs": "512M"}  # mkfs.xfs refuses less than 300 MB
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,7 @@ class Wishes:
 def refuse_what_does_not_fit(wishes: Wishes) -> None:
     """Raises UsageError for wishes that no recipe can have together, with what to ask for instead."""
     storage, workload = wishes.storage, wishes.workload
+    row, kind = table.first_row(storage), _kind_of(storage)
     if not re.fullmatch(FILE_NAME, wishes.name) or len(wishes.name) > MAX_FILE_NAME or wishes.name.endswith(".lock"):
         raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
     for name, end in (("good", wishes.good), ("bad", wishes.bad)):
@@ -96,13 +90,14 @@ def refuse_what_does_not_fit(wishes: Wishes) -> None:
     if wishes.tested == "qemu":
         if workload != "script":
             raise UsageError("QEMU's programs are tried without a VM, by a script", hint="--workload script")
-        if storage not in ("none", "raw", "qcow2"):
-            raise UsageError(f"without a VM there is no {storage}", hint="--storage none, raw or qcow2")
+        if kind and not kind.without_vm:
+            *names, last = (name for name in STORAGE if not (other := _kind_of(name)) or other.without_vm)
+            raise UsageError(f"without a VM there is no {storage}", hint=f"--storage {', '.join(names)} or {last}")
         if wishes.console:
             raise UsageError("without a VM there is no console", hint="leave --console out; the exit code says it")
-    elif storage == "qcow2" and workload == "read":
-        raise UsageError("plain reads of a qcow2 file read its tables", hint="--workload open, guest or script")
-    elif storage in ("ext4", "xfs", "none") and workload != "script":
+    elif row and row.format != "raw" and workload == "read":
+        raise UsageError(f"plain reads of a {storage} file read its tables", hint="--workload open, guest or script")
+    elif (kind is None or kind.mounted) and workload != "script":
         what = "there is no storage" if storage == "none" else f"{storage} is a file system"
         raise UsageError(f"{workload} needs a disk, an array, a volume or a file, and {what}", hint="--storage disk")
     if workload == "script" and wishes.bad_exit == 0:
@@ -167,17 +162,16 @@ def _target(wishes: Wishes) -> Iterator[str]:
         yield "vm: none   # the steps run on this host, in a folder of their own"
         return
     fragments = ["base"]
-    row = _row(wishes.storage)
+    row = table.first_row(wishes.storage)
     fragments += row.fragments if row else ()
     yield "# Fragments of the configuration; a file of your own is written ./my.config."
     yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
 
 
-def _row(storage: str) -> Row | None:
-    """The type of storage of a wish; None for none, and for a plain disk, whose type is the person's choice."""
-    kind, _, type_ = storage.partition("-")
-    found = [row for row in table.ROWS.values() if row.type == storage] if storage not in table.KINDS else []
-    return table.row(kind, type_) or (found[0] if found else None)
+def _kind_of(storage: str) -> Kind | None:
+    """The kind of storage of a wish; None for none."""
+    row = table.first_row(storage)
+    return table.KINDS[row.kind] if row else None
 
 
 def _ends(wishes: Wishes) -> Iterator[str]:
@@ -192,32 +186,38 @@ def _ends(wishes: Wishes) -> Iterator[str]:
 
 
 def _storage(wishes: Wishes) -> Iterator[str]:
-    storage = wishes.storage
-    if storage == "none":
+    row = table.first_row(wishes.storage)
+    if row is None:
         return
     where = "." if wishes.tested == "qemu" else ", inside the VM: nothing of this host is touched."
     yield f"# Fresh in each trial{where}"
     yield "storage:"
-    if storage in ("raw", "qcow2") and wishes.tested == "qemu":
-        yield f"  {LAYER}: {{file: {storage}, size: 256M}}"
-    elif storage in ("raw", "qcow2"):
+    yield from _layers(row, table.KINDS[row.kind], alone=wishes.tested == "qemu")
+    yield ""
+
+
+def _layers(row: Row, kind: Kind, *, alone: bool) -> Iterator[str]:
+    """The layers of a recipe for one type of storage; ``alone``: a file lies on nothing."""
+    own = f"{row.kind}: {row.type}"
+    disk = f"size: {format_size(row.example)}"
+    if kind.holds_bytes and alone:
+        yield f"  {LAYER}: {{{own}, size: 256M}}"
+    elif kind.holds_bytes:
         yield "  disk: {disk: virtio-blk, size: 512M}"
         yield "  fs: {fs: ext4, of: disk}"
-        yield f"  {LAYER}: {{file: {storage}, of: fs, size: 256M}}"
-    elif storage in _DISK_SIZE:
-        yield f"  disk: {{disk: virtio-blk, size: {_DISK_SIZE[storage]}}}"
-        yield f"  {LAYER}: {{fs: {storage}, of: disk}}"
-    elif storage == "disk":
-        yield f"  {LAYER}: {{disk: nvme, size: 128M}}   # or virtio-blk, scsi, ahci, loop"
+        yield f"  {LAYER}: {{{own}, of: fs, size: 256M}}"
+    elif kind.mounted:
+        yield f"  disk: {{disk: virtio-blk, {disk}}}"
+        yield f"  {LAYER}: {{{own}, of: disk}}"
+    elif "of" not in kind.takes:
+        others = ", ".join(table.types(row.kind)[1:])
+        yield f"  {LAYER}: {{{own}, {disk}}}   # or {others}"
     else:
-        row = _row(storage)
-        assert row is not None
         legs = [f"leg{number}" for number in range(row.least)]
         for leg in legs:
-            yield f"  {leg}: {{disk: nvme, size: 128M}}"
-        size = ", size: 64M" if "size" in table.KINDS[row.kind].needs else ""
-        yield f"  {LAYER}: {{{row.kind}: {row.type}, of: [{', '.join(legs)}]{size}}}"
-    yield ""
+            yield f"  {leg}: {{disk: nvme, {disk}}}"
+        size = ", size: 64M" if "size" in kind.needs else ""
+        yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}}}"
 
 
 def _guest(wishes: Wishes) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _steps(wishes: Wishes) -> Iterator[str]:
 
 def _conditions(wishes: Wishes) -> Iterator[str]:
     """A failure by exit code is the script's word; everything else that goes wrong in it says nothing."""
-    row = _row(wishes.storage)
+    row = table.first_row(wishes.storage)
     health = row is not None and row.redundant
     yield "# Any of them; a condition's name is the failure's name in every report."
     yield "bad_when:"
