@@ -11,8 +11,8 @@ class Stage(StrEnum):
     """What a share of the budget is spent on."""
 
     ENDS = "ends"  # that alike ends are taken for different; index: comparison, from 1
-    CALLED_GOOD = "called_good"  # that the search calls a bad candidate good; index: Belief.asked_bad
-    CALLED_BAD = "called_bad"  # that the search calls a good candidate bad; index: Belief.asked_good
+    CALLED_GOOD = "called_good"  # that the search calls a bad candidate good; index: Belief.called_good_index
+    CALLED_BAD = "called_bad"  # that the search calls a good candidate bad; index: Belief.called_bad_index
     PROOF = "proof"  # that the fresh trials of a proof repeat the search's error; index: proof, from 1
     RATE = "rate"  # that p_min is above the true rate; index: proof, from 1
 

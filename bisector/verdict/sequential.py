@@ -81,10 +81,11 @@ class Belief:
         budget: what may be wrong.
         rate: of bad candidates.
         background: of the good end.
-        asked_bad: 1 + judgements of the search so far that were not good, and errors that a proof uncovered. The
-            search's first false good comes at its k-th bad candidate for some k, and the k - 1 before were called bad;
-            so share k bounds that event, good candidates cost no share, and the sum over k bounds the search's error.
-        asked_good: likewise 1 + those that were not bad; spent only where there is a background.
+        called_good_index: of the next share of the budget for bad candidates called good: 1 + judgements of the search
+            so far that were not good, and errors that a proof uncovered. The search's first false good comes at its
+            k-th bad candidate for some k, and the k - 1 before were called bad; so share k bounds that event, good
+            candidates cost no share, and the sum over k bounds the search's error.
+        called_bad_index: likewise 1 + those that were not bad; spent only where there is a background.
         bad_end: (reproduced, trials) of the bad end alone, which no error of a search can spoil.
         others: other failures among all trials of candidates known to be bad: (other, all).
         harness_bad, harness_good: trials that the harness failed among all of candidates known to be bad, and good.
@@ -98,8 +99,8 @@ class Belief:
     budget: Budget
     rate: Rate = field(default_factory=Rate)
     background: Background = field(default_factory=Background)
-    asked_bad: int = 1
-    asked_good: int = 1
+    called_good_index: int = 1
+    called_bad_index: int = 1
     bad_end: tuple[int, int] = (0, 0)
     others: tuple[int, int] = (0, 0)
     harness_bad: Sample = (0, 0)
@@ -112,23 +113,23 @@ class Belief:
     @property
     def may_call_good(self) -> float:
         """Chance allowed that the next candidate, if bad, is called good."""
-        share = self.budget.share(Stage.CALLED_GOOD, self.asked_bad)
+        share = self.budget.share(Stage.CALLED_GOOD, self.called_good_index)
         if self.background.reproduced:
             return share
-        return share + self.budget.share(Stage.CALLED_BAD, self.asked_bad)
+        return share + self.budget.share(Stage.CALLED_BAD, self.called_good_index)
 
     @property
     def may_call_bad(self) -> float:
         """Chance allowed that the next candidate, if good, is called bad; 0 without a background."""
-        return self.budget.share(Stage.CALLED_BAD, self.asked_good) if self.background.reproduced else 0.0
+        return self.budget.share(Stage.CALLED_BAD, self.called_bad_index) if self.background.reproduced else 0.0
 
     @property
     def search_error(self) -> float:
         """Chance at most that the search up to here holds an error, the ends' included."""
         if self.unsearched:
             return 1.0
-        spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.asked_bad)
-        number = self.asked_good if self.background.reproduced else self.asked_bad
+        spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.called_good_index)
+        number = self.called_bad_index if self.background.reproduced else self.called_good_index
         return spent + self.budget.spent(Stage.CALLED_BAD, number)
 
     def clean_needed(self) -> int:
@@ -154,9 +155,9 @@ class Belief:
         """
         if not evidence.conclusive:
             return self
-        asked_bad = self.asked_bad + (verdict is not Verdict.GOOD)
-        asked_good = self.asked_good + (verdict is not Verdict.BAD)
-        then = replace(self, asked_bad=asked_bad, asked_good=asked_good)
+        called_good_index = self.called_good_index + (verdict is not Verdict.GOOD)
+        called_bad_index = self.called_bad_index + (verdict is not Verdict.BAD)
+        then = replace(self, called_good_index=called_good_index, called_bad_index=called_bad_index)
         if verdict is Verdict.BAD:
             then = replace(then, harness_bad=added(self.harness_bad, evidence))
         if verdict is not Verdict.BAD or self.background.reproduced:
@@ -196,11 +197,13 @@ class Belief:
 
     def corrected(self) -> Belief:
         """The belief after a proof uncovered an error of the search: its share is spent."""
-        return replace(self, asked_bad=self.asked_bad + 1, asked_good=self.asked_good + 1)
+        return replace(self, called_good_index=self.called_good_index + 1, called_bad_index=self.called_bad_index + 1)
 
     def carrying(self, before: Belief) -> Belief:
         """This belief, from ends tried anew, with the shares that the search has spent before it."""
-        return replace(self, asked_bad=before.asked_bad, asked_good=before.asked_good, wary=before.wary)
+        return replace(
+            self, called_good_index=before.called_good_index, called_bad_index=before.called_bad_index, wary=before.wary
+        )
 
     def warned(self) -> Belief:
         """The belief after a proof met other failures that may hide the bug: good verdicts are taken again."""

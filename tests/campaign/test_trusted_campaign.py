@@ -110,7 +110,7 @@ def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
     first, second = beliefs[:2]
     assert (first.background.reproduced, second.background.reproduced > 0) == (0, True)
     assert second.background.trials > first.background.trials
-    assert second.asked_bad > first.asked_bad
+    assert second.called_good_index > first.called_good_index
     judged = [judgement.candidate.revision for judgement in outcome.judgements]
     assert len(judged) > len(set(judged))
 

@@ -20,7 +20,7 @@ NOISY = Belief(BUDGET, Rate(19, 32), Background(2, 32))
 
 reproduced = st.integers(1, 40)
 rates = st.builds(lambda r, clean: Rate(r, r + clean), st.integers(3, 40), st.integers(0, 300))
-quiet = st.builds(lambda rate, number: Belief(BUDGET, rate, asked_bad=number), rates, st.integers(1, 12))
+quiet = st.builds(lambda rate, number: Belief(BUDGET, rate, called_good_index=number), rates, st.integers(1, 12))
 noisy = st.builds(
     lambda r, clean, s, more: Belief(BUDGET, Rate(r, r + clean), Background(s, s + more)),
     st.integers(5, 40), st.integers(0, 20), st.integers(1, 4), st.integers(20, 200),

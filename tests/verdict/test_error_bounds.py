@@ -33,12 +33,12 @@ def test_the_search_calls_a_bad_candidate_good_no_more_often_than_its_part_says(
     for place in range(1, bad_candidates + 1):
         seen, after, here = ENOUGH + place - 1, np.zeros(longest + 1), 0.0
         for count in np.flatnonzero(trials > 1e-12):
-            needed = Belief(BUDGET, Rate(seen, int(count)), asked_bad=place).clean_needed()
+            needed = Belief(BUDGET, Rate(seen, int(count)), called_good_index=place).clean_needed()
             here += trials[count] * (1 - rate) ** needed
             first = rate * (1 - rate) ** np.arange(needed)
             left = min(needed, longest - count)
             after[count + 1 : count + 1 + left] += trials[count] * first[:left]
-        belief = Belief(BUDGET, Rate(seen, seen), asked_bad=place)
+        belief = Belief(BUDGET, Rate(seen, seen), called_good_index=place)
         assert here <= 1.02 * belief.may_call_good + 1e-9, f"bad candidate {place}"
         error, trials = error + here, after
     assert error <= CALLED_GOOD_PART + CALLED_BAD_PART
