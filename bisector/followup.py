@@ -28,14 +28,14 @@ from bisector.verdict.fixed import FixedTrials
 
 
 @dataclass(frozen=True)
-class Rechecked:
+class RecheckResult:
     """What was tried after the outcome. ``lines``: for people; ``fixed``: all that is known now."""
 
     lines: tuple[str, ...]
     fixed: Fixed
 
 
-def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
+def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> RecheckResult:
     """Try the newest mainline of the campaign's repository, and a fix, where nobody has yet; all of it is stored.
 
     Args:
@@ -46,19 +46,19 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> Rechecked:
     """
     outcome = row.outcome
     if outcome and outcome.find_fix:
-        return Rechecked(("a search for a fix says already whether a newer one has it",), fixed.UNKNOWN)
+        return RecheckResult(("a search for a fix says already whether a newer one has it",), fixed.UNKNOWN)
     if outcome is None or not outcome.bad or not row.repo or not regression.claims(outcome):
-        return Rechecked(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
+        return RecheckResult(("there is no regression in a repository to look for a fix of",), fixed.UNKNOWN)
     with session.lock(row.id):
         user = UserRepository(Path(row.repo))
         known = _known(row, session, user)
-        ask = _Asking(row, recipe, session, user, outcome)
+        recheck = _Recheck(row, recipe, session, user, outcome)
         lines = []
         for newest in known.newest:
             if newest.tree is fixed.Tree.MAINLINE and newest.verdict is None and _is_newer(newest, row, user):
-                lines.append(ask.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
-        lines += ask.about_fix(next((each for each in known.later if each.repairs and not each.tried), None))
-        return Rechecked(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
+                lines.append(recheck.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
+        lines += recheck.about_fix(next((each for each in known.later if each.repairs and not each.tried), None))
+        return RecheckResult(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
 
 
 def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
@@ -71,7 +71,7 @@ def _is_newer(newest: Newest, row: CampaignRow, user: UserRepository) -> bool:
     return not user.is_ancestor(newest.oid, row.bad)
 
 
-class _Asking:
+class _Recheck:
     """Puts the campaign's question to candidates that are newer than its ends.
 
     A candidate is good after as many clean trials as vouched for the good side of the proof.

@@ -14,7 +14,7 @@ from bisector.campaign.commits import CommitCampaign
 from bisector.cli import main
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.exitcodes import ExitCode
-from bisector.followup import Rechecked, recheck
+from bisector.followup import RecheckResult, recheck
 from bisector.interfaces import Runner, ignore
 from bisector.mail import fixed
 from bisector.mail.fixed import HINT, Fixed, Place
@@ -70,7 +70,7 @@ def campaign(history: History, bench: FileBench, **changes: object) -> CampaignR
     return row
 
 
-def again(row: CampaignRow, bench: FileBench) -> Rechecked:
+def again(row: CampaignRow, bench: FileBench) -> RecheckResult:
     return recheck(row, load("virtio-open-lvm-raid1"), bench)
 
 
@@ -107,7 +107,7 @@ class Mended:
 
     bench: FileBench
     row: CampaignRow  # as it was before
-    found: Rechecked
+    found: RecheckResult
 
 
 @pytest.fixture(scope="module")
