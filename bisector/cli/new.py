@@ -186,7 +186,7 @@ def _from_answers(wishes: Wishes) -> Wishes:
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
     refuse_what_does_not_fit(replace(wishes, name="flags"))  # what no answer could repair
 
-    def ask(now: Wishes, field: str, question: str, offered: str, choices: tuple[str, ...] = ()) -> Wishes:
+    def prompt(now: Wishes, field: str, question: str, offered: str, choices: tuple[str, ...] = ()) -> Wishes:
         prompt = f"{question} ({', '.join(choices)})" if choices else question
         default = None if field == "name" else offered
         while True:
@@ -205,19 +205,19 @@ def _from_answers(wishes: Wishes) -> Wishes:
                 continue
             return then
 
-    wishes = ask(wishes, "name", "Name of the recipe", "")
-    wishes = ask(wishes, "title", "In one line", wishes.title)
-    wishes = ask(wishes, "tested", "Under test", wishes.tested, TESTED)
-    wishes = ask(wishes, "storage", "Storage", wishes.storage, STORAGE)
+    wishes = prompt(wishes, "name", "Name of the recipe", "")
+    wishes = prompt(wishes, "title", "In one line", wishes.title)
+    wishes = prompt(wishes, "tested", "Under test", wishes.tested, TESTED)
+    wishes = prompt(wishes, "storage", "Storage", wishes.storage, STORAGE)
     if wishes.tested == "kernel":
-        wishes = ask(wishes, "workload", "Workload", wishes.workload, WORKLOADS)
+        wishes = prompt(wishes, "workload", "Workload", wishes.workload, WORKLOADS)
     if wishes.workload == "script":
-        wishes = ask(wishes, "script", "Your script", wishes.script or f"./{wishes.name}.sh")
-        wishes = ask(wishes, "bad_exit", "Its exit code for the failure", str(wishes.bad_exit))
+        wishes = prompt(wishes, "script", "Your script", wishes.script or f"./{wishes.name}.sh")
+        wishes = prompt(wishes, "bad_exit", "Its exit code for the failure", str(wishes.bad_exit))
     if wishes.tested == "kernel":
-        wishes = ask(wishes, "console", "A console line that is the failure (regex)", wishes.console)
-    wishes = ask(wishes, "good", "A good revision", wishes.good)
-    return ask(wishes, "bad", "A bad revision", wishes.bad)
+        wishes = prompt(wishes, "console", "A console line that is the failure (regex)", wishes.console)
+    wishes = prompt(wishes, "good", "A good revision", wishes.good)
+    return prompt(wishes, "bad", "A bad revision", wishes.bad)
 
 
 def _number(text: str) -> int:
