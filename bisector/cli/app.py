@@ -73,7 +73,7 @@ def _run(common: Common, arguments: list[str] | None) -> int:
     except _ParserError as error:
         return _refused(common, error)
     except BisectorError as error:
-        return _told(common, error, error.exit_code)
+        return _report_error(common, error, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone
@@ -87,7 +87,7 @@ def _run(common: Common, arguments: list[str] | None) -> int:
 
 def _unexpected(common: Common, error: Exception) -> int:
     what = BisectorError(f"unexpected {type(error).__name__}: {error}", hint="--debug shows where; please report it")
-    return _told(common, what, ExitCode.INFRA)
+    return _report_error(common, what, ExitCode.INFRA)
 
 
 def _full(common: Common, error: OSError) -> int:
@@ -97,7 +97,7 @@ def _full(common: Common, error: OSError) -> int:
         f"{error.filename or 'stdout, or a file,'} cannot be written: {error.strerror or error}",
         hint="free space ('bisector cache' shows what we keep) and repeat the command; what was finished is stored",
     )
-    return _told(common, what, what.exit_code)
+    return _report_error(common, what, what.exit_code)
 
 
 def _refused(common: Common, error: Any) -> int:
@@ -108,10 +108,10 @@ def _refused(common: Common, error: Any) -> int:
         return ExitCode.USAGE
     command = context.command_path if context is not None else "bisector"
     what = UsageError(error.format_message().rstrip("."), hint=f"'{command} --help' shows how it is used")
-    return _told(common, what, ExitCode.USAGE)
+    return _report_error(common, what, ExitCode.USAGE)
 
 
-def _told(common: Common, error: BisectorError, code: ExitCode) -> int:
+def _report_error(common: Common, error: BisectorError, code: ExitCode) -> int:
     from bisector.terminal import Terminal
 
     terminal = common.terminal or Terminal(sys.stdout, sys.stderr, os.environ, common.color)

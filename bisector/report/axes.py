@@ -53,7 +53,7 @@ def as_text(points: Sequence[Point]) -> list[str]:
     for axis in sorted(found, key=lambda axis: -axis.flips):
         if axis.flips:
             only = "by itself" if axis.alone else f"in {axis.flips} of {axis.compared} pairs"
-            lines.append(f"the verdict turns on {axis.path} ({only}): {_told(axis)}")
+            lines.append(f"the verdict turns on {axis.path} ({only}): {_by_value(axis)}")
         elif axis.other_outcomes:
             lines.append(f"the outcome changes with {axis.path}, the verdict does not")
         else:
@@ -100,7 +100,7 @@ def _verdict(path: str, value: str, points: Sequence[Point]) -> str:
     return "mixed" if len(said) > 1 else next((str(verdict) for verdict in said), "-")
 
 
-def _told(axis: Axis) -> str:
+def _by_value(axis: Axis) -> str:
     values = [value for value, _ in axis.verdicts]
     names = [short(value) for value in values]
     shown = names if len(set(names)) == len(names) else values

@@ -128,7 +128,7 @@ class Archive:
         """Fetch the suites' lists and check their signatures. Raises InfraError, after three tries."""
         self._write_settings()
         argv = ["apt-get", *self.settings, "update"]
-        self.patiently(lambda: self.apt(argv, UPDATE_TIMEOUT, f"the lists of {self._told}"))
+        self.patiently(lambda: self.apt(argv, UPDATE_TIMEOUT, f"the lists of {self._archive}"))
 
     def update_if_older(self, seconds: float) -> bool:
         """Fetch the lists unless those that are here are younger and of these suites. Returns whether it did.
@@ -155,7 +155,7 @@ class Archive:
         versions = {version.version: version for version in parse_sources(done.stdout) if version.package == package}
         if not versions:
             last = done.stderr.strip().splitlines()[-1:]
-            raise InfraError(f"no source package {package} in {self._told}", hint="\n".join(last))
+            raise InfraError(f"no source package {package} in {self._archive}", hint="\n".join(last))
         return tuple(sorted(versions.values(), key=lambda version: (version.upstream, version.version)))
 
     def download_source_tarball(self, version: SourceVersion, folder: Path) -> Path:
@@ -209,14 +209,14 @@ class Archive:
         have = ", ".join(dict.fromkeys(version.version for version in versions))
         why = f"listed but gone: {', '.join(gone)}" if gone else "none is listed"
         raise InfraError(
-            f"no source of {package} {span} in {self._told}: {why}",
+            f"no source of {package} {span} in {self._archive}: {why}",
             hint=f"the index has {have}; take another range, or give a tarball of your own",
         )
 
     # ---- apt ---------------------------------------------------------------------------------------------------------
 
     @property
-    def _told(self) -> str:
+    def _archive(self) -> str:
         return f"{', '.join(self.suites)} on {self.mirror.uri}"
 
     @property

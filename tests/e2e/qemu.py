@@ -59,11 +59,11 @@ class EndToEnd:
             said = self.bisector("fixed", *where, "fixed", "--trials", str(seeds))
         fixed = _trials(said)
         checks.that("with the change: good", said.code == 0, f"exit code {said.code}")
-        checks.that(f"with the change: corrupt in 0 of {seeds} seeds", _figure(fixed) == (0, seeds), _told(fixed))
+        checks.that(f"with the change: corrupt in 0 of {seeds} seeds", _figure(fixed) == (0, seeds), _readings(fixed))
         with self.scene.phase("without the change"):
             found = [_trials(self.bisector(f"end-{n}", *where, "end", "--trials", "1")) for n in range(seeds)]
         end = [trial for trials in found for trial in trials]
-        checks.that(f"without it: corrupt in {seeds} of {seeds} seeds", _figure(end) == (seeds, seeds), _told(end))
+        checks.that(f"without it: corrupt in {seeds} of {seeds} seeds", _figure(end) == (seeds, seeds), _readings(end))
         checks.that("every trial had a seed of its own", len({t["seed"] for t in fixed + end}) == 2 * seeds)
         checks.that("with and without it are two images", len({t["image"] for t in fixed + end}) == 2)
 
@@ -127,7 +127,7 @@ def _figure(trials: list[dict[str, Any]]) -> tuple[int, int]:
     return signals.count("reproduced"), signals.count("reproduced") + signals.count("clean")
 
 
-def _told(trials: list[dict[str, Any]]) -> str:
+def _readings(trials: list[dict[str, Any]]) -> str:
     reproduced, told = _figure(trials)
     return f"{reproduced} of {told}"
 
