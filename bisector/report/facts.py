@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
+from bisector.report import environment
 from bisector.report.cells import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
+from bisector.report.spans import Span, Times, spans
 from bisector.store import CampaignRow, Store, StoredVerdict
 from bisector.system import shipped
 from bisector.system.sandbox import NOTE, was_off
@@ -23,9 +24,6 @@ LOGS = ("kernel.log", "console.log", "qemu.log", "guest-console.log", "agent.log
 LOG_BYTES = 8 << 20
 """Of one log that are read; a trial keeps less."""
 
-
-Build = tuple[Candidate, Image | BuildFailure, float]
-"""What the build of a candidate gave, and when it was noted in seconds since 1970."""
 
 NOT_DECODED = "the lines of the source that the trace goes through: it is as the kernel printed it, for {}"
 
@@ -54,24 +52,6 @@ class Side:
     excerpt: Excerpt = NOTHING
     log: tuple[str, ...] = ()
     config: str = ""
-
-
-class SpanKind(StrEnum):
-    """What took time."""
-
-    BUILD = "build"
-    TRIAL = "trial"
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where time went: a build or a trial from ``begin`` to ``end``, in seconds since the campaign began."""
-
-    kind: SpanKind
-    label: str
-    begin: float
-    end: float
-    ended: str = ""  # a trial's signal, failed for a build that failed
 
 
 @dataclass(frozen=True)
@@ -111,13 +91,13 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
     Args:
         of_recipe: read the verdicts of all campaigns of the recipe, too: they say what newer kernels answered.
     """
-    trials = store.trials(campaign.id)
+    trials, ahead = store.trials(campaign.id), store.trials_ahead(campaign.id)
     judgements = store.judgements(campaign.id)
     builds = store.builds(campaign.id)
     folder = store.campaign_folder(campaign.id)
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
-    tools = _tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
-    note = NOTE if any(map(was_off, _sandboxes(images.values(), trials))) else ""
+    tools = environment.tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
+    note = NOTE if any(map(was_off, environment.sandboxes(images.values(), trials))) else ""
     judged = tuple(_judged(campaign.outcome, judgements, trials))
     return Facts(
         campaign=campaign,
@@ -126,16 +106,20 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
         trials=trials,
         others=_others(campaign, trials),
         tools=tools,
-        alignment=_alignment(trials),
+        alignment=environment.alignment(trials),
         folder=str(folder),
         bad=_side(Verdict.BAD, judged, images, folder),
         good=_side(Verdict.GOOD, judged, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
-        spans=tuple(_spans(campaign, trials, builds, store.trial_ends(campaign.id))),
+        spans=spans(campaign.created, trials, ahead, builds, _times(store, campaign.id)),
         note=note,
         of_recipe=store.verdicts(campaign.recipe) if of_recipe else (),
-        ahead=store.trials_ahead(campaign.id),
+        ahead=ahead,
     )
+
+
+def _times(store: Store, campaign: str) -> Times:
+    return Times(store.trial_ends(campaign), store.ends_ahead(campaign), store.work(campaign))
 
 
 def _with_note(outcome: Outcome | None, note: str) -> Outcome | None:
@@ -202,35 +186,6 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-# ---- where time went -----------------------------------------------------------------------------------------------
-
-
-def _spans(
-    campaign: CampaignRow, trials: tuple[Trial, ...], builds: Iterable[Build], ends: Mapping[int, float]
-) -> Iterator[Span]:
-    """Builds and trials as they followed each other; what came from the cache took no time here."""
-    took = [
-        (at, SpanKind.BUILD, str(candidate), made.seconds, "failed" if isinstance(made, BuildFailure) else "")
-        for candidate, made, at in builds
-    ]
-    took += [
-        (
-            ends[t.number],
-            SpanKind.TRIAL,
-            f"{t.candidate}, {t.stage}",
-            t.observation.timing.total,
-            t.reading.signal.value,
-        )
-        for t in trials
-        if t.number in ends
-    ]
-    clock = 0.0
-    for at, kind, label, seconds, ended in sorted(took):
-        end = max(clock, at - campaign.created)
-        yield Span(kind, label, max(clock, end - seconds), end, ended)
-        clock = end
-
-
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
 
@@ -265,35 +220,3 @@ def _command(campaign: CampaignRow, mark: str, showing: list[Trial]) -> str:
 
 def _print_of(trial: Trial) -> str:
     return trial.reading.fingerprint or trial.reading.reason
-
-
-def _tools(images: Sequence[Image], trials: tuple[Trial, ...]) -> tuple[tuple[str, str], ...]:
-    """Tool versions, the newest last: what built the images and what ran inside the VM."""
-    seen: dict[str, str] = {}
-    for image in images:
-        seen.update(dict(image.tools))
-    for trial in trials:
-        if trial.observation.result:
-            seen.update({name: version for name, version in trial.observation.result.tools if version})
-        if trial.observation.vng:
-            seen["virtme-ng"] = trial.observation.vng
-        if trial.observation.accel:
-            seen["acceleration"] = trial.observation.accel
-    if confined := _sandboxes(images, trials):
-        seen["sandbox"] = ", ".join(sorted(confined))
-    return tuple(seen.items())
-
-
-def _sandboxes(images: Iterable[Image], trials: tuple[Trial, ...]) -> set[str]:
-    """What confined the builds and the trials, as far as that was recorded."""
-    used = (*(dict(image.tools).get("sandbox", "") for image in images), *(t.observation.sandbox for t in trials))
-    return set(filter(None, used))
-
-
-def _alignment(trials: tuple[Trial, ...]) -> tuple[str, ...]:
-    layers = next((t.observation.result.layers for t in reversed(trials) if t.observation.result), ())
-    return tuple(
-        f"{layer.name}: dma_alignment {layer.dma_alignment}, logical block {layer.logical_block}"
-        for layer in layers
-        if layer.dma_alignment >= 0
-    )

@@ -14,7 +14,7 @@ from bisector import __version__
 from bisector.answer import Answer
 from bisector.direction import direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind
-from bisector.report import picture, printed, single, table
+from bisector.report import picture, printed, single, table, timeline
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
 from bisector.report.printed import Printed
@@ -86,11 +86,10 @@ def render(facts: Facts) -> str:
         height=picture.ROW,
         marks=picture.MARK,
         cells=() if test else _cells(facts),
-        bars=picture.bars(facts.spans),
-        lane=picture.LANE,
-        ticks=picture.ticks(picture.length(facts.spans)),
+        timeline=timeline.timeline(facts.spans),
+        ticks=timeline.ticks(timeline.length(facts.spans)),
         shares=picture.shares(facts),
-        duration=picture.duration,
+        duration=timeline.duration,
         verdicts=tuple((stage, judgement, _counts(facts, stage, judgement)) for stage, judgement in facts.judgements),
         began=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.campaign.created)),
         version=__version__,
@@ -141,7 +140,7 @@ def _evidence(side: Side) -> Evidence:
     pairs = [("verdict", f"{judgement.verdict}: {judgement.reason}")]
     if trial:
         pairs.append(
-            ("trial", f"{trial.number}, stage {trial.stage}, {picture.duration(trial.observation.timing.total)}")
+            ("trial", f"{trial.number}, stage {trial.stage}, {timeline.duration(trial.observation.timing.total)}")
         )
         pairs.append(("condition", f"{trial.reading.condition or '–'}: {trial.reading.reason}"))
     if side.image:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 from bisector.direction import direction
 from bisector.model import Commit, Judgement, Outcome, Trial
 from bisector.report import printed, single, table
-from bisector.report.facts import Facts, OtherFailure, Side, Span
+from bisector.report.facts import Facts, OtherFailure, Side
 from bisector.report.printed import Printed
+from bisector.report.spans import Span
 
 SCHEMA = "bisector.campaign/1"
 

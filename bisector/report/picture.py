@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where things stand in the pictures of the HTML page: the search as a funnel, the time as two lanes. Pure geometry.
+"""Where things stand in the pictures of the HTML page: the search as a funnel, the shares of the time. Pure geometry.
 
 Places across are per cent of the width, so that one drawing fits every screen; places down are pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bisector.direction import Direction, of_outcome
 from bisector.model import Candidate, EditKind, Judgement, Outcome, Signal, Verdict
-from bisector.report.facts import Facts, Span, SpanKind
+from bisector.report.facts import Facts
+from bisector.report.spans import SpanKind
 from bisector.stage import Stage
 
 LEFT, RIGHT = 5.0, 95.0
@@ -20,8 +21,6 @@ MARKS = 14  # trials drawn one by one
 MARK = 9  # pixels from one trial's mark to the next
 NAME = 26  # characters of a candidate's name, beside a stage of at most SHORT_STAGE
 SHORT_STAGE = 6
-LANE = 26  # pixels
-NARROW = 0.25  # per cent; a span is never drawn thinner
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,6 @@ class Row:
     more: int  # trials beyond those drawn
     leftward: bool  # marks run to the left, for there is more room
     culprit: bool = False
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A span on its lane, with what it says when pointed at."""
-
-    x: float
-    width: float
-    lane: int
-    kind: str
-    said: str
 
 
 @dataclass(frozen=True)
@@ -164,25 +152,6 @@ def short(text: str, limit: int) -> str:
 # ---- time ----------------------------------------------------------------------------------------------------------
 
 
-def bars(spans: Sequence[Span]) -> tuple[Bar, ...]:
-    """Builds on the first lane, trials on the second."""
-    whole = length(spans)
-    return tuple(_bar(span, whole) for span in spans) if whole else ()
-
-
-def length(spans: Sequence[Span]) -> float:
-    """Seconds from the campaign's begin to the last end."""
-    return max((span.end for span in spans), default=0.0)
-
-
-def _bar(span: Span, whole: float) -> Bar:
-    width = max(NARROW, 100 * (span.end - span.begin) / whole)
-    x = min(100 - width, 100 * span.begin / whole)
-    kind = span.ended or span.kind
-    said = f"{span.kind} {span.label}: {duration(span.end - span.begin)}" + (f", {span.ended}" if span.ended else "")
-    return Bar(round(x, 3), round(width, 3), 0 if span.kind is SpanKind.BUILD else 1, kind, said)
-
-
 def shares(facts: Facts) -> tuple[Share, ...]:
     """What the time was spent on, by kind of work."""
     timings = [trial.observation.timing for trial in facts.trials]
@@ -202,21 +171,3 @@ def _cumulated(named: Sequence[tuple[str, float]]) -> Iterator[Share]:
         percent = 100 * seconds / whole
         yield Share(name, seconds, round(percent, 2), round(x, 2))
         x += percent
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def ticks(whole: float) -> Iterable[tuple[float, str, str]]:
-    """(per cent, text, which end of the text stands there) below the lanes."""
-    return (
-        (0.0, "0", "start"),
-        (50.0, duration(whole / 2), "middle"),
-        (100.0, duration(whole), "end"),
-    )

@@ -32,7 +32,8 @@ from bisector.model import (
     Verdict,
 )
 from bisector.report.excerpt import excerpt, readable
-from bisector.report.facts import Facts, OtherFailure, Side, Span, SpanKind
+from bisector.report.facts import Facts, OtherFailure, Side
+from bisector.report.spans import Span, SpanKind
 from bisector.store import CampaignRow
 
 LOG = (Path(__file__).parent.parent / "trial/data/raid1-leg-failed-6.18.5.log").read_bytes()
