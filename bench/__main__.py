@@ -7,6 +7,7 @@ python -m bench integrity --image KERNEL   stamp and verify against dd on the sa
 python -m bench step --repo REPO           the driver's own time per step, without build and VM
 python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build with and without the sandbox
 python -m bench store                      the store's: a campaign of 2,000 trials listed, looked up, drawn on
+python -m bench parallel                   a series and a campaign with 1 to 64 trials at once (20 minutes)
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -214,20 +215,33 @@ def bench_sandbox(given: argparse.Namespace) -> None:
     sandbox.bench(given.image, given.repo, given.rev, given.work, with_vng(os.environ), given.runs or 9)
 
 
+def bench_parallel(given: argparse.Namespace) -> None:
+    """Several trials at once."""
+    from bench import parallel  # it needs the tests' acted kernels
+
+    parallel.main(given.seconds, tuple(given.slots or parallel.SLOTS), tuple(given.campaigns))
+
+
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store"])
+    parser.add_argument(
+        "what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store", "parallel"]
+    )
     parser.add_argument("--image", type=Path)
     parser.add_argument("--repo", type=Path)
     parser.add_argument("--rev", default="good", help="revision of --repo that is built")
     parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
     parser.add_argument("--runs", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=11.0, help="parallel: length of a trial")
+    parser.add_argument("--slots", type=int, nargs="*", help="parallel: of the series")
+    parser.add_argument("--campaigns", type=int, nargs="*", default=[16], help="parallel: slots of whole campaigns")
     given = parser.parse_args(argv)
     benches = {"help": bench_help, "trial": bench_trial, "integrity": bench_integrity}
     benches |= {"step": bench_step, "campaign": bench_campaign, "sandbox": bench_sandbox}
     benches["store"] = lambda _: store_cost.main()
+    benches["parallel"] = bench_parallel
     benches[given.what](given)
     return 0
 
