@@ -91,13 +91,16 @@ class QuestionRunner:
         """Trials of a tree that has shown a regression, until so many more of them reproduce or ``question.trials``
         are drawn: whatever they show counts. Raises InfraError, Interrupted."""
         put = self._stored(self._put(question))
-        series = self._judge(put, nights).series(put.candidate, put.case, question.stage)
-        while not series.untestable and (seen := series.evidence).reproduced < reproductions:
-            if seen.conclusive >= question.trials or often_failed(seen):
-                break
-            if seen.other >= OTHER_FAILURES + 2 * seen.conclusive:
-                break
-            series.draw()
+        judge = self._judge(put, nights)
+        series = judge.series(put.candidate, put.case, question.stage)
+        with judge.ahead() as scope:
+            while not series.untestable and (seen := series.evidence).reproduced < reproductions:
+                if seen.conclusive >= question.trials or often_failed(seen):
+                    break
+                if seen.other >= OTHER_FAILURES + 2 * seen.conclusive:
+                    break
+                scope.want(series.coming(min(question.trials - seen.conclusive, reproductions - seen.reproduced)))
+                series.draw()
         verdict = Verdict.BAD if series.evidence.reproduced else Verdict.WEAK
         reason = series.untestable or f"reproduced in {series.evidence.figures}, to learn its rate"
         return _answer(question, series.judgement(verdict, reason), put.name, put.key, put.row)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from bisector.direction import Direction
@@ -15,6 +17,8 @@ from bisector.search.clone import PrivateClone
 from bisector.search.forecast import Forecast, proof_candidates
 from bisector.search.knowledge import Knowledge
 from bisector.series import TrialSeries
+
+ANSWERS = 2  # that git may be given; what follows either is foreseen at least
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,7 @@ class SearchAhead:
             forecast = Forecast(self.clone, worktree, self.direction, log)
 
             def meanwhile(series: TrialSeries) -> None:
-                candidate = replace(self.like, revision=series.candidate.revision)
-                self.judge.builds.want(
-                    lambda: map(
-                        self.judge.with_fixups, forecast.likely(candidate, self._likelier_first(series), self.ends)
-                    )
-                )
+                self.judge.builds.want(partial(self._likely, forecast, series))
 
             known.meanwhile = meanwhile
             try:
@@ -60,6 +59,12 @@ class SearchAhead:
             finally:
                 known.meanwhile = None
                 self.judge.builds.rest()
+
+    def _likely(self, forecast: Forecast, series: TrialSeries) -> Iterator[Candidate]:
+        """What comes after either answer; with more builders what comes after several."""
+        candidate = replace(self.like, revision=series.candidate.revision)
+        found = forecast.likely(candidate, self._likelier_first(series), self.ends)
+        yield from map(self.judge.with_fixups, islice(found, max(ANSWERS, self.judge.tools.builds_ahead)))
 
     def for_proof(self, culprit: Commit) -> None:
         """What the proof of the culprit tries."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,18 +57,25 @@ class Forecast:
         return Next(revision if OID.fullmatch(revision) else "")
 
     def likely(self, asked: Candidate, words: Iterable[str], ends: tuple[str, str]) -> Iterator[Candidate]:
-        """The candidates that are needed after either answer about ``asked``.
+        """The candidates that are needed after either answer about ``asked``, then those after two answers, and so on.
 
         Args:
             words: git's words for the answers, the likelier first.
             ends: ids of the old and the new end, over which a proof lays the culprit's edits.
         """
-        for word in words:
-            then = self.after((word, asked.revision))
-            if then.revision:
-                yield Candidate(asked.target, then.revision, asked.edits)
-            elif then.found:
-                yield from proof_candidates(self.clone.history(), asked, then.found, ends)
+        open_ends: deque[tuple[tuple[str, str], ...]] = deque([()])
+        revisions: dict[tuple[tuple[str, str], ...], str] = {(): asked.revision}
+        while open_ends:
+            known = open_ends.popleft()
+            for word in words:
+                marks = (*known, (word, revisions[known]))
+                then = self.after(*marks)
+                if then.revision:
+                    revisions[marks] = then.revision
+                    open_ends.append(marks)
+                    yield Candidate(asked.target, then.revision, asked.edits)
+                elif then.found:
+                    yield from proof_candidates(self.clone.history(), asked, then.found, ends)
 
     def _git(self, *arguments: str) -> Finished:
         argv, environment = ["git", *arguments], self.clone.git.environment
