@@ -13,6 +13,7 @@ from bisector.printable import printable_line
 from bisector.report import printed, single, table
 from bisector.report.facts import Facts
 from bisector.report.stages import ahead_line, unchecked
+from bisector.stage import Stage
 
 WIDTH = 80
 LABEL = 12
@@ -149,7 +150,7 @@ def _table(facts: Facts) -> list[str]:
     words = direction(facts.campaign.find_fix)
     lines = [f"{'stage':<7} {'verdict':<7} {'candidate':<24} why"]
     for stage, judgement in facts.judgements:
-        cell = f" [{judgement.cell}]" if judgement.cell and stage == "ends" else ""
+        cell = f" [{judgement.cell}]" if judgement.cell and stage == Stage.ENDS else ""
         head = f"{stage:<7} {judgement.verdict:<7} {str(judgement.candidate)[:24]:<24} "
         side = words.side(judgement.verdict)
         lines.append(_wrap(f"{f'{side}, ' if side else ''}{judgement.reason}{cell}", head, indent=len(head)))
