@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bisector.recipe.starter import STORAGE, Wishes
+from bisector.recipe.starter import STORAGE, Wishes, kind_of
 
 LINES = 20_000  # of a report that are read
 LONGEST = 1_000  # characters of a line that are looked at
@@ -172,10 +172,10 @@ def _make_fit(every: dict[str, Found]) -> None:
     good, bad = every.get("good"), every.get("bad")
     if good and bad and good.value == bad.value:
         del every["bad" if good.line == bad.line or (good.sure and not bad.sure) else "good"]
-    storage = every["storage"].value if "storage" in every else "none"
-    if "tested" in every and ({"console", "crash"} & set(every) or storage not in ("none", "raw", "qcow2")):
+    kind = kind_of(every["storage"].value) if "storage" in every else None
+    if "tested" in every and ({"console", "crash"} & set(every) or (kind and not kind.without_vm)):
         del every["tested"]  # there is a kernel's log: QEMU is a bystander
-    if "tested" in every or storage in ("none", "ext4", "xfs"):
+    if "tested" in every or kind is None or kind.mounted:
         every.pop("workload", None)
 
 

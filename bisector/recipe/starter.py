@@ -60,9 +60,9 @@ class Wishes:
 
 
 def refuse_what_does_not_fit(wishes: Wishes) -> None:
-    """Raises UsageError for wishes that no recipe can have together, with what to ask for instead."""
+    """Raises UsageError for wishes that no recipe can have together, with what to give instead."""
     storage, workload = wishes.storage, wishes.workload
-    row, kind = table.first_row(storage), _kind_of(storage)
+    row, kind = table.first_row(storage), kind_of(storage)
     if not re.fullmatch(FILE_NAME, wishes.name) or len(wishes.name) > MAX_FILE_NAME or wishes.name.endswith(".lock"):
         raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
     for name, end in (("good", wishes.good), ("bad", wishes.bad)):
@@ -91,7 +91,7 @@ def refuse_what_does_not_fit(wishes: Wishes) -> None:
         if workload != "script":
             raise UsageError("QEMU's programs are tried without a VM, by a script", hint="--workload script")
         if kind and not kind.without_vm:
-            *names, last = (name for name in STORAGE if not (other := _kind_of(name)) or other.without_vm)
+            *names, last = (name for name in STORAGE if not (other := kind_of(name)) or other.without_vm)
             raise UsageError(f"without a VM there is no {storage}", hint=f"--storage {', '.join(names)} or {last}")
         if wishes.console:
             raise UsageError("without a VM there is no console", hint="leave --console out; the exit code says it")
@@ -168,7 +168,7 @@ def _target(wishes: Wishes) -> Iterator[str]:
     yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
 
 
-def _kind_of(storage: str) -> Kind | None:
+def kind_of(storage: str) -> Kind | None:
     """The kind of storage of a wish; None for none."""
     row = table.first_row(storage)
     return table.KINDS[row.kind] if row else None
