@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..layers.device import SERIAL_LENGTH
+from ..layers.device import BLOCKS, SERIAL_LENGTH
 from .answers import added, command_outcome, quote
 from .command import Halt, demand
 from .guest_blocks import GuestBlocks
@@ -17,11 +17,11 @@ from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
 from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
-from .modules import modules
+from .modules import devices_of, modules
 from .observe import BoundedLog, Recorder
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
-from .plan import Io, Plan, Step
+from .plan import Io, Layer, Plan, Step
 from .qemu import Listeners, Qemu
 from .stamps import Stamped
 from .steps import GuestControl, Outcome, fill
@@ -75,18 +75,17 @@ class Guest(GuestControl):
         if guest.os == "linux":
             stamping = any(step.where == "guest" and step.verb in ("stamp", "verify") for step in plan.steps)
             self._blocks = GuestBlocks(f"{scratch}/blocks", self._run_command, self._unanswered) if stamping else None
-            self._prepare()
+            self._prepare(plan.layers)
         elif guest.os == "image":
             try:
                 demand(overlay_command(self._image, self._system), stage="tools", timeout=60.0)
             except OSError as error:
                 raise Halt("plan", f"the guest's image is not in the shared folder: {error}") from None
 
-    def _prepare(self) -> None:
+    def _prepare(self, layers: Sequence[Layer]) -> None:
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
-        devices = [drive.device for drive in self._guest.drives] + ["ahci"] * bool(self._guest.passthrough)
-        devices += ["virtio-blk"] * (self._blocks is not None)
+        devices = [*devices_of(self._guest, layers), *([BLOCKS] if self._blocks else [])]
         more = [] if self._guest.kernel else modules(devices, f"/lib/modules/{os.uname().release}")
         programs = [*self._inner.programs(), *(["filefrag"] if self._blocks and self._inner.has_files() else [])]
         if programs:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..layers.device import DEVICES, TRANSPORT
 from .initramfs import Entry
+from .plan import Guest, Layer
 
 ORDER = "modules-to-load"
 """File in the guest's root that names what its init loads, on one line."""
+
+
+def devices_of(guest: Guest, layers: Sequence[Layer]) -> list[str]:
+    """Devices behind which the guest sees disks: of its drives, and of the disks of the VM that it is passed."""
+    passed = [layer.type for layer in layers if layer.name in guest.passthrough]
+    return [*(drive.device for drive in guest.drives), *passed]
 
 
 def modules(devices: Iterable[str], folder: str) -> list[Entry]:

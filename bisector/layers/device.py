@@ -74,6 +74,9 @@ DEVICES: dict[str, Device] = {
     )
 }  # fmt: skip
 
+BLOCKS = "virtio-blk"
+"""Device over which stamped blocks come into an inner guest, and out of it."""
+
 TRANSPORT = ("virtio_pci",)
 """What the virtio devices need."""
 

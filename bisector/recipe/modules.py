@@ -7,16 +7,13 @@ import re
 from collections.abc import Iterable
 
 from bisector.layers import table
-from bisector.layers.device import DEVICES, VFIO
+from bisector.layers.device import BLOCKS, DEVICES, VFIO
 from bisector.model import Cell
 from bisector.recipe import files, matrix
 from bisector.recipe.model import Recipe
 
 BOOT = ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "unix")
 """What virtme-ng mounts its root with, and what its scripts in the VM use."""
-
-BLOCKS = "virtio-blk"
-"""Device over which the blocks of an inner guest come and go."""
 
 SHOWN = 4  # symbols of a fragment that are named
 _AS_IT_IS = "it is as its distribution built it"
@@ -76,7 +73,7 @@ def _of(recipe: Recipe) -> set[str]:
     if guest and guest.os != "none":
         names.update(name for drive in guest.drives.values() for name in DEVICES[drive.device].modules)
     if guest and guest.passthrough:
-        names.update((*VFIO, *DEVICES["ahci"].modules))
+        names.update(VFIO)
     if recipe.has_blocks_in_guest:
         names.update(DEVICES[BLOCKS].modules)
     return names

@@ -12,8 +12,8 @@ from bisector.agent.command import Halt
 from bisector.agent.initramfs import Entry, cpio, guest_root, is_static
 from bisector.agent.lines import LONGEST, LineSplitter, printable, qmp_event
 from bisector.agent.machine import Ports, dd_command, dd_records, errno_in, qemu_command
-from bisector.agent.modules import modules
-from bisector.agent.plan import Drive, Guest, Io
+from bisector.agent.modules import devices_of, modules
+from bisector.agent.plan import Drive, Guest, Io, Layer
 
 PORTS = Ports(5, 6, 7)
 
@@ -164,6 +164,11 @@ def test_marker_text_is_plain_and_bounded() -> None:
 
 
 class TestModules:
+    def test_a_passed_disk_needs_the_driver_of_its_own_controller(self) -> None:
+        layers = (Layer("n", "disk", "nvme"), Layer("s", "disk", "ahci"), Layer("other", "disk", "scsi"))
+        guest = Guest(os="linux", drives=(Drive("vda", "other"),), passthrough=("n", "s"))
+        assert devices_of(guest, layers) == ["virtio-blk", "nvme", "ahci"]
+
     def test_a_kernel_without_modules_needs_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "modules.builtin").write_text("kernel/drivers/block/virtio_blk.ko\n")
         assert modules(["virtio-blk"], str(tmp_path)) == []
