@@ -21,6 +21,7 @@ from bisector.store import Store
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST, OFF, PACKAGE, find_program
 from bisector.system.xdg import Folders
+from bisector.targets import KERNEL_BUILD, KERNEL_FILES, QEMU_BUILD, QEMU_FILES, BuildFile, subject_of
 from bisector.trial.programs import Missing, missing
 from bisector.trial.run import find_vng
 
@@ -46,31 +47,12 @@ class Finding:
     needed: bool = True
 
 
-BUILD = (
-    Program("gcc", "gcc", "compiles kernels (or name another CC in the recipe's make:)"),
-    Program("make", "make", "compiles kernels"),
-    Program("flex", "flex", "kernel configuration"),
-    Program("bison", "bison", "kernel configuration"),
-    Program("bc", "bc", "kernel build"),
-    Program("ccache", "ccache", "makes repeated builds quick", needed=False),
-)
 VM = (
     Program("qemu-system-x86_64", "qemu-system-x86", "boots the VM, and the inner guest"),
     Program("busybox", "busybox-static", "the inner guest's userspace"),
     Program("file", "file", "virtme-ng finds a kernel's modules by the release that it shows"),
 )
 EXTENTS = (Program("filefrag", "e2fsprogs", "says where a file of the inner guest lies"),)
-QEMU = tuple(
-    Program(name, package, "builds QEMU from a repository; the installed one is tried without", needed=False)
-    for name, package in (
-        ("meson", "meson"),
-        ("ninja", "ninja-build"),
-        ("make", "make"),
-        ("pkg-config", "pkg-config"),
-        ("gcc", "gcc"),
-        ("ccache", "ccache"),
-    )
-)
 
 
 def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -82,10 +64,8 @@ def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str])
         findings += [_vng(environ), _vm_python(), _kvm()]
     findings += [_space("state", folders.state, GIB), _space("cache", folders.cache, 10 * GIB)]
     findings.append(_store(folders))
-    if recipe is None or recipe.target.kernel:
-        findings += _headers()
-    if recipe is None or recipe.target.qemu:
-        findings += _libraries(recipe)
+    files = subject_of(recipe).build_files if recipe else (*KERNEL_FILES, *QEMU_FILES)
+    findings += [_library(file) if file.pkg_config else _header(file) for file in files]
     if recipe is not None:
         findings += _steps(recipe, folders, environ)
     return tuple(findings)
@@ -106,13 +86,10 @@ def as_text(findings: tuple[Finding, ...]) -> str:
 
 def _programs(recipe: Recipe | None) -> Iterator[Program]:
     if recipe is None:
-        yield from dict.fromkeys((*BUILD, *VM, *_of_storage(table.ROWS.values()), *EXTENTS, *QEMU[:3]))
+        yield from dict.fromkeys((*KERNEL_BUILD, *VM, *_of_storage(table.ROWS.values()), *EXTENTS, *QEMU_BUILD[:3]))
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
-    if recipe.target.kernel:
-        yield from BUILD
-    if recipe.target.qemu:
-        yield from QEMU
+    yield from subject_of(recipe).build_programs
     if recipe.vm is not None:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
@@ -206,25 +183,18 @@ def _store(folders: Folders) -> Finding:
     return Finding("store", True, str(folders.state / "bisector.db"))
 
 
-def _libraries(recipe: Recipe | None) -> Iterator[Finding]:
-    """What QEMU's configure asks pkg-config for."""
-    wanted = [("glib-2.0", "libglib2.0-dev"), ("zlib", "zlib1g-dev")]
-    if recipe and recipe.target.qemu and "qemu-system-x86_64" in recipe.target.qemu.build:
-        wanted.append(("pixman-1", "libpixman-1-dev"))
-        yield _header("libfdt.h", "libfdt-dev   (builds QEMU from a repository)", needed=False)  # it has no .pc file
-    for name, package in wanted:
-        found = next((path for place in PKG_CONFIG for path in Path("/usr").glob(f"{place}/{name}.pc")), None)
-        remedy = f"apt-get install {package}   (builds QEMU from a repository)"
-        yield Finding(name, found is not None, str(found or "not found"), remedy, needed=False)
+def _library(library: BuildFile) -> Finding:
+    """What a configure script asks pkg-config for."""
+    places = (path for place in PKG_CONFIG for path in Path("/usr").glob(f"{place}/{library.name}.pc"))
+    return _build_file(library, next(places, None))
 
 
-def _headers() -> Iterator[Finding]:
-    """Headers that a kernel build needs and no program shows."""
-    yield _header("libelf.h", "libelf-dev")
-    yield _header("openssl/opensslv.h", "libssl-dev")
-
-
-def _header(header: str, package: str, *, needed: bool = True) -> Finding:
+def _header(header: BuildFile) -> Finding:
     places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
-    found = next((place / header for place in places if (place / header).exists()), None)
-    return Finding(header, found is not None, str(found or "not found"), f"apt-get install {package}", needed)
+    return _build_file(header, next((path for place in places if (path := place / header.name).exists()), None))
+
+
+def _build_file(wanted: BuildFile, found: Path | None) -> Finding:
+    purpose = f"   ({wanted.purpose})" if wanted.purpose else ""
+    remedy = f"apt-get install {wanted.package}{purpose}"
+    return Finding(wanted.name, found is not None, str(found or "not found"), remedy, wanted.needed)

@@ -17,13 +17,13 @@ from bisector.mail.fixed import Fixed, Later, Newest
 from bisector.model import Candidate, Edit, EditKind, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe
-from bisector.recipe.plan import source_kind
 from bisector.report.facts import gather
 from bisector.report.stages import FIXED
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
 from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
+from bisector.targets import subject_of
 from bisector.verdict.fixed import FixedTrials
 
 
@@ -54,9 +54,10 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> RecheckResult
         known = _known(row, session, user)
         recheck = _Recheck(row, recipe, session, user, outcome)
         lines = []
+        commits = subject_of(recipe).commits
         for newest in known.newest:
             if newest.tree is fixed.Tree.MAINLINE and newest.verdict is None and _is_newer(newest, row, user):
-                lines.append(recheck.about(newest.name, Candidate(source_kind(recipe), newest.oid, label=newest.name)))
+                lines.append(recheck.about(newest.name, Candidate(commits, newest.oid, label=newest.name)))
         lines += recheck.about_fix(next((each for each in known.later if each.repairs and not each.tried), None))
         return RecheckResult(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
 
@@ -111,7 +112,7 @@ class _Recheck:
         """A fix on top of the bad end, for that is the kernel at fault; where it does not apply, at its own place."""
         if fix is None:
             return
-        kind = source_kind(self.recipe)
+        kind = subject_of(self.recipe).commits
         name = f'{fix.commit.oid[:12]} ("{fix.commit.subject}")'
         on_top = Candidate(kind, self.row.bad, (Edit(EditKind.APPLY, fix.commit.oid),), label="the bad end")
         answer = self._answer(f"{name} {fixed.Place.TOP}", on_top)

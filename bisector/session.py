@@ -44,6 +44,7 @@ from bisector.target.kernel_source import KernelSource
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
 from bisector.target.source import FromSource
+from bisector.targets import subject_of
 from bisector.tools import JudgeTools
 from bisector.trial import programs
 from bisector.trial.run import VmRunner
@@ -151,9 +152,7 @@ class Session:
 
     def source(self, recipe: Recipe, cells: tuple[Cell, ...], clone: PrivateClone) -> Target:
         """Builds what the recipe tests, from the clone."""
-        if recipe.target.qemu:
-            return self.qemu_source(recipe.target.qemu.build, clone)
-        return self.kernel_source(recipe, cells, clone)
+        return subject_of(recipe).source(self, cells, clone)
 
     def qemu_source(self, programs: tuple[str, ...], clone: PrivateClone) -> Target:
         """Builds programs of QEMU from the clone."""
@@ -200,10 +199,9 @@ class Session:
         """Takes kernels that somebody else built."""
         return Given(self.setting.folders.cache, self.processes)
 
-    def programs(self, recipe: Recipe) -> Target:
+    def programs(self, names: tuple[str, ...]) -> Target:
         """Takes programs of QEMU that somebody else built, or that are installed."""
-        wanted = recipe.target.qemu.build if recipe.target.qemu else ()
-        return Programs(self.setting.folders.cache, wanted, self.setting.environ, self.processes)
+        return Programs(self.setting.folders.cache, names, self.setting.environ, self.processes)
 
     def runner(self, recipe: Recipe) -> Runner:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
@@ -229,7 +227,7 @@ class Session:
 
         Raises InfraError and UsageError when it is not to be had.
         """
-        if recipe.vm is None or not recipe.target.qemu:
+        if recipe.vm is None or subject_of(recipe).is_vm_kernel:
             return None
         named = recipe.vm.kernel or ""
         if named not in self._vm_kernels:

@@ -14,7 +14,6 @@ from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
-from bisector.recipe.plan import source_kind
 from bisector.search.ahead import SearchAhead
 from bisector.search.clone import PrivateClone
 from bisector.search.commits import SearchEnd, SearchResult, check_ends, search
@@ -28,6 +27,7 @@ from bisector.search.skip_runs import try_edges
 from bisector.session import Session
 from bisector.stage import CampaignState, Stage
 from bisector.store import CampaignRow
+from bisector.targets import subject_of
 
 RESTARTS = 3
 """So often a search goes on from what a proof that contradicted it has taught."""
@@ -157,7 +157,7 @@ class _Work:
         assumptions: tuple[str, ...],
     ) -> _Work:
         """With the judge and the candidates of this campaign."""
-        kind, history = source_kind(request.recipe), clone.history()
+        kind, history = subject_of(request.recipe).commits, clone.history()
         target = session.source(request.recipe, request.cells, clone)
         ends = (
             candidate(good, request.good_label or request.good, kind),

@@ -18,12 +18,11 @@ from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
-from bisector.recipe.plan import source_kind
 from bisector.search.gitrepo import UserRepository
 from bisector.session import Session
 from bisector.stage import CampaignState, Stage
 from bisector.store import CampaignRow
-from bisector.target.programs import installed
+from bisector.targets import subject_of
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.sequential import Evidence, More
@@ -115,25 +114,23 @@ def _judged(judge: Judge, candidate: Candidate, case: Case, before: Sequence[Cel
 
 
 def _candidate(request: SingleRequest, session: Session, wanted: tuple[Cell, ...]) -> tuple[Candidate, Target]:
-    if request.recipe.target.qemu and request.package:
-        raise UsageError("--package names a kernel, and the recipe tests QEMU", hint="leave it out: the installed QEMU")
-    if request.recipe.target.qemu and request.repo is None:
-        folder = request.image.resolve() if request.image else None
-        programs = session.programs(request.recipe)
-        return (Candidate(TargetKind.GIVEN, str(folder), label=folder.name) if folder else installed()), programs
+    subject = subject_of(request.recipe)
     if request.image:
         path = request.image.resolve()
-        return Candidate(TargetKind.GIVEN, str(path), label=path.name), session.given()
+        return Candidate(TargetKind.GIVEN, str(path), label=path.name), subject.given(session)
     if request.package:
+        subject.check_package()
         path = Path(request.package)
         for line in not_applied(request.recipe):
             session.setting.listener(Progress(Phase.STAGE, line))
         packages = session.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
         return packages.candidate(path.name), packages
+    if request.repo is None and subject.installed:
+        return subject.installed, subject.given(session)
     if request.repo is None:
         raise UsageError("no repository", hint="give --repo DIR")
     user = UserRepository(request.repo)
     commit = user.resolve(request.rev)
     target = session.source(request.recipe, wanted, session.clone(user))
     label = request.rev if not commit.oid.startswith(request.rev) else ""
-    return Candidate(source_kind(request.recipe), commit.oid, label=label), target
+    return Candidate(subject.commits, commit.oid, label=label), target

@@ -26,6 +26,7 @@ from bisector.cli.options import (
 from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
+from bisector.targets import subject_of
 
 if TYPE_CHECKING:
     from bisector.campaign.releases import ReleaseRequest
@@ -172,7 +173,7 @@ def _release_mode(recipe: Recipe, wanted: str, scan: bool, repo: Path | None, go
     mode = "only" if scan else wanted or recipe.search.releases
     if scan and wanted == "off":
         raise UsageError("--scan tests releases, and --releases off leaves them out")
-    if recipe.target.kernel is None:
+    if not subject_of(recipe).has_releases:
         mode = "off"
     if mode == "only" or (mode == "auto" and repo is None):
         return mode
@@ -217,7 +218,7 @@ def test(
 
     loaded, source = load_recipe(recipe, cell, kernel)
     given = sum((image is not None, bool(package), repo is not None and bool(rev)))
-    installed = loaded.target.qemu is not None and repo is None and not rev  # with nothing given
+    installed = subject_of(loaded).installed is not None and repo is None and not rev  # with nothing given
     if given > 1 or not (given or installed):
         hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
         raise UsageError("what is to be tested?", hint=hint)

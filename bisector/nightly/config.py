@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationErr
 from pydantic_core import CoreSchema
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
-from bisector.model import Cell
+from bisector.model import Cell, TargetKind
 from bisector.nightly.trees.clone import URL
 from bisector.recipe import load as recipes
 from bisector.recipe.base import Base
@@ -27,6 +27,7 @@ from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, shown, wrong
 from bisector.system import files
 from bisector.system.files import read_named
+from bisector.targets import subject_of
 
 MAX_RECIPES = 64
 BRANCH = re.compile(r"linux-\d{1,3}\.\d{1,3}\.y")
@@ -246,7 +247,7 @@ def _item(item: Item, file: Path) -> Watched:
 
 
 def _unfit(one: Watched, before: list[Watched]) -> str:
-    if one.recipe.target.kernel is None:
+    if subject_of(one.recipe).commits is not TargetKind.KERNEL_SOURCE:
         return f"{one.name} does not test a kernel"
     if not one.wanted:
         return f"no cell of {one.name} can run"

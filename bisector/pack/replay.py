@@ -34,6 +34,7 @@ from bisector.session import Session
 from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.images import Images
+from bisector.targets import subject_of
 from bisector.verdict.signature import read
 
 
@@ -119,8 +120,9 @@ def _refuse_what_runs_here(recipe: Recipe, request: ReplayRequest, file: str) ->
             f"this recipe runs its programs on this host and not in a VM, and they came with {file}",
             hint=f"read them first ({programs}); --trust runs them",
         )
-    if request.repo and recipe.target.kernel and recipe.target.kernel.make:
-        settings = ", ".join(f"{name}={value}" for name, value in recipe.target.kernel.make.items())
+    variables = subject_of(recipe).make
+    if request.repo and variables:
+        settings = ", ".join(f"{name}={value}" for name, value in variables)
         raise UsageError(
             f"the recipe in {file} gives variables to make, which runs on this host",
             hint=f"look at them first ({settings}); --trust builds with them",
@@ -154,7 +156,7 @@ def _image(request: ReplayRequest, source: Source, first: Trial, recipe: Recipe,
     if request.image:
         path = request.image.resolve()
         candidate = Candidate(TargetKind.GIVEN, str(path), label=path.name)
-        target = session.programs(recipe) if recipe.target.qemu else session.given()
+        target = subject_of(recipe).given(session)
     elif request.repo:
         target = _built_from(request.repo, candidate, recipe, session)
     elif found := source.image(first.image, Images(session.setting.folders.cache)):

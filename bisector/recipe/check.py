@@ -30,7 +30,7 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
     chosen = [name for name in ("kernel", "qemu") if getattr(recipe.target, name)]
     if len(chosen) != 1:
         yield Fault(("target",), "name one target: kernel or qemu" + (", not both" if chosen else ""))
-    for index, program in enumerate(recipe.target.qemu.build if recipe.target.qemu else ()):
+    for index, program in enumerate(recipe.programs):
         if program not in QEMU_PROGRAMS:
             message = f"{program!r} is no program that is built of QEMU{suggestion(program, QEMU_PROGRAMS)}"
             yield Fault(("target", "qemu", "build", index), message)
@@ -38,7 +38,7 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("confidence",), "either trials or confidence, not both", at_key=True)
     if recipe.search.good is not None and recipe.search.good == recipe.search.bad:
         yield Fault(("search", "bad"), "is the same revision as good")
-    if recipe.vm is not None and recipe.vm.kernel and not recipe.target.qemu:
+    if recipe.vm is not None and recipe.vm.kernel and not recipe.programs:
         yield Fault(("vm", "kernel"), "the VM boots the kernel under test; 'kernel' is for target qemu")
     if recipe.vm is None:
         if recipe.target.kernel:

@@ -316,6 +316,11 @@ class Recipe(Base):
         return self._file
 
     @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs of QEMU that are tested; () when a kernel is."""
+        return self.target.qemu.build if self.target.qemu else ()
+
+    @property
     def has_blocks_in_guest(self) -> bool:
         """Whether any step stamps or verifies in the inner guest."""
         return any(step.where == "guest" and step.verb in ("stamp", "verify") for step in self.steps.values())

@@ -12,7 +12,7 @@ from bisector.errors import InfraError
 from bisector.layers import table
 from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
-from bisector.model import BuildConfig, Cell, Condition, Fact, Question, TargetKind
+from bisector.model import BuildConfig, Cell, Condition, Fact, Question
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
 from bisector.recipe.facts.table import ROWS
@@ -192,11 +192,6 @@ def _watches(question: Question) -> Iterator[agent.Watch]:
 
 
 # ---- build ---------------------------------------------------------------------------------------------------------
-
-
-def source_kind(recipe: Recipe) -> TargetKind:
-    """What the commits of a repository are, for this recipe."""
-    return TargetKind.QEMU_SOURCE if recipe.target.qemu else TargetKind.KERNEL_SOURCE
 
 
 def build_config(recipe: Recipe, cells: Iterable[Cell]) -> BuildConfig:

@@ -43,7 +43,6 @@ def require(recipe: Recipe, environ: Mapping[str, str], processes: Processes) ->
 
 
 def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]) -> Iterator[Missing]:
-    built = recipe.target.qemu.build if recipe.target.qemu else ()
     host = "this host" if recipe.vm is None else "this host, whose programs the VM sees,"
     for wanted in of_steps(recipe):
         base = wanted.name.rpartition("/")[2]
@@ -52,7 +51,7 @@ def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]
                 what = f"{_subject(wanted)}, which the inner guest does not have: its root is a busybox"
                 hint = f"use what 'busybox --list' names, or put it beside the recipe: ./{base}"
                 yield Missing(wanted, what, hint)
-        elif wanted.name not in built and not _here(wanted.name, _path(recipe, environ)):
+        elif wanted.name not in recipe.programs and not _here(wanted.name, _path(recipe, environ)):
             hint = f"install the package that has {base}, or put it beside the recipe: ./{base}"
             yield Missing(wanted, f"{_subject(wanted)}, which {host} does not have", hint)
 
