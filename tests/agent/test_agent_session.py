@@ -72,7 +72,7 @@ def test_direct_read_and_write_are_counted(tmp_path: Path) -> None:
     assert read is not None and (read.count, read.failed, read.errno, read.exit) == (4, 2, "", 1)
     assert read.detail == "at 16384: 0 of 4096 bytes"
     assert again is not None and again.count > 1
-    assert round(again.ended - again.started, 3) >= 0.2  # both are told to the millisecond
+    assert round(again.ended - again.started, 3) >= 0.2  # both are rounded to milliseconds
     assert any((tmp_path / "shared/work/img.raw").read_bytes())
 
 

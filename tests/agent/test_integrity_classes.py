@@ -54,12 +54,12 @@ def other_than(draw: random.Random, number: int) -> int:
     return (number + draw.randrange(1, SPREAD)) % SPREAD
 
 
-# Each takes the disk, a source of chance, a block and its generation; gives the damaged block and what must be told:
+# Each takes the disk, a source of chance, a block and its generation; gives the damaged block and what must be found:
 # (class, sectors or None for all, origin's block or None, bits).
-Told = tuple[bytes, str, list[int] | None, int | None, int]
+Injected = tuple[bytes, str, list[int] | None, int | None, int]
 
 
-def duplicate(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def duplicate(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     origin = other_than(draw, number)
     sectors = some(draw) if draw.random() < 0.3 else list(range(SECTORS))
     return (
@@ -71,7 +71,7 @@ def duplicate(disk: Disk, draw: random.Random, number: int, generation: int) -> 
     )
 
 
-def misdirected(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def misdirected(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     """From another file, from an older generation of another block, or from another place in its own block."""
     good = disk.block(number, generation)
     kind = draw.randrange(3)
@@ -86,11 +86,11 @@ def misdirected(disk: Disk, draw: random.Random, number: int, generation: int) -
     return b"".join(parts), "misdirected", [a], None, 0
 
 
-def stale(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def stale(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     return disk.block(number, draw.randrange(1, generation)), "stale", None, number, 0
 
 
-def torn(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def torn(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     if draw.random() < 0.5:
         sectors = some(draw, 1, SECTORS - 1)
         return (
@@ -105,12 +105,12 @@ def torn(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
     return mixed(disk.block(number, 1), bytes(BLOCK), sectors), "torn 1", sectors, None, 0
 
 
-def zeroed(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def zeroed(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     sectors = some(draw) if draw.random() < 0.5 else list(range(SECTORS))
     return mixed(disk.block(number, generation), bytes(BLOCK), sectors), "zeroed", sectors, None, 0
 
 
-def flipped(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def flipped(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     damaged = bytearray(disk.block(number, generation))
     bits = draw.sample(range(BLOCK * 8), draw.choice((1, 1, 1, 2, 8, 64)))
     for bit in bits:
@@ -118,7 +118,7 @@ def flipped(disk: Disk, draw: random.Random, number: int, generation: int) -> To
     return bytes(damaged), "flipped", sorted({bit // 8 // SECTOR for bit in bits}), None, len(bits)
 
 
-def foreign(disk: Disk, draw: random.Random, number: int, generation: int) -> Told:
+def foreign(disk: Disk, draw: random.Random, number: int, generation: int) -> Injected:
     kind = draw.randrange(4)
     if kind == 0:  # from a generation that was never written
         return disk.block(number, generation + 1), "foreign", None, number, 0
@@ -129,7 +129,7 @@ def foreign(disk: Disk, draw: random.Random, number: int, generation: int) -> To
 
 @pytest.mark.parametrize("inject", [duplicate, misdirected, stale, torn, zeroed, flipped, foreign])
 def test_every_injected_fault_is_called_by_its_name(
-    disk: Disk, inject: Callable[[Disk, random.Random, int, int], Told]
+    disk: Disk, inject: Callable[[Disk, random.Random, int, int], Injected]
 ) -> None:
     draw = random.Random(f"bisector {inject.__name__}")
     for _ in range(FAULTS):
@@ -140,7 +140,7 @@ def test_every_injected_fault_is_called_by_its_name(
         finding = examine(damaged, number, FILE, disk.block(number, generation), generation)
         assert finding is not None
         current = generation
-        resolve([finding], lambda told: told.file == FILE and told.generation == current)  # noqa: B023
+        resolve([finding], lambda sector: sector.file == FILE and sector.generation == current)  # noqa: B023
         assert finding.kind == kind, finding.describe()
         assert list(finding.sectors) == (list(range(SECTORS)) if sectors is None else sectors)
         assert finding.bits == bits
@@ -156,8 +156,8 @@ def test_whole_blocks_give_no_finding_and_a_torn_last_write_gives_none(disk: Dis
         assert examine(good, number, FILE, good, generation) is None
         half = mixed(good, coming, some(draw))
         assert examine(half, number, FILE, good, generation, (generation + 1,)) is None
-        told = examine(half, number, FILE, good, generation)  # the same without a write on its way is a fault
-        assert told is not None and told.kind == "foreign"
+        read = examine(half, number, FILE, good, generation)  # the same without a write on its way is a fault
+        assert read is not None and read.kind == "foreign"
 
 
 def test_a_fault_beside_a_write_on_its_way_is_still_told(disk: Disk) -> None:
@@ -186,9 +186,9 @@ def test_words_of_a_chunk_are_those_of_its_sectors_one_by_one() -> None:
     for number, generation in ((0, 1), (1, 1), (3, 2), (2**20, 2**31), (1, 1)):
         chunk = bytes(pattern.chunk(number, generation))
         for lane in range(CHUNK // SECTOR):
-            told = read_sector(chunk[lane * SECTOR : (lane + 1) * SECTOR])
-            assert told is not None
-            named = (told.file, told.block, told.place, told.generation)
+            read = read_sector(chunk[lane * SECTOR : (lane + 1) * SECTOR])
+            assert read is not None
+            named = (read.file, read.block, read.place, read.generation)
             assert named == (0xFFFFFFFF, number * BLOCKS + lane // SECTORS, lane % SECTORS, generation)
 
 

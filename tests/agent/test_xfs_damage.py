@@ -40,8 +40,8 @@ def test_fresh_file_system_is_whole(image: Path) -> None:
 
 
 def test_field_changed_with_its_checksum_is_error_117(image: Path) -> None:
-    told = xfs.damage(str(image), 0, "xfs-metadata")
-    assert "its checksum recomputed" in told
+    described = xfs.damage(str(image), 0, "xfs-metadata")
+    assert "its checksum recomputed" in described
     seen = xfs_db(image, "agi 0", "crc", "p unlinked[0]")
     assert "Metadata corruption detected" in seen
     assert "(117)" in seen
@@ -50,8 +50,8 @@ def test_field_changed_with_its_checksum_is_error_117(image: Path) -> None:
 
 
 def test_bit_flipped_below_its_checksum_is_error_74(image: Path) -> None:
-    told = xfs.damage(str(image), 0, "xfs-flip")
-    assert "its checksum as it was" in told
+    described = xfs.damage(str(image), 0, "xfs-flip")
+    assert "its checksum as it was" in described
     seen = xfs_db(image, "agi 0", "p unlinked[0]")
     assert "Metadata CRC error detected" in seen
     assert "(74)" in seen

@@ -52,8 +52,8 @@ class Page:
 
     def table(self) -> str:
         """All rows in short, for a failing test's message."""
-        told = [f"{name or 'as it stands'}: {self.verdict(name)}" for name in self.rows]
-        return "\n".join([*told, self.errors[-2000:]])
+        lines = [f"{name or 'as it stands'}: {self.verdict(name)}" for name in self.rows]
+        return "\n".join([*lines, self.errors[-2000:]])
 
 
 def page(recipe: str, *words: str, option: str = "--image") -> Page:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Space that runs out unseen: paused or told is good, on three kinds of disk; an ignored error is bad."""
+"""Space that runs out unseen: paused or reported is good, on three kinds of disk; an ignored error is bad."""
 
 import pytest
 from booking import Page, needs_image, page
@@ -26,15 +26,15 @@ def test_a_full_host_pauses_the_guest_or_tells_it_and_nothing_is_lost_unless_err
 ) -> None:
     control = ["--controls"] if device == "ide" else []
     seen = asked(device, direct, *control)
-    paused, told = "guest.drives.data.werror=enospc", "guest.drives.data.werror=report"
+    paused, reported = "guest.drives.data.werror=enospc", "guest.drives.data.werror=report"
     assert (seen.verdict(paused), seen.condition(paused)) == ("good", "paused"), seen.table()
     assert {"BLOCK_IO_ERROR", "STOP", "RESUME"} <= seen.events(paused)
     assert (seen.step(paused, "fill")["exit"], seen.step(paused, "go")["exit"]) == (None, 0)
-    assert (seen.verdict(told), seen.condition(told)) == ("good", "told"), seen.table()
-    assert seen.step(told, "fill")["errno"] in ("EIO", "ENOSPC")
-    assert "STOP" not in seen.events(told)
+    assert (seen.verdict(reported), seen.condition(reported)) == ("good", "told"), seen.table()
+    assert seen.step(reported, "fill")["errno"] in ("EIO", "ENOSPC")
+    assert "STOP" not in seen.events(reported)
     if control:
         assert (seen.verdict("silent"), seen.condition("silent")) == ("bad", "lost"), seen.table()
         assert "zeroed" in seen.step("silent", "verify")["blocks"]
-        assert seen.step("silent", "fill")["errno"] == ""  # nobody was told
+        assert seen.step("silent", "fill")["errno"] == ""  # nobody was notified
     assert seen.exit_code == 0

@@ -97,12 +97,12 @@ def test_shipped_recipes_are_listed_and_valid(capfd: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "counts"),
     [("duplicate-4k-blocks", "1 cell, 2 controls"), ("virtio-dio-lvm-raid1-releases", "1 cell, 1 control")],
 )
-def test_check_counts_cells_and_controls(name: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_counts_cells_and_controls(name: str, counts: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", name]) == ExitCode.OK
-    assert capsys.readouterr().out.splitlines()[0] == f"{name}: ok, {told}"
+    assert capsys.readouterr().out.splitlines()[0] == f"{name}: ok, {counts}"
 
 
 def test_an_unexpected_error_is_infrastructure_and_shows_no_traceback(

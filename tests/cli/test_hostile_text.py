@@ -105,8 +105,8 @@ def test_no_format_lets_it_through(kind: str, outcome: str, tmp_path: Path) -> N
 def test_a_subject_adds_no_line_to_the_log_of_a_report() -> None:
     log = "git bisect start\n# bad: [0000] x\x0cgit bisect skip HEAD\u2028git bisect reset\n"
     outcome = replace(case.OUTCOMES["culprit"], bisect_log=log)
-    told = formats.render("text", case.facts(outcome)).partition("git bisect log:\n")[2]
-    assert [line for line in told.splitlines() if line.startswith("  git")] == ["  git bisect start"]
+    shown = formats.render("text", case.facts(outcome)).partition("git bisect log:\n")[2]
+    assert [line for line in shown.splitlines() if line.startswith("  git")] == ["  git bisect start"]
 
 
 @pytest.mark.parametrize("outcome", case.OUTCOMES)

@@ -131,7 +131,7 @@ def test_run_tells_a_watching_program_how_it_ended(tmp_path: Path) -> None:
     events = tmp_path / "events"
     words = ["--repo", str(repo), "--good", "HEAD", "--bad", "HEAD", "--releases", "off", "--events", str(events)]
     assert main(["run", "virtio-open-lvm-raid1", *words]) == ExitCode.USAGE
-    told = [json.loads(line) for line in events.read_text().splitlines()]
-    assert [event["event"] for event in told] == ["begin", "end"]
-    assert told[0]["recipe"] == "virtio-open-lvm-raid1"
-    assert told[1]["exit_code"] == ExitCode.USAGE
+    rows = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [event["event"] for event in rows] == ["begin", "end"]
+    assert rows[0]["recipe"] == "virtio-open-lvm-raid1"
+    assert rows[1]["exit_code"] == ExitCode.USAGE

@@ -206,13 +206,13 @@ def refuse_unfit_version(version: tuple[int, int, int]) -> None:
     """Raises TreeUnfit unless the regression can be planted on ``version``."""
     if FIRST <= version <= LAST:
         return
-    told = ".".join(map(str, version))
+    release = ".".join(map(str, version))
     if version < FIRST:
         raise TreeUnfit(
-            f"Linux {told} still checks every segment: the regression came with 6.18; give 6.18.0 to 6.18.32"
+            f"Linux {release} still checks every segment: the regression came with 6.18; give 6.18.0 to 6.18.32"
         )
     raise TreeUnfit(
-        f"Linux {told} is past 6.18.32: f7b24c7b41f2 (6.18.33, 7.0.10) keeps md from failing a leg, so the culprit "
+        f"Linux {release} is past 6.18.32: f7b24c7b41f2 (6.18.33, 7.0.10) keeps md from failing a leg, so the culprit "
         "would change nothing; give 6.18.0 to 6.18.32"
     )
 

@@ -60,12 +60,12 @@ def _entries_of_folder(folder: Path) -> Iterator[Entry]:
         links = [name for name in folders if Path(parent, name).is_symlink()]
         for name in sorted(names + links):
             path = Path(parent, name)
-            told = path.relative_to(folder).as_posix()
+            path_name = path.relative_to(folder).as_posix()
             if path.is_symlink():
                 target = os.readlink(path)  # noqa: PTH115 - a Path would turn ./a/ into a
-                yield Entry(told, "120000", os.fsencode(target))
+                yield Entry(path_name, "120000", os.fsencode(target))
             else:
-                yield Entry(told, _mode(path.stat().st_mode), path.read_bytes())
+                yield Entry(path_name, _mode(path.stat().st_mode), path.read_bytes())
 
 
 def _entries_of_tarball(tarball: Path) -> Iterator[Entry]:

@@ -74,7 +74,7 @@ def look(scene: Scene, manifest: Manifest, said: Said, rate: float, max_error: f
         signals = [trial["reading"]["signal"] for trial in proof.get(label, {}).get("trials") or []]
         reproduced = signals.count("reproduced")
         right = reproduced >= 5 if label == "culprit" else signals and not reproduced
-        checks.that(f"{label} is told by its trials", bool(right), f"{reproduced} of {len(signals)} reproduced")
+        checks.that(f"{label} is recognised by its trials", bool(right), f"{reproduced} of {len(signals)} reproduced")
     prepare.stderr(summary)
 
 

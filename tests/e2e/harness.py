@@ -107,7 +107,7 @@ class Scene:
         return Said(None if late else code, stdout, json_object(stdout))
 
     def phase(self, name: str) -> Any:
-        """A context whose time is told at the end."""
+        """A context whose time is reported at the end."""
         return prepare.phase(name, self.seconds)
 
     def untouched(self, what: str, folder: Path, before: dict[str, str]) -> None:

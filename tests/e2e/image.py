@@ -33,11 +33,11 @@ def build(place: prepare.Place, repo: Path, recipe: str, fragments: list[str]) -
     """The image of ``repo``'s bad end, with the recipe's config and ``fragments`` over it. Raises BisectorError."""
     environ = place.environment(os.environ)
     ours = folders(environ)
-    told: set[str] = set()
+    phases_seen: set[str] = set()
 
     def listen(progress: Progress) -> None:
-        if progress.phase not in told:  # the phases, not each object file
-            told.add(progress.phase)
+        if progress.phase not in phases_seen:  # the phases, not each object file
+            phases_seen.add(progress.phase)
             prepare.stderr(f"  {progress.phase} {progress.detail}")
 
     loaded = load(recipe)

@@ -101,10 +101,10 @@ class EndToEnd:
                 images[oid] = judgement["image"]
                 contents.add((judgement["verdict"], self.manifest.commits.index(oid) >= FIGURE))
         self.scene.checks.that(f"{name}: each verdict is right", bool(judgements) and not wrong, "; ".join(wrong))
-        told = f"{len(images)} commits built, {len(set(images.values()))} images"
+        counts = f"{len(images)} commits built, {len(set(images.values()))} images"
         same = len(set(images.values())) == len(contents)
-        self.scene.checks.that(f"{name}: what is not built changes no image", same, told)
-        prepare.stderr(f"{name}: {told}")
+        self.scene.checks.that(f"{name}: what is not built changes no image", same, counts)
+        prepare.stderr(f"{name}: {counts}")
 
     def whole(self, seeds: int) -> None:
         """All of it; the user's repository is compared over everything that ran."""
@@ -128,8 +128,8 @@ def _figure(trials: list[dict[str, Any]]) -> tuple[int, int]:
 
 
 def _readings(trials: list[dict[str, Any]]) -> str:
-    reproduced, told = _figure(trials)
-    return f"{reproduced} of {told}"
+    reproduced, conclusive = _figure(trials)
+    return f"{reproduced} of {conclusive}"
 
 
 def main(argv: list[str]) -> int:

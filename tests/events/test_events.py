@@ -27,8 +27,8 @@ def read(path: Path) -> list[dict[str, object]]:
 def test_verdicts_and_trials_carry_their_figures(tmp_path: Path) -> None:
     path = tmp_path / "events"
     log = EventLog(path, clock=lambda: 1000.5)
-    log.listen(Progress(Phase.TRIAL, "told", trial=case.PROOF_BAD.trials[0]))
-    log.listen(Progress(Phase.VERDICT, "told", judgement=case.PROOF_BAD))
+    log.listen(Progress(Phase.TRIAL, "detail", trial=case.PROOF_BAD.trials[0]))
+    log.listen(Progress(Phase.VERDICT, "detail", judgement=case.PROOF_BAD))
     trial, verdict = read(path)
     assert (trial["schema"], trial["at"], trial["event"], trial["signal"]) == (SCHEMA, 1000.5, "trial", "reproduced")
     assert (trial["condition"], trial["seconds"], trial["revision"]) == ("leg-failed", 12.3, case.CULPRIT.oid)
@@ -76,11 +76,11 @@ def test_a_command_is_framed_by_begin_and_end(tmp_path: Path) -> None:
         raise InfraError("QEMU was killed", hint="see the log")
     with pytest.raises(KeyboardInterrupt), watched(path, "run"):
         raise KeyboardInterrupt
-    told = read(path)
-    assert [event["event"] for event in told] == ["begin", "outcome", "end", "begin", "end", "begin", "end"]
-    assert told[0]["recipe"] == "r"
-    assert (told[4]["error"], told[4]["exit_code"]) == ("QEMU was killed", 3)
-    assert told[6]["exit_code"] == 130
+    records = read(path)
+    assert [event["event"] for event in records] == ["begin", "outcome", "end", "begin", "end", "begin", "end"]
+    assert records[0]["recipe"] == "r"
+    assert (records[4]["error"], records[4]["exit_code"]) == ("QEMU was killed", 3)
+    assert records[6]["exit_code"] == 130
 
 
 def test_a_file_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_end_always_tells_the_exit_code(tmp_path: Path) -> None:
 def test_an_event_says_where_it_happens(tmp_path: Path) -> None:
     path = tmp_path / "events"
     heard = with_context(EventLog(path).listen, campaign="c-1", recipe="legs", stage="ends")
-    heard(Progress(Phase.VERDICT, "told", judgement=case.PROOF_BAD, stage="proof"))
-    heard(Progress(Phase.STAGE, "told"))
+    heard(Progress(Phase.VERDICT, "detail", judgement=case.PROOF_BAD, stage="proof"))
+    heard(Progress(Phase.STAGE, "detail"))
     EventLog(path).listen(Progress(Phase.STAGE, "nowhere"))
-    told = [[event.get(name) for name in ("campaign", "recipe", "stage")] for event in read(path)]
-    assert told == [["c-1", "legs", "proof"], ["c-1", "legs", "ends"], [None, None, None]]
+    records = [[event.get(name) for name in ("campaign", "recipe", "stage")] for event in read(path)]
+    assert records == [["c-1", "legs", "proof"], ["c-1", "legs", "ends"], [None, None, None]]
 
 
 def test_an_event_says_which_slot_and_machine_it_is_of(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_an_event_says_which_slot_and_machine_it_is_of(tmp_path: Path) -> None:
 
 def test_an_outcome_carries_its_culprit(tmp_path: Path) -> None:
     path = tmp_path / "events"
-    EventLog(path).listen(Progress(Phase.OUTCOME, "told", outcome=case.OUTCOMES["culprit"]))
-    (told,) = read(path)
-    assert (told["kind"], told["culprit"]) == ("culprit", case.CULPRIT.oid)
+    EventLog(path).listen(Progress(Phase.OUTCOME, "detail", outcome=case.OUTCOMES["culprit"]))
+    (records,) = read(path)
+    assert (records["kind"], records["culprit"]) == ("culprit", case.CULPRIT.oid)
 
 
 @pytest.mark.parametrize("command", [["test", "nosuch"], ["replay", "nosuch", "1"]])
@@ -161,7 +161,7 @@ good_when: {passed: {exit: {say: 0}}}
 
 
 def test_a_test_and_its_replay_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On real programs in a real sandbox: no VM is needed to see what is told."""
+    """On real programs in a real sandbox: no VM is needed to see what is written."""
     if not shutil.which("qemu-img"):
         pytest.skip("no qemu-img here")
     for kind in ("STATE", "CACHE"):
@@ -169,16 +169,16 @@ def test_a_test_and_its_replay_are_told(tmp_path: Path, monkeypatch: pytest.Monk
     recipe, path = tmp_path / "shell.yaml", tmp_path / "events"
     recipe.write_text(SHELL)
     assert main(["test", str(recipe), "--trials", "1", "--events", str(path)]) == 0
-    told = read(path)
-    assert (told[0]["event"], told[0]["command"], told[0]["recipe"]) == ("begin", "test", "shell")
-    assert (told[-1]["event"], told[-1]["exit_code"]) == ("end", 0)
-    (trial,) = [event for event in told if event["event"] == "trial"]
+    records = read(path)
+    assert (records[0]["event"], records[0]["command"], records[0]["recipe"]) == ("begin", "test", "shell")
+    assert (records[-1]["event"], records[-1]["exit_code"]) == ("end", 0)
+    (trial,) = [event for event in records if event["event"] == "trial"]
     assert (trial["signal"], trial["stage"], trial["recipe"]) == ("clean", "test", "shell")
     path.unlink()
     assert main(["replay", str(trial["campaign"]), str(trial["number"]), "--events", str(path)]) == 0
-    told = read(path)
-    assert (told[0]["command"], told[0]["step"], told[-1]["exit_code"]) == ("replay", trial["number"], 0)
-    assert [event["signal"] for event in told if event["event"] == "trial"] == ["clean"]
+    records = read(path)
+    assert (records[0]["command"], records[0]["step"], records[-1]["exit_code"]) == ("replay", trial["number"], 0)
+    assert [event["signal"] for event in records if event["event"] == "trial"] == ["clean"]
 
 
 def test_every_phase_is_documented_as_an_event() -> None:

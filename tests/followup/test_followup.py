@@ -93,11 +93,11 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, benc
     for render in (text.render, html.render):
         assert "whether a newer kernel than the bad end" in render(before)
         assert "whether a newer kernel than the bad end" not in render(facts)
-    told = mail(row, bench, found.fixed)
-    assert "On top of the bad end the kernel is good (0 of " in told
-    assert "The newest mainline at hand, v6.19, is good (0 of " in told
-    assert "whether a newer kernel than the bad end" not in told
-    assert "#regzbot fix" not in told
+    draft = mail(row, bench, found.fixed)
+    assert "On top of the bad end the kernel is good (0 of " in draft
+    assert "The newest mainline at hand, v6.19, is good (0 of " in draft
+    assert "whether a newer kernel than the bad end" not in draft
+    assert "#regzbot fix" not in draft
     assert found.fixed.hints == (f'#regzbot fix: {fix[:12]} ("mend")',)
 
 
@@ -222,9 +222,9 @@ def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, be
     found = again(row, bench)
     (later,) = found.fixed.later
     assert [(t.where, t.verdict) for t in later.tried] == [(Place.TOP, Verdict.SKIP), (Place.AT, Verdict.GOOD)]
-    told = mail(row, bench, found.fixed)
-    assert "On top of the bad end the kernel could not be judged: edits failed" in told
-    assert "At it the kernel is good (0 of " in told
+    draft = mail(row, bench, found.fixed)
+    assert "On top of the bad end the kernel could not be judged: edits failed" in draft
+    assert "At it the kernel is good (0 of " in draft
 
 
 def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, bench: FileBench) -> None:

@@ -71,13 +71,13 @@ def test_sections_stand_in_the_order_that_people_answer_to() -> None:
 
 
 def intended(outcome: str, state: State, introduced: str) -> list[tuple[str, str]]:
-    told = {"culprit": CULPRIT, "narrowed": "743bf2e0c49c..5ff3f74e145a", "range": "v6.17.8..v6.18.5"}.get(outcome)
-    if told is None:
+    span = {"culprit": CULPRIT, "narrowed": "743bf2e0c49c..5ff3f74e145a", "range": "v6.17.8..v6.18.5"}.get(outcome)
+    if span is None:
         return []
     if state is State.NEW:
-        return [("introduced", told), TITLE if outcome == "culprit" else PLAIN]
+        return [("introduced", span), TITLE if outcome == "culprit" else PLAIN]
     if state is State.UNTRACKED:
-        return [("^introduced", told)]
+        return [("^introduced", span)]
     news = {
         "7eac33186957": ["culprit"],
         "v6.12..v6.19": ["culprit", "narrowed", "range"],
@@ -86,7 +86,7 @@ def intended(outcome: str, state: State, introduced: str) -> list[tuple[str, str
         "5ff3f74e": [],
         case.CULPRIT.oid: [],
     }
-    return [("introduced", told)] if outcome in news[introduced] else []
+    return [("introduced", span)] if outcome in news[introduced] else []
 
 
 THREADS = [

@@ -58,8 +58,8 @@ def test_long_lines_do_not_make_more_than_forty_of_the_mail(decisive: int) -> No
 def test_how_sure_it_is_stands_with_the_culprit() -> None:
     sure = "chance of error below 0.5 % for a bug that reproduces in at least 40 % of trials"
     outcome = case.OUTCOMES["culprit"]
-    told = replace(outcome, summary=f"{case.CULPRIT}: reproduced 6/6 at culprit; {sure}")
-    found = body(letter("culprit", facts=case.facts(told)))
+    sure_outcome = replace(outcome, summary=f"{case.CULPRIT}: reproduced 6/6 at culprit; {sure}")
+    found = body(letter("culprit", facts=case.facts(sure_outcome)))
     assert sure in " ".join(found.partition("Environment\n")[0].split())
     assert "chance of error" not in body(letter("culprit"))
 

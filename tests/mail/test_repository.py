@@ -328,16 +328,16 @@ def test_git_send_email_takes_the_drafts_as_they_are(name: str, tmp_path: Path, 
 
     made = drafts(golden(name))
     paths = save(Drafts(made, ()), tmp_path / "drafts")
-    told = processes.run(command(paths, dry=True), access=HOST, cwd=tmp_path, env=home(tmp_path / "home"), check=False)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("Result: OK") == len(made)
-    assert "Dry-OK" in told.stdout
+    done = processes.run(command(paths, dry=True), access=HOST, cwd=tmp_path, env=home(tmp_path / "home"), check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Result: OK") == len(made)
+    assert "Dry-OK" in done.stdout
     wanted = {each.mail for each in (*made[0].to, *made[0].cc)}
-    handed = [line.split() for line in told.stdout.split("\n") if line.startswith("Sendmail: ")]
+    handed = [line.split() for line in done.stdout.split("\n") if line.startswith("Sendmail: ")]
     assert handed
     assert all(set(words[words.index("-i") + 1 :]) == wanted for words in handed)
     for draft in made[1:]:
-        assert f"In-Reply-To: {_id(made[0].data)}" in told.stdout, draft.name
+        assert f"In-Reply-To: {_id(made[0].data)}" in done.stdout, draft.name
 
 
 def _id(data: bytes) -> str:

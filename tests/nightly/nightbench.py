@@ -196,7 +196,7 @@ class Nights:
 
 
 def kinds(report: Report) -> dict[str, list[str]]:
-    """What a night told, by regression."""
+    """What a night reported, by regression."""
     found: dict[str, list[str]] = {}
     for each in report.night.news:
         found.setdefault(each.regression, []).append(each.kind.value)

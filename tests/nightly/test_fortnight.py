@@ -47,18 +47,18 @@ Fortnight = tuple[LinuxNext, Nights, list[Report], dict[str, str]]
 
 def test_each_night_tells_what_happened(fortnight: Fortnight) -> None:
     reports = fortnight[2]
-    told = {number: kinds(report) for number, report in enumerate(reports, 1)}
+    by_night = {number: kinds(report) for number, report in enumerate(reports, 1)}
     still = ["still"]
-    assert told[1] == told[2] == {}
-    assert told[3] == {PROGRAM: ["opened", "named"]}
-    assert told[4] == {LEG: ["opened", "named"], PROGRAM: still}
-    assert told[5] == told[6] == {LEG: ["still", "rebased"], PROGRAM: still}
-    assert told[7] == told[8] == {LEG: still, PROGRAM: still}
-    assert told[9] == {LEG: ["still", "moved"], PROGRAM: still}
-    assert told[10] == {LEG: still, PROGRAM: ["fixed"]}
-    assert told[11] == {LEG: still}
-    assert told[12] == {LEG: ["fixed"]}
-    assert told[13] == told[14] == {}
+    assert by_night[1] == by_night[2] == {}
+    assert by_night[3] == {PROGRAM: ["opened", "named"]}
+    assert by_night[4] == {LEG: ["opened", "named"], PROGRAM: still}
+    assert by_night[5] == by_night[6] == {LEG: ["still", "rebased"], PROGRAM: still}
+    assert by_night[7] == by_night[8] == {LEG: still, PROGRAM: still}
+    assert by_night[9] == {LEG: ["still", "moved"], PROGRAM: still}
+    assert by_night[10] == {LEG: still, PROGRAM: ["fixed"]}
+    assert by_night[11] == {LEG: still}
+    assert by_night[12] == {LEG: ["fixed"]}
+    assert by_night[13] == by_night[14] == {}
 
 
 def test_only_nights_with_something_new_exit_with_1(fortnight: Fortnight) -> None:

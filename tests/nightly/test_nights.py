@@ -69,7 +69,7 @@ def test_a_killed_night_goes_on_where_it_was(tree: LinuxNext, nights: Nights, tr
 def test_a_night_killed_between_two_trials_is_whole_too(
     tree: LinuxNext, nights: Nights, monkeypatch: pytest.MonkeyPatch, place: tuple[str, int]
 ) -> None:
-    """What the store was told last is all that is known: before a verdict, after an outcome, between two notes."""
+    """What the store holds last is all that is known: before a verdict, after an outcome, between two notes."""
     with_bug(tree, 1)
     method, count = place
 

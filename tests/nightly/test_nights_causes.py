@@ -78,8 +78,8 @@ def test_another_condition_on_a_later_day_is_a_second_campaign(tree: LinuxNext, 
     day(tree, 2, lambda: tree.branch_commit("fs", "return it", {"flags/escaped": "x\n"}))
     report = nights.night()
     assert report.exit_code is ExitCode.BAD
-    told = kinds(report)
-    assert told == {ESCAPED: ["opened", "named"], LEG: ["unknown"]}  # what escapes is neither healthy nor this bug
+    events = kinds(report)
+    assert events == {ESCAPED: ["opened", "named"], LEG: ["unknown"]}  # what escapes is neither healthy nor this bug
     assert set(nights.regressions()) == {LEG, ESCAPED}
     assert nights.drafts() == [ESCAPED, LEG]
 
@@ -174,9 +174,9 @@ def test_a_rebased_suspect_is_proven_to_the_error_that_the_recipe_allows(tree: L
     outcome = nights.searches()[-1].outcome
     assert outcome is not None
     assert NOT_SEARCHED in outcome.assumptions
-    told = re.search(r"chance of error below ([0-9.]+) %", outcome.summary)
-    assert told
-    assert float(told[1]) <= 1.0
+    error = re.search(r"chance of error below ([0-9.]+) %", outcome.summary)
+    assert error
+    assert float(error[1]) <= 1.0
     fresh = sum(judged.counts[1] for judged in outcome.proof if not judged.candidate.edits)
     searched = nights.searches()[0].outcome
     assert searched is not None
@@ -208,11 +208,11 @@ def _without_search(nights: Nights) -> str:
 
 def test_what_is_told_meanwhile_is_told(tree: LinuxNext, nights: Nights) -> None:
     with_bug(tree, 1)
-    told: list[Progress] = []
+    messages: list[Progress] = []
     with nights.bench() as bench:
-        bench.setting = replace(bench.setting, listener=told.append)
+        bench.setting = replace(bench.setting, listener=messages.append)
         night.run(nights.watch(), bench)
-    stages = [each.detail for each in told if each.phase is Phase.STAGE]
+    stages = [each.detail for each in messages if each.phase is Phase.STAGE]
     assert stages[1] == "Fetching next-20261101"
     assert "next-20261101: legs" in stages
     assert any(stage.startswith("base of next-20261101: legs, leg-failed") for stage in stages)

@@ -176,7 +176,7 @@ def test_a_folder_that_was_emptied_is_made_good(tree: LinuxNext, nights: Nights)
     page = (nights.out / "index.html").read_text()
     assert f"drafts/{LEG}/0-report.eml" in page
     assert f"campaigns/{nights.searches()[0].id}/report.html" in page
-    assert "next-20261101" in page  # what is remembered is told, without a link
+    assert "next-20261101" in page  # what is remembered is shown, without a link
 
 
 def test_a_draft_of_what_is_gone_is_owed_no_more(tree: LinuxNext, nights: Nights) -> None:

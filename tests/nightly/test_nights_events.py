@@ -19,7 +19,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reports.md"
 
 
 def watched_night(nights: Nights, file: Path) -> list[dict[str, Any]]:
-    """One call, and what was told of it."""
+    """One call, and the events of it."""
     file.unlink(missing_ok=True)
     log = EventLog(file)
     with nights.bench() as bench:
@@ -36,15 +36,15 @@ def of(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def three(tree: LinuxNext, nights: Nights, tmp_path: Path) -> list[list[dict[str, Any]]]:
     """A night that meets a bug, one that has it still, one that finds it fixed."""
-    told = []
+    nights_seen = []
     with_bug(tree, 1)
-    told.append(watched_night(nights, tmp_path / "events"))
+    nights_seen.append(watched_night(nights, tmp_path / "events"))
     day(tree, 2)
-    told.append(watched_night(nights, tmp_path / "events"))
+    nights_seen.append(watched_night(nights, tmp_path / "events"))
     day(tree, 3, lambda: tree.branch_commit("md", "check again", {"flags/leg": None}))
-    told.append(watched_night(nights, tmp_path / "events"))
-    told.append(watched_night(nights, tmp_path / "events"))
-    return told
+    nights_seen.append(watched_night(nights, tmp_path / "events"))
+    nights_seen.append(watched_night(nights, tmp_path / "events"))
+    return nights_seen
 
 
 def test_a_dashboard_can_be_drawn_from_the_events(

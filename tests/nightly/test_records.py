@@ -37,11 +37,23 @@ ONE = Commit("1" * 40, "md: check less", "A <a@example.org>", ("2" * 40,))
 REGRESSION = Regression("legs-leg-failed", "w", "legs", "leg-failed", "", "next-20261101", seen=("next-20261102",))
 
 
-def answer(verdict: Verdict, told: int = 2, **changes: object) -> Answer:
-    reproduced = told if verdict is Verdict.BAD else 0
+def answer(verdict: Verdict, conclusive: int = 2, **changes: object) -> Answer:
+    reproduced = conclusive if verdict is Verdict.BAD else 0
     conditions = ("leg-failed",) if verdict is Verdict.BAD else ()
     made = Answer(
-        "legs", "", Role.NEXT, "", "a" * 40, "question", "key", verdict, "", conditions, reproduced, told, "campaign"
+        "legs",
+        "",
+        Role.NEXT,
+        "",
+        "a" * 40,
+        "question",
+        "key",
+        verdict,
+        "",
+        conditions,
+        reproduced,
+        conclusive,
+        "campaign",
     )
     return replace(made, **changes)
 

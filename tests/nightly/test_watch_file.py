@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The file of a watch: what it may say, where its faults are told, and the examples that are shipped with it."""
+"""The file of a watch: what it may say, where its faults are reported, and the examples that are shipped with it."""
 
 import json
 import re
@@ -85,11 +85,11 @@ def test_a_name_may_be_what_the_message_says(tmp_path: Path, name: str) -> None:
 
 def test_all_faults_are_told_at_once_those_of_its_recipes_too(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("recipe: own\n")
-    told = faults(tmp_path, "nightly: x\nrepo: 3\nrecipes: [./own.yaml]\n")
-    assert any(each.startswith("1:1: out: is missing") for each in told)
-    assert any("2:7: repo: expected text" in each for each in told)
-    told = faults(tmp_path, WHOLE.replace("dio-misaligned-pread", "./own.yaml"))
-    assert any("own.yaml:" in each and "bad_when" in each for each in told)
+    reported = faults(tmp_path, "nightly: x\nrepo: 3\nrecipes: [./own.yaml]\n")
+    assert any(each.startswith("1:1: out: is missing") for each in reported)
+    assert any("2:7: repo: expected text" in each for each in reported)
+    reported = faults(tmp_path, WHOLE.replace("dio-misaligned-pread", "./own.yaml"))
+    assert any("own.yaml:" in each and "bad_when" in each for each in reported)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: *b\n", "nightly: {{{\n"])

@@ -89,6 +89,6 @@ def test_a_comparison_and_the_list_of_trials_fit_a_terminal() -> None:
         for line in lines:
             assert line.first[:12] in text
             assert line.same or line.now[:12] in text
-    told = steps_text(Source(Record(case.ROW, (), (trial,), ()), Path("/x"), Path("recipe.yaml"), "0.1.0"))
-    assert [line for line in told.splitlines() if len(line) > 80] == []
-    assert '"size": "64M"' in told
+    listed = steps_text(Source(Record(case.ROW, (), (trial,), ()), Path("/x"), Path("recipe.yaml"), "0.1.0"))
+    assert [line for line in listed.splitlines() if len(line) > 80] == []
+    assert '"size": "64M"' in listed

@@ -39,12 +39,12 @@ def record(tmp_path: Path) -> Record:
     return made
 
 
-def packed(path: Path, contents: dict[str, bytes], **told: object) -> Path:
+def packed(path: Path, contents: dict[str, bytes], **fields: object) -> Path:
     members = [
         {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()
     ]
     manifest = {"schema": archive.SCHEMA, "made_by": "0.1.0", "campaign": "c", "members": members, "left_out": []}
-    whole = {"manifest.json": json.dumps(manifest | told).encode(), **contents}
+    whole = {"manifest.json": json.dumps(manifest | fields).encode(), **contents}
     with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in whole.items():
             header = tarfile.TarInfo(name)
@@ -53,9 +53,9 @@ def packed(path: Path, contents: dict[str, bytes], **told: object) -> Path:
     return path
 
 
-def of_record(path: Path, document: object, **told: object) -> Path:
+def of_record(path: Path, document: object, **fields: object) -> Path:
     contents = {"campaign.json": json.dumps(document).encode(), "recipe/recipe.yaml": SOURCE.encode()}
-    return packed(path, contents, **told)
+    return packed(path, contents, **fields)
 
 
 def set_in(document: Any, place: str, value: object) -> Any:
@@ -116,8 +116,8 @@ def test_other_values_that_nobody_recorded_are_refused(record: Record, place: st
 
 
 def test_a_manifest_that_names_no_campaign_is_refused(tmp_path: Path, record: Record) -> None:
-    for told in ({"campaign": "../c"}, {"made_by": "\x1b[2J"}):
-        path = of_record(tmp_path / "x", json.loads(text(record)), **told)
+    for fields in ({"campaign": "../c"}, {"made_by": "\x1b[2J"}):
+        path = of_record(tmp_path / "x", json.loads(text(record)), **fields)
         with pytest.raises(PackBroken), of_file(path):
             pass
 

@@ -46,9 +46,9 @@ def put_together(path: Path, entries: list[tuple[tarfile.TarInfo, bytes]]) -> Pa
 
 def with_manifest(path: Path, **changes: object) -> Path:
     entries = taken_apart(path)
-    told = json.loads(entries[0][1]) | changes
+    document = json.loads(entries[0][1]) | changes
     path.unlink()
-    return put_together(path, [(entries[0][0], json.dumps(told).encode()), *entries[1:]])
+    return put_together(path, [(entries[0][0], json.dumps(document).encode()), *entries[1:]])
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

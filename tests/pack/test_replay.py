@@ -167,13 +167,13 @@ def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: Campaign
 
 def test_a_workload_that_was_stretched_is_as_long_again(tmp_path: Path, pack: Path) -> None:
     with of_file(pack, image_of=1) as source:
-        told = json.loads(record.text(source.record))
+        document = json.loads(record.text(source.record))
         plan = source.plan(source.record.trials[0])
     assert plan is not None
     longer = replace(plan, steps=tuple(replace(step, seconds=0.5) for step in plan.steps), memory=1 << 60, vm=True)
-    told["trials"][0]["plan"] = replace(longer, memory=plan.memory, vm=False).identity()
-    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
-    other = changed(first, tmp_path / "z", f"{told['trials'][0]['folder']}/plan.json", dump(longer).encode())
+    document["trials"][0]["plan"] = replace(longer, memory=plan.memory, vm=False).identity()
+    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(document).encode())
+    other = changed(first, tmp_path / "z", f"{document['trials'][0]['folder']}/plan.json", dump(longer).encode())
     with of_file(other, image_of=1) as source:
         done = replayed(tmp_path / "second", source)
     assert {line.name for line in done.lines if not line.same} == set()  # the question among them
@@ -287,15 +287,15 @@ def test_a_link_that_leads_out_of_its_image_is_refused(tmp_path: Path, pack: Pat
 
 def test_a_record_cannot_name_files_of_this_host(tmp_path: Path, pack: Path) -> None:
     with of_file(pack) as source:
-        told = json.loads(record.text(source.record))
-    told["builds"][0]["image"] |= {
+        document = json.loads(record.text(source.record))
+    document["builds"][0]["image"] |= {
         "kernel": "/etc/passwd",
         "programs": "/etc",
         "config": "/etc/passwd",
         "identity": "e" * 64,
     }
-    told["trials"][0]["image"] = "e" * 64
-    other = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
+    document["trials"][0]["image"] = "e" * 64
+    other = changed(pack, tmp_path / "y", "campaign.json", json.dumps(document).encode())
     with of_file(other, image_of=1) as source:
         assert source.config("e" * 64) == ""
         with pytest.raises(UsageError, match="is not at hand"):
@@ -317,10 +317,10 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, pack: Path, name: str,
 
 def test_a_recipe_that_is_none_is_refused(tmp_path: Path, pack: Path) -> None:
     with of_file(pack) as source:
-        told = json.loads(record.text(source.record))
+        document = json.loads(record.text(source.record))
     hostile = "recipe: x\nstorage: {../../x: {disk: nvme, size: 1M}}\n"
-    told["campaign"]["source"] = hostile
-    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(told).encode())
+    document["campaign"]["source"] = hostile
+    first = changed(pack, tmp_path / "y", "campaign.json", json.dumps(document).encode())
     other = changed(first, tmp_path / "z", "recipe/recipe.yaml", hostile.encode())
     with of_file(other, image_of=1) as source, pytest.raises(RecipeError):
         replayed(tmp_path / "second", source)
@@ -335,8 +335,8 @@ def test_exit_codes_and_lists_of_the_commands(
     (tmp_path / "home").mkdir()
     (tmp_path / "first/state").rename(tmp_path / "home/bisector")
     assert main(["export", first.id, "--json"]) == ExitCode.OK
-    told = json.loads(capfd.readouterr().out)
-    assert (told["schema"], told["export"]["images"]) == ("bisector.export/1", 0)
+    document = json.loads(capfd.readouterr().out)
+    assert (document["schema"], document["export"]["images"]) == ("bisector.export/1", 0)
     assert main(["replay", first.id]) == ExitCode.OK
     assert "reproduced     broken" in capfd.readouterr().out
     assert main(["replay", first.id, "--json"]) == ExitCode.OK

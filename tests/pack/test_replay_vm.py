@@ -35,10 +35,10 @@ def test_a_trial_answers_alike_in_another_home(tmp_path: Path) -> None:
     assert [(step["step"], step["signal"]) for step in listed] == [(1, "reproduced")]
     done = bisector(tmp_path / "b", "replay", str(pack), "1", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
-    lines = {line["name"]: line for line in told["lines"]}
+    document = json.loads(done.stdout)
+    lines = {line["name"]: line for line in document["lines"]}
     assert lines["condition"]["now"] == "leg-failed"
     assert lines["image identity"]["same"]
     assert lines["layer boot"]["now"].startswith("degraded")
-    assert [line["name"] for line in told["lines"] if not line["same"]] == []
+    assert [line["name"] for line in document["lines"] if not line["same"]] == []
     assert float(lines["total"]["now"].removesuffix(" s")) > 1

@@ -91,7 +91,7 @@ def test_every_disk_and_answer_of_the_full_file_system_is_a_cell() -> None:
         ("EIO", ("clean",), False, 0, Signal.CLEAN, "told"),
         ("ENOSPC", ("clean",), False, 0, Signal.CLEAN, "told"),
         ("", ("zeroed",), False, 0, Signal.REPRODUCED, "lost"),
-        ("EIO", ("torn",), False, 0, Signal.REPRODUCED, "lost"),  # told, and something that was flushed is gone
+        ("EIO", ("torn",), False, 0, Signal.REPRODUCED, "lost"),  # reported, and something that was flushed is gone
         ("", ("zeroed",), True, 0, Signal.REPRODUCED, "lost"),
         ("", ("clean",), False, 0, Signal.OTHER_FAILURE, ""),  # it never became full: nothing was tried
         ("", ("clean",), True, 1, Signal.OTHER_FAILURE, ""),

@@ -36,7 +36,7 @@ def recipe(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def told(file: Path) -> str:
+def faults_of(file: Path) -> str:
     with pytest.raises(RecipeError) as caught:
         load(file)
     return "\n".join(map(str, caught.value.diagnostics))
@@ -63,7 +63,7 @@ def test_the_recipe_of_these_tests_is_one(tmp_path: Path) -> None:
     ids=str,
 )
 def test_no_recipe_names_a_file_of_the_host(change: dict[str, Any], tmp_path: Path) -> None:
-    said = told(recipe(tmp_path, **change))
+    said = faults_of(recipe(tmp_path, **change))
     assert "/etc/hostname: is an absolute path; a recipe's files lie beside it or below" in said
     assert said.startswith(f"{tmp_path}/files.yaml:1:")
 
@@ -87,7 +87,7 @@ def test_what_leads_out_or_is_no_plain_file_is_refused(tmp_path: Path) -> None:
         ("./gone", "there is no such file beside the recipe"),
         ("./" + "x" * 300, "there is no such file beside the recipe"),
     ):
-        assert f"{name}: {expected}" in told(recipe(tmp_path, **in_config(name)))
+        assert f"{name}: {expected}" in faults_of(recipe(tmp_path, **in_config(name)))
 
 
 def test_a_link_that_stays_inside_is_taken(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ BASE: dict[str, Any] = {
 }
 
 
-def told(path: str, value: object) -> str:
+def faults_of(path: str, value: object) -> str:
     """What is said of the recipe with that value there; "" for nothing."""
     data = copy.deepcopy(BASE)
     place: Any = data
@@ -57,7 +57,7 @@ def told(path: str, value: object) -> str:
 
 
 def test_the_recipe_of_these_tests_is_one() -> None:
-    assert told("title", "fine") == ""
+    assert faults_of("title", "fine") == ""
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_the_recipe_of_these_tests_is_one() -> None:
     ],
 )
 def test_a_value_that_no_tool_takes_is_refused_with_what_is_allowed(path: str, value: object, expected: str) -> None:
-    assert expected in told(path, value)
+    assert expected in faults_of(path, value)
 
 
 def test_one_wrong_word_of_a_command_is_one_fault() -> None:
-    assert told("steps/1/probe", {"run": [True]}).count("\n") == 0
+    assert faults_of("steps/1/probe", {"run": [True]}).count("\n") == 0
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_one_wrong_word_of_a_command_is_one_fault() -> None:
     ],
 )
 def test_a_value_that_the_tool_takes_is_taken(path: str, value: object) -> None:
-    assert told(path, value) == ""
+    assert faults_of(path, value) == ""
 
 
 @pytest.mark.parametrize("row", table.ROWS.values(), ids=lambda row: row.name)
@@ -163,13 +163,13 @@ def test_a_type_that_is_not_in_the_table_is_no_type_of_the_grammar() -> None:
     ],
 )
 def test_a_value_that_would_fail_hours_later_is_refused(path: str, value: object, expected: str) -> None:
-    assert expected in told(path, value)
+    assert expected in faults_of(path, value)
 
 
 def test_two_volumes_that_lvm_takes_for_one_are_refused() -> None:
     volume = {"lvm": "linear", "size": "8M"}
     both = {"a-b": {**volume, "of": "leg3"}, "a_b": {**volume, "of": "leg4"}}
-    assert "are one name to LVM" in told("storage", {**BASE["storage"], **both})
+    assert "are one name to LVM" in faults_of("storage", {**BASE["storage"], **both})
 
 
 def test_a_deadline_within_which_no_trial_can_end_is_refused() -> None:
@@ -180,4 +180,4 @@ def test_a_deadline_within_which_no_trial_can_end_is_refused() -> None:
 
 
 def test_a_list_with_too_many_items_is_told_apart_from_a_long_name() -> None:
-    assert "search.suites: has more items than 32" in told("search", {"suites": ["trixie"] * 33})
+    assert "search.suites: has more items than 32" in faults_of("search", {"suites": ["trixie"] * 33})

@@ -33,7 +33,7 @@ git bisect bad 7d0a66e4bb9081d75c82ec4957c50034cb0ea449
 """
 
 
-def told(text: str) -> dict[str, str]:
+def values_in(text: str) -> dict[str, str]:
     return {found.field: found.value for found in findings(text)}
 
 
@@ -42,7 +42,7 @@ def by_field(text: str) -> dict[str, Found]:
 
 
 def test_a_whole_report() -> None:
-    assert told(REPORT) == {
+    assert values_in(REPORT) == {
         "good": "v6.17",
         "bad": "7d0a66e4bb9081d75c82ec4957c50034cb0ea449",
         "culprit": "0123456789abcdef0123456789abcdef01234567",
@@ -85,24 +85,24 @@ def test_each_value_has_its_line_and_how_sure_it_is() -> None:
     ],
 )  # fmt: skip
 def test_a_line_tells(line: str, field: str, value: str) -> None:
-    assert told(line)[field] == value
+    assert values_in(line)[field] == value
 
 
 @pytest.mark.parametrize("line", ["mail me at 10.5", "IP 192.168.0.1..192.168.0.9", "commit", "see lore", "v6.18.x"])
 def test_a_line_tells_nothing(line: str) -> None:
-    assert not {"good", "bad", "culprit"} & set(told(line))
+    assert not {"good", "bad", "culprit"} & set(values_in(line))
 
 
 def test_a_sure_line_counts_more_than_an_earlier_guess() -> None:
-    assert told("broken since 6.12\ngit bisect bad v6.13\n")["bad"] == "v6.13"
+    assert values_in("broken since 6.12\ngit bisect bad v6.13\n")["bad"] == "v6.13"
 
 
 def test_one_revision_is_not_both_ends() -> None:
-    assert told("6.12 was fine\nbroken since 6.12\n") == {"bad": "v6.12"}
+    assert values_in("6.12 was fine\nbroken since 6.12\n") == {"bad": "v6.12"}
 
 
 def test_a_kernel_log_means_that_qemu_is_a_bystander() -> None:
-    assert "tested" not in told("qemu-io hangs\nBuffer I/O error on dev dm-3, logical block 0, async page read\n")
+    assert "tested" not in values_in("qemu-io hangs\nBuffer I/O error on dev dm-3, logical block 0, async page read\n")
 
 
 @pytest.mark.parametrize(

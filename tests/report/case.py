@@ -159,7 +159,7 @@ OUTCOMES: dict[str, Outcome] = {
     ),
     "narrowed": Outcome(
         OutcomeKind.NARROWED,
-        f"{CULPRIT} is bad, and whether it came with it cannot be told: no verdict for its parent {PARENT}",
+        f"{CULPRIT} is bad, and whether it came with it is not known: no verdict for its parent {PARENT}",
         suspects=(CULPRIT, PARENT),
         proof=(PROOF_BAD, replace(UNBUILT, candidate=source(PARENT.oid, "culprit^1"))),
         **SEARCHED,  # type: ignore[arg-type]

@@ -25,8 +25,8 @@ def points(answer: object) -> list[Point]:
 
 
 def test_an_axis_that_decides_by_itself_is_named_with_its_values() -> None:
-    told = axes.as_text(points(lambda level, legs, offset: (Verdict.GOOD if offset == "512" else Verdict.BAD, "x")))
-    assert told == [
+    shown = axes.as_text(points(lambda level, legs, offset: (Verdict.GOOD if offset == "512" else Verdict.BAD, "x")))
+    assert shown == [
         f"the verdict turns on {OFFSET} (by itself): 1 bad, 4 bad, 512 good",
         f"nothing changes with {LEVEL}",
         f"nothing changes with {LEGS}",
@@ -37,17 +37,17 @@ def test_axes_that_decide_together_are_both_named_as_such() -> None:
     def answer(level: str, legs: str, offset: str) -> tuple[Verdict, str]:
         return (Verdict.BAD, "leg-failed") if level == "raid1" and offset != "512" else (Verdict.GOOD, "served")
 
-    told = axes.as_text(points(answer))
-    assert told[0] == f"the verdict turns on {LEVEL} (in 4 of 6 pairs): raid1 mixed, md good"
-    assert told[1] == f"the verdict turns on {OFFSET} (in 4 of 12 pairs): 1 mixed, 4 mixed, 512 good"
-    assert told[2] == f"nothing changes with {LEGS}"
+    shown = axes.as_text(points(answer))
+    assert shown[0] == f"the verdict turns on {LEVEL} (in 4 of 6 pairs): raid1 mixed, md good"
+    assert shown[1] == f"the verdict turns on {OFFSET} (in 4 of 12 pairs): 1 mixed, 4 mixed, 512 good"
+    assert shown[2] == f"nothing changes with {LEGS}"
 
 
 def test_another_outcome_with_the_same_verdict_is_not_a_turn() -> None:
-    told = axes.as_text(
+    shown = axes.as_text(
         points(lambda level, legs, offset: (Verdict.BAD, "escaped" if legs == "scsi" else "leg-failed"))
     )
-    assert told[1] == f"the outcome changes with {LEGS}, the verdict does not"
+    assert shown[1] == f"the outcome changes with {LEGS}, the verdict does not"
 
 
 def test_cells_without_a_verdict_are_compared_with_none() -> None:

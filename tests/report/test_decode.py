@@ -119,10 +119,10 @@ def test_a_trace_leads_to_lines_of_the_source(tree: Tree, processes: Processes) 
     assert re.search(r"\]  vfs_write \(\S*init/main\.c:\d+\)\n", text)
     assert "]  vpanic+0x28f/0x2d0\n" in text  # the program has no such function: as the kernel printed it
     assert len(text.splitlines()) == len(lines_of(raw).splitlines()) <= 40
-    told = body(replace(letter("culprit"), facts=done))
-    assert "sysrq_handle_crash (" in told
-    assert "as the kernel printed it" not in told
-    assert all(len(line) <= 75 for line in told.splitlines() if not line.startswith("#regzbot"))
+    letter_text = body(replace(letter("culprit"), facts=done))
+    assert "sysrq_handle_crash (" in letter_text
+    assert "as the kernel printed it" not in letter_text
+    assert all(len(line) <= 75 for line in letter_text.splitlines() if not line.startswith("#regzbot"))
 
 
 def test_a_given_build_is_decoded_by_the_tree_it_was_built_from(tree: Tree, processes: Processes) -> None:
@@ -138,8 +138,8 @@ def test_without_debug_info_the_trace_stays_and_it_is_said(tree: Tree, processes
     raw = crashed(Candidate(TargetKind.GIVEN, str(tree.build)), tree.image())
     done = decoded(raw, tree.repository, processes)
     assert lines_of(done) == lines_of(raw)
-    told = " ".join(body(replace(letter("culprit"), facts=done)).split())
-    assert "it is as the kernel printed it, for its kernel was built without debug info" in told
+    letter_text = " ".join(body(replace(letter("culprit"), facts=done)).split())
+    assert "it is as the kernel printed it, for its kernel was built without debug info" in letter_text
 
 
 def test_the_vmlinux_of_another_build_is_not_believed(tree: Tree, processes: Processes) -> None:

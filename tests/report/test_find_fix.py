@@ -89,10 +89,10 @@ def test_a_mail_names_a_fix_and_does_not_ask_whether_it_is_fixed() -> None:
 
 
 def test_events_name_a_fix_and_no_culprit() -> None:
-    told = events._outcome(OUTCOME)
-    assert (told["kind"], told["culprit"], told["fix"]) == ("fix", "", case.CULPRIT.oid)
-    told = events._outcome(case.OUTCOMES["culprit"])
-    assert (told["kind"], told["culprit"], told["fix"]) == ("culprit", case.CULPRIT.oid, "")
+    row = events._outcome(OUTCOME)
+    assert (row["kind"], row["culprit"], row["fix"]) == ("fix", "", case.CULPRIT.oid)
+    row = events._outcome(case.OUTCOMES["culprit"])
+    assert (row["kind"], row["culprit"], row["fix"]) == ("culprit", case.CULPRIT.oid, "")
     assert Progress(Phase.OUTCOME, outcome=OUTCOME).outcome is OUTCOME
 
 

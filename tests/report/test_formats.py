@@ -77,8 +77,8 @@ def test_the_bisect_log_of_the_text_fits_and_can_be_copied(name: str) -> None:
     log = case.OUTCOMES[name].bisect_log
     if log:
         said = text.partition("git bisect log:\n")[2].partition("\n\n")[0].replace("\\\n", " ").splitlines()
-        told = [shlex.split(line) for line in log.splitlines() if not line.startswith("#")]
-        assert [shlex.split(line) for line in said if not line.startswith("  #")] == told
+        commands = [shlex.split(line) for line in log.splitlines() if not line.startswith("#")]
+        assert [shlex.split(line) for line in said if not line.startswith("  #")] == commands
 
 
 # ---- json ----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def silent_end(end: Judgement, said: str = SAID) -> Judgement:
 
 
 GOOD, BAD = silent_end(case.GOOD_END), silent_end(case.BAD_END)
-OUTCOME = Outcome(OutcomeKind.UNRESOLVED, "nothing was told apart", good=GOOD, bad=BAD)
+OUTCOME = Outcome(OutcomeKind.UNRESOLVED, "nothing was distinguished", good=GOOD, bad=BAD)
 ALIKE = replace(OUTCOME, kind=OutcomeKind.ENDS_ALIKE)
 SHOWN = "write: invalid option -- 'r'\\x1b[31m"
 

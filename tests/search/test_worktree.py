@@ -224,7 +224,7 @@ def test_files_whose_content_was_lost_in_a_power_failure_are_noticed(bench: Benc
     git(worktree, f"--git-dir={clone.git.git_dir}", "update-index", "own/a", env=env)
     wrong = git(repository.folder, "hash-object", os.fspath(worktree / "own" / "a"))
     index = (notes(bench) / "index").read_bytes()[:-20].replace(bytes.fromhex(wrong), bytes.fromhex(right))
-    (notes(bench) / "index").write_bytes(index + hashlib.sha1(index).digest())  # as if stat(2) told nothing
+    (notes(bench) / "index").write_bytes(index + hashlib.sha1(index).digest())  # as if stat(2) said nothing
 
     clone.checkout(candidate(repository, "a"), worktree)
     assert (worktree / "own" / "a").read_text() == "\0", "the trap is none: git noticed by itself"

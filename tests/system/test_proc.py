@@ -186,8 +186,8 @@ def owner(records_folder: Path, marker: str) -> subprocess.Popen[str]:
         from pathlib import Path
         from bisector.system.proc import Processes
         from bisector.system.sandbox import HOST
-        told = lambda line: print(line, flush=True)
-        Processes(Path({str(records_folder)!r})).run({family(marker, 600)!r}, access=HOST, on_line=told)
+        printed = lambda line: print(line, flush=True)
+        Processes(Path({str(records_folder)!r})).run({family(marker, 600)!r}, access=HOST, on_line=printed)
     """)
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None

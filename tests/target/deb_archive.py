@@ -29,9 +29,9 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 def module(name: str, depends: Sequence[str] = (), softdep: str = "", aliases: Sequence[str] = ()) -> bytes:
     """An object file with the section that modinfo reads."""
-    told = [f"name={name}", f"depends={','.join(depends)}", *([f"softdep={softdep}"] if softdep else [])]
-    told += [f"alias={alias}" for alias in aliases]
-    source = '\t.section .modinfo, "a"\n' + "".join(f'\t.asciz "{line}"\n' for line in told)
+    fields = [f"name={name}", f"depends={','.join(depends)}", *([f"softdep={softdep}"] if softdep else [])]
+    fields += [f"alias={alias}" for alias in aliases]
+    source = '\t.section .modinfo, "a"\n' + "".join(f'\t.asciz "{line}"\n' for line in fields)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "module.o")
         subprocess.run(["gcc", "-c", "-x", "assembler", "-", "-o", path], input=source.encode(), check=True)

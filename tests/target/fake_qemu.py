@@ -111,7 +111,7 @@ class QemuBench:
 
     root: Path
     sources: QemuSources = field(default_factory=QemuSources)
-    told: list[Progress] = field(default_factory=list)
+    messages: list[Progress] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tools = self.root / "tools"
@@ -147,7 +147,7 @@ class QemuBench:
 
     def build(self, target: QemuSource, candidate: Candidate) -> Image:
         """An image, or the test fails with what the build said."""
-        outcome = target.image(candidate, listener=self.told.append, cancel=CancelToken())
+        outcome = target.image(candidate, listener=self.messages.append, cancel=CancelToken())
         assert isinstance(outcome, Image), outcome
         return outcome
 

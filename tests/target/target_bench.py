@@ -22,7 +22,7 @@ class Bench:
 
     root: Path
     sources: FakeSources = field(default_factory=FakeSources)
-    told: list[Progress] = field(default_factory=list)
+    messages: list[Progress] = field(default_factory=list)
 
     def candidate(self, revision: str = "one", files: dict[str, str] | None = None, **facts: object) -> Candidate:
         """A candidate whose tree has ``files`` over the usual ones."""
@@ -50,7 +50,7 @@ class Bench:
 
     def build(self, target: KernelSource, candidate: Candidate) -> Image:
         """An image, or the test fails with what the build said."""
-        outcome = target.image(candidate, listener=self.told.append, cancel=CancelToken())
+        outcome = target.image(candidate, listener=self.messages.append, cancel=CancelToken())
         assert isinstance(outcome, Image), outcome
         return outcome
 

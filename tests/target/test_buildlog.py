@@ -189,11 +189,11 @@ def test_a_missing_header_of_the_kernel_is_the_candidates() -> None:
 
 
 def test_progress_names_the_step_and_never_reaches_the_end_too_early() -> None:
-    told: list[Progress] = []
-    log = BuildLog(2, told.append)
+    heard: list[Progress] = []
+    log = BuildLog(2, heard.append)
     for name in ("a", "b", "c", "d"):
         log(f"  CC [M]  drivers/{name}.o")
     log("warning: not a step")
-    assert log.lines == len(told) == 4
-    assert told[0].detail == "CC [M] drivers/a.o"
-    assert all(0 < (entry.fraction or 0) < 1 for entry in told)
+    assert log.lines == len(heard) == 4
+    assert heard[0].detail == "CC [M] drivers/a.o"
+    assert all(0 < (entry.fraction or 0) < 1 for entry in heard)

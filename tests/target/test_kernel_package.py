@@ -99,8 +99,8 @@ def test_what_is_offered_by_something_built_in_needs_no_module() -> None:
         "odd.ko": module("odd", aliases=["crypto-crc32c"]),
     }
     paths = {"ext4": "ext4.ko", "odd": "odd.ko"}
-    told = b"crc32c_generic.alias=crypto-crc32c\0crc32c_generic.license=GPL\0"
-    for builtin, taken in ((modinfo.builtin("", told), {"ext4.ko"}), (frozenset(), {"ext4.ko", "odd.ko"})):
+    builtin_info = b"crc32c_generic.alias=crypto-crc32c\0crc32c_generic.license=GPL\0"
+    for builtin, taken in ((modinfo.builtin("", builtin_info), {"ext4.ko"}), (frozenset(), {"ext4.ko", "odd.ko"})):
         assert modinfo.Modules(paths, files.__getitem__, builtin).closure(["ext4"]).keys() == taken
     assert modinfo.builtin("kernel/fs/9p/9p.ko\nkernel/a-b.ko\n", b"") == {"9p", "a_b"}
 
@@ -207,9 +207,9 @@ def test_a_wrong_checksum_is_an_error_of_the_harness(place: Place) -> None:
 
 def _fails(place: Place, what: str) -> None:
     target = place.target()
-    with pytest.raises(InfraError, match=what) as told:
+    with pytest.raises(InfraError, match=what) as raised:
         target.image(target.candidate("6.18.9"), listener=ignore, cancel=CancelToken())
-    assert told.value.hint
+    assert raised.value.hint
     assert not list((place.root / "cache/packages").glob("*.deb"))
     assert place.images() == []
 

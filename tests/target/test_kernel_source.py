@@ -165,9 +165,9 @@ def test_modules_are_installed_when_the_config_has_them(bench: Bench) -> None:
 def test_progress_counts_the_steps(bench: Bench) -> None:
     target = bench.target()
     bench.build(target, bench.candidate())
-    steps = [told for told in bench.told if told.detail.startswith(("CC ", "LD "))]
-    assert sorted(told.detail for told in steps) == ["CC drivers/core.o", "CC drivers/disk.o", "LD vmlinux"]
-    fractions = [told.fraction for told in steps]
+    steps = [message for message in bench.messages if message.detail.startswith(("CC ", "LD "))]
+    assert sorted(message.detail for message in steps) == ["CC drivers/core.o", "CC drivers/disk.o", "LD vmlinux"]
+    fractions = [message.fraction for message in steps]
     assert all(fraction is not None and 0 < fraction < 1 for fraction in fractions)
     assert fractions == sorted(fractions)  # type: ignore[type-var]
 

@@ -49,11 +49,11 @@ def test_other_modules_of_the_same_package_need_no_mirror(place: Place) -> None:
 def test_a_download_tells_how_far_it_is_and_counts_its_bytes(place: Place) -> None:
     deb = place.mirror.add(place.deb())
     place.mirror.publish()
-    told: list[Progress] = []
+    messages: list[Progress] = []
     target = place.target()
-    made(target, listener=told.append)
-    assert (told[0].phase, told[0].fraction) == ("download", 0.0)
-    assert told[-1].phase is Phase.UNPACK
+    made(target, listener=messages.append)
+    assert (messages[0].phase, messages[0].fraction) == ("download", 0.0)
+    assert messages[-1].phase is Phase.UNPACK
     assert target.downloaded == deb.stat().st_size
 
 

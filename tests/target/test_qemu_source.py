@@ -181,7 +181,7 @@ def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuBench) -> Non
 
 def test_progress_counts_the_steps_of_ninja(qemu: QemuBench) -> None:
     qemu.build(qemu.target(), qemu.candidate())
-    steps = [told.fraction for told in qemu.told if told.phase is Phase.BUILD and told.fraction is not None]
+    steps = [event.fraction for event in qemu.messages if event.phase is Phase.BUILD and event.fraction is not None]
     assert steps and steps == sorted(steps) and steps[-1] > 0.9
 
 

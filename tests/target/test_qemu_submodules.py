@@ -53,8 +53,8 @@ def test_a_tree_that_has_its_parts_keeps_them(qemu: QemuBench, tmp_path: Path) -
     ],
 )
 def test_the_tree_says_where_it_looks_for_a_submodule(tmp_path: Path, said: str, missing: str) -> None:
-    (told,) = submodules.stand_in(tmp_path, said)
-    assert (tmp_path / missing).exists() and missing.rpartition("/")[0] in told
+    (message,) = submodules.stand_in(tmp_path, said)
+    assert (tmp_path / missing).exists() and missing.rpartition("/")[0] in message
 
 
 def test_what_an_earlier_build_left_is_told_again_and_written_anew(tmp_path: Path) -> None:

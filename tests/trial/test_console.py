@@ -49,8 +49,8 @@ def read_all(chunks: list[bytes], log: BoundedLog, watches: tuple[Watch, ...] = 
     return events, console
 
 
-def told(events: list) -> list[tuple]:
-    """Sights without their times."""
+def plain(events: list) -> list[tuple]:
+    """Events without their times."""
     return [
         s.words if isinstance(s, Marker) else (s.text,) if isinstance(s, QemuError) else (s.kind, s.name, s.text)
         for s in events
@@ -86,7 +86,7 @@ def test_how_the_stream_is_cut_changes_nothing(cuts: list[int], tmp_path_factory
     chunks = [TEXT[a:b] for a, b in itertools.pairwise(edges) if a < b]
     cut, first = read_all(chunks, BoundedLog(folder / "a"))
     whole, second = read_all([TEXT], BoundedLog(folder / "b"))
-    assert told(cut) == told(whole)
+    assert plain(cut) == plain(whole)
     assert first.crash() is not None
     assert first.crash().fingerprint == second.crash().fingerprint
     assert (folder / "a").read_bytes() == TEXT
@@ -112,17 +112,17 @@ def test_a_flood_of_one_line_is_told_a_few_times(log: BoundedLog) -> None:
 
 def test_an_endless_line_is_cut_and_the_next_one_read(log: BoundedLog) -> None:
     events, console = read_all([b"x" * 65536] * 64 + [b"\n[ 1.0] bisector TOKEN end\n"], log)
-    assert told(events) == [("end",)]
+    assert plain(events) == [("end",)]
     assert max(map(len, console.last_lines())) <= 500
 
 
 def test_what_stands_past_the_bound_of_a_line_is_not_read(log: BoundedLog) -> None:
     events, _ = read_all([b"y" * 20000 + b" Disk failure rescheduling sector 1\nbisector TOKEN end\n"], log)
-    assert told(events) == [("end",)]
+    assert plain(events) == [("end",)]
 
 
 def test_the_last_line_needs_no_end(log: BoundedLog) -> None:
-    assert told(read_all([b"bisector TOKEN end"], log)[0]) == [("end",)]
+    assert plain(read_all([b"bisector TOKEN end"], log)[0]) == [("end",)]
 
 
 def test_markers_of_another_trial_are_noise(log: BoundedLog) -> None:

@@ -69,8 +69,8 @@ def test_the_deadline_counts_from_the_agents_begin(play: Play) -> None:
 
 
 def test_an_agent_that_tells_of_the_deadline_itself_needs_no_overtime(play: Play) -> None:
-    told = "result(events=(AgentEvent(1.0, 'agent', 'deadline', 'probe'),)); mark('end'); time.sleep(600)"
-    observation = play(f"begin(); time.sleep(1); {told}", Plan(steps=STEPS, deadline=1.0))
+    rest = "result(events=(AgentEvent(1.0, 'agent', 'deadline', 'probe'),)); mark('end'); time.sleep(600)"
+    observation = play(f"begin(); time.sleep(1); {rest}", Plan(steps=STEPS, deadline=1.0))
     assert observation.ending is Ending.DEADLINE
     assert observation.timing.total < 4
 
@@ -337,14 +337,14 @@ def test_a_full_disk_is_the_harness_failing(tmp_path: Path, small: str, scenario
     )
     size = {"work": "48m", "stored": "3m"}[small]
     mount = f'mount -t tmpfs -o size={size} small "$1" && exec "$2" -c "$3"'
-    told = subprocess.run(
+    process = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", str(disk), sys.executable, script],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert told.stdout.startswith("harness"), told.stderr
-    assert words in told.stdout
+    assert process.stdout.startswith("harness"), process.stderr
+    assert words in process.stdout
 
 
 # ---- what the host gave it

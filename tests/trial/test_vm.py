@@ -210,14 +210,14 @@ def test_a_disk_that_fills_up_under_the_vm(tmp_path: Path) -> None:
     root, tests = str(Path(__file__).parents[2]), str(Path(__file__).parent)
     script = SMALL_DISK.format(root=root, tests=tests, tmp=str(tmp_path), small=str(small))
     mount = 'mount -t tmpfs -o size=80m small "$1" && exec "$2" -c "$3"'
-    told = subprocess.run(
+    process = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", str(small), sys.executable, script],
         capture_output=True,
         text=True,
         timeout=180,
     )
-    assert told.stdout.startswith("harness"), told.stdout + told.stderr
-    assert "is full" in told.stdout
+    assert process.stdout.startswith("harness"), process.stdout + process.stderr
+    assert "is full" in process.stdout
 
 
 def test_the_vm_sees_no_home_folder_and_writes_nothing_of_the_host(vm: Vm, tmp_path: Path) -> None:

@@ -130,15 +130,15 @@ def test_qemu_takes_every_kind_of_leg(tmp_path: Path, guest: Guest | None) -> No
         with places.disk(layer).open("wb") as disk:
             disk.truncate(layer.size)
     common = shlex.split("qemu-system-x86_64 -machine q35,accel=tcg -S -nodefaults -display none -m 64 -monitor stdio")
-    told = Processes(tmp_path / "records").run(
+    shown = Processes(tmp_path / "records").run(
         [*common, *vng.devices(plan, places)], access=HOST, stdin="info block\ninfo qtree\nquit\n", timeout=30
     )
-    assert "error" not in told.stderr, told.stderr
+    assert "error" not in shown.stderr, shown.stderr
     for layer in vng.disks(plan):
-        assert re.search(rf"^disk-{layer.name} .*: {places.disk(layer)} \(raw\)", told.stdout, re.MULTILINE)
-        assert f'serial = "{layer.name}"' in told.stdout
-    assert all(f'dev: ich9-ahci, id "ahci{n}"' in told.stdout for n in range(2)), "beside the board's own"
-    assert ("dev: intel-iommu" in told.stdout) is (guest is not None)
+        assert re.search(rf"^disk-{layer.name} .*: {places.disk(layer)} \(raw\)", shown.stdout, re.MULTILINE)
+        assert f'serial = "{layer.name}"' in shown.stdout
+    assert all(f'dev: ich9-ahci, id "ahci{n}"' in shown.stdout for n in range(2)), "beside the board's own"
+    assert ("dev: intel-iommu" in shown.stdout) is (guest is not None)
 
 
 def test_the_stand_in_notes_how_qemu_ended(tmp_path: Path) -> None:
