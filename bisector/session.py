@@ -101,6 +101,8 @@ class Session:
         self.executor: Executor = LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
         self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
+        self.before_close = ExitStack()
+        """Closed when all work has ended, while the store is still open."""
         self._at_work.enter_context(at_work(setting.folders.cache))
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
 
@@ -113,6 +115,7 @@ class Session:
         self.cancel.cancel()  # what still runs in a slot, and nobody needs, ends soon
         self.executor.shutdown(cancel_futures=True)
         Path(self.cancel.path).unlink(missing_ok=True)
+        self.before_close.close()
         self.store.close()
         self._at_work.close()
 

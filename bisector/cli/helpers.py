@@ -21,6 +21,7 @@ from bisector.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from bisector.events import EventLog
+    from bisector.live_page import LivePage
     from bisector.model import Cell
     from bisector.recipe.model import Recipe
     from bisector.session import Session
@@ -101,13 +102,14 @@ def open_session(
     ahead: int = 0,
     *,
     no_sandbox: bool = False,
+    page: Path | None = None,
 ) -> Session:
     """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     Its events go to ``log`` too.
     ``recipes``: what it will try; ``trials_at_once``: as given on the command line; ``ahead``: builds at once
     that nobody needs yet.
-    ``no_sandbox``: what is built and tried runs as we do, which is said.
+    ``no_sandbox``: what is built and tried runs as we do, which is said. ``page``: the file of the HTML page.
     """
     from bisector.session import Session, Setting
     from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
@@ -115,11 +117,15 @@ def open_session(
 
     terminal = terminal_of(context)
     listener = log.beside(terminal.listen) if log else terminal.listen
+    shown = _live_page(page, terminal) if page else None
+    listener = shown.beside(listener) if shown else listener
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
     slots = trial_slots(trials_at_once, recipes)
     session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox, slots, ahead))
+    if shown:
+        session.before_close.enter_context(shown.of(session.store))
     if slots > 1:
         terminal.say(f"up to {slots} trials at once")
     if no_sandbox:
@@ -127,6 +133,12 @@ def open_session(
 
     stop_in_order(session.cancel.cancel)
     return session
+
+
+def _live_page(path: Path, terminal: Terminal) -> LivePage:
+    from bisector.live_page import LivePage
+
+    return LivePage(path, terminal.say)
 
 
 def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:

@@ -39,4 +39,8 @@ EventsOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--events", metavar="FILE", help="Append what happens to this file, a JSON object a line."),
 ]
+PageOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--page", metavar="FILE", help="Write the HTML page here, anew as the campaign goes."),
+]
 CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Its id, or the start of it.")]

@@ -19,6 +19,7 @@ from bisector.cli.options import (
     JsonOption,
     KernelOption,
     NoSandboxOption,
+    PageOption,
     RecipeArgument,
     RepoOption,
     TrialsAtOnceOption,
@@ -80,6 +81,7 @@ def run(
     ahead: AheadOption = 1,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
+    page: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the first bad release, or commit (with --repo).
@@ -97,7 +99,7 @@ def run(
     first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), trials_at_once, ahead, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, (loaded,), trials_at_once, ahead, no_sandbox=no_sandbox, page=page) as session,
     ):
         try:
             row, outcome = _search(first, mode, repo, session)
@@ -206,6 +208,7 @@ def test(
     trials_at_once: TrialsAtOnceOption = AUTO,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
+    page: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce on one candidate, in all cells of the matrix.
@@ -227,7 +230,7 @@ def test(
     )
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox, page=page) as session,
     ):
         answer = single.run(request, session)
         log.exit_code = answer.exit_code

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A campaign as one HTML page that needs nothing else: no script, no file, no network. Pure but for its template.
+"""A campaign as one HTML page that needs nothing else: no file, no network. Pure but for its template.
+
+It has no script, unless it is written while the campaign runs (``live``): then one that loads it anew.
 
 What a kernel under test wrote is escaped by the template engine, and stripped of what is not printable before that.
 """
@@ -8,7 +10,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bisector import __version__
 from bisector.answer import Answer
@@ -17,9 +21,13 @@ from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture, printed, single, table, timeline
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
+from bisector.report.live import Live
 from bisector.report.printed import Printed
 from bisector.report.stages import ahead_line, candidate_name, unchecked
 from bisector.stage import Stage
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATE = "page.html.j2"
 LOG_LINES = 1500  # of a folded log, its last ones
@@ -56,9 +64,10 @@ class CellRow:
     searched: bool
 
 
-def render(facts: Facts) -> str:
-    """The page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # loaded for this format alone
+@cache
+def template() -> Template:
+    """The page's template, read once: loading what reads it takes longer than a page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -68,14 +77,20 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
+    return environment.get_template(TEMPLATE)
+
+
+def render(facts: Facts, live: Live | None = None) -> str:
+    """The page. ``live``: what it has besides while the campaign runs."""
     test, words = (
         single.is_test(facts),
         direction(facts.campaign.find_fix or bool(facts.outcome and facts.outcome.find_fix)),
     )
     answer = single.answer(facts) if test else None
     tried, legend = single.rows(answer)
-    page = environment.get_template(TEMPLATE).render(
+    page = template().render(
         facts=facts,
+        live=live,
         outcome=facts.outcome,
         test=test,
         tried=tried,

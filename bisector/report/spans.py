@@ -61,6 +61,8 @@ def spans(
     own = [trial for trial in trials if trial.number in times.ends and not trial.taken_from]
     found = [_of_trial(trial, times.ends[trial.number] - created) for trial in own]
     for trial in ahead:
+        if trial.folder not in times.ends_ahead:  # a decision has looked at it since
+            continue
         span = _of_trial(trial, times.ends_ahead[trial.folder] - created)
         found.append(replace(span, label=f"{span.label}, not needed"))
     found += [_of_work(row, created) for row in times.work]

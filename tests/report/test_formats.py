@@ -15,8 +15,9 @@ import pytest
 
 from bisector.causes import BuildStage
 from bisector.model import BuildFailure, Edit, Reading, Signal, Verdict
-from bisector.report import formats, json_format, picture
+from bisector.report import formats, html, json_format, picture
 from bisector.report.facts import Facts, _with_note, gather
+from bisector.report.live import Live
 from bisector.report.text import _command
 from bisector.store import Store
 from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
@@ -258,6 +259,16 @@ def test_the_page_needs_nothing_else_and_runs_nothing(name: str) -> None:
         assert "url(" not in value
     assert "url(" not in text
     assert "@import" not in text
+
+
+@pytest.mark.parametrize("made", [hostile(), facts("unfinished"), facts("empty")])
+def test_a_page_of_a_campaign_that_runs_has_one_script_and_it_is_ours(made: Facts) -> None:
+    live = Live((EVIL, "v6.18: build 43% 12 s"), 1795248000.0)
+    text = formats.printable(html.render(made, live))
+    page = Page(text)
+    assert page.tags.count("script") == 1
+    assert f"<script>{live.script}</script>" in text
+    assert "As of 08:00:00 UTC." in "".join(page.text)
 
 
 def test_what_a_kernel_wrote_stays_text() -> None:
