@@ -49,12 +49,14 @@ class BuildsAhead:
         self._running: dict[str, _Build] = {}
         self._ended: set[str] = set()  # keys of builds that came to their end
         self._wish = 0  # of what was wanted last
-        self._needed = 0  # builds that are needed now
+        self._made_now: list[str] = []  # keys of builds that are needed now
         self._planner: ThreadPoolExecutor | None = None
         self._planned: Future[None] | None = None
 
     def want(self, likely: Likely) -> None:
         """From here on build these, instead of what was wanted before. What runs and is not among them is stopped.
+
+        Where the first of them is needed at once, say so by ``needed``: it is not begun a second time.
 
         Raises what the last ``likely`` raised, where that was a defect of ours and not of git or the tree.
         """
@@ -84,7 +86,7 @@ class BuildsAhead:
         """Held while the build of ``key`` is made for somebody who waits. One that runs ahead is waited for; others
         are stopped and have ended before this begins, where there is one builder."""
         with self._lock:
-            self._needed += 1
+            self._made_now.append(key)
             own = self._running.get(key)
             others = [build for name, build in self._running.items() if name != key] if self._alone else []
         try:
@@ -95,7 +97,8 @@ class BuildsAhead:
             yield
         finally:
             with self._lock:
-                self._needed -= 1
+                self._made_now.remove(key)
+                self._ended.add(key)
             self._fill()
 
     @property
@@ -115,7 +118,7 @@ class BuildsAhead:
                 with self._lock:
                     if wish != self._wish or self._cancel.cancelled():
                         return
-                    if key not in self._ended and key not in self._running:
+                    if key not in self._ended and key not in self._running and key not in self._made_now:
                         self._waiting.append((key, candidate))
                 self._fill()
         with self._lock:
@@ -125,9 +128,9 @@ class BuildsAhead:
 
     def _fill(self) -> None:
         with self._lock:
-            while self._waiting and len(self._running) < self._builders and not (self._needed and self._alone):
+            while self._waiting and len(self._running) < self._builders and not (self._made_now and self._alone):
                 key, candidate = self._waiting.pop(0)
-                if key in self._running or key in self._ended:
+                if key in self._running or key in self._ended or key in self._made_now:
                     continue
                 cancel = self._cancel.child(f"build-{digest(key, len(self._ended))[:12]}")
                 future = self._executor.submit("ahead", make_image, self._target, candidate, self._listener, cancel)

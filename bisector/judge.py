@@ -45,10 +45,6 @@ AddFixups = Callable[[Candidate], Candidate]
 """Lays over a candidate the fixups that it needs to be judged at all (search/fixups.py)."""
 
 
-Meanwhile = Callable[[TrialSeries], None]
-"""Starts what may run beside a candidate's trials."""
-
-
 class Judge:
     """Asks the target for images and the runner for trials until the verdict's rule has enough.
 
@@ -76,17 +72,12 @@ class Judge:
         """A scope in which trials may run before they are drawn (bisector/ahead.py)."""
         return self._ahead.scope()
 
-    def ask(self, candidate: Candidate, case: Case, stage: str, meanwhile: Meanwhile | None = None) -> Judgement:
+    def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
-
-        ``meanwhile``: called once the image is made, before its trials run.
 
         Raises InfraError when the harness fails, Interrupted when cancelled.
         """
-        series = self.series(candidate, case, stage)
-        if meanwhile:
-            meanwhile(series)
-        return self._judge(series)
+        return self._judge(self.series(candidate, case, stage))
 
     def with_fixups(self, candidate: Candidate) -> Candidate:
         """The candidate with the fixups that it needs."""

@@ -16,7 +16,6 @@ from bisector.model import Candidate, Commit, Verdict
 from bisector.search.clone import PrivateClone
 from bisector.search.forecast import Forecast, proof_candidates
 from bisector.search.knowledge import Knowledge
-from bisector.series import TrialSeries
 
 ANSWERS = 2  # that git may be given; what follows either is foreseen at least
 
@@ -50,20 +49,25 @@ class SearchAhead:
         with self.clone.bisect_worktree(f"{campaign}-ahead") as worktree:
             forecast = Forecast(self.clone, worktree, self.direction, log)
 
-            def meanwhile(series: TrialSeries) -> None:
-                self.judge.builds.want(partial(self._likely, forecast, series))
+            def before(candidate: Candidate) -> None:
+                self.judge.builds.want(partial(self._likely, forecast, candidate))
 
-            known.meanwhile = meanwhile
+            known.before = before
             try:
                 yield
             finally:
-                known.meanwhile = None
+                known.before = None
                 self.judge.builds.rest()
 
-    def _likely(self, forecast: Forecast, series: TrialSeries) -> Iterator[Candidate]:
-        """What comes after either answer; with more builders what comes after several."""
-        candidate = replace(self.like, revision=series.candidate.revision)
-        found = forecast.likely(candidate, self._likelier_first(series), self.ends)
+    def _likely(self, forecast: Forecast, candidate: Candidate) -> Iterator[Candidate]:
+        """The candidate itself, then what comes after either answer; with more builders what comes after several.
+
+        Before any trial both answers are as likely, and a bad one comes sooner.
+        """
+        way, asked = self.direction, replace(self.like, revision=candidate.revision)
+        words = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
+        yield self.judge.with_fixups(candidate)
+        found = forecast.likely(asked, words, self.ends)
         yield from map(self.judge.with_fixups, islice(found, max(ANSWERS, self.judge.tools.builds_ahead)))
 
     def for_proof(self, culprit: Commit) -> None:
@@ -72,9 +76,3 @@ class SearchAhead:
         self.judge.builds.want(
             lambda: map(self.judge.with_fixups, proof_candidates(history, self.like, culprit.oid, self.ends))
         )
-
-    def _likelier_first(self, series: TrialSeries) -> tuple[str, str]:
-        """git's words for the two answers. Before any trial both are as likely, and a bad one comes sooner."""
-        way, seen = self.direction, series.evidence
-        bad, good = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
-        return (good, bad) if seen.clean and not seen.reproduced else (bad, good)

@@ -7,12 +7,13 @@ the same belief.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bisector.case import Case
 from bisector.causes import Cause
 from bisector.direction import BUG, Direction
-from bisector.judge import Judge, Meanwhile
+from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Verdict
 from bisector.search.frontier import Frontier, IsAncestor
 from bisector.stage import Stage
@@ -84,7 +85,7 @@ class Knowledge:
         direction: of the search.
         tries_edges: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
-        meanwhile: starts what may run beside a candidate's trials.
+        before: called before a candidate is judged by builds and trials.
     """
 
     judge: Judge
@@ -93,7 +94,7 @@ class Knowledge:
     is_ancestor: IsAncestor
     direction: Direction = BUG
     tries_edges: bool = True
-    meanwhile: Meanwhile | None = None
+    before: Callable[[Candidate], None] | None = None
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
     _images: set[str] = field(default_factory=set)
@@ -108,7 +109,11 @@ class Knowledge:
         known = self._known(candidate)
         if known:
             return known
-        judgement = self._in_the_run(candidate) or self.judge.ask(candidate, self.case, Stage.SEARCH, self.meanwhile)
+        judgement = self._in_the_run(candidate)
+        if judgement is None:
+            if self.before:
+                self.before(candidate)
+            judgement = self.judge.ask(candidate, self.case, Stage.SEARCH)
         self._note(judgement)
         if judgement.verdict is not Verdict.SKIP:
             self._skips_in_a_row = 0
