@@ -8,6 +8,7 @@ python -m bench step --repo REPO           the driver's own time per step, witho
 python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build with and without the sandbox
 python -m bench store                      the store's: a campaign of 2,000 trials listed, looked up, drawn on
 python -m bench parallel                   a series and a campaign with 1 to 64 trials at once (20 minutes)
+python -m bench ahead                      a simulated search with 1 to 8 builders (7 minutes)
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -25,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import sandbox, store_cost
+from bench import ahead, sandbox, store_cost
 from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign.commits import candidate
 from bisector.interfaces import CancelToken, ignore
@@ -226,7 +227,7 @@ def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store", "parallel"]
+        "what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store", "parallel", "ahead"]
     )
     parser.add_argument("--image", type=Path)
     parser.add_argument("--repo", type=Path)
@@ -242,6 +243,7 @@ def main(argv: list[str]) -> int:
     benches |= {"step": bench_step, "campaign": bench_campaign, "sandbox": bench_sandbox}
     benches["store"] = lambda _: store_cost.main()
     benches["parallel"] = bench_parallel
+    benches["ahead"] = lambda _: ahead.main()
     benches[given.what](given)
     return 0
 
