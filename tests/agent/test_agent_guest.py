@@ -151,7 +151,7 @@ def test_line_without_end_is_cut_and_not_kept() -> None:
     assert sum(map(len, pieces)) + len(splitter.rest()[0]) == 4 << 20
 
 
-def test_qmp_events_are_told_from_answers_and_noise() -> None:
+def test_qmp_events_are_distinguished_from_answers_and_noise() -> None:
     event = '{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}'
     error = '{"event": "BLOCK_IO_ERROR", "data": {"nospace": true, "action": "stop"}}'
     assert qmp_event(event) == ("STOP", "")

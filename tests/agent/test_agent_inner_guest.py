@@ -54,7 +54,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.guest.close()
 
 
-def test_guest_does_io_and_tells_of_it(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_guest_does_io_and_reports_it(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.guest.io("data", READ, 0.0, 5.0).done is False  # before its start
     started = bench.guest.start(120.0)
     assert (started.done, started.exit) == (True, 0), bench.guest._qemu

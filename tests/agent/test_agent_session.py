@@ -82,7 +82,7 @@ def test_errno_of_each_failed_read_is_counted_and_the_first_named(tmp_path: Path
     assert seen.detail == "at 0: Is a directory"
 
 
-def test_node_that_does_not_open_is_told_by_its_errno(tmp_path: Path) -> None:
+def test_node_that_does_not_open_is_reported_by_its_errno(tmp_path: Path) -> None:
     seen = device_io(str(tmp_path / "nothing"), Io("write", 512), 0.0)
     assert (seen.errno, seen.count, seen.failed) == ("ENOENT", 0, 1)
 

@@ -114,7 +114,7 @@ def test_arrays_with_parity_are_synced_written_and_seen_to_lose_members(
     assert (result.steps[0].exit, saw(result, "write"), health(result, "array")) == (0, ("", 16, 0), "degraded")
 
 
-def test_step_stuck_in_the_kernel_is_told_at_the_deadline(tmp_path: Path) -> None:
+def test_step_stuck_in_the_kernel_is_reported_at_the_deadline(tmp_path: Path) -> None:
     mirror = Layer("boot", "lvm", "mirror", ("leg0", "leg1"), 32 * MIB, (("log", "core"),))
     plan = Plan(layers=(*LEGS, mirror), guest=OPEN, steps=(PROBE,), token=TOKEN, deadline=25.0)
     drove = boot(Path(BAD), plan, tmp_path, limit=200, kill_on=f"bisector {TOKEN} end")

@@ -34,7 +34,7 @@ def test_the_answer_is_what_the_work_returned() -> None:
         assert fork.answer(10.0) == (True, "EIO", [(1, None, ())])
 
 
-def test_an_answer_larger_than_a_pipe_comes_whole_even_when_it_is_asked_for_late() -> None:
+def test_an_answer_larger_than_a_pipe_comes_whole_even_when_it_is_read_late() -> None:
     with Fork(lambda: [(n, "zeroed") for n in range(50_000)]) as fork:
         time.sleep(0.2)  # it waits for who reads
         assert fork.answer(10.0) == [(n, "zeroed") for n in range(50_000)]
@@ -65,7 +65,7 @@ def test_work_that_does_not_end_is_killed_when_time_is_up() -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_work_that_nobody_asks_for_any_more_is_killed() -> None:
+def test_work_that_nobody_needs_any_more_is_killed() -> None:
     with pytest.raises(KeyError), Fork(lambda: time.sleep(600)):
         raise KeyError
 

@@ -108,7 +108,7 @@ def test_what_the_guest_copies_is_what_the_agent_made(tmp_path: Path, blocks: in
 
 
 @needs_busybox
-def test_regions_are_told_before_and_after_and_even_generations_come_from_the_end(tmp_path: Path) -> None:
+def test_regions_are_reported_before_and_after_and_even_generations_come_from_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.stamp(REGION + 3, generations=2)
     one, two = f"W 0 {REGION} ", f"W {REGION} 3 "
@@ -128,7 +128,7 @@ def test_damage_is_called_by_its_name(tmp_path: Path) -> None:
 
 
 @needs_busybox
-def test_unreadable_blocks_are_told_one_by_one_and_the_rest_is_judged(tmp_path: Path) -> None:
+def test_unreadable_blocks_are_reported_one_by_one_and_the_rest_is_judged(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.stamp(1000)
     seen = bench.verify(fails(3, 777))
@@ -164,7 +164,7 @@ def test_blocks_that_a_shorter_file_lacks_are_unreadable(tmp_path: Path) -> None
 
 @needs_busybox
 @pytest.mark.skipif(not shutil.which("filefrag"), reason="e2fsprogs is not installed")
-def test_where_a_file_lies_is_told_by_the_guests_own_tool(tmp_path: Path) -> None:
+def test_where_a_file_lies_is_found_by_the_guests_own_tool(tmp_path: Path) -> None:
     bench = Bench(tmp_path, mapped=True)
     bench.stamp(700)
     code, text = shell(extents_command(str(bench.path), bench.exchange.path))
@@ -298,7 +298,7 @@ class TestPause:
         seen = guest.resume()
         assert (seen.exit, seen.blocks, seen.count) == (0, ("clean",), 8)
 
-    def test_what_failed_is_told_with_its_error(self, tmp_path: Path) -> None:
+    def test_what_failed_is_reported_with_its_error(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=0), Stamped("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
         seen = guest.blocks.stamp(guest.qemu, "/dev/full", step, stamped, stamped.journal.record, 60.0)

@@ -160,7 +160,7 @@ def test_whole_blocks_give_no_finding_and_a_torn_last_write_gives_none(disk: Dis
         assert read is not None and read.kind == "foreign"
 
 
-def test_a_fault_beside_a_write_on_its_way_is_still_told(disk: Disk) -> None:
+def test_a_fault_beside_a_write_on_its_way_is_still_reported(disk: Disk) -> None:
     good, coming, other = disk.block(5, 2), disk.block(5, 3), disk.block(9, 2)
     found = examine(mixed(mixed(good, coming, [0, 1, 2]), other, [6]), 5, FILE, good, 2, (3,))
     assert found is not None and (found.kind, found.sectors) == ("duplicate", (6,))

@@ -132,7 +132,7 @@ def test_extents_of_a_file_cover_it(tmp_path: Path) -> None:
     assert [(e.first, e.place, e.count) for e in journal.extents] == [(e.first, e.place, e.count) for e in found]
 
 
-def test_a_full_file_system_is_told_as_what_the_write_returned(tmp_path: Path) -> None:
+def test_a_full_file_system_is_reported_as_what_the_write_returned(tmp_path: Path) -> None:
     journal = Journal()
     done = stamp("/dev/full", Pattern(FILE), SIZE, 1, direct=False, record=journal.record)
     assert (done.errno, done.count) == ("ENOSPC", 0)
@@ -303,7 +303,7 @@ def test_a_half_that_the_fork_does_not_tell_of_is_looked_at_here(
     assert halves.seen() == halves.expected
 
 
-def test_a_read_error_in_the_fork_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_error_in_the_fork_is_reported_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halves = Halves(tmp_path)
 
     def fails(start: int, end: int) -> None:

@@ -161,7 +161,7 @@ def test_group_is_passed_whole_or_not_at_all(kernel: Kernel) -> None:
     assert kernel.written == []
 
 
-def test_kernel_without_iommu_or_vfio_is_told_of(kernel: Kernel) -> None:
+def test_kernel_without_iommu_or_vfio_is_reported(kernel: Kernel) -> None:
     (kernel.root / "bus/pci/drivers/vfio-pci").rmdir()
     with pytest.raises(Halt, match="has no vfio-pci"):
         passthrough(kernel)[0].take()
@@ -171,7 +171,7 @@ def test_kernel_without_iommu_or_vfio_is_told_of(kernel: Kernel) -> None:
         passthrough(kernel)[0].take()
 
 
-def test_driver_that_does_not_take_the_device_is_told_of(kernel: Kernel) -> None:
+def test_driver_that_does_not_take_the_device_is_reported(kernel: Kernel) -> None:
     def deaf(path: str, text: str) -> None:
         if not path.endswith("drivers_probe"):
             kernel.write(path, text)

@@ -11,7 +11,7 @@ BLOCKS = 4096
 
 
 @pytest.mark.minutes(11)
-def test_healthy_storage_is_good_and_duplicates_are_told_by_where_they_are_seen() -> None:
+def test_healthy_storage_is_good_and_duplicates_are_recognised_by_where_they_are_seen() -> None:
     seen = page("duplicate-4k-blocks", "--controls", "--cell", SMALL)
     assert (seen.verdict(SMALL), seen.condition(SMALL)) == ("good", "same"), seen.table()
     for name in ("inside", "outside"):

@@ -108,7 +108,7 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
-def test_what_git_asks_for_next_is_built_while_trials_run(run: Run, ahead: int) -> None:
+def test_what_git_tests_next_is_built_while_trials_run(run: Run, ahead: int) -> None:
     alone, plain = run(0)
     outcome, target = run(ahead)
     assert (outcome.kind, outcome.summary, outcome.culprit) == (alone.kind, alone.summary, alone.culprit)

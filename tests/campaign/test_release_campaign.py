@@ -92,7 +92,7 @@ def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) ->
     return replace(wanted, **how)  # type: ignore[arg-type]
 
 
-def test_the_range_is_found_and_told_with_the_command_that_goes_on(bench: ReleaseBench, debs: Path) -> None:
+def test_the_range_is_found_and_reported_with_the_command_that_goes_on(bench: ReleaseBench, debs: Path) -> None:
     row, outcome = ReleaseCampaign(request(debs), bench).run()
     assert outcome.kind is OutcomeKind.RANGE
     assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"

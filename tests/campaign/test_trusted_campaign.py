@@ -206,7 +206,7 @@ def branched(act: Act, *, broken_fork: bool) -> Acted:
     return replace(acted, planted=planted)
 
 
-def test_a_parent_never_asked_for_that_does_not_build_is_vouched_for(act: Act) -> None:
+def test_a_parent_never_tested_that_does_not_build_is_vouched_for(act: Act) -> None:
     acted = branched(act, broken_fork=True)
     _, outcome = acted.run("c0", "m1")
     assert acted.planted.oid["c3"] not in [judgement.candidate.revision for judgement in outcome.judgements]

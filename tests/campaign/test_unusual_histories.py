@@ -80,7 +80,7 @@ def backported(act: Act, *files: tuple[str, str]) -> Acted:
 
 
 @pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
-def test_an_edit_whose_change_is_there_already_is_no_leg(act: Act, trials: str) -> None:
+def test_an_edit_whose_change_is_there_already_is_no_arm(act: Act, trials: str) -> None:
     acted = backported(act, ("own/c3", "c3"))
     _, outcome = acted.run("backport", "c5", text=RECIPE.replace("confidence: {max_error: 0.01}", trials))
     assert outcome.kind is OutcomeKind.CULPRIT
@@ -89,7 +89,7 @@ def test_an_edit_whose_change_is_there_already_is_no_leg(act: Act, trials: str) 
 
 
 @pytest.mark.parametrize("trials", ["confidence: {max_error: 0.01}", "trials: 2"])
-def test_an_edit_that_leaves_the_image_as_it_is_is_no_leg(
+def test_an_edit_that_leaves_the_image_as_it_is_is_no_arm(
     act: Act, monkeypatch: pytest.MonkeyPatch, trials: str
 ) -> None:
     """The trees differ in a file that no build reads."""

@@ -131,7 +131,7 @@ def as_from_a_terminal() -> None:
 
 @pytest.mark.skipif(not shutil.which("qemu-img"), reason="QEMU's programs are not installed")
 @pytest.mark.parametrize("number", STOPPING)
-def test_each_signal_that_asks_us_to_stop_is_obeyed_in_order(
+def test_each_signal_to_stop_is_obeyed_in_order(
     number: signal.Signals, slow: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
     child = subprocess.Popen(

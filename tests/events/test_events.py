@@ -35,7 +35,7 @@ def test_verdicts_and_trials_carry_their_figures(tmp_path: Path) -> None:
     assert (verdict["verdict"], verdict["reproduced"], verdict["conclusive"]) == ("bad", 6, 6)
 
 
-def test_a_phase_that_goes_on_is_told_once_a_second(tmp_path: Path) -> None:
+def test_a_phase_that_goes_on_is_reported_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "events"
     now = [0.0]
     log = EventLog(path, clock=lambda: now[0])
@@ -160,7 +160,7 @@ good_when: {passed: {exit: {say: 0}}}
 """
 
 
-def test_a_test_and_its_replay_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_and_its_replay_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On real programs in a real sandbox: no VM is needed to see what is written."""
     if not shutil.which("qemu-img"):
         pytest.skip("no qemu-img here")

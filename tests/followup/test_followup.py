@@ -78,7 +78,7 @@ def mail(row: CampaignRow, bench: FileBench, found: Fixed) -> str:
     return " ".join(body(Letter(gather(bench.store, row), fixed=found)).split())
 
 
-def test_the_newest_mainline_and_a_fix_are_tried_and_told(history: History, bench: FileBench) -> None:
+def test_the_newest_mainline_and_a_fix_are_tried_and_reported(history: History, bench: FileBench) -> None:
     fix = fix_of(history, "mend", "good")
     history.commit("later", "good")
     history.git("tag", "v6.19")

@@ -125,7 +125,7 @@ def of(revision: str) -> Candidate:
     return Candidate(TargetKind.KERNEL_SOURCE, revision)
 
 
-def test_all_clean_is_good_after_the_asked_number_of_trials(make: Make) -> None:
+def test_all_clean_is_good_after_the_required_number_of_trials(make: Make) -> None:
     judge, _, runner, _ = make({"good": [GOOD]})
     assert judge.ask(of("good"), CASE, "ends").verdict is Verdict.GOOD
     assert len(runner.seen) == 2

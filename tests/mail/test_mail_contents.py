@@ -64,7 +64,7 @@ def test_how_sure_it_is_stands_with_the_culprit() -> None:
     assert "chance of error" not in body(letter("culprit"))
 
 
-def test_a_culprit_applied_to_the_good_end_is_told_as_that() -> None:
+def test_a_culprit_applied_to_the_good_end_is_reported_as_that() -> None:
     outcome = case.OUTCOMES["culprit"]
     applied = replace(
         case.PROOF_BAD, candidate=case.source(case.GOOD, "the good end", case.Edit("apply", case.CULPRIT.oid))
@@ -74,7 +74,7 @@ def test_a_culprit_applied_to_the_good_end_is_told_as_that() -> None:
     assert "revert on top of the bad end      not tested" in text
 
 
-def test_repeated_lines_are_told_once_and_counted() -> None:
+def test_repeated_lines_are_reported_once_and_counted() -> None:
     made = case.facts(case.OUTCOMES["culprit"])
     assert made.bad is not None
     lines = made.bad.excerpt.lines
@@ -84,7 +84,7 @@ def test_repeated_lines_are_told_once_and_counted() -> None:
     assert not any("bisector TOKEN" in line for line in lines)
 
 
-def test_a_revert_on_the_bad_end_is_told_with_its_figures() -> None:
+def test_a_revert_on_the_bad_end_is_reported_with_its_figures() -> None:
     outcome = case.OUTCOMES["culprit"]
     without = body(letter("culprit"))
     assert "revert on top of the bad end      not tested" in without

@@ -42,7 +42,7 @@ def clone(tmp_path: Path, source: str, **options: Any) -> NextTree:
     return NextTree(tmp_path / "clone.git", source, Watched(tmp_path / "records", **options), pause=0.01)
 
 
-def test_a_source_that_answers_late_is_asked_again(tmp_path: Path, source: LinuxNext) -> None:
+def test_a_source_that_answers_late_is_tried_again(tmp_path: Path, source: LinuxNext) -> None:
     hidden = source.folder.rename(tmp_path / "away.git")
 
     def comes_back(number: int) -> None:
@@ -61,7 +61,7 @@ def test_a_source_that_never_answers_is_the_harness_failing(tmp_path: Path) -> N
     assert len(tree.processes.seen) == FETCH_TRIES  # type: ignore[attr-defined]
 
 
-def test_a_folder_that_is_no_repository_is_told_at_once(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_repository_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not a git repository|no such folder"):
         clone(tmp_path, str(tmp_path)).newest()
 

@@ -206,7 +206,7 @@ def _without_search(nights: Nights) -> str:
     return dump(replace(nights.regressions()[LEG], search=None))
 
 
-def test_what_is_told_meanwhile_is_told(tree: LinuxNext, nights: Nights) -> None:
+def test_messages_meanwhile_are_reported(tree: LinuxNext, nights: Nights) -> None:
     with_bug(tree, 1)
     messages: list[Progress] = []
     with nights.bench() as bench:

@@ -30,7 +30,7 @@ def recheck_trials(nights: Nights) -> int:
     return sum(len(store.trials(row.id, stage=FIXED)) for row in store.campaigns())
 
 
-def mainline_bug_with_a_fix_that_mends_nothing(tree: LinuxNext) -> tuple[str, str]:
+def mainline_bug_with_a_fix_that_repairs_nothing(tree: LinuxNext) -> tuple[str, str]:
     """In one night: the day holds what calls itself the fix and is bad all the same; mainline does not hold it."""
     culprit = tree.mainline_commit("md: check less", FLAG)
     tree.mainline_commit("mainline: later")
@@ -71,8 +71,8 @@ def test_a_fix_is_tried_before_the_draft_is_written(tree: LinuxNext, nights: Nig
     assert re.search(r"^ *fixed +good ", page, re.MULTILINE)
 
 
-def test_a_fix_that_mends_nothing_is_told_as_such(tree: LinuxNext, nights: Nights) -> None:
-    _, fix = mainline_bug_with_a_fix_that_mends_nothing(tree)
+def test_a_fix_that_repairs_nothing_is_reported_as_such(tree: LinuxNext, nights: Nights) -> None:
+    _, fix = mainline_bug_with_a_fix_that_repairs_nothing(tree)
     report = nights.night()
     assert kinds(report) == {LEG: ["opened", "named"]}  # it is in the mail, and no news
     assert recheck_trials(nights) == 1  # one reproduction decides
@@ -82,7 +82,7 @@ def test_a_fix_that_mends_nothing_is_told_as_such(tree: LinuxNext, nights: Night
 
 
 def test_nothing_more_is_tried_where_the_file_says_so(tree: LinuxNext, nights: Nights) -> None:
-    _, fix = mainline_bug_with_a_fix_that_mends_nothing(tree)
+    _, fix = mainline_bug_with_a_fix_that_repairs_nothing(tree)
     nights.more = "check_fixed: false\n"
     assert kinds(nights.night()) == {LEG: ["opened", "named"]}
     assert recheck_trials(nights) == 0
@@ -90,7 +90,7 @@ def test_nothing_more_is_tried_where_the_file_says_so(tree: LinuxNext, nights: N
 
 
 def test_with_no_time_left_the_draft_says_that_it_was_not_tried(tree: LinuxNext, nights: Nights) -> None:
-    _, fix = mainline_bug_with_a_fix_that_mends_nothing(tree)
+    _, fix = mainline_bug_with_a_fix_that_repairs_nothing(tree)
     nights.clock = lambda: 1e9 if any(row.outcome for row in nights.store().campaigns()) else 0.0
     report = nights.night()
     assert kinds(report) == {LEG: ["opened", "named", "note"]}
@@ -104,7 +104,7 @@ def test_with_no_time_left_the_draft_says_that_it_was_not_tried(tree: LinuxNext,
 
 
 def test_a_harness_that_fails_over_a_fix_does_not_keep_the_draft_back(tree: LinuxNext, nights: Nights) -> None:
-    mainline_bug_with_a_fix_that_mends_nothing(tree)
+    mainline_bug_with_a_fix_that_repairs_nothing(tree)
     nights.world.on_trial = lambda number: _fail(nights)
     report = nights.night()
     assert kinds(report) == {LEG: ["opened", "named", "note"]}
@@ -118,7 +118,7 @@ def _fail(nights: Nights) -> None:
 
 
 def test_a_night_that_is_stopped_over_a_fix_goes_on_there(tree: LinuxNext, nights: Nights) -> None:
-    mainline_bug_with_a_fix_that_mends_nothing(tree)
+    mainline_bug_with_a_fix_that_repairs_nothing(tree)
     with nights.bench() as bench:
 
         def stop(progress: Progress) -> None:

@@ -80,13 +80,13 @@ def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(change: str)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SKIP, Verdict.WEAK])
-def test_what_could_not_be_judged_is_asked_again(verdict: Verdict) -> None:
+def test_what_could_not_be_judged_is_tried_again(verdict: Verdict) -> None:
     assert carried([night(1, answer(verdict))], "question", "a" * 40, "key") is None
 
 
 @given(reproduced=st.integers(1, 30), clean=st.integers(0, 60), error=st.floats(0.0005, 0.2), check=st.integers(1, 40))
 @settings(max_examples=80, deadline=None)
-def test_rarer_bugs_stricter_recipes_and_later_nights_ask_for_more_clean_trials(
+def test_rarer_bugs_stricter_recipes_and_later_nights_need_more_clean_trials(
     reproduced: int, clean: int, error: float, check: int
 ) -> None:
     known = Evidence(reproduced, clean)

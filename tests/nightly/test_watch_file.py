@@ -72,7 +72,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (("nightly: x", f"nightly: {'x' * 65}"), "64 at most"),
     ],
 )
-def test_each_fault_is_told_where_it_stands(tmp_path: Path, change: tuple[str, str], wanted: str) -> None:
+def test_each_fault_is_reported_where_it_stands(tmp_path: Path, change: tuple[str, str], wanted: str) -> None:
     assert any(wanted in fault for fault in faults(tmp_path, WHOLE.replace(*change)))
 
 
@@ -83,7 +83,7 @@ def test_a_name_may_be_what_the_message_says(tmp_path: Path, name: str) -> None:
     assert config.load(file).name == name
 
 
-def test_all_faults_are_told_at_once_those_of_its_recipes_too(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_those_of_its_recipes_too(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("recipe: own\n")
     reported = faults(tmp_path, "nightly: x\nrepo: 3\nrecipes: [./own.yaml]\n")
     assert any(each.startswith("1:1: out: is missing") for each in reported)

@@ -24,7 +24,7 @@ def test_the_same_trial_differs_in_nothing() -> None:
     assert differing(FIRST) == {}
 
 
-def test_times_are_told_and_are_no_difference() -> None:
+def test_times_are_reported_and_are_no_difference() -> None:
     observation = replace(TRIAL.observation, timing=Timing(61.0, 2.0, 4.2, 99.0))
     now = replace(FIRST, trial=replace(TRIAL, observation=observation))
     assert differing(now) == {}

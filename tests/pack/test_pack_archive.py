@@ -181,7 +181,7 @@ def test_a_member_that_comes_twice_or_is_a_folder_too_is_refused(tmp_path: Path)
         unpack(path, tmp_path / "out2")
 
 
-def test_another_schema_is_told(tmp_path: Path) -> None:
+def test_another_schema_is_reported(tmp_path: Path) -> None:
     path = with_manifest(packed(tmp_path / "x"), schema="bisector.export/2")
     with pytest.raises(PackBroken, match=r"schema 'bisector.export/2', and this version reads 'bisector.export/1'"):
         unpack(path, tmp_path / "out")

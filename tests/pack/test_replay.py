@@ -198,7 +198,7 @@ def test_a_sent_plan_does_not_say_how_long_a_replay_lasts(tmp_path: Path, pack: 
     assert longer.plan.deadline <= case.plan.deadline + LONGEST
 
 
-def test_another_answer_is_told_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
+def test_another_answer_is_reported_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
     (tmp_path / "first/state/campaigns" / first.id / "own/race.sh").write_text("#!/bin/sh\nexit 0\n")
     with workbench(tmp_path / "first") as bench:
         done = run(ReplayRequest(1), of_campaign(bench.store, first), bench)
@@ -221,7 +221,7 @@ def test_an_image_that_is_linked_to_its_host_is_left_out(tmp_path: Path, first: 
         assert not source.has_image(source.record.trials[0].image)
 
 
-def test_an_image_that_is_nowhere_is_asked_for(tmp_path: Path, first: CampaignRow) -> None:
+def test_an_image_that_is_nowhere_is_required(tmp_path: Path, first: CampaignRow) -> None:
     exported(tmp_path / "first", first, tmp_path / "small", with_images=False)
     missing = pytest.raises(UsageError, match="is not at hand")
     with of_file(tmp_path / "small", image_of=1) as source, missing as raised:

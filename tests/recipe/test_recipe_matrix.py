@@ -140,7 +140,7 @@ def test_level_with_too_few_legs_is_a_cell_that_is_not_applicable() -> None:
     assert [cell.not_applicable for cell in cells(recipe)] == [None, "lvm raid10 needs 4 legs or more, found 2", None]
 
 
-def test_recipe_whose_own_combination_is_refused_loads_when_the_matrix_mends_it() -> None:
+def test_recipe_whose_own_combination_is_refused_loads_when_the_matrix_fixes_it() -> None:
     mended = raid1(
         ("aio: native, cache: {direct: true}", "aio: native"),
         ("{guest.drives.vda.aio: [native, threads]}", "{guest.drives.vda.cache.direct: [true, false]}"),

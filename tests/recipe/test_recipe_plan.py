@@ -43,7 +43,7 @@ def test_plan_of_every_cell_crosses_the_wall_and_back(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.recipe)
-def test_two_cells_never_ask_the_same_question(recipe: Recipe) -> None:
+def test_two_cells_never_share_an_identity(recipe: Recipe) -> None:
     identities = [plan_for(recipe, cell).identity() for cell in (*cells(recipe), *controls(recipe))]
     assert len(set(identities)) == len(identities)
 
@@ -85,7 +85,7 @@ def test_layer_says_its_kind_and_its_options_as_words() -> None:
     assert (ballast.name, ballast.options) == ("ballast", (("full", "true"),))
 
 
-def test_drive_says_what_qemu_is_told() -> None:
+def test_drive_says_what_qemu_gets() -> None:
     recipe = load("virtio-open-lvm-raid1")
     by_cell = {cell.name: plan_for(recipe, cell).guest for cell in (*cells(recipe), *controls(recipe))}
     drives = {name: guest.drives[0] for name, guest in by_cell.items() if guest}

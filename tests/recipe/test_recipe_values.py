@@ -179,5 +179,5 @@ def test_a_deadline_within_which_no_trial_can_end_is_refused() -> None:
         loads(data, Path("values.yaml"))
 
 
-def test_a_list_with_too_many_items_is_told_apart_from_a_long_name() -> None:
+def test_a_list_with_too_many_items_is_distinguished_from_a_long_name() -> None:
     assert "search.suites: has more items than 32" in faults_of("search", {"suites": ["trixie"] * 33})

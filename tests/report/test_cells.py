@@ -14,7 +14,7 @@ from tests.report import case
 
 
 @pytest.mark.parametrize("recipe", [each.stem for each in listed()])
-def test_a_cells_words_ask_for_that_cell(recipe: str) -> None:
+def test_a_cells_words_name_that_cell(recipe: str) -> None:
     loaded = load(recipe)
     for cell in cells(loaded):
         if cell.not_applicable or not cell.name:
@@ -56,7 +56,7 @@ def test_one_question_is_known_by_whatever_name() -> None:
     assert question("no: recipe", native) != question("no: recipe", threads)
 
 
-def test_a_cell_that_asks_what_another_asked_stands_on_its_trials() -> None:
+def test_a_cell_with_the_plan_of_another_stands_on_its_trials() -> None:
     first = replace(case.PROOF_BAD, plan="plan")
     stored = replace(first, trials=(), cell="a-control")
     assert trials_of(first.trials, "proof", stored) == first.trials

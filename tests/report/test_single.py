@@ -124,7 +124,7 @@ def test_the_evidence_of_both_sides_is_there_where_trials_are_shared(store: Stor
     assert f"bzImage, {NATIVE}" in page.text
 
 
-def test_a_test_that_was_stopped_at_once_or_whose_recipe_is_gone_is_told(store: Store) -> None:
+def test_a_test_that_was_stopped_at_once_or_whose_recipe_is_gone_is_reported(store: Store) -> None:
     nothing = replace(stored(store, (NATIVE, Verdict.BAD, "n"), source="gone"), judgements=(), trials=())
     for render in (text.render, html.render):
         assert "no verdict yet" in render(nothing)

@@ -63,7 +63,7 @@ def test_culprit_around_a_merge_is_found(bench: Bench, culprit: str) -> None:
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == culprit
 
 
-def test_first_parent_names_the_merge_and_never_asks_the_branch(bench: Bench) -> None:
+def test_first_parent_names_the_merge_and_never_tests_the_branch(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(BRANCH), "t")
     found = bench.search(judge, "a", "e", first_parent=True)
     assert found.first_bad and judge.repository.name[found.first_bad.oid] == "m"
@@ -104,7 +104,7 @@ def test_first_parent_suspects_are_first_parents(bench: Bench) -> None:
     assert judge.repository.names([commit.oid for commit in found.suspects]) == {"m", "d"}
 
 
-def test_known_skips_are_not_asked_again(bench: Bench) -> None:
+def test_known_skips_are_not_tested_again(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "f")
     skips = [judge.repository.oid[name] for name in "ef"]
     found = bench.search(judge, "a", "j", known_skips=skips)
@@ -126,14 +126,14 @@ def test_paths_leave_the_other_commits_out(bench: Bench) -> None:
     assert set(judge.judged) <= set("cfh")
 
 
-def test_paths_that_the_culprit_does_not_touch_are_told(bench: Bench) -> None:
+def test_paths_that_the_culprit_does_not_touch_are_reported(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "i")
     found = bench.search(judge, "a", "j", paths=["own/c", "own/f"])
     assert found.ended is SearchEnd.OUTSIDE_PATHS
     assert "own/c, own/f" in found.summary
 
 
-def test_paths_that_nothing_touches_are_told(bench: Bench) -> None:
+def test_paths_that_nothing_touches_are_reported(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(LINE), "i")
     assert bench.search(judge, "a", "j", paths=["none/such"]).ended is SearchEnd.OUTSIDE_PATHS
 
@@ -177,7 +177,7 @@ def test_fix_among_skips_narrows(bench: Bench) -> None:
     assert judge.repository.names([commit.oid for commit in found.suspects]) == {"f", "g", "h"}
 
 
-def test_fix_on_another_branch_than_the_bug_is_told(bench: Bench) -> None:
+def test_fix_on_another_branch_than_the_bug_is_reported(bench: Bench) -> None:
     judge = PerfectJudge(bench.plant(FORK), "c")
     found = bench.search(judge, "z", "d", direction=FIX)
     assert found.ended is SearchEnd.MERGE_BASE_BAD
@@ -211,7 +211,7 @@ class _Stop(BaseException):
 
 
 @pytest.mark.parametrize("error", [Interrupted("cancelled"), InfraError("disk full"), ValueError("a bug"), _Stop()])
-def test_what_ask_raises_comes_out_and_leaves_nothing(bench: Bench, error: BaseException) -> None:
+def test_what_the_judge_raises_comes_out_and_leaves_nothing(bench: Bench, error: BaseException) -> None:
     repository = bench.plant(LINE)
 
     def fail(name: str) -> None:

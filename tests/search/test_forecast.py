@@ -21,7 +21,7 @@ WORDS = {Verdict.GOOD: "good", Verdict.BAD: "bad", Verdict.SKIP: "skip"}
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("find_fix", [False, True])
-def test_git_asks_for_what_was_foreseen(tmp_path: Path, seed: int, find_fix: bool) -> None:
+def test_git_tests_what_was_foreseen(tmp_path: Path, seed: int, find_fix: bool) -> None:
     made_up = made(seed)
     planted = Planted(tmp_path / "linux", made_up.plan)
     processes = Processes(tmp_path / "processes")

@@ -34,7 +34,7 @@ def test_the_newest_good_commit_vouches_for_one_that_cannot_be_tried() -> None:
     assert SEARCHED.covering("73", line) == ""
 
 
-def test_a_good_commit_that_could_not_be_judged_in_the_proof_is_a_skip_and_the_others_are_asked_again() -> None:
+def test_a_good_commit_that_could_not_be_judged_in_the_proof_is_a_skip_and_the_others_are_judged_again() -> None:
     then = SEARCHED.only_ends("72")
     assert (then.old, then.new, then.skips) == (("0",), ("90", "78", "74"), ("72",))
 

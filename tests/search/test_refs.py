@@ -70,7 +70,7 @@ def test_a_revert_whose_backport_is_not_at_hand_names_mainline_too(tree: Tree) -
     assert tree.mentions(mainline) == {reverted: "revert"}
 
 
-def test_what_mends_a_sibling_backport_is_found(tree: Tree) -> None:
+def test_what_fixes_a_sibling_backport_is_found(tree: Tree) -> None:
     tree.commit("base")
     for series in ("linux-6.17.y", "linux-6.18.y"):
         tree.git("branch", series)

@@ -64,7 +64,7 @@ def test_ends_of_one_series_are_searched_by_patch_level() -> None:
     assert planted.search().summary == "came with a stable backport between 6.16.5 and 6.16.7"
 
 
-def test_a_bug_that_is_mended_later_in_its_series_is_still_found_there() -> None:
+def test_a_bug_that_is_fixed_later_in_its_series_is_still_found_there() -> None:
     planted = Planted({"6.16.3": GOOD, "6.17.8": GOOD, "6.18.5": BAD, "6.18.40": GOOD, "7.0.3": BAD, "7.1.1": BAD})
     found = planted.search()
     assert found.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"

@@ -219,14 +219,14 @@ def test_a_paragraph_without_a_version_is_no_version() -> None:
     assert parse_sources("Package: linux\n\nN: not a paragraph\n") == ()
 
 
-def test_another_distribution_is_told_apart(tmp_path: Path) -> None:
+def test_another_distribution_is_distinguished(tmp_path: Path) -> None:
     release = tmp_path / "os-release"
     release.write_text('ID=fedora\nVERSION_CODENAME=""\nPRETTY_NAME="Fedora Linux 43"\n')
     with pytest.raises(InfraError, match=r"not Debian \(Fedora Linux 43\)"):
         host_mirror(Processes(tmp_path / "records"), release)
 
 
-def test_a_host_without_apt_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_apt_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = tmp_path / "os-release"
     release.write_text(DEBIAN)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -276,7 +276,7 @@ def test_the_mirror_is_known_before_any_list_was_fetched(
     assert host_mirror(Processes(tmp_path / "records"), release).uri == f"file:{local.root}/"
 
 
-def test_a_host_without_its_main_suite_is_told_what_to_do(
+def test_a_host_without_its_main_suite_gets_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: LocalArchive
 ) -> None:
     monkeypatch.setenv("APT_CONFIG", str(settings_of_a_host(tmp_path, local)))

@@ -133,7 +133,7 @@ def test_without_bubblewrap_nothing_runs_and_the_way_out_is_named(
     assert not (work / "ran").exists()
 
 
-def test_a_bubblewrap_that_fails_is_told_in_its_words(
+def test_a_bubblewrap_that_fails_is_reported_in_its_words(
     processes: Processes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "bwrap"

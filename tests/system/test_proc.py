@@ -98,7 +98,7 @@ def test_failure_is_an_error_that_shows_the_last_lines(processes: Processes) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
-def test_a_signal_is_told_from_an_exit_code(processes: Processes, number: signal.Signals) -> None:
+def test_a_signal_is_distinguished_from_an_exit_code(processes: Processes, number: signal.Signals) -> None:
     assert processes.run(["sh", "-c", f"kill -{int(number)} $$"], access=HOST, check=False).returncode == -number
 
 

@@ -184,7 +184,7 @@ def test_two_builds_at_once_sit_apart(bench: Bench, wait_for: Waiter) -> None:
     assert image.identity == bench.clean(quick).identity
 
 
-def test_a_seat_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
+def test_a_build_dir_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
     with take(tmp_path, "x") as first:
         first.tree.mkdir()
         with first.at_work("x"):

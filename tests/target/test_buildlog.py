@@ -68,7 +68,7 @@ def test_at_most_twenty_errors_are_kept_each_once() -> None:
         ("ld: cannot write vmlinux.o: Input/output error", "disk"),
     ],
 )
-def test_a_failure_of_the_host_is_told_from_one_of_the_candidate(line: str, hint: str) -> None:
+def test_a_failure_of_the_host_is_distinguished_from_one_of_the_candidate(line: str, hint: str) -> None:
     fault = seen("  CC      a.o", line).fault
     assert fault is not None and fault.line == line and hint in fault.hint
 

@@ -71,7 +71,7 @@ def test_show_prints_the_commands_that_run(qemu: QemuBench) -> None:
     assert set(options) <= set(either)
 
 
-def test_only_what_is_asked_for_is_built(qemu: QemuBench) -> None:
+def test_only_what_is_wanted_is_built(qemu: QemuBench) -> None:
     image = qemu.build(qemu.target("qemu-img"), qemu.candidate())
     assert [path.name for path in Path(image.programs).iterdir()] == ["qemu-img"]
     assert qemu.count("compiled") == 1

@@ -57,7 +57,7 @@ def test_the_tree_says_where_it_looks_for_a_submodule(tmp_path: Path, said: str,
     assert (tmp_path / missing).exists() and missing.rpartition("/")[0] in message
 
 
-def test_what_an_earlier_build_left_is_told_again_and_written_anew(tmp_path: Path) -> None:
+def test_what_an_earlier_build_left_is_reported_again_and_written_anew(tmp_path: Path) -> None:
     asked = 'test -f "$source_path/ui/keycodemapdb/README"'
     first = submodules.stand_in(tmp_path, asked)
     generator = tmp_path / "ui/keycodemapdb/tools/keymap-gen"

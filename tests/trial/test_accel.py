@@ -180,7 +180,7 @@ def test_two_slots_that_begin_at_once_try_one_boot(tmp_path: Path, device: Path)
         ("begin(); finish()", Trouble.NONE),
     ],
 )
-def test_the_cause_is_told_apart_from_its_words(bench, scenario: str, trouble: Trouble) -> None:
+def test_the_cause_is_distinguished_from_its_words(bench, scenario: str, trouble: Trouble) -> None:
     bench.play(scenario)
     assert bench.run().trouble is trouble
 
@@ -202,7 +202,7 @@ def test_an_interrupted_boot_is_not_remembered(tmp_path: Path, device: Path) -> 
     assert not (tmp_path / accel.MEMORY).exists()
 
 
-def test_another_qemu_is_asked_again(tmp_path: Path, device: Path) -> None:
+def test_another_qemu_is_tried_again(tmp_path: Path, device: Path) -> None:
     choose(tmp_path, device, Boots(Ending.FINISHED))
     boots = Boots(Ending.FINISHED)
     accel.choose(tmp_path, "/bin/sh", "one", boots, device=device)

@@ -105,7 +105,7 @@ def test_a_watch_and_a_crash_on_one_line_have_one_time(log: BoundedLog) -> None:
     assert events[0].at == events[1].at
 
 
-def test_a_flood_of_one_line_is_told_a_few_times(log: BoundedLog) -> None:
+def test_a_flood_of_one_line_is_reported_a_few_times(log: BoundedLog) -> None:
     events, _ = read_all([b"[ 1.0] md: rescheduling sector 7\n" * 1000] * 20, log)
     assert len(events) == EVENTS
 

@@ -166,7 +166,7 @@ def test_a_resumed_campaign_decides_as_an_unbroken_one(belief: Belief, drawn: li
 
 
 @given(beliefs, evidences)
-def test_more_trials_asked_for_cannot_be_spent_before_a_decision(belief: Belief, evidence: Evidence) -> None:
+def test_more_trials_needed_cannot_be_spent_before_a_decision(belief: Belief, evidence: Evidence) -> None:
     decision = decide(evidence, belief)
     if isinstance(decision, More):
         assert decision.count >= 1

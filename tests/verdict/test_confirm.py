@@ -44,7 +44,7 @@ def test_a_deterministic_culprit_is_proven_in_few_trials() -> None:
 
 
 @pytest.mark.parametrize("belief", [ALWAYS, RARE])
-def test_what_a_proof_will_ask_for_is_known_beforehand(belief: Belief) -> None:
+def test_what_a_proof_will_need_is_known_beforehand(belief: Belief) -> None:
     every = round(1 / belief.rate.mean)
     _, arms = played(belief, ([0] * (every - 1) + [1]) * 5, [[0]])
     reproductions, clean = proof_trials(belief)
@@ -91,7 +91,7 @@ def test_a_parent_with_hidden_reproductions_cannot_be_judged() -> None:
     assert step.unjudged == (0,)
 
 
-def test_each_proof_of_a_campaign_asks_for_more() -> None:
+def test_each_proof_of_a_campaign_needs_more() -> None:
     _, first = played(RARE, [0] * 9 + [1] + [0] * 9 + [1], [[0]], number=1)
     _, third = played(RARE, [0] * 9 + [1] + [0] * 9 + [1], [[0]], number=3)
     assert third[1].clean > first[1].clean

@@ -86,7 +86,7 @@ def test_the_reason_says_how_often_here_and_how_often_elsewhere() -> None:
     )
 
 
-def test_a_wary_search_asks_for_more_where_failures_of_the_harness_leave_a_doubt() -> None:
+def test_a_wary_search_needs_more_where_failures_of_the_harness_leave_a_doubt() -> None:
     doubtful, belief = Evidence(clean=NEEDED, infra=3), replace(HALF, harness_bad=(4, 18), harness_good=(2, 16))
     assert verdict(doubtful, belief) is Verdict.GOOD
     assert isinstance(decide(doubtful, belief.warned()), More)

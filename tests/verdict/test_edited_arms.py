@@ -25,7 +25,7 @@ def test_both_ways_confirm_with_the_rest() -> None:
     assert step.error <= 0.01
 
 
-def test_edited_legs_are_drawn_in_the_same_rounds() -> None:
+def test_edited_arms_are_drawn_in_the_same_rounds() -> None:
     step = confirm([Evidence(), Evidence()], [Evidence(), Evidence()], HALF, 1, (1, 1))
     assert isinstance(step, Draw)
     assert min(*step.bad, *step.good) > 0
@@ -55,7 +55,7 @@ def test_a_parent_that_reproduces_is_heard_before_the_edits() -> None:
     assert (waiting.good[0] > 0, waiting.good[1]) == (True, 0)
 
 
-def test_an_edited_leg_that_cannot_be_judged_blocks_nothing() -> None:
+def test_an_edited_arm_that_cannot_be_judged_blocks_nothing() -> None:
     step = after(Evidence(0, 0, 3), Evidence(0, 2, 40))
     assert isinstance(step, Confirmation)
     assert step.unjudged == ()
@@ -82,7 +82,7 @@ def test_the_culprit_is_drawn_along_while_a_parent_is_in_doubt_for_its_other_fai
     assert step.bad[0] > 0
 
 
-def test_a_wary_search_asks_for_more_where_other_failures_leave_a_doubt() -> None:
+def test_a_wary_search_needs_more_where_other_failures_leave_a_doubt() -> None:
     plain = Belief(BUDGET, Rate(12, 60), bad_end=(12, 60), others=(3, 63))
     doubtful = Evidence(0, plain.clean_needed(), 3)
     assert -HIDING < plain.hidden(doubtful) < HIDING

@@ -85,7 +85,7 @@ def test_the_second_cell_spends_less() -> None:
 
 
 @given(evidences, evidences)
-def test_more_is_asked_for_only_within_the_cap_and_never_in_vain(good: Evidence, bad: Evidence) -> None:
+def test_more_is_drawn_only_within_the_cap_and_never_in_vain(good: Evidence, bad: Evidence) -> None:
     step = ends(good, bad, BUDGET)
     if isinstance(step, MoreEnds):
         assert step.good >= 0

@@ -36,7 +36,7 @@ def found(trials: list[tuple[Observation, Reading]], plan: Plan = PLAN, ceiling:
     return stretch.seconds if stretch else None
 
 
-def test_late_and_missing_reproductions_ask_for_a_longer_workload() -> None:
+def test_late_and_missing_reproductions_need_a_longer_workload() -> None:
     seconds = found([*map(by_line, (3.0, 8.0, 11.0, 16.0, 18.0, 19.0)), *[clean()] * 9])
     assert seconds is not None
     assert seconds > 80.0  # about 43 s on average: nine of ten within 98 s

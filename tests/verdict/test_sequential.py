@@ -29,7 +29,7 @@ def test_two_trials_three_other_failures(evidence: Evidence, verdict: Verdict | 
     assert (decision.verdict if isinstance(decision, Decision) else None) == verdict
 
 
-def test_more_asks_for_no_trial_that_could_be_wasted() -> None:
+def test_more_needs_no_trial_that_could_be_wasted() -> None:
     assert FixedTrials(5).decide(Evidence(clean=1)) == More(4)
 
 

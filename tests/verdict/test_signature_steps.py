@@ -178,7 +178,7 @@ def shipped(name: str) -> Question:
     return question_for(load(next(path for path in listed() if path.stem == name)))
 
 
-def test_qemu_io_may_fail_in_the_race_and_the_image_is_still_asked() -> None:
+def test_qemu_io_may_fail_in_the_race_and_the_image_is_still_checked() -> None:
     check = step("check", 2, detail="ERROR cluster 77 refcount=0 reference=1")
     question = shipped("qcow2-discard-race")
     for code in (0, 1):
@@ -186,7 +186,7 @@ def test_qemu_io_may_fail_in_the_race_and_the_image_is_still_asked() -> None:
     assert read(seen(step("race", 2, detail="unrecognized arguments"), check), question).signal is Signal.OTHER_FAILURE
 
 
-def test_a_guest_that_was_told_of_no_space_is_good_and_what_it_lost_is_bad() -> None:
+def test_a_guest_that_was_notified_of_no_space_is_good_and_what_it_lost_is_bad() -> None:
     question = shipped("enospc-unseen")
     steps = [step("boot"), step("fill", 1, errno="ENOSPC", where="guest"), step("room"), step("go", where="guest")]
     assert read(seen(*steps, step("verify", blocks=("clean",))), question).condition == "told"
