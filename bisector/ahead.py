@@ -39,7 +39,7 @@ class Wanted:
 
     @cached_property
     def key(self) -> TrialKey:
-        """What tells it from other trials of the campaign."""
+        """What distinguishes it from other trials of the campaign."""
         return TrialKey(self.image.identity, self.case.plan.identity(), self.stage, self.index)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Notes in the store what slots did that no trial tells: builds, control boots, and work that was broken off."""
+"""Notes in the store what slots did that no trial records: builds, control boots, and work that was broken off."""
 
 from __future__ import annotations
 

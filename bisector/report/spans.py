@@ -40,7 +40,7 @@ class Span:
 @dataclass(frozen=True)
 class Times:
     """What a store says of times. ``ends``: of trials by number, ``ends_ahead``: of trials that were not needed, by
-    folder, both in seconds since 1970; ``work``: builds, and work that no trial tells of."""
+    folder, both in seconds since 1970; ``work``: builds, and work that no trial records."""
 
     ends: Mapping[int, float]
     ends_ahead: Mapping[str, float]

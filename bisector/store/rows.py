@@ -72,7 +72,7 @@ class Listed:
 
 
 class TrialKey(NamedTuple):
-    """What tells a trial from others of its campaign. ``place``: trials of its image, question and stage before it."""
+    """What identifies a trial in its campaign. ``place``: trials of its image, question and stage before it."""
 
     image: str
     plan: str
@@ -82,7 +82,7 @@ class TrialKey(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkRow:
-    """What a slot did, where no trial tells it: a build (``kind``), or a trial that was broken off.
+    """What a slot did, where no trial records it: a build (``kind``), or a trial that was broken off.
 
     ``label``: the candidate and what it was for; ``began`` and ``ended``: seconds since 1970; ``result``: "" for well,
     "failed", "stopped".

@@ -197,7 +197,7 @@ def _trials_ahead(db: sqlite3.Connection) -> None:
 
 
 def _work(db: sqlite3.Connection) -> None:
-    """What slots did that no trial tells: builds, and work that was broken off."""
+    """What slots did that no trial records: builds, and work that was broken off."""
     db.execute(
         "create table work("
         " number integer primary key, campaign text not null references campaigns(id), kind text not null,"

@@ -44,7 +44,7 @@ def remove_leftovers(objects: Path, tree: Path, name: str) -> tuple[str, ...]:
 
 
 class _Places:
-    """Tells whether a path in a command still stands for something."""
+    """Says whether a path in a command still stands for something."""
 
     def __init__(self, objects: Path, tree: Path, name: str) -> None:
         self._objects, self._tree, self._prefix = os.fspath(objects), os.fspath(tree), os.fspath(tree / name) + "/"

@@ -28,7 +28,7 @@ class Build(Protocol):
     commands: Commands
 
     def configure(self) -> None:
-        """Settle what is built and how. Raises CannotBeBuilt."""
+        """Decide what is built and how. Raises CannotBeBuilt."""
         ...
 
     def compile(self) -> None:

@@ -196,14 +196,14 @@ class _Maker:
         draw, trees, plan = self.draw, {}, []
         ends = {old, end} if draw.random() < 0.95 else {old}
         runs = self._runs() if draw.random() < 0.4 else None
-        carrier = "bug.if.helper" if culprit and wrong == "apply does not show" else "bug"
+        flag_file = "bug.if.helper" if culprit and wrong == "apply does not show" else "bug"
         for name, parents in self.parents.items():
             tree: dict[str, str] = {}
             for parent in parents:
                 tree |= trees[parent]
-            wanted = {flag: content for flag, content in tree.items() if flag not in (carrier, "broken", "panics")}
+            wanted = {flag: content for flag, content in tree.items() if flag not in (flag_file, "broken", "panics")}
             if name in bugs:
-                wanted[carrier] = tree.get(carrier, "1")
+                wanted[flag_file] = tree.get(flag_file, "1")
             if name not in ends and (draw.random() < BROKEN if runs is None else name in runs):
                 wanted["broken"] = "1"
             if name not in ends and draw.random() < PANICS:

@@ -183,7 +183,7 @@ def test_no_paper_of_a_night_lets_it_through(tmp_path: Path) -> None:
     night = replace(night, stopped=EVIL, moved_from="3" * 40)
     watch = Watch(EVIL, "/nonexistent", (), (), 1.0, tmp_path, tmp_path / "watch.yaml")
     summary.write(watch, night, (night,), (), 0)
-    papers = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.name for path in papers} == {"summary.txt", "summary.json", "index.html"}
-    for path in papers:
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"summary.txt", "summary.json", "index.html"}
+    for path in files:
         assert not ACTS.search(path.read_text(encoding="utf-8")), path.name

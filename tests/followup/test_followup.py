@@ -102,7 +102,7 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_reported(history: History, 
 
 
 @dataclass(frozen=True)
-class Mended:
+class Recheck:
     """A finished campaign, and what was found after it."""
 
     bench: FileBench
@@ -111,40 +111,40 @@ class Mended:
 
 
 @pytest.fixture(scope="module")
-def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mended]:
+def rechecked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recheck]:
     """One campaign for the tests that only look at it."""
-    folder = tmp_path_factory.mktemp("mended")
+    folder = tmp_path_factory.mktemp("rechecked")
     planted = regressed(folder)
     fix_of(planted, "mend", "good")
     with FileBench(Setting(Folders(folder / "cache", folder / "state"), {}, ignore, 1)) as made:
         row = made.store.campaign(campaign(planted, made).id)
-        yield Mended(made, row, again(row, made))
+        yield Recheck(made, row, again(row, made))
 
 
-def test_the_outcome_is_stored_before_and_stays_as_it_is(mended: Mended) -> None:
-    store = mended.bench.store
-    after = store.campaign(mended.row.id)
-    assert (after.outcome, after.state) == (mended.row.outcome, "finished")
-    assert len(store.trials(mended.row.id, stage="fixed")) >= 2
+def test_the_outcome_is_stored_before_and_stays_as_it_is(rechecked: Recheck) -> None:
+    store = rechecked.bench.store
+    after = store.campaign(rechecked.row.id)
+    assert (after.outcome, after.state) == (rechecked.row.outcome, "finished")
+    assert len(store.trials(rechecked.row.id, stage="fixed")) >= 2
 
 
-def test_a_good_answer_stands_on_as_many_trials_as_the_proof(mended: Mended) -> None:
-    assert mended.row.outcome is not None
-    proven = [each.counts[1] for each in mended.row.outcome.proof if each.verdict is Verdict.GOOD]
-    (newest,) = mended.found.fixed.newest
+def test_a_good_answer_stands_on_as_many_trials_as_the_proof(rechecked: Recheck) -> None:
+    assert rechecked.row.outcome is not None
+    proven = [each.counts[1] for each in rechecked.row.outcome.proof if each.verdict is Verdict.GOOD]
+    (newest,) = rechecked.found.fixed.newest
     assert newest.conclusive >= max(proven) > 0
 
 
-def test_what_was_tried_is_not_tried_again(mended: Mended) -> None:
-    trials = len(mended.bench.store.trials(mended.row.id))
-    second = again(mended.row, mended.bench)
-    assert len(mended.bench.store.trials(mended.row.id)) == trials
+def test_what_was_tried_is_not_tried_again(rechecked: Recheck) -> None:
+    trials = len(rechecked.bench.store.trials(rechecked.row.id))
+    second = again(rechecked.row, rechecked.bench)
+    assert len(rechecked.bench.store.trials(rechecked.row.id)) == trials
     assert second.lines == ("nothing newer than the bad end is at hand",)
-    assert second.fixed == mended.found.fixed
+    assert second.fixed == rechecked.found.fixed
 
 
-def test_reports_show_what_came_after(mended: Mended) -> None:
-    facts = gather(mended.bench.store, mended.bench.store.campaign(mended.row.id))
+def test_reports_show_what_came_after(rechecked: Recheck) -> None:
+    facts = gather(rechecked.bench.store, rechecked.bench.store.campaign(rechecked.row.id))
     rows = [each for each in picture.funnel(facts) if each.stage == "fixed"]
     assert [(each.verdict, each.at) for each in rows] == [("good", 95.0)] * 2
     assert "fixed   good" in text.render(facts)

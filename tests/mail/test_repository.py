@@ -141,14 +141,14 @@ def test_fixes_and_reverts_on_any_ref_are_found_with_their_releases(repository: 
     repository.git("tag", "v6.18.3")
     repository.git("checkout", "-q", "master")
     repository.commit(f"unrelated\n\nThis mentions {oid[:12]} in passing.\n")
-    mended = repository.commit(f'block: mend it\n\nFixes: {oid[:12]} ("block: simplify")\n')
+    fixed_by = repository.commit(f'block: mend it\n\nFixes: {oid[:12]} ("block: simplify")\n')
     repository.git("tag", "v7.0-rc1")
     reverted = repository.commit(f'Revert "block: simplify"\n\nThis reverts commit {oid}.\n')
     repository.git("tag", "v7.0")
     found = examine(repository, store, oid, series="6.18")
     by_kind = {each.kind: each for each in found.later}
     assert set(by_kind) == {"fixes", "revert"}
-    assert by_kind["fixes"].commit.oid == mended
+    assert by_kind["fixes"].commit.oid == fixed_by
     assert set(by_kind["fixes"].inside) == {"v7.0-rc1", "v6.18.3"}
     assert by_kind["revert"].commit.oid == reverted
     assert by_kind["revert"].inside == ("v7.0",)
@@ -253,11 +253,11 @@ def test_of_many_that_name_the_culprit_fixes_are_looked_up_first_and_the_rest_is
     repository: Repository, store: Store
 ) -> None:
     oid = culprit(repository)
-    mended = repository.commit(f"mend the first\n\nFixes: {oid[:12]}\n")
+    fixed_by = repository.commit(f"mend the first\n\nFixes: {oid[:12]}\n")
     for number in range(fixed.FOLLOWED + 3):
         repository.commit(f"again {number}\n\ncommit {oid} upstream.\n")
     found = examine(repository, store, oid)
-    assert [each.commit.oid for each in found.later if each.repairs] == [mended]
+    assert [each.commit.oid for each in found.later if each.repairs] == [fixed_by]
     assert len(found.later) == fixed.FOLLOWED
     assert found.left_out == 4
     text = " ".join(body(letter("culprit", fixed=found)).split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a watch leaves for people: a draft that tells whether it is fixed already, and papers that were lost."""
+"""What a watch leaves for people: a draft that tells whether it is fixed already, and drafts that were lost."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ def mainline_bug_with_a_fix_that_repairs_nothing(tree: LinuxNext) -> tuple[str, 
 
 
 def test_a_fix_is_tried_before_the_draft_is_written(tree: LinuxNext, nights: Nights) -> None:
-    """The search ends on the second night, whose day has the fix: on top of the bad end it mends."""
+    """The search ends on the second night, whose day has the fix: on top of the bad end it repairs."""
     culprit = tree.mainline_commit("md: check less", FLAG)
     tree.mainline_commit("mainline: later")
     day(tree, 1)
@@ -134,7 +134,7 @@ def test_a_night_that_is_stopped_over_a_fix_goes_on_there(tree: LinuxNext, night
     assert len(nights.searches()) == 1
 
 
-# ---- papers that are out of date, or lost
+# ---- drafts that are out of date, or lost
 
 
 def test_a_rebased_culprit_stands_in_the_one_draft(tree: LinuxNext, nights: Nights) -> None:

@@ -141,11 +141,11 @@ def test_level_with_too_few_legs_is_a_cell_that_is_not_applicable() -> None:
 
 
 def test_recipe_whose_own_combination_is_refused_loads_when_the_matrix_fixes_it() -> None:
-    mended = raid1(
+    fixed = raid1(
         ("aio: native, cache: {direct: true}", "aio: native"),
         ("{guest.drives.vda.aio: [native, threads]}", "{guest.drives.vda.cache.direct: [true, false]}"),
     )
-    assert [bool(cell.not_applicable) for cell in cells(mended)] == [False, True]
+    assert [bool(cell.not_applicable) for cell in cells(fixed)] == [False, True]
     with pytest.raises(RecipeError, match="QEMU refuses aio native"):
         raid1(
             ("aio: native, cache: {direct: true}", "aio: native"),

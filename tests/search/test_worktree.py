@@ -350,7 +350,7 @@ def test_fixup_that_is_held_already_changes_nothing(bench: Bench, with_edits: Pl
 
 @pytest.mark.parametrize(("name", "why"), [("over", "holds it already"), ("backport", "has its change already")])
 def test_a_commit_that_changes_nothing_is_not_applied(bench: Bench, with_edits: Planted, name: str, why: str) -> None:
-    """For what a fixup mends that is enough; a proof that rests on the change would rest on nothing."""
+    """For what a fixup repairs that is enough; a proof that rests on the change would rest on nothing."""
     asked = with_edit(with_edits, name, ("apply", "culprit"))
     with pytest.raises(EditsDoNotApply, match=why):
         bench.clone(with_edits).tree_of(asked)
