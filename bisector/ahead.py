@@ -67,7 +67,7 @@ class Scope:
 
 
 class TrialsAhead:
-    """Starts wanted trials while slots are free, and hands them out when they are asked for.
+    """Starts wanted trials while slots are free, and hands them out when their turn comes.
 
     Args:
         slots: trials at once; with one nothing runs ahead.

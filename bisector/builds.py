@@ -48,7 +48,7 @@ class BuildsAhead:
         self._waiting: list[tuple[str, Candidate]] = []
         self._running: dict[str, _Build] = {}
         self._ended: set[str] = set()  # keys of builds that came to their end
-        self._wish = 0  # of what was wanted last
+        self._request = 0  # number of what was wanted last
         self._made_now: list[str] = []  # keys of builds that are needed now
         self._planner: ThreadPoolExecutor | None = None
         self._planned: Future[None] | None = None
@@ -65,18 +65,18 @@ class BuildsAhead:
         if self._planned and self._planned.done():
             self._planned.result()
         with self._lock:
-            self._wish += 1
+            self._request += 1
             self._waiting.clear()
-            wish = self._wish
+            request = self._request
             if self._planner is None:
                 self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
-            self._planned = self._planner.submit(self._plan, likely, wish)
+            self._planned = self._planner.submit(self._plan, likely, request)
 
     def rest(self) -> None:
         """Begin no more, and wait for the plan under way, which works in a folder that goes now. What is built already
         comes to its end."""
         with self._lock:
-            self._wish += 1
+            self._request += 1
             self._waiting.clear()
         if self._planned:
             self._planned.result()
@@ -105,7 +105,7 @@ class BuildsAhead:
     def _alone(self) -> bool:
         return self._builders < 2
 
-    def _plan(self, likely: Likely, wish: int) -> None:
+    def _plan(self, likely: Likely, request: int) -> None:
         """Put what is likely in order, one by one: each may cost git a second."""
         keys = set()
         with suppress(BisectorError):  # git cannot say: nothing is built ahead
@@ -116,13 +116,13 @@ class BuildsAhead:
                     continue
                 keys.add(key)
                 with self._lock:
-                    if wish != self._wish or self._cancel.cancelled():
+                    if request != self._request or self._cancel.cancelled():
                         return
                     if key not in self._ended and key not in self._running and key not in self._made_now:
                         self._waiting.append((key, candidate))
                 self._fill()
         with self._lock:
-            useless = [build for key, build in self._running.items() if key not in keys and wish == self._wish]
+            useless = [build for key, build in self._running.items() if key not in keys and request == self._request]
         for build in useless:
             _stop(build)
 

@@ -17,7 +17,7 @@ QUIET_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class _Doing:
+class _SlotWork:
     """What one slot does. ``since``: when the phase began; ``shown``: when it was last shown without a terminal."""
 
     candidate: str
@@ -40,7 +40,7 @@ class BusySlots:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._doing: dict[Work | None, _Doing] = {}
+        self._doing: dict[Work | None, _SlotWork] = {}
         self._about = ""
 
     def begin(self, candidate: str) -> None:
@@ -54,10 +54,10 @@ class BusySlots:
             known = self._doing.get(progress.work)
             candidate = progress.candidate or self._about
             if known is None or (known.phase, known.candidate) != (progress.phase, candidate):
-                self._doing[progress.work] = _Doing(candidate, progress, now, now)
+                self._doing[progress.work] = _SlotWork(candidate, progress, now, now)
                 return ""
             due = now - known.shown >= QUIET_SECONDS
-            doing = _Doing(candidate, progress, known.since, now if due else known.shown)
+            doing = _SlotWork(candidate, progress, known.since, now if due else known.shown)
             self._doing[progress.work] = doing
         place = f" on {progress.work.worker}" if progress.work and progress.work.worker else ""
         if not due or (progress.work and progress.work.ahead):
@@ -80,7 +80,7 @@ class BusySlots:
         return lines + ([f"  and {len(busy) - len(drawn)} more"] if len(busy) > len(drawn) else [])
 
 
-def _line(doing: _Doing, work: Work | None, width: int, now: float) -> str:
+def _line(doing: _SlotWork, work: Work | None, width: int, now: float) -> str:
     place = f" on {work.worker}" if work and work.worker else ""
     head = f"{doing.candidate}:".ljust(width + 1)
     phase = f"{doing.phase} ahead" if work and work.ahead else doing.phase

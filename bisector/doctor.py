@@ -22,7 +22,7 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST, OFF, PACKAGE, find_program
 from bisector.system.xdg import Folders
 from bisector.targets import KERNEL_BUILD, KERNEL_FILES, QEMU_BUILD, QEMU_FILES, BuildFile, subject_of
-from bisector.trial.programs import Missing, missing
+from bisector.trial.programs import MissingProgram, missing
 from bisector.trial.run import find_vng
 
 GIB = 1 << 30
@@ -106,7 +106,7 @@ def _of_storage(rows: Iterable[Row]) -> dict[Program, None]:
 def _steps(recipe: Recipe, folders: Folders, environ: Mapping[str, str]) -> Iterator[Finding]:
     """The programs of the recipe's own steps, in any of its cells and controls."""
     processes = Processes(folders.state / "processes")
-    wanted: dict[StepProgram, Missing | None] = {}
+    wanted: dict[StepProgram, MissingProgram | None] = {}
     for cell in (*cells(recipe), *controls(recipe)):
         if not cell.not_applicable:
             applied = apply(recipe, cell)

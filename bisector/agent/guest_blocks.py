@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .blocks import BLOCK
 from .command import Halt
-from .inner_blocks import SERIAL, Chunks, Exchange, Stamping, Unanswered, exchange_options
+from .inner_blocks import SERIAL, Chunks, Exchange, StampRun, Unanswered, exchange_options
 from .integrity import judge
 from .machine import errno_in
 from .plan import Step
@@ -52,7 +52,7 @@ class GuestBlocks:
         stamping = self._stamping(qemu, path, step, stamped, record, step.seconds)
         return self._write(qemu, stamping, seconds)
 
-    def _write(self, qemu: Qemu, stamping: Stamping, seconds: float) -> Outcome:
+    def _write(self, qemu: Qemu, stamping: StampRun, seconds: float) -> Outcome:
         until = time.monotonic() + seconds
         for command in stamping.commands:
             code, text = self._run_command(qemu, command, until - time.monotonic())
@@ -63,7 +63,7 @@ class GuestBlocks:
                 return _failed(code, text, stamping)
         return Outcome(exit=0, count=stamping.count)
 
-    def _written(self, qemu: Qemu, stamping: Stamping, seen: Outcome, seconds: float) -> Outcome:
+    def _written(self, qemu: Qemu, stamping: StampRun, seen: Outcome, seconds: float) -> Outcome:
         """Go on with a stamp, the write that a pause cut short having ended as ``seen``."""
         if seen.exit:
             return _failed(seen.exit, seen.detail, stamping)
@@ -93,9 +93,9 @@ class GuestBlocks:
 
     def _stamping(
         self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
-    ) -> Stamping:
+    ) -> StampRun:
         until = time.monotonic() + seconds
-        return Stamping(
+        return StampRun(
             self._exchange,
             (self._disk(qemu), path),
             stamped,
@@ -141,5 +141,5 @@ class GuestBlocks:
         self._exchange.close()
 
 
-def _failed(code: int, text: str, stamping: Stamping) -> Outcome:
+def _failed(code: int, text: str, stamping: StampRun) -> Outcome:
     return Outcome(exit=code, errno=errno_in(text), count=stamping.count, failed=1, detail=text)

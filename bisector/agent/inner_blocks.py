@@ -65,7 +65,7 @@ class Exchange:
         os.close(self._descriptor)
 
 
-class Stamping:
+class StampRun:
     """One stamp. ``commands`` are for the guest, in turn; ``count`` how many blocks it has flushed.
 
     To take the next command says that the last one went well. After a pause they go on where they were.

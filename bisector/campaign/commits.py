@@ -275,7 +275,7 @@ class _Work:
     def _bisect(self, known: Knowledge) -> SearchResult:
         recipe = self.request.recipe
         older = self._older_end(known)
-        assert older is not None  # the older end is one, until a proof corrects it, and then this was asked
+        assert older is not None  # the older end is one, until a proof corrects it, and then this comes before
         old = self.history.commit(older)
         new = self.history.commit(known.frontier.first_new)
         ask = self.request

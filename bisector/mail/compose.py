@@ -44,14 +44,14 @@ def addresses(found: Sequence[Address]) -> str:
 
 
 def ids(found: Sequence[str]) -> str:
-    """References: one id a line; of a long thread the first and as many of the last ones as ``UNFOLDED`` has room for
+    """References: one id a line; of a long thread the first and as many of the last ones as ``UNFOLDED`` has space for
     (RFC 5537 3.4.4)."""
     first, rest = list(found[:1]), found[1:]
-    room = UNFOLDED - sum(map(len, first))
+    space = UNFOLDED - sum(map(len, first))
     kept: list[str] = []
     for each in reversed(rest):
-        room -= len(each) + 1
-        if room < 0:
+        space -= len(each) + 1
+        if space < 0:
             break
         kept.insert(0, each)
     return "\n\t".join([*first, *kept])

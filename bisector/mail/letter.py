@@ -313,11 +313,11 @@ def _middle_out(lines: Sequence[str]) -> str:
     return "\n".join([*head, f"[... {left} lines left out ...]", *tail])
 
 
-def _fitting(lines: Sequence[str], room: int) -> list[str]:
+def _fitting(lines: Sequence[str], space: int) -> list[str]:
     kept = []
     for line in lines:
-        room -= len(line.encode()) + 1
-        if room < 0:
+        space -= len(line.encode()) + 1
+        if space < 0:
             break
         kept.append(line)
     return kept

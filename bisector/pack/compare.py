@@ -13,7 +13,7 @@ NONE = "-"
 
 
 @dataclass(frozen=True)
-class Sight:
+class Side:
     """One trial with what it ran on. ``bisector``: the version that ran it; ``plan``: identity of the question."""
 
     trial: Trial
@@ -47,7 +47,7 @@ class Line:
         return self.kind is LineKind.TIME or self.first == self.now
 
 
-def compare(first: Sight, now: Sight) -> tuple[Line, ...]:
+def compare(first: Side, now: Side) -> tuple[Line, ...]:
     """All that is known of both, in the order in which people look."""
     return (*_answer(first, now), *_kernel(first, now), *_tools(first, now), *_facts(first, now), *_times(first, now))
 
@@ -57,39 +57,39 @@ def same_answer(lines: tuple[Line, ...]) -> bool:
     return all(line.same for line in lines if line.kind is LineKind.ANSWER)
 
 
-def _answer(first: Sight, now: Sight) -> Iterator[Line]:
+def _answer(first: Side, now: Side) -> Iterator[Line]:
     one, other = first.trial.reading, now.trial.reading
     yield Line(LineKind.ANSWER, "signal", one.signal.value, other.signal.value)
     yield Line(LineKind.ANSWER, "condition", one.condition or NONE, other.condition or NONE)
 
 
-def _kernel(first: Sight, now: Sight) -> Iterator[Line]:
+def _kernel(first: Side, now: Side) -> Iterator[Line]:
     for name in ("identity", "build_id", "release"):
         ours, theirs = getattr(first.image, name), getattr(now.image, name)
         yield Line(LineKind.KERNEL, f"image {name}".replace("_", " "), ours or NONE, theirs or NONE)
     if first.config and now.config:
-        ours, theirs = (set(sight.config.splitlines()) - {""} for sight in (first, now))
+        ours, theirs = (set(side.config.splitlines()) - {""} for side in (first, now))
         changed = sorted(line for line in ours ^ theirs if "CONFIG_" in line)
         yield Line(
             LineKind.KERNEL, ".config", "as recorded", f"{len(changed)} lines differ" if changed else "as recorded"
         )
 
 
-def _tools(first: Sight, now: Sight) -> Iterator[Line]:
+def _tools(first: Side, now: Side) -> Iterator[Line]:
     """Versions of what built the kernel and of what ran beside it, ours included."""
     yield Line(LineKind.TOOL, "bisector", first.bisector or NONE, now.bisector or NONE)
     yield from _pairs(LineKind.TOOL, dict(first.image.tools), dict(now.image.tools))
     yield from _pairs(LineKind.TOOL, _inside(first), _inside(now))
-    yield Line(LineKind.TOOL, "virtme-ng", *(sight.trial.observation.vng or NONE for sight in (first, now)))
-    yield Line(LineKind.TOOL, "acceleration", *(sight.trial.observation.accel or NONE for sight in (first, now)))
+    yield Line(LineKind.TOOL, "virtme-ng", *(side.trial.observation.vng or NONE for side in (first, now)))
+    yield Line(LineKind.TOOL, "acceleration", *(side.trial.observation.accel or NONE for side in (first, now)))
 
 
-def _inside(sight: Sight) -> dict[str, str]:
-    result = sight.trial.observation.result
+def _inside(side: Side) -> dict[str, str]:
+    result = side.trial.observation.result
     return dict(result.tools) if result else {}
 
 
-def _facts(first: Sight, now: Sight) -> Iterator[Line]:
+def _facts(first: Side, now: Side) -> Iterator[Line]:
     question = ("the recorded one", "the recorded one" if first.trial.plan == now.trial.plan else "another one")
     yield Line(LineKind.FACT, "question", *question)
     yield Line(LineKind.FACT, "ending", first.trial.observation.ending.value, now.trial.observation.ending.value)
@@ -113,9 +113,9 @@ def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
         yield f"console {event.where}", f"{event.kind} {event.name}"
 
 
-def _times(first: Sight, now: Sight) -> Iterator[Line]:
+def _times(first: Side, now: Side) -> Iterator[Line]:
     for name in ("boot", "storage", "workload", "total"):
-        ours, theirs = (getattr(sight.trial.observation.timing, name) for sight in (first, now))
+        ours, theirs = (getattr(side.trial.observation.timing, name) for side in (first, now))
         yield Line(LineKind.TIME, name, f"{ours:.1f} s", f"{theirs:.1f} s")
 
 

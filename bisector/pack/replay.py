@@ -25,7 +25,7 @@ from bisector.model import (
     TargetKind,
     Trial,
 )
-from bisector.pack.compare import Line, Sight, compare, same_answer
+from bisector.pack.compare import Line, Side, compare, same_answer
 from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
@@ -89,8 +89,8 @@ def run(request: ReplayRequest, source: Source, session: Session) -> Replayed:
     trial = _tried(session, row, first, image, case, session.runner(recipe))
     known = source.record.images().get(first.image) or replace(image, identity=first.image, tools=())
     lines = compare(
-        Sight(first, known, source.made_by, source.config(first.image)),
-        Sight(trial, image, __version__, _text(image.config)),
+        Side(first, known, source.made_by, source.config(first.image)),
+        Side(trial, image, __version__, _text(image.config)),
     )
     where = source.record.campaign.id + (f" ({source.file})" if source.file else "")
     folder = session.store.campaign_folder(row.id) / trial.folder

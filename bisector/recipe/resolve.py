@@ -28,7 +28,7 @@ def resolved_yaml(recipe: Recipe) -> str:
         data["vm"] = "none"
     stream = io.StringIO()
     writer = YAML(typ="safe", pure=True)
-    writer.Representer = _Quoting
+    writer.Representer = _QuotedStrings
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.width = NO_FOLDING
@@ -36,7 +36,7 @@ def resolved_yaml(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-class _Quoting(SafeRepresenter):
+class _QuotedStrings(SafeRepresenter):
     """Quotes all text but plain words: ruamel's own rule lets through words (``?0``) that it cannot read back."""
 
     def represent_text(self, value: str) -> ScalarNode:
@@ -48,7 +48,7 @@ class _Quoting(SafeRepresenter):
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
-_Quoting.add_representer(str, _Quoting.represent_text)
+_QuotedStrings.add_representer(str, _QuotedStrings.represent_text)
 
 
 def _without_empty(data: dict[str, Any]) -> dict[str, Any]:

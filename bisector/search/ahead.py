@@ -64,10 +64,10 @@ class SearchAhead:
 
         Before any trial both answers are as likely, and a bad one comes sooner.
         """
-        way, asked = self.direction, replace(self.like, revision=candidate.revision)
+        way, like = self.direction, replace(self.like, revision=candidate.revision)
         words = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
         yield self.judge.with_fixups(candidate)
-        found = forecast.likely(asked, words, self.ends)
+        found = forecast.likely(like, words, self.ends)
         yield from map(self.judge.with_fixups, islice(found, max(ANSWERS, self.judge.tools.builds_ahead)))
 
     def for_proof(self, culprit: Commit) -> None:

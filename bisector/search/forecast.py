@@ -56,15 +56,15 @@ class Forecast:
         revision = self._git("rev-parse", "--verify", "--quiet", NEXT).stdout.strip()
         return Next(revision if OID.fullmatch(revision) else "")
 
-    def likely(self, asked: Candidate, words: Iterable[str], ends: tuple[str, str]) -> Iterator[Candidate]:
-        """The candidates that are needed after either answer about ``asked``, then those after two answers, and so on.
+    def likely(self, candidate: Candidate, words: Iterable[str], ends: tuple[str, str]) -> Iterator[Candidate]:
+        """The candidates that are needed after either answer, then those after two answers, and so on.
 
         Args:
             words: git's words for the answers, the likelier first.
             ends: ids of the old and the new end, over which a proof lays the culprit's edits.
         """
         open_ends: deque[tuple[tuple[str, str], ...]] = deque([()])
-        revisions: dict[tuple[tuple[str, str], ...], str] = {(): asked.revision}
+        revisions: dict[tuple[tuple[str, str], ...], str] = {(): candidate.revision}
         while open_ends:
             known = open_ends.popleft()
             for word in words:
@@ -73,9 +73,9 @@ class Forecast:
                 if then.revision:
                     revisions[marks] = then.revision
                     open_ends.append(marks)
-                    yield Candidate(asked.target, then.revision, asked.edits)
+                    yield Candidate(candidate.target, then.revision, candidate.edits)
                 elif then.found:
-                    yield from proof_candidates(self.clone.history(), asked, then.found, ends)
+                    yield from proof_candidates(self.clone.history(), candidate, then.found, ends)
 
     def _git(self, *arguments: str) -> Finished:
         argv, environment = ["git", *arguments], self.clone.git.environment

@@ -45,7 +45,7 @@ GUARD = Path(__file__).with_name("guard.py")
 TRIAL = 60.0  # seconds that the first, empty sandbox may take
 INSTALL = f"apt-get install {PACKAGE}; or run everything as you, with all that you may touch: {OFF}"
 ALLOW = f"""bisector doctor says what may be missing; or run everything as you, with all that you may touch: {OFF}"""
-TICK = 0.2  # seconds between two looks at the cancel wish
+TICK = 0.2  # seconds between two looks at the request to stop
 DRAIN = 1.0  # seconds to wait for the end of output once the whole tree is dead
 
 

@@ -64,7 +64,7 @@ Event = Marker | ConsoleEvent | QemuError
 
 
 @dataclass
-class _Watching:
+class _LineSearch:
     watch: Watch
     pattern: re.Pattern[str]
     prefilter: bool
@@ -84,7 +84,7 @@ class Console:
         self._began = began
         self._marker = marker(token) + " "
         self._watches = [
-            _Watching(watch, re.compile(watch.pattern), not any(word in watch.pattern for word in _NEIGHBOURS))
+            _LineSearch(watch, re.compile(watch.pattern), not any(word in watch.pattern for word in _NEIGHBOURS))
             for watch in watches
             if watch.where == "vm"  # the agent reads the inner guest's
         ]

@@ -20,7 +20,7 @@ from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
 from bisector.trial.workspace import ResultBroken, Workspace
 
-TICK = 0.2  # seconds between two polls of the clock and the cancel wish
+TICK = 0.2  # seconds between two polls of the clock and the request to stop
 POLL = 0.5  # seconds between two polls of the disk and the result file
 TRACE = 2.0  # seconds after a crash for its trace to reach the log
 OVERTIME = 5.0  # seconds beyond the plan's deadline for the agent to report it itself

@@ -22,7 +22,7 @@ _PACKED = ("mdadm", "mkfs.ext4", "mkfs.xfs", "filefrag")
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingProgram:
     """A program that a step needs and that would not be found. ``what``: said of it, ``hint``: what to do."""
 
     program: StepProgram
@@ -30,7 +30,7 @@ class Missing:
     hint: str
 
 
-def missing(recipe: Recipe, environ: Mapping[str, str], processes: Processes) -> tuple[Missing, ...]:
+def missing(recipe: Recipe, environ: Mapping[str, str], processes: Processes) -> tuple[MissingProgram, ...]:
     """What would not be found in a trial; ``recipe`` has a cell's overrides applied. Raises InfraError."""
     applets = _applets(processes, environ) if any(wanted.in_guest for wanted in of_steps(recipe)) else frozenset()
     return tuple(_missing(recipe, environ, applets))
@@ -42,7 +42,7 @@ def require(recipe: Recipe, environ: Mapping[str, str], processes: Processes) ->
         raise InfraError(one.what, hint=one.hint)
 
 
-def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]) -> Iterator[Missing]:
+def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]) -> Iterator[MissingProgram]:
     host = "this host" if recipe.vm is None else "this host, whose programs the VM sees,"
     for wanted in of_steps(recipe):
         base = wanted.name.rpartition("/")[2]
@@ -50,10 +50,10 @@ def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]
             if not _in_guest(wanted.name, applets):
                 what = f"{_subject(wanted)}, which the inner guest does not have: its root is a busybox"
                 hint = f"use what 'busybox --list' names, or put it beside the recipe: ./{base}"
-                yield Missing(wanted, what, hint)
+                yield MissingProgram(wanted, what, hint)
         elif wanted.name not in recipe.programs and not _here(wanted.name, _path(recipe, environ)):
             hint = f"install the package that has {base}, or put it beside the recipe: ./{base}"
-            yield Missing(wanted, f"{_subject(wanted)}, which {host} does not have", hint)
+            yield MissingProgram(wanted, f"{_subject(wanted)}, which {host} does not have", hint)
 
 
 def _subject(wanted: StepProgram) -> str:

@@ -21,7 +21,7 @@ from bisector.agent.inner_blocks import (
     TRIES,
     Chunks,
     Exchange,
-    Stamping,
+    StampRun,
     Unanswered,
     extents_command,
     extents_in,
@@ -60,10 +60,10 @@ class Bench:
         self.lines.append(line)
         self.stamped.journal.record(line)
 
-    def stamping(self, blocks: int, generations: int = 1) -> Stamping:
+    def stamping(self, blocks: int, generations: int = 1) -> StampRun:
         rounds = iter([True] * (generations - 1) + [False])
         nodes = (self.exchange.path, str(self.path))
-        return Stamping(
+        return StampRun(
             self.exchange, nodes, self.stamped, blocks, direct=self.direct, record=self.tell, more=lambda: next(rounds)
         )
 

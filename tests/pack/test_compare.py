@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bisector.model import Ending, Observation, Reading, Signal, Timing
-from bisector.pack.compare import Line, LineKind, Sight, compare, same_answer
+from bisector.pack.compare import Line, LineKind, Side, compare, same_answer
 from bisector.pack.record import Record
 from bisector.pack.replay import Replayed
 from bisector.pack.show import replayed_text, steps_text
@@ -13,10 +13,10 @@ from bisector.pack.source import Source
 from tests.report import case
 
 TRIAL = case.PROOF_BAD.trials[0]
-FIRST = Sight(TRIAL, case.image("d", "6.17.0-rc6"), "0.1.0", "CONFIG_MD=y\n# CONFIG_X is not set\n")
+FIRST = Side(TRIAL, case.image("d", "6.17.0-rc6"), "0.1.0", "CONFIG_MD=y\n# CONFIG_X is not set\n")
 
 
-def differing(now: Sight) -> dict[str, tuple[str, str]]:
+def differing(now: Side) -> dict[str, tuple[str, str]]:
     return {line.name: (line.first, line.now) for line in compare(FIRST, now) if not line.same}
 
 
@@ -37,7 +37,7 @@ def test_versions_of_everything_that_mattered_are_compared() -> None:
     )
     result = replace(TRIAL.observation.result, tools=(("qemu", "10.1.0"), ("lvm", "2.03.16(2)")))  # type: ignore[type-var]
     trial = replace(TRIAL, observation=replace(TRIAL.observation, result=result, accel="kvm"))
-    now = Sight(trial, image, "0.2.0", "CONFIG_MD=m\n# CONFIG_X is not set\n")
+    now = Side(trial, image, "0.2.0", "CONFIG_MD=m\n# CONFIG_X is not set\n")
     assert differing(now) == {
         "image build id": (FIRST.image.build_id, "00"),
         "image release": ("6.17.0-rc6", "6.18"),
