@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 DATA = 64 << 10  # bytes at the image's beginning that hold data
+PATIENCE = 5.0  # seconds that the daemon may take to end
 
 
 @contextlib.contextmanager
@@ -33,7 +35,26 @@ def exported(image: str) -> Iterator[str]:
         try:
             yield f"driver=nbd,server.type=unix,server.path={folder}/s"
         finally:
-            os.kill(daemon, signal.SIGTERM)
+            end(daemon)
+
+
+def end(pid: int) -> None:
+    """End a daemon. qemu-nbd loses a SIGTERM that comes while it starts, so it is sent until it is heard."""
+    until = time.monotonic() + PATIENCE
+    while running(pid):
+        late = time.monotonic() > until
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether it has not ended; one that nobody has waited for yet has no command line any more."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(file.read())
+    except OSError:
+        return False
 
 
 def mapped(export: str) -> str:

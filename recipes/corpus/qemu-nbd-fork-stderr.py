@@ -11,6 +11,7 @@ kept open, 2 qemu-nbd did not come up.
 """
 
 import argparse
+import contextlib
 import os
 import select
 import signal
@@ -49,6 +50,25 @@ def daemons(socket: str) -> list[int]:
     return found
 
 
+def end(pid: int) -> None:
+    """End a daemon. qemu-nbd loses a SIGTERM that comes while it starts, so it is sent until it is heard."""
+    until = time.monotonic() + PATIENCE
+    while running(pid):
+        late = time.monotonic() > until
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether it has not ended; one that nobody has waited for yet has no command line any more."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(file.read())
+    except OSError:
+        return False
+
+
 def main() -> int:
     """Start the daemon, judge and end it. Returns the exit code."""
     parser = argparse.ArgumentParser()
@@ -67,7 +87,7 @@ def main() -> int:
             was_closed = closed(reader)
         finally:
             for pid in up:
-                os.kill(pid, signal.SIGTERM)
+                end(pid)
     if code or not up:
         print(f"qemu-nbd: exit code {code}, {len(up)} daemons")
         return 2
