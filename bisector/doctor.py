@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import BisectorError, InfraError
-from bisector.layers import table
+from bisector.layers import arch, table
 from bisector.layers.row import Program, Row
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
@@ -48,7 +48,7 @@ class Finding:
 
 
 VM = (
-    Program("qemu-system-x86_64", "qemu-system-x86", "boots the VM, and the inner guest"),
+    Program(arch.VM.qemu, "qemu-system-x86", "boots the VM, and the inner guest"),
     Program("busybox", "busybox-static", "the inner guest's userspace"),
     Program("file", "file", "virtme-ng finds a kernel's modules by the release that it shows"),
 )

@@ -41,6 +41,7 @@ from bisector.target.given import Given
 from bisector.target.images import Images
 from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage, PackageSource
 from bisector.target.kernel_source import KernelSource
+from bisector.target.packages import DEBIAN
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
 from bisector.target.source import FromSource
@@ -54,10 +55,6 @@ from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.rule import Rule, Sequential
 from bisector.verdict.sequential import Belief
 from bisector.work_log import WorkLog
-
-DEFAULT_SUITES = ("trixie-backports", "bookworm-backports")
-"""Suites of the archive in which packaged kernels are looked for, where the recipe names none: the most series at once,
-with small lists."""
 
 DEFAULT_MAX_ERROR = 0.01
 """Chance of a wrong culprit that a campaign allows itself, where the recipe says nothing."""
@@ -193,7 +190,7 @@ class Session:
         return KernelPackage(source, cache, self.processes, modules)
 
     def _archive_source(self, recipe: Recipe, cache: Path) -> ArchiveSource:
-        suites = recipe.search.suites or DEFAULT_SUITES
+        suites = recipe.search.suites or DEBIAN.suites
         folder = cache / "archive" / digest(suites)[:12]
         archive = Archive(self.processes, folder, suites, host_mirror(self.processes))
         return ArchiveSource(archive, cache / "packages")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..layers import arch
 from ..layers.device import DEVICES, SERIAL_LENGTH
 from .command import Halt
 from .plan import Drive, Guest, Io
@@ -19,7 +20,7 @@ KVM_CREATE_VM = 0xAE01  # include/uapi/linux/kvm.h
 # quiet: each line costs time in an emulated guest; init lets all lines through once it runs. The guest is never
 # powered off, and a panic ends QEMU (panic=-1 with -no-reboot). no_timer_check: on a starved host a guest in a guest
 # misses the timer's interrupts while it tests them, and panics ("IO-APIC + timer doesn't work").
-KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 rdinit=/init nokaslr random.trust_cpu=on no_timer_check"
+KERNEL_OPTIONS = f"console={arch.VM.console} quiet panic=-1 rdinit=/init nokaslr random.trust_cpu=on no_timer_check"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def qemu_command(
     """
     boards = {DEVICES[drive.device].board for drive in guest.drives if drive.device in DEVICES} - {""}
     machine = boards.pop() if boards else "q35"
-    argv = ["qemu-system-x86_64", "-machine", f"{machine},accel={accel}", "-nodefaults", "-no-user-config"]
+    argv = [arch.VM.qemu, "-machine", f"{machine},accel={accel}", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-no-reboot", "-m", str(guest.memory >> 20)]
     argv += ["-chardev", f"socket,id=qmp,fd={ports.qmp}", "-mon", "chardev=qmp,mode=control"]
     if accel == "kvm":

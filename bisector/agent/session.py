@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..layers import arch
 from .codec import Malformed, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
@@ -130,8 +131,8 @@ class Session:
         """
         options = {"python": "--version"}
         if self._plan.guest is not None:
-            find_tool("qemu-system-x86_64")
-            options["qemu-system-x86_64"] = "--version"
+            find_tool(arch.VM.qemu)
+            options[arch.VM.qemu] = "--version"
         programs = (program for row in rows(self._plan.layers) for program in row.programs)
         options |= {program.name: program.version for program in programs if program.version}
 

@@ -28,6 +28,7 @@ from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.sequential import Evidence, More
 
 STAGE = Stage.TEST
+MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def _candidate(request: SingleRequest, session: Session, wanted: tuple[Cell, ...
         for line in not_applied(request.recipe):
             session.setting.listener(Progress(Phase.STAGE, line))
         packages = session.kernel_package(request.recipe, wanted, (path.parent,) if path.suffix == ".deb" else ())
-        return packages.candidate(path.name), packages
+        found = packages.candidate(path.name)
+        if size := packages.to_download(found):
+            session.setting.listener(Progress(Phase.STAGE, f"{found}: {size / MB:,.0f} MB to download"))
+        return found, packages
     if request.repo is None and subject.installed:
         return subject.installed, subject.given(session)
     if request.repo is None:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from bisector.layers import table
+from bisector.layers import arch, table
 from bisector.layers.device import DEVICES
 from bisector.recipe import values
 from bisector.recipe.base import Base
@@ -53,7 +53,7 @@ Damage = Literal[
 ]  # fmt: skip
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
-QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
+QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
 KINDS = tuple(table.KINDS)
 if TYPE_CHECKING:
     GuestDevice: TypeAlias = str

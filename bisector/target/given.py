@@ -10,13 +10,14 @@ from pathlib import Path
 from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
+from bisector.layers import arch
 from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, is_kernel, release_of_image
 
-_KERNELS = ("arch/x86/boot/bzImage", "arch/arm64/boot/Image")
+_KERNELS = tuple(row.kernel for row in arch.ROWS)
 _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 
 

@@ -13,6 +13,7 @@ from bisector.causes import BuildStage, FailureCause
 from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
+from bisector.layers import arch
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
@@ -20,7 +21,7 @@ from bisector.system.debs import Package
 from bisector.system.proc import Processes
 from bisector.target.images import Images
 from bisector.target.kernel_file import build_id_of_image
-from bisector.target.packages import KernelRelease, Offer, choose, offered, pattern
+from bisector.target.packages import DEBIAN, KernelRelease, Offer, choose, offered
 from bisector.target.unpack import Unusable, unpack
 
 FORMAT = 3  # of an unpacked image: a change here makes every earlier one another
@@ -50,12 +51,12 @@ class ArchiveSource:
 
     archive: Archive
     folder: Path
-    architecture: str = "amd64"
+    architecture: str = arch.VM.debian
 
     def packages(self) -> tuple[Package, ...]:
         """From the lists, which are fetched when they are not of today. Raises InfraError."""
         self.archive.update_if_older(LISTS_AGE)
-        return debs.in_archive(self.archive, pattern(self.architecture))
+        return debs.in_archive(self.archive, DEBIAN.names(self.architecture))
 
     def fetch(self, package: Package, on_fraction: Callable[[float], None], cancel: CancelToken) -> Path:
         """From the mirror, or the file of an earlier fetch. Raises FileGone, InfraError, Interrupted."""

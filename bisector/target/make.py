@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import UsageError
+from bisector.layers import arch
 from bisector.recipe.words import MAKE_VARIABLES, unsafe
 
 OBJECTS = ".objects"  # name of the object folder inside the tree; every kernel's .gitignore covers ".*"
@@ -31,22 +32,6 @@ _FIXED = (
 )
 _OURS = ("O", "M", "KBUILD_OUTPUT", "KCONFIG_CONFIG", "KCONFIG_ALLCONFIG", "INSTALL_MOD_PATH", "MAKEFLAGS")
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What to build and where it appears. ``target`` is make's, ``kernel`` the file relative to the object folder."""
-
-    target: str
-    kernel: str
-
-
-_ARCHITECTURES = {
-    "x86_64": Architecture("bzImage", "arch/x86/boot/bzImage"),
-    "x86": Architecture("bzImage", "arch/x86/boot/bzImage"),
-    "arm64": Architecture("Image", "arch/arm64/boot/Image"),
-}
-_MACHINES = {"aarch64": "arm64", "i686": "x86"}  # uname -m → ARCH, where they differ
 
 
 @dataclass(frozen=True)
@@ -67,13 +52,14 @@ class Make:
                 raise UsageError(f"make variable {name}: {found!r} in {value!r}", hint="it could become a command")
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> arch.Architecture:
         """The architecture named by ARCH, else this machine's. Raises UsageError for an unknown one."""
         name = dict(self.variables).get("ARCH") or platform.machine()
-        name = _MACHINES.get(name, name)
-        if name not in _ARCHITECTURES:
-            raise UsageError(f"kernels for {name} are not known", hint=f"known: {', '.join(_ARCHITECTURES)}")
-        return _ARCHITECTURES[name]
+        found = arch.named(name)
+        if found is None:
+            known = dict.fromkeys(key for row in arch.ROWS for key in (row.name, row.arch))
+            raise UsageError(f"kernels for {name} are not known", hint=f"known: {', '.join(known)}")
+        return found
 
     @property
     def compiler(self) -> tuple[str, ...]:

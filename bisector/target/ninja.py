@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import UsageError
+from bisector.layers import arch
 from bisector.target import make
 
-SYSTEM = "qemu-system-x86_64"
+SYSTEM = arch.VM.qemu
 TARGETS = {
     "qemu-img": "qemu-img",
     "qemu-io": "qemu-io",
@@ -27,7 +28,7 @@ TARGETS = {
 }
 """The programs that can be named, and what ninja calls them."""
 
-_BY_MAKE = {"qemu-storage-daemon": "qemu-storage-daemon", SYSTEM: f"x86_64-softmmu/{SYSTEM}"}
+_BY_MAKE = {"qemu-storage-daemon": "qemu-storage-daemon", SYSTEM: f"{arch.VM.softmmu}/{SYSTEM}"}
 """Where make puts them, to 5.1, if elsewhere."""
 
 _ALWAYS = (
@@ -41,7 +42,7 @@ _ALWAYS = (
     "--with-pkgversion=bisector",  # else git describe of whatever repository stands around the tree
 )
 _TOOLS_ONLY = ("--disable-system",)
-_SYSTEM = ("--target-list=x86_64-softmmu", "--enable-tcg", "--enable-kvm", "--enable-fdt=system")
+_SYSTEM = (f"--target-list={arch.VM.softmmu}", "--enable-tcg", "--enable-kvm", "--enable-fdt=system")
 _NO_DOWNLOADS = (
     "--with-git-submodules=ignore",  # 6.0 (7d7dbf9dc15b) to 8.0
     "--disable-git-update",  # 2.10 to 6.0, where it came to mean another thing: not beside the one above
@@ -122,7 +123,7 @@ class Ninja:
         """The command that builds, for the same working folder. ``by_make``: the tree is one without meson, to 5.1."""
         if by_make:  # whose rule for the emulator is that of its folder
             wanted = (
-                "x86_64-softmmu/all" if name == SYSTEM else self.file(name, by_make=True) for name in self.programs
+                f"{arch.VM.softmmu}/all" if name == SYSTEM else self.file(name, by_make=True) for name in self.programs
             )
             return ["make", f"-j{self.jobs}", *wanted]
         return ["ninja", f"-j{self.jobs}", *map(self.file, self.programs)]

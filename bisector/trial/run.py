@@ -16,6 +16,7 @@ from pathlib import Path
 from bisector.agent.plan import Plan
 from bisector.codec import dump
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
+from bisector.layers import arch
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.trial import accel as acceleration
@@ -26,7 +27,7 @@ from bisector.trial.workspace import Workspace, guest_python
 
 BOOT = {"tcg": 180.0, "kvm": 60.0}  # seconds to the agent's first sign; an idle host takes 7, a crowded one 90
 MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a distribution's, on an idle host
-QEMU = "qemu-system-x86_64"
+QEMU = arch.VM.qemu
 
 
 def _no_kernel(identity: str) -> Image | None:

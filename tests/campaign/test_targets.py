@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bisector.campaign import single
 from bisector.errors import UsageError
-from bisector.model import TargetKind
+from bisector.model import Candidate, TargetKind
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.targets import Kernels, QemuPrograms, subject_of
@@ -51,3 +53,16 @@ def test_programs_of_qemu_have_no_releases_and_run_on_another_kernel() -> None:
 def test_only_the_emulator_needs_a_library_for_pixels() -> None:
     assert "pixman-1" in [file.name for file in QemuPrograms((EMULATOR,)).build_files]
     assert "pixman-1" not in [file.name for file in QemuPrograms(("qemu-img",)).build_files]
+
+
+@pytest.mark.parametrize(("size", "said"), [(52_400_000, ["6.18.5: 52 MB to download"]), (0, [])])
+def test_a_package_says_how_much_it_downloads_before_it_does(size: int, said: list[str]) -> None:
+    recipe, lines = load("virtio-open-lvm-raid1"), []
+    package = Candidate(TargetKind.KERNEL_PACKAGE, "6.18.5-1", label="6.18.5")
+    packages = SimpleNamespace(candidate=lambda _: package, to_download=lambda _: size)
+    setting = SimpleNamespace(listener=lambda progress: lines.append(progress.detail))
+    session = SimpleNamespace(setting=setting, kernel_package=lambda *_: packages)
+    request = single.SingleRequest(recipe, "", None, "", None, package="6.18.5")
+    found, _ = single._candidate(request, session, ())  # type: ignore[arg-type]
+    assert found is package
+    assert [line for line in lines if "download" in line] == said

@@ -45,3 +45,16 @@ def test_a_long_function_is_found_wherever_it_stands() -> None:
 
     assert list(long_functions(f"class C:\n{function(FUNCTION)}")) == []
     assert list(long_functions(f"class C:\n{function(FUNCTION + 1)}")) == [f"f: {FUNCTION + 1}"]
+
+
+@pytest.mark.parametrize("word", ["x86_64", "amd64", "bzImage", "ttyS0"])
+def test_what_differs_by_processor_is_named_in_the_table_alone(word: str) -> None:
+    """Docstrings, comments, and what is said to people and matched of other programs aside."""
+    found = []
+    for path in python("bisector"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+        texts = [text for text in constants if isinstance(text, str)]
+        if any(word in text and " " not in text for text in texts):
+            found.append(str(path.relative_to(ROOT)))
+    assert found == ["bisector/layers/arch.py"]
