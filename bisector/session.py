@@ -18,7 +18,7 @@ from types import TracebackType
 from bisector.cache import at_work
 from bisector.case import Case
 from bisector.codec import digest
-from bisector.errors import InfraError
+from bisector.errors import InfraError, UsageError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
@@ -72,7 +72,8 @@ OTHER_FAILURES = 3
 @dataclass(frozen=True)
 class Setting:
     """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots;
-    ``builds_ahead``: builds at once that nobody needs yet."""
+    ``builds_ahead``: builds at once that nobody needs yet; ``cluster``: where jobs run, "" for this host, whose workers
+    are checked for ``recipes``."""
 
     folders: Folders
     environ: Mapping[str, str]
@@ -81,6 +82,8 @@ class Setting:
     sandbox: Sandbox = CONFINED
     trials_at_once: int = 1
     builds_ahead: int = 0
+    cluster: str = ""
+    recipes: tuple[Recipe, ...] = ()
 
 
 class Session:
@@ -95,13 +98,38 @@ class Session:
         self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
-        self.executor: Executor = LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
         self._vm_kernels: dict[str, Image] = {}
         self._at_work = ExitStack()
         self.before_close = ExitStack()
         """Closed when all work has ended, while the store is still open."""
-        self._at_work.enter_context(at_work(setting.folders.cache))
+        self.trials_at_once = setting.trials_at_once
+        try:
+            self.executor = self._executor()
+            self._at_work.enter_context(at_work(setting.folders.cache))
+        except BaseException:
+            self._at_work.close()
+            self.store.close()
+            raise
         self.cancel = CancelToken(str(setting.folders.state / f"cancel-{os.getpid()}-{time.time_ns()}"))
+
+    def _executor(self) -> Executor:
+        setting = self.setting
+        if not setting.cluster:
+            return LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
+        try:  # the extra is imported where it is needed alone
+            from bisector.execute.start import Starting
+            from bisector.remote import ClusterSetting, cluster_executor
+        except ImportError as error:
+            what = f"--cluster needs the module {error.name or 'distributed'}, which is not installed"
+            raise UsageError(what, hint="pip install 'bisector[cluster]'") from error
+        places = setting.folders
+        starting = Starting(places.state, self.processes, setting.environ)
+        wanted = ClusterSetting(
+            setting.cluster, setting.recipes, places.cache, setting.sandbox, setting.listener, setting.builds_ahead
+        )
+        executor = self._at_work.enter_context(cluster_executor(wanted, starting))
+        self.trials_at_once = max(1, executor.cluster.count("trial"))
+        return executor
 
     def __enter__(self) -> Session:
         return self
@@ -261,7 +289,7 @@ class Session:
         listener = WorkLog(self.store, campaign).beside(listener)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
-            self.setting.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead,
+            self.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead,
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 

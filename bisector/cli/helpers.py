@@ -41,6 +41,16 @@ class Common:
     terminal: Terminal | None = None
 
 
+@dataclass(frozen=True)
+class Slots:
+    """As given on the command line. ``trials_at_once``: a number or auto; ``ahead``: builds at once that nobody needs
+    yet; ``cluster``: where jobs run, "" for this host."""
+
+    trials_at_once: str = "1"
+    ahead: int = 0
+    cluster: str = ""
+
+
 def terminal_of(context: typer.Context) -> Terminal:
     """The terminal of this call, opened at its first use."""
     from bisector.terminal import Terminal
@@ -98,8 +108,7 @@ def open_session(
     jobs: int,
     log: EventLog | None = None,
     recipes: Sequence[Recipe] = (),
-    trials_at_once: str = "1",
-    ahead: int = 0,
+    slots: Slots = Slots(),
     *,
     no_sandbox: bool = False,
     page: Path | None = None,
@@ -107,8 +116,7 @@ def open_session(
     """A session that stops in order on the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     Its events go to ``log`` too.
-    ``recipes``: what it will try; ``trials_at_once``: as given on the command line; ``ahead``: builds at once
-    that nobody needs yet.
+    ``recipes``: what it will try; ``slots``: where it runs, and how much at once.
     ``no_sandbox``: what is built and tried runs as we do, which is said. ``page``: the file of the HTML page.
     """
     from bisector.session import Session, Setting
@@ -122,12 +130,15 @@ def open_session(
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
-    slots = trial_slots(trials_at_once, recipes)
-    session = Session(Setting(places, dict(os.environ), listener, jobs, sandbox, slots, ahead))
+    trials = trial_slots(slots.trials_at_once, recipes)
+    setting = Setting(
+        places, dict(os.environ), listener, jobs, sandbox, trials, slots.ahead, slots.cluster, tuple(recipes)
+    )
+    session = Session(setting)
     if shown:
         session.before_close.enter_context(shown.of(session.store))
-    if slots > 1:
-        terminal.say(f"up to {slots} trials at once")
+    if session.trials_at_once > 1:
+        terminal.say(f"up to {session.trials_at_once} trials at once")
     if no_sandbox:
         terminal.say(NOTE)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bisector.cli.helpers import open_session, print_object, terminal_of
+from bisector.cli.helpers import Slots, open_session, print_object, terminal_of
 from bisector.cli.options import (
     AUTO,
     CPUS,
@@ -55,7 +55,7 @@ def nightly(
     recipes = [each.recipe for each in watch.items]
     with (
         watched(events, "nightly", watch=watch.name) as log,
-        open_session(context, jobs, log, recipes, trials_at_once, ahead, no_sandbox=no_sandbox) as session,
+        open_session(context, jobs, log, recipes, Slots(trials_at_once, ahead), no_sandbox=no_sandbox) as session,
     ):
         report = night.run(watch, session)
         code = log.exit_code = report.exit_code

@@ -31,6 +31,12 @@ TrialsAtOnceOption = Annotated[
 AheadOption = Annotated[
     int, typer.Option("--ahead", min=0, max=16, metavar="N", help="Build the next N candidates while trials run.")
 ]
+ClusterOption = Annotated[
+    str,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, local:N."
+    ),
+]
 NoSandboxOption = Annotated[
     bool,
     typer.Option("--no-sandbox", help="What is built and tried may read and change all that you may; reports say so."),

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from bisector.cli.helpers import add_resume_line, applicable, load_recipe, open_session, print_report, terminal_of
+from bisector.cli.helpers import (
+    Slots,
+    add_resume_line,
+    applicable,
+    load_recipe,
+    open_session,
+    print_report,
+    terminal_of,
+)
 from bisector.cli.options import (
     AUTO,
     CPUS,
     AheadOption,
     CellOption,
+    ClusterOption,
     EventsOption,
     JobsOption,
     JsonOption,
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
     from bisector.store import CampaignRow
 
 commands = typer.Typer()
+
+NOTHING_GIVEN = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
 
 GoodOption = Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")]
 BadOption = Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")]
@@ -79,6 +90,7 @@ def run(
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
     ahead: AheadOption = 1,
+    cluster: ClusterOption = "",
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     page: PageOption = None,
@@ -96,16 +108,13 @@ def run(
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode = _release_mode(loaded, releases, scan, repo, good, bad)
     wanted, way = applicable(cells(loaded), context, cell), direction(find_fix)
+    slots = Slots(trials_at_once, ahead, cluster)
     first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), trials_at_once, ahead, no_sandbox=no_sandbox, page=page) as session,
+        open_session(context, jobs, log, (loaded,), slots, no_sandbox=no_sandbox, page=page) as session,
     ):
-        try:
-            row, outcome = _search(first, mode, repo, session)
-        except BisectorError as error:
-            add_resume_line(error, context)
-            raise
+        row, outcome = _search(context, first, mode, repo, session)
         _log_outcome(log, row, outcome)
         print_report(context, session.store, row.id, as_json)
         if check_fixed:
@@ -135,8 +144,18 @@ def _log_outcome(log: EventLog, row: CampaignRow, outcome: Outcome) -> None:
     log.listen(Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
 
 
-def _search(request: ReleaseRequest, mode: str, repo: Path | None, session: Session) -> tuple[CampaignRow, Outcome]:
+def _search(
+    context: typer.Context, request: ReleaseRequest, mode: str, repo: Path | None, session: Session
+) -> tuple[CampaignRow, Outcome]:
     """Search releases, commits, or both: ``mode`` is auto, only or off, and ``repo`` is given unless it is only."""
+    try:
+        return _searched(request, mode, repo, session)
+    except BisectorError as error:
+        add_resume_line(error, context)
+        raise
+
+
+def _searched(request: ReleaseRequest, mode: str, repo: Path | None, session: Session) -> tuple[CampaignRow, Outcome]:
     from bisector.campaign import both
     from bisector.campaign.commits import CommitCampaign, CommitRequest
     from bisector.campaign.releases import ReleaseCampaign
@@ -206,6 +225,7 @@ def test(
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
+    cluster: ClusterOption = "",
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     page: PageOption = None,
@@ -223,17 +243,17 @@ def test(
     given = sum((image is not None, bool(package), repo is not None and bool(rev)))
     installed = subject_of(loaded).installed is not None and repo is None and not rev  # with nothing given
     if given > 1 or not (given or installed):
-        hint = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
-        raise UsageError("what is to be tested?", hint=hint)
+        raise UsageError("what is to be tested?", hint=NOTHING_GIVEN)
     request = single.SingleRequest(
         loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), trials_at_once, no_sandbox=no_sandbox, page=page) as session,
+        open_session(
+            context, jobs, log, (loaded,), Slots(trials_at_once, 0, cluster), no_sandbox=no_sandbox, page=page
+        ) as session,
     ):
         answer = single.run(request, session)
         log.exit_code = answer.exit_code
-    terminal = terminal_of(context)
-    terminal.write(table.as_json(answer) if as_json else table.as_text(answer))
+    terminal_of(context).write(table.as_json(answer) if as_json else table.as_text(answer))
     raise typer.Exit(answer.exit_code)

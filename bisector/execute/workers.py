@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The workers of a Dask cluster as one campaign sees them: which there are, what they are good for, which slot is free.
+
+Which worker runs a job is chosen here: a job whose worker dies is the harness's failure and must be seen as one
+(law 7), while Dask would quietly run it again elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Client
+
+from bisector.errors import InfraError, Interrupted
+from bisector.execute.remote import RESOURCES, Fitness, RemoteJob, Worker
+
+TICK = 0.25  # seconds between two looks at a job's token
+ROUND = 1.0  # seconds between two looks at the scheduler's list of workers
+SILENCE = 30.0  # seconds after which a scheduler that does not answer is gone
+STARTING = 60.0  # seconds to wait for the first worker
+FAULTS = 3  # of one kind, after which a worker gets no more work
+
+
+class Cluster:
+    """The scheduler's workers as this campaign sees them.
+
+    Args:
+        client: connected to the scheduler.
+        check: asks a worker what it is good for, by a function that runs there; may note facts of it.
+        say: takes a line for the person who watches.
+    """
+
+    def __init__(self, client: Client, check: Callable[[Cluster, Worker], Fitness], say: Callable[[str], None]) -> None:
+        self.client, self._check, self._say = client, check, say
+        self.changed = threading.Condition()
+        self.workers: dict[str, Worker] = {}  # by address
+        self.faults: dict[tuple[str, str], int] = {}  # by worker's name and kind
+        self.barred: set[str] = set()  # names
+        self.dead = ""
+        self._heard: dict[str, RemoteJob] = {}
+        self._closed = threading.Event()
+        self.topic = f"bisector-{client.id}"
+        client.subscribe_topic(self.topic, self._message)
+        self._watcher = threading.Thread(target=self._watch, name="cluster", daemon=True)
+
+    def say(self, line: str) -> None:
+        """Show a line to the person who watches."""
+        self._say(line)
+
+    def open(self) -> None:
+        """Wait for a worker that is of use. Raises InfraError where none comes."""
+        end = time.monotonic() + STARTING
+        self._watcher.start()
+        with self.changed:
+            while not any(worker.fitness.slots for worker in self.workers.values()):
+                checked = self.workers and all(worker.checked for worker in self.workers.values())
+                self.require()
+                if checked or time.monotonic() > end:
+                    why = "no worker of the cluster can run this" if self.workers else "the cluster has no worker"
+                    reasons = [f"{w.name}: {reason}" for w in self.workers.values() for reason in w.fitness.reasons]
+                    raise InfraError(why, hint="\n".join(reasons) or "start one: docs/cluster.md")
+                self.changed.wait(TICK)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+        with self.changed:
+            self.changed.notify_all()
+
+    def require(self) -> None:
+        """Raises InfraError when the scheduler is gone."""
+        if self.dead or self.client.status in ("closing", "closed"):
+            raise self.lost()
+
+    def lost(self, error: BaseException | None = None) -> InfraError:
+        """The scheduler is gone; ``error``: by which this was seen."""
+        what = self.dead or f"the scheduler of the cluster is gone{f': {error}' if error else ''}"
+        return InfraError(what, hint="what is finished is kept; without --cluster it goes on on this host")
+
+    def count(self, slot: str) -> int:
+        """Slots of that kind on workers that take such jobs."""
+        with self.changed:
+            usable = [each for each in self.workers.values() if slot in each.fitness.slots]
+            return sum(worker.slots.get(slot, 0) for worker in usable)
+
+    # ---- slots
+
+    def take(self, slot: str, job: RemoteJob) -> tuple[Worker, int] | None:
+        """A free slot on the worker that suits best, and its number; None where no worker suits, now or later.
+
+        Waits. Raises Interrupted when the job is cancelled meanwhile, InfraError when the scheduler is gone.
+        """
+        end = time.monotonic() + STARTING
+        while True:
+            if job.cancelled() or self._closed.is_set():
+                raise Interrupted("stopped before a slot was free")
+            with self.changed:
+                self.require()
+                fit = [(job.fits(worker), worker) for worker in self.workers.values() if self._usable(worker, slot)]
+                suits = [(how, worker) for how, worker in fit if how]
+                free = [(how, -self._trouble(worker), worker) for how, worker in suits if worker.free(slot)]
+                if free:
+                    worker = max(free, key=lambda each: each[:2])[2]
+                    number = next(n for n in range(1, 1 << 20) if n not in worker.busy[slot])
+                    worker.busy[slot].add(number)
+                    return worker, number
+                if not suits and (fit or time.monotonic() > end):
+                    return None
+                self.changed.wait(TICK)
+
+    def give_back(self, worker: Worker, slot: str, number: int) -> None:
+        """The slot is free."""
+        with self.changed:
+            worker.busy[slot].discard(number)
+            self.changed.notify_all()
+
+    def _usable(self, worker: Worker, slot: str) -> bool:
+        return slot in worker.fitness.slots and worker.name not in self.barred and not worker.gone
+
+    def _trouble(self, worker: Worker) -> int:
+        faults = sum(count for (name, _), count in self.faults.items() if name == worker.name)
+        return 1000 * faults + sum(map(len, worker.busy.values()))
+
+    # ---- faults
+
+    def failed(self, worker: Worker, kind: str, what: str) -> None:
+        """Count a failure of the worker. The last worker stays: whether anything works is for the judge to find out."""
+        with self.changed:
+            count = self.faults[worker.name, kind] = self.faults.get((worker.name, kind), 0) + 1
+            others = [each for each in self.workers.values() if each.fitness.slots and each.name != worker.name]
+            bar = count >= FAULTS and worker.name not in self.barred
+            bar = bar and any(each.name not in self.barred and not each.gone for each in others)
+            if bar:
+                self.barred.add(worker.name)
+                self.changed.notify_all()
+        if bar:
+            self._say(f"{worker.name} gets no more work: {kind} {count} times, last: {what}")
+
+    def worked(self, worker: Worker, kind: str) -> None:
+        """A job went well: what was counted of that kind was chance."""
+        with self.changed:
+            self.faults.pop((worker.name, kind), None)
+
+    # ---- messages of jobs
+
+    def listen(self, identity: str, job: RemoteJob) -> None:
+        """Hand on what the job of that id sends."""
+        self._heard[identity] = job
+
+    def unlisten(self, identity: str) -> None:
+        """See ``listen``."""
+        self._heard.pop(identity, None)
+
+    def _message(self, event: tuple[float, Any]) -> None:
+        identity, message = event[1]
+        if job := self._heard.get(identity):
+            job.heard(message)
+
+    # ---- the scheduler's list
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            try:
+                scheduler = self.client.scheduler
+                assert scheduler is not None
+                listed = self.client.sync(scheduler.identity, n_workers=-1, callback_timeout=SILENCE)
+            except Exception as error:  # noqa: BLE001  # whatever it is: nobody answers
+                if not self._closed.is_set():
+                    with self.changed:
+                        self.dead = f"the scheduler of the cluster does not answer: {error or type(error).__name__}"
+                        self.changed.notify_all()
+                return
+            self._compare(listed["workers"])
+            self._closed.wait(ROUND)
+
+    def _compare(self, listed: dict[str, dict[str, Any]]) -> None:
+        with self.changed:
+            for address in set(self.workers) - set(listed):
+                worker = self.workers.pop(address)
+                worker.gone = True
+                self._say(f"{worker.name} is gone")
+            new = [_worker(address, listed[address]) for address in listed if address not in self.workers]
+            self.workers |= {worker.address: worker for worker in new}
+            self.changed.notify_all()
+        for worker in new:
+            threading.Thread(target=self._begin, args=(worker,), name="check", daemon=True).start()
+
+    def _begin(self, worker: Worker) -> None:
+        """Check a new worker, and use it."""
+        try:
+            fitness = self._check(self, worker)
+        except Exception as error:  # noqa: BLE001  # of another version, or gone already: it is not used
+            fitness = Fitness(frozenset(), (f"its check failed: {error or type(error).__name__}",))
+        if not any(worker.slots.values()):
+            wanted = "start it with --resources 'build=1 trial=2'"
+            fitness = Fitness(frozenset(), (f"it has no slot; {wanted}",))
+        with self.changed:
+            worker.fitness, worker.checked = fitness, True
+            self.changed.notify_all()
+        for reason in fitness.reasons:
+            self._say(f"{worker.name}: {reason}")
+
+
+def _worker(address: str, listed: dict[str, Any]) -> Worker:
+    resources = listed.get("resources") or {}
+    slots = {slot: int(resources.get(slot, 0)) for slot in RESOURCES}
+    return Worker(str(listed.get("name") or address), address, slots)

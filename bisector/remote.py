@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The jobs of a campaign in the form in which they go to a cluster: by content, and by identity where it is there.
+
+This side runs on the campaign's host; worker.py is the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bisector import __version__, worker
+from bisector.agent.plan import File, Plan
+from bisector.codec import digest, dump
+from bisector.errors import InfraError
+from bisector.execute.cluster import ClusterExecutor, RemoteCall
+from bisector.execute.local import LocalExecutor
+from bisector.execute.remote import Call, Fitness, RemoteJob, Worker, WorkerLies
+from bisector.execute.start import Starting, reached
+from bisector.execute.work import here
+from bisector.execute.workers import Cluster
+from bisector.interfaces import CancelToken, Listener, Phase, Progress
+from bisector.jobs import in_slot, run_trial
+from bisector.model import Ending, Image, Observation
+from bisector.recipe.model import Recipe
+from bisector.system.files import write_whole
+from bisector.system.sandbox import Sandbox
+from bisector.target.images import Images
+from bisector.trial import accel
+from bisector.trial.run import VmRunner
+from bisector.trial.sandbox import SandboxRunner
+
+FAILED = "failed in the harness"  # a kind of a worker's faults
+
+
+@dataclass(frozen=True)
+class ClusterSetting:
+    """What a campaign's jobs need beside themselves. ``cache``: our cache folder."""
+
+    address: str
+    recipes: tuple[Recipe, ...]
+    cache: Path
+    sandbox: Sandbox
+    listener: Listener
+    ahead: int = 0
+
+
+@contextmanager
+def cluster_executor(setting: ClusterSetting, starting: Starting) -> Iterator[ClusterExecutor]:
+    """The executor of a cluster whose workers are checked. Raises InfraError, UsageError."""
+
+    def say(line: str) -> None:
+        setting.listener(Progress(Phase.STAGE, line))
+
+    with ExitStack() as ending:
+        client = ending.enter_context(reached(setting.address, starting))
+        cluster = Cluster(client, lambda cluster, worker: _fitness(setting, cluster, worker), say)
+        ending.callback(cluster.close)
+        cluster.open()
+        jobs = Jobs(setting)
+        local = LocalExecutor(builds=1, trials=1, ahead=setting.ahead)
+        yield ClusterExecutor(cluster, jobs.translated, local, ahead=setting.ahead)
+
+
+def _fitness(setting: ClusterSetting, cluster: Cluster, candidate: Worker) -> Fitness:
+    """Check a worker, as doctor does."""
+    facts = RemoteCall(cluster, candidate, "", "").ask(worker.check, setting.recipes, setting.sandbox)
+    if facts.version != __version__:
+        return Fitness(frozenset(), (f"it has bisector {facts.version}, and this is {__version__}",))
+    candidate.notes |= {"kvm": facts.kvm, "jobs": facts.jobs}
+    unfit = [slot for slot, lines in facts.missing.items() if lines]
+    kinds = {"build": "builds nothing", "trial": "runs no trials"}
+    reasons = tuple(f"{kinds[slot]}: {'; '.join(facts.missing[slot])}" for slot in unfit)
+    return Fitness(frozenset(kinds) - set(unfit), reasons)
+
+
+class Jobs:
+    """Translates jobs for a cluster."""
+
+    def __init__(self, setting: ClusterSetting) -> None:
+        self.setting = setting
+        self._first = threading.Lock()  # held by the trial that finds out what a campaign's trials run on
+
+    def translated(self, job: Callable[..., Any], args: tuple[Any, ...]) -> RemoteJob | None:
+        """See ClusterExecutor."""
+        if job is run_trial and isinstance(args[0], VmRunner | SandboxRunner):
+            return RemoteTrial(self.setting, self._first, *args)
+        return None
+
+
+@dataclass(eq=False)
+class RemoteTrial:
+    """``jobs.run_trial`` on a worker."""
+
+    setting: ClusterSetting
+    first: threading.Lock
+    runner: VmRunner | SandboxRunner
+    image: Image
+    plan: Plan
+    folder: Path
+    listener: Listener
+    cancel: CancelToken
+    heard_by: Listener = field(default=lambda _: None, init=False)
+
+    def cancelled(self) -> bool:
+        """Whether it is to stop."""
+        return self.cancel.cancelled()
+
+    def heard(self, message: tuple[str, str, float | None]) -> None:
+        """Hand on an event of the trial."""
+        phase, detail, fraction = message
+        self.heard_by(Progress(Phase(phase), detail, fraction))
+
+    def fits(self, worker: Worker) -> int:
+        """A worker that holds the image is better; one without KVM is none for a campaign that runs on it."""
+        if '"accel": "kvm"' in self._accelerated() and not worker.notes.get("kvm"):
+            return 0
+        return 2 if self.image.identity in worker.notes.get("images", ()) else 1
+
+    def run(self, call: Call) -> Observation:
+        """Bring images and files there, run it, and take over its folder."""
+        with in_slot(self.listener) as job:
+            self.heard_by = job.listener
+            for image in self._images():
+                bring_image(call, image, self.setting.sandbox)
+            plan = self._bring_files(call)
+            answer = self._answer(call, plan)
+            worker.unpack(answer.files, self.folder)
+            seen = answer.observation
+            job.ended = "stopped" if seen.ending is Ending.CANCELLED else ""
+        return self._kept(seen)
+
+    def lost(self, what: str) -> Observation:
+        """The harness's failure: a trial that takes its host with it may be the bug showing (law 7)."""
+        return self._kept(Observation(Ending.HARNESS, detail=what))
+
+    def _answer(self, call: Call, plan: Plan) -> worker.TrialAnswer:
+        """The first trial of a campaign in VMs runs alone: by it they learn what all of them run on."""
+        vm = self.runner if isinstance(self.runner, VmRunner) else None
+        with ExitStack() as alone:
+            if vm and vm.campaign and not self._accelerated():
+                alone.enter_context(self.first)
+                if self._accelerated():
+                    alone.close()
+            campaign = digest(platform.node(), str(vm and vm.campaign))[:16]
+            request = worker.TrialRequest(
+                self.image.identity, plan, vm is not None, vm.accel if vm else "", vm.boot_deadline if vm else 0.0,
+                campaign, self._accelerated(), self.setting.sandbox,
+            )  # fmt: skip
+            answer = call.run(worker.run_trial, request)
+            if vm and vm.campaign and answer.accelerated and not self._accelerated():
+                vm.campaign.mkdir(parents=True, exist_ok=True)
+                write_whole(vm.campaign / accel.MEMORY, answer.accelerated)
+            return answer
+
+    def _accelerated(self) -> str:
+        campaign = self.runner.campaign if isinstance(self.runner, VmRunner) else None
+        try:
+            return (campaign / accel.MEMORY).read_text(encoding="utf-8") if campaign else ""
+        except OSError:
+            return ""
+
+    def _images(self) -> Iterator[Image]:
+        yield self.image
+        if self.plan.kernel:
+            kernel = Images(self.setting.cache).held(self.plan.kernel)
+            if kernel is None:
+                raise InfraError("the VM's kernel is gone from the cache", hint="repeat the command")
+            yield kernel
+
+    def _bring_files(self, call: Call) -> Plan:
+        """The plan with a hash of each file of the recipe, all of which are there now."""
+        files = tuple(file if file.sha256 else replace(file, sha256=_sha256(file)) for file in self.plan.files)
+        if files:
+            hashes = tuple(file.sha256 for file in files)
+            with call.worker.lock:
+                missing = call.ask(worker.missing_files, hashes, self.setting.sandbox)
+                for file in files:
+                    if file.sha256 in missing:
+                        data = call.send(Path(file.path).read_bytes())
+                        call.ask(worker.take_file, file.sha256, data, self.setting.sandbox)
+        return replace(self.plan, files=files)
+
+    def _kept(self, seen: Observation) -> Observation:
+        work = here()
+        observation = replace(seen, deadline=self.plan.deadline, slot=work.slot, worker=work.worker)
+        if observation.ending is not Ending.CANCELLED:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
+        return observation
+
+
+def bring_image(call: Call, image: Image, sandbox: Sandbox) -> None:
+    """Have the image on the worker. Raises WorkerLies when what arrived there is another one."""
+    with call.worker.lock:
+        held: set[str] = call.worker.notes.setdefault("images", set())
+        if image.identity in held:
+            return
+        if not call.ask(worker.has_image, image.identity, sandbox):
+            data = call.send(worker.packed_image(image))
+            arrived = call.ask(worker.take_image, image, data, sandbox)
+            if arrived != image.identity:
+                raise WorkerLies(f"{call.worker.name} got image {image.identity[:12]} and has {arrived[:12]}")
+        held.add(image.identity)
+
+
+def _sha256(file: File) -> str:
+    with Path(file.path).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
