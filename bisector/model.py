@@ -44,16 +44,21 @@ class Edit:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What can be judged. ``revision``: 40 hex digits (source), a package version, or a path (given)."""
+    """What can be judged. ``revision``: 40 hex digits (source), a package version, or a path (given).
+
+    ``config_lines``: of a .config, laid over the recipe's fragments; with them configs are a history as commits are.
+    """
 
     target: TargetKind
     revision: str
     edits: tuple[Edit, ...] = ()
     label: str = field(default="", compare=False)  # for people: v6.18, culprit^1 ...
+    config_lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         name = self.label or (self.revision[:12] if self.target in FROM_SOURCE else self.revision)
-        return name + "".join(f" {edit.kind} {edit.commit[:12]}" for edit in self.edits)
+        edits = (f"{edit.kind} {edit.commit[:12]}" for edit in self.edits)
+        return " ".join((name, *edits, *self.config_lines))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ LARGEST = 2.0**63
 TEXT = 64 << 20  # bytes of JSON that are read when the caller names no limit
 VALUES = 2_000_000  # values in it: what Python allocates for the shortest ones stays below 200 MB
 SHOWN = 60  # characters of a value in an error's text
+LATER = frozenset({"config_lines"})
+"""Fields left out of the JSON while they are empty: the store keys rows by the text of types that had none of them."""
 
 T = typing.TypeVar("T")
 
@@ -34,8 +36,12 @@ def dump(value: object, *, indent: int | None = None) -> str:
 
     Half of a surrogate pair, which a file's name that is not UTF-8 leaves in a text, becomes U+FFFD.
     """
-    text = json.dumps(dataclasses.asdict(value), sort_keys=True, indent=indent)  # type: ignore[call-overload]
+    text = json.dumps(dataclasses.asdict(value, dict_factory=_record), sort_keys=True, indent=indent)  # type: ignore[call-overload]
     return _SURROGATE.sub(_whole, text) if r"\ud" in text else text
+
+
+def _record(fields: list[tuple[str, typing.Any]]) -> dict[str, typing.Any]:
+    return {name: value for name, value in fields if value or name not in LATER}
 
 
 def _whole(found: re.Match[str]) -> str:

@@ -63,6 +63,12 @@ class Wanted:
     lines: tuple[Line, ...]
     base: str = ""
 
+    def over(self, lines: Iterable[str]) -> Wanted:
+        """With further lines laid over these. Raises RecipeError for one that is no line of a config."""
+        further = read("\n".join(lines), "the candidate's config")
+        symbols = {line.symbol for line in further}
+        return Wanted((*(line for line in self.lines if line.symbol not in symbols), *further), self.base)
+
     def text(self) -> str:
         """The file that Kconfig reads; a later line wins there as it does here, and each symbol stands once."""
         wished = {line.symbol for line in self.lines}

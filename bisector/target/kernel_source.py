@@ -17,7 +17,7 @@ from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
-from bisector.model import BuildConfig, Image
+from bisector.model import BuildConfig, Candidate, Image
 from bisector.system import shipped
 from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes
@@ -99,10 +99,15 @@ class KernelSource(FromSource):
         tools = [version for name, version in self._tools if name != "make"]
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
 
-    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+    def _own_config(self, lines: tuple[str, ...]) -> str:
+        return self._wanted.over(lines).digest()
+
+    def _build(
+        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+    ) -> Build:
         access = self._access(build_dir, *self._programs)
         commands = Commands(self._processes, access, self._environment, log, listener, cancel)
-        return _Build(commands, self._make, build_dir, listener, self._wanted)
+        return _Build(commands, self._make, build_dir, listener, self._wanted.over(candidate.config_lines))
 
 
 def configuring(folder: Path, *, base: bool) -> tuple[str, dict[str, str]]:

@@ -21,7 +21,7 @@ from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
-from bisector.model import Image
+from bisector.model import Candidate, Image
 from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
@@ -122,7 +122,9 @@ class QemuSource(FromSource):
             raise InfraError(what, hint=REMEDY.format(package) if package else "")
         return finished.stdout.splitlines()[0]
 
-    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
+    def _build(
+        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+    ) -> Build:
         env = environment(self._environ, self._cache / "ccache", build_dir.tree)
         access = self._access(build_dir, self._ninja.meson, *filter(None, (self._ninja.python,)))
         commands = Commands(self._processes, access, env, log, listener, cancel)

@@ -82,8 +82,10 @@ class FromSource(ABC):
         """What objects must have been made with to be of use; with the tree it names the build."""
 
     @abstractmethod
-    def _build(self, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken) -> Build:
-        """A build in ``build_dir``, whose commands are written to ``log``."""
+    def _build(
+        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+    ) -> Build:
+        """A build in ``build_dir``, which holds the candidate's source; its commands are written to ``log``."""
 
     def _access(self, build_dir: BuildDir, *tools: str) -> Access:
         """What a build in ``build_dir`` may touch. ``tools``: paths of programs that may lie below a home folder."""
@@ -92,8 +94,16 @@ class FromSource(ABC):
         return Access((build_dir.tree, ccache), tuple(place for tool in tools for place in installation(tool)))
 
     def key(self, candidate: Candidate) -> str:
-        """Names the build: source tree, config, options, tools. Raises EditsDoNotApply, InfraError."""
-        return digest(self.kind, self._sources.tree_of(candidate), self._fit)
+        """Names the build: source tree, config, options, tools. Raises EditsDoNotApply, InfraError.
+
+        Raises UsageError for lines of a config where there is none, or lines that are none.
+        """
+        own = (self._own_config(candidate.config_lines),) if candidate.config_lines else ()
+        return digest(self.kind, self._sources.tree_of(candidate), self._fit, *own)
+
+    def _own_config(self, lines: tuple[str, ...]) -> str:
+        """Names a candidate's own lines of the config."""
+        raise UsageError(f"{self.kind} has no config: {lines[0]}")
 
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
@@ -120,7 +130,7 @@ class FromSource(ABC):
         log = self._images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
-        build = self._build(build_dir, log, listener, cancel)
+        build = self._build(candidate, build_dir, log, listener, cancel)
         with build_dir.at_work(self._fit):
             try:
                 build.configure()

@@ -213,3 +213,11 @@ def test_a_list_of_campaigns_reads_no_outcome_and_no_trial(tmp_path: Path, monke
     assert read == []
     assert [each.outcome for each in rows] == [None, outcome, outcome]
     assert read == [Outcome, Outcome]
+
+
+def test_a_candidate_without_a_config_of_its_own_is_stored_as_before_there_were_any() -> None:
+    """Rows of verdicts are found by this text, also those that an earlier version wrote."""
+    plain = Candidate(TargetKind.KERNEL_SOURCE, "a" * 40)
+    assert dump(plain) == '{"edits": [], "label": "", "revision": "' + "a" * 40 + '", "target": "kernel_source"}'
+    own = replace(plain, config_lines=("CONFIG_X=y",))
+    assert load(Candidate, dump(own)) == own != plain == load(Candidate, dump(plain))

@@ -196,6 +196,22 @@ def test_each_candidate_is_configured_from_the_fragments_alone(bench: Bench) -> 
     assert Path(bench.build(target, newer).config).read_text() == "CONFIG_BLOCK=y\nCONFIG_LATER=y\n"
 
 
+def test_a_candidates_own_lines_are_laid_over_the_fragments_and_make_another_image(bench: Bench) -> None:
+    """So that configs are a history as commits are."""
+    target = bench.target(fragment="CONFIG_BLOCK=y\nCONFIG_LATER=y # optional\n")
+    plain = bench.candidate(kconfig=("BLOCK", "LATER"))
+    without = replace(plain, config_lines=("# CONFIG_LATER is not set",))
+    assert target.key(plain) != target.key(without)
+    assert str(without) == f"{plain} # CONFIG_LATER is not set"
+    assert Path(bench.build(target, plain).config).read_text() == "CONFIG_BLOCK=y\nCONFIG_LATER=y\n"
+    assert Path(bench.build(target, without).config).read_text() == "CONFIG_BLOCK=y\n"
+    assert Path(bench.build(target, plain).config).read_text() == "CONFIG_BLOCK=y\nCONFIG_LATER=y\n"
+    with pytest.raises(RecipeError, match="the candidate's config:1"):
+        target.key(replace(plain, config_lines=("CONFIG LATER",)))
+    lost = bench.failure(target, replace(plain, config_lines=("CONFIG_GONE=y",)))
+    assert lost.errors == ("dropped by Kconfig: the candidate's config:1: CONFIG_GONE=y became n",)
+
+
 def test_a_config_that_stays_the_same_keeps_its_objects(bench: Bench) -> None:
     target = bench.target()
     bench.build(target, bench.candidate("one"))
