@@ -9,15 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from bisector.errors import InfraError
+from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.execute import place
 from bisector.execute.executor import Executor, Slot
-from bisector.execute.remote import DoesNotSuit, RemoteJob, Worker, WorkerLies, WorkerLost
+from bisector.execute.remote import DoesNotSuit, RemoteJob, Worker, WorkerFailed, WorkerLies, WorkerLost
 from bisector.execute.work import Work, working
 from bisector.execute.workers import FAULTS, SILENCE, TICK, Cluster
 
 P = ParamSpec("P")
 T = TypeVar("T")
+KINDS: dict[type[Exception], str] = {WorkerLost: "lost", WorkerLies: "sent what it is not", WorkerFailed: "failed"}
+"""How a worker's faults are counted and named."""
 
 
 @dataclass(eq=False)
@@ -83,6 +85,9 @@ class RemoteCall:
             raise WorkerLost(f"the result of {name} was lost: {type(error).__name__}") from error
         if type(raised).__module__.startswith("distributed"):
             raise WorkerLost(f"{name} died: {type(raised).__name__}") from raised
+        if isinstance(raised, BisectorError | OSError) and not isinstance(raised, Interrupted):
+            self.worker.notes.pop("images", None)  # it may have lost what it held
+            raise WorkerFailed(f"{name}: {raised}") from raised
         raise raised
 
 
@@ -152,9 +157,8 @@ class ClusterExecutor:
         self.cluster.listen(identity, job)
         try:
             return job.run(RemoteCall(self.cluster, worker, identity, slot, job.cancelled))
-        except (WorkerLost, WorkerLies) as error:
-            kind = "lost" if isinstance(error, WorkerLost) else "sent what it is not"
-            self.cluster.failed(worker, kind, str(error))
+        except (WorkerLost, WorkerLies, WorkerFailed) as error:
+            self.cluster.failed(worker, KINDS[type(error)], str(error))
             return job.lost(str(error))
         finally:
             self.cluster.unlisten(identity)

@@ -21,6 +21,10 @@ class WorkerLies(Exception):
     """What a worker sent back is not what it says it is."""
 
 
+class WorkerFailed(Exception):
+    """The worker could not run the job: its disk is full, or what it needs is gone there."""
+
+
 class DoesNotSuit(Exception):
     """The worker turned out not to suit this job; it is noted, and another one is taken."""
 
@@ -86,7 +90,10 @@ class RemoteJob(Protocol):
         ...
 
     def run(self, call: Call) -> Any:
-        """Bring what it needs to the worker, run it there, take over what it made. Raises WorkerLost, WorkerLies."""
+        """Bring what it needs to the worker, run it there, take over what it made.
+
+        Raises WorkerLost, WorkerLies, WorkerFailed.
+        """
         ...
 
     def lost(self, what: str) -> Any:

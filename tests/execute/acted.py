@@ -18,6 +18,8 @@ def act(place: Place, what: str, seconds: float) -> tuple[str, int]:
     place.send(f"begin {what}")
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "full":
+        raise OSError(28, "No space left on device")
     if what == "raise":
         raise ValueError("no such thing")
     end = time.monotonic() + seconds

@@ -123,6 +123,15 @@ def test_a_worker_that_lies_three_times_gets_no_more_work_and_is_named(opened: O
     assert {name for each in jobs for name in each.ran_on} == {"worker-2"}
 
 
+def test_a_trial_that_a_worker_cannot_run_is_the_harness_failure_and_three_of_them_bar_it(opened: Open) -> None:
+    """Its disk is full, say. The campaign goes on."""
+    cluster = opened()
+    for _ in range(3):
+        assert cluster.submit(ActedJob("full", only="worker-1", lost_is="harness")).result(30) == "harness"
+    (line,) = [line for line in cluster.said if line.startswith("worker-1 gets no more work")]
+    assert "No space left on device" in line
+
+
 def test_a_worker_that_does_not_fit_gets_no_such_job_and_the_reason_is_shown(opened: Open) -> None:
     only_builds = Fitness(frozenset({"build"}), ("runs no trials: lvm: not in PATH",))
     cluster = opened(worker_1=only_builds)
