@@ -71,7 +71,8 @@ def search(builders: int, culprit: int) -> float:
         low, high, began = 0, 2**STEPS, time.monotonic()
         while high - low > 1:
             middle = (low + high) // 2
-            ahead.want(partial(islice, _likely(low, high), 1 + max(2, builders - 1)))
+            later = partial(islice, _likely(low, high), 1, 1 + max(2, builders - 1))
+            ahead.want(later, now=_candidate(middle))
             with ahead.needed(str(middle)):
                 pool.submit("build", target.image, _candidate(middle), listener=ignore, cancel=token).result()
             time.sleep(TRIAL / SCALE)

@@ -53,10 +53,10 @@ class BuildsAhead:
         self._planner: ThreadPoolExecutor | None = None
         self._planned: Future[None] | None = None
 
-    def want(self, likely: Likely) -> None:
+    def want(self, likely: Likely, *, now: Candidate | None = None) -> None:
         """From here on build these, instead of what was wanted before. What runs and is not among them is stopped.
 
-        Where the first of them is needed at once, say so by ``needed``: it is not begun a second time.
+        ``now``: what is about to be needed; it is not begun here, and goes on where it runs.
 
         Raises what the last ``likely`` raised, where that was a defect of ours and not of git or the tree.
         """
@@ -70,7 +70,7 @@ class BuildsAhead:
             request = self._request
             if self._planner is None:
                 self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
-            self._planned = self._planner.submit(self._plan, likely, request)
+            self._planned = self._planner.submit(self._plan, likely, now, request)
 
     def rest(self) -> None:
         """Begin no more, and wait for the plan under way, which works in a folder that goes now. What is built already
@@ -105,21 +105,23 @@ class BuildsAhead:
     def _alone(self) -> bool:
         return self._builders < 2
 
-    def _plan(self, likely: Likely, request: int) -> None:
+    def _plan(self, likely: Likely, now: Candidate | None, request: int) -> None:
         """Put what is likely in order, one by one: each may cost git a second."""
         keys = set()
-        with suppress(BisectorError):  # git cannot say: nothing is built ahead
+        with suppress(BisectorError, EditsDoNotApply):  # git cannot say: nothing is built ahead
+            if now:
+                keys.add(self._target.key(now))
             for candidate in likely():
                 try:
                     key = self._target.key(candidate)
                 except EditsDoNotApply:
                     continue
-                keys.add(key)
                 with self._lock:
                     if request != self._request or self._cancel.cancelled():
                         return
-                    if key not in self._ended and key not in self._running and key not in self._made_now:
+                    if key not in keys and key not in self._ended and key not in self._running:
                         self._waiting.append((key, candidate))
+                    keys.add(key)
                 self._fill()
         with self._lock:
             useless = [build for key, build in self._running.items() if key not in keys and request == self._request]

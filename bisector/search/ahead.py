@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from bisector.direction import Direction
@@ -16,8 +15,6 @@ from bisector.model import Candidate, Commit, Verdict
 from bisector.search.clone import PrivateClone
 from bisector.search.forecast import Forecast, proof_candidates
 from bisector.search.knowledge import Knowledge
-
-ANSWERS = 2  # that git may be given; what follows either is foreseen at least
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class SearchAhead:
             forecast = Forecast(self.clone, worktree, self.direction, log)
 
             def before(candidate: Candidate) -> None:
-                self.judge.builds.want(partial(self._likely, forecast, candidate))
+                needed = self.judge.with_fixups(candidate)
+                self.judge.builds.want(partial(self._likely, forecast, candidate), now=needed)
 
             known.before = before
             try:
@@ -60,15 +58,14 @@ class SearchAhead:
                 self.judge.builds.rest()
 
     def _likely(self, forecast: Forecast, candidate: Candidate) -> Iterator[Candidate]:
-        """The candidate itself, then what comes after either answer; with more builders what comes after several.
+        """What comes after either answer; with more builders what comes after several.
 
         Before any trial both answers are as likely, and a bad one comes sooner.
         """
         way, like = self.direction, replace(self.like, revision=candidate.revision)
         words = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
-        yield self.judge.with_fixups(candidate)
-        found = forecast.likely(like, words, self.ends)
-        yield from map(self.judge.with_fixups, islice(found, max(ANSWERS, self.judge.tools.builds_ahead)))
+        most = max(len(words), self.judge.tools.builds_ahead)
+        yield from map(self.judge.with_fixups, forecast.likely(like, words, self.ends, most))
 
     def for_proof(self, culprit: Commit) -> None:
         """What the proof of the culprit tries."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,20 @@ class Forecast:
         revision = self._git("rev-parse", "--verify", "--quiet", NEXT).stdout.strip()
         return Next(revision if OID.fullmatch(revision) else "")
 
-    def likely(self, candidate: Candidate, words: Iterable[str], ends: tuple[str, str]) -> Iterator[Candidate]:
+    def likely(
+        self, candidate: Candidate, words: Sequence[str], ends: tuple[str, str], most: int
+    ) -> Iterator[Candidate]:
         """The candidates that are needed after either answer, then those after two answers, and so on.
 
         Args:
             words: git's words for the answers, the likelier first.
             ends: ids of the old and the new end, over which a proof lays the culprit's edits.
+            most: commits of the search after which no further answers are foreseen.
         """
+        count = 0
         open_ends: deque[tuple[tuple[str, str], ...]] = deque([()])
         revisions: dict[tuple[tuple[str, str], ...], str] = {(): candidate.revision}
-        while open_ends:
+        while open_ends and count < most:
             known = open_ends.popleft()
             for word in words:
                 marks = (*known, (word, revisions[known]))
@@ -73,6 +77,7 @@ class Forecast:
                 if then.revision:
                     revisions[marks] = then.revision
                     open_ends.append(marks)
+                    count += 1
                     yield Candidate(candidate.target, then.revision, candidate.edits)
                 elif then.found:
                     yield from proof_candidates(self.clone.history(), candidate, then.found, ends)

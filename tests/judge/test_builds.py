@@ -150,3 +150,16 @@ def test_git_that_fails_costs_nothing_and_a_defect_of_ours_is_raised(make: Make)
     builds.want(lambda: [None])  # type: ignore[list-item]
     with pytest.raises(AttributeError):
         builds.rest()
+
+
+def test_what_is_about_to_be_needed_is_not_begun_ahead_and_goes_on_where_it_runs(make: Make) -> None:
+    builds, builder = make(2)
+    builds.want(likely("a", "b"), now=of("x"))
+    until(lambda: sorted(builder.begun) == ["a", "b"])
+    builds.want(likely("c"), now=of("a"))
+    until(lambda: "c" in builder.begun)
+    assert set(builder.stopped) == {"b"}
+    builder.quick.add("a")
+    with builds.needed("key of a"):
+        assert "a" in builder.ended
+    assert "x" not in builder.begun
