@@ -62,7 +62,7 @@ def cluster_executor(setting: ClusterSetting, starting: Starting) -> Iterator[Cl
         client = ending.enter_context(reached(setting.address, starting))
         cluster = Cluster(client, lambda cluster, worker: _fitness(setting, cluster, worker), say)
         ending.callback(cluster.close)
-        cluster.open()
+        cluster.wait_for_worker()
         jobs = Jobs(setting)
         local = LocalExecutor(builds=1, trials=1, ahead=setting.ahead)
         yield ClusterExecutor(cluster, jobs.translated, local, ahead=setting.ahead)

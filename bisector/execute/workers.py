@@ -50,7 +50,7 @@ class Cluster:
         """Show a line to the person who watches."""
         self._say(line)
 
-    def open(self) -> None:
+    def wait_for_worker(self) -> None:
         """Wait for a worker that is of use. Raises InfraError where none comes."""
         end = time.monotonic() + STARTING
         self._watcher.start()

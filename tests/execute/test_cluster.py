@@ -36,7 +36,7 @@ class Opened:
     def __init__(self, client: Any, fitness: dict[str, Fitness]) -> None:
         self.said: list[str] = []
         self.cluster = Cluster(client, lambda _, worker: fitness.get(worker.name, ALL), self.said.append)
-        self.cluster.open()
+        self.cluster.wait_for_worker()
         self.wait(lambda: len(self.cluster.workers) == 2 and all(w.checked for w in self.cluster.workers.values()))
         local = LocalExecutor(builds=1, trials=1)
         self.executor = ClusterExecutor(self.cluster, lambda _, args: args[0], local)
