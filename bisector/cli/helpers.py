@@ -157,8 +157,9 @@ def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
     from bisector.execute import slots
 
     if given == AUTO:
-        largest = max((recipe.vm.memory for recipe in recipes if recipe.vm), default=0)
-        return slots.automatic(largest, cpus=slots.processors(), free=slots.memory())
+        vms = [recipe.vm for recipe in recipes if recipe.vm]
+        cpus, memory = (max(sizes, default=0) for sizes in ([vm.cpus for vm in vms], [vm.memory for vm in vms]))
+        return slots.automatic(cpus, memory, cpus=slots.processors(), free=slots.memory())
     if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
         raise UsageError(f"--trials-at-once {given}: a number from 1 to {MOST_SLOTS}, or {AUTO}")
     return int(given)

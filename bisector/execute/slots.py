@@ -27,16 +27,16 @@ def memory() -> int:
         return available
 
 
-def automatic(vm_memory: int, *, cpus: int, free: int) -> int:
-    """Trials at once: one for each processor, as far as three quarters of the free memory go; at least one.
+def automatic(vm_cpus: int, vm_memory: int, *, cpus: int, free: int) -> int:
+    """Trials at once: as many VMs as have processors of their own, and as fit into three quarters of the free memory.
 
-    A VM of ours has one busy processor nearly all the time, however many it was given: a boot and a workload with
-    direct I/O wait more than they compute (docs/performance.md has the measurement).
+    With fewer processors than the VMs have together, emulated VMs wait for each other: two of two CPUs each on two
+    processors took 25 s a trial where one alone takes 6 s (docs/performance.md).
 
     Args:
-        vm_memory: bytes of the largest VM; 0 where trials run without one.
+        vm_cpus, vm_memory: processors and bytes of the largest VM; 0 where trials run without one.
         cpus: processors of this host.
         free: bytes of memory that may be used.
     """
     fit = (free * 3 // 4) // (vm_memory + QEMU) if vm_memory else cpus
-    return max(1, min(cpus, fit))
+    return max(1, min(cpus // max(1, vm_cpus), fit))
