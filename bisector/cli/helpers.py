@@ -44,10 +44,10 @@ class Common:
 @dataclass(frozen=True)
 class Slots:
     """As given on the command line. ``trials_at_once``: a number or auto; ``ahead``: builds at once that nobody needs
-    yet; ``cluster``: where jobs run, "" for this host."""
+    yet, None: as processors are idle; ``cluster``: where jobs run, "" for this host."""
 
     trials_at_once: str = "1"
-    ahead: int = 0
+    ahead: int | None = 0
     cluster: str = ""
 
 
@@ -130,10 +130,9 @@ def open_session(
     places = folders(os.environ)
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
-    trials = trial_slots(slots.trials_at_once, recipes)
-    setting = Setting(
-        places, dict(os.environ), listener, jobs, sandbox, trials, slots.ahead, slots.cluster, tuple(recipes)
-    )
+    trials, ahead = trial_slots(slots.trials_at_once, recipes), slots.ahead
+    ahead = idle_builders(recipes) if ahead is None else ahead
+    setting = Setting(places, dict(os.environ), listener, jobs, sandbox, trials, ahead, slots.cluster, tuple(recipes))
     session = Session(setting)
     if shown:
         session.before_close.enter_context(shown.of(session.store))
@@ -163,6 +162,13 @@ def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
     if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
         raise UsageError(f"--trials-at-once {given}: a number from 1 to {MOST_SLOTS}, or {AUTO}")
     return int(given)
+
+
+def idle_builders(recipes: Sequence[Recipe]) -> int:
+    """Builds ahead at once: one where a processor is idle while a VM runs."""
+    from bisector.execute import slots
+
+    return int(slots.processors() > max((recipe.vm.cpus for recipe in recipes if recipe.vm), default=0))
 
 
 def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:

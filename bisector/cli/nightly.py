@@ -30,7 +30,7 @@ def nightly(
     check: Annotated[bool, typer.Option("--check", help="Check the file and its recipes, and run nothing.")] = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
-    ahead: AheadOption = 1,
+    ahead: AheadOption = None,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,

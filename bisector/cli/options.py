@@ -29,7 +29,10 @@ TrialsAtOnceOption = Annotated[
     str, typer.Option("--trials-at-once", metavar="N|auto", help="Trials at once; auto: by processors and memory.")
 ]
 AheadOption = Annotated[
-    int, typer.Option("--ahead", min=0, max=16, metavar="N", help="Build the next N candidates while trials run.")
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--ahead", min=0, max=16, metavar="N", help="Build the next N candidates while trials run; default: if idle."
+    ),
 ]
 ClusterOption = Annotated[
     str,

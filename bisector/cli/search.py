@@ -89,7 +89,7 @@ def run(
     check_fixed: CheckFixedOption = False,
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
-    ahead: AheadOption = 1,
+    ahead: AheadOption = None,
     cluster: ClusterOption = "",
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
