@@ -36,7 +36,6 @@ from bisector.cli.options import (
 from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
-from bisector.targets import subject_of
 
 if TYPE_CHECKING:
     from bisector.campaign.releases import ReleaseRequest
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from bisector.recipe.model import Recipe
     from bisector.session import Session
     from bisector.store import CampaignRow
+    from bisector.targets import Subject
 
 commands = typer.Typer()
 
@@ -194,7 +194,7 @@ def _release_mode(recipe: Recipe, wanted: str, scan: bool, repo: Path | None, go
     mode = "only" if scan else wanted or recipe.search.releases
     if scan and wanted == "off":
         raise UsageError("--scan tests releases, and --releases off leaves them out")
-    if not subject_of(recipe).has_releases:
+    if not _subject(recipe).has_releases:
         mode = "off"
     if mode == "only" or (mode == "auto" and repo is None):
         return mode
@@ -241,7 +241,7 @@ def test(
 
     loaded, source = load_recipe(recipe, cell, kernel)
     given = sum((image is not None, bool(package), repo is not None and bool(rev)))
-    installed = subject_of(loaded).installed is not None and repo is None and not rev  # with nothing given
+    installed = repo is None and not rev and _subject(loaded).installed  # with nothing given
     if given > 1 or not (given or installed):
         raise UsageError("what is to be tested?", hint=NOTHING_GIVEN)
     request = single.SingleRequest(
@@ -257,3 +257,9 @@ def test(
         log.exit_code = answer.exit_code
     terminal_of(context).write(table.as_json(answer) if as_json else table.as_text(answer))
     raise typer.Exit(answer.exit_code)
+
+
+def _subject(recipe: Recipe) -> Subject:
+    from bisector.targets import subject_of  # here, because --help pays for each import
+
+    return subject_of(recipe)

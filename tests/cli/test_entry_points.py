@@ -40,3 +40,12 @@ def test_a_fault_of_the_command_line_speaks_as_every_error(
 def test_without_a_word_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == ExitCode.USAGE
     assert "Commands:" in capsys.readouterr().err
+
+
+def test_help_imports_neither_the_grammar_nor_what_builds_and_boots() -> None:
+    """Each import is paid for by every call; --help took three times as long once."""
+    code = "import sys, bisector.cli.app; print(*sorted(name for name in sys.modules if name.startswith('bisector.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "bisector.cli.search" in loaded
+    assert not loaded & {"bisector.recipe.model", "bisector.targets", "bisector.session", "bisector.trial.run"}
