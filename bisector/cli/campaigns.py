@@ -6,16 +6,16 @@ from __future__ import annotations
 import os
 import textwrap
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from bisector.cli.helpers import open_store, print_object, terminal_of
 from bisector.cli.options import CampaignArgument, JsonOption
-from bisector.direction import direction
 from bisector.errors import UsageError
-from bisector.model import OutcomeKind
-from bisector.store.rows import Listed
+
+if TYPE_CHECKING:
+    from bisector.store.rows import Listed
 
 commands = typer.Typer()
 
@@ -40,6 +40,9 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
 
 def _kind(row: Listed) -> str:
     """Of its outcome, as people read it; a kind that a newer version wrote stays as it is."""
+    from bisector.direction import direction  # here, because --help pays for each import
+    from bisector.model import OutcomeKind
+
     return direction(bool(row.find_fix)).change if row.kind == OutcomeKind.CULPRIT else row.kind
 
 

@@ -14,7 +14,6 @@ import typer
 from bisector.cli.helpers import print_object, terminal_of
 from bisector.cli.options import JsonOption
 from bisector.errors import BisectorError, Interrupted, UsageError
-from bisector.layers import table
 
 if TYPE_CHECKING:
     from bisector.recipe.starter import Wishes
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-# As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe.
+# As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe. Its STORAGE is long
+# and comes from the table of layers, which takes its time: it is imported by whoever needs it.
 TESTED = ("kernel", "qemu")
-STORAGE = ("none", *table.first_names())
 WORKLOADS = ("script", "read", "open", "guest")
 
 
@@ -33,7 +32,9 @@ NameArgument = Annotated[
     typer.Argument(metavar="NAME", help="Of the recipe; NAME.yaml is written."),
 ]
 TestedOption = Annotated[str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")]
-StorageOption = Annotated[str, typer.Option(metavar="|".join(STORAGE), help="What the workload stands on.")]
+StorageOption = Annotated[
+    str, typer.Option(metavar="STORAGE", help="What the workload stands on, as lvm-raid1; 'list' names all of them.")
+]
 WorkloadOption = Annotated[
     str,
     typer.Option(
@@ -76,8 +77,11 @@ def new(
 
     Without a NAME, on a terminal, it asks.
     """
-    from bisector.recipe.starter import Wishes
+    from bisector.recipe.starter import STORAGE, Wishes
 
+    if storage == "list":
+        terminal_of(context).write("".join(f"{known}\n" for known in STORAGE))
+        return
     for option, given, known in (
         ("test", tested, TESTED),
         ("storage", storage, STORAGE),
@@ -180,7 +184,7 @@ def _from_answers(wishes: Wishes) -> Wishes:
     """The wishes from answers; each question offers what the flags said, and comes again until its answer fits."""
     from dataclasses import replace
 
-    from bisector.recipe.starter import refuse_what_does_not_fit
+    from bisector.recipe.starter import STORAGE, refuse_what_does_not_fit
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")

@@ -33,7 +33,6 @@ from bisector.cli.options import (
     RepoOption,
     TrialsAtOnceOption,
 )
-from bisector.direction import direction
 from bisector.errors import BisectorError, UsageError
 from bisector.exitcodes import ExitCode
 
@@ -101,6 +100,7 @@ def run(
     Ends, search, proof, outcome: progress on stderr, the outcome on stdout.
     """
     from bisector.campaign.releases import ReleaseRequest
+    from bisector.direction import direction
     from bisector.events import watched
     from bisector.recipe.matrix import cells
 

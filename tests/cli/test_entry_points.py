@@ -49,3 +49,4 @@ def test_help_imports_neither_the_grammar_nor_what_builds_and_boots() -> None:
     loaded = set(done.stdout.split())
     assert "bisector.cli.search" in loaded
     assert not loaded & {"bisector.recipe.model", "bisector.targets", "bisector.session", "bisector.trial.run"}
+    assert not loaded & {"bisector.layers", "bisector.model", "bisector.store"}

@@ -18,6 +18,7 @@ import pytest
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
 from bisector.recipe.load import load
+from bisector.recipe.starter import STORAGE
 
 ANSWERS = (
     *("As ked", "asked", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "../x", "", "abc", "3"),
@@ -33,6 +34,12 @@ def test_flags_write_a_recipe_and_begin_its_script(tmp_path: Path, capsys: pytes
     assert "bisector check" in said.err
     assert load(tmp_path / "mine.yaml").bad_when["it-failed"].exit["repro"].values == (4,)
     assert main(["check", str(tmp_path / "mine.yaml")]) == ExitCode.OK
+
+
+def test_the_storage_that_can_be_named_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "mine", "--storage", "list", "--folder", str(tmp_path)]) == ExitCode.OK
+    assert capsys.readouterr().out.split() == list(STORAGE)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_own_script_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

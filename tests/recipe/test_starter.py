@@ -138,4 +138,4 @@ def test_a_wish_that_cannot_be_is_named(wishes: Wishes, said: str) -> None:
 
 
 def test_the_command_line_offers_the_same_words() -> None:
-    assert (new.TESTED, new.STORAGE, new.WORKLOADS) == (TESTED, STORAGE, WORKLOADS)
+    assert (new.TESTED, new.WORKLOADS) == (TESTED, WORKLOADS)
