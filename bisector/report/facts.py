@@ -14,6 +14,7 @@ from bisector.report import environment
 from bisector.report.cells import options, trials_of
 from bisector.report.excerpt import NOTHING, Excerpt, excerpt, readable
 from bisector.report.spans import Span, Times, spans
+from bisector.report.time_spent import Run, TimeSpent, time_spent
 from bisector.store import CampaignRow, Store, StoredVerdict
 from bisector.system import shipped
 from bisector.system.sandbox import NOTE, was_off
@@ -73,6 +74,7 @@ class Facts:
     note: str = ""  # said in every format, where builds or trials were not confined
     of_recipe: tuple[StoredVerdict, ...] = ()  # verdicts of all campaigns of the recipe, where they were gathered
     ahead: tuple[Trial, ...] = ()  # trials that ran before they were needed, and then were not: shown, never counted
+    time: TimeSpent | None = None  # where it went; None where nothing took any
     undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
@@ -96,6 +98,7 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
     builds = store.builds(campaign.id)
     folder = store.campaign_folder(campaign.id)
     images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
+    shown = spans(campaign.created, trials, ahead, builds, _times(store, campaign.id))
     tools = environment.tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
     note = NOTE if any(map(was_off, environment.sandboxes(images.values(), trials))) else ""
     judged = tuple(_judged(campaign.outcome, judgements, trials))
@@ -111,7 +114,8 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
         bad=_side(Verdict.BAD, judged, images, folder),
         good=_side(Verdict.GOOD, judged, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
-        spans=spans(campaign.created, trials, ahead, builds, _times(store, campaign.id)),
+        spans=shown,
+        time=time_spent(shown, _runs(store, campaign)),
         note=note,
         of_recipe=store.verdicts(campaign.recipe) if of_recipe else (),
         ahead=ahead,
@@ -120,6 +124,12 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
 
 def _times(store: Store, campaign: str) -> Times:
     return Times(store.trial_ends(campaign), store.ends_ahead(campaign), store.work(campaign))
+
+
+def _runs(store: Store, campaign: CampaignRow) -> tuple[Run, ...]:
+    """Runs of commands in seconds since the campaign began; the first one began with it."""
+    runs = [(began - campaign.created, ended and ended - campaign.created) for began, ended in store.runs(campaign.id)]
+    return ((0.0, runs[0][1]), *runs[1:]) if runs else ()
 
 
 def _with_note(outcome: Outcome | None, note: str) -> Outcome | None:

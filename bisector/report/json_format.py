@@ -17,6 +17,7 @@ from bisector.report import printed, single, table
 from bisector.report.facts import Facts, OtherFailure, Side
 from bisector.report.printed import Printed
 from bisector.report.spans import Span
+from bisector.report.time_spent import TimeSpent
 
 SCHEMA = "bisector.campaign/1"
 
@@ -87,6 +88,7 @@ class Document:
     bad: Evidence | None = None
     good: Evidence | None = None
     spans: tuple[Span, ...] = ()
+    time: TimeSpent | None = None
     printed: tuple[Printed, ...] = ()
     ahead: tuple[Ahead, ...] = ()
     fix: Commit | None = None  # what a search for a fix found; the outcome has it as its culprit, too
@@ -112,6 +114,7 @@ def document(facts: Facts) -> Document:
         bad=_evidence(facts.bad),
         good=_evidence(facts.good),
         spans=facts.spans,
+        time=facts.time,
         printed=_printed(facts),
         ahead=tuple(Ahead(str(t.candidate), t.stage, t.reading.signal.value, t.folder) for t in facts.ahead),
         fix=outcome.culprit if outcome and outcome.find_fix else None,

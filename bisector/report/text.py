@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bisector.direction import Direction, direction, of_outcome
 from bisector.model import Judgement, Outcome, OutcomeKind, ReleaseFacts, Verdict
 from bisector.printable import printable_line
-from bisector.report import printed, single, table
+from bisector.report import printed, single, table, time_spent
 from bisector.report.facts import Facts
 from bisector.report.stages import ahead_line, unchecked
 from bisector.stage import Stage
@@ -56,7 +56,8 @@ def _others(facts: Facts) -> list[str]:
 
 
 def _where(facts: Facts) -> list[str]:
-    return ["", _field("campaign", facts.campaign.id), _field("files", facts.folder)]
+    time = [_field("time", time_spent.line(facts.time))] if facts.time else []
+    return ["", *time, _field("campaign", facts.campaign.id), _field("files", facts.folder)]
 
 
 def _log(log: str) -> list[str]:

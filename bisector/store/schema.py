@@ -207,6 +207,15 @@ def _work(db: sqlite3.Connection) -> None:
     db.execute("create index work_of on work(campaign)")
 
 
+def _runs(db: sqlite3.Connection) -> None:
+    """When commands worked on a campaign; ``ended`` is null where one was killed, or works still."""
+    db.execute(
+        "create table runs("
+        " number integer primary key, campaign text not null references campaigns(id), began real not null, ended real)"
+    )
+    db.execute("create index runs_of on runs(campaign)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
-    _first, _listed_apart, _plainer_names, _trials_ahead, _work,
+    _first, _listed_apart, _plainer_names, _trials_ahead, _work, _runs,
 )  # fmt: skip

@@ -73,6 +73,7 @@ class Store(Database):
         """Take back a campaign that never began: its row and its folder."""
         with self._guard(), self._together():
             self._execute("delete from endings where campaign=?", (campaign,))
+            self._execute("delete from runs where campaign=?", (campaign,))
             self._execute("delete from campaigns where id=?", (campaign,))
         shutil.rmtree(self.campaign_folder(campaign), ignore_errors=True)
 
@@ -124,16 +125,35 @@ class Store(Database):
 
     def set_state(self, campaign: str, state: CampaignState) -> None:
         """Note that the campaign runs, was interrupted, or failed."""
-        self._write("update campaigns set state=? where id=?", (state, campaign))
+        with self._guard(), self._together():
+            self._execute("update campaigns set state=? where id=?", (state, campaign))
+            if state is CampaignState.RUNNING:
+                self._execute("insert into runs values (null,?,?,null)", (campaign, time.time()))
+            else:
+                self._end_run(campaign)
 
     def finish(self, campaign: str, outcome: Outcome) -> None:
         """Store the outcome; the campaign is finished."""
         text = dump(outcome)
         with self._guard(), self._together():
             self._execute("update campaigns set state='finished', outcome=? where id=?", (text, campaign))
+            self._end_run(campaign)
             self._execute(
                 "insert or replace into endings values (?,?,?)", (campaign, outcome.kind.value, outcome.summary)
             )
+
+    def _end_run(self, campaign: str) -> None:
+        """The newest run ends; those before it that have no end were killed."""
+        newest = "select max(number) from runs where campaign=?"
+        self._execute(f"update runs set ended=? where number=({newest}) and ended is null", (time.time(), campaign))
+
+    def runs(self, campaign: str) -> tuple[tuple[float, float | None], ...]:
+        """When commands began to work on the campaign, and ended: None for one that was killed, or works still.
+
+        In order, in seconds since 1970; none for a test, and for a campaign of an earlier version.
+        """
+        rows = self._rows("select began, ended from runs where campaign=? order by number", (campaign,))
+        return tuple((row["began"], row["ended"]) for row in rows)
 
     def _outcome(self, campaign: str) -> Outcome | None:
         (row,) = self._rows("select outcome from campaigns where id=?", (campaign,))

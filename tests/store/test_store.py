@@ -28,6 +28,7 @@ from bisector.model import (
     Trial,
     Verdict,
 )
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow, Store
 
 CANDIDATE = Candidate(TargetKind.KERNEL_SOURCE, "a" * 40)
@@ -221,3 +222,20 @@ def test_a_candidate_without_a_config_of_its_own_is_stored_as_before_there_were_
     assert dump(plain) == '{"edits": [], "label": "", "revision": "' + "a" * 40 + '", "target": "kernel_source"}'
     own = replace(plain, config_lines=("CONFIG_X=y",))
     assert load(Candidate, dump(own)) == own != plain == load(Candidate, dump(plain))
+
+
+def test_runs_are_kept_with_their_ends_and_a_killed_one_has_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_campaign(row("one"))
+    store.set_state("one", CampaignState.RUNNING)  # killed
+    store.set_state("one", CampaignState.RUNNING)
+    store.set_state("one", CampaignState.INTERRUPTED)
+    store.set_state("one", CampaignState.RUNNING)
+    store.finish("one", Outcome(OutcomeKind.UNRESOLVED, "nothing"))
+    (killed, first), (_, second), (third_began, third) = store.runs("one")
+    assert first is None
+    assert second is not None
+    assert third is not None
+    assert killed <= second <= third_began <= third
+    store.finish("one", Outcome(OutcomeKind.UNRESOLVED, "again"))
+    assert store.runs("one")[2] == (third_began, third)

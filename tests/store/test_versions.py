@@ -76,12 +76,20 @@ def test_trials_that_version_4_ran_ahead_are_still_there(tmp_path: Path) -> None
     assert store.work(first) == ()
 
 
+def test_a_campaign_of_version_5_has_its_work_and_no_runs(tmp_path: Path) -> None:
+    old(tmp_path, 5)
+    store = Store(tmp_path)
+    first = store.listed()[0].id
+    assert [(row.kind, row.ended - row.began) for row in store.work(first)] == [("build", 30)]
+    assert store.runs(first) == ()
+
+
 def test_each_version_has_a_database_of_its_own_to_be_tested_with() -> None:
     kept = {int(path.name.split("-")[1].split(".")[0]) for path in DATA.glob("version-*.db.gz")}
     assert kept == set(range(1, len(schema.MIGRATIONS)))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
     old(tmp_path / "old", version)
     Store(tmp_path / "old").close()
@@ -98,6 +106,7 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path, version: i
             "endings",
             "trials_ahead",
             "work",
+            "runs",
         ):
             columns = [db.execute(f"pragma table_info({table})").fetchall() for db in (one, other)]
             assert columns[0] == columns[1] != []
