@@ -303,20 +303,24 @@ class Session:
         Raises InfraError when this host lacks a program of the recipe's steps, or the kernel for the VM.
         """
         self._require_programs(recipe)
-        rule: Rule = FixedTrials(self.trials(recipe), OTHER_FAILURES)
-        if sequential and recipe.trials is None:
-            rule = Sequential(Belief(Budget(_max_error(recipe))))
         vm_kernel = self.vm_kernel(recipe)
         return Case(
             cell=cell,
             plan=replace(plan_for(recipe, cell), kernel=vm_kernel.identity if vm_kernel else ""),
             question=question_for(recipe),
-            rule=rule,
+            rule=self.rule(recipe, sequential=sequential),
             fixed_deadline=recipe.deadline is not None,
         )
 
     def _require_programs(self, recipe: Recipe) -> None:
         programs.require(recipe, self.setting.environ, self.processes)
+
+    @staticmethod
+    def rule(recipe: Recipe, *, sequential: bool) -> Rule:
+        """What decides, before any trial. ``sequential``: as of ``case``."""
+        if sequential and recipe.trials is None:
+            return Sequential(Belief(Budget(_max_error(recipe))))
+        return FixedTrials(Session.trials(recipe), OTHER_FAILURES)
 
     @staticmethod
     def trials(recipe: Recipe) -> int:

@@ -90,12 +90,18 @@ class Supply:
 
     def text(self, *, scan: bool) -> str:
         """What there is, how many of them are tried at most, and how much is downloaded for that at most."""
-        series = list(dict.fromkeys(releases.name(one.series) for one in self.releases))
-        limit = len(self.releases) if scan else releases.limit(len(series))
+        series, limit = self._series(), self.limit(scan=scan)
         most = "all are tested" if scan else f"at most {limit} candidates"
         return (
             f"Releases: {len(self.releases)} in {len(series)} series ({', '.join(series)}), {most}{self._size(limit)}"
         )
+
+    def limit(self, *, scan: bool) -> int:
+        """Releases that are tried at most."""
+        return len(self.releases) if scan else releases.limit(len(self._series()))
+
+    def _series(self) -> list[str]:
+        return list(dict.fromkeys(releases.name(one.series) for one in self.releases))
 
     def _size(self, count: int) -> str:
         """How much so many candidates download, the largest taken; "" where nothing comes from an archive."""

@@ -171,9 +171,11 @@ def idle_builders(recipes: Sequence[Recipe]) -> int:
     return int(slots.processors() > max((recipe.vm.cpus for recipe in recipes if recipe.vm), default=0))
 
 
-def applicable(every: tuple[Cell, ...], context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:
+def applicable(recipe: Recipe, context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:
     """The cells that the software does not refuse, the others are shown. One without axis is named by its overrides."""
-    terminal = terminal_of(context)
+    from bisector.recipe.matrix import cells
+
+    terminal, every = terminal_of(context), cells(recipe)
     for cell in every:
         if cell.not_applicable:
             terminal.say(f"not applicable: {cell.name}: {cell.not_applicable}")

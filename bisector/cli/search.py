@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from bisector.cli.estimates import print_estimate
 from bisector.cli.helpers import (
     Slots,
     add_resume_line,
@@ -65,6 +66,9 @@ ResumeOption = Annotated[
 OnOption = Annotated[
     str, typer.Option(metavar="FINGERPRINT", help="Search for another crash, one that a campaign's report lists.")
 ]
+EstimateOption = Annotated[
+    bool, typer.Option("--estimate", help="Say what the search would take, by what this host has measured, and end.")
+]
 CheckFixedOption = Annotated[
     bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
 ]
@@ -93,6 +97,7 @@ def run(
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     page: PageOption = None,
+    estimate: EstimateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the first bad release, or commit (with --repo).
@@ -102,20 +107,20 @@ def run(
     from bisector.campaign.releases import ReleaseRequest
     from bisector.direction import direction
     from bisector.events import watched
-    from bisector.recipe.matrix import cells
 
     loaded, source = _recipe_of(recipe, cell, kernel, on)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
-    mode = _release_mode(loaded, releases, scan, repo, good, bad)
-    wanted, way = applicable(cells(loaded), context, cell), direction(find_fix)
-    slots = Slots(trials_at_once, ahead, cluster)
+    mode, way = _release_mode(loaded, releases, scan, repo, good, bad), direction(find_fix)
+    wanted = applicable(loaded, context, cell)
     first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
+    if estimate:
+        return print_estimate(context, first, mode, repo, as_json)
+    at_once = Slots(trials_at_once, ahead, cluster)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
-        open_session(context, jobs, log, (loaded,), slots, no_sandbox=no_sandbox, page=page) as session,
+        open_session(context, jobs, log, (loaded,), at_once, no_sandbox=no_sandbox, page=page) as session,
     ):
-        row, outcome = _search(context, first, mode, repo, session)
-        _log_outcome(log, row, outcome)
+        row = _log_outcome(log, *_search(context, first, mode, repo, session))
         print_report(context, session.store, row.id, as_json)
         if check_fixed:
             _check_fixed(context, row, loaded, session)
@@ -134,14 +139,15 @@ def _recipe_of(name: str, cell: list[str] | None, kernel: str, on: str) -> tuple
     return other, resolved_yaml(other)
 
 
-def _log_outcome(log: EventLog, row: CampaignRow, outcome: Outcome) -> None:
-    """Write the outcome's event, and set what the command exits with."""
+def _log_outcome(log: EventLog, row: CampaignRow, outcome: Outcome) -> CampaignRow:
+    """Write the outcome's event, and set what the command exits with; gives the row back."""
     from bisector.interfaces import Phase, Progress
     from bisector.model import OutcomeKind
 
     done = outcome.kind in (OutcomeKind.CULPRIT, OutcomeKind.RANGE)
     log.exit_code = ExitCode.OK if done else ExitCode.UNDECIDED
     log.listen(Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, campaign=row.id, recipe=row.recipe))
+    return row
 
 
 def _search(
