@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bisector.agent.plan import Plan
 from bisector.execute.work import Work
@@ -23,6 +23,7 @@ class Phase(StrEnum):
     DOWNLOAD = "download"
     UNPACK = "unpack"
     BUILD = "build"
+    SAME_INPUTS = "same_inputs"  # no build is needed, another one read the same
     ACCEL = "accel"  # what runs the VM is known
     BOOT = "boot"
     STORAGE = "storage"
@@ -124,6 +125,20 @@ class CancelToken:
             Path(self.path).touch()
 
 
+@dataclass(frozen=True)
+class Change:
+    """One path in which two trees differ. Modes as git writes them; 000000 where there is no such path."""
+
+    path: str
+    old_mode: str
+    new_mode: str
+
+    @property
+    def added_or_gone(self) -> bool:
+        """Whether the path is in one of the two trees alone."""
+        return "000000" in (self.old_mode, self.new_mode)
+
+
 class Sources(Protocol):
     """Where source trees come from; search/gitrepo.py is one, a test's folder another."""
 
@@ -133,6 +148,10 @@ class Sources(Protocol):
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
         """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes. Raises EditsDoNotApply."""
+        ...
+
+    def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
+        """The paths in which two trees (by content identity) differ; None where one of the trees is not here."""
         ...
 
 
@@ -149,6 +168,16 @@ class Target(Protocol):
 
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         """Build, fetch or look up. Raises InfraError when the harness, not the candidate, failed; Interrupted."""
+        ...
+
+
+@runtime_checkable
+class KnowsInputs(Protocol):
+    """A target that knows what its builds read."""
+
+    def same_inputs(self, candidate: Candidate) -> Image | None:
+        """An image of another candidate whose build reads nothing in which the two differ; None where there is none,
+        or where the candidate's own build is known already. Raises InfraError."""
         ...
 
 

@@ -90,6 +90,7 @@ class Image:
     commands: tuple[str, ...] = ()  # the exact commands that made it
     seconds: float = 0.0
     programs: str = ""  # folder of the programs under test, "" for a kernel
+    same_inputs: str = ""  # what was built, where the candidate was not: nothing it changes is read by this build
 
     @property
     def path(self) -> str:
@@ -324,6 +325,7 @@ class Judgement:
     plan: str = ""  # identity of the question, by which its trials are found; "" where it was stored without
     harness_failures: int = 0
     cause: Cause = Cause.NONE
+    same_inputs: str = ""  # see Image
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -395,3 +397,4 @@ class Outcome:
     find_fix: bool = False
     releases: ReleaseFacts | None = None
     newer_untested: bool = False  # it is not known whether a newer kernel (or QEMU) than the bad end has it fixed
+    same_inputs: int = 0  # builds that were not made: another one reads the same inputs

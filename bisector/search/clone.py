@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.interfaces import Change
 from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
@@ -39,6 +40,7 @@ SETTINGS = (
 )
 ALTERNATES = "objects/info/alternates"  # in a clone: where the objects are that it borrows
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without an object
+MISSING = 128  # exit code of git where it does not know an object
 NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when what they hold is equal
 
 
@@ -170,6 +172,18 @@ class PrivateClone:
         """Make ``folder`` hold exactly the candidate's source; see worktree.py. Raises EditsDoNotApply, InfraError."""
         self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the worktree
         Worktree.at(folder, self.folder / "worktrees", self.git).put(self.tree_of(candidate))
+
+    def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
+        """The paths in which two trees differ; a rename is a path that is gone and one that was added. None where one
+        of the trees is not in this repository."""
+        finished = self.git.run(
+            "diff-tree", "-r", "--raw", "--no-renames", "--no-ext-diff", "-z", old, new, codes=(0, MISSING)
+        )
+        if finished.returncode == MISSING:
+            return None
+        words = finished.stdout.split("\0")[:-1]
+        rows = zip(words[::2], words[1::2], strict=True)
+        return tuple(Change(path, row[1:7], row[8:14]) for row, path in rows)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

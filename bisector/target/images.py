@@ -3,6 +3,7 @@
 
     images/IDENTITY/{kernel,config,modules/lib/modules/...,image.json}
     images/IDENTITY/{bin/...,share/...,image.json}     programs, and the data that they look for beside their folder
+    images/IDENTITY/inputs-SETTINGS-TREE.json   what a build that gave this image read (inputs.py)
     builds/KEY.json   an identity, or a recorded failure
     builds/KEY.log    the build's whole output
 
@@ -27,9 +28,14 @@ from typing import Any
 from bisector.causes import BuildStage, FailureCause
 from bisector.model import BuildFailure, Image
 from bisector.system.trees import paths_below, remove_tree
+from bisector.target.inputs import Inputs
 
 PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../share), as it does when installed
 
+MOST_RECORDS = 64
+"""So many records of inputs are looked at for one candidate; each costs git some ten milliseconds."""
+
+_NAMED = 16  # digits of an identity in the name of a record
 _CHUNK = 1 << 20
 _ABANDONED = 24 * 3600.0  # seconds after which a staging folder belongs to nobody
 
@@ -137,10 +143,22 @@ class Images:
         folder = self._images / identity
         if folder.exists() and not (folder / main).exists():  # somebody removed a part of it
             folder.rename(self._images / f".broken-{time.time_ns()}")
-        with contextlib.suppress(FileExistsError):  # the same image was there: from other sources or another campaign
+        try:
             _rename_new(staged, folder)
+        except FileExistsError:  # the same image was there: from other sources or another campaign
+            for record in staged.glob("inputs-*.json"):
+                record.rename(folder / record.name)
         self._record(key, {"identity": identity, "seconds": image.seconds})
         return _image_from(json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, image.seconds)
+
+    def inputs(self, fit: str) -> Iterator[tuple[str, Inputs]]:
+        """What builds with those settings read, each with its image's identity; of the images used last first."""
+        records = [(path.parent.stat().st_mtime, path) for path in self._images.glob(f"*/inputs-{fit[:_NAMED]}-*.json")]
+        for _, path in sorted(records, reverse=True)[:MOST_RECORDS]:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found = Inputs.from_json(path.read_text(encoding="utf-8"))
+                if found.fit == fit:
+                    yield path.parent.name, found
 
     def keep_failure(self, key: str, failure: BuildFailure) -> None:
         """Record that the candidate of ``key`` cannot be built, so that it is not built again."""
@@ -167,6 +185,12 @@ class Images:
     def _record(self, key: str, content: dict[str, Any]) -> None:
         self._builds.mkdir(parents=True, exist_ok=True)
         write_json(self._builds / f"{key}.json", content)
+
+
+def put_inputs(staged: Path, inputs: Inputs) -> None:
+    """Lay the record beside the files of an image that is put together."""
+    name = f"inputs-{inputs.fit[:_NAMED]}-{inputs.tree[:_NAMED]}.json"
+    (staged / name).write_text(inputs.as_json(), encoding="utf-8")
 
 
 def write_json(path: Path, content: object) -> None:

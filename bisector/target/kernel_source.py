@@ -26,8 +26,10 @@ from bisector.system.trees import paths_below, remove_tree
 from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
+from bisector.target.inputs import Inputs
 from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
+from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
 from bisector.target.source import Build, FromSource
 
@@ -195,6 +197,11 @@ class _Build:
             build_id=build_id,
             release=self._release(),
         )
+
+    def inputs(self, tree: str, fit: str, candidate: str) -> Inputs:
+        """What kbuild noted. Raises OSError."""
+        arch = Path(self.make.architecture.kernel).parts[1]
+        return kernel_inputs(self.build_dir.objects, self.build_dir.tree, arch, self._config(), (tree, fit, candidate))
 
     def _release(self) -> str:
         data = _plain(BuildStage.COMPILE, read_plain, self.build_dir.objects, "include/config/kernel.release", 4096)

@@ -29,6 +29,7 @@ from bisector.system.trees import remove_tree, walk
 from bisector.target import make
 from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
+from bisector.target.inputs import Inputs
 from bisector.target.ninja import SYSTEM, Ninja, environment
 from bisector.target.source import Build, FromSource
 from bisector.target.submodules import stand_in
@@ -199,6 +200,10 @@ class _Build:
             kernel="",
             release=f"QEMU {_text(self.build_dir.tree, 'VERSION').strip()[:40]}".strip(),
         )
+
+    def inputs(self, tree: str, fit: str, candidate: str) -> Inputs | None:
+        """None: what ninja noted is not read yet."""
+        return None
 
 
 def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,8 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.target.build_dirs import BuildDir, take
 from bisector.target.commands import CannotBeBuilt, Commands
-from bisector.target.images import Images
+from bisector.target.images import Images, put_inputs
+from bisector.target.inputs import Inputs
 
 
 class Build(Protocol):
@@ -37,6 +38,10 @@ class Build(Protocol):
 
     def collect(self, staged: Path) -> Image:
         """Put the image's files into ``staged``. Returns what is known of it, without identity and paths."""
+        ...
+
+    def inputs(self, tree: str, fit: str, candidate: str) -> Inputs | None:
+        """What it read, after all else; None where that is not known. Raises OSError."""
         ...
 
 
@@ -101,6 +106,28 @@ class FromSource(ABC):
         own = (self._own_config(candidate.config_lines),) if candidate.config_lines else ()
         return digest(self.kind, self._sources.tree_of(candidate), self._fit, *own)
 
+    def _settings(self, candidate: Candidate) -> str:
+        """Names all of a build but the tree."""
+        return digest(self.kind, self._fit, self._own_config(candidate.config_lines) if candidate.config_lines else "")
+
+    def same_inputs(self, candidate: Candidate) -> Image | None:
+        """The image of a build that read nothing in which the candidate's tree differs from its own; ``same_inputs`` of
+        it names what was built. None where there is none, or where the candidate's own build is known.
+
+        Any image of the same config, tools and options will do, whoever built it. Raises InfraError.
+        """
+        try:
+            if self._images.find(self.key(candidate)):
+                return None
+            tree = self._sources.tree_of(candidate)
+        except EditsDoNotApply:
+            return None
+        for identity, inputs in self._images.inputs(self._settings(candidate)):
+            changes = self._sources.changes(inputs.tree, tree)
+            if changes is not None and inputs.first_read(changes) is None and (image := self._images.held(identity)):
+                return replace(image, same_inputs=inputs.candidate)
+        return None
+
     def _own_config(self, lines: tuple[str, ...]) -> str:
         """Names a candidate's own lines of the config."""
         raise UsageError(f"{self.kind} has no config: {lines[0]}")
@@ -124,6 +151,11 @@ class FromSource(ABC):
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
             raise InfraError(what, hint="bisector cache shows what can go") from error
 
+    def _record_inputs(self, build: Build, candidate: Candidate, staged: Path) -> None:
+        name = str(replace(candidate, label=""))
+        if inputs := build.inputs(self._sources.tree_of(candidate), self._settings(candidate), name):
+            put_inputs(staged, inputs)
+
     def _built(
         self, key: str, candidate: Candidate, build_dir: BuildDir, listener: Listener, cancel: CancelToken
     ) -> Image | BuildFailure:
@@ -137,6 +169,7 @@ class FromSource(ABC):
                 build.compile()
                 with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
                     facts = build.collect(staged)
+                    self._record_inputs(build, candidate, staged)
                     seconds = round(time.monotonic() - begin, 1)
                     image = replace(
                         facts,

@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.interfaces import EditsDoNotApply
+from bisector.interfaces import Change, EditsDoNotApply
 from bisector.model import Candidate, Edit, TargetKind
 
 MAKEFILE = r"""
@@ -134,6 +134,18 @@ class FakeSources:
             (str(path.relative_to(tree)), path.read_bytes()) for path in sorted(tree.rglob("*")) if path.is_file()
         ]
         return hashlib.sha1(repr(content).encode()).hexdigest()
+
+    def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
+        """Paths that differ between two trees, as git's diff-tree gives them."""
+        trees = {self.tree_of(Candidate(TargetKind.KERNEL_SOURCE, each)): folder for each, folder in self.trees.items()}
+        if not {old, new} <= set(trees):
+            return None
+        sides = [
+            {str(path.relative_to(trees[tree])): path.read_bytes() for path in trees[tree].rglob("*") if path.is_file()}
+            for tree in (old, new)
+        ]
+        differ = sorted(name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name))
+        return tuple(Change(name, *("100644" if name in side else "000000" for side in sides)) for name in differ)
 
     def checkout(self, candidate: Candidate, folder: Path) -> None:
         """Make ``folder`` hold exactly the tree; files that are right keep their mtime."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel's build read, from what kbuild leaves in the object folder.
+
+The compiler lists each file that it read; fixdep keeps that list in the object's ``.cmd`` file
+(scripts/basic/fixdep.c), with the command, in which the files stand that sed, awk and their like were given. That holds
+for C, assembler and their headers alone. Kconfig, Makefiles, tables, scripts and linker scripts are read in ways that
+leave no list, and are few: each of them counts as read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from bisector.system.foreign import NotPlain, read_plain
+from bisector.system.trees import walk
+from bisector.target.inputs import Inputs, below
+from bisector.target.kconfig import final_values
+from bisector.target.leftovers import COMMAND_LIMIT
+from bisector.target.make import OBJECTS
+
+KINDS = frozenset((".c", ".h", ".S"))
+SELDOM = (".rs", ".dts", ".dtsi", ".dtso")
+"""Kinds that are recorded as well, for which a build that has read none of them has no tool."""
+
+WHOLE = ("scripts", "tools")
+UNREAD = (
+    "Documentation", "LICENSES", "tools/perf", "tools/testing",
+    "*/MAINTAINERS", "*/CREDITS", "*/COPYING", "*/README", "*/.gitignore", "*/.mailmap", "*/.clang-format",
+)  # fmt: skip
+BUILD_FILES = ("Kconfig", "Kbuild", "Makefile")
+HEADERS_READ = {
+    "IKHEADERS": "kernel/gen_kheaders.sh packs every header",
+    "HEADERS_INSTALL": "every header for user space is installed",
+    "UAPI_HEADER_TEST": "every header for user space is compiled",
+}
+"""Options by which headers are read that nothing includes, and why."""
+
+SOURCE_LIMIT = 4 << 20  # bytes
+_WORD = re.compile(rb"[^\s\"'`()=,;|<>&\\]+")
+_HAS_INCLUDE = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^>\"]+)[>\"]")
+
+
+def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tuple[str, str, str]) -> Inputs:
+    """What the build in the object folder ``objects`` of ``tree`` read.
+
+    Args:
+        arch: the folder of the architecture below arch/.
+        config: the final .config.
+        about: the tree's id, the name of the settings, and what was built.
+
+    Raises OSError.
+    """
+    places = _Places(tree)
+    for word in _words(objects):
+        places.take(word)
+    read = frozenset(places.read)
+    suffixes = {PurePosixPath(path).suffix for path in read}
+    compiled = {path for path in read if not path.rpartition("/")[2].startswith(BUILD_FILES)}
+    others = [f"arch/{entry.name}" for entry in (tree / "arch").glob("*/") if entry.name != arch]
+    return Inputs(
+        *about,
+        read=read,
+        names=frozenset(places.names | _asked_for(tree, read)),
+        kinds=KINDS | {kind for kind in SELDOM if kind not in suffixes},
+        whole=(*WHOLE, *_read_whole(config, arch)),
+        unread=tuple(each for each in (*UNREAD, *others) if not any(below(path, (each,)) for path in compiled)),
+        unless=BUILD_FILES,
+    )
+
+
+class _Places:
+    """Sorts words of commands into files of the tree and names of any file."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = os.path.realpath(tree)
+        self.read: set[str] = set()
+        self.names: set[str] = set()
+        self._seen: set[str] = set()
+
+    def take(self, word: str) -> None:
+        """A word: a path from the object folder, from the tree or of this host, or anything else."""
+        self.names.add(word.rpartition("/")[2])
+        places = (f"{OBJECTS}/{word}", word) if word[0] != "/" else (os.path.relpath(word, self._tree),)
+        for place in map(os.path.normpath, places):
+            if place in self._seen or place.startswith(("../", f"{OBJECTS}/")):
+                continue
+            self._seen.add(place)
+            if Path(f"{self._tree}/{place}").is_file():
+                self.read.add(place)
+                real = os.path.realpath(f"{self._tree}/{place}")  # a folder on the way may be a link
+                self.read.add(os.path.relpath(real, self._tree) if real.startswith(f"{self._tree}/") else place)
+
+
+def _words(objects: Path) -> Iterator[str]:
+    """The words of all commands and lists of what was read, each once."""
+    seen: set[bytes] = set()
+    for folder, _, files in walk(objects):
+        for file in files:
+            if file.endswith((".cmd", ".d")):
+                try:
+                    text = read_plain(folder, file, COMMAND_LIMIT)
+                except (NotPlain, FileNotFoundError):
+                    continue
+                new = set(_WORD.findall(text)) - seen
+                seen |= new
+                for word in new:
+                    name = os.fsdecode(word).removesuffix(":")
+                    yield from filter(None, (name, name[2:] if name.startswith(("-I", "-T")) else ""))
+
+
+def _asked_for(tree: Path, read: Iterable[str]) -> set[str]:
+    """Names that ``__has_include`` looks for in what was read."""
+    names = set()
+    for path in read:
+        try:
+            text = read_plain(tree, path, SOURCE_LIMIT)
+        except (NotPlain, FileNotFoundError):
+            continue
+        names |= {os.fsdecode(name).rpartition("/")[2] for name in _HAS_INCLUDE.findall(text)}
+    return names
+
+
+def _read_whole(config: str, arch: str) -> tuple[str, ...]:
+    values = final_values(config)
+    packed = any(values.get(option) in ("y", "m") for option in HEADERS_READ)
+    return ("include", f"arch/{arch}/include") if packed else ()
