@@ -161,6 +161,7 @@ def _outcome(outcome: Outcome) -> dict[str, object]:
         "fix": commit.oid if commit and outcome.find_fix else "",
         "subject": commit.subject if commit else "",
         "suspects": [each.oid for each in outcome.suspects],
+        "same_inputs": outcome.same_inputs,
     }
 
 
@@ -174,4 +175,5 @@ def _verdict(judgement: Judgement) -> dict[str, object]:
         "reason": judgement.reason,
         "reproduced": reproduced,
         "conclusive": conclusive,
+        "same_inputs": judgement.same_inputs,
     }

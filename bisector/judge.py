@@ -20,7 +20,16 @@ from bisector.codec import digest
 from bisector.control import ControlBoot
 from bisector.deadlines import Deadlines
 from bisector.errors import Interrupted
-from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, with_context
+from bisector.interfaces import (
+    CancelToken,
+    EditsDoNotApply,
+    KnowsInputs,
+    Listener,
+    Phase,
+    Progress,
+    ignore,
+    with_context,
+)
 from bisector.jobs import finished, make_image, run_trial
 from bisector.model import (
     BuildFailure,
@@ -33,7 +42,7 @@ from bisector.model import (
     Trial,
     Verdict,
 )
-from bisector.series import TrialSeries
+from bisector.series import TrialSeries, same_inputs
 from bisector.stage import Stage
 from bisector.store import TrialKey
 from bisector.tools import JudgeTools
@@ -84,22 +93,43 @@ class Judge:
         return self._add_fixups(candidate) if self._add_fixups else candidate
 
     def image(self, candidate: Candidate, stage: str = "") -> Image | BuildFailure:
-        """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf."""
-        tools = self.tools
+        """The candidate's image, made now if this campaign has not made it yet. ``stage``: on whose behalf.
+
+        A proof builds what it proves (law 8); elsewhere the image of a build with the same inputs will do.
+        """
+        tools, whole = self.tools, self.tools.build_all or Stage.of(stage) is Stage.PROOF
         try:
             key = tools.target.key(candidate)
         except EditsDoNotApply as error:
             return BuildFailure(BuildStage.EDITS, (str(error),))
         known = tools.store.build(tools.campaign, key)
-        if known and (known.lasting if isinstance(known, BuildFailure) else Path(known.path).exists()):
+        if known and _usable(known, whole):
             return known
         self._stop_if_cancelled()
         listener = with_context(tools.listener, stage=stage)
-        with self.builds.needed(key):
-            future = tools.executor.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
-            made = future.result()
+        made: Image | BuildFailure | None = None if whole else self._with_same_inputs(candidate, listener)
+        if made is None:
+            with self.builds.needed(key):
+                future = tools.executor.submit("build", make_image, tools.target, candidate, listener, tools.cancel)
+                made = future.result()
         tools.store.add_build(tools.campaign, key, candidate, made)
         return made
+
+    def known_image(self, candidate: Candidate) -> Image | None:
+        """The candidate's image as far as it is known without a build. Raises InfraError."""
+        candidate = self.with_fixups(candidate)
+        try:
+            known = self.tools.store.build(self.tools.campaign, self.tools.target.key(candidate))
+        except EditsDoNotApply:
+            return None
+        return known if isinstance(known, Image) else None if known else self._with_same_inputs(candidate, ignore)
+
+    def _with_same_inputs(self, candidate: Candidate, listener: Listener) -> Image | None:
+        target = self.tools.target
+        found = target.same_inputs(candidate) if isinstance(target, KnowsInputs) else None
+        if found:
+            listener(Progress(Phase.SAME_INPUTS, f"{candidate}: {same_inputs(found.same_inputs)}"))
+        return found
 
     def series(self, candidate: Candidate, case: Case, stage: str, *, in_turns: bool = False) -> TrialSeries:
         """The candidate's trials of ``stage``, for a caller that decides itself when it has enough.
@@ -225,3 +255,10 @@ class Judge:
     def report(self, phase: Phase, detail: str, stage: str = "") -> None:
         """Report to the listener what happens."""
         self.tools.listener(Progress(phase, detail, stage=stage))
+
+
+def _usable(known: Image | BuildFailure, whole: bool) -> bool:
+    """Whether what a campaign has of a build is to be taken; ``whole``: only if it was the candidate's own."""
+    if isinstance(known, BuildFailure):
+        return known.lasting
+    return Path(known.path).exists() and not (whole and known.same_inputs)

@@ -150,9 +150,11 @@ class TrialSeries:
         failure, image = (self.made, "") if isinstance(self.made, BuildFailure) else (None, self.made.identity)
         case, evidence, why = self.case, self.evidence, self._why(verdict, reason)
         cause = harness.cause(verdict, failure, self.untestable, evidence)
+        instead = self.made.same_inputs if isinstance(self.made, Image) else ""
+        why = f"{why}; {same_inputs(instead)}" if instead else why
         judgement = Judgement(
             self.candidate, verdict, why, case.cell.name, image, self.trials, failure, case.plan.identity(),
-            evidence.infra, cause,
+            evidence.infra, cause, instead,
         )  # fmt: skip
         tools = self.judge.tools
         tools.store.add_judgement(tools.campaign, self.stage, judgement)
@@ -186,3 +188,8 @@ class TrialSeries:
             return reason if named[-1].reason in reason else f"{reason}: {named[-1].reason}"
         text = f"{reason}: {named[-1].condition}" if named[-1].condition else reason
         return f"{text} ({self.case.lasting})" if self.case.lasting else text
+
+
+def same_inputs(built: str) -> str:
+    """Why a candidate was not built; ``built``: what was, as people name it."""
+    return f"same inputs as {built}: nothing it changes is read by this build"

@@ -73,7 +73,7 @@ OTHER_FAILURES = 3
 class Setting:
     """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots;
     ``builds_ahead``: builds at once that nobody needs yet; ``cluster``: where jobs run, "" for this host, whose workers
-    are checked for ``recipes``."""
+    are checked for ``recipes``; ``build_all``: build also what has the inputs of another build."""
 
     folders: Folders
     environ: Mapping[str, str]
@@ -84,6 +84,7 @@ class Setting:
     builds_ahead: int = 0
     cluster: str = ""
     recipes: tuple[Recipe, ...] = ()
+    build_all: bool = False
 
 
 class Session:
@@ -289,7 +290,7 @@ class Session:
         listener = WorkLog(self.store, campaign).beside(listener)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
-            self.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead,
+            self.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead, self.setting.build_all,
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 

@@ -23,3 +23,4 @@ class JudgeTools:
     cancel: CancelToken
     trials_at_once: int = 1
     builds_ahead: int = 0
+    build_all: bool = False  # also what has the inputs of another build

@@ -44,11 +44,13 @@ class Common:
 @dataclass(frozen=True)
 class Slots:
     """As given on the command line. ``trials_at_once``: a number or auto; ``ahead``: builds at once that nobody needs
-    yet, None: as processors are idle; ``cluster``: where jobs run, "" for this host."""
+    yet, None: as processors are idle; ``cluster``: where jobs run, "" for this host; ``build_all``: build also what has
+    the inputs of another build."""
 
     trials_at_once: str = "1"
     ahead: int | None = 0
     cluster: str = ""
+    build_all: bool = False
 
 
 def terminal_of(context: typer.Context) -> Terminal:
@@ -132,7 +134,9 @@ def open_session(
     sandbox = UNCONFINED if no_sandbox else CONFINED
     trials, ahead = trial_slots(slots.trials_at_once, recipes), slots.ahead
     ahead = idle_builders(recipes) if ahead is None else ahead
-    setting = Setting(places, dict(os.environ), listener, jobs, sandbox, trials, ahead, slots.cluster, tuple(recipes))
+    setting = Setting(
+        places, dict(os.environ), listener, jobs, sandbox, trials, ahead, slots.cluster, tuple(recipes), slots.build_all
+    )
     session = Session(setting)
     if shown:
         session.before_close.enter_context(shown.of(session.store))

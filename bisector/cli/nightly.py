@@ -13,6 +13,7 @@ from bisector.cli.options import (
     AUTO,
     CPUS,
     AheadOption,
+    BuildAllOption,
     EventsOption,
     JobsOption,
     JsonOption,
@@ -31,6 +32,7 @@ def nightly(
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
     ahead: AheadOption = None,
+    build_all: BuildAllOption = False,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -55,7 +57,9 @@ def nightly(
     recipes = [each.recipe for each in watch.items]
     with (
         watched(events, "nightly", watch=watch.name) as log,
-        open_session(context, jobs, log, recipes, Slots(trials_at_once, ahead), no_sandbox=no_sandbox) as session,
+        open_session(
+            context, jobs, log, recipes, Slots(trials_at_once, ahead, build_all=build_all), no_sandbox=no_sandbox
+        ) as session,
     ):
         report = night.run(watch, session)
         code = log.exit_code = report.exit_code

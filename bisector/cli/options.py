@@ -34,6 +34,9 @@ AheadOption = Annotated[
         "--ahead", min=0, max=16, metavar="N", help="Build the next N candidates while trials run; default: if idle."
     ),
 ]
+BuildAllOption = Annotated[
+    bool, typer.Option("--build-all", help="Build also what changes nothing that an earlier build reads.")
+]
 ClusterOption = Annotated[
     str,
     typer.Option(

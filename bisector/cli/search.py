@@ -22,6 +22,7 @@ from bisector.cli.options import (
     AUTO,
     CPUS,
     AheadOption,
+    BuildAllOption,
     CellOption,
     ClusterOption,
     EventsOption,
@@ -94,6 +95,7 @@ def run(
     trials_at_once: TrialsAtOnceOption = AUTO,
     ahead: AheadOption = None,
     cluster: ClusterOption = "",
+    build_all: BuildAllOption = False,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     page: PageOption = None,
@@ -102,8 +104,7 @@ def run(
 ) -> None:
     """Search for the first bad release, or commit (with --repo).
 
-    Ends, search, proof, outcome: progress on stderr, the outcome on stdout.
-    """
+    Ends, search, proof, outcome: progress on stderr, the outcome on stdout."""
     from bisector.campaign.releases import ReleaseRequest
     from bisector.direction import direction
     from bisector.events import watched
@@ -111,11 +112,11 @@ def run(
     loaded, source = _recipe_of(recipe, cell, kernel, on)
     good, bad = good or loaded.search.good or "", bad or loaded.search.bad or ""
     mode, way = _release_mode(loaded, releases, scan, repo, good, bad), direction(find_fix)
-    wanted = applicable(loaded, context, cell)
-    first = ReleaseRequest(loaded, source, good, bad, wanted, bool(cell), way, scan, resume, recipe, fresh)
+    cells = applicable(loaded, context, cell)
+    first = ReleaseRequest(loaded, source, good, bad, cells, bool(cell), way, scan, resume, recipe, fresh)
     if estimate:
         return print_estimate(context, first, mode, repo, as_json)
-    at_once = Slots(trials_at_once, ahead, cluster)
+    at_once = Slots(trials_at_once, ahead, cluster, build_all)
     with (
         watched(events, "run", recipe=loaded.recipe) as log,
         open_session(context, jobs, log, (loaded,), at_once, no_sandbox=no_sandbox, page=page) as session,
@@ -232,6 +233,7 @@ def test(
     jobs: JobsOption = CPUS,
     trials_at_once: TrialsAtOnceOption = AUTO,
     cluster: ClusterOption = "",
+    build_all: BuildAllOption = False,
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     page: PageOption = None,
@@ -253,11 +255,10 @@ def test(
     request = single.SingleRequest(
         loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
     )
+    slots = Slots(trials_at_once, 0, cluster, build_all)
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
-        open_session(
-            context, jobs, log, (loaded,), Slots(trials_at_once, 0, cluster), no_sandbox=no_sandbox, page=page
-        ) as session,
+        open_session(context, jobs, log, (loaded,), slots, no_sandbox=no_sandbox, page=page) as session,
     ):
         answer = single.run(request, session)
         log.exit_code = answer.exit_code

@@ -78,6 +78,11 @@ class Facts:
     undecoded: str = ""  # why a trace in the bad side's excerpt stands there without lines of the source
 
     @property
+    def same_inputs(self) -> int:
+        """Builds that were not made, for another one read the same."""
+        return sum(isinstance(made, Image) and bool(made.same_inputs) for _, made in self.builds)
+
+    @property
     def infra_count(self) -> int:
         """Trials in which the harness failed."""
         return sum(trial.reading.signal is Signal.INFRA for trial in self.trials)
@@ -97,9 +102,10 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
     judgements = store.judgements(campaign.id)
     builds = store.builds(campaign.id)
     folder = store.campaign_folder(campaign.id)
-    images = {image.identity: image for _, image, _ in builds if isinstance(image, Image)}
+    every = [image for _, image, _ in builds if isinstance(image, Image)]
+    images = {image.identity: image for image in every}
     shown = spans(campaign.created, trials, ahead, builds, _times(store, campaign.id))
-    tools = environment.tools([image for _, image, _ in builds if isinstance(image, Image)], trials)
+    tools = environment.tools(every, trials)
     note = NOTE if any(map(was_off, environment.sandboxes(images.values(), trials))) else ""
     judged = tuple(_judged(campaign.outcome, judgements, trials))
     return Facts(
@@ -115,7 +121,7 @@ def gather(store: Store, campaign: CampaignRow, *, of_recipe: bool = False) -> F
         good=_side(Verdict.GOOD, judged, images, folder),
         builds=tuple((candidate, made) for candidate, made, _ in builds),
         spans=shown,
-        time=time_spent(shown, _runs(store, campaign)),
+        time=time_spent(shown, _runs(store, campaign), saved=sum(bool(image.same_inputs) for image in every)),
         note=note,
         of_recipe=store.verdicts(campaign.recipe) if of_recipe else (),
         ahead=ahead,

@@ -158,6 +158,7 @@ def _table(facts: Facts) -> list[str]:
     skipped = sum(judgement.verdict is Verdict.SKIP for _, judgement in facts.judgements)
     counted = f"{len(facts.judgements)} verdicts, {len(facts.trials)} trials"
     extra = [f"{skipped} skipped"] * bool(skipped) + [f"{facts.infra_count} harness failures"] * bool(facts.infra_count)
+    extra += [f"{facts.same_inputs} builds not made (same inputs)"] * bool(facts.same_inputs)
     lines.append(", ".join([counted, *extra]))
     return lines
 

@@ -60,12 +60,15 @@ class SearchAhead:
     def _likely(self, forecast: Forecast, candidate: Candidate) -> Iterator[Candidate]:
         """What comes after either answer; with more builders what comes after several.
 
-        Before any trial both answers are as likely, and a bad one comes sooner.
+        Before any trial both answers are as likely, and a bad one comes sooner. What has the inputs of a build needs
+        none; the proof, which builds all that it tries, comes when the search has ended.
         """
         way, like = self.direction, replace(self.like, revision=candidate.revision)
         words = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
         most = max(len(words), self.judge.tools.builds_ahead)
-        yield from map(self.judge.with_fixups, forecast.likely(like, words, self.ends, most))
+        for each in map(self.judge.with_fixups, forecast.likely(like, words, self.ends, most)):
+            if self.judge.tools.build_all or not self.judge.known_image(each):
+                yield each
 
     def for_proof(self, culprit: Commit) -> None:
         """What the proof of the culprit tries."""
