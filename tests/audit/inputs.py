@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether builds that need not be made need not be made: each is made all the same, and the images are compared.
+
+    python -m tests.audit.inputs [--old 6.18.5] [--new 6.18.15] [--count 300] [--seed S] [--clean-every N] [--lock FILE]
+
+Two releases of the distribution's archive are cut into pieces, by files and by hunks. A candidate is the older one with
+some of the pieces that the record of its build calls unread. Each is built whole; every N-th from an empty folder and
+without ccache's direct mode, so that nothing but its own tree decides. Ends with a line of figures; exit code 1 where
+an image differs. What is done already is read from the log, so that the rest can be done later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import fcntl
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bisector.interfaces import CancelToken, Change, ignore
+from bisector.model import BuildConfig, BuildFailure, Candidate, Image, TargetKind
+from bisector.search.clone import PrivateClone
+from bisector.search.gitrepo import UserRepository
+from bisector.system.apt import Archive, host_mirror
+from bisector.system.proc import Processes
+from bisector.target.inputs import Inputs
+from bisector.target.kernel_source import KernelSource
+from tests.e2e.fastimport import Importer, entries, git
+
+SUITES = ("trixie-backports", "trixie", "bookworm-backports")
+FRAGMENTS = ("base", "lvm-raid")
+SIZES = (1, 1, 2, 2, 4, 8, 32, 128)
+"""Pieces of a candidate: those of one commit, or of what lies between two steps of a search."""
+
+LONGEST = 4000  # lines of a file that is cut into hunks
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of the audit: sources, repository, builds, log. It may be removed at any time."""
+
+    root: Path
+    old: str
+    new: str
+    jobs: int
+
+    @property
+    def processes(self) -> Processes:
+        return Processes(self.root / "processes")
+
+    @property
+    def log(self) -> Path:
+        return self.root / f"audit-{self.old}-{self.new}.jsonl"
+
+    @cached_property
+    def repo(self) -> Path:
+        """A repository with both trees, tagged by their versions; made when it is first needed."""
+        repo = self.root / f"linux-{self.old}-{self.new}"
+        if not repo.exists():
+            draft = repo.with_suffix(".new")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            git(draft, "init", "--quiet", "--initial-branch=main")
+            for number, version in enumerate((self.old, self.new)):
+                importer = Importer(draft)
+                importer.commit(f"refs/tags/v{version}", number, f"Linux {version}", ())
+                for entry in entries(self._tarball(version)):
+                    importer.file(entry)
+                importer.finish()
+            draft.rename(repo)
+        return repo
+
+    def _tarball(self, version: str) -> Path:
+        mirror = host_mirror(self.processes)
+        for suite in SUITES:
+            archive = Archive(self.processes, self.root / "apt" / suite, (suite,), mirror)
+            archive.update()
+            for each in archive.source_versions("linux"):
+                if each.version.startswith(f"{version}-"):
+                    return archive.download_source_tarball(each, self.root / "sources")
+        raise SystemExit(f"the archive has no linux {version}")
+
+    @cached_property
+    def clone(self) -> PrivateClone:
+        return PrivateClone.of(UserRepository(self.repo), self.root / "state", self.processes)
+
+    def target(self, name: str, **environ: str) -> KernelSource:
+        """What builds, in folders of its own; all share the images and ccache."""
+        config = BuildConfig(FRAGMENTS, "", ())
+        found = KernelSource(
+            self.clone, self.root / "build-dirs" / name, self.root / "cache", config, self.processes, jobs=self.jobs
+        )
+        found._environment.update(environ)
+        return found
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Candidates over one base."""
+
+    place: Place
+    base: Candidate
+    image: Image
+    inputs: Inputs
+    pieces: tuple[Change, ...]
+    seed: str
+
+    @classmethod
+    def of(cls, place: Place, seed: str, lock: Path | None) -> Audit:
+        """Builds the base where it is not built yet."""
+        base = Candidate(TargetKind.KERNEL_SOURCE, git(place.repo, "rev-parse", f"v{place.old}^{{commit}}").strip())
+        with held(lock):
+            image = made(place.target("warm"), base)
+        assert isinstance(image, Image), image
+        tree = place.clone.tree_of(base)
+        (inputs,) = (Inputs.from_json(path.read_text()) for path in Path(image.kernel).parent.glob("inputs-*.json"))
+        new = git(place.repo, "rev-parse", f"v{place.new}^{{tree}}").strip()
+        changes = place.clone.changes(tree, new)
+        assert changes and inputs.tree == tree
+        unread = tuple(change for change in changes if inputs.why_read(change) is None)
+        say(f"{len(changes)} paths differ, {len(changes) - len(unread)} of them may be read; {len(inputs.read)} read")
+        return cls(place, base, image, inputs, unread, seed)
+
+    def candidate(self, number: int) -> tuple[Candidate, list[str]]:
+        """The candidate of that number, and its pieces in words."""
+        chance = random.Random(f"{self.seed}-{number}")
+        chosen = chance.sample(self.pieces, min(chance.choice(SIZES), len(self.pieces)))
+        lines, words = [], []
+        for change in chosen:
+            blob, how = self._piece(change, chance)
+            lines.append(f"{change.new_mode if blob else '0'} {blob or '0' * 40}\t{change.path}")
+            words.append(f"{change.path} ({how})")
+        return Candidate(TargetKind.KERNEL_SOURCE, self._commit(lines)), words
+
+    def _piece(self, change: Change, chance: random.Random) -> tuple[str, str]:
+        """The blob of a path (none where it goes), and what it is: the newer file, or some of its hunks."""
+        old, new = (f"v{version}:{change.path}" for version in (self.place.old, self.place.new))
+        if change.new_mode == "000000":
+            return "", "gone"
+        blob = git(self.place.repo, "rev-parse", new).strip()
+        if change.added_or_gone:
+            return blob, "added"
+        before, after = (self._lines(each) for each in (old, new))
+        if max(len(before), len(after)) > LONGEST or chance.random() < 0.5:
+            return blob, "whole"
+        hunks = [
+            code for code in difflib.SequenceMatcher(None, before, after, False).get_opcodes() if code[0] != "equal"
+        ]
+        kept = chance.sample(hunks, max(1, len(hunks) // 2)) if hunks else []
+        for _, low, high, first, last in sorted(kept, key=lambda code: code[1], reverse=True):
+            before[low:high] = after[first:last]
+        mixed = git(self.place.repo, "hash-object", "-w", "--stdin", stdin=b"".join(before)).strip()
+        return mixed, f"{len(kept)} of {len(hunks)} hunks"
+
+    def _lines(self, name: str) -> list[bytes]:
+        data = self.place.processes  # the processes of git are short
+        del data
+        return git_bytes(self.place.repo, "cat-file", "blob", name).splitlines(keepends=True)
+
+    def _commit(self, lines: list[str]) -> str:
+        repo, index = self.place.repo, self.place.root / f"index-{os.getpid()}"
+        git_with_index(repo, index, "read-tree", f"v{self.place.old}^{{tree}}")
+        git_with_index(repo, index, "update-index", "--index-info", stdin="\n".join(lines).encode() + b"\n")
+        tree = git_with_index(repo, index, "write-tree").strip()
+        index.unlink()
+        return git(repo, *WHO, "commit-tree", "-p", f"v{self.place.old}^{{commit}}", "-m", "a candidate", tree).strip()
+
+    def check(self, number: int, *, clean: bool, lock: Path | None) -> dict[str, object]:
+        """Build one candidate whole, and compare."""
+        candidate, words = self.candidate(number)
+        tree = self.place.clone.tree_of(candidate)
+        changes = self.place.clone.changes(self.inputs.tree, tree)
+        assert changes and self.inputs.first_read(changes) is None
+        assert self.place.target("warm").same_inputs(candidate) is not None
+        with held(lock):
+            began = time.monotonic()
+            built = made(
+                self.place.target("clean", CCACHE_NODIRECT="1") if clean else self.place.target("warm"), candidate
+            )
+            seconds = round(time.monotonic() - began, 1)
+        if clean:
+            shutil.rmtree(self.place.root / "build-dirs" / "clean")
+        same = isinstance(built, Image) and built.identity == self.image.identity
+        return {"number": number, "same": same, "clean": clean, "seconds": seconds, "pieces": words,
+                "image": built.identity if isinstance(built, Image) else list(built.errors)}  # fmt: skip
+
+
+WHO = ("-c", "user.name=audit", "-c", "user.email=audit@localhost")
+
+
+def git_bytes(repo: Path, *arguments: str) -> bytes:
+    """What git prints, as it is."""
+    import subprocess
+
+    return subprocess.run(["git", "-C", os.fspath(repo), *arguments], stdout=subprocess.PIPE, check=True).stdout
+
+
+def git_with_index(repo: Path, index: Path, *arguments: str, stdin: bytes | None = None) -> str:
+    """git with an index of ours."""
+    import subprocess
+
+    env = {**os.environ, "GIT_INDEX_FILE": os.fspath(index)}
+    argv = ["git", "-C", os.fspath(repo), *arguments]
+    return subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, check=True, env=env).stdout.decode()
+
+
+def made(target: KernelSource, candidate: Candidate) -> Image | BuildFailure:
+    """A whole build."""
+    return target.image(candidate, listener=ignore, cancel=CancelToken())
+
+
+@contextmanager
+def held(lock: Path | None) -> Iterator[None]:
+    """While a build runs: nobody else who takes this lock runs one."""
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def say(line: str) -> None:
+    """A line with the time of day."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.audit.inputs")
+    parser.add_argument("--old", default="6.18.5")
+    parser.add_argument("--new", default="6.18.15")
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--clean-every", type=int, default=10, metavar="N")
+    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "bisector-audit")
+    parser.add_argument("--lock", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args(argv)
+    place = Place(given.folder, given.old, given.new, given.jobs)
+    audit = Audit.of(place, given.seed, given.lock)
+    done = [json.loads(line) for line in place.log.read_text().splitlines()] if place.log.exists() else []
+    known = {row["number"] for row in done}
+    for number in range(given.count):
+        if number in known:
+            continue
+        row = audit.check(number, clean=number % given.clean_every == given.clean_every - 1, lock=given.lock)
+        done.append(row)
+        with place.log.open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        say(f"{number}: {'same' if row['same'] else 'DIFFERS'}{', clean' * bool(row['clean'])}, {row['seconds']} s, "
+            f"{len(row['pieces'])} pieces")  # type: ignore[arg-type]  # fmt: skip
+    differ = [row for row in done if not row["same"]]
+    clean = sum(bool(row["clean"]) for row in done)
+    say(f"{len(done)} pruned candidates built whole, {clean} of them from nothing: {len(differ)} images differ")
+    return 1 if differ else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
