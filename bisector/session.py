@@ -28,7 +28,7 @@ from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind
 from bisector.recipe import files
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
-from bisector.recipe.plan import build_config, plan_for, question_for
+from bisector.recipe.plan import build_config, largest_vm, plan_for, question_for
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow, Store
@@ -124,7 +124,10 @@ class Session:
             what = f"--cluster needs the module {error.name or 'distributed'}, which is not installed"
             raise UsageError(what, hint="pip install 'bisector[cluster]'") from error
         places = setting.folders
-        starting = Starting(places.state, self.processes, setting.environ)
+        starting = Starting(
+            places.state, self.processes, setting.environ, lambda line: setting.listener(Progress(Phase.STAGE, line)),
+            *largest_vm(setting.recipes),
+        )  # fmt: skip
         wanted = ClusterSetting(
             setting.cluster, setting.recipes, places.cache, setting.sandbox, setting.listener, setting.builds_ahead
         )

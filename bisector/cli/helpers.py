@@ -158,10 +158,10 @@ def _live_page(path: Path, terminal: Terminal) -> LivePage:
 def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
     """Trials at once, from the command line's word. Raises UsageError for one that is no number."""
     from bisector.execute import slots
+    from bisector.recipe.plan import largest_vm
 
     if given == AUTO:
-        vms = [recipe.vm for recipe in recipes if recipe.vm]
-        cpus, memory = (max(sizes, default=0) for sizes in ([vm.cpus for vm in vms], [vm.memory for vm in vms]))
+        cpus, memory = largest_vm(recipes)
         return slots.automatic(cpus, memory, cpus=slots.processors(), free=slots.memory())
     if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
         raise UsageError(f"--trials-at-once {given}: a number from 1 to {MOST_SLOTS}, or {AUTO}")
@@ -171,8 +171,9 @@ def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
 def idle_builders(recipes: Sequence[Recipe]) -> int:
     """Builds ahead at once: one where a processor is idle while a VM runs."""
     from bisector.execute import slots
+    from bisector.recipe.plan import largest_vm
 
-    return int(slots.processors() > max((recipe.vm.cpus for recipe in recipes if recipe.vm), default=0))
+    return int(slots.processors() > largest_vm(recipes)[0])
 
 
 def applicable(recipe: Recipe, context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:

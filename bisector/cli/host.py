@@ -77,3 +77,19 @@ def cache(
         print_object(terminal, "cache", {"removed": [str(entry.path) for entry in done.removed], "left": done.left})
     else:
         terminal.write(contents.pruned_text(done))
+
+
+@commands.command("cluster-worker", hidden=True)
+def cluster_worker() -> None:
+    """Be a worker of the campaign at the other end of stdin and stdout (bisector/execute/served.py)."""
+    import json
+    import sys
+    from typing import Any
+
+    from bisector.execute.served import serve
+
+    def say(message: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+    serve(os.environ, sys.stdin.fileno(), say)

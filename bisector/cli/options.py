@@ -40,7 +40,10 @@ BuildAllOption = Annotated[
 ClusterOption = Annotated[
     str,
     typer.Option(
-        "--cluster", metavar="ADDRESS", help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, local:N."
+        "--cluster",
+        metavar="ADDRESS",
+        help="Run on other hosts: ssh:HOST,HOST, ssh:FILE, or a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT,"
+        " local:N.",
     ),
 ]
 NoSandboxOption = Annotated[

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reaches a Dask cluster, or starts one: ``tcp://HOST:PORT``, ``tls://HOST:PORT``, ``local:N``.
+"""Reaches a Dask cluster, or starts one: ``tcp://HOST:PORT``, ``tls://HOST:PORT``, ``local:N``, ``ssh:HOSTS``.
 
 Whoever reaches a scheduler's port without TLS can run anything on every worker and on the campaign's host. So what is
 started here speaks TLS with keys that are made for this one session, on this host too.
@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,28 +21,36 @@ from distributed import Client
 from distributed.security import Security
 
 from bisector.errors import BisectorError, InfraError, UsageError
+from bisector.execute.hosts import Host, hosts
+from bisector.execute.options import SETTINGS, key_options, worker_options
+from bisector.execute.served import Request
+from bisector.execute.ssh import Wanted, ended, started
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
 
 CONNECT = 20.0  # seconds for a connection to a scheduler
 BEGIN = 60.0  # seconds for a scheduler's start
-SETTINGS = {
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s",  # after which a silent worker is gone
-    "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
-    "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False",
-}
-NO_TASK_LIMIT = ("--memory-limit", "0", "--no-dashboard")
 SCHEMES = ("tcp://", "tls://")
 
 
 @dataclass(frozen=True)
 class Starting:
-    """What a cluster is started with. ``folder``: private, below the state folder; ``environ``: this command's."""
+    """What a cluster is started with.
+
+    Args:
+        folder: private, below the state folder.
+        environ: this command's.
+        say: takes a line for the person who watches.
+        vm_cpus, vm_memory: processors and bytes of the largest VM, from which a host's slots follow.
+    """
 
     folder: Path
     processes: Processes
     environ: Mapping[str, str]
+    say: Callable[[str], None] = lambda _: None
+    vm_cpus: int = 1
+    vm_memory: int = 0
 
 
 @contextmanager
@@ -58,8 +66,12 @@ def reached(address: str, starting: Starting) -> Iterator[Client]:
     elif kind == "local" and rest.isdecimal() and int(rest):
         with _local(int(rest), starting) as client:
             yield client
+    elif kind == "ssh":
+        with _over_ssh(hosts(rest), starting) as client:
+            yield client
     else:
-        raise UsageError(f"--cluster {address}: no cluster", hint="give tcp://HOST:PORT, tls://HOST:PORT or local:N")
+        known = "tcp://HOST:PORT, tls://HOST:PORT, ssh:HOST,HOST, ssh:FILE or local:N"
+        raise UsageError(f"--cluster {address}: no cluster", hint=f"give {known}")
 
 
 @contextmanager
@@ -78,24 +90,51 @@ def _connected(address: str, security: Security | None = None) -> Iterator[Clien
 @contextmanager
 def _local(count: int, starting: Starting) -> Iterator[Client]:
     """A scheduler and ``count`` workers on this host; each worker has cache and state folders of its own."""
-    security = Security.temporary()
-    folder = starting.folder / f"cluster-{os.getpid()}-{time.time_ns()}"
     with ExitStack() as ending:
-        folder.mkdir(mode=0o700, parents=True)
-        ending.callback(remove_tree, folder, ignore_errors=True)
-        address = _scheduler(folder, security, starting, ending)
+        security = Security.temporary()
+        folder = ending.enter_context(_session(starting))
+        address = _scheduler(folder, security, starting, ending, "127.0.0.1")
         for number in range(1, count + 1):
             _worker(f"worker-{number}", address, folder, security, starting, ending)
         with _connected(address, security) as client:
             yield client
 
 
-def _scheduler(folder: Path, security: Security, starting: Starting, ending: ExitStack) -> str:
-    """Start a scheduler of this host. Returns its address."""
+@contextmanager
+def _over_ssh(given: tuple[Host, ...], starting: Starting) -> Iterator[Client]:
+    """A scheduler on this host, and a worker on each of those given."""
+    with ExitStack() as ending:
+        security = Security.temporary()
+        folder = ending.enter_context(_session(starting))
+        address = _scheduler(folder, security, starting, ending, "")
+        port = int(address.rpartition(":")[2])
+        request = Request(folder.name, "", port, 0, 0, starting.vm_cpus, starting.vm_memory, _pem(security, "worker"))
+        made = started(given, Wanted(request, starting.processes, starting.environ, starting.say))
+        ending.callback(ended, made)
+        with _connected(f"tls://127.0.0.1:{port}", security) as client:
+            with suppress(TimeoutError):  # one that comes later is used, too
+                client.wait_for_workers(sum(each.up.is_set() for each in made), timeout=BEGIN)
+            yield client
+
+
+@contextmanager
+def _session(starting: Starting) -> Iterator[Path]:
+    """A private folder for as long as the cluster lives."""
+    folder = starting.folder / f"cluster-{os.getpid()}-{time.time_ns()}"
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder, ignore_errors=True)
+
+
+def _scheduler(folder: Path, security: Security, starting: Starting, ending: ExitStack, listen: str) -> str:
+    """Start a scheduler of this host. Returns its address. ``listen``: where it listens, "" for everywhere."""
     found = folder / "scheduler.json"
-    argv = ("--host", "tls://127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard", "--no-show")
-    module = [sys.executable, "-m", "distributed.cli.dask_scheduler", *argv, "--scheduler-file", str(found)]
-    run = _Running([*module, *_keys(folder, security, "scheduler")], folder / "scheduler.log", starting, {})
+    argv = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "0"]
+    argv += ["--host", f"tls://{listen}", "--no-dashboard", "--no-show", "--scheduler-file", str(found)]
+    argv += key_options(folder, "scheduler", _pem(security, "scheduler"))
+    run = Running(argv, folder / "scheduler.log", starting, {})
     ending.callback(run.end)
     end = time.monotonic() + BEGIN
     while True:
@@ -112,30 +151,16 @@ def _worker(name: str, address: str, folder: Path, security: Security, starting:
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, *worker_options(name, trials=1, builds=1)]
     environ = {"XDG_CACHE_HOME": str(own / "cache"), "XDG_STATE_HOME": str(own / "state")}
-    argv += ["--local-directory", str(folder / name), *_keys(folder, security, "worker")]
-    ending.callback(_Running(argv, folder / f"{name}.log", starting, environ).end)
+    argv += ["--local-directory", str(folder / name), *key_options(folder, "worker", _pem(security, "worker"))]
+    ending.callback(Running(argv, folder / f"{name}.log", starting, environ).end)
 
 
-def worker_options(name: str, *, trials: int, builds: int) -> list[str]:
-    """How a worker of ours is started: its slots, and a thread for each, one more for questions."""
-    slots = ["--resources", f"build={builds} trial={trials}", "--nthreads", str(builds + trials + 1)]
-    return ["--no-nanny", "--name", name, *slots, *NO_TASK_LIMIT, "--death-timeout", "60"]
+def _pem(security: Security, role: str) -> dict[str, str]:
+    """The keys of a role."""
+    return {name: text for name, text in security.get_tls_config_for_role(role).items() if name != "ciphers" and text}
 
 
-def _keys(folder: Path, security: Security, role: str) -> list[str]:
-    """Options with the files of a role's keys, which are written here."""
-    options = []
-    for name, text in (security.get_tls_config_for_role(role)).items():
-        if name != "ciphers" and text:
-            place = folder / f"{role}-{name}.pem"
-            if not place.exists():
-                place.touch(mode=0o600)
-                place.write_text(text, encoding="utf-8")
-            options += [f"--tls-{name.replace('_', '-')}", str(place)]
-    return options
-
-
-class _Running:
+class Running:
     """A program of ours that runs until ``end``; its output goes to ``log``."""
 
     def __init__(self, argv: list[str], log: Path, starting: Starting, environ: Mapping[str, str]) -> None:

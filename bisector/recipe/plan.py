@@ -237,3 +237,9 @@ def _needed(recipe: Recipe) -> Iterator[str]:
         yield "kvm"
     for layer in layers:
         yield from _row(layer).fragments
+
+
+def largest_vm(recipes: Iterable[Recipe]) -> tuple[int, int]:
+    """Processors and bytes of memory that a VM of these recipes has at most; 0 where none runs in one."""
+    vms = [recipe.vm for recipe in recipes if recipe.vm]
+    return max((vm.cpus for vm in vms), default=0), max((vm.memory for vm in vms), default=0)

@@ -91,13 +91,15 @@ class Processes:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         terminal: bool = False,
+        stdin: int = subprocess.DEVNULL,
     ) -> Child:
-        """Start a process whose output the caller reads from ``Child.fd``; it may send nothing to it.
+        """Start a process whose output the caller reads from ``Child.fd``.
 
         Args:
             access: what the command may touch.
             env: the whole environment; when None ours, of which a confined command hears a few names alone.
             terminal: output goes to a new raw terminal, which is also its stdin and its controlling terminal.
+            stdin: descriptor that it reads from; it stays the caller's. Nothing to read by default.
 
         Raises InfraError when it cannot be recorded, SandboxUnusable; a program that does not exist shows at ``poll``
         and ``wait`` or, of a confined command, here.
@@ -109,7 +111,7 @@ class Processes:
         else:
             ours, theirs = os.pipe()
         try:
-            ends = (theirs if terminal else subprocess.DEVNULL, theirs, theirs)
+            ends = (theirs if terminal else stdin, theirs, theirs)
             child = self._launch(argv, access, cwd, env, ends, terminal)
         except BaseException:
             os.close(ours)
