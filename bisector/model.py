@@ -91,6 +91,7 @@ class Image:
     seconds: float = 0.0
     programs: str = ""  # folder of the programs under test, "" for a kernel
     same_inputs: str = ""  # what was built, where the candidate was not: nothing it changes is read by this build
+    host: str = ""  # name of the cluster's worker that built it, "" for the campaign's host
 
     @property
     def path(self) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import platform
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from bisector.execute.remote import Call, Fitness, RemoteJob, Worker, WorkerLies
 from bisector.execute.start import Starting, reached
 from bisector.execute.work import here
 from bisector.execute.workers import Cluster
-from bisector.interfaces import CancelToken, Listener, Phase, Progress
-from bisector.jobs import in_slot, run_trial
+from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress
+from bisector.jobs import in_slot, make_image, run_trial
 from bisector.model import Ending, Image, Observation
 from bisector.recipe.model import Recipe
+from bisector.remote_build import RemoteBuild, can_travel
 from bisector.system.files import write_whole
 from bisector.system.sandbox import Sandbox
+from bisector.system.xdg import Folders
 from bisector.target.images import Images
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
@@ -41,14 +43,17 @@ FAILED = "failed in the harness"  # a kind of a worker's faults
 
 @dataclass(frozen=True)
 class ClusterSetting:
-    """What a campaign's jobs need beside themselves. ``cache``: our cache folder."""
+    """What a campaign's jobs need beside themselves. ``cache``, ``state``: our folders; ``tools``: the toolchain that
+    the campaign builds with (worker.toolchain)."""
 
     address: str
     recipes: tuple[Recipe, ...]
     cache: Path
+    state: Path
     sandbox: Sandbox
     listener: Listener
     ahead: int = 0
+    tools: worker.Tools = ()
 
 
 @contextmanager
@@ -58,6 +63,8 @@ def cluster_executor(setting: ClusterSetting, starting: Starting) -> Iterator[Cl
     def say(line: str) -> None:
         setting.listener(Progress(Phase.STAGE, line))
 
+    ours = worker.Site(Folders(setting.cache, setting.state), starting.environ, starting.processes)
+    setting = replace(setting, tools=worker.toolchain(setting.recipes, ours))
     with ExitStack() as ending:
         client = ending.enter_context(reached(setting.address, starting))
         cluster = Cluster(client, lambda cluster, worker: _fitness(setting, cluster, worker), say)
@@ -74,10 +81,22 @@ def _fitness(setting: ClusterSetting, cluster: Cluster, candidate: Worker) -> Fi
     if facts.version != __version__:
         return Fitness(frozenset(), (f"it has bisector {facts.version}, and this is {__version__}",))
     candidate.notes |= {"kvm": facts.kvm, "jobs": facts.jobs}
-    unfit = [slot for slot, lines in facts.missing.items() if lines]
+    missing = dict(facts.missing)
+    if not missing["build"]:
+        missing["build"] = other_tools(facts.tools, setting.tools)
+    unfit = [slot for slot, lines in missing.items() if lines]
     kinds = {"build": "builds nothing", "trial": "runs no trials"}
-    reasons = tuple(f"{kinds[slot]}: {'; '.join(facts.missing[slot])}" for slot in unfit)
+    reasons = tuple(f"{kinds[slot]}: {'; '.join(missing[slot])}" for slot in unfit)
     return Fitness(frozenset(kinds) - set(unfit), reasons)
+
+
+def other_tools(theirs: worker.Tools, ours: worker.Tools) -> tuple[str, ...]:
+    """What keeps a worker from building what this host would: another compiler gives other kernels."""
+    if set(theirs) == set(ours):
+        return ()
+    there = [version for name, version in theirs if (name, version) not in ours]
+    here = [version for name, version in ours if (name, version) not in theirs]
+    return (f"it has {', '.join(there) or 'less'}, and this campaign builds with {', '.join(here) or 'less'}",)
 
 
 class Jobs:
@@ -91,6 +110,11 @@ class Jobs:
         """See ClusterExecutor."""
         if job is run_trial and isinstance(args[0], VmRunner | SandboxRunner):
             return RemoteTrial(self.setting, self._first, *args)
+        if job is make_image and can_travel(args[0]):
+            with suppress(EditsDoNotApply):
+                target, candidate, *_ = args
+                if target.known(target.key(candidate)) is None:
+                    return RemoteBuild(self.setting.sandbox, self.setting.state, *args)
         return None
 
 

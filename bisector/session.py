@@ -129,8 +129,9 @@ class Session:
             *largest_vm(setting.recipes),
         )  # fmt: skip
         wanted = ClusterSetting(
-            setting.cluster, setting.recipes, places.cache, setting.sandbox, setting.listener, setting.builds_ahead
-        )
+            setting.cluster, setting.recipes, places.cache, places.state, setting.sandbox, setting.listener,
+            setting.builds_ahead,
+        )  # fmt: skip
         executor = self._at_work.enter_context(cluster_executor(wanted, starting))
         self.trials_at_once = max(1, executor.cluster.count("trial"))
         return executor

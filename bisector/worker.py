@@ -11,8 +11,9 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,17 +21,21 @@ from bisector import __version__, doctor, targets
 from bisector.agent.plan import File, Plan
 from bisector.cache import at_work
 from bisector.codec import digest
-from bisector.errors import InfraError
+from bisector.errors import BisectorError, InfraError
 from bisector.execute.place import TICK, Place
 from bisector.interfaces import CancelToken, Listener, Progress
-from bisector.model import Image, Observation
+from bisector.model import BuildFailure, Candidate, Image, Observation, TargetKind
 from bisector.recipe.model import Recipe
+from bisector.search.bundles import TreeStore
 from bisector.system.files import write_whole
 from bisector.system.proc import Processes
 from bisector.system.sandbox import PACKAGE, Sandbox
 from bisector.system.trees import remove_tree
 from bisector.system.xdg import Folders, folders
+from bisector.target import kernel_source
 from bisector.target.images import Images
+from bisector.target.kernel_source import KernelBuild, KernelSource
+from bisector.target.make import Make, environment
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -44,6 +49,15 @@ BUILDERS = frozenset(
 
 COMMON = frozenset({"python", "git", PACKAGE, "state folder", "cache folder", "store"})
 """Findings that a build needs as a trial does."""
+
+LOG_LIMIT = 4 << 20
+"""Bytes of the end of a build's log that come back."""
+
+EVENTS = 0.25
+"""Seconds between two events of one phase that are sent: make prints thousands of lines."""
+
+
+Tools = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -64,12 +78,19 @@ def site(sandbox: Sandbox) -> Site:
 
 @dataclass(frozen=True)
 class Facts:
-    """A worker's answer to ``check``. ``missing``: a line for each thing that is, by what needs it (build, trial)."""
+    """A worker's answer to ``check``.
+
+    Args:
+        missing: a line for each thing that is, by what needs it (build, trial).
+        jobs: processors.
+        tools: see ``toolchain``.
+    """
 
     version: str
     missing: Mapping[str, tuple[str, ...]]
     kvm: bool
     jobs: int
+    tools: Tools = ()
 
 
 def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
@@ -86,7 +107,21 @@ def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
             for slot in _needing(finding.name):
                 missing[slot][line] = None
     kvm = os.access(accel.DEVICE, os.R_OK | os.W_OK)
-    return Facts(__version__, {slot: tuple(lines) for slot, lines in missing.items()}, kvm, os.cpu_count() or 1)
+    lacks = {slot: tuple(lines) for slot, lines in missing.items()}
+    return Facts(__version__, lacks, kvm, os.cpu_count() or 1, toolchain(recipes, here))
+
+
+def toolchain(recipes: Iterable[Recipe], here: Site) -> Tools:
+    """Name and version of what compiles the recipes' kernels here, as far as it is there: equal ones build equal images
+    of equal sources."""
+    environ = environment(here.environ, here.folders.cache / "ccache")
+    found: dict[tuple[str, str], None] = {}
+    subjects = map(targets.subject_of, recipes)
+    for variables in {subject.make for subject in subjects if subject.commits is TargetKind.KERNEL_SOURCE}:
+        with suppress(BisectorError, IndexError):
+            used = kernel_source.toolchain(Make(variables), environ, here.processes)
+            found |= {(name, version): None for name, version in used if name != "make"}  # that one changes no kernel
+    return tuple(found)
 
 
 def _needing(name: str) -> tuple[str, ...]:
@@ -159,6 +194,93 @@ def take_file(_: Place, sha256: str, data: bytes, sandbox: Sandbox) -> None:
 
 def _files(sandbox: Sandbox) -> Path:
     return site(sandbox).folders.cache / "files"
+
+
+# ---- trees and builds
+
+
+def held_trees(_: Place, sandbox: Sandbox) -> tuple[str, ...]:
+    """Ids of the trees that this machine holds."""
+    here = site(sandbox)
+    return TreeStore.of(here.folders.cache, here.processes).trees()
+
+
+def take_part(_: Place, name: str, data: bytes, sandbox: Sandbox) -> None:
+    """Append to a file that comes in parts. ``name``: by chance, without a slash."""
+    parts = _parts(site(sandbox))
+    parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (parts / name).open("ab") as file:
+        file.write(data)
+
+
+def take_tree(_: Place, name: str, tree: str, sandbox: Sandbox) -> None:
+    """Take in the tree whose bundle came in parts as ``name``. Raises InfraError."""
+    here = site(sandbox)
+    bundle = _parts(here) / name
+    try:
+        with at_work(here.folders.cache):
+            TreeStore.of(here.folders.cache, here.processes).take(bundle, tree)
+    finally:
+        bundle.unlink(missing_ok=True)
+
+
+def _parts(here: Site) -> Path:
+    return here.folders.state / "arriving"
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One kernel for a worker to build.
+
+    Args:
+        key: names the build, as the campaign's host computed it: with another toolchain it is another one.
+        jobs: parallel jobs.
+        ahead: nobody waits for it.
+    """
+
+    candidate: Candidate
+    tree: str
+    how: KernelBuild
+    key: str
+    jobs: int
+    ahead: bool
+    sandbox: Sandbox
+
+
+@dataclass(frozen=True)
+class BuildAnswer:
+    """What a build gave. ``files``: the image's folder as a tar file; ``log``: the end of its output."""
+
+    made: Image | BuildFailure
+    files: bytes
+    log: bytes
+
+
+def build(place: Place, request: BuildRequest) -> BuildAnswer:
+    """Build one kernel here, or take it from this machine's cache. Raises InfraError."""
+    here = site(request.sandbox)
+    cache, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
+    with at_work(cache), token(place, here) as cancel:
+        source, build_dirs = store.source(request.tree), cache / "build-dirs" / f"trees-{store.folder.name}"
+        target = KernelSource(
+            source, build_dirs, cache, request.how, here.processes, jobs=request.jobs, environ=here.environ
+        )
+        key = target.key(request.candidate)
+        if key != request.key:
+            tools = ", ".join(version for _, version in target.tools)
+            raise InfraError(f"its tools are not those of the campaign any more: {tools}", hint="start it again")
+        made = target.image(request.candidate, listener=reporting(place), cancel=cancel)
+        files = b"" if isinstance(made, BuildFailure) else packed_image(made)
+        return BuildAnswer(made, files, _end_of(target.images.log_of(key)))
+
+
+def _end_of(log: Path) -> bytes:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_LIMIT))
+            return file.read()
+    except OSError:
+        return b""
 
 
 # ---- trials
@@ -263,9 +385,14 @@ def token(place: Place, here: Site) -> Iterator[CancelToken]:
 
 
 def reporting(place: Place) -> Listener:
-    """A listener that sends what happens to the campaign."""
+    """A listener that sends what happens to the campaign; of many events of one phase in short time the first alone."""
+    last = ("", 0.0)
 
     def listen(progress: Progress) -> None:
-        place.send((str(progress.phase), progress.detail, progress.fraction))
+        nonlocal last
+        phase, now = str(progress.phase), time.monotonic()
+        if phase != last[0] or now - last[1] >= EVENTS or progress.fraction is None:
+            last = (phase, now)
+            place.send((phase, progress.detail, progress.fraction))
 
     return listen

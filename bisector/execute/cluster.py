@@ -86,7 +86,8 @@ class RemoteCall:
         if type(raised).__module__.startswith("distributed"):
             raise WorkerLost(f"{name} died: {type(raised).__name__}") from raised
         if isinstance(raised, BisectorError | OSError) and not isinstance(raised, Interrupted):
-            self.worker.notes.pop("images", None)  # it may have lost what it held
+            for held in ("images", "trees"):  # it may have lost what it held
+                self.worker.notes.pop(held, None)
             raise WorkerFailed(f"{name}: {raised}") from raised
         raise raised
 
@@ -118,7 +119,9 @@ class ClusterExecutor:
         remote = self._translate(job, args) if not kwargs else None
         if remote is None:
             return self._local.submit(slot, job, *args, **kwargs)
-        return self._pools[slot].submit(self._run, slot, remote, lambda: job(*args, **kwargs))
+        return self._pools[slot].submit(
+            self._run, slot, remote, lambda: self._local.submit(slot, job, *args, **kwargs).result()
+        )
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""

@@ -107,7 +107,7 @@ class Cluster:
                     number = next(n for n in range(1, 1 << 20) if n not in worker.busy[slot])
                     worker.busy[slot].add(number)
                     return worker, number
-                if not suits and (fit or time.monotonic() > end):
+                if not suits and (fit or self._none_is_for(slot) or time.monotonic() > end):
                     return None
                 self.changed.wait(TICK)
 
@@ -116,6 +116,11 @@ class Cluster:
         with self.changed:
             worker.busy[slot].discard(number)
             self.changed.notify_all()
+
+    def _none_is_for(self, slot: str) -> bool:
+        """Whether workers are here, all of them checked, and none takes such jobs."""
+        here = [worker for worker in self.workers.values() if not worker.gone and worker.name not in self.barred]
+        return bool(here) and all(worker.checked and slot not in worker.fitness.slots for worker in here)
 
     def _usable(self, worker: Worker, slot: str) -> bool:
         return slot in worker.fitness.slots and worker.name not in self.barred and not worker.gone

@@ -30,7 +30,7 @@ def _seen(images: Sequence[Image], trials: Sequence[Trial]) -> Iterator[tuple[st
     """(name, version, machine) of each tool; None for a machine that was not recorded."""
     for image in images:
         for name, version in image.tools:
-            yield name, version, None
+            yield name, version, image.host or None
     for trial in trials:
         seen = trial.observation
         used = (*(seen.result.tools if seen.result else ()), ("virtme-ng", seen.vng), ("acceleration", seen.accel))

@@ -152,7 +152,7 @@ class PrivateClone:
         busy = f"the campaign {campaign} is already searching in another process"
         with locked(worktree.with_name(f"{campaign}.lock"), busy=busy):
             self._drop(worktree)
-            with self._changing():
+            with self.changing():
                 # A commit must be named; no file of it is written. The clone's HEAD may be an unborn branch.
                 anchor = self._anchor()
                 self.git.run("worktree", "add", "--no-checkout", "--detach", os.fspath(worktree), anchor)
@@ -186,7 +186,7 @@ class PrivateClone:
         return tuple(Change(path, row[1:7], row[8:14]) for row, path in rows)
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """Held while something is written that all campaigns share."""
         with locked(self.folder / "changing.lock"):
             git_dir = self.git.git_dir
@@ -195,7 +195,7 @@ class PrivateClone:
 
     def _drop(self, worktree: Path) -> None:
         """Remove a worktree in any state: `git worktree remove` refuses one that was killed while it was made."""
-        with self._changing():
+        with self.changing():
             remove_tree(worktree, ignore_errors=True)
             remove_tree(self.git.git_dir / "worktrees" / worktree.name, ignore_errors=True)
 

@@ -45,11 +45,19 @@ CONFIG, WANTED, NEW = "config", "wanted.config", "new.config"
 STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 lines for 662 symbols on 6.18
 
 
+@dataclass(frozen=True)
+class KernelBuild:
+    """How kernels are built, in a form that another machine can use: no file is named. ``make``: variables for it."""
+
+    wanted: Wanted
+    make: tuple[tuple[str, str], ...] = ()
+
+
 class KernelSource(FromSource):
     """Builds kernels.
 
     Args:
-        config: fragments, base config, and variables for make.
+        config: fragments, base config, and variables for make; or what another KernelSource made of them.
         jobs: parallel jobs of one build.
         folder: what relative paths of fragments start from.
         environ: where PATH is taken from; ours when None.
@@ -65,7 +73,7 @@ class KernelSource(FromSource):
         sources: Sources,
         build_dirs: Path,
         cache: Path,
-        config: BuildConfig,
+        config: BuildConfig | KernelBuild,
         processes: Processes,
         *,
         jobs: int,
@@ -73,32 +81,32 @@ class KernelSource(FromSource):
         environ: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(sources, build_dirs, cache, processes)
-        self._wanted = load(config, shipped=shipped.kconfigs(), folder=folder)
+        if isinstance(config, BuildConfig):
+            config = KernelBuild(load(config, shipped=shipped.kconfigs(), folder=folder), config.make)
+        self._wanted = config.wanted
         environ = os.environ if environ is None else environ
         self._environment = environment(environ, cache / "ccache")
         ccache = shutil.which("ccache", path=self._environment["PATH"]) or ""
         self._make = Make(config.make, jobs, "ccache" if ccache else "")
         _ = self._make.architecture  # an unknown one is the user's error, said at once
 
+    @property
+    def how(self) -> KernelBuild:
+        """How it builds, for another machine."""
+        return KernelBuild(self._wanted, self._make.variables)
+
     @cached_property
-    def _tools(self) -> tuple[tuple[str, str], ...]:
-        tools = (("compiler", self._make.compiler), ("linker", self._make.linker), ("make", ("make",)))
-        versions = []
-        for name, argv in tools:
-            access = Access(readable=tuple(place for tool in self._programs for place in installation(tool)))
-            finished = self._processes.run([*argv, "--version"], access=access, env=self._environment, timeout=60)
-            versions.append((name, f"{argv[0]}: {finished.stdout.splitlines()[0]}"))
-        return tuple(versions)
+    def tools(self) -> tuple[tuple[str, str], ...]:
+        """See FromSource."""
+        return toolchain(self._make, self._environment, self.processes)
 
     @property
     def _programs(self) -> tuple[str, ...]:
-        """Paths of the compiler and the linker, which may lie below a home folder."""
-        wanted = (self._make.compiler[0], self._make.linker[0])
-        return tuple(filter(None, (shutil.which(name, path=self._environment["PATH"]) for name in wanted)))
+        return _programs(self._make, self._environment)
 
     @cached_property
     def _fit(self) -> str:
-        tools = [version for name, version in self._tools if name != "make"]
+        tools = [version for name, version in self.tools if name != "make"]
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
 
     def _own_config(self, lines: tuple[str, ...]) -> str:
@@ -108,8 +116,24 @@ class KernelSource(FromSource):
         self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
     ) -> Build:
         access = self._access(build_dir, *self._programs)
-        commands = Commands(self._processes, access, self._environment, log, listener, cancel)
+        commands = Commands(self.processes, access, self._environment, log, listener, cancel)
         return _Build(commands, self._make, build_dir, listener, self._wanted.over(candidate.config_lines))
+
+
+def toolchain(make: Make, environ: Mapping[str, str], processes: Processes) -> tuple[tuple[str, str], ...]:
+    """Name and version of compiler, linker and make. Raises InfraError when one is missing."""
+    access = Access(readable=tuple(place for tool in _programs(make, environ) for place in installation(tool)))
+    versions = []
+    for name, argv in (("compiler", make.compiler), ("linker", make.linker), ("make", ("make",))):
+        finished = processes.run([*argv, "--version"], access=access, env=environ, timeout=60)
+        versions.append((name, f"{argv[0]}: {finished.stdout.splitlines()[0]}"))
+    return tuple(versions)
+
+
+def _programs(make: Make, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Paths of the compiler and the linker, which may lie below a home folder."""
+    wanted = (make.compiler[0], make.linker[0])
+    return tuple(filter(None, (shutil.which(name, path=environ["PATH"]) for name in wanted)))
 
 
 def configuring(folder: Path, *, base: bool) -> tuple[str, dict[str, str]]:

@@ -87,7 +87,8 @@ class QemuSource(FromSource):
         return ninja_of(self._programs, self._jobs, self._path)
 
     @cached_property
-    def _tools(self) -> tuple[tuple[str, str], ...]:
+    def tools(self) -> tuple[tuple[str, str], ...]:
+        """See FromSource."""
         tools = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
         versions = [(name, f"{program}: {self._printed(program, '--version')}") for name, program in tools]
         libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
@@ -100,7 +101,7 @@ class QemuSource(FromSource):
 
     @cached_property
     def _fit(self) -> str:
-        return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), self._tools)
+        return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), self.tools)
 
     @property
     def _path(self) -> str:
@@ -117,7 +118,7 @@ class QemuSource(FromSource):
         path = self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
         env = make.environment(self._environ, self._cache / "ccache")
         access = Access(readable=installation(path))
-        finished = self._processes.run([program, *arguments], access=access, env=env, timeout=60, check=False)
+        finished = self.processes.run([program, *arguments], access=access, env=env, timeout=60, check=False)
         if finished.returncode:
             what = f"{' '.join((program, *arguments))}: {(finished.stderr or finished.stdout).strip()[:200]}"
             raise InfraError(what, hint=REMEDY.format(package) if package else "")
@@ -128,7 +129,7 @@ class QemuSource(FromSource):
     ) -> Build:
         env = environment(self._environ, self._cache / "ccache", build_dir.tree)
         access = self._access(build_dir, self._ninja.meson, *filter(None, (self._ninja.python,)))
-        commands = Commands(self._processes, access, env, log, listener, cancel)
+        commands = Commands(self.processes, access, env, log, listener, cancel)
         return _Build(commands, self._ninja, build_dir, listener)
 
 

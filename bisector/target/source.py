@@ -64,7 +64,7 @@ class FromSource(ABC):
     """Whether a build that was killed leaves objects that cannot be trusted."""
 
     def __init__(self, sources: Sources, build_dirs: Path, cache: Path, processes: Processes) -> None:
-        self._sources = sources
+        self.sources = sources
         self._build_dirs = Path(os.path.realpath(build_dirs))
         if any(character.isspace() or character == ":" for character in str(self._build_dirs)):
             raise UsageError(
@@ -72,13 +72,13 @@ class FromSource(ABC):
                 hint="name another cache folder by XDG_CACHE_HOME",
             )
         self._cache = cache
-        self._processes = processes
-        self._images = Images(cache)
+        self.processes = processes
+        self.images = Images(cache)
         self._failed: dict[str, BuildFailure] = {}  # by this object, which does not try the same twice
 
     @property
     @abstractmethod
-    def _tools(self) -> tuple[tuple[str, str], ...]:
+    def tools(self) -> tuple[tuple[str, str], ...]:
         """Name and version of each tool that builds. Raises InfraError when one is missing."""
 
     @property
@@ -104,7 +104,7 @@ class FromSource(ABC):
         Raises UsageError for lines of a config where there is none, or lines that are none.
         """
         own = (self._own_config(candidate.config_lines),) if candidate.config_lines else ()
-        return digest(self.kind, self._sources.tree_of(candidate), self._fit, *own)
+        return digest(self.kind, self.sources.tree_of(candidate), self._fit, *own)
 
     def _settings(self, candidate: Candidate) -> str:
         """Names all of a build but the tree."""
@@ -117,20 +117,29 @@ class FromSource(ABC):
         Any image of the same config, tools and options will do, whoever built it. Raises InfraError.
         """
         try:
-            if self._images.find(self.key(candidate)):
+            if self.images.find(self.key(candidate)):
                 return None
-            tree = self._sources.tree_of(candidate)
+            tree = self.sources.tree_of(candidate)
         except EditsDoNotApply:
             return None
-        for identity, inputs in self._images.inputs(self._settings(candidate)):
-            changes = self._sources.changes(inputs.tree, tree)
-            if changes is not None and inputs.first_read(changes) is None and (image := self._images.held(identity)):
+        for identity, inputs in self.images.inputs(self._settings(candidate)):
+            changes = self.sources.changes(inputs.tree, tree)
+            if changes is not None and inputs.first_read(changes) is None and (image := self.images.held(identity)):
                 return replace(image, same_inputs=inputs.candidate)
         return None
 
     def _own_config(self, lines: tuple[str, ...]) -> str:
         """Names a candidate's own lines of the config."""
         raise UsageError(f"{self.kind} has no config: {lines[0]}")
+
+    def known(self, key: str) -> Image | BuildFailure | None:
+        """What is known of the build ``key``, without building anything."""
+        return self._failed.get(key) or self.images.find(key)
+
+    def failed(self, key: str, failure: BuildFailure) -> None:
+        """Record that the candidate of ``key`` cannot be built."""
+        self.images.keep_failure(key, failure)
+        self._failed[key] = failure
 
     def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
         """Look up or build. A failure of the candidate's own is recorded; one of this host is raised as InfraError."""
@@ -139,13 +148,13 @@ class FromSource(ABC):
         except EditsDoNotApply as error:
             return BuildFailure(BuildStage.EDITS, tuple(str(error).splitlines()))
         try:
-            if known := self._failed.get(key) or self._images.find(key):
+            if known := self.known(key):
                 return known
             if cancel.cancelled():
                 raise Interrupted(f"the build of {candidate} was not started")
             with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
                 listener(Progress(Phase.CHECKOUT, str(candidate)))
-                self._sources.checkout(candidate, build_dir.tree)
+                self.sources.checkout(candidate, build_dir.tree)
                 return self._built(key, candidate, build_dir, listener, cancel)
         except OSError as error:
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
@@ -153,13 +162,13 @@ class FromSource(ABC):
 
     def _record_inputs(self, build: Build, candidate: Candidate, staged: Path) -> None:
         name = str(replace(candidate, label=""))
-        if inputs := build.inputs(self._sources.tree_of(candidate), self._settings(candidate), name):
+        if inputs := build.inputs(self.sources.tree_of(candidate), self._settings(candidate), name):
             put_inputs(staged, inputs)
 
     def _built(
         self, key: str, candidate: Candidate, build_dir: BuildDir, listener: Listener, cancel: CancelToken
     ) -> Image | BuildFailure:
-        log = self._images.log_of(key)
+        log = self.images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
         build = self._build(candidate, build_dir, log, listener, cancel)
@@ -167,19 +176,18 @@ class FromSource(ABC):
             try:
                 build.configure()
                 build.compile()
-                with self._images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
+                with self.images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
                     facts = build.collect(staged)
                     self._record_inputs(build, candidate, staged)
                     seconds = round(time.monotonic() - begin, 1)
                     image = replace(
                         facts,
-                        tools=(*self._tools, ("sandbox", self._processes.sandbox.describe())),
+                        tools=(*self.tools, ("sandbox", self.processes.sandbox.describe())),
                         commands=build.commands.done,
                         seconds=seconds,
                     )
-                    return self._images.keep(key, staged, image)
+                    return self.images.keep(key, staged, image)
             except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
-                self._images.keep_failure(key, failure)
-                self._failed[key] = failure
+                self.failed(key, failure)
                 return failure

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``jobs.make_image`` on a worker: the tree goes there as a bundle, the image comes back.
+
+Which build it is, is computed on the campaign's host from the tree, the config and the toolchain of the campaign; a
+worker with another one would make another image, and gets no builds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bisector import worker
+from bisector.execute.remote import Call, Worker, WorkerLies, WorkerLost
+from bisector.execute.work import here
+from bisector.interfaces import CancelToken, Listener, Phase, Progress
+from bisector.jobs import in_slot
+from bisector.model import BuildFailure, Candidate, Image
+from bisector.search.bundles import make_bundle
+from bisector.search.clone import PrivateClone
+from bisector.system.sandbox import Sandbox
+from bisector.target.images import identity_of
+from bisector.target.kernel_file import build_id_of_image
+from bisector.target.kernel_source import KernelSource
+
+PART = 16 << 20
+"""Bytes of a bundle that travel at once: a kernel's first one has a third of a gigabyte."""
+
+MOST_BASES = 64  # trees of a worker that are remembered
+
+
+def can_travel(target: object) -> bool:
+    """Whether a worker can build what this target builds."""
+    return isinstance(target, KernelSource) and isinstance(target.sources, PrivateClone)
+
+
+@dataclass(eq=False)
+class RemoteBuild:
+    """``jobs.make_image`` of a kernel on a worker. ``state``: our state folder."""
+
+    sandbox: Sandbox
+    state: Path
+    target: KernelSource
+    candidate: Candidate
+    listener: Listener
+    cancel: CancelToken
+    heard_by: Listener = field(default=lambda _: None, init=False)
+    _failed_on: set[str] = field(default_factory=set, init=False)  # names of workers
+
+    @property
+    def about(self) -> str:
+        """What it is about, for the count of failures."""
+        return str(self.candidate)
+
+    def cancelled(self) -> bool:
+        """Whether it is to stop."""
+        return self.cancel.cancelled()
+
+    def heard(self, message: Any) -> None:
+        """Hand on an event of the build."""
+        phase, detail, fraction = message
+        self.heard_by(Progress(Phase(phase), detail, fraction))
+
+    def fits(self, worker: Worker) -> int:
+        """A worker that has built for this campaign holds objects and trees; one that failed at it comes last."""
+        if worker.name in self._failed_on:
+            return 1
+        return 3 if worker.notes.get("built") else 2
+
+    def run(self, call: Call) -> Image | BuildFailure:
+        """Bring the tree there, have it built, and take over what came of it."""
+        sources = self.target.sources
+        assert isinstance(sources, PrivateClone)  # can_travel
+        key, tree = self.target.key(self.candidate), sources.tree_of(self.candidate)
+        with in_slot(self.listener, str(self.candidate)) as job:
+            self.heard_by = job.listener
+            made = self.target.known(key)
+            if made is None:
+                self._failed_on.add(call.worker.name)
+                bring_tree(call, sources, tree, self.sandbox, self.state)
+                request = worker.BuildRequest(
+                    self.candidate, tree, self.target.how, key, self._jobs(call.worker), here().ahead, self.sandbox
+                )
+                made = self._kept(key, call, call.run(worker.build, request))
+                self._failed_on.discard(call.worker.name)
+                call.worker.notes["built"] = True
+            job.ended = "failed" if isinstance(made, BuildFailure) else ""
+        return made
+
+    def lost(self, what: str) -> Any:
+        """It is built again on another worker."""
+        raise WorkerLost(what)
+
+    @staticmethod
+    def _jobs(builder: Worker) -> int:
+        return max(1, int(builder.notes.get("jobs", 1)) // max(1, builder.slots.get("build", 1)))
+
+    def _kept(self, key: str, call: Call, answer: worker.BuildAnswer) -> Image | BuildFailure:
+        """The image in our cache, with the name of its host. Raises WorkerLies for one that is not what it is said to
+        be: nothing of it is kept then."""
+        images, name = self.target.images, call.worker.name
+        images.log_of(key).write_bytes(answer.log)
+        if isinstance(answer.made, BuildFailure):
+            failure = replace(answer.made, log=str(images.log_of(key)))
+            self.target.failed(key, failure)
+            return failure
+        said = replace(answer.made, host=name)
+        with images.staging() as staged:
+            worker.unpack(answer.files, staged)
+            (staged / "image.json").unlink(missing_ok=True)
+            modules = staged / "modules"
+            found = identity_of(staged / "kernel", modules if modules.is_dir() else None)
+            if found != said.identity:
+                raise WorkerLies(f"{name} built image {said.identity[:12]} and sent {found[:12]}")
+            inside = build_id_of_image(staged / "kernel", self.target.processes)
+            if inside not in ("", said.build_id):
+                raise WorkerLies(f"{name} says build id {said.build_id[:12]} of a kernel with {inside[:12]}")
+            kept = images.keep(key, staged, said)
+        call.worker.notes.setdefault("images", set()).add(kept.identity)
+        return kept
+
+
+def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, state: Path) -> None:
+    """Have the tree on the worker: what is missing there, on top of the trees that it holds. Raises WorkerLost."""
+    with call.worker.lock:
+        held: list[str] | None = call.worker.notes.get("trees")
+        if held is None:
+            held = call.worker.notes["trees"] = list(call.ask(worker.held_trees, sandbox))
+        if tree in held:
+            return
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="bundle-", dir=state) as folder:
+            bundle, name = Path(folder) / "bundle", secrets.token_hex(8)
+            make_bundle(clone, tree, held, bundle)
+            with bundle.open("rb") as file:
+                while part := file.read(PART):
+                    call.ask(worker.take_part, name, call.send(part), sandbox)
+        call.ask(worker.take_tree, name, tree, sandbox)
+        held.insert(0, tree)
+        del held[MOST_BASES:]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernels that workers build: real workers, git and bundles; the kernels are small."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bisector.errors import Interrupted
+from bisector.execute.remote import Call
+from bisector.interfaces import CancelToken, ignore
+from bisector.jobs import make_image
+from bisector.model import BuildFailure, Image
+from bisector.search import bundles
+from bisector.search.clone import PrivateClone
+
+pytest.importorskip("distributed")
+
+from bisector.remote import other_tools
+from bisector.remote_build import RemoteBuild
+from bisector.worker import BuildAnswer
+from tests.execute.lab import Lab
+from tests.search.planted import git
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path)
+    yield made
+    assert not list((tmp_path / "processes").glob("*"))
+
+
+def test_a_worker_builds_what_this_host_would_and_both_keep_it(lab: Lab) -> None:
+    first, second = lab.commit(), lab.commit({"drivers/disk.c": "disk 2\n"})
+    target = lab.target()
+    with lab.cluster():
+        made = [lab.image(target, each) for each in (first, second)]
+    assert made[0].host.startswith("worker-") and made[0].host == made[1].host
+    here = lab.target("other")
+    alone = [here.image(each, listener=ignore, cancel=CancelToken()) for each in (first, second)]
+    assert [image.identity for image in made] == [image.identity for image in alone if isinstance(image, Image)]
+    assert [image.host for image in alone if isinstance(image, Image)] == ["", ""]
+    assert not list((lab.root / "cache").glob("build-dirs/*"))  # nothing was built on this host
+    for image in made:
+        assert replace(target.images.held(image.identity), seconds=image.seconds) == image
+        assert (lab.cache_of(made[0].host) / "images" / image.identity / "kernel").is_file()
+    log = target.images.log_of(target.key(second)).read_text()
+    assert "CC      drivers/disk.o" in log
+
+
+def test_a_later_bundle_holds_only_what_the_worker_lacks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = {f"drivers/unused-{n}.txt": random.Random(n).randbytes(4000).hex() for n in range(40)}
+    first, second = lab.commit(big), lab.commit({**big, "drivers/disk.c": "disk 2\n"})
+    sizes = []
+    whole = bundles.make_bundle
+
+    def counted(clone: PrivateClone, tree: str, held: Iterable[str], place: Path) -> None:
+        whole(clone, tree, held, place)
+        sizes.append(place.stat().st_size)
+
+    monkeypatch.setattr("bisector.remote_build.make_bundle", counted)
+    target = lab.target()
+    with lab.cluster(1):
+        lab.image(target, first)
+        lab.image(target, second)
+    assert sizes[0] > 40 * 4000 and sizes[1] < 2000
+    assert not git(lab.repo, "for-each-ref", "refs/bisector")
+    with lab.cluster(1):  # a later campaign: the worker still holds them
+        lab.image(target, lab.commit({**big, "drivers/disk.c": "disk 3\n"}))
+    assert sizes[2] < 2000
+    assert not list((lab.root / "state").glob("bundle-*"))
+
+
+def test_what_does_not_compile_is_recorded_here_with_its_log(lab: Lab) -> None:
+    wrong = lab.commit({"drivers/disk.c": "WRONG\n"})
+    target = lab.target()
+    with lab.cluster(1):
+        failure = lab.failure(target, wrong)
+    assert "wrong on purpose" in failure.errors[0]
+    assert "wrong on purpose" in Path(failure.log).read_text() and Path(failure.log).is_relative_to(lab.root / "cache")
+    assert lab.target().known(target.key(wrong)) == failure
+
+
+def test_a_build_that_is_stopped_ends_on_its_worker(lab: Lab) -> None:
+    candidate = lab.commit({"drivers/disk.c": "PAUSE\n"})
+    target, stop = lab.target(), CancelToken(str(lab.root / "stop"))
+    marks = lab.cache_of("worker-1") / "ccache/marks-0"
+    marks.mkdir(parents=True)
+    (marks / "pause").touch()
+    with lab.cluster(1) as executor:
+        future = executor.submit("build", make_image, target, candidate, lab.seen.append, stop)
+        lab.wait((marks / "reached").exists)
+        stop.cancel()
+        with pytest.raises(Interrupted):
+            future.result(10)
+        (marks / "pause").unlink()
+        assert lab.image(target, candidate).host == "worker-1"
+
+
+def test_a_worker_that_sends_another_kernel_than_it_says_is_not_believed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is built on another worker, and nothing of it is kept."""
+    candidate, liars = lab.commit(), []
+    honest = RemoteBuild._kept
+
+    def lying(self: RemoteBuild, key: str, call: Call, answer: BuildAnswer) -> Image | BuildFailure:
+        liars.append(call.worker.name)
+        if len(liars) == 1 and isinstance(answer.made, Image):
+            answer = replace(answer, made=replace(answer.made, identity="0" * 64))
+        return honest(self, key, call, answer)
+
+    monkeypatch.setattr(RemoteBuild, "_kept", lying)
+    target = lab.target()
+    with lab.cluster() as executor:
+        made = lab.image(target, candidate)
+        assert {kind for (_, kind) in executor.cluster.faults} == {"sent what it is not"}
+    assert made.host != liars[0] and made.host == liars[1]
+
+
+def test_a_worker_with_another_compiler_builds_nothing_and_the_output_says_why(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = lab.commit()
+    monkeypatch.setattr("bisector.worker.toolchain", lambda *_: (("compiler", "gcc: gcc 99"), ("linker", "ld: ld 2")))
+    target = lab.target()
+    with lab.cluster(1) as executor:
+        assert executor.cluster.count("build") == 0 and executor.cluster.count("trial") == 1
+        begin = time.monotonic()
+        assert lab.image(target, candidate).host == ""
+        assert time.monotonic() - begin < 20  # nobody waits for a builder to come
+    said = "worker-1: builds nothing: it has less, and this campaign builds with gcc: gcc 99, ld: ld 2"
+    assert said in lab.said
+
+
+def test_tools_that_differ_are_named_alone() -> None:
+    ours = (("compiler", "gcc: gcc 12"), ("linker", "ld: ld 2.40"))
+    theirs = (("compiler", "gcc: gcc 14"), ("linker", "ld: ld 2.40"))
+    assert other_tools(ours, ours) == ()
+    assert other_tools(theirs, ours) == ("it has gcc: gcc 14, and this campaign builds with gcc: gcc 12",)
