@@ -27,10 +27,12 @@ PARTS = {
     "build-dirs": "source trees with their objects",
     "seats": "source trees with their objects, of earlier versions",
     "builds": "logs of builds, and records of what could not be built",
+    "trees": "source trees that campaigns of other hosts sent to be built",
+    "files": "files of recipes that campaigns of other hosts sent",
     "ccache": "compiler cache (it keeps itself below its own limit)",
 }
 PRUNED = {"images": "image", "packages": "package", "build-dirs": "build folder", "seats": "old build folder",
-          "builds": "build log"}  # fmt: skip
+          "builds": "build log", "trees": "clone of source trees", "files": "file of a recipe"}  # fmt: skip
 """Parts of which the least recently used can go, with what one of them is called. An image that is built again, and a
 build folder, cost time; nothing is lost with any of them."""
 BUILD_DIRS = ("build-dirs", "seats")
