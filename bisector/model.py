@@ -75,10 +75,7 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class Image:
-    """A built (or given) thing that is tried: a kernel that boots, or programs of QEMU's.
-
-    ``identity`` hashes its content and is all that trials are keyed by.
-    """
+    """What is tried: a kernel that boots, or programs of QEMU. Trials are keyed by ``identity``, a hash of it."""
 
     identity: str
     kernel: str  # path of the kernel image, "" for an image of programs
