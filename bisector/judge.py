@@ -117,12 +117,16 @@ class Judge:
 
     def known_image(self, candidate: Candidate) -> Image | None:
         """The candidate's image as far as it is known without a build. Raises InfraError."""
-        candidate = self.with_fixups(candidate)
+        return self.stored_image(candidate) or self._with_same_inputs(self.with_fixups(candidate), ignore)
+
+    def stored_image(self, candidate: Candidate) -> Image | None:
+        """The candidate's image where this campaign has made or found one. Raises InfraError."""
         try:
-            known = self.tools.store.build(self.tools.campaign, self.tools.target.key(candidate))
+            key = self.tools.target.key(self.with_fixups(candidate))
         except EditsDoNotApply:
             return None
-        return known if isinstance(known, Image) else None if known else self._with_same_inputs(candidate, ignore)
+        known = self.tools.store.build(self.tools.campaign, key)
+        return known if isinstance(known, Image) else None
 
     def _with_same_inputs(self, candidate: Candidate, listener: Listener) -> Image | None:
         target = self.tools.target

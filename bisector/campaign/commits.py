@@ -214,7 +214,7 @@ class _Work:
             outcome = Outcome(
                 OutcomeKind.NOT_CONFIRMED,
                 f"{named}: {answer.reason}",
-                suspects=(result.first_bad,) if result.first_bad else result.suspects,
+                suspects=() if answer.impossible else (result.first_bad,) if result.first_bad else result.suspects,
                 judgements=steps,
                 bisect_log=log,
             )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from bisector.direction import Direction
 from bisector.judge import Judge
-from bisector.model import Commit, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
+from bisector.model import Candidate, Commit, Image, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong, UntestableParents
@@ -45,6 +46,7 @@ class Retry:
         good: trials of the good end, or of good commits, that reproduced now and then; every verdict is in doubt.
         bad: trials of the bad end, which reproduces more rarely than was thought; likewise.
         instead: what can be said for certain where the search may not go on any more.
+        impossible: the commit that the search named cannot be it.
         correction: what the search has to take into account, where it goes on.
     """
 
@@ -54,6 +56,7 @@ class Retry:
     bad: Evidence = NOTHING
     instead: Outcome | None = None
     correction: Correction | None = None
+    impossible: bool = False
 
     @property
     def in_doubt(self) -> bool:
@@ -86,6 +89,8 @@ class Proof:
         arms = self._planner.arms(found)
         if arms.new.untestable or self._unbounded(arms):
             return self._no_proof(arms)
+        if parent := self._parent_of_same_image(arms):
+            return self._changes_nothing(arms, parent)
         step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
         if stuck := self._stuck(arms, step):
             return UntestableParents(tuple(arm.candidate.revision for arm in stuck))
@@ -143,6 +148,47 @@ class Proof:
         judged = {*frontier.old, *frontier.new, *frontier.skips, arms.new.candidate.revision}
         return [arm for arm in found if not arms.is_edited(arm) and arm.candidate.revision not in judged]
 
+    def _parent_of_same_image(self, arms: Arms) -> TrialSeries | None:
+        """The parent whose image is the culprit's own, where one commit is left and has such a parent."""
+        culprit, *others = arms.suspects
+        if others or not isinstance(arms.new.made, Image):
+            return None
+        parents = (arm for arm in (*arms.bad, *arms.good) if arm.candidate.revision in culprit.parents)
+        same = (arm for arm in parents if isinstance(arm.made, Image) and not arms.is_edited(arm))
+        return next((arm for arm in same if cast(Image, arm.made).identity == arms.new.made.identity), None)
+
+    def _changes_nothing(self, arms: Arms, parent: TrialSeries) -> Retry:
+        """A commit with the image of a parent cannot be it (law 8). Fresh trials of that image say which of the two
+        verdicts was wrong."""
+        way, culprit = self.direction, arms.suspects[0]
+        judged = self.judge.ask(parent.candidate, self.known.case, self._stage)
+        fresh = Evidence.of(trial.reading for trial in judged.trials)
+        reason = (
+            f"it cannot be the {way.change}: its image is that of its parent {self._commit(parent)}, which is "
+            f"{judged.verdict} in fresh trials"
+        )
+        if judged.verdict not in (way.old, way.new):
+            return Retry(reason, final=True, impossible=True)
+        wrong, end = (culprit.oid, way.new) if judged.verdict is way.old else (parent.candidate.revision, way.old)
+        if wrong in (self.old.oid, self.new.oid):
+            if not self._rule.learns:
+                return Retry(reason, final=True, impossible=True)
+            sides = {Verdict.GOOD: NOTHING, Verdict.BAD: NOTHING, end: fresh}
+            return Retry(reason, good=sides[Verdict.GOOD], bad=sides[Verdict.BAD], impossible=True)
+        correction = NewWasWrong(wrong, fresh) if judged.verdict is way.old else OldWasWrong(wrong, fresh)
+        return Retry(reason, correction=correction, impossible=True)
+
+    def _open(self, suspects: tuple[Commit, ...]) -> tuple[Commit, ...]:
+        """Suspects without those that have the image of a parent: what they change is not built. All, where that leaves
+        none."""
+        left = tuple(commit for commit in suspects if not self._has_parents_image(commit))
+        return left or suspects
+
+    def _has_parents_image(self, commit: Commit) -> bool:
+        own = self.judge.stored_image(Candidate(self.target, commit.oid))
+        parents = (self.judge.stored_image(Candidate(self.target, oid)) for oid in commit.parents)
+        return own is not None and any(parent and parent.identity == own.identity for parent in parents)
+
     @property
     def _planner(self) -> ProofPlanner:
         judge, known, history, way = self.judge, self.known, self.history, self.direction
@@ -151,9 +197,9 @@ class Proof:
     def _no_proof(self, arms: Arms) -> Outcome:
         """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
         why = arms.new.untestable or "nothing older than it can be tried"
-        count, new = len(arms.all_suspects), self.direction.git_new
-        summary = f"the first {new} commit is one of {count}, and no fresh trial proves it: {why}"
-        return self._narrowed(summary, arms.all_suspects, (), arms.unchecked)
+        suspects, new = self._open(arms.all_suspects), self.direction.git_new
+        summary = f"the first {new} commit is one of {len(suspects)}, and no fresh trial proves it: {why}"
+        return self._narrowed(summary, suspects, (), arms.unchecked)
 
     def _concluded(self, arms: Arms, step: Confirmation) -> Outcome:
         judged, unchecked = self._judged(arms, step), list(arms.unchecked)
@@ -163,8 +209,8 @@ class Proof:
             figures = f"{seen.conclusive} trials were conclusive, {seen.other + seen.infra} were not"
             unchecked.append(Unchecked(str(arm.candidate), arm.untestable or figures))
         if len(arms.all_suspects) > 1:
-            summary = self._one_of(arms.all_suspects) + self._sure(step)
-            return self._narrowed(summary, arms.all_suspects, judged, unchecked)
+            suspects = self._open(arms.all_suspects)
+            return self._narrowed(self._one_of(suspects) + self._sure(step), suspects, judged, unchecked)
         (culprit,) = arms.suspects
         summary = f"{culprit}: reproduced {', '.join(_figure(one) for one in judged)}{self._sure(step)}"
         left_open = tuple(map(str, unchecked))
@@ -212,7 +258,7 @@ class Proof:
         instead = None
         if not self.direction.find_fix:
             good = [arm.candidate.revision for arm in arms.good if arm.candidate.revision not in oids]
-            suspects = self.history.left(arms.new.candidate.revision, (self.old.oid, *good))
+            suspects = self._open(self.history.left(arms.new.candidate.revision, (self.old.oid, *good)))
             summary = f"the first bad commit is one of {len(suspects)}: {reason}{self._sure(step)}"
             instead = self._narrowed(summary, suspects, self._judged(arms, step), arms.unchecked)
         return Retry(reason, instead=instead, correction=MayHide(tuple(oids)))
@@ -270,10 +316,11 @@ class Proof:
         lost = [(arms.bad if bad else arms.good)[place] for bad, place in step.places]
         if len(arms.suspects) > 1:
             why = [Unchecked(str(arm.candidate), arm.untestable or self._rule.unjudged(arm.evidence)) for arm in lost]
-            return self._narrowed(self._one_of(arms.all_suspects), arms.all_suspects, judged, (*arms.unchecked, *why))
+            suspects = self._open(arms.all_suspects)
+            return self._narrowed(self._one_of(suspects), suspects, judged, (*arms.unchecked, *why))
         parents = [self._commit(arm) for arm in lost]
         below = [commit for parent in parents for commit in (parent, *self._planner.open_below(parent.oid))]
-        suspects = tuple({commit.oid: commit for commit in (*arms.all_suspects, *below)}.values())
+        suspects = self._open(tuple({commit.oid: commit for commit in (*arms.all_suspects, *below)}.values()))
         summary = (
             f"{arms.suspects[0]} is {self.direction.new}, and whether it came with it is not known: no verdict for its "
             f"parent {', '.join(map(str, parents))}"
