@@ -8,9 +8,10 @@ always allowed. "Yes" needs a reason for every path in which the two trees diffe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bisector.interfaces import Change
@@ -105,3 +106,32 @@ class Inputs:
 def below(path: str, folders: Iterable[str]) -> bool:
     """Whether ``path`` lies below one of the folders."""
     return any(path.startswith(f"{folder}/") for folder in folders)
+
+
+class Places:
+    """Sorts words of commands into files of a tree, and names of any file.
+
+    The object folder stood at ``tree/inner`` when the commands ran.
+    """
+
+    def __init__(self, tree: Path, inner: str) -> None:
+        self._inner = inner
+        self._tree = os.path.realpath(tree)
+        self.read: set[str] = set()
+        self.names: set[str] = set()
+        self._seen: set[str] = set()
+
+    def take(self, word: str) -> None:
+        """Sort a word: a path from the object folder, from the tree or of this host, or anything else."""
+        if not word:
+            return
+        self.names.add(word.rpartition("/")[2])
+        places = (f"{self._inner}/{word}", word) if word[0] != "/" else (os.path.relpath(word, self._tree),)
+        for place in map(os.path.normpath, places):
+            if place in self._seen or place.startswith(("../", f"{self._inner}/")):
+                continue
+            self._seen.add(place)
+            if Path(f"{self._tree}/{place}").is_file():
+                self.read.add(place)
+                real = os.path.realpath(f"{self._tree}/{place}")  # a folder on the way may be a link
+                self.read.add(os.path.relpath(real, self._tree) if real.startswith(f"{self._tree}/") else place)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from bisector.system.foreign import NotPlain, read_plain
 from bisector.system.trees import walk
-from bisector.target.inputs import Inputs, below
+from bisector.target.inputs import Inputs, Places, below
 from bisector.target.kconfig import final_values
 from bisector.target.leftovers import COMMAND_LIMIT
 from bisector.target.make import OBJECTS
@@ -53,7 +53,7 @@ def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tupl
 
     Raises OSError.
     """
-    places = _Places(tree)
+    places = Places(tree, OBJECTS)
     for word in _words(objects):
         places.take(word)
     read = frozenset(places.read)
@@ -69,29 +69,6 @@ def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tupl
         unread=tuple(each for each in (*UNREAD, *others) if not any(below(path, (each,)) for path in compiled)),
         unless=BUILD_FILES,
     )
-
-
-class _Places:
-    """Sorts words of commands into files of the tree and names of any file."""
-
-    def __init__(self, tree: Path) -> None:
-        self._tree = os.path.realpath(tree)
-        self.read: set[str] = set()
-        self.names: set[str] = set()
-        self._seen: set[str] = set()
-
-    def take(self, word: str) -> None:
-        """A word: a path from the object folder, from the tree or of this host, or anything else."""
-        self.names.add(word.rpartition("/")[2])
-        places = (f"{OBJECTS}/{word}", word) if word[0] != "/" else (os.path.relpath(word, self._tree),)
-        for place in map(os.path.normpath, places):
-            if place in self._seen or place.startswith(("../", f"{OBJECTS}/")):
-                continue
-            self._seen.add(place)
-            if Path(f"{self._tree}/{place}").is_file():
-                self.read.add(place)
-                real = os.path.realpath(f"{self._tree}/{place}")  # a folder on the way may be a link
-                self.read.add(os.path.relpath(real, self._tree) if real.startswith(f"{self._tree}/") else place)
 
 
 def _words(objects: Path) -> Iterator[str]:

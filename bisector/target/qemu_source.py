@@ -31,6 +31,7 @@ from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.inputs import Inputs
 from bisector.target.ninja import SYSTEM, Ninja, environment
+from bisector.target.qemu_inputs import qemu_inputs
 from bisector.target.source import Build, FromSource
 from bisector.target.submodules import stand_in
 
@@ -203,8 +204,12 @@ class _Build:
         )
 
     def inputs(self, tree: str, fit: str, candidate: str) -> Inputs | None:
-        """None: what ninja noted is not read yet."""
-        return None
+        """What ninja noted; None for a tree that make builds."""
+        if self._by_make:
+            return None
+        files = [self.ninja.file(name) for name in self.ninja.programs]
+        about = (tree, fit, candidate)
+        return qemu_inputs(self.commands, self.build_dir.objects, self.build_dir.tree, files, about)
 
 
 def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:

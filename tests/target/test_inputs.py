@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_qemu import QemuBench
 from target_bench import Bench
 
 from bisector.interfaces import Change
@@ -262,3 +263,42 @@ def test_a_record_of_a_tree_that_is_not_here_is_passed_over(bench: Bench) -> Non
     two = bench.candidate("two", UNREAD)
     del bench.sources.trees["one"]
     assert target.same_inputs(two) is None
+
+
+# ---- QEMU, by the real ninja
+
+
+def test_qemu_reads_what_ninja_noted(qemu: QemuBench) -> None:
+    target = qemu.target("qemu-img")
+    image = qemu.build(target, qemu.candidate("one"))
+    for files in ({"qemu-io.c": "int unread;\n"}, {"docs/index.rst": "other words\n"}):
+        found = target.same_inputs(qemu.candidate(f"two {sorted(files)}", files))
+        assert found and found.identity == image.identity and found.same_inputs == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qemu-img.c", "int main(void) { return 0; }\n"),
+        ("include/where.h", 'static const char *where(void) { return "elsewhere"; }\n'),
+        ("where.h", 'static const char *where(void) { return "shadow"; }\n'),
+        ("block/new.c", ""),
+        ("meson.build", "project('other')\n"),
+        ("VERSION", "9.9.10\n"),
+        ("scripts/generate.py", ""),
+        ("hw/block/Kconfig", ""),
+        ("qapi/block.json", "{}\n"),
+    ],
+)
+def test_qemu_is_built_where_something_may_be_read(qemu: QemuBench, name: str, text: str) -> None:
+    target = qemu.target("qemu-img")
+    qemu.build(target, qemu.candidate("one"))
+    assert target.same_inputs(qemu.candidate("two", {name: text})) is None
+
+
+def test_a_qemu_with_the_same_inputs_is_built_the_same(qemu: QemuBench) -> None:
+    target = qemu.target("qemu-img")
+    qemu.build(target, qemu.candidate("one"))
+    two = qemu.candidate("two", {"qemu-io.c": "int main(void) { return 1; }\n"})
+    promised = target.same_inputs(two)
+    assert promised and qemu.build(target, two).identity == promised.identity
