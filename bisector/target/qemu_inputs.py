@@ -2,8 +2,8 @@
 """What a build of QEMU read, from ninja's records.
 
 ninja keeps the headers that the compiler listed for each object (`ninja -t deps`), and knows from build.ninja what
-else goes into a program (`ninja -t inputs`): sources, and what generators are given. meson and configure keep no list of
-what they read, so every file of another kind counts as read, and so does each name that is added or gone.
+else goes into a program (`ninja -t inputs`): sources, and what generators are given. meson and configure keep no list
+of what they read, so every file of another kind counts as read, and so does each name that is added or gone.
 """
 
 from __future__ import annotations
