@@ -195,21 +195,24 @@ class FactKind(StrEnum):
     EVENT = "event"
     HANG = "hang"
     OOPS = "oops"
+    SECONDS = "seconds"
+    VALUE = "value"
+    COUNT = "count"
+    TAP = "tap"
+    MADE = "made"
 
 
 @dataclass(frozen=True)
 class Fact:
     """One fact to look for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
-
-    console: ``values`` are the regular expressions and ``where`` is vm or guest; the plan carries them as watches
-    named ``condition/index-of-fact``. exit: decimal numbers. output: regular expressions, looked
-    for in what the step printed (its last 4 KiB). errno: names, "none" for success. hang: "true"/"false".
+    ``values`` are written as recipe/facts says; ``name``: the number's, the test's, the expression counted.
     """
 
     kind: FactKind
     where: str
     values: tuple[str, ...]
     negate: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)

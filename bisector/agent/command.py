@@ -22,9 +22,10 @@ TAIL = 4096  # bytes of a program's output that are kept
 class Halt(Exception):
     """The agent cannot go on: carries the fault that the result will show."""
 
-    def __init__(self, stage: str, message: str) -> None:
+    def __init__(self, stage: str, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
         self.fault = Fault(stage, message)
+        self.refused = refused  # a tool ran and said no, in time
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     stdin: str = "",
+    keep: int = TAIL,
 ) -> Ran:
-    """Run a program for at most ``timeout`` seconds; stdout and stderr come back together, cut to their last 4 KiB.
+    """Run a program for at most ``timeout`` seconds; of stdout and stderr together the last ``keep`` bytes come back.
 
     ``stdin`` is at most what a pipe holds (64 KiB). A program stuck inside the kernel (state D, which no signal ends)
     is left behind instead of holding the agent up. Raises OSError when it cannot be started.
@@ -75,7 +77,7 @@ def run(
         os.close(given)
         os.close(into)
     try:
-        output = _follow(child, out, time.monotonic() + timeout)
+        output = _follow(child, out, time.monotonic() + timeout, keep)
     finally:
         os.close(out)
     if child.poll() is None:
@@ -84,7 +86,7 @@ def run(
     return Ran(child.returncode, output)
 
 
-def _follow(child: subprocess.Popen[bytes], out: int, until: float) -> str:
+def _follow(child: subprocess.Popen[bytes], out: int, until: float, keep: int) -> str:
     """Read ``out`` until it ends, the time is over, or the child is gone and left it to a daemon of its own."""
     tail = b""
     watch = select.poll()
@@ -95,7 +97,7 @@ def _follow(child: subprocess.Popen[bytes], out: int, until: float) -> str:
             if not chunk:
                 wait(child, until - time.monotonic())
                 break
-            tail = (tail + chunk)[-TAIL:]
+            tail = (tail + chunk)[-keep:]
         elif child.poll() is not None:
             break
     return tail.decode(errors="replace")
@@ -124,7 +126,7 @@ def demand(argv: Sequence[str], *, stage: str, timeout: float, env: Mapping[str,
         raise Halt("tools", f"{argv[0]}: {error}") from None
     if ran.exit != 0:
         how = "did not end in time" if ran.exit is None else f"exit {ran.exit}"
-        raise Halt(stage, f"{' '.join(argv)}: {how}: {ran.output.strip()}")
+        raise Halt(stage, f"{' '.join(argv)}: {how}: {ran.output.strip()}", refused=ran.exit is not None)
     return ran.output
 
 

@@ -61,7 +61,7 @@ class Guest(GuestControl):
         self._initramfs = f"{scratch}/initramfs"
         self._files = (f"{shared}/files", tuple(file.name for file in plan.files))
         self._watches = [(w.name, re.compile(w.pattern)) for w in plan.watches if w.where == "guest"]
-        self._matches = dict.fromkeys((name for name, _ in self._watches), 0)
+        self._unseen = {w.name: w.most or WATCH_LIMIT for w in plan.watches if w.where == "guest"}
         self._output = BoundedLog(f"{shared}/qemu.log")
         self._console = BoundedLog(f"{shared}/guest-console.log")
         self._ready = re.compile(guest.ready) if guest.ready else None
@@ -105,8 +105,8 @@ class Guest(GuestControl):
         self._console.write(f"[{self._recorder.now():9.3f}] {line}\n".encode())
         self._is_up = self._is_up or bool(self._ready and self._ready.search(line))
         for name, pattern in self._watches:
-            if self._matches[name] < WATCH_LIMIT and pattern.search(line):
-                self._matches[name] += 1
+            if self._unseen[name] and pattern.search(line):
+                self._unseen[name] -= 1
                 self._recorder.event("guest", name, line[:LINE_LIMIT])
                 self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
 

@@ -98,6 +98,7 @@ class Step:
     direct: bool = False
     caches: str = ""  # verify without direct: drop them before (""), keep them, or remount
     kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
+    keep: Natural = 0  # bytes of a program's output that are kept; 0: what is kept of each
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
     def begun(self, at: float) -> StepFacts:
@@ -108,12 +109,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """A regular expression searched for in a console. ``decisive``: its first match ends the trial."""
+    """A regular expression searched for in a console. ``decisive``: its first match ends the trial.
+
+    ``most``: so many matches are reported; 0: as many as of each.
+    """
 
     name: str
     where: str  # vm, guest
     pattern: str
     decisive: bool
+    most: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -196,10 +201,14 @@ class AgentEvent:
 
 @dataclass(frozen=True)
 class Fault:
-    """The harness's own failure inside the VM: never evidence about the kernel."""
+    """The harness's own failure inside the VM: never evidence about the kernel.
+
+    ``refused``: the layer that the kernel or a tool refused to make; "" where that is not what happened.
+    """
 
     stage: str  # plan, storage, guest, step, tools
     message: str
+    refused: str = ""
 
 
 @dataclass(frozen=True)

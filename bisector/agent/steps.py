@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .command import Halt, environment_of_program, is_missing, run, search_path
+from .command import TAIL, Halt, environment_of_program, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
 from .stamps import Below, Stamped, Stamps, VerifySummary, blocks_of, stamp_here, together, verify_here
@@ -238,7 +238,7 @@ def _run(work: Workload, step: Step) -> Outcome:
     while True:
         # A name with a slash is the recipe's own file (the working folder is theirs); any other is found in PATH.
         try:
-            ran = run(argv, timeout=work.left(), env=environment, cwd=work.files)
+            ran = run(argv, timeout=work.left(), env=environment, cwd=work.files, keep=step.keep or TAIL)
         except OSError as error:
             own = "{" not in step.argv[0] and error.errno in CANNOT_RUN  # else what lies on the storage under test
             why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})"

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ..layers import machine, table
 from ..layers.machine import Built, StorageError
@@ -52,7 +53,7 @@ class Storage:
             kind = _kind(layer)
             if kind.mounted:
                 self._sync()  # a file system starts on members that agree
-            with _halting():
+            with _halting(layer):
                 self._built[layer.name] = kind.build(self, layer)
         self._sync()
 
@@ -128,12 +129,19 @@ class Storage:
 
 
 @contextlib.contextmanager
-def _halting() -> Iterator[None]:
-    """What a kind cannot build is the trial's fault, with its stage."""
+def _halting(layer: Layer) -> Iterator[None]:
+    """What a kind cannot build is the trial's fault, with its stage, and with the layer where one was refused."""
     try:
         yield
     except StorageError as error:
-        raise Halt(error.stage, error.message) from None
+        halt = Halt(error.stage, error.message, refused=error.stage == "storage")
+    except Halt as error:
+        halt = error
+    else:
+        return
+    if halt.refused and halt.fault.stage == "storage":
+        halt.fault = replace(halt.fault, refused=layer.name)
+    raise halt from None
 
 
 def _kind(layer: machine.Layer) -> Kind:

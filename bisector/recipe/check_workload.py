@@ -9,6 +9,7 @@ from typing import Any
 
 from bisector.layers import table
 from bisector.recipe import patterns
+from bisector.recipe.conditions import Entry
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.row import Key, Row, ShowsWork, Subject
 from bisector.recipe.model import VERBS, Recipe, Step
@@ -59,7 +60,8 @@ def _length_of_patterns(recipe: Recipe) -> Iterator[Fault]:
     total = len(recipe.guest.ready or "") if recipe.guest else 0
     for section in ("bad_when", "good_when"):
         for condition in getattr(recipe, section).values():
-            total += sum(sum(map(len, expect.values)) for row, _, expect in condition.facts() if row.expressions)
+            total += sum(sum(map(len, one.expect.values)) for one in condition.facts() if one.row.expressions)
+            total += sum(len(one.name) for one in condition.facts() if one.row.watched)
     if total > patterns.MAX_TOGETHER:
         yield Fault(("bad_when",), f"regular expressions of {total} characters; at most {patterns.MAX_TOGETHER}", True)
 
@@ -213,9 +215,9 @@ def _conditions(recipe: Recipe) -> Iterator[Fault]:
             facts = list(condition.facts())
             if not facts:
                 yield Fault(path, "names no fact", at_key=True)
-            for row, where, expect in facts:
-                yield from _fact(recipe, row, where, expect, (*path, row.kind.value, where))
-            if section == "good_when" and facts and not any(_shows_work(row, expect) for row, _, expect in facts):
+            for one in facts:
+                yield from _fact(recipe, one, (*path, *one.path))
+            if section == "good_when" and facts and not any(_shows_work(one.row, one.expect) for one in facts):
                 done = "name something that it did (exit, errno, health ...)"
                 yield Fault(path, f"a workload that did nothing would be good; {done}", at_key=True)
 
@@ -224,12 +226,15 @@ def _shows_work(row: Row, expect: Expect[Any]) -> bool:
     return row.shows_work is ShowsWork.ALWAYS or (row.shows_work is ShowsWork.UNLESS_NEGATED and not expect.negate)
 
 
-def _fact(recipe: Recipe, row: Row, where: str, expect: Expect[Any], path: Path) -> Iterator[Fault]:
+def _fact(recipe: Recipe, fact: Entry, path: Path) -> Iterator[Fault]:
+    row, where, expect, name = fact
     of_machine = row.key in (Key.MACHINE, Key.GUEST) or (row.key is Key.STEP_OR_MACHINE and where in ("vm", "guest"))
     if of_machine:
         yield from _machine(recipe, where, path)
     else:
         yield from _subject(recipe, row, where, path)
+    if name and (message := row.name_faults(name)):
+        yield Fault(path, message, at_key=True)
     values = (*path, "not") if expect.negate else path
     for index, message in row.value_faults(expect.values):
         yield Fault(values if index is None else (*values, index), message)
@@ -262,4 +267,4 @@ def _subject(recipe: Recipe, row: Row, where: str, path: Path) -> Iterator[Fault
 def _good_values(recipe: Recipe, row: Row, where: str) -> frozenset[object]:
     """All values that the good conditions give to a fact of a step or a layer."""
     facts = (fact for condition in recipe.good_when.values() for fact in condition.facts())
-    return frozenset(value for own, name, expect in facts if (own, name) == (row, where) for value in expect.values)
+    return frozenset(value for own in facts if (own.row, own.where) == (row, where) for value in own.expect.values)

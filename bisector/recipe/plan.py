@@ -12,9 +12,10 @@ from bisector.errors import InfraError
 from bisector.layers import table
 from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
-from bisector.model import BuildConfig, Cell, Condition, Fact, Question
+from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
+from bisector.recipe.facts import number
 from bisector.recipe.facts.table import ROWS
 from bisector.recipe.model import Layer, Recipe, Step
 from bisector.recipe.values import SIZE, size
@@ -41,11 +42,13 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         own_files = files.of_workload(recipe)
     except OSError as error:
         raise InfraError(f"recipe {recipe.recipe}: {error.filename}: {error.strerror}") from None
+    question = question_for(recipe)
+    kept = {fact.where: ROWS[fact.kind].output for fact in question.facts if ROWS[fact.kind].output}
     plan = agent.Plan(
-        steps=tuple(_step(name, step) for name, step in recipe.steps.items()),
+        steps=tuple(_step(name, step, kept.get(name, 0)) for name, step in recipe.steps.items()),
         layers=tuple(_layer(name, layer) for name, layer in _bottom_up(recipe.storage)),
         guest=_guest(recipe),
-        watches=tuple(_watches(question_for(recipe))),
+        watches=tuple(_watches(question)),
         files=own_files,
         vm=recipe.vm is not None,
         deadline=deadline(recipe),
@@ -127,7 +130,7 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
     )
 
 
-def _step(name: str, step: Step) -> agent.Step:
+def _step(name: str, step: Step, keep: int) -> agent.Step:
     return agent.Step(
         name=name,
         verb=step.verb,
@@ -141,6 +144,7 @@ def _step(name: str, step: Step) -> agent.Step:
         direct=bool(step.direct),
         caches=step.caches or "",
         kill=bool(step.kill),
+        keep=keep,
         probability=1.0 if step.probability is None else step.probability,
     )
 
@@ -171,8 +175,8 @@ def question_for(recipe: Recipe) -> Question:
 
 def _condition(name: str, wanted: Wanted) -> Condition:
     facts = [
-        Fact(row.kind, where, tuple(_fact_value(value) for value in expect.values), expect.negate)
-        for row, where, expect in wanted.facts()
+        Fact(one.row.kind, one.where, tuple(map(_fact_value, one.expect.values)), one.expect.negate, one.name)
+        for one in wanted.facts()
     ]
     return Condition(name, tuple(facts))
 
@@ -187,8 +191,12 @@ def _watches(question: Question) -> Iterator[agent.Watch]:
         for index, fact in enumerate(condition.facts):
             if not ROWS[fact.kind].watched:
                 continue
+            name = condition.watch_name(index)
+            if fact.kind is FactKind.COUNT:
+                yield agent.Watch(name, fact.where, fact.name, False, number.most(fact.values))
+                continue
             alone = condition in question.bad and len(condition.facts) == 1 and not fact.negate
-            yield agent.Watch(condition.watch_name(index), fact.where, patterns.joined(fact.values), alone)
+            yield agent.Watch(name, fact.where, patterns.joined(fact.values), alone)
 
 
 # ---- build ---------------------------------------------------------------------------------------------------------

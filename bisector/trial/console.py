@@ -68,7 +68,7 @@ class _LineSearch:
     watch: Watch
     pattern: re.Pattern[str]
     prefilter: bool
-    left: int = EVENTS
+    left: int
 
 
 class Console:
@@ -84,7 +84,7 @@ class Console:
         self._began = began
         self._marker = marker(token) + " "
         self._watches = [
-            _LineSearch(watch, re.compile(watch.pattern), not any(word in watch.pattern for word in _NEIGHBOURS))
+            _LineSearch(watch, re.compile(watch.pattern), not _looks_around(watch.pattern), watch.most or EVENTS)
             for watch in watches
             if watch.where == "vm"  # the agent reads the inner guest's
         ]
@@ -204,6 +204,10 @@ class Console:
 def refuses_kvm(text: str) -> bool:
     """Whether QEMU says that KVM cannot run a VM here, for a cause that stays: no lack of memory, say."""
     return bool(_KVM_REFUSED.search(text)) and not _PASSES.search(text)
+
+
+def _looks_around(pattern: str) -> bool:
+    return any(word in pattern for word in _NEIGHBOURS)
 
 
 def _pieces(line: str) -> Iterator[str]:

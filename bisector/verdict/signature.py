@@ -82,8 +82,8 @@ def _infra(observation: Observation) -> str:
 def _clean_or_other(observation: Observation, question: Question) -> Reading:
     if observation.ending is not Ending.FINISHED or not observation.result:
         return Reading(Signal.OTHER_FAILURE, reason=_why_unfinished(observation))
-    if observation.result.fault:
-        fault = observation.result.fault
+    fault = observation.result.fault
+    if fault and not any(_explains(condition, observation) for condition in question.good):
         return Reading(Signal.OTHER_FAILURE, reason=f"{fault.stage}: {fault.message}")
     guest_crash = next((e for e in observation.console if e.kind is EventKind.CRASH), None)
     if guest_crash:
@@ -92,6 +92,11 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
         if holds(condition, observation) and _stopped_before(condition, observation, question, good=True) is None:
             return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
     return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question), neither=True)
+
+
+def _explains(condition: Condition, observation: Observation) -> bool:
+    """Whether a storage that could not be built is what the condition looks for."""
+    return any(row.explains_fault for _, row in _rows(condition)) and holds(condition, observation)
 
 
 def _why_neither(observation: Observation, question: Question) -> str:
@@ -180,7 +185,7 @@ def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool)
     facts = [(fact, row.rests_on) for fact, row in _rows(condition)]
     on_its_step = {RestsOn.ITS_STEP, RestsOn.ITS_STEP_IF_GOOD} if good else {RestsOn.ITS_STEP}
     named = {fact.where for fact, rests_on in facts if rests_on in on_its_step}
-    on_all = any(fact.negate and rests_on is RestsOn.ALL_IF_NEGATED for fact, rests_on in facts)
+    on_all = any(row.absence(fact) and row.rests_on is RestsOn.ALL_IF_NEGATED for fact, row in _rows(condition))
     if on_all or (good and not named):  # a good condition that names no step rests on the whole workload
         return len(steps) - 1
     if any(rests_on is RestsOn.STEPS_BEFORE_LAST for _, rests_on in facts):

@@ -97,6 +97,11 @@ class Row:
         names_crash: whether a crash that it is seen in is the recipe's own, and so not another failure.
         needs_deadline: whether a trial that reaches its deadline is what it looks for, so that none is shortened.
         negated_names_failure: whether ``not:`` of it names a failure of the step too: ``exit: {race: {not: 0}}``.
+        named: whether names stand before its values: ``value: {STEP: {NAME: '> 3'}}``; each is a fact of its own.
+        name_faults: what is wrong with such a name, "" for nothing.
+        absence: whether such a fact says that something was not seen, and so rests on the whole workload.
+        output: bytes of a step's output that it is looked for in; 0: what is kept of each (agent/command.py).
+        explains_fault: whether a storage that could not be built is what it looks for, and so no other failure.
     """
 
     kind: FactKind
@@ -112,3 +117,8 @@ class Row:
     names_crash: bool = False
     needs_deadline: bool = False
     negated_names_failure: bool = False
+    named: bool = False
+    name_faults: Callable[[str], str] = lambda name: ""
+    absence: Callable[[Fact], bool] = lambda fact: fact.negate
+    output: int = 0
+    explains_fault: bool = False

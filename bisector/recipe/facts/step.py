@@ -5,23 +5,39 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from bisector.agent.plan import StepFacts
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe import patterns, values
 from bisector.recipe.facts.expect import Expect, ExpectedText
 from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
-from bisector.recipe.values import shown, suggestion
+from bisector.recipe.values import shown, suggestion, wrong
 
-ExitCode = Annotated[int, BeforeValidator(values.count(-64, 255))]
+NAMES = {"KSFT_PASS": 0, "KSFT_FAIL": 1, "KSFT_XFAIL": 2, "KSFT_XPASS": 3, "KSFT_SKIP": 4}
+"""Names of exit codes that a recipe may write (tools/testing/selftests/kselftest.h); those of signals go as well."""
+
+
+def exit_code(value: object) -> int:
+    """An exit code as a number or by its name: ``KSFT_SKIP``, ``SIGSEGV``."""
+    if not isinstance(value, str):
+        return values.count(-64, 255)(value)
+    if value in NAMES:
+        return NAMES[value]
+    if value in signal.Signals.__members__:
+        return -signal.Signals[value]
+    raise wrong(f"{shown(value)} is no exit code; write a number, SIGSEGV and its like, or {', '.join(NAMES)}")
+
+
+ExitCode = Annotated[int, BeforeValidator(exit_code), WithJsonSchema({"type": ["integer", "string"]})]
 
 
 class ExpectedExit(Expect[ExitCode]):
-    """Exit codes; a signal is its negative number."""
+    """Exit codes; a signal is its negative number, or its name."""
 
 
 def ended(fact: Fact, observation: Observation) -> StepFacts | None:
@@ -50,7 +66,8 @@ def _errno(fact: Fact, observation: Observation) -> Finding:
     return UNKNOWN if step is None else Finding((step.errno or "none") in fact.values)
 
 
-def _only_of_programs(step: Subject) -> str:
+def only_of_programs(step: Subject) -> str:
+    """Why a fact of what was printed is none of that step, "" where it is."""
     return "" if step.kind == "run" else f"only a program prints, and {step.name} does {step.kind}"
 
 
@@ -78,7 +95,7 @@ OUTPUT = Row(
     RestsOn.ITS_STEP,
     ShowsWork.UNLESS_NEGATED,
     value_faults=patterns.faults,
-    misfit=_only_of_programs,
+    misfit=only_of_programs,
     expressions=True,
 )
 ERRNO = Row(

@@ -7,7 +7,7 @@ A new fact is a member of ``FactKind``, a row (in a module of its own where none
 from __future__ import annotations
 
 from bisector.model import FactKind
-from bisector.recipe.facts import blocks, console, event, hang, health, oops, step
+from bisector.recipe.facts import blocks, console, event, hang, health, made, number, oops, step, tap
 from bisector.recipe.facts.row import Row
 
 _ROWS = (
@@ -20,5 +20,10 @@ _ROWS = (
     event.ROW,
     hang.ROW,
     oops.ROW,
+    number.SECONDS,
+    number.VALUE,
+    number.COUNT,
+    tap.ROW,
+    made.ROW,
 )
 ROWS: dict[FactKind, Row] = {row.kind: row for row in _ROWS}
