@@ -51,9 +51,9 @@ e2e: .make/venv ## A real campaign on a planted history over a real kernel tree
 e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
 	$(BIN)/python -m tests.e2e.run --merge $(E2E_ARGS)
 
-.PHONY: e2e-slide
-e2e-slide: .make/venv ## Released kernels first, then the commits between their tags, for real (a quarter of an hour)
-	$(BIN)/python -m tests.e2e.slide $(E2E_ARGS)
+.PHONY: e2e-releases
+e2e-releases: .make/venv ## Released kernels first, then the commits between their tags, for real (a quarter of an hour)
+	$(BIN)/python -m tests.e2e.releases $(E2E_ARGS)
 
 .PHONY: e2e-flaky
 e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten trials (an hour of trials)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From released kernels into the source: packages are booted first, then commits built between the tags they stand for.
 
-    python -m tests.e2e.slide
+    python -m tests.e2e.releases
 
 A bare clone of the planted history gets the tags v6.17 and v6.18 at its ends, so that the range that real packages
-give leads to them. Downloads about 620 MB of packages. Ends with ``e2e-slide: N passed, N failed``.
+give leads to them. Downloads about 620 MB of packages. Ends with ``e2e-releases: N passed, N failed``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tests.e2e.run import CAMPAIGN_LIMIT
 RECIPE = ROOT / "recipes/virtio-dio-lvm-raid1-releases.yaml"
 
 
-def slide(scene: Scene, repo: Path, manifest: Manifest) -> None:
+def releases_then_commits(scene: Scene, repo: Path, manifest: Manifest) -> None:
     """``bisector run --releases auto --repo`` on the recipe that a newcomer runs first; ``repo``: the tagged clone."""
     before, checks = fingerprint(repo), scene.checks
     with scene.phase("releases, then commits"):
         said = scene.bisector(
-            "slide", CAMPAIGN_LIMIT, "run", str(RECIPE), "--releases", "auto", "--repo", str(repo), "--json"
+            "releases", CAMPAIGN_LIMIT, "run", str(RECIPE), "--releases", "auto", "--repo", str(repo), "--json"
         )
     ends = [judgement["candidate"].get("label") for judgement in said.judgements]
     assumed = " ".join(said.outcome.get("assumptions") or [])
@@ -40,7 +40,7 @@ def slide(scene: Scene, repo: Path, manifest: Manifest) -> None:
 
 def tagged(place: prepare.Place, planted: Path) -> Path:
     """A bare clone of the planted history whose ends are v6.17 and v6.18."""
-    repo = place.root / "slide.git"
+    repo = place.root / "releases.git"
     if not repo.exists():
         fastimport.git(place.root, "clone", "--quiet", "--bare", str(planted), str(repo))
     for tag, end in (("v6.17", "good"), ("v6.18", "bad")):
@@ -50,13 +50,13 @@ def tagged(place: prepare.Place, planted: Path) -> Path:
 
 def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
-    given = prepare.parser("tests.e2e.slide", (__doc__ or "").split("\n")[0]).parse_args(argv)
+    given = prepare.parser("tests.e2e.releases", (__doc__ or "").split("\n")[0]).parse_args(argv)
 
     def story(scene: Scene) -> None:
         planted, manifest = prepare.planted(scene.place, given)
-        slide(scene, tagged(scene.place, planted), manifest)
+        releases_then_commits(scene, tagged(scene.place, planted), manifest)
 
-    return play("e2e-slide", story)
+    return play("e2e-releases", story)
 
 
 if __name__ == "__main__":
