@@ -7,7 +7,7 @@ from booking import Page, needs_image, page
 pytestmark = [pytest.mark.vm, pytest.mark.book, needs_image]
 
 
-def asked(device: str, direct: str, *more: str) -> Page:
+def page_of(device: str, direct: str, *more: str) -> Page:
     words = ("--cell", f"guest.drives.data.device={device}", "--cell", f"steps.fill.direct={direct}")
     return page("enospc-unseen", *words, *more, option="--kernel")
 
@@ -21,16 +21,16 @@ def asked(device: str, direct: str, *more: str) -> Page:
         pytest.param("virtio-blk", "false", marks=pytest.mark.minutes(5)),
     ],
 )
-def test_a_full_host_pauses_the_guest_or_tells_it_and_nothing_is_lost_unless_errors_are_ignored(
+def test_a_full_host_pauses_the_guest_or_reports_it_and_nothing_is_lost_unless_errors_are_ignored(
     device: str, direct: str
 ) -> None:
     control = ["--controls"] if device == "ide" else []
-    seen = asked(device, direct, *control)
+    seen = page_of(device, direct, *control)
     paused, reported = "guest.drives.data.werror=enospc", "guest.drives.data.werror=report"
     assert (seen.verdict(paused), seen.condition(paused)) == ("good", "paused"), seen.table()
     assert {"BLOCK_IO_ERROR", "STOP", "RESUME"} <= seen.events(paused)
     assert (seen.step(paused, "fill")["exit"], seen.step(paused, "go")["exit"]) == (None, 0)
-    assert (seen.verdict(reported), seen.condition(reported)) == ("good", "told"), seen.table()
+    assert (seen.verdict(reported), seen.condition(reported)) == ("good", "reported"), seen.table()
     assert seen.step(reported, "fill")["errno"] in ("EIO", "ENOSPC")
     assert "STOP" not in seen.events(reported)
     if control:

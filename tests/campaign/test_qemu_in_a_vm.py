@@ -20,11 +20,11 @@ vm: {memory: 512M}
 trials: 1
 deadline: 5m
 steps:
-  - asked: {run: [qemu-img, --version]}
+  - version: {run: [qemu-img, --version]}
 bad_when:
-  broken: {exit: {asked: 7}}
+  broken: {exit: {version: 7}}
 good_when:
-  ours: {exit: {asked: 0}, output: {asked: 'under test 1'}}
+  ours: {exit: {version: 0}, output: {version: 'under test 1'}}
 """
 
 
@@ -57,11 +57,11 @@ def test_programs_under_test_come_first_in_the_vm_and_another_kernel_is_another_
     old = programs(tmp_path / "old", 1)
     (old / "qemu-img").write_text((old / "qemu-img").read_text().replace("exit 1", "exit 0"))
     new = programs(tmp_path / "new", 7)
-    asked = ["test", str(recipe), "--kernel", KERNEL, "--json", "--image"]
-    assert main([*asked, str(old)]) == ExitCode.OK
+    command = ["test", str(recipe), "--kernel", KERNEL, "--json", "--image"]
+    assert main([*command, str(old)]) == ExitCode.OK
     good = json.loads(capsys.readouterr().out)["cells"][0]["judgement"]["trials"][0]
     assert good["observation"]["result"]["kernel"]["release"].startswith("6.")
-    assert main([*asked, str(new)]) == ExitCode.BAD
+    assert main([*command, str(new)]) == ExitCode.BAD
     bad = json.loads(capsys.readouterr().out)["cells"][0]["judgement"]["trials"][0]
     assert bad["reading"]["condition"] == "broken"
     assert (good["plan"] == bad["plan"], good["image"] == bad["image"]) == (True, False)

@@ -18,8 +18,8 @@ def test_runs_as_a_module(module: str) -> None:
 
 
 def test_a_shell_completes_commands() -> None:
-    asked = {**os.environ, "_BISECTOR_COMPLETE": "complete_bash", "COMP_WORDS": "bisector rep", "COMP_CWORD": "1"}
-    ended = subprocess.run([sys.executable, "-m", "bisector"], capture_output=True, text=True, env=asked, check=True)
+    environ = {**os.environ, "_BISECTOR_COMPLETE": "complete_bash", "COMP_WORDS": "bisector rep", "COMP_CWORD": "1"}
+    ended = subprocess.run([sys.executable, "-m", "bisector"], capture_output=True, text=True, env=environ, check=True)
     assert ended.stdout.split() == ["report", "replay"]
 
 

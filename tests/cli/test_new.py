@@ -21,7 +21,7 @@ from bisector.recipe.load import load
 from bisector.recipe.starter import STORAGE
 
 ANSWERS = (
-    *("As ked", "asked", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "../x", "", "abc", "3"),
+    *("En tered", "entered", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "../x", "", "abc", "3"),
     *(".*", "I/O error", "v6.17", "v6.17", "v6.18"),
 )
 
@@ -115,10 +115,10 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
             seen += "\n"
     child.kill()
     assert child.wait() == 0, seen
-    recipe = load(tmp_path / "asked.yaml")
+    recipe = load(tmp_path / "entered.yaml")
     assert (recipe.title, recipe.search.good, recipe.search.bad) == ("it fails", "v6.17", "v6.18")
-    assert recipe.storage["data"].lvm == "raid1" and recipe.steps["repro"].run == ("./asked.sh", "{data}")
+    assert recipe.storage["data"].lvm == "raid1" and recipe.steps["repro"].run == ("./entered.sh", "{data}")
     assert recipe.bad_when["it-failed"].exit["repro"].values == (3,)
     assert "not one of none, disk" in seen
     for wrong in ("no name of a recipe", "no file beside", "no exit code", "matches every line", "good and bad"):
-        assert wrong in seen  # each said at its question, which is asked again
+        assert wrong in seen  # each error stands at its question, which is put again

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one module knows, no other asks again."""
+"""What one module knows, no other works out again."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was planted. ``asked``: the untestable roles that a bisection with a perfect judge comes across."""
+    """What was planted. ``tested``: the untestable roles that a bisection with a perfect judge meets."""
 
     version: str
     culprit: str
@@ -50,7 +50,7 @@ class Manifest:
     good: str
     bad: str
     commits: tuple[Planted, ...]
-    asked: tuple[str, ...]
+    tested: tuple[str, ...]
     steps: int
     arguments: dict[str, object]
 
@@ -139,14 +139,14 @@ def planted(repo: Path, planned: tuple[Planned, ...]) -> tuple[Planted, ...]:
     return tuple(Planted(made[p.number][0], p.number, p.role.value, p.subject, made[p.number][1]) for p in planned)
 
 
-# ---- what a bisection would ask --------------------------------------------------------------------------------------
+# ---- what a bisection would test -------------------------------------------------------------------------------------
 
 
 def simulate(repo: Path, commits: tuple[Planted, ...]) -> tuple[tuple[str, ...], str]:
     """Bisect ``repo`` (bare) with a judge that knows the answers.
 
     Returns:
-        The roles of the commits asked, in order, and the commit that git names ("" when it cannot).
+        The roles of the commits tested, in order, and the commit that git names ("" when it cannot).
     """
     culprit = next(commit.oid for commit in commits if commit.role == Role.CULPRIT)
     bad = set(git(repo, "rev-list", "--ancestry-path", f"{culprit}..bad").split()) | {culprit}
@@ -165,10 +165,10 @@ def simulate(repo: Path, commits: tuple[Planted, ...]) -> tuple[tuple[str, ...],
     )
     log = git(repo, "bisect", "log")
     git(repo, "bisect", "reset", "bad")
-    asked = [line.split()[-1] for line in log.splitlines() if line.startswith("git bisect ") and "start" not in line]
+    tested = [line.split()[-1] for line in log.splitlines() if line.startswith("git bisect ") and "start" not in line]
     roles = {commit.oid: commit.role for commit in commits}
     named = [line.split()[0] for line in done.stdout.splitlines() if line.endswith("is the first bad commit")]
-    return tuple(roles[oid] for oid in asked), named[0] if named else ""
+    return tuple(roles[oid] for oid in tested), named[0] if named else ""
 
 
 def arrange(
@@ -195,11 +195,11 @@ def arrange(
             git(scratch, "init", "--quiet", "--bare", "--initial-branch=main")
             (scratch / "objects/info/alternates").write_text(f"{objects}\n")
             import_commits(scratch, root, planned, kept)
-            asked, named = simulate(scratch, planted(scratch, planned))
+            tested, named = simulate(scratch, planted(scratch, planned))
             exact = named == git(scratch, "rev-list", "--grep", planned[culprit].subject, "-F", "bad").strip()
-        met = set(asked) & set(UNTESTABLE)
+        met = set(tested) & set(UNTESTABLE)
         if exact and (best is None or len(met) > len(set(best[1]) & set(UNTESTABLE))):
-            best = planned, asked
+            best = planned, tested
             if len(met) == len(UNTESTABLE):
                 break
     if best is None:
@@ -241,7 +241,7 @@ def build(
         kept = import_root(partial, tree, layout.plan(commits, culprit, seed, merge)[0])
         root = git(partial, "rev-parse", "main").strip()
         objects = partial.resolve() / ".git/objects"
-        planned, asked = arrange(
+        planned, tested = arrange(
             objects, root, kept, commits=commits, culprit=culprit, seed=seed, merge=merge, variants=variants
         )
         import_commits(partial, root, planned, kept)
@@ -259,8 +259,8 @@ def build(
         good=made[0].oid,
         bad=made[-1].oid,
         commits=made,
-        asked=asked,
-        steps=len(asked),
+        tested=tested,
+        steps=len(tested),
         arguments={"culprit": culprit, "seed": seed, "merge": merge, "commits": commits},
     )
 

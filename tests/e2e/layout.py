@@ -113,7 +113,7 @@ def _place(commits: int, culprit: int, merge: bool, chance: random.Random) -> Pl
     for drawn in range(10_000):
         reach = 3 + drawn // 50  # further away when the culprit's surroundings take the best places
         fork = culprit - 2 if merge else chance.randrange(1, commits - block)
-        # Faults far from git's path are never asked: its first question lies in the middle, its last ones around the
+        # Faults far from git's path are never tested: its first commit lies in the middle, its last ones around the
         # culprit. A skip sends it to a place that only git knows, so the search over variants decides.
         panic = commits // 2 + chance.randint(-reach, reach)
         oops = culprit + chance.choice((-1, 1)) * chance.randint(1, 3 + reach)

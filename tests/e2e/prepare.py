@@ -20,7 +20,7 @@ from bisector.system.proc import Processes
 from tests.e2e import edits, fastimport, history
 from tests.e2e.history import Manifest, Planted
 
-# Where kernels of 6.18 were seen. The lists of the second group are larger, so they are asked only when needed.
+# Where kernels of 6.18 were seen. The lists of the second group are larger, so they are fetched only when needed.
 SUITES = (("trixie-backports",), ("trixie", "bookworm-backports", "sid"))
 
 Say = Callable[[str], None]
@@ -85,7 +85,7 @@ def source(place: Place, say: Say = stderr) -> Path:
 
 
 def planted(place: Place, given: argparse.Namespace, say: Say = stderr) -> tuple[Path, Manifest]:
-    """The repository with the history that ``given`` asks for, built unless it is there.
+    """The repository with the history of ``given``, built unless it is there.
 
     Raises InfraError, TreeUnfit, Unplaceable.
     """
@@ -114,8 +114,9 @@ def read_manifest(path: Path) -> Manifest:
     """What ``planted`` wrote."""
     data = json.loads(path.read_text())
     commits = tuple(Planted(**{**commit, "parents": tuple(commit["parents"])}) for commit in data.pop("commits"))
-    parents, asked = tuple(data.pop("culprit_parents")), tuple(data.pop("asked"))
-    return Manifest(**data, commits=commits, culprit_parents=parents, asked=asked)
+    parents = tuple(data.pop("culprit_parents"))
+    tested = tuple(data.pop("tested" if "tested" in data else "asked"))  # "asked" in what earlier versions wrote
+    return Manifest(**data, commits=commits, culprit_parents=parents, tested=tested)
 
 
 def parser(prog: str, about: str) -> argparse.ArgumentParser:

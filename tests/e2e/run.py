@@ -63,7 +63,7 @@ class EndToEnd:
                 wrong.append(f"{oid[:12]} ({roles[oid]}) is {expected}, was judged {judgement['verdict']}")
         checks = self.scene.checks
         checks.that("campaign: each verdict is right", bool(judgements) and not wrong, "; ".join(wrong))
-        for role in (role for role in UNTESTABLE if role in self.manifest.asked):
+        for role in (role for role in UNTESTABLE if role in self.manifest.tested):
             checks.that(f"campaign: met the commit that {role}", role in met)
 
     def inner_guest(self, end: str, expected: int) -> None:
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     def story(scene: Scene) -> None:
         with scene.phase("source and history"):
             repo, manifest = prepare.planted(scene.place, given)
-        prepare.stderr(f"Linux {manifest.version}, culprit {manifest.culprit}, expected to meet: {manifest.asked}")
+        prepare.stderr(f"Linux {manifest.version}, culprit {manifest.culprit}, expected to meet: {manifest.tested}")
         EndToEnd(scene, repo, manifest).whole(given.only_campaign)
 
     return play("e2e", story)

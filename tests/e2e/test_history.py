@@ -62,7 +62,7 @@ def of_role(manifest: history.Manifest, role: Role) -> history.Planted:
 
 def test_the_arrangement_makes_a_bisection_meet_each_fault(tree: Path, tmp_path: Path) -> None:
     manifest = build(tree, tmp_path / "repo", variants=history.VARIANTS)
-    assert set(UNTESTABLE) <= set(manifest.asked)
+    assert set(UNTESTABLE) <= set(manifest.tested)
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -70,9 +70,9 @@ def test_a_bisection_names_the_culprit(tree: Path, tmp_path: Path, merge: bool) 
     manifest = build(tree, tmp_path / "repo", merge=merge)
     scratch = tmp_path / "scratch"
     fastimport.git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "repo"), str(scratch))
-    asked, named = history.simulate(scratch, manifest.commits)
+    tested, named = history.simulate(scratch, manifest.commits)
     assert named == manifest.culprit
-    assert asked == manifest.asked
+    assert tested == manifest.tested
 
 
 @pytest.mark.parametrize("merge", [False, True])

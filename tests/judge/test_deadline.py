@@ -42,7 +42,7 @@ class Clocked:
         )
 
 
-def asking(condition: Condition, **changes: object) -> Case:
+def case_of(condition: Condition, **changes: object) -> Case:
     """``CASE`` with that bad condition, good after three clean trials."""
     question = Question((condition,), CASE.question.good)
     return replace(CASE, question=question, rule=FixedTrials(trials=3, other_cap=3), **changes)
@@ -57,34 +57,34 @@ def clocked(make: Make, *needs: float) -> tuple[Judge, Clocked]:
 @pytest.mark.parametrize("condition", [HUNG, DONE])
 def test_a_busy_host_makes_no_hang_of_a_clean_trial(make: Make, condition: Condition) -> None:
     judge, runner = clocked(make, 8.0, 8.0, 48.0)
-    case = replace(asking(HUNG), question=Question((HUNG,), (condition,))) if condition is DONE else asking(HUNG)
+    case = replace(case_of(HUNG), question=Question((HUNG,), (condition,))) if condition is DONE else case_of(HUNG)
     assert judge.ask(of("good"), case, "ends").verdict is Verdict.GOOD
     assert runner.deadlines == [120.0] * 3
 
 
 def test_a_true_hang_is_seen(make: Make) -> None:
     judge, _ = clocked(make, 8.0, 0.0)
-    assert judge.ask(of("bad"), asking(HUNG), "search").verdict is Verdict.BAD
+    assert judge.ask(of("bad"), case_of(HUNG), "search").verdict is Verdict.BAD
 
 
 @pytest.mark.parametrize(("starved", "verdict"), [(STARVED, Verdict.GOOD), (0.9 * STARVED, Verdict.BAD)])
 def test_a_host_without_time_for_the_trial_is_no_hang(make: Make, starved: float, verdict: Verdict) -> None:
     judge, runner = clocked(make, 8.0, 800.0, 8.0, 8.0)
     runner.starved = starved
-    assert judge.ask(of("good"), asking(HUNG), "ends").verdict is verdict
+    assert judge.ask(of("good"), case_of(HUNG), "ends").verdict is verdict
     signals = [trial.reading.signal for trial in judge.tools.store.trials("c1")]
     assert (Signal.INFRA in signals) is (verdict is Verdict.GOOD)
 
 
 def test_clean_trials_that_are_slow_give_later_ones_more_time(make: Make) -> None:
     judge, runner = clocked(make, 100.0, 150.0, 290.0)
-    assert judge.ask(of("good"), asking(HUNG), "ends").verdict is Verdict.GOOD
+    assert judge.ask(of("good"), case_of(HUNG), "ends").verdict is Verdict.GOOD
     assert runner.deadlines == [120.0, HANG_FACTOR * 100.0, HANG_FACTOR * 150.0]
 
 
 def test_a_deadline_that_the_recipe_names_is_kept(make: Make) -> None:
     judge, runner = clocked(make, 100.0, 110.0, 119.0)
-    judge.ask(of("good"), asking(HUNG, fixed_deadline=True), "ends")
+    judge.ask(of("good"), case_of(HUNG, fixed_deadline=True), "ends")
     assert runner.deadlines == [120.0] * 3
 
 

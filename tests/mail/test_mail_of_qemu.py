@@ -15,7 +15,7 @@ from bisector.system.proc import Processes
 from tests.mail.test_mail import letter
 from tests.mail.test_repository import Repository, culprit
 
-# What QEMU's own script asks for before it answers.
+# What QEMU's own script needs before it answers.
 QEMU_SCRIPT = r"""#!/usr/bin/perl
 sub top_of_tree { return -f "COPYING" && -f "Makefile" && -f "VERSION" && -d "docs" && -d "softmmu"; }
 die "not at the top" unless top_of_tree();

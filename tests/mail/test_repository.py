@@ -25,7 +25,7 @@ from tests.report import case
 # Says what the kernel's own script says in this form; that one is tried on a real tree by hand (it needs MAINTAINERS).
 SCRIPT = """#!/usr/bin/perl
 use strict;
-die "not asked as expected: @ARGV" unless "@ARGV" =~ /--no-tree .*--roles .*-f block\\/fops\\.c/;
+die "not called as expected: @ARGV" unless "@ARGV" =~ /--no-tree .*--roles .*-f block\\/fops\\.c/;
 open(my $list, "<", "MAINTAINERS") or die "no MAINTAINERS";
 die "the file is not there" unless -e "block/fops.c";
 print while <$list>;
@@ -349,15 +349,15 @@ def test_nothing_is_sent_when_the_person_says_no(
 ) -> None:
     written = write(MailOptions(), store, finished(repository, store), processes)
     paths = save(written, tmp_path / "drafts")
-    asked: list[str] = []
+    questions: list[str] = []
 
     def no(question: str) -> bool:
-        asked.append(question)
+        questions.append(question)
         return False
 
     with pytest.raises(UsageError, match="nothing was sent"):
         send(paths, written, processes, ask=no, folder=tmp_path)
-    assert "kbusch@kernel.org" in asked[0]
+    assert "kbusch@kernel.org" in questions[0]
 
 
 def test_drafts_in_a_relative_folder_are_sent(

@@ -72,11 +72,11 @@ def test_what_is_remembered_is_read_back_as_it_was() -> None:
 @pytest.mark.parametrize("change", ["question", "candidate", "key"])
 def test_a_verdict_is_carried_over_by_the_identical_candidate_alone(change: str) -> None:
     nights = [night(1, answer(Verdict.GOOD))]
-    asked = {"question": "question", "candidate": "a" * 40, "key": "key"}
-    same = carried(nights, **asked)
+    fields = {"question": "question", "candidate": "a" * 40, "key": "key"}
+    same = carried(nights, **fields)
     assert same is not None
     assert same.carried == "next-20261101"
-    assert carried(nights, **(asked | {change: "other"})) is None
+    assert carried(nights, **(fields | {change: "other"})) is None
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SKIP, Verdict.WEAK])

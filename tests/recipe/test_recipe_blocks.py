@@ -88,8 +88,8 @@ def test_every_disk_and_answer_of_the_full_file_system_is_a_cell() -> None:
     ("fill", "blocks", "stop", "go", "signal", "condition"),
     [
         ("", ("clean",), True, 0, Signal.CLEAN, "paused"),
-        ("EIO", ("clean",), False, 0, Signal.CLEAN, "told"),
-        ("ENOSPC", ("clean",), False, 0, Signal.CLEAN, "told"),
+        ("EIO", ("clean",), False, 0, Signal.CLEAN, "reported"),
+        ("ENOSPC", ("clean",), False, 0, Signal.CLEAN, "reported"),
         ("", ("zeroed",), False, 0, Signal.REPRODUCED, "lost"),
         ("EIO", ("torn",), False, 0, Signal.REPRODUCED, "lost"),  # reported, and something that was flushed is gone
         ("", ("zeroed",), True, 0, Signal.REPRODUCED, "lost"),

@@ -104,9 +104,9 @@ def test_the_table_of_a_large_matrix_fits_eighty_columns() -> None:
 
 def test_the_table_of_one_cell_with_long_overrides_fits_eighty_columns() -> None:
     candidate = Candidate(TargetKind.GIVEN, "/image", label="image")
-    asked = ", ".join(f"storage.{leg}.disk=virtio-blk" for leg in "abcd")
+    settings = ", ".join(f"storage.{leg}.disk=virtio-blk" for leg in "abcd")
     rows = (
-        CellAnswer(Cell(asked), Judgement(candidate, Verdict.GOOD, "so", asked)),
+        CellAnswer(Cell(settings), Judgement(candidate, Verdict.GOOD, "so", settings)),
         CellAnswer(Cell("plain-md", expect=Verdict.GOOD), Judgement(candidate, Verdict.GOOD, "so", "plain-md")),
     )
     lines = table.as_text(Answer("family", candidate, rows, "c", "/logs")).splitlines()

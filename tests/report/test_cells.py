@@ -19,12 +19,12 @@ def test_a_cells_words_name_that_cell(recipe: str) -> None:
     for cell in cells(loaded):
         if cell.not_applicable or not cell.name:
             continue
-        asked = loaded
+        overridden = loaded
         for word in words(cell.name):
-            asked = override(asked, word)
-        assert plain(asked)["steps"] == plain(apply(loaded, cell))["steps"]
-        assert asked.storage == apply(loaded, cell).storage
-        assert asked.guest == apply(loaded, cell).guest
+            overridden = override(overridden, word)
+        assert plain(overridden)["steps"] == plain(apply(loaded, cell))["steps"]
+        assert overridden.storage == apply(loaded, cell).storage
+        assert overridden.guest == apply(loaded, cell).guest
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Traces as lines of the source: a real panic's log, a program with real debug info, a tree's script.
 
-The kernel's own script is found and asked as here; BISECTOR_TEST_TREE, a kernel tree, puts it in the place of ours.
+The kernel's own script is found and called as here; BISECTOR_TEST_TREE, a kernel tree, puts it in the place of ours.
 """
 
 import os

@@ -18,7 +18,7 @@ from tests.report import case
 
 GIVEN = Candidate(TargetKind.GIVEN, "/kernels/bzImage", label="bzImage")
 NATIVE, THREADS = "guest.drives.vda.aio=native", "guest.drives.vda.aio=threads"
-SHARED = "also-native"  # a control that asks what a cell of the matrix asks
+SHARED = "also-native"  # a control with the plan of a cell of the matrix
 
 
 def stored(store: Store, *verdicts: tuple[str, Verdict, str], source: str = "") -> Facts:
@@ -27,15 +27,15 @@ def stored(store: Store, *verdicts: tuple[str, Verdict, str], source: str = "") 
     row = replace(case.ROW, id="test-1", state="test", repo="", good="", bad=GIVEN.revision, recipe=recipe.recipe,
                   source=source or resolved_yaml(recipe))  # fmt: skip
     store.add_campaign(row)
-    asked: set[str] = set()
+    plans: set[str] = set()
     for number, (cell, verdict, plan) in enumerate(verdicts):
         made = replace(case.judged(GIVEN, case.image("g", "6.18.5"), "test", verdict, number, 1), cell=cell, plan=plan)
-        for trial in made.trials if plan not in asked else ():
+        for trial in made.trials if plan not in plans else ():
             store.add_trial(row.id, replace(trial, cell=cell, plan=plan))
             folder = store.campaign_folder(row.id) / trial.folder
             folder.mkdir(parents=True)
             (folder / "kernel.log").write_bytes(case.LOG)
-        asked.add(plan)
+        plans.add(plan)
         store.add_judgement(row.id, "test", made)
     return gather(store, row)
 

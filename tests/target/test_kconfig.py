@@ -131,10 +131,10 @@ values = st.sampled_from(["y", "m", "n", "5", "0x1f", '"text"'])
 @given(st.dictionaries(symbols, values), st.dictionaries(symbols, values))
 def test_what_is_wanted_is_what_the_file_for_kconfig_says(base: dict[str, str], wish: dict[str, str]) -> None:
     base_text = "".join(f"CONFIG_{symbol}={value}\n" for symbol, value in base.items())
-    asked = wanted("".join(f"CONFIG_{symbol}={value}\n" for symbol, value in wish.items()), base=base_text)
-    assert not asked.dropped(asked.text())
+    config = wanted("".join(f"CONFIG_{symbol}={value}\n" for symbol, value in wish.items()), base=base_text)
+    assert not config.dropped(config.text())
     expected = {symbol: value for symbol, value in (base | wish).items() if (symbol, value) not in off(wish)}
-    assert final_values(asked.text()) == expected
+    assert final_values(config.text()) == expected
 
 
 def off(wish: dict[str, str]) -> set[tuple[str, str]]:

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_qemu import OTHER, QemuBench
+from fake_qemu import OTHER, QemuSetup
 
 from bisector.target import submodules
 
 
-def test_what_stands_in_for_submodules_is_said_and_goes_with_the_next_checkout(qemu: QemuBench) -> None:
+def test_what_stands_in_for_submodules_is_said_and_goes_with_the_next_checkout(qemu: QemuSetup) -> None:
     floats = {"tests/fp/meson.build": "files('berkeley-softfloat-3/source/f16_add.c')\n"}
     candidate = qemu.candidate("bare", floats)
     qemu.build(qemu.target(), candidate)
@@ -26,13 +26,13 @@ def test_what_stands_in_for_submodules_is_said_and_goes_with_the_next_checkout(q
     assert (tree / "tests/fp/meson.build").read_text() == floats["tests/fp/meson.build"]
 
 
-def test_what_stands_in_makes_nothing_be_configured_again(qemu: QemuBench) -> None:
+def test_what_stands_in_makes_nothing_be_configured_again(qemu: QemuSetup) -> None:
     qemu.build(qemu.target(), qemu.candidate("one"))
     qemu.build(qemu.target(), qemu.candidate("two", {"qemu-io.c": OTHER}))
     assert qemu.count("configured") == 1
 
 
-def test_a_tree_that_has_its_parts_keeps_them(qemu: QemuBench, tmp_path: Path) -> None:
+def test_a_tree_that_has_its_parts_keeps_them(qemu: QemuSetup, tmp_path: Path) -> None:
     own = {"ui/keycodemapdb/README": "mine\n", "tests/fp/meson.build": "own\n"}
     for name, text in own.items():
         (tmp_path / name).parent.mkdir(parents=True)
@@ -58,12 +58,12 @@ def test_the_tree_says_where_it_looks_for_a_submodule(tmp_path: Path, said: str,
 
 
 def test_what_an_earlier_build_left_is_reported_again_and_written_anew(tmp_path: Path) -> None:
-    asked = 'test -f "$source_path/ui/keycodemapdb/README"'
-    first = submodules.stand_in(tmp_path, asked)
+    check = 'test -f "$source_path/ui/keycodemapdb/README"'
+    first = submodules.stand_in(tmp_path, check)
     generator = tmp_path / "ui/keycodemapdb/tools/keymap-gen"
     right, times = generator.read_text(), generator.stat().st_mtime
     generator.write_text("of another version")  # a checkout leaves what lies in a submodule's folder
-    assert submodules.stand_in(tmp_path, asked) == first
+    assert submodules.stand_in(tmp_path, check) == first
     assert generator.read_text() == right and generator.stat().st_mtime == times
 
 

@@ -25,7 +25,7 @@ NOISY = Belief(BUDGET, Rate(60, 100), Background(5, 100), bad_end=(60, 100))
 
 
 def played(belief: Belief, culprit: list[int], parents: list[list[int]], number: int = 1) -> object:
-    """Draw as the proof asks; 1 reproduces, 0 is clean, the last answer repeats."""
+    """Draw as the proof does; 1 reproduces, 0 is clean, the last answer repeats."""
     answers, arms = [culprit, *parents], [Evidence() for _ in range(1 + len(parents))]
     while isinstance(step := confirm(arms[:1], arms[1:], belief, number), Draw):
         for place, count in enumerate((*step.bad, *step.good)):

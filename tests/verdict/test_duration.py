@@ -41,7 +41,7 @@ def test_clean_trials_speak_for_a_longer_time() -> None:
 def test_the_ceiling_holds_and_is_said() -> None:
     found = stretch([15.0], [20.0] * 20, 20.0, ceiling=100.0)
     assert (found.seconds, found.capped) == (100.0, True)
-    assert stretch([15.0], [20.0] * 20, 200.0, ceiling=100.0).seconds == 200.0  # never shorter than the recipe asks
+    assert stretch([15.0], [20.0] * 20, 200.0, ceiling=100.0).seconds == 200.0  # never shorter than the recipe's
 
 
 def test_nothing_reproduced_nothing_learnt() -> None:

@@ -189,7 +189,7 @@ def test_qemu_io_may_fail_in_the_race_and_the_image_is_still_checked() -> None:
 def test_a_guest_that_was_notified_of_no_space_is_good_and_what_it_lost_is_bad() -> None:
     question = shipped("enospc-unseen")
     steps = [step("boot"), step("fill", 1, errno="ENOSPC", where="guest"), step("room"), step("go", where="guest")]
-    assert read(seen(*steps, step("verify", blocks=("clean",))), question).condition == "told"
+    assert read(seen(*steps, step("verify", blocks=("clean",))), question).condition == "reported"
     assert read(seen(*steps, step("verify", 1, blocks=("zeroed",))), question).condition == "lost"
     paused = [step("boot"), step("fill", None, where="guest"), step("room"), step("go", where="guest")]
     events = (AgentEvent(1.0, "qmp", "STOP"),)
