@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TES
 READ = Io("read", 4096, 16, direct=True)
 
 
-class Bench:
+class GuestSetup:
     """A guest with a recorder and a disk of its own."""
 
     def __init__(self, folder: Path, accel: str, device: str = "virtio-blk") -> None:
@@ -48,70 +48,70 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path, "tcg")
-    yield bench
-    bench.guest.close()
+def setup(tmp_path: Path) -> Iterator[GuestSetup]:
+    setup = GuestSetup(tmp_path, "tcg")
+    yield setup
+    setup.guest.close()
 
 
-def test_guest_does_io_and_reports_it(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.guest.io("data", READ, 0.0, 5.0).done is False  # before its start
-    started = bench.guest.start(120.0)
-    assert (started.done, started.exit) == (True, 0), bench.guest._qemu
-    assert bench.result().guest_accel == "tcg"
+def test_guest_does_io_and_reports_it(setup: GuestSetup, capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup.guest.io("data", READ, 0.0, 5.0).done is False  # before its start
+    started = setup.guest.start(120.0)
+    assert (started.done, started.exit) == (True, 0), setup.guest._qemu
+    assert setup.result().guest_accel == "tcg"
 
-    wrote = bench.guest.io("data", Io("write", 4096, 4, direct=True, flush=True), 0.0, 30.0)
+    wrote = setup.guest.io("data", Io("write", 4096, 4, direct=True, flush=True), 0.0, 30.0)
     assert (wrote.exit, wrote.count, wrote.failed, wrote.errno) == (0, 4, 0, "")
-    beyond = bench.guest.io("data", Io("write", 4096, 4, offset=255 * 4096), 0.0, 30.0)
+    beyond = setup.guest.io("data", Io("write", 4096, 4, offset=255 * 4096), 0.0, 30.0)
     assert (beyond.exit, beyond.errno, beyond.failed) == (1, "ENOSPC", 1)
     assert beyond.count == 1
-    size = bench.guest.run(("blockdev", "--getsize64", "{other}"), 30.0)
+    size = setup.guest.run(("blockdev", "--getsize64", "{other}"), 30.0)
     assert (size.exit, size.detail) == (0, str(2 << 20))
-    quoted = bench.guest.run(("sh", "-c", 'echo "it\'s $BISECTOR_SEED"; exit 3'), 30.0)
+    quoted = setup.guest.run(("sh", "-c", 'echo "it\'s $BISECTOR_SEED"; exit 3'), 30.0)
     assert (quoted.exit, quoted.detail) == (3, "it's 0")
 
     # A pause ends the step; the guest goes on, and the answer that comes late is nobody else's.
-    threading.Timer(0.5, bench.stop_by_monitor).start()
-    paused = bench.guest.io("data", READ, 60.0, 60.0)
+    threading.Timer(0.5, setup.stop_by_monitor).start()
+    paused = setup.guest.io("data", READ, 60.0, 60.0)
     assert paused.exit is None
     assert paused.detail.startswith("the guest paused")
-    assert bench.guest.resume().done
-    assert bench.guest.io("data", READ, 0.0, 30.0).count == 16
-    assert {"STOP", "RESUME"} <= {event.name for event in bench.result().events}
+    assert setup.guest.resume().done
+    assert setup.guest.io("data", READ, 0.0, 30.0).count == 16
+    assert {"STOP", "RESUME"} <= {event.name for event in setup.result().events}
 
-    crashed = bench.guest.run(("sh", "-c", "echo c >/proc/sysrq-trigger"), 30.0)
+    crashed = setup.guest.run(("sh", "-c", "echo c >/proc/sysrq-trigger"), 30.0)
     assert (crashed.done, crashed.exit) == (False, 0)
     assert "bisector t0k guest crash" in capsys.readouterr().out
-    assert "Kernel panic" in (bench.folder / "guest-console.log").read_text()
-    assert bench.guest.io("data", READ, 0.0, 5.0).done is False
+    assert "Kernel panic" in (setup.folder / "guest-console.log").read_text()
+    assert setup.guest.io("data", READ, 0.0, 5.0).done is False
 
-    again = bench.guest.start(120.0)  # what was written before is still there
+    again = setup.guest.start(120.0)  # what was written before is still there
     assert again.done
-    assert bench.guest.stop().exit == 0
-    assert (bench.folder / "work/img.raw").stat().st_size == 1 << 20
+    assert setup.guest.stop().exit == 0
+    assert (setup.folder / "work/img.raw").stat().st_size == 1 << 20
 
 
-def test_guest_that_does_not_boot_in_time_is_no_start(bench: Bench) -> None:
-    outcome = bench.guest.start(0.3)
+def test_guest_that_does_not_boot_in_time_is_no_start(setup: GuestSetup) -> None:
+    outcome = setup.guest.start(0.3)
     assert (outcome.done, outcome.exit, outcome.errno) == (False, None, "")
     assert outcome.detail == "the inner guest did not reach its init in time"
-    assert bench.guest.io("data", READ, 0.0, 5.0).detail == "the guest never took a command"
+    assert setup.guest.io("data", READ, 0.0, 5.0).detail == "the guest never took a command"
 
 
-def test_kernel_that_qemu_refuses_is_an_observation(bench: Bench) -> None:
-    (bench.folder / "guest-kernel").write_bytes(bytes(1 << 20))
-    outcome = bench.guest.start(30.0)
+def test_kernel_that_qemu_refuses_is_an_observation(setup: GuestSetup) -> None:
+    (setup.folder / "guest-kernel").write_bytes(bytes(1 << 20))
+    outcome = setup.guest.start(30.0)
     assert (outcome.done, outcome.exit) == (True, 1)
     assert "kernel" in outcome.detail
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="there is no /dev/kvm")
 def test_kvm_that_opens_and_cannot_run_a_kernel_is_left_for_emulation(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "auto")
-    started = bench.guest.start(120.0)
-    accel = bench.result().guest_accel
-    fell_back = any(event.name == "guest-kvm-failed" for event in bench.result().events)
-    read = bench.guest.io("data", READ, 0.0, 30.0)
-    bench.guest.close()
+    setup = GuestSetup(tmp_path, "auto")
+    started = setup.guest.start(120.0)
+    accel = setup.result().guest_accel
+    fell_back = any(event.name == "guest-kvm-failed" for event in setup.result().events)
+    read = setup.guest.io("data", READ, 0.0, 30.0)
+    setup.guest.close()
     assert (started.done, started.exit, read.count) == (True, 0, 16)
     assert (accel == "tcg") == fell_back

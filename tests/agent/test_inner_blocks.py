@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Blocks for the inner guest: a shell here with the guest's busybox does what the guest is asked for."""
+"""Blocks for the inner guest: a shell here with the guest's busybox does the guest's part."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def shell(command: str) -> Answer:
     return ran.returncode, ran.stdout + ran.stderr
 
 
-class Bench:
+class BlocksSetup:
     """An exchange, a file that is stamped, and its journal."""
 
     def __init__(self, folder: Path, *, direct: bool = False, mapped: bool = False) -> None:
@@ -56,7 +56,7 @@ class Bench:
         self.lines: list[str] = []
         self.direct = direct
 
-    def tell(self, line: str) -> None:
+    def record(self, line: str) -> None:
         self.lines.append(line)
         self.stamped.journal.record(line)
 
@@ -64,7 +64,13 @@ class Bench:
         rounds = iter([True] * (generations - 1) + [False])
         nodes = (self.exchange.path, str(self.path))
         return StampRun(
-            self.exchange, nodes, self.stamped, blocks, direct=self.direct, record=self.tell, more=lambda: next(rounds)
+            self.exchange,
+            nodes,
+            self.stamped,
+            blocks,
+            direct=self.direct,
+            record=self.record,
+            more=lambda: next(rounds),
         )
 
     def stamp(self, blocks: int, generations: int = 1) -> None:
@@ -100,80 +106,80 @@ def fails(*bad: int) -> Callable[[str], Answer]:
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("blocks", [1, 256, 300, REGION + 7])
 def test_what_the_guest_copies_is_what_the_agent_made(tmp_path: Path, blocks: int, direct: bool) -> None:
-    bench = Bench(tmp_path, direct=direct)
-    bench.stamp(blocks)
-    assert bench.path.read_bytes() == b"".join(bench.stamped.pattern.block(at, 1) for at in range(blocks))
-    seen = bench.verify()
+    setup = BlocksSetup(tmp_path, direct=direct)
+    setup.stamp(blocks)
+    assert setup.path.read_bytes() == b"".join(setup.stamped.pattern.block(at, 1) for at in range(blocks))
+    seen = setup.verify()
     assert (seen.classes(), seen.judged, seen.errno) == (("clean",), blocks, "")
 
 
 @needs_busybox
 def test_regions_are_reported_before_and_after_and_even_generations_come_from_the_end(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.stamp(REGION + 3, generations=2)
+    setup = BlocksSetup(tmp_path)
+    setup.stamp(REGION + 3, generations=2)
     one, two = f"W 0 {REGION} ", f"W {REGION} 3 "
-    assert bench.lines == ["B", f"{one}1", "F", f"{two}1", "F", f"{two}2", "F", f"{one}2", "F"]
-    assert bench.path.stat().st_size == (REGION + 3) * BLOCK
-    assert bench.verify().classes() == ("clean",)
+    assert setup.lines == ["B", f"{one}1", "F", f"{two}1", "F", f"{two}2", "F", f"{one}2", "F"]
+    assert setup.path.stat().st_size == (REGION + 3) * BLOCK
+    assert setup.verify().classes() == ("clean",)
 
 
 @needs_busybox
 def test_damage_is_called_by_its_name(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.stamp(600)
-    bench.overwrite(40, bench.stamped.pattern.block(41, 1))
-    bench.overwrite(599, bytes(BLOCK))
-    seen = bench.verify()
+    setup = BlocksSetup(tmp_path)
+    setup.stamp(600)
+    setup.overwrite(40, setup.stamped.pattern.block(41, 1))
+    setup.overwrite(599, bytes(BLOCK))
+    seen = setup.verify()
     assert [(finding.block, finding.kind) for finding in seen.findings] == [(40, "duplicate"), (599, "zeroed")]
 
 
 @needs_busybox
 def test_unreadable_blocks_are_reported_one_by_one_and_the_rest_is_judged(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.stamp(1000)
-    seen = bench.verify(fails(3, 777))
+    setup = BlocksSetup(tmp_path)
+    setup.stamp(1000)
+    seen = setup.verify(fails(3, 777))
     assert [(finding.block, finding.kind) for finding in seen.findings] == [(3, "unreadable"), (777, "unreadable")]
     assert (seen.judged, seen.errno) == (1000, "EIO")
 
 
 @needs_busybox
 def test_where_all_is_unreadable_it_ends_soon_and_counts_what_it_did_not_try_as_unjudged(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.stamp(1000)
-    asked: list[str] = []
+    setup = BlocksSetup(tmp_path)
+    setup.stamp(1000)
+    commands: list[str] = []
     broken = fails(*range(1000))
 
     def run_command(command: str) -> Answer:
-        asked.append(command)
+        commands.append(command)
         return broken(command)
 
-    seen = bench.verify(run_command)
+    seen = setup.verify(run_command)
     assert seen.classes() == ("unreadable",)
     assert 0 < seen.judged == len(seen.findings) < 1000
-    assert len(asked) == TRIES
+    assert len(commands) == TRIES
 
 
 @needs_busybox
 def test_blocks_that_a_shorter_file_lacks_are_unreadable(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.stamp(520)
-    os.truncate(bench.path, 518 * BLOCK)
-    seen = bench.verify()
+    setup = BlocksSetup(tmp_path)
+    setup.stamp(520)
+    os.truncate(setup.path, 518 * BLOCK)
+    seen = setup.verify()
     assert [(finding.block, finding.kind) for finding in seen.findings] == [(518, "unreadable"), (519, "unreadable")]
 
 
 @needs_busybox
 @pytest.mark.skipif(not shutil.which("filefrag"), reason="e2fsprogs is not installed")
 def test_where_a_file_lies_is_found_by_the_guests_own_tool(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, mapped=True)
-    bench.stamp(700)
-    code, text = shell(extents_command(str(bench.path), bench.exchange.path))
+    setup = BlocksSetup(tmp_path, mapped=True)
+    setup.stamp(700)
+    code, text = shell(extents_command(str(setup.path), setup.exchange.path))
     assert code == 0, text
     if "FIBMAP" in text or "not supported" in text:
         pytest.skip("this file system does not tell")
-    table = subprocess.run(["filefrag", "-s", "-v", "-b4096", bench.path], capture_output=True, text=True, check=True)
+    table = subprocess.run(["filefrag", "-s", "-v", "-b4096", setup.path], capture_output=True, text=True, check=True)
     assert "last" in table.stdout
-    extents = bench.stamped.journal.extents
+    extents = setup.stamped.journal.extents
     assert sum(extent.count for extent in extents) == 700
     assert extents[0].first == 0 and all(f"{extent.place}.." in table.stdout for extent in extents)
 
@@ -205,10 +211,10 @@ def test_spans_cover_a_run_in_order_in_units_that_fit(first: int, count: int) ->
 
 @needs_busybox
 def test_a_name_with_blanks_and_quotes_is_one_word(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.path = tmp_path / "it's a file"
-    bench.stamp(2)
-    code, text = shell(read_command(str(bench.path), bench.exchange.path, 0, 2, 1, direct=False))
+    setup = BlocksSetup(tmp_path)
+    setup.path = tmp_path / "it's a file"
+    setup.stamp(2)
+    code, text = shell(read_command(str(setup.path), setup.exchange.path, 0, 2, 1, direct=False))
     assert code == 0, text
 
 
@@ -233,7 +239,7 @@ class Pausing:
         self.blocks = GuestBlocks(str(folder / "exchange"), self.run_command, self.unanswered)
         self.life = Life(str(folder / "exchange"))
         self.path = str(folder / "stamped")
-        self.asked = 0
+        self.commands = 0
         self.at = at
         self.kept = ""
 
@@ -243,8 +249,8 @@ class Pausing:
 
     def run_command(self, qemu: Any, command: str, seconds: float) -> Answer:
         self.blocks.drop()  # as Guest does it
-        self.asked += 1
-        if self.asked == self.at:
+        self.commands += 1
+        if self.commands == self.at:
             self.life.paused, self.kept = True, command
             return None, ""
         return shell(command)
@@ -267,7 +273,7 @@ class TestPause:
         assert (seen.done, seen.exit, seen.count, stamped.journal.blocks()) == (True, None, REGION, REGION)
         seen = guest.resume()
         assert (seen.exit, seen.count) == (0, 2 * REGION + 1)
-        assert stamped.journal.blocks() == 2 * REGION + 1 and guest.asked == 3
+        assert stamped.journal.blocks() == 2 * REGION + 1 and guest.commands == 3
         look = guest.blocks.verify(guest.qemu, guest.path, [], stamped, direct=False, seconds=60.0)
         assert (look.exit, look.blocks) == (0, ("clean",))
 
@@ -287,7 +293,7 @@ class TestPause:
         guest.kept = "echo 'dd: error writing: No space left on device'; exit 1"
         seen = guest.resume()
         assert (seen.exit, seen.errno, seen.count, seen.failed) == (1, "ENOSPC", REGION, 1)
-        assert guest.asked == 2 and stamped.journal.blocks() == REGION
+        assert guest.commands == 2 and stamped.journal.blocks() == REGION
 
     def test_a_read_that_fails_after_the_pause_is_looked_at_again(self, tmp_path: Path) -> None:
         guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
@@ -307,8 +313,8 @@ class TestPause:
 
 
 def test_a_guest_that_gives_no_answer_is_not_judged(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    setup = BlocksSetup(tmp_path)
     for line in ("B", "W 0 8 1", "F"):
-        bench.tell(line)
+        setup.record(line)
     with pytest.raises(Unanswered):
-        bench.verify(lambda command: (None, ""))
+        setup.verify(lambda command: (None, ""))

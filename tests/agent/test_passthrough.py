@@ -82,14 +82,14 @@ class Disks:
     """The two calls that passthrough makes of the storage."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
+        self.found_again: list[tuple[str, ...]] = []
 
     def node(self, name: str) -> str:
         return f"/dev/{DISKS[name]}"
 
     def find_again(self, names: Sequence[str], seconds: float) -> None:
         assert seconds >= 60.0
-        self.asked.append(tuple(names))
+        self.found_again.append(tuple(names))
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_controller_is_taken_by_override_and_given_back_to_its_own_driver(kernel
     assert (kernel.driver(AHCI), kernel.driver(BOARD)) == ("vfio-pci", "ahci")
     assert passed.take() == (AHCI,)  # a guest that is started again finds it taken
     assert len(kernel.written) == 4
-    assert disks.asked == []
+    assert disks.found_again == []
 
     passed.give_back()
     assert kernel.written[4:] == [
@@ -124,7 +124,7 @@ def test_controller_is_taken_by_override_and_given_back_to_its_own_driver(kernel
         ("bus/pci/drivers_probe", AHCI),
     ]
     assert kernel.driver(AHCI) == "ahci"
-    assert disks.asked == [("s0", "s1")]
+    assert disks.found_again == [("s0", "s1")]
     passed.give_back()
     assert len(kernel.written) == 7
 

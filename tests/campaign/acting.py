@@ -180,7 +180,7 @@ def crash() -> Observation:
     return Observation(Ending.CRASH, Result(), (event,), "", Timing(6.0, 2.0, 0.5, 8.5))
 
 
-class ActedBench(Session):
+class ActedSession(Session):
     """A session whose kernels are acted."""
 
     def __init__(self, setting: Setting, world: World) -> None:
@@ -215,8 +215,8 @@ class Acted:
     def run(self, good: str, bad: str, **changes: object) -> tuple[CampaignRow, Outcome]:
         """One whole campaign."""
         setting = Setting(self.folders, {}, lambda progress: self.messages.append(progress.detail), 1)
-        with ActedBench(setting, self.world) as bench:
-            return CommitCampaign(self.request(good, bad, **changes), bench).run()
+        with ActedSession(setting, self.world) as session:
+            return CommitCampaign(self.request(good, bad, **changes), session).run()
 
     def named(self, outcome: Outcome) -> set[str]:
         """The commits that an outcome names, by their planted names."""

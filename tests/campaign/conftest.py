@@ -8,7 +8,7 @@ from pathlib import Path
 import acting
 import pytest
 from acting import Act, Acted, World
-from file_bench import History
+from file_session import History
 
 from bisector.interfaces import ignore
 from bisector.session import Setting

@@ -37,7 +37,7 @@ from bisector.recipe.model import Recipe
 from bisector.session import Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from tests.campaign.acting import RECIPE, Acted, ActedBench, ActedRunner
+from tests.campaign.acting import RECIPE, Acted, ActedRunner, ActedSession
 from tests.campaign.generated import Made, made
 from tests.search.planted import Planted
 
@@ -65,7 +65,7 @@ class MortalRunner(ActedRunner):
         return super().run(image, plan, folder, listener=listener, cancel=cancel)
 
 
-class Bench(ActedBench):
+class HistorySession(ActedSession):
     """A session whose campaigns have one id, so that the seeds of their trials are the same in any folder."""
 
     left: list[int]
@@ -123,13 +123,13 @@ class Lives:
             (self.folder / "clones").mkdir(exist_ok=True)
             (folders.state / "clones").symlink_to(self.folder / "clones")
         world = replace(self.history.world, plans=[], built=[])
-        with Bench(Setting(folders, {}, ignore, 1, trials_at_once=slots), world) as bench:
-            bench.left = left
+        with HistorySession(Setting(folders, {}, ignore, 1, trials_at_once=slots), world) as session:
+            session.left = left
             try:
-                row, outcome = CommitCampaign(replace(self.request, resume=resume), bench).run()
+                row, outcome = CommitCampaign(replace(self.request, resume=resume), session).run()
             except Killed:
                 return None
-            trials = [trial for trial in bench.store.trials(row.id) if trial.reading.signal is not Signal.INFRA]
+            trials = [trial for trial in session.store.trials(row.id) if trial.reading.signal is not Signal.INFRA]
             drawn = sorted((trial.stage, trial.image, trial.seed, trial.reading.signal) for trial in trials)
             return Seen(outcome, tuple(drawn), -1 - left[0])
 

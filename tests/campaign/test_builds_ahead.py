@@ -23,7 +23,7 @@ from bisector.recipe.model import Recipe
 from bisector.search.clone import PrivateClone
 from bisector.session import Setting
 from bisector.system.xdg import Folders
-from tests.campaign.acting import Acted, ActedBench, ActedRunner, ActedTarget, World, history
+from tests.campaign.acting import Acted, ActedRunner, ActedSession, ActedTarget, World, history
 
 BUILD = 0.05  # seconds
 PATIENCE = 60.0
@@ -52,13 +52,13 @@ class SlowTarget(ActedTarget):
 class SlowRunner(ActedRunner):
     """The first trial of each image in the search lasts until all that is likely was built beside it."""
 
-    bench: SlowBench | None = None
+    session: SlowSession | None = None
     seen: set[str] = field(default_factory=set)
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
-        if folder.name.startswith("search") and image.identity not in self.seen and self.bench:
+        if folder.name.startswith("search") and image.identity not in self.seen and self.session:
             self.seen.add(image.identity)
-            builds, end = self.bench.made.builds, time.monotonic() + PATIENCE
+            builds, end = self.session.made.builds, time.monotonic() + PATIENCE
             while not _idle(builds):
                 assert time.monotonic() < end, f"not built ahead within {PATIENCE} s"
                 time.sleep(0.005)
@@ -70,7 +70,7 @@ def _idle(builds: BuildsAhead) -> bool:
     return (planned is None or planned.done()) and not builds._waiting and not builds._running
 
 
-class SlowBench(ActedBench):
+class SlowSession(ActedSession):
     """A session with both."""
 
     target: SlowTarget
@@ -81,7 +81,7 @@ class SlowBench(ActedBench):
         return self.target
 
     def runner(self, recipe: Recipe) -> Runner:
-        return SlowRunner(self.world, bench=self)
+        return SlowRunner(self.world, session=self)
 
     def judge(self, *arguments: Any, **named: Any) -> Judge:
         self.made = super().judge(*arguments, **named)
@@ -98,11 +98,11 @@ def run(tmp_path: Path) -> Run:
     def campaign(ahead: int) -> tuple[Outcome, SlowTarget]:
         folders = Folders(tmp_path / f"cache{ahead}", tmp_path / f"state{ahead}")
         acted = Acted(planted, folders, World())
-        with SlowBench(Setting(folders, {}, lambda _: None, 1, builds_ahead=ahead), acted.world) as bench:
-            _, outcome = CommitCampaign(acted.request("c0", "c29"), bench).run()
+        with SlowSession(Setting(folders, {}, lambda _: None, 1, builds_ahead=ahead), acted.world) as session:
+            _, outcome = CommitCampaign(acted.request("c0", "c29"), session).run()
         assert acted.named(outcome) == {"c17"}
         assert list(folders.state.glob("cancel*")) == []
-        return outcome, bench.target
+        return outcome, session.target
 
     return campaign
 

@@ -2,7 +2,7 @@
 """Whole campaigns with a fixed number of trials: what they find and what they refuse."""
 
 import pytest
-from file_bench import FIXED, SHIPPED, FileBench, History, line, outcome_of, request
+from file_session import FIXED, SHIPPED, FileSession, History, line, outcome_of, request
 
 from bisector.campaign.commits import CommitCampaign
 from bisector.direction import FIX
@@ -67,15 +67,15 @@ def test_a_recipe_that_says_nothing_stops_after_three_trials(history: History, s
     """An array that never comes into sync is neither degraded nor healthy, at either end."""
     line(history, "syncing", "syncing", "syncing too")
     loaded = loads(recipe, "silent.yaml")
-    with FileBench(setting) as bench:
+    with FileSession(setting) as session:
         wanted = request(history, "c0", "c2", recipe=loaded, source=resolved_yaml(loaded))
-        row, outcome = CommitCampaign(wanted, bench).run()
-        assert len(bench.store.trials(row.id)) == 3
-        assert {str(trial.candidate.revision) for trial in bench.store.trials(row.id)} == {
+        row, outcome = CommitCampaign(wanted, session).run()
+        assert len(session.store.trials(row.id)) == 3
+        assert {str(trial.candidate.revision) for trial in session.store.trials(row.id)} == {
             history.oids["c0"],
             history.oids["c2"],
         }
-        report = text.render(facts.gather(bench.store, row))
+        report = text.render(facts.gather(session.store, row))
     assert outcome.kind is OutcomeKind.UNRESOLVED
     assert outcome.summary.startswith("the first 3 trials were all neither bad nor good for one reason")
     assert "bad_when or good_when" in outcome.summary
@@ -97,8 +97,8 @@ def test_ends_the_other_way_round_are_named(history: History, setting: Setting) 
 
 def test_bad_before_good_is_refused_before_anything_is_built(history: History, setting: Setting) -> None:
     line(history, "bad", "good")
-    with FileBench(setting) as bench, pytest.raises(UsageError, match="is an ancestor"):
-        CommitCampaign(request(history, "c1", "c0"), bench).run()
+    with FileSession(setting) as session, pytest.raises(UsageError, match="is an ancestor"):
+        CommitCampaign(request(history, "c1", "c0"), session).run()
     assert not list((setting.folders.state / "campaigns").glob("*"))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from file_bench import SHIPPED, FileBench, History, line, request
+from file_session import SHIPPED, FileSession, History, line, request
 
 from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.direction import FIX
@@ -24,15 +24,15 @@ def unsure(history: History, good: str, bad: str, **changes: object) -> CommitRe
 
 @pytest.fixture(params=[1.0, 0.5])
 def rate(request: pytest.FixtureRequest) -> Iterator[float]:
-    FileBench.rate = request.param
+    FileSession.rate = request.param
     yield request.param
-    FileBench.rate = 1.0
+    FileSession.rate = 1.0
 
 
 def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: Setting, rate: float) -> None:
     line(history, *["good"] * 9, *["bad"] * 8)
-    with FileBench(setting) as bench:
-        _, outcome = CommitCampaign(unsure(history, "c0", "c16"), bench).run()
+    with FileSession(setting) as session:
+        _, outcome = CommitCampaign(unsure(history, "c0", "c16"), session).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c9"]
@@ -45,8 +45,8 @@ def test_flaky_bug_is_found_with_its_chance_of_error(history: History, setting: 
 
 def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> None:
     line(history, *["bad"] * 6, *["good"] * 5)
-    with FileBench(setting) as bench:
-        _, outcome = CommitCampaign(unsure(history, "c10", "c0", direction=FIX), bench).run()
+    with FileSession(setting) as session:
+        _, outcome = CommitCampaign(unsure(history, "c10", "c0", direction=FIX), session).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c6"]
@@ -54,32 +54,32 @@ def test_flaky_fix_is_found(history: History, setting: Setting, rate: float) -> 
 
 def test_unjudgeable_neighbour_narrows_with_a_budget_too(history: History, setting: Setting, rate: float) -> None:
     line(history, *["good"] * 5, "broken", *["bad"] * 5)
-    with FileBench(setting) as bench:
-        _, outcome = CommitCampaign(unsure(history, "c0", "c10"), bench).run()
+    with FileSession(setting) as session:
+        _, outcome = CommitCampaign(unsure(history, "c0", "c10"), session).run()
     assert outcome.kind is OutcomeKind.NARROWED
     assert {s.oid for s in outcome.suspects} == {history.oids["c5"], history.oids["c6"]}
 
 
 def test_two_good_ends_are_alike_with_a_budget(history: History, setting: Setting) -> None:
     line(history, "good", "good", "good")
-    with FileBench(setting) as bench:
-        _, outcome = CommitCampaign(unsure(history, "c0", "c2"), bench).run()
+    with FileSession(setting) as session:
+        _, outcome = CommitCampaign(unsure(history, "c0", "c2"), session).run()
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
     assert "never reproduced" in outcome.summary
 
 
 def test_a_resumed_flaky_campaign_repeats_no_trial(history: History, setting: Setting) -> None:
     line(history, *["good"] * 9, *["bad"] * 8)
-    FileBench.rate, FileBench.fail_after = 0.5, 30
+    FileSession.rate, FileSession.fail_after = 0.5, 30
     try:
-        with FileBench(setting) as bench, pytest.raises(InfraError):
-            CommitCampaign(unsure(history, "c0", "c16"), bench).run()
-        FileBench.fail_after = 10**6
-        with FileBench(setting) as bench:
-            row, outcome = CommitCampaign(unsure(history, "c0", "c16", resume=True), bench).run()
-            stored = [t for t in bench.store.trials(row.id) if t.reading.signal is not Signal.INFRA]
-            assert len(stored) == 30 + len(bench.seen)
+        with FileSession(setting) as session, pytest.raises(InfraError):
+            CommitCampaign(unsure(history, "c0", "c16"), session).run()
+        FileSession.fail_after = 10**6
+        with FileSession(setting) as session:
+            row, outcome = CommitCampaign(unsure(history, "c0", "c16", resume=True), session).run()
+            stored = [t for t in session.store.trials(row.id) if t.reading.signal is not Signal.INFRA]
+            assert len(stored) == 30 + len(session.seen)
     finally:
-        FileBench.rate, FileBench.fail_after = 1.0, 10**6
+        FileSession.rate, FileSession.fail_after = 1.0, 10**6
     assert outcome.culprit is not None
     assert outcome.culprit.oid == history.oids["c9"]

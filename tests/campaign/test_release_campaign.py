@@ -27,7 +27,7 @@ from bisector.report import facts, json_format, text
 from bisector.search.clone import PrivateClone
 from bisector.session import Session, Setting
 from bisector.system.xdg import Folders
-from tests.campaign.file_bench import FileBench, FileTarget, History
+from tests.campaign.file_session import FileSession, FileTarget, History
 from tests.target.deb_archive import build_deb, kernel_files
 
 pytestmark = pytest.mark.skipif(
@@ -56,7 +56,7 @@ class ReleaseRunner:
         return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
 
 
-class ReleaseBench(Session):
+class ReleaseSession(Session):
     """A session whose kernels answer by their release."""
 
     bad: Callable[[str], bool] = staticmethod(lambda release: release.startswith("6.18"))
@@ -79,8 +79,8 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[ReleaseBench]:
-    with ReleaseBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
+def session(tmp_path: Path) -> Iterator[ReleaseSession]:
+    with ReleaseSession(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
         yield made
 
 
@@ -92,132 +92,134 @@ def request(debs: Path, good: str = "6.12", bad: str = "6.18", **how: object) ->
     return replace(wanted, **how)  # type: ignore[arg-type]
 
 
-def test_the_range_is_found_and_reported_with_the_command_that_goes_on(bench: ReleaseBench, debs: Path) -> None:
-    row, outcome = ReleaseCampaign(request(debs), bench).run()
+def test_the_range_is_found_and_reported_with_the_command_that_goes_on(session: ReleaseSession, debs: Path) -> None:
+    row, outcome = ReleaseCampaign(request(debs), session).run()
     assert outcome.kind is OutcomeKind.RANGE
     assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
     assert (str(outcome.good.candidate), str(outcome.bad.candidate)) == ("6.17.13", "6.18.5")  # type: ignore[union-attr]
-    assert bench.seen == ["6.12.95", "6.18.5", "6.17.8", "6.17.13"]
-    report = text.render(facts.gather(bench.store, row))
+    assert session.seen == ["6.12.95", "6.18.5", "6.17.8", "6.17.13"]
+    report = text.render(facts.gather(session.store, row))
     assert "candidates  4 of at most 6, for 4 series (6.12, 6.16, 6.17, 6.18)" in report
     assert "--good v6.17 --bad" in report
     assert "6.17.13-1" in report
     assert all(len(line) <= 80 for line in report.splitlines() if "/" not in line)
-    assert '"next_command"' in json_format.render(facts.gather(bench.store, row))
+    assert '"next_command"' in json_format.render(facts.gather(session.store, row))
 
 
-def test_a_scan_shows_introduction_and_fix(bench: ReleaseBench, debs: Path) -> None:
-    _, outcome = ReleaseCampaign(request(debs, bad="7.2", scan=True), bench).run()
+def test_a_scan_shows_introduction_and_fix(session: ReleaseSession, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, bad="7.2", scan=True), session).run()
     assert outcome.kind is OutcomeKind.RANGE
     assert outcome.summary == (
         "good 6.12 to 6.17, bad 6.18, good 7.2; introduced between 6.17.13 and 6.18.5; fixed between 6.18.15 and 7.2.6"
     )
 
 
-def test_alike_ends_are_no_range(bench: ReleaseBench, debs: Path) -> None:
-    _, outcome = ReleaseCampaign(request(debs, bad="7.2"), bench).run()
+def test_alike_ends_are_no_range(session: ReleaseSession, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, bad="7.2"), session).run()
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
     assert "--scan tests every series" in outcome.summary
 
 
-def test_a_fix_is_found(bench: ReleaseBench, debs: Path) -> None:
-    _, outcome = ReleaseCampaign(request(debs, good="7.2", bad="6.18", direction=FIX), bench).run()
+def test_a_fix_is_found(session: ReleaseSession, debs: Path) -> None:
+    _, outcome = ReleaseCampaign(request(debs, good="7.2", bad="6.18", direction=FIX), session).run()
     assert outcome.summary == "6.18 bad, 7.2 good: look between v6.18 and v7.2"
     assert outcome.releases is not None
     assert outcome.releases.next_command.endswith("--find-fix --repo LINUX --good v7.2 --bad v6.18")
 
 
-def test_a_release_that_does_not_boot_is_stepped_over(bench: ReleaseBench, debs: Path) -> None:
-    bench.broken = ("6.17.8",)
-    _, outcome = ReleaseCampaign(request(debs), bench).run()
+def test_a_release_that_does_not_boot_is_stepped_over(session: ReleaseSession, debs: Path) -> None:
+    session.broken = ("6.17.8",)
+    _, outcome = ReleaseCampaign(request(debs), session).run()
     assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
     skipped = [str(one.candidate) for one in outcome.judgements if one.verdict is Verdict.SKIP]
     assert skipped == ["6.17.8"]
 
 
-def test_an_oldest_release_that_does_not_boot_is_stepped_over_too(bench: ReleaseBench, debs: Path) -> None:
-    bench.broken = ("6.12.95",)
-    _, outcome = ReleaseCampaign(request(debs), bench).run()
+def test_an_oldest_release_that_does_not_boot_is_stepped_over_too(session: ReleaseSession, debs: Path) -> None:
+    session.broken = ("6.12.95",)
+    _, outcome = ReleaseCampaign(request(debs), session).run()
     assert outcome.kind is OutcomeKind.RANGE
 
 
-def test_a_host_that_boots_nothing_gives_no_verdict(bench: ReleaseBench, debs: Path) -> None:
-    bench.broken = RELEASES
+def test_a_host_that_boots_nothing_gives_no_verdict(session: ReleaseSession, debs: Path) -> None:
+    session.broken = RELEASES
     with pytest.raises(InfraError, match="never reached the agent"):
-        ReleaseCampaign(request(debs), bench).run()
-    assert bench.store.campaigns()[0].outcome is None
+        ReleaseCampaign(request(debs), session).run()
+    assert session.store.campaigns()[0].outcome is None
 
 
-def test_a_package_without_modules_is_left_out_and_not_judged(bench: ReleaseBench, debs: Path, tmp_path: Path) -> None:
+def test_a_package_without_modules_is_left_out_and_not_judged(
+    session: ReleaseSession, debs: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "debs"
     shutil.copytree(debs, folder)
     empty = {path: data for path, data in kernel_files("6.17.8-amd64").items() if ".ko" not in path}
     build_deb(folder, "linux-image-6.17.8-amd64", "6.17.8-1", empty)
-    _, outcome = ReleaseCampaign(request(folder), bench).run()
+    _, outcome = ReleaseCampaign(request(folder), session).run()
     assert outcome.summary == "6.17 good, 6.18 bad: look between v6.17 and v6.18"
     left_out = next(one for one in outcome.judgements if str(one.candidate) == "6.17.8")
     assert left_out.verdict is Verdict.SKIP
     assert "left out: no modules" in left_out.reason
 
 
-def test_an_interrupted_search_goes_on_where_it_was(bench: ReleaseBench, debs: Path) -> None:
-    whole = bench.bad
+def test_an_interrupted_search_goes_on_where_it_was(session: ReleaseSession, debs: Path) -> None:
+    whole = session.bad
 
     def cut(release: str) -> bool:
         if release == "6.17.8":
             raise InfraError("the network is gone")
         return whole(release)
 
-    bench.bad = cut
+    session.bad = cut
     with pytest.raises(InfraError):
-        ReleaseCampaign(request(debs), bench).run()
-    bench.bad = whole
-    _, outcome = ReleaseCampaign(request(debs, resume=True), bench).run()
+        ReleaseCampaign(request(debs), session).run()
+    session.bad = whole
+    _, outcome = ReleaseCampaign(request(debs, resume=True), session).run()
     assert outcome.kind is OutcomeKind.RANGE
-    assert bench.seen == ["6.17.8", "6.17.13"]
-    assert len(bench.store.campaigns()) == 1
+    assert session.seen == ["6.17.8", "6.17.13"]
+    assert len(session.store.campaigns()) == 1
 
 
-def test_what_an_earlier_campaign_tried_is_not_tried_again_and_said(bench: ReleaseBench, debs: Path) -> None:
-    first, _ = ReleaseCampaign(request(debs), bench).run()
-    _, outcome = ReleaseCampaign(request(debs), bench).run()
+def test_what_an_earlier_campaign_tried_is_not_tried_again_and_said(session: ReleaseSession, debs: Path) -> None:
+    first, _ = ReleaseCampaign(request(debs), session).run()
+    _, outcome = ReleaseCampaign(request(debs), session).run()
     assert outcome.kind is OutcomeKind.RANGE
-    assert bench.seen == []
+    assert session.seen == []
     assert f"4 trials were taken over from campaign {first.id}" in outcome.assumptions[-1]
-    _, third = ReleaseCampaign(request(debs), bench).run()
+    _, third = ReleaseCampaign(request(debs), session).run()
     assert f"campaign {first.id}" in third.assumptions[-1]  # where they were made, not where they were copied
-    ReleaseCampaign(request(debs, fresh=True), bench).run()
-    assert len(bench.seen) == 4
+    ReleaseCampaign(request(debs, fresh=True), session).run()
+    assert len(session.seen) == 4
 
 
-def test_a_resumed_search_takes_each_earlier_trial_over_once(bench: ReleaseBench, debs: Path) -> None:
+def test_a_resumed_search_takes_each_earlier_trial_over_once(session: ReleaseSession, debs: Path) -> None:
     """It is stopped in its first trial of its own, three times: two trials of an earlier search stay two."""
     wanted = request(debs, source="changed in its title\n")
     with pytest.raises(Interrupted):
-        ReleaseCampaign(request(debs), _stopping(bench, 2)).run()
-    earlier = bench.store.campaigns()[0]
-    assert [trial.taken_from for trial in bench.store.trials(earlier.id)] == [None, None]
+        ReleaseCampaign(request(debs), _stopping(session, 2)).run()
+    earlier = session.store.campaigns()[0]
+    assert [trial.taken_from for trial in session.store.trials(earlier.id)] == [None, None]
     for resume in (False, True, True):
         with pytest.raises(Interrupted):
-            ReleaseCampaign(replace(wanted, resume=resume), _stopping(bench, 0)).run()
-        mine = bench.store.trials(bench.store.campaigns()[-1].id)
+            ReleaseCampaign(replace(wanted, resume=resume), _stopping(session, 0)).run()
+        mine = session.store.trials(session.store.campaigns()[-1].id)
         assert [trial.taken_from for trial in mine] == [earlier.id] * 2
         assert len({trial.folder for trial in mine}) == 2
-    _, outcome = ReleaseCampaign(replace(wanted, resume=True), _stopping(bench, 99)).run()
+    _, outcome = ReleaseCampaign(replace(wanted, resume=True), _stopping(session, 99)).run()
     assert f"2 trials were taken over from campaign {earlier.id}" in outcome.assumptions[-1]
 
 
-def test_what_is_taken_over_is_read_by_the_conditions_of_today(bench: ReleaseBench, debs: Path) -> None:
+def test_what_is_taken_over_is_read_by_the_conditions_of_today(session: ReleaseSession, debs: Path) -> None:
     """The workload is the same and degraded arrays are good now: an earlier verdict of them says nothing."""
-    ReleaseCampaign(request(debs), bench).run()
+    ReleaseCampaign(request(debs), session).run()
     old = request(debs)
     swapped = old.recipe.model_copy(update={"bad_when": old.recipe.good_when, "good_when": old.recipe.bad_when})
-    _, outcome = ReleaseCampaign(replace(old, recipe=swapped, source=resolved_yaml(swapped)), bench).run()
+    _, outcome = ReleaseCampaign(replace(old, recipe=swapped, source=resolved_yaml(swapped)), session).run()
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
     assert "the other way round" in outcome.summary
 
 
-def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
+def _stopping(session: ReleaseSession, trials: int) -> ReleaseSession:
     """A session that is cancelled after so many trials."""
 
     class Stopping:
@@ -229,15 +231,15 @@ def _stopping(bench: ReleaseBench, trials: int) -> ReleaseBench:
             self.left -= 1
             return made.run(image, plan, folder, **how)
 
-    made = ReleaseBench.runner(bench, None)  # type: ignore[arg-type]
-    bench.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]
-    return bench
+    made = ReleaseSession.runner(session, None)  # type: ignore[arg-type]
+    session.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]
+    return session
 
 
-def test_what_is_going_to_be_downloaded_is_said_before_it_is(bench: ReleaseBench, debs: Path) -> None:
+def test_what_is_going_to_be_downloaded_is_said_before_it_is(session: ReleaseSession, debs: Path) -> None:
     said: list[str] = []
-    bench.setting = replace(bench.setting, listener=lambda progress: said.append(progress.detail))
-    story = ReleaseCampaign(request(debs), bench)
+    session.setting = replace(session.setting, listener=lambda progress: said.append(progress.detail))
+    story = ReleaseCampaign(request(debs), session)
     supply = story.supply()
     assert supply.packages is not None
     story.run(supply)
@@ -252,23 +254,23 @@ def test_what_is_going_to_be_downloaded_is_said_before_it_is(bench: ReleaseBench
     assert supply.text(scan=True).startswith(f"Releases: {len(supply.releases)} in")
 
 
-def test_a_recipe_that_says_nothing_stops_at_its_second_release(bench: ReleaseBench, debs: Path) -> None:
+def test_a_recipe_that_says_nothing_stops_at_its_second_release(session: ReleaseSession, debs: Path) -> None:
     old = request(debs)
     bad = next(iter(old.recipe.bad_when.values()))
     recipe = old.recipe.model_copy(update={"bad_when": {"one": bad}, "good_when": {"two": bad}})
-    bench.bad = staticmethod(lambda release: False)  # type: ignore[method-assign]
-    _, outcome = ReleaseCampaign(replace(old, recipe=recipe, source=resolved_yaml(recipe)), bench).run()
+    session.bad = staticmethod(lambda release: False)  # type: ignore[method-assign]
+    _, outcome = ReleaseCampaign(replace(old, recipe=recipe, source=resolved_yaml(recipe)), session).run()
     assert outcome.kind is OutcomeKind.UNRESOLVED
     assert outcome.summary.startswith("the first 4 trials were all neither bad nor good")
-    assert len(bench.seen) == 4
+    assert len(session.seen) == 4
 
 
-def test_a_lack_of_releases_between_the_ends_is_said(bench: ReleaseBench, debs: Path) -> None:
+def test_a_lack_of_releases_between_the_ends_is_said(session: ReleaseSession, debs: Path) -> None:
     with pytest.raises(UsageError, match=r"from 8\.1 to 8\.2, and there is 7\.2\.6"):
-        ReleaseCampaign(request(debs, "8.1", "8.2"), bench).run()
+        ReleaseCampaign(request(debs, "8.1", "8.2"), session).run()
 
 
-def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None:
+def test_images_of_any_ci_serve_too(session: ReleaseSession, tmp_path: Path) -> None:
     for number, release in enumerate(("6.17.0", "6.18.0")):
         build = tmp_path / f"build{number}"
         (build / "arch/x86/boot").mkdir(parents=True)
@@ -282,7 +284,7 @@ def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None
     recipe = wanted.recipe.model_copy(
         update={"search": wanted.recipe.search.model_copy(update={"images": names, "suites": ()})}
     )
-    supply = ReleaseCampaign(replace(wanted, recipe=recipe), bench).supply()
+    supply = ReleaseCampaign(replace(wanted, recipe=recipe), session).supply()
     assert [str(one) for one in supply.releases] == ["6.17.0", "6.18.0"]
     assert supply.packages is None
 
@@ -290,22 +292,22 @@ def test_images_of_any_ci_serve_too(bench: ReleaseBench, tmp_path: Path) -> None
 # ---- into the source -----------------------------------------------------------------------------------------------
 
 
-def test_neighbouring_ends_go_straight_into_the_source(bench: ReleaseBench, debs: Path) -> None:
-    assert both._narrowed(request(debs, "v6.17", "v6.18"), bench) is None
-    assert both._narrowed(request(debs, "5ff3f74e145a", "v6.18"), bench) is None
-    assert bench.store.campaigns() == ()
+def test_neighbouring_ends_go_straight_into_the_source(session: ReleaseSession, debs: Path) -> None:
+    assert both._narrowed(request(debs, "v6.17", "v6.18"), session) is None
+    assert both._narrowed(request(debs, "5ff3f74e145a", "v6.18"), session) is None
+    assert session.store.campaigns() == ()
 
 
 def test_far_ends_are_narrowed_first_and_a_finished_range_is_not_searched_again(
-    bench: ReleaseBench, debs: Path
+    session: ReleaseSession, debs: Path
 ) -> None:
     wanted = request(debs, "v6.12", "v6.18")
-    narrowed = both._narrowed(wanted, bench)
+    narrowed = both._narrowed(wanted, session)
     assert narrowed is not None
     facts_ = narrowed[1].releases
     assert facts_ is not None
     assert facts_.tags == (("v6.17", "v6.18"), ("v6.18", "v6.18.5"))
-    again = both._narrowed(replace(wanted, resume=True), bench)
+    again = both._narrowed(replace(wanted, resume=True), session)
     assert again is not None
     assert again[0].id == narrowed[0].id
 
@@ -321,7 +323,7 @@ class Configured(FileTarget):
         return replace(made, config=str(config))
 
 
-class BothBench(FileBench):
+class BothSession(FileSession):
     """Packages answer by their release, commits by the file ``behaviour`` of their tree."""
 
     def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
@@ -351,10 +353,10 @@ def tagged(tmp_path: Path, **tags: tuple[str, ...]) -> History:
 
 
 def slid(tmp_path: Path, debs: Path, history: History, **how: object) -> tuple[Outcome, Session]:
-    with BothBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
-        row, outcome = both.run(request(debs, "v6.12", "v6.18", **how), history.folder, bench)
-        assert bench.store.campaign(row.id).outcome == outcome
-        return outcome, bench
+    with BothSession(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as session:
+        row, outcome = both.run(request(debs, "v6.12", "v6.18", **how), history.folder, session)
+        assert session.store.campaign(row.id).outcome == outcome
+        return outcome, session
 
 
 def test_from_the_range_into_the_source_to_the_culprit(tmp_path: Path, debs: Path) -> None:

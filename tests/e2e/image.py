@@ -41,15 +41,15 @@ def build(place: prepare.Place, repo: Path, recipe: str, fragments: list[str]) -
             prepare.stderr(f"  {progress.phase} {progress.detail}")
 
     loaded = load(recipe)
-    with Session(Setting(ours, environ, listen, os.cpu_count() or 1)) as bench:
+    with Session(Setting(ours, environ, listen, os.cpu_count() or 1)) as session:
         user = UserRepository(repo)
-        clone = bench.clone(user)
+        clone = session.clone(user)
         config = build_config(loaded, cells(loaded))
         config = replace(config, fragments=(*config.fragments, *fragments))
         build_dirs = ours.cache / "build-dirs" / clone.folder.name
-        target = KernelSource(clone, build_dirs, ours.cache, config, bench.processes, jobs=os.cpu_count() or 1)
+        target = KernelSource(clone, build_dirs, ours.cache, config, session.processes, jobs=os.cpu_count() or 1)
         candidate = Candidate(TargetKind.KERNEL_SOURCE, user.resolve("bad").oid, label="bad")
-        return target.image(candidate, listener=listen, cancel=bench.cancel)
+        return target.image(candidate, listener=listen, cancel=session.cancel)
 
 
 def main(argv: list[str]) -> int:

@@ -30,7 +30,7 @@ from bisector.search.gitrepo import History as Repository
 from bisector.session import Setting
 from bisector.store import CampaignRow
 from bisector.system.xdg import Folders
-from tests.campaign.file_bench import FileBench, History, line, observed, request
+from tests.campaign.file_session import FileSession, History, line, observed, request
 
 
 @pytest.fixture
@@ -59,41 +59,41 @@ def fix_of(history: History, name: str, behaviour: str, what: str = "c4", **file
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[FileBench]:
-    with FileBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
+def session(tmp_path: Path) -> Iterator[FileSession]:
+    with FileSession(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as made:
         yield made
 
 
-def campaign(history: History, bench: FileBench, **changes: object) -> CampaignRow:
-    row, outcome = CommitCampaign(request(history, "c0", "c8", **changes), bench).run()
+def campaign(history: History, session: FileSession, **changes: object) -> CampaignRow:
+    row, outcome = CommitCampaign(request(history, "c0", "c8", **changes), session).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     return row
 
 
-def again(row: CampaignRow, bench: FileBench) -> RecheckResult:
-    return recheck(row, load("virtio-open-lvm-raid1"), bench)
+def again(row: CampaignRow, session: FileSession) -> RecheckResult:
+    return recheck(row, load("virtio-open-lvm-raid1"), session)
 
 
-def mail(row: CampaignRow, bench: FileBench, found: Fixed) -> str:
-    return " ".join(body(Letter(gather(bench.store, row), fixed=found)).split())
+def mail(row: CampaignRow, session: FileSession, found: Fixed) -> str:
+    return " ".join(body(Letter(gather(session.store, row), fixed=found)).split())
 
 
-def test_the_newest_mainline_and_a_fix_are_tried_and_reported(history: History, bench: FileBench) -> None:
+def test_the_newest_mainline_and_a_fix_are_tried_and_reported(history: History, session: FileSession) -> None:
     fix = fix_of(history, "mend", "good")
     history.commit("later", "good")
     history.git("tag", "v6.19")
-    row = campaign(history, bench)
-    found = again(row, bench)
+    row = campaign(history, session)
+    found = again(row, session)
     assert [(n.name, n.verdict, n.reproduced) for n in found.fixed.newest] == [("v6.19", Verdict.GOOD, 0)]
     assert [(each.commit.oid, [(t.where, t.verdict) for t in each.tried]) for each in found.fixed.later] == [
         (fix, [(Place.TOP, Verdict.GOOD)])
     ]
-    facts = gather(bench.store, bench.store.campaign(row.id))
+    facts = gather(session.store, session.store.campaign(row.id))
     before = replace(facts, judgements=tuple(each for each in facts.judgements if each[0] != "fixed"))
     for render in (text.render, html.render):
         assert "whether a newer kernel than the bad end" in render(before)
         assert "whether a newer kernel than the bad end" not in render(facts)
-    draft = mail(row, bench, found.fixed)
+    draft = mail(row, session, found.fixed)
     assert "On top of the bad end the kernel is good (0 of " in draft
     assert "The newest mainline at hand, v6.19, is good (0 of " in draft
     assert "whether a newer kernel than the bad end" not in draft
@@ -105,7 +105,7 @@ def test_the_newest_mainline_and_a_fix_are_tried_and_reported(history: History, 
 class Recheck:
     """A finished campaign, and what was found after it."""
 
-    bench: FileBench
+    session: FileSession
     row: CampaignRow  # as it was before
     found: RecheckResult
 
@@ -116,13 +116,13 @@ def rechecked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recheck]:
     folder = tmp_path_factory.mktemp("rechecked")
     planted = regressed(folder)
     fix_of(planted, "mend", "good")
-    with FileBench(Setting(Folders(folder / "cache", folder / "state"), {}, ignore, 1)) as made:
+    with FileSession(Setting(Folders(folder / "cache", folder / "state"), {}, ignore, 1)) as made:
         row = made.store.campaign(campaign(planted, made).id)
         yield Recheck(made, row, again(row, made))
 
 
 def test_the_outcome_is_stored_before_and_stays_as_it_is(rechecked: Recheck) -> None:
-    store = rechecked.bench.store
+    store = rechecked.session.store
     after = store.campaign(rechecked.row.id)
     assert (after.outcome, after.state) == (rechecked.row.outcome, "finished")
     assert len(store.trials(rechecked.row.id, stage="fixed")) >= 2
@@ -136,15 +136,15 @@ def test_a_good_answer_stands_on_as_many_trials_as_the_proof(rechecked: Recheck)
 
 
 def test_what_was_tried_is_not_tried_again(rechecked: Recheck) -> None:
-    trials = len(rechecked.bench.store.trials(rechecked.row.id))
-    second = again(rechecked.row, rechecked.bench)
-    assert len(rechecked.bench.store.trials(rechecked.row.id)) == trials
+    trials = len(rechecked.session.store.trials(rechecked.row.id))
+    second = again(rechecked.row, rechecked.session)
+    assert len(rechecked.session.store.trials(rechecked.row.id)) == trials
     assert second.lines == ("nothing newer than the bad end is at hand",)
     assert second.fixed == rechecked.found.fixed
 
 
 def test_reports_show_what_came_after(rechecked: Recheck) -> None:
-    facts = gather(rechecked.bench.store, rechecked.bench.store.campaign(rechecked.row.id))
+    facts = gather(rechecked.session.store, rechecked.session.store.campaign(rechecked.row.id))
     rows = [each for each in picture.funnel(facts) if each.stage == "fixed"]
     assert [(each.verdict, each.at) for each in rows] == [("good", 95.0)] * 2
     assert "fixed   good" in text.render(facts)
@@ -153,15 +153,15 @@ def test_reports_show_what_came_after(rechecked: Recheck) -> None:
     assert facts.bad.trial.stage.startswith("proof")  # the evidence stays the proof's
 
 
-def test_a_mainline_that_is_still_bad_is_said(history: History, bench: FileBench) -> None:
+def test_a_mainline_that_is_still_bad_is_said(history: History, session: FileSession) -> None:
     history.commit("later", "bad")
-    row = campaign(history, bench)
-    found = again(row, bench)
+    row = campaign(history, session)
+    found = again(row, session)
     assert [(n.name, n.verdict) for n in found.fixed.newest] == [("main", Verdict.BAD)]
-    assert "The newest mainline at hand, main, is bad (1 of 1 trials reproduced)." in mail(row, bench, found.fixed)
+    assert "The newest mainline at hand, main, is bad (1 of 1 trials reproduced)." in mail(row, session, found.fixed)
 
 
-class NativeBench(FileBench):
+class NativeSession(FileSession):
     """Kernels as files, of which the bad ones fail in the cell ``native`` alone."""
 
     def runner(self, recipe: Recipe) -> Runner:
@@ -182,26 +182,26 @@ def test_a_test_of_all_cells_answers_for_the_one_that_was_searched(
     history.commit("later", "bad")
     history.git("tag", "v6.19")
     recipe = load("virtio-open-lvm-raid1")
-    with NativeBench(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as bench:
-        row = campaign(history, bench, recipe=recipe, source=resolved_yaml(recipe), cells=cells(recipe))
+    with NativeSession(Setting(Folders(tmp_path / "cache", tmp_path / "state"), {}, ignore, 1)) as session:
+        row = campaign(history, session, recipe=recipe, source=resolved_yaml(recipe), cells=cells(recipe))
         assert row.outcome is not None and row.outcome.cell == "guest.drives.vda.aio=native"
         tested = recipe
         for word in given:
             tested = override(tested, word)
-        asked = single.SingleRequest(tested, resolved_yaml(tested), history.folder, "v6.19", None, overrides=given)
-        rows = single.run(asked, bench).rows
+        wanted = single.SingleRequest(tested, resolved_yaml(tested), history.folder, "v6.19", None, overrides=given)
+        rows = single.run(wanted, session).rows
         if not given:
             assert [each.judgement.verdict for each in rows if each.judgement] == [Verdict.BAD, Verdict.GOOD]
-        (newest,) = fixed.examine(gather(bench.store, row, of_recipe=True), Repository(history.folder)).newest
+        (newest,) = fixed.examine(gather(session.store, row, of_recipe=True), Repository(history.folder)).newest
     expected = None if "threads" in "".join(given) else Verdict.BAD
     assert (newest.name, newest.verdict) == ("v6.19", expected)
 
 
-def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, bench: FileBench) -> None:
+def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, session: FileSession) -> None:
     fix = fix_of(history, "mend", "bad")
-    row = campaign(history, bench)
-    assert fixed.examine(gather(bench.store, row, of_recipe=True), Repository(history.folder)).hints
-    found = again(row, bench)
+    row = campaign(history, session)
+    assert fixed.examine(gather(session.store, row, of_recipe=True), Repository(history.folder)).hints
+    found = again(row, session)
     (later,) = found.fixed.later
     assert {(t.where, t.verdict) for t in later.tried} == {
         (Place.AT, Verdict.BAD),
@@ -209,64 +209,64 @@ def test_a_fix_that_was_tried_and_is_bad_is_no_hint(history: History, bench: Fil
     }  # it is main's tip too
     assert later.commit.oid == fix
     assert found.fixed.hints == ()
-    assert "On top of the bad end the kernel is bad" in mail(row, bench, found.fixed)
+    assert "On top of the bad end the kernel is bad" in mail(row, session, found.fixed)
 
 
-def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, bench: FileBench) -> None:
+def test_a_fix_that_does_not_apply_is_tried_where_it_stands(history: History, session: FileSession) -> None:
     history.commit("moved", "elsewhere and bad")  # no kernel of this history behaves so: it is never tried
     fix = fix_of(history, "mend", "good")
     history.git("checkout", "-q", history.oids["c8"])
     history.git("branch", "-q", "-f", "main", history.oids["c8"])
     history.git("branch", "-q", "fixes", fix)
-    row = campaign(history, bench)
-    found = again(row, bench)
+    row = campaign(history, session)
+    found = again(row, session)
     (later,) = found.fixed.later
     assert [(t.where, t.verdict) for t in later.tried] == [(Place.TOP, Verdict.SKIP), (Place.AT, Verdict.GOOD)]
-    draft = mail(row, bench, found.fixed)
+    draft = mail(row, session, found.fixed)
     assert "On top of the bad end the kernel could not be judged: edits failed" in draft
     assert "At it the kernel is good (0 of " in draft
 
 
-def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, bench: FileBench) -> None:
+def test_a_fix_that_the_bad_end_holds_is_no_fix(tmp_path: Path, session: FileSession) -> None:
     history = History(tmp_path / "linux")
     history.folder.mkdir()
     history.git("init", "-q")
     line(history, *["good"] * 4, *["bad"] * 3)
     fix_of(history, "c7", "bad")
     history.commit("c8", "bad")
-    row = campaign(history, bench)
-    found = again(row, bench)
+    row = campaign(history, session)
+    found = again(row, session)
     assert found.fixed.hints == ()
-    assert bench.store.trials(row.id, stage="fixed") == ()
-    assert "The bad end holds it and is bad all the same." in mail(row, bench, found.fixed)
+    assert session.store.trials(row.id, stage="fixed") == ()
+    assert "The bad end holds it and is bad all the same." in mail(row, session, found.fixed)
 
 
-def test_where_nothing_regressed_nothing_is_tried(history: History, bench: FileBench) -> None:
-    row, _ = CommitCampaign(request(history, "c0", "c3"), bench).run()
-    assert again(row, bench).lines == ("there is no regression in a repository to look for a fix of",)
+def test_where_nothing_regressed_nothing_is_tried(history: History, session: FileSession) -> None:
+    row, _ = CommitCampaign(request(history, "c0", "c3"), session).run()
+    assert again(row, session).lines == ("there is no regression in a repository to look for a fix of",)
 
 
 @pytest.mark.parametrize("fault", ["stopped", "harness"])
-def test_a_fault_afterwards_leaves_the_outcome(history: History, bench: FileBench, fault: str) -> None:
+def test_a_fault_afterwards_leaves_the_outcome(history: History, session: FileSession, fault: str) -> None:
     fix_of(history, "mend", "good")
-    row = campaign(history, bench)
+    row = campaign(history, session)
     if fault == "stopped":
-        bench.cancel.cancel()
+        session.cancel.cancel()
     else:
-        bench.fail_after = 0
+        session.fail_after = 0
     with pytest.raises(Interrupted if fault == "stopped" else InfraError):
-        again(row, bench)
-    kept = bench.store.campaign(row.id)
+        again(row, session)
+    kept = session.store.campaign(row.id)
     assert (kept.outcome, kept.state) == (row.outcome, "finished")
-    found = fixed.examine(gather(bench.store, kept, of_recipe=True), Repository(history.folder))
+    found = fixed.examine(gather(session.store, kept, of_recipe=True), Repository(history.folder))
     assert [each.verdict for each in found.newest] == [None]
-    assert "was not tested" in mail(kept, bench, found)
+    assert "was not tested" in mail(kept, session, found)
 
 
-def test_the_clone_of_a_repository_that_is_gone_is_said(history: History, bench: FileBench) -> None:
-    row = campaign(history, bench)
+def test_the_clone_of_a_repository_that_is_gone_is_said(history: History, session: FileSession) -> None:
+    row = campaign(history, session)
     with pytest.raises(Exception, match="there is no such folder"):
-        again(replace(row, repo="/nonexistent/linux"), bench)
+        again(replace(row, repo="/nonexistent/linux"), session)
 
 
 @pytest.mark.parametrize("fault", [None, InfraError("QEMU was killed"), Interrupted("stopped between trials")])
@@ -278,7 +278,7 @@ def test_the_command_tells_it_and_ends_as_the_outcome_does(
     fault: BisectorError | None,
 ) -> None:
     fix = fix_of(history, "mend", "good")
-    monkeypatch.setattr("bisector.session.Session", FileBench)
+    monkeypatch.setattr("bisector.session.Session", FileSession)
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     if fault:

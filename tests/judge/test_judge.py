@@ -113,8 +113,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
             store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
         pools.append(LocalExecutor(builds=1, trials=1))
         target, written = WrittenTarget(folder=tmp_path), WrittenRunner(answers, **runner)
-        bench = JudgeTools(target, written, store, "c1", pools[-1], ignore, cancel)
-        return Judge(bench, control=of("good")), target, written, store
+        tools = JudgeTools(target, written, store, "c1", pools[-1], ignore, cancel)
+        return Judge(tools, control=of("good")), target, written, store
 
     yield build
     for pool in pools:

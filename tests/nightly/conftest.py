@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from nextgen import LinuxNext
-from nightbench import Nights
+from night_session import Nights
 
 
 @pytest.fixture

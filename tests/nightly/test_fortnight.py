@@ -3,7 +3,7 @@
 
 import pytest
 from nextgen import LinuxNext
-from nightbench import Nights, kinds
+from night_session import Nights, kinds
 
 from bisector.exitcodes import ExitCode
 from bisector.nightly.night import Report

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from nextgen import LinuxNext
-from nightbench import FLAG, Nights, day, kinds, with_bug
+from night_session import FLAG, Nights, day, kinds, with_bug
 
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
@@ -172,10 +172,10 @@ def test_a_second_night_at_the_same_time_is_refused(tree: LinuxNext, nights: Nig
 
 def test_a_stopped_night_is_130_and_keeps_its_state(tree: LinuxNext, nights: Nights) -> None:
     with_bug(tree, 1)
-    with nights.bench() as bench:
-        nights.world.on_trial = lambda number: bench.cancel.cancel() if number == 4 else None
+    with nights.session() as session:
+        nights.world.on_trial = lambda number: session.cancel.cancel() if number == 4 else None
         with pytest.raises(Interrupted) as caught:
-            night.run(nights.watch(), bench)
+            night.run(nights.watch(), session)
     assert caught.value.exit_code is ExitCode.INTERRUPTED
     nights.world.on_trial = lambda number: None
     assert nights.night().exit_code is ExitCode.BAD

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from nextgen import LinuxNext
-from nightbench import FLAG, Nights, day, kinds, with_bug
+from night_session import FLAG, Nights, day, kinds, with_bug
 
 from bisector.campaign.commits import NOT_SEARCHED
 from bisector.codec import dump
@@ -195,8 +195,8 @@ def test_a_clean_row_that_is_too_short_closes_nothing(tree: LinuxNext, nights: N
     tree.forks["md"] = tree.mainline
     tree.day(2)
     tree.release(2)
-    with nights.bench() as bench:
-        bench.store.save_regression("watched", LEG, _without_search(nights))
+    with nights.session() as session:
+        session.store.save_regression("watched", LEG, _without_search(nights))
     report = nights.night()
     assert kinds(report) == {LEG: ["unknown"]}
     assert nights.regressions()[LEG].state is State.OPEN
@@ -209,9 +209,9 @@ def _without_search(nights: Nights) -> str:
 def test_messages_meanwhile_are_reported(tree: LinuxNext, nights: Nights) -> None:
     with_bug(tree, 1)
     messages: list[Progress] = []
-    with nights.bench() as bench:
-        bench.setting = replace(bench.setting, listener=messages.append)
-        night.run(nights.watch(), bench)
+    with nights.session() as session:
+        session.setting = replace(session.setting, listener=messages.append)
+        night.run(nights.watch(), session)
     stages = [each.detail for each in messages if each.phase is Phase.STAGE]
     assert stages[1] == "Fetching next-20261101"
     assert "next-20261101: legs" in stages

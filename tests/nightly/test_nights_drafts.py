@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from nextgen import LinuxNext
-from nightbench import FLAG, Nights, day, kinds, with_bug
+from night_session import FLAG, Nights, day, kinds, with_bug
 
 from bisector.errors import InfraError, Interrupted
 from bisector.exitcodes import ExitCode
@@ -25,7 +25,7 @@ def draft(nights: Nights) -> str:
 
 
 def recheck_trials(nights: Nights) -> int:
-    """Trials that asked whether it is fixed already."""
+    """Trials that show whether it is fixed already."""
     store = nights.store()
     return sum(len(store.trials(row.id, stage=FIXED)) for row in store.campaigns())
 
@@ -119,15 +119,15 @@ def _fail(nights: Nights) -> None:
 
 def test_a_night_that_is_stopped_over_a_fix_goes_on_there(tree: LinuxNext, nights: Nights) -> None:
     mainline_bug_with_a_fix_that_repairs_nothing(tree)
-    with nights.bench() as bench:
+    with nights.session() as session:
 
         def stop(progress: Progress) -> None:
             if progress.stage == FIXED:
-                bench.cancel.cancel()
+                session.cancel.cancel()
 
-        bench.setting = replace(bench.setting, listener=stop)
+        session.setting = replace(session.setting, listener=stop)
         with pytest.raises(Interrupted):
-            night.run(nights.watch(), bench)
+            night.run(nights.watch(), session)
     assert nights.drafts() == []
     assert kinds(nights.night()) == {LEG: ["opened", "named"]}
     assert "On top of the bad end the kernel is bad" in draft(nights)

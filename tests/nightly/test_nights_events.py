@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from nextgen import LinuxNext
-from nightbench import Nights, day, with_bug
+from night_session import Nights, day, with_bug
 
 from bisector.events import EventLog
 from bisector.nightly import night
@@ -22,9 +22,9 @@ def watched_night(nights: Nights, file: Path) -> list[dict[str, Any]]:
     """One call, and the events of it."""
     file.unlink(missing_ok=True)
     log = EventLog(file)
-    with nights.bench() as bench:
-        bench.setting = replace(bench.setting, listener=log.listen)
-        night.run(nights.watch(), bench)
+    with nights.session() as session:
+        session.setting = replace(session.setting, listener=log.listen)
+        night.run(nights.watch(), session)
     log.close()
     return [json.loads(line) for line in file.read_text().splitlines()]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from nextgen import SECONDS, LinuxNext
-from nightbench import FLAG, Nights, kinds
+from night_session import FLAG, Nights, kinds
 
 from bisector.errors import InfraError, UsageError
 from bisector.exitcodes import ExitCode

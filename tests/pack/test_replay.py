@@ -54,23 +54,23 @@ CANDIDATE = Candidate(TargetKind.QEMU_SOURCE, "5" * 40, label="v10.1.0")
 
 
 @contextmanager
-def workbench(home: Path) -> Iterator[Session]:
+def session_in(home: Path) -> Iterator[Session]:
     folders = Folders(cache=home / "cache", state=home / "state")
     environ = {"PATH": "/usr/bin:/bin", "TMPDIR": str(home)}
-    with Session(Setting(folders, environ, ignore, 1)) as bench:
-        yield bench
+    with Session(Setting(folders, environ, ignore, 1)) as session:
+        yield session
 
 
 def recorded(home: Path, recipe: Path) -> CampaignRow:
     """A campaign with one real trial."""
     loaded = load(recipe)
-    with workbench(home) as bench:
-        row = bench.add_campaign(
+    with session_in(home) as session:
+        row = session.add_campaign(
             CampaignRow("own-program-1", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "",
                         time.time(), "test"),
             loaded,
         )  # fmt: skip
-        images = Images(bench.setting.folders.cache)
+        images = Images(session.setting.folders.cache)
         with images.staging() as staged:
             (staged / "bin").mkdir()
             (staged / "share").mkdir()
@@ -78,9 +78,9 @@ def recorded(home: Path, recipe: Path) -> CampaignRow:
             (staged / "bin/qemu-io").symlink_to("qemu-img")
             (staged / "share/keymap").write_bytes(b"a keymap")
             image = images.keep("key", staged, Image("", "", release="10.1.0", tools=(("compiler", "gcc 12"),)))
-        case = bench.case(loaded, Cell(""))
-        bench.judge(row.id, loaded, bench.given()).trial(CANDIDATE, image, case, "ends", 0)
-        bench.store.add_build(row.id, digest("key"), CANDIDATE, image)
+        case = session.case(loaded, Cell(""))
+        session.judge(row.id, loaded, session.given()).trial(CANDIDATE, image, case, "ends", 0)
+        session.store.add_build(row.id, digest("key"), CANDIDATE, image)
         return row
 
 
@@ -100,13 +100,13 @@ def first(tmp_path: Path, recipe: Path) -> CampaignRow:
 
 
 def exported(home: Path, row: CampaignRow, out: Path, *, with_images: bool = True) -> Exported:
-    with workbench(home) as bench:
-        return export(bench.store, bench.store.campaign(row.id), out, with_images=with_images)
+    with session_in(home) as session:
+        return export(session.store, session.store.campaign(row.id), out, with_images=with_images)
 
 
 def replayed(home: Path, source: Source, **wish: object) -> Replayed:
-    with workbench(home) as bench:
-        return run(ReplayRequest(1, **{"trusted": True, **wish}), source, bench)  # type: ignore[arg-type]
+    with session_in(home) as session:
+        return run(ReplayRequest(1, **{"trusted": True, **wish}), source, session)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -136,19 +136,19 @@ def test_a_trial_is_repeated_elsewhere_with_its_seed_program_and_image(tmp_path:
 def test_a_repetition_can_itself_be_exported_and_repeated(tmp_path: Path, pack: Path) -> None:
     with of_file(pack, image_of=1) as source:
         done = replayed(tmp_path / "second", source)
-    with workbench(tmp_path / "second") as bench:
+    with session_in(tmp_path / "second") as session:
         again = run(
-            ReplayRequest(done.now.number), of_campaign(bench.store, bench.store.campaign(done.campaign)), bench
+            ReplayRequest(done.now.number), of_campaign(session.store, session.store.campaign(done.campaign)), session
         )
     assert again.same
 
 
 def test_trials_that_were_not_needed_travel_apart(tmp_path: Path, first: CampaignRow) -> None:
     exported(tmp_path / "first", first, tmp_path / "before.tar.gz")
-    with workbench(tmp_path / "first") as bench:
-        (trial,) = bench.store.trials(first.id)
+    with session_in(tmp_path / "first") as session:
+        (trial,) = session.store.trials(first.id)
         key = TrialKey(trial.image, trial.plan, trial.stage, 1)
-        bench.store.add_ahead(first.id, key, replace(trial, folder="trials/ends-ahead"))
+        session.store.add_ahead(first.id, key, replace(trial, folder="trials/ends-ahead"))
     exported(tmp_path / "first", first, tmp_path / "after.tar.gz")
     with tarfile.open(tmp_path / "before.tar.gz") as before, tarfile.open(tmp_path / "after.tar.gz") as after:
         assert set(after.getnames()) - set(before.getnames()) == {"ahead.json"}
@@ -160,8 +160,8 @@ def test_trials_that_were_not_needed_travel_apart(tmp_path: Path, first: Campaig
 
 def test_a_campaign_of_this_host_needs_no_export(tmp_path: Path, first: CampaignRow, recipe: Path) -> None:
     recipe.parent.rename(tmp_path / "gone-recipe")
-    with workbench(tmp_path / "first") as bench:
-        done = run(ReplayRequest(1), of_campaign(bench.store, first), bench)
+    with session_in(tmp_path / "first") as session:
+        done = run(ReplayRequest(1), of_campaign(session.store, first), session)
     assert done.same
 
 
@@ -190,9 +190,9 @@ def test_a_sent_plan_does_not_say_how_long_a_replay_lasts(tmp_path: Path, pack: 
     endless = dump(plan).replace('"seconds": 0.0', f'"seconds": {seconds}')
     assert seconds in endless
     other = changed(pack, tmp_path / "z", f"{first.folder}/plan.json", endless.encode())
-    with of_file(other, image_of=1) as source, workbench(tmp_path / "second") as bench:
+    with of_file(other, image_of=1) as source, session_in(tmp_path / "second") as session:
         recipe = source.recipe()
-        case = bench.case(recipe, Cell(""))
+        case = session.case(recipe, Cell(""))
         longer = as_long(case, source.plan(first))
     assert longer.plan.steps[0].seconds <= LONGEST
     assert longer.plan.deadline <= case.plan.deadline + LONGEST
@@ -200,8 +200,8 @@ def test_a_sent_plan_does_not_say_how_long_a_replay_lasts(tmp_path: Path, pack: 
 
 def test_another_answer_is_reported_and_is_no_success(tmp_path: Path, first: CampaignRow) -> None:
     (tmp_path / "first/state/campaigns" / first.id / "own/race.sh").write_text("#!/bin/sh\nexit 0\n")
-    with workbench(tmp_path / "first") as bench:
-        done = run(ReplayRequest(1), of_campaign(bench.store, first), bench)
+    with session_in(tmp_path / "first") as session:
+        done = run(ReplayRequest(1), of_campaign(session.store, first), session)
     assert (done.same, done.exit_code) == (False, ExitCode.UNDECIDED)
     assert {(line.name, line.first, line.now) for line in done.lines if not line.same} == {
         ("signal", "reproduced", "clean"),
@@ -355,12 +355,12 @@ def test_no_campaign_is_left_whose_files_could_not_be_kept(
 
     loaded = load(recipe)
     row = CampaignRow("c", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "", 1.0, "test")
-    with workbench(tmp_path / "home") as bench:
+    with session_in(tmp_path / "home") as session:
         monkeypatch.setattr("bisector.session.shutil.copyfileobj", full)
         with pytest.raises(InfraError, match=r"race\.sh No space left"):
-            bench.add_campaign(row, loaded)
-        assert bench.store.campaigns() == ()
-        assert not bench.store.campaign_folder("c").exists()
+            session.add_campaign(row, loaded)
+        assert session.store.campaigns() == ()
+        assert not session.store.campaign_folder("c").exists()
         monkeypatch.undo()
-        assert bench.add_campaign(row, loaded).id == "c"
-        assert [path.name for path in (bench.store.campaign_folder("c") / "own").iterdir()] == ["race.sh"]
+        assert session.add_campaign(row, loaded).id == "c"
+        assert [path.name for path in (session.store.campaign_folder("c") / "own").iterdir()] == ["race.sh"]

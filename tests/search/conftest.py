@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from planted import Planted
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.system.proc import Processes
 
@@ -19,10 +19,10 @@ def processes(tmp_path: Path) -> Processes:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def setup(tmp_path: Path) -> SearchSetup:
+    return SearchSetup(tmp_path)
 
 
 @pytest.fixture
-def plant(bench: Bench) -> Callable[..., Planted]:
-    return bench.plant
+def plant(setup: SearchSetup) -> Callable[..., Planted]:
+    return setup.plant

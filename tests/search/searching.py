@@ -15,7 +15,7 @@ from bisector.search.gitrepo import UserRepository
 from bisector.system.proc import Processes
 
 
-class Bench:
+class SearchSetup:
     """One state folder; searches planted histories in it."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from planted import PerfectJudge, Planned, Planted, candidate, chain, fingerprint, git
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.errors import InfraError
 from bisector.model import Candidate, Edit, TargetKind
@@ -24,8 +24,8 @@ from bisector.search.gitrepo import UserRepository
 LINE = chain(*"abcdefgh")
 
 
-def test_users_repository_is_as_it_was(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
+def test_users_repository_is_as_it_was(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
     work = repository.folder
     git(work, "worktree", "add", "-q", "--detach", os.fspath(work / "linked"), repository.oid["c"])
     (work / "own" / "a").write_text("being edited")
@@ -37,38 +37,38 @@ def test_users_repository_is_as_it_was(bench: Bench, tmp_path: Path) -> None:
     user = UserRepository(work)
     assert user.resolve("HEAD").oid == repository.oid["h"]
     user.describe(repository.oid["h"]), user.changed_files(repository.oid["h"])
-    assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
-    clone = bench.clone(repository)
+    assert setup.search(PerfectJudge(repository, "f"), "a", "h").first_bad
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "e"), tmp_path / "worktree")
     edits = (Edit("revert", repository.oid["c"]),)
     clone.checkout(Candidate(TargetKind.KERNEL_SOURCE, repository.oid["e"], edits), tmp_path / "worktree")
     assert fingerprint(work) == before
 
 
-def test_names_are_those_of_the_users_repository_as_it_is_now(bench: Bench) -> None:
-    repository = bench.plant(LINE)
+def test_names_are_those_of_the_users_repository_as_it_is_now(setup: SearchSetup) -> None:
+    repository = setup.plant(LINE)
     git(repository.folder, "branch", "mend", repository.oid["c"])
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     git(repository.folder, "branch", "-f", "mend", repository.oid["d"])
     git(repository.folder, "tag", "later", repository.oid["e"])
     assert clone.history().resolve("mend").oid == repository.oid["d"]
     assert clone.history().resolve("later").oid == repository.oid["e"]
 
 
-def test_a_clone_that_was_made_anew_knows_nothing_of_the_one_before(bench: Bench) -> None:
+def test_a_clone_that_was_made_anew_knows_nothing_of_the_one_before(setup: SearchSetup) -> None:
     """A tree with edits is an object of the clone's own."""
-    repository = bench.plant(LINE)
+    repository = setup.plant(LINE)
     edited = replace(candidate(repository, "e"), edits=(Edit("revert", repository.oid["c"]),))
-    first = bench.clone(repository)
+    first = setup.clone(repository)
     tree = first.tree_of(edited)
     shutil.rmtree(first.folder)
-    second = bench.clone(repository)
+    second = setup.clone(repository)
     assert second.tree_of(edited) == tree
     assert second.git.ask("cat-file", "-t", tree) == "tree"
 
 
 def test_hooks_and_configuration_of_the_user_do_not_act(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: SearchSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = tmp_path / "trace"
     hooks = tmp_path / "template" / "hooks"
@@ -83,22 +83,22 @@ def test_hooks_and_configuration_of_the_user_do_not_act(
         f"[init]\ntemplateDir = {hooks.parent}\n[core]\nhooksPath = {hooks}\nautocrlf = true\nfsmonitor = {hooks}/x\n"
         "[commit]\ngpgSign = true\n[gc]\nauto = 1\n[clone]\ndefaultRemoteName = elsewhere\n[alias]\nbisect = !false\n"
     )
-    repository = bench.plant([Planned("a", (), (("f.c", "int a;\n"),)), *chain("b", "c", "d", start="a")])
+    repository = setup.plant([Planned("a", (), (("f.c", "int a;\n"),)), *chain("b", "c", "d", start="a")])
     monkeypatch.setenv("HOME", os.fspath(home))
     monkeypatch.setenv("GIT_TEMPLATE_DIR", os.fspath(hooks.parent))
     monkeypatch.setenv("GIT_INDEX_FILE", os.fspath(tmp_path / "no-such-index"))
     monkeypatch.setenv("GIT_ALTERNATE_OBJECT_DIRECTORIES", "/nowhere")
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
-    found = bench.search(PerfectJudge(repository, "c"), "a", "d")
+    found = setup.search(PerfectJudge(repository, "c"), "a", "d")
     assert found.first_bad and repository.name[found.first_bad.oid] == "c"
-    bench.clone(repository).checkout(candidate(repository, "b"), tmp_path / "worktree")
+    setup.clone(repository).checkout(candidate(repository, "b"), tmp_path / "worktree")
     assert (tmp_path / "worktree" / "f.c").read_bytes() == b"int a;\n"
     assert not trace.exists()
 
 
-def test_new_commits_of_the_user_are_seen(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_new_commits_of_the_user_are_seen(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     (repository.folder / "new").write_text("new")
     git(repository.folder, "add", "new")
     git(repository.folder, "commit", "-q", "-m", "came later")
@@ -108,36 +108,36 @@ def test_new_commits_of_the_user_are_seen(bench: Bench, tmp_path: Path) -> None:
     assert (tmp_path / "worktree" / "new").read_text() == "new"
 
 
-def test_one_clone_per_repository(bench: Bench, tmp_path: Path) -> None:
-    first, second = bench.plant(LINE, "one"), bench.plant(LINE, "two")
+def test_one_clone_per_repository(setup: SearchSetup, tmp_path: Path) -> None:
+    first, second = setup.plant(LINE, "one"), setup.plant(LINE, "two")
     git(first.folder, "worktree", "add", "-q", "--detach", os.fspath(tmp_path / "linked"), "main")
-    linked = PrivateClone.of(UserRepository(tmp_path / "linked"), bench.state, bench.processes)
-    assert bench.clone(first) == linked
-    assert bench.clone(first) != bench.clone(second)
-    assert bench.clone(first).git.run("count-objects", "-v").stdout.startswith("count: 0\n")
+    linked = PrivateClone.of(UserRepository(tmp_path / "linked"), setup.state, setup.processes)
+    assert setup.clone(first) == linked
+    assert setup.clone(first) != setup.clone(second)
+    assert setup.clone(first).git.run("count-objects", "-v").stdout.startswith("count: 0\n")
 
 
-def test_clone_travels_to_another_process(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = pickle.loads(pickle.dumps(bench.clone(repository)))
+def test_clone_travels_to_another_process(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = pickle.loads(pickle.dumps(setup.clone(repository)))
     clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
     assert (tmp_path / "worktree" / "own" / "b").exists()
 
 
-def test_clone_killed_while_it_was_made_is_made_again(bench: Bench) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_clone_killed_while_it_was_made_is_made_again(setup: SearchSetup) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     half = clone.folder.with_name(f"{clone.folder.name}.making-x1")
     clone.folder.rename(half)
     (half / "repo.git" / "HEAD").unlink()
-    again = bench.clone(repository)
+    again = setup.clone(repository)
     assert again.history().commit(repository.oid["h"])
     assert not half.exists()
 
 
-def test_stale_locks_of_a_killed_campaign_are_cleared(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_stale_locks_of_a_killed_campaign_are_cleared(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "a"), tmp_path / "worktree")
     with clone.bisect_worktree("c") as worktree:
         left = clone.git.git_dir / "worktrees" / worktree.name
@@ -153,15 +153,15 @@ def test_stale_locks_of_a_killed_campaign_are_cleared(bench: Bench, tmp_path: Pa
     (clone.git.git_dir / "config.lock").touch()
     (index_lock,) = [path.parent / "index.lock" for path in clone.folder.glob("worktrees/*/index")]
     index_lock.touch()
-    assert bench.search(PerfectJudge(repository, "f"), "a", "h").first_bad
+    assert setup.search(PerfectJudge(repository, "f"), "a", "h").first_bad
     clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
     assert (tmp_path / "worktree" / "own" / "b").exists()
     assert not list((clone.git.git_dir / "worktrees").iterdir())
 
 
-def test_lock_of_a_living_git_is_waited_for(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_lock_of_a_living_git_is_waited_for(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "a"), tmp_path / "worktree")
     (index,) = clone.folder.glob("worktrees/*/index")
     program = "import sys, time; lock = open(sys.argv[1], 'w'); print('held', flush=True); time.sleep(1)"
@@ -174,22 +174,22 @@ def test_lock_of_a_living_git_is_waited_for(bench: Bench, tmp_path: Path) -> Non
         assert holder.wait() == 0
 
 
-def test_repository_that_lost_its_objects_is_infrastructure(bench: Bench, tmp_path: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_repository_that_lost_its_objects_is_infrastructure(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     repository.folder.rename(tmp_path / "moved")
     with pytest.raises(InfraError):
         clone.checkout(candidate(repository, "b"), tmp_path / "worktree")
 
 
-def test_unwritable_state_is_infrastructure(bench: Bench) -> None:
-    repository = bench.plant(LINE)
-    bench.state.write_text("a file, no folder")
+def test_unwritable_state_is_infrastructure(setup: SearchSetup) -> None:
+    repository = setup.plant(LINE)
+    setup.state.write_text("a file, no folder")
     with pytest.raises(InfraError):
-        bench.clone(repository)
+        setup.clone(repository)
 
 
-def test_planted_merge_holds_both_sides(bench: Bench) -> None:
+def test_planted_merge_holds_both_sides(setup: SearchSetup) -> None:
     # the histories of these tests are what they claim to be
-    repository: Planted = bench.plant([*chain("a", "b"), *chain("s", start="a"), Planned("m", ("b", "s"))])
+    repository: Planted = setup.plant([*chain("a", "b"), *chain("s", start="a"), Planned("m", ("b", "s"))])
     assert set(git(repository.folder, "ls-files").split()) == {"own/a", "own/b", "own/s", "own/m"}

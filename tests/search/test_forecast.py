@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What git would ask for next is what git asks for next: over generated histories with merges and skips."""
+"""The forecast names the commit that git tests next: over generated histories with merges and skips."""
 
 from pathlib import Path
 
@@ -30,22 +30,22 @@ def test_git_tests_what_was_foreseen(tmp_path: Path, seed: int, find_fix: bool) 
     newest = max(planted.oid.values(), key=lambda oid: len(ours.left(oid, ())))
     oldest = next(oid for oid in planted.oid.values() if not ours.commit(oid).parents and ours.is_ancestor(oid, newest))
     culprit = sorted(ours.left(newest, (oldest,)), key=lambda commit: commit.oid)[seed % 3]
-    log, foreseen, asked = tmp_path / "bisect.log", [], []
+    log, foreseen, tested = tmp_path / "bisect.log", [], []
 
     with clone.bisect_worktree("c") as worktree, clone.bisect_worktree("c-ahead") as copy:
         forecast = Forecast(clone, copy, way, log)
 
-        def ask(candidate: Candidate) -> Judgement:
-            asked.append(Next(candidate.revision))
+        def judge(candidate: Candidate) -> Judgement:
+            tested.append(Next(candidate.revision))
             side = way.new if ours.is_ancestor(culprit.oid, candidate.revision) else way.old
             verdict = Verdict.SKIP if int(candidate.revision[:2], 16) % 7 == 0 else side
             foreseen.append(forecast.after((way.git_word(verdict), candidate.revision)))
             return Judgement(candidate, verdict, "acted")
 
         ends = ours.commit(oldest), ours.commit(newest)
-        found = search(clone, *ends, ask, direction=way, worktree=worktree, processes=processes, log=log)
-    assert asked, "nothing was asked"
-    assert foreseen[:-1] == asked[1:]
+        found = search(clone, *ends, judge, direction=way, worktree=worktree, processes=processes, log=log)
+    assert tested, "nothing was tested"
+    assert foreseen[:-1] == tested[1:]
     last = foreseen[-1]
     assert not last.revision
     assert last.found == (found.first_bad.oid if found.first_bad else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from planted import Planned, Planted, chain, git
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.errors import InfraError, UsageError
 from bisector.search.gitrepo import History, UserRepository
@@ -19,8 +19,8 @@ BRANCH = [*chain("a", "b", "c"), *chain("s", "t", start="a"), Planned("m", ("c",
 
 
 @pytest.fixture
-def repository(bench: Bench) -> Planted:
-    planted = bench.plant(BRANCH)
+def repository(setup: SearchSetup) -> Planted:
+    planted = setup.plant(BRANCH)
     git(planted.folder, "tag", "v6.17", planted.oid["a"])
     git(planted.folder, "tag", "-a", "-m", "a release", "v6.18", planted.oid["d"])
     git(planted.folder, "tag", "v6.18-rc1", planted.oid["c"])
@@ -68,8 +68,8 @@ def test_what_is_no_revision_is_refused(repository: Planted, revision: str) -> N
     assert not list(repository.folder.rglob("*stolen*"))
 
 
-def test_ambiguous_abbreviation_lists_what_it_may_be(bench: Bench) -> None:
-    repository = bench.plant(chain(*(f"x{number}" for number in range(400))))
+def test_ambiguous_abbreviation_lists_what_it_may_be(setup: SearchSetup) -> None:
+    repository = setup.plant(chain(*(f"x{number}" for number in range(400))))
     prefixes = [oid[:4] for oid in repository.name]
     twice = next(prefix for prefix in prefixes if prefixes.count(prefix) > 1)  # the ids are always the same ones
     with pytest.raises(UsageError) as caught:
@@ -118,7 +118,7 @@ def test_partial_clone_is_refused_and_the_remedy_works(repository: Planted, tmp_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_repository_of_another_user_needs_the_users_own_word(
-    repository: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench
+    repository: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setup: SearchSetup
 ) -> None:
     for path in [repository.folder, *repository.folder.rglob("*")]:
         os.chown(path, 65534, 65534, follow_symlinks=False)
@@ -129,7 +129,7 @@ def test_repository_of_another_user_needs_the_users_own_word(
         UserRepository(repository.folder)
     assert "safe.directory" in caught.value.hint
     config.write_text(f"[safe]\ndirectory = {repository.folder}\n")
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     assert clone.history().commit(repository.oid["d"]).subject == "d: a change"
 
 
@@ -171,8 +171,8 @@ def test_questions_about_history(repository: Planted) -> None:
     assert user.tree(oid["a"]) == git(repository.folder, "rev-parse", "v6.17^{tree}")
 
 
-def test_histories_without_common_commit(bench: Bench) -> None:
-    repository = bench.plant([*chain("a", "b"), *chain("p", "q")], "apart")
+def test_histories_without_common_commit(setup: SearchSetup) -> None:
+    repository = setup.plant([*chain("a", "b"), *chain("p", "q")], "apart")
     user = UserRepository(repository.folder)
     assert user.merge_base(repository.oid["b"], repository.oid["q"]) is None
     assert not user.is_ancestor(repository.oid["b"], repository.oid["q"])
@@ -187,8 +187,8 @@ def test_missing_object_is_infrastructure(repository: Planted) -> None:
     assert history.commits([]) == ()
 
 
-def test_odd_subjects_and_own_configuration_do_not_confuse(bench: Bench) -> None:
-    repository = bench.plant(chain("a"))
+def test_odd_subjects_and_own_configuration_do_not_confuse(setup: SearchSetup) -> None:
+    repository = setup.plant(chain("a"))
     for key, value in {"log.showSignature": "true", "log.follow": "true", "i18n.logOutputEncoding": "latin1"}.items():
         git(repository.folder, "config", key, value)
     env = {"GIT_AUTHOR_NAME": "Jörg"}

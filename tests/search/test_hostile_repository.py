@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from planted import Planned, git
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.errors import BisectorError
 from bisector.model import Candidate, TargetKind
@@ -47,9 +47,9 @@ def ran(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hostile(bench: Bench, tmp_path: Path, ran: Path) -> UserRepository:
+def hostile(setup: SearchSetup, tmp_path: Path, ran: Path) -> UserRepository:
     """A repository whose configuration, hooks and attributes all name a program."""
-    planted = bench.plant(
+    planted = setup.plant(
         [
             Planned("a", (), ((".gitattributes", ATTRIBUTES), ("file.c", "one\n"))),
             Planned("b", ("a",), (("file.c", "two\n"),)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted import PerfectJudge, Planned
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.search.commits import SearchEnd
 
@@ -36,9 +36,9 @@ def test_perfect_judge_finds_exactly_the_planted_commit(data: st.DataObject) -> 
     plan = data.draw(histories())
     culprit = data.draw(st.sampled_from([commit.name for commit in plan[1:]]))
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        judge = PerfectJudge(bench.plant(plan), culprit)
-        found = bench.search(judge, "c0", "end")
+        setup = SearchSetup(Path(folder))
+        judge = PerfectJudge(setup.plant(plan), culprit)
+        found = setup.search(judge, "c0", "end")
         assert found.first_bad and judge.repository.name[found.first_bad.oid] == culprit
         assert len(set(judge.judged)) == len(judge.judged)
 
@@ -51,9 +51,9 @@ def test_with_skips_the_culprit_is_always_among_what_is_left(data: st.DataObject
     culprit = data.draw(st.sampled_from(names))
     skip = data.draw(st.sets(st.sampled_from(names[:-1]), max_size=6)) - {"end"}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        judge = PerfectJudge(bench.plant(plan), culprit, skip=skip)
-        found = bench.search(judge, "c0", "end")
+        setup = SearchSetup(Path(folder))
+        judge = PerfectJudge(setup.plant(plan), culprit, skip=skip)
+        found = setup.search(judge, "c0", "end")
         suspects = found.suspects if found.ended is SearchEnd.NARROWED else (found.first_bad,)
         left = judge.repository.names([commit.oid for commit in suspects if commit])
         assert culprit in left

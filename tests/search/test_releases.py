@@ -28,12 +28,12 @@ class Planted:
         self.tried: list[str] = []
         self.releases = [release(version) for version in verdicts]
 
-    def ask(self, candidate: Candidate) -> Judgement:
+    def judge(self, candidate: Candidate) -> Judgement:
         self.tried.append(candidate.label)
         return Judgement(candidate, self.verdicts[candidate.label], "planted")
 
     def search(self, direction: Direction = BUG) -> Found:
-        return search(self.releases, self.ask, direction)
+        return search(self.releases, self.judge, direction)
 
 
 def test_four_series_need_four_candidates() -> None:
@@ -82,7 +82,7 @@ def test_a_scan_reports_introduction_and_fix() -> None:
     planted = Planted(
         {"6.16.3": GOOD, "6.17.8": GOOD, "6.17.13": GOOD, "6.18.5": BAD, "6.18.15": BAD, "7.2.6": GOOD, "7.2.9": GOOD}
     )
-    found = scan(planted.releases, planted.ask)
+    found = scan(planted.releases, planted.judge)
     assert found.summary == (
         "good 6.16 to 6.17, bad 6.18, good 7.2; introduced between 6.17.13 and 6.18.5; fixed between 6.18.15 and 7.2.6"
     )
@@ -91,7 +91,7 @@ def test_a_scan_reports_introduction_and_fix() -> None:
 
 def test_a_scan_sees_a_fix_by_backport_as_one() -> None:
     planted = Planted({"6.17.8": GOOD, "6.18.5": BAD, "6.18.40": GOOD, "7.2.6": GOOD})
-    found = scan(planted.releases, planted.ask)
+    found = scan(planted.releases, planted.judge)
     assert "fixed with a stable backport between 6.18.5 and 6.18.40" in found.summary
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from planted import Planned, Planted, candidate, chain, git
-from searching import Bench
+from searching import SearchSetup
 
 from bisector.errors import InfraError
 from bisector.interfaces import EditsDoNotApply
@@ -66,19 +66,19 @@ def mtimes(folder: Path) -> dict[str, int]:
     return {os.fspath(p.relative_to(folder)): p.lstat().st_mtime_ns for p in folder.rglob("*") if not p.is_dir()}
 
 
-def test_folder_is_made_and_follows_the_candidate(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_folder_is_made_and_follows_the_candidate(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     for name in ["b", "c", "a", "c"]:
         clone.checkout(candidate(repository, name), worktree)
         assert contents(worktree) == wanted(repository, repository.oid[name])
 
 
-def test_only_files_that_differ_get_a_new_mtime(bench: Bench, worktree: Path) -> None:
+def test_only_files_that_differ_get_a_new_mtime(setup: SearchSetup, worktree: Path) -> None:
     same, changed = ("same.c", "int same;"), "changed.c"
     plan = [Planned("a", (), (same, (changed, "one"))), Planned("b", ("a",), ((changed, "two"),))]
-    repository = bench.plant(plan)
-    clone = bench.clone(repository)
+    repository = setup.plant(plan)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "a"), worktree)
     before = mtimes(worktree)
     clone.checkout(candidate(repository, "b"), worktree)
@@ -88,8 +88,8 @@ def test_only_files_that_differ_get_a_new_mtime(bench: Bench, worktree: Path) ->
     assert mtimes(worktree)[changed] > after[changed]  # older content with an old mtime would be taken for built
 
 
-def test_deletions_modes_links_and_kinds_follow(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(chain("a"))
+def test_deletions_modes_links_and_kinds_follow(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(chain("a"))
     work = repository.folder
 
     (work / "script").write_text("#!/bin/sh\n")
@@ -112,17 +112,17 @@ def test_deletions_modes_links_and_kinds_follow(bench: Bench, worktree: Path) ->
     (work / "kind" / "inside").write_text("now a folder")
     commit_worktree(repository, "two")
 
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     for name in ["one", "two", "one", "a", "two"]:
         clone.checkout(candidate(repository, name), worktree)
         assert contents(worktree) == wanted(repository, repository.oid[name])
 
 
-def test_strangers_and_changes_in_the_folder_are_undone(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(
+def test_strangers_and_changes_in_the_folder_are_undone(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(
         [Planned("a", (), ((".gitignore", "*.o"), ("drivers/md.c", "int md;"), ("Makefile", "all:")))]
     )
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "a"), worktree)
     (worktree / "left.o").write_text("ignored, and still a stranger")
     (worktree / "empty").mkdir()
@@ -137,12 +137,12 @@ def test_strangers_and_changes_in_the_folder_are_undone(bench: Bench, worktree: 
     assert contents(worktree) == wanted(repository, repository.oid["a"])
 
 
-def test_link_out_of_the_folder_is_not_followed(bench: Bench, worktree: Path, tmp_path: Path) -> None:
+def test_link_out_of_the_folder_is_not_followed(setup: SearchSetup, worktree: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a").write_text("not ours")
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "c"), worktree)
     for path in (worktree / "own").iterdir():
         path.unlink()
@@ -153,31 +153,31 @@ def test_link_out_of_the_folder_is_not_followed(bench: Bench, worktree: Path, tm
     assert contents(outside) == {"a": "- not ours"}
 
 
-def test_folder_with_foreign_files_is_refused_and_left_alone(bench: Bench, worktree: Path) -> None:
+def test_folder_with_foreign_files_is_refused_and_left_alone(setup: SearchSetup, worktree: Path) -> None:
     worktree.mkdir(parents=True)
     (worktree / "thesis.tex").write_text("years of work")
-    repository = bench.plant(LINE)
+    repository = setup.plant(LINE)
     with pytest.raises(InfraError, match="is no worktree"):
-        bench.clone(repository).checkout(candidate(repository, "a"), worktree)
+        setup.clone(repository).checkout(candidate(repository, "a"), worktree)
     assert contents(worktree) == {"thesis.tex": "- years of work"}
 
 
-def test_folder_that_vanished_is_filled_again(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_folder_that_vanished_is_filled_again(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "c"), worktree)
     worktree.rename(worktree.with_name("gone"))
     clone.checkout(candidate(repository, "b"), worktree)
     assert contents(worktree) == wanted(repository, repository.oid["b"])
 
 
-def test_submodule_is_an_empty_folder(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(chain("a"))
+def test_submodule_is_an_empty_folder(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(chain("a"))
     link = f"160000,{repository.oid['a']},roms/seabios"
     git(repository.folder, "update-index", "--add", "--cacheinfo", link)
     git(repository.folder, "commit", "-q", "-m", "with submodule")
     repository.oid["linked"] = git(repository.folder, "rev-parse", "HEAD")
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     for _ in range(2):
         clone.checkout(candidate(repository, "linked"), worktree)
         assert contents(worktree) == {"own/a": "- a", "roms/seabios": "empty folder"}
@@ -185,50 +185,50 @@ def test_submodule_is_an_empty_folder(bench: Bench, worktree: Path) -> None:
     assert contents(worktree) == {"own/a": "- a"}
 
 
-def test_folder_that_cannot_be_made_is_infrastructure(bench: Bench, worktree: Path) -> None:
+def test_folder_that_cannot_be_made_is_infrastructure(setup: SearchSetup, worktree: Path) -> None:
     worktree.parent.parent.mkdir(parents=True)
     worktree.parent.write_text("a file")
-    repository = bench.plant(LINE)
+    repository = setup.plant(LINE)
     with pytest.raises(InfraError, match="cannot be written"):
-        bench.clone(repository).checkout(candidate(repository, "a"), worktree)
+        setup.clone(repository).checkout(candidate(repository, "a"), worktree)
 
 
-def notes(bench: Bench) -> Path:
-    (found,) = bench.state.glob("clones/*/worktrees/*")
+def notes(setup: SearchSetup) -> Path:
+    (found,) = setup.state.glob("clones/*/worktrees/*")
     return found
 
 
 @pytest.mark.parametrize("damage", [b"", b"DIRC\0\0", None])
-def test_damaged_or_lost_index_costs_no_mtime(bench: Bench, worktree: Path, damage: bytes | None) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_damaged_or_lost_index_costs_no_mtime(setup: SearchSetup, worktree: Path, damage: bytes | None) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "b"), worktree)
     before = mtimes(worktree)
-    (notes(bench) / "index").unlink()
+    (notes(setup) / "index").unlink()
     if damage is not None:  # what a power failure leaves: the checkout had not ended
-        (notes(bench) / "index").write_bytes(damage)
-        (notes(bench) / "done").unlink()
+        (notes(setup) / "index").write_bytes(damage)
+        (notes(setup) / "done").unlink()
     clone.checkout(candidate(repository, "c"), worktree)
     assert contents(worktree) == wanted(repository, repository.oid["c"])
     assert {name: time for name, time in mtimes(worktree).items() if name in before} == before
 
 
-def test_files_whose_content_was_lost_in_a_power_failure_are_noticed(bench: Bench, worktree: Path) -> None:
-    repository = bench.plant(LINE)
-    clone = bench.clone(repository)
+def test_files_whose_content_was_lost_in_a_power_failure_are_noticed(setup: SearchSetup, worktree: Path) -> None:
+    repository = setup.plant(LINE)
+    clone = setup.clone(repository)
     clone.checkout(candidate(repository, "a"), worktree)
     (worktree / "own" / "a").write_text("\0")
     os.utime(worktree / "own" / "a", (1, 1))  # git hashes what is as young as its index
-    env = {"GIT_INDEX_FILE": os.fspath(notes(bench) / "index"), "GIT_WORK_TREE": os.fspath(worktree)}
+    env = {"GIT_INDEX_FILE": os.fspath(notes(setup) / "index"), "GIT_WORK_TREE": os.fspath(worktree)}
     right = git(repository.folder, "rev-parse", f"{repository.oid['a']}:own/a")
     git(worktree, f"--git-dir={clone.git.git_dir}", "update-index", "own/a", env=env)
     wrong = git(repository.folder, "hash-object", os.fspath(worktree / "own" / "a"))
-    index = (notes(bench) / "index").read_bytes()[:-20].replace(bytes.fromhex(wrong), bytes.fromhex(right))
-    (notes(bench) / "index").write_bytes(index + hashlib.sha1(index).digest())  # as if stat(2) said nothing
+    index = (notes(setup) / "index").read_bytes()[:-20].replace(bytes.fromhex(wrong), bytes.fromhex(right))
+    (notes(setup) / "index").write_bytes(index + hashlib.sha1(index).digest())  # as if stat(2) said nothing
 
     clone.checkout(candidate(repository, "a"), worktree)
     assert (worktree / "own" / "a").read_text() == "\0", "the trap is none: git noticed by itself"
-    (notes(bench) / "done").write_text("another boot")
+    (notes(setup) / "done").write_text("another boot")
     clone.checkout(candidate(repository, "a"), worktree)
     assert contents(worktree) == wanted(repository, repository.oid["a"])
 
@@ -250,7 +250,7 @@ while True:
 """
 
 
-def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench, worktree: Path) -> None:
+def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(setup: SearchSetup, worktree: Path) -> None:
     draw = random.Random(20261121)
     many = [f"d{number % 40}/f{number}.c" for number in range(3000)]
     plan = [
@@ -258,11 +258,11 @@ def test_checkout_killed_anywhere_ends_exactly_right_the_next_time(bench: Bench,
         Planned("b", ("a",), tuple((name, draw.choice(["two", "one", None])) for name in many)),
         Planned("c", ("b",), tuple((f"new/{name}", "three") for name in many[::3])),
     ]
-    repository = bench.plant(plan)
+    repository = setup.plant(plan)
     oids = [repository.oid[name] for name in "abc"]
-    clone = bench.clone(repository)
+    clone = setup.clone(repository)
     for turn in range(8):
-        argv = [sys.executable, "-c", KILLED, os.fspath(bench.folder), os.fspath(worktree), *oids]
+        argv = [sys.executable, "-c", KILLED, os.fspath(setup.folder), os.fspath(worktree), *oids]
         with subprocess.Popen(
             argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
         ) as one:
@@ -303,12 +303,12 @@ def edited(text: str, **lines: str) -> str:
 
 
 @pytest.fixture
-def with_edits(bench: Bench) -> Planted:
+def with_edits(setup: SearchSetup) -> Planted:
     culprit = edited(BASE, l5="culprit")
     later = edited(culprit, l25="later")
     over = edited(later, l5="built on the culprit")
     fixed = edited(BASE, l15="fixup")
-    return bench.plant(
+    return setup.plant(
         [
             Planned("base", (), (("f.c", BASE),)),
             Planned("culprit", ("base",), (("f.c", culprit),)),
@@ -326,8 +326,10 @@ def with_edit(repository: Planted, name: str, *edits: tuple[str, str]) -> Candid
     return Candidate(TargetKind.KERNEL_SOURCE, repository.oid[name], laid)
 
 
-def test_revert_takes_the_change_out_and_keeps_the_rest(bench: Bench, with_edits: Planted, worktree: Path) -> None:
-    clone = bench.clone(with_edits)
+def test_revert_takes_the_change_out_and_keeps_the_rest(
+    setup: SearchSetup, with_edits: Planted, worktree: Path
+) -> None:
+    clone = setup.clone(with_edits)
     reverted = with_edit(with_edits, "later", ("revert", "culprit"))
     clone.checkout(reverted, worktree)
     assert (worktree / "f.c").read_text() == edited(BASE, l25="later")
@@ -335,31 +337,33 @@ def test_revert_takes_the_change_out_and_keeps_the_rest(bench: Bench, with_edits
     assert clone.tree_of(reverted) == clone.tree_of(reverted)
 
 
-def test_fixup_and_revert_together_in_order(bench: Bench, with_edits: Planted, worktree: Path) -> None:
+def test_fixup_and_revert_together_in_order(setup: SearchSetup, with_edits: Planted, worktree: Path) -> None:
     both = with_edit(with_edits, "later", ("fixup", "fixup"), ("revert", "culprit"))
-    bench.clone(with_edits).checkout(both, worktree)
+    setup.clone(with_edits).checkout(both, worktree)
     assert (worktree / "f.c").read_text() == edited(BASE, l15="fixup", l25="later")
 
 
-def test_fixup_that_is_held_already_changes_nothing(bench: Bench, with_edits: Planted) -> None:
-    clone = bench.clone(with_edits)
+def test_fixup_that_is_held_already_changes_nothing(setup: SearchSetup, with_edits: Planted) -> None:
+    clone = setup.clone(with_edits)
     # "over" changed the culprit's line again: picked naively, the fixup would conflict with its own successor
     held = with_edit(with_edits, "over", ("fixup", "culprit"))
     assert clone.tree_of(held) == clone.tree_of(candidate(with_edits, "over"))
 
 
 @pytest.mark.parametrize(("name", "why"), [("over", "holds it already"), ("backport", "has its change already")])
-def test_a_commit_that_changes_nothing_is_not_applied(bench: Bench, with_edits: Planted, name: str, why: str) -> None:
+def test_a_commit_that_changes_nothing_is_not_applied(
+    setup: SearchSetup, with_edits: Planted, name: str, why: str
+) -> None:
     """For what a fixup repairs that is enough; a proof that rests on the change would rest on nothing."""
-    asked = with_edit(with_edits, name, ("apply", "culprit"))
+    applied = with_edit(with_edits, name, ("apply", "culprit"))
     with pytest.raises(EditsDoNotApply, match=why):
-        bench.clone(with_edits).tree_of(asked)
+        setup.clone(with_edits).tree_of(applied)
 
 
 def test_conflicting_revert_names_the_file_and_leaves_the_worktree(
-    bench: Bench, with_edits: Planted, worktree: Path
+    setup: SearchSetup, with_edits: Planted, worktree: Path
 ) -> None:
-    clone = bench.clone(with_edits)
+    clone = setup.clone(with_edits)
     clone.checkout(candidate(with_edits, "base"), worktree)
     with pytest.raises(EditsDoNotApply, match=r"conflicts with .* in f\.c$"):
         clone.checkout(with_edit(with_edits, "over", ("revert", "culprit")), worktree)
@@ -367,13 +371,13 @@ def test_conflicting_revert_names_the_file_and_leaves_the_worktree(
 
 
 @pytest.mark.parametrize("name", ["base", "other"])
-def test_revert_of_what_is_not_held_does_not_apply(bench: Bench, with_edits: Planted, name: str) -> None:
+def test_revert_of_what_is_not_held_does_not_apply(setup: SearchSetup, with_edits: Planted, name: str) -> None:
     with pytest.raises(EditsDoNotApply, match="does not hold"):
-        bench.clone(with_edits).tree_of(with_edit(with_edits, name, ("revert", "culprit")))
+        setup.clone(with_edits).tree_of(with_edit(with_edits, name, ("revert", "culprit")))
 
 
-def test_merge_is_reverted_against_its_first_parent(bench: Bench, worktree: Path) -> None:
+def test_merge_is_reverted_against_its_first_parent(setup: SearchSetup, worktree: Path) -> None:
     plan = [*chain("a", "b"), *chain("s", "t", start="a"), Planned("m", ("b", "t")), *chain("d", start="m")]
-    repository = bench.plant(plan)
-    bench.clone(repository).checkout(with_edit(repository, "d", ("revert", "m")), worktree)
+    repository = setup.plant(plan)
+    setup.clone(repository).checkout(with_edit(repository, "d", ("revert", "m")), worktree)
     assert set(contents(worktree)) == {"own/a", "own/b", "own/d"}

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from fake_kernel import FakeSources
-from target_bench import Bench
+from kernel_setup import KernelSetup
 
 from bisector.model import Candidate, TargetKind
 
 root, revision = Path(sys.argv[1]), sys.argv[2]
 sources = FakeSources({tree.name: tree for tree in (root / "upstream").iterdir()})
-bench = Bench(root, sources)
-print(bench.build(bench.target(), Candidate(TargetKind.KERNEL_SOURCE, revision)).identity)
+setup = KernelSetup(root, sources)
+print(setup.build(setup.target(), Candidate(TargetKind.KERNEL_SOURCE, revision)).identity)

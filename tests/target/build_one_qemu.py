@@ -4,10 +4,10 @@
 import sys
 from pathlib import Path
 
-from fake_qemu import QemuBench, QemuSources
+from fake_qemu import QemuSetup, QemuSources
 
 from bisector.model import Candidate, TargetKind
 
 root, revision = Path(sys.argv[1]), sys.argv[2]
-bench = QemuBench(root, QemuSources({tree.name: tree for tree in (root / "upstream").iterdir()}))
-print(bench.build(bench.target(), Candidate(TargetKind.QEMU_SOURCE, revision)).identity)
+setup = QemuSetup(root, QemuSources({tree.name: tree for tree in (root / "upstream").iterdir()}))
+print(setup.build(setup.target(), Candidate(TargetKind.QEMU_SOURCE, revision)).identity)

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import QemuBench
-from package_bench import Place
-from target_bench import Bench
+from fake_qemu import QemuSetup
+from kernel_setup import KernelSetup
+from package_archive import Place
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def setup(tmp_path: Path) -> KernelSetup:
     """A place to build in."""
-    return Bench(tmp_path)
+    return KernelSetup(tmp_path)
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def wait_for() -> Callable[[Callable[[], bool]], None]:
 
 
 @pytest.fixture
-def qemu(tmp_path: Path) -> QemuBench:
+def qemu(tmp_path: Path) -> QemuSetup:
     """A place to build QEMU in."""
-    return QemuBench(tmp_path)
+    return QemuSetup(tmp_path)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 
 What it shares with the real one, and tests rely on: configure is called from the object folder and names its source by
 an absolute path; headers are found by that path; objects are made by mtime; a compiler writes its object in place.
-meson and pkg-config are asked for their versions alone, so they are scripts here.
+meson and pkg-config only print their versions, so they are scripts here.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class QemuSources(FakeSources):
 
 
 @dataclass
-class QemuBench:
+class QemuSetup:
     """One place to build in, with everything that belongs to it below ``root``."""
 
     root: Path

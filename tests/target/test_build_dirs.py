@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from target_bench import Bench
+from kernel_setup import KernelSetup
 
 from bisector.causes import BuildStage
 from bisector.errors import InfraError
@@ -29,27 +29,27 @@ Waiter = Callable[[Callable[[], bool]], None]
 HERE = Path(__file__).parent
 
 
-def start_build(bench: Bench, candidate: Candidate) -> subprocess.Popen[str]:
+def start_build(setup: KernelSetup, candidate: Candidate) -> subprocess.Popen[str]:
     """Build in another process."""
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     return subprocess.Popen(
-        [sys.executable, str(HERE / "build_one.py"), str(bench.root), candidate.revision],
+        [sys.executable, str(HERE / "build_one.py"), str(setup.root), candidate.revision],
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> None:
+def kill_in_the_middle(setup: KernelSetup, candidate: Candidate, wait_for: Waiter) -> None:
     """Kill -9 the builder of ``candidate`` while a compiler has written half of an object.
 
     make and the compiler die by SIGKILL too, all at once: the guard's SIGTERM lets make delete what it was making.
     """
-    build_dir = bench.build_dir()
+    build_dir = setup.build_dir()
     build_dir.mkdir(parents=True, exist_ok=True)
-    (bench.marks() / "pause").touch()
-    builder = start_build(bench, candidate)
-    wait_for((bench.marks() / "reached").exists)
+    (setup.marks() / "pause").touch()
+    builder = start_build(setup, candidate)
+    wait_for((setup.marks() / "reached").exists)
     at_work = list(build_dirs._working_below(build_dir))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in at_work:
@@ -57,131 +57,131 @@ def kill_in_the_middle(bench: Bench, candidate: Candidate, wait_for: Waiter) -> 
                 os.kill(pid, number)
     builder.kill()
     builder.wait()
-    (bench.marks() / "reached").unlink()
+    (setup.marks() / "reached").unlink()
 
 
-def test_an_object_cut_short_by_a_kill_does_not_survive(bench: Bench, wait_for: Waiter) -> None:
-    bench.build(bench.target(), bench.candidate("one"))
-    changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
-    kill_in_the_middle(bench, changed, wait_for)
-    half = bench.build_dir() / "tree" / ".objects" / "drivers" / "disk.o"
+def test_an_object_cut_short_by_a_kill_does_not_survive(setup: KernelSetup, wait_for: Waiter) -> None:
+    setup.build(setup.target(), setup.candidate("one"))
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
+    kill_in_the_middle(setup, changed, wait_for)
+    half = setup.build_dir() / "tree" / ".objects" / "drivers" / "disk.o"
     assert half.read_text() == "object of "
-    assert half.stat().st_mtime_ns > (bench.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns
-    (bench.marks() / "pause").unlink()
-    assert bench.build(bench.target(), changed).identity == bench.clean(changed).identity
+    assert half.stat().st_mtime_ns > (setup.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns
+    (setup.marks() / "pause").unlink()
+    assert setup.build(setup.target(), changed).identity == setup.clean(changed).identity
 
 
-def test_make_alone_would_take_the_object_cut_short(bench: Bench, wait_for: Waiter) -> None:
+def test_make_alone_would_take_the_object_cut_short(setup: KernelSetup, wait_for: Waiter) -> None:
     """Why the journal is there: the same kill without it gives a kernel with half an object in it."""
-    changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
-    kill_in_the_middle(bench, changed, wait_for)
-    (bench.marks() / "pause").unlink()
-    argv = Make(jobs=1).argv(bench.build_dir() / "tree", "bzImage")
-    subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
-    kernel = (bench.build_dir() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
+    kill_in_the_middle(setup, changed, wait_for)
+    (setup.marks() / "pause").unlink()
+    argv = Make(jobs=1).argv(setup.build_dir() / "tree", "bzImage")
+    subprocess.run(argv, env=environment(os.environ, setup.root / "ccache"), check=True, capture_output=True)
+    kernel = (setup.build_dir() / "tree" / ".objects" / "arch/x86/boot/bzImage").read_text()
     assert "object of CONFIG_BLOCK" in kernel and "disk 2" not in kernel
 
 
-def test_a_killed_build_compiles_only_what_it_had_not_finished(bench: Bench, wait_for: Waiter) -> None:
-    bench.build(bench.target(), bench.candidate("one"))
-    changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
-    before = bench.compiled()
-    kill_in_the_middle(bench, changed, wait_for)
-    (bench.marks() / "pause").unlink()
-    bench.build(bench.target(), changed)
-    assert bench.compiled() == before + 2  # disk, twice
+def test_a_killed_build_compiles_only_what_it_had_not_finished(setup: KernelSetup, wait_for: Waiter) -> None:
+    setup.build(setup.target(), setup.candidate("one"))
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"})
+    before = setup.compiled()
+    kill_in_the_middle(setup, changed, wait_for)
+    (setup.marks() / "pause").unlink()
+    setup.build(setup.target(), changed)
+    assert setup.compiled() == before + 2  # disk, twice
 
 
-def test_a_kill_while_headers_are_made_throws_the_objects_away(bench: Bench, wait_for: Waiter) -> None:
-    bench.build(bench.target(), bench.candidate("one"))
-    changed = bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}, release="6.1")
-    before = bench.compiled()
-    kill_in_the_middle(bench, changed, wait_for)
-    (bench.marks() / "pause").unlink()
-    image = bench.build(bench.target(), changed)
-    assert bench.compiled() >= before + 3  # core again as well
-    assert image.identity == bench.clean(changed).identity
+def test_a_kill_while_headers_are_made_throws_the_objects_away(setup: KernelSetup, wait_for: Waiter) -> None:
+    setup.build(setup.target(), setup.candidate("one"))
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}, release="6.1")
+    before = setup.compiled()
+    kill_in_the_middle(setup, changed, wait_for)
+    (setup.marks() / "pause").unlink()
+    image = setup.build(setup.target(), changed)
+    assert setup.compiled() >= before + 3  # core again as well
+    assert image.identity == setup.clean(changed).identity
 
 
-def test_another_candidate_after_a_kill_is_right_too(bench: Bench, wait_for: Waiter) -> None:
-    old = bench.candidate("one")
-    first = bench.build(bench.target(), old)
-    kill_in_the_middle(bench, bench.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}), wait_for)
-    (bench.marks() / "pause").unlink()
-    shutil.rmtree(bench.root / "a" / "cache")
-    assert bench.build(bench.target(), old).identity == first.identity
+def test_another_candidate_after_a_kill_is_right_too(setup: KernelSetup, wait_for: Waiter) -> None:
+    old = setup.candidate("one")
+    first = setup.build(setup.target(), old)
+    kill_in_the_middle(setup, setup.candidate("two", {"drivers/disk.c": "disk 2 PAUSE\n"}), wait_for)
+    (setup.marks() / "pause").unlink()
+    shutil.rmtree(setup.root / "a" / "cache")
+    assert setup.build(setup.target(), old).identity == first.identity
 
 
-def test_no_moment_of_a_kill_leaves_a_wrong_image(bench: Bench) -> None:
+def test_no_moment_of_a_kill_leaves_a_wrong_image(setup: KernelSetup) -> None:
     """Kill -9 of the whole builder, later each time, over two sources that take turns."""
     files = [{"drivers/disk.c": f"disk {number}\n", "drivers/core.c": f"core {number}\n"} for number in range(2)]
-    candidates = [bench.candidate(f"turn{number}", files[number]) for number in range(2)]
-    expected = [bench.clean(candidate).identity for candidate in candidates]
+    candidates = [setup.candidate(f"turn{number}", files[number]) for number in range(2)]
+    expected = [setup.clean(candidate).identity for candidate in candidates]
     for step in range(8):
-        shutil.rmtree(bench.root / "a" / "cache", ignore_errors=True)
-        builder = start_build(bench, candidates[step % 2])
+        shutil.rmtree(setup.root / "a" / "cache", ignore_errors=True)
+        builder = start_build(setup, candidates[step % 2])
         time.sleep(0.15 + 0.06 * step)
         builder.send_signal(signal.SIGKILL)
         builder.wait()
         other = (step + 1) % 2
-        assert bench.build(bench.target(), candidates[other]).identity == expected[other]
+        assert setup.build(setup.target(), candidates[other]).identity == expected[other]
 
 
-def test_an_object_whose_source_is_gone_is_not_linked(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one"))
-    listed_but_gone = bench.candidate("two")
-    (bench.sources.trees["two"] / "drivers" / "disk.c").unlink()
-    failure = bench.failure(target, listed_but_gone)
+def test_an_object_whose_source_is_gone_is_not_linked(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    listed_but_gone = setup.candidate("two")
+    (setup.sources.trees["two"] / "drivers" / "disk.c").unlink()
+    failure = setup.failure(target, listed_but_gone)
     assert failure.stage is BuildStage.COMPILE
     assert "No rule to make target 'drivers/disk.o'" in failure.errors[0]
 
 
-def test_make_alone_would_link_it(bench: Bench) -> None:
+def test_make_alone_would_link_it(setup: KernelSetup) -> None:
     """Why leftovers are removed: make takes a target that has no rule for current."""
-    bench.build(bench.target(), bench.candidate("one"))
-    tree = bench.build_dir() / "tree"
-    (bench.build_dir() / "objects").rename(tree / ".objects")
+    setup.build(setup.target(), setup.candidate("one"))
+    tree = setup.build_dir() / "tree"
+    (setup.build_dir() / "objects").rename(tree / ".objects")
     (tree / "drivers" / "disk.c").unlink()
     argv = Make(jobs=1).argv(tree, "bzImage")
-    subprocess.run(argv, env=environment(os.environ, bench.root / "ccache"), check=True, capture_output=True)
+    subprocess.run(argv, env=environment(os.environ, setup.root / "ccache"), check=True, capture_output=True)
     assert "disk 1" in (tree / ".objects" / "arch/x86/boot/bzImage").read_text()
 
 
-def test_an_object_made_from_a_generated_source_goes_with_its_template(bench: Bench) -> None:
-    target = bench.target()
+def test_an_object_made_from_a_generated_source_goes_with_its_template(setup: KernelSetup) -> None:
+    target = setup.target()
     objects = ("core", "made-table")
-    with_template = bench.candidate("one", {"drivers/made-table.tmpl": "table\n"}, objects=objects)
-    assert "object of table" in Path(bench.build(target, with_template).kernel).read_text()
-    failure = bench.failure(target, bench.candidate("two", objects=objects))
+    with_template = setup.candidate("one", {"drivers/made-table.tmpl": "table\n"}, objects=objects)
+    assert "object of table" in Path(setup.build(target, with_template).kernel).read_text()
+    failure = setup.failure(target, setup.candidate("two", objects=objects))
     assert "No rule to make target 'drivers/made-table.o'" in failure.errors[0]
 
 
-def test_a_source_that_left_the_build_changes_nothing_else(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one"))
-    less = bench.candidate("two", {"README": "less"}, objects=("core",))
-    (bench.sources.trees["two"] / "drivers" / "disk.c").unlink()
-    before = bench.compiled()
-    assert bench.build(target, less).identity == bench.clean(less).identity
-    assert bench.compiled() == before
+def test_a_source_that_left_the_build_changes_nothing_else(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    less = setup.candidate("two", {"README": "less"}, objects=("core",))
+    (setup.sources.trees["two"] / "drivers" / "disk.c").unlink()
+    before = setup.compiled()
+    assert setup.build(target, less).identity == setup.clean(less).identity
+    assert setup.compiled() == before
 
 
-def test_two_builds_at_once_sit_apart(bench: Bench, wait_for: Waiter) -> None:
-    slow, quick = bench.candidate("slow", {"drivers/disk.c": "disk PAUSE\n"}), bench.candidate("quick")
-    target = bench.target()
-    bench.build_dir().mkdir(parents=True)
-    (bench.marks() / "pause").touch()
+def test_two_builds_at_once_sit_apart(setup: KernelSetup, wait_for: Waiter) -> None:
+    slow, quick = setup.candidate("slow", {"drivers/disk.c": "disk PAUSE\n"}), setup.candidate("quick")
+    target = setup.target()
+    setup.build_dir().mkdir(parents=True)
+    (setup.marks() / "pause").touch()
     done: list[Image] = []
-    builder = threading.Thread(target=lambda: done.append(bench.build(target, slow)))
+    builder = threading.Thread(target=lambda: done.append(setup.build(target, slow)))
     builder.start()
-    wait_for((bench.marks() / "reached").exists)
-    image = bench.build(bench.target(), quick)
-    assert not done and bench.compiled(number=1) == 2
-    (bench.marks() / "pause").unlink()
+    wait_for((setup.marks() / "reached").exists)
+    image = setup.build(setup.target(), quick)
+    assert not done and setup.compiled(number=1) == 2
+    (setup.marks() / "pause").unlink()
     builder.join()
-    assert done[0].identity == bench.clean(slow).identity
-    assert image.identity == bench.clean(quick).identity
+    assert done[0].identity == setup.clean(slow).identity
+    assert image.identity == setup.clean(quick).identity
 
 
 def test_a_build_dir_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
@@ -198,57 +198,57 @@ def test_a_build_dir_whose_objects_fit_is_preferred(tmp_path: Path) -> None:
         assert again.folder == second.folder
 
 
-def test_objects_of_other_settings_are_thrown_away(bench: Bench) -> None:
+def test_objects_of_other_settings_are_thrown_away(setup: KernelSetup) -> None:
     """With every build folder in use for other settings, one of them is taken over."""
     for number in range(build_dirs.MOST_SEATS):
-        bench.build(bench.target(make={"KCFLAGS": str(number)}), bench.candidate())
-    image = bench.build(bench.target(make={"KCFLAGS": "last"}), bench.candidate())
-    assert sorted(entry.name for entry in (bench.root / "a" / "build-dirs").iterdir()) == ["0", "1", "2", "3"]
-    assert bench.compiled(number=0) == 4
+        setup.build(setup.target(make={"KCFLAGS": str(number)}), setup.candidate())
+    image = setup.build(setup.target(make={"KCFLAGS": "last"}), setup.candidate())
+    assert sorted(entry.name for entry in (setup.root / "a" / "build-dirs").iterdir()) == ["0", "1", "2", "3"]
+    assert setup.compiled(number=0) == 4
     assert "last" in Path(image.kernel).read_text()
 
 
-def test_objects_from_before_a_reboot_are_thrown_away(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one"))
-    notes = bench.build_dir() / "state.json"
+def test_objects_from_before_a_reboot_are_thrown_away(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    notes = setup.build_dir() / "state.json"
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"boot": "an-earlier-boot"}))
-    bench.build(target, bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))
-    assert bench.compiled() == 4
+    setup.build(target, setup.candidate("two", {"drivers/disk.c": "disk 2\n"}))
+    assert setup.compiled() == 4
 
 
-def test_objects_from_the_future_are_thrown_away(bench: Bench) -> None:
+def test_objects_from_the_future_are_thrown_away(setup: KernelSetup) -> None:
     """The clock stepped back an hour since they were made: no source written now would be newer."""
-    target = bench.target()
-    bench.build(target, bench.candidate("one"))
-    notes = bench.build_dir() / "state.json"
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    notes = setup.build_dir() / "state.json"
     ahead = time.time_ns() + 3600 * 10**9
-    for name in manifest(bench.build_dir() / "objects"):
-        os.utime(bench.build_dir() / "objects" / name, ns=(ahead, ahead))
+    for name in manifest(setup.build_dir() / "objects"):
+        os.utime(setup.build_dir() / "objects" / name, ns=(ahead, ahead))
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"newest": ahead}))
-    changed = bench.candidate("two", {"drivers/disk.c": "disk 2\n"})
-    assert bench.build(target, changed).identity == bench.clean(changed).identity
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2\n"})
+    assert setup.build(target, changed).identity == setup.clean(changed).identity
 
 
-def test_a_source_is_newer_than_objects_made_just_before(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one"))
-    notes = bench.build_dir() / "state.json"
+def test_a_source_is_newer_than_objects_made_just_before(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    notes = setup.build_dir() / "state.json"
     soon = time.time_ns() + 10**9  # within the patience: wait, and keep the objects
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"newest": soon}))
-    bench.build(target, bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))
-    assert (bench.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns > soon
-    assert bench.compiled() == 3
+    setup.build(target, setup.candidate("two", {"drivers/disk.c": "disk 2\n"}))
+    assert (setup.build_dir() / "tree" / "drivers" / "disk.c").stat().st_mtime_ns > soon
+    assert setup.compiled() == 3
 
 
-def test_an_earlier_build_that_does_not_die_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_earlier_build_that_does_not_die_is_named(setup: KernelSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_dirs, "PATIENCE", 0.2)
-    bench.build(bench.target(), bench.candidate("one"))
-    (bench.build_dir() / "journal.json").write_text("{}")
-    stubborn = subprocess.Popen(["sleep", "60"], cwd=bench.build_dir() / "objects")
+    setup.build(setup.target(), setup.candidate("one"))
+    (setup.build_dir() / "journal.json").write_text("{}")
+    stubborn = subprocess.Popen(["sleep", "60"], cwd=setup.build_dir() / "objects")
     try:
         with pytest.raises(InfraError, match=f"process {stubborn.pid}") as caught:
-            bench.build(bench.target(), bench.candidate("two", {"drivers/disk.c": "disk 2\n"}))
+            setup.build(setup.target(), setup.candidate("two", {"drivers/disk.c": "disk 2\n"}))
         assert caught.value.hint == f"kill {stubborn.pid}"
     finally:
         stubborn.kill()

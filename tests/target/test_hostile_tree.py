@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_kernel import MAKEFILE
-from target_bench import Bench
+from kernel_setup import KernelSetup
 
 BUILT = '@echo "  BUILD   $@"; cp kernel.bin $@'
 LASTING = f"{40000 + os.getpid()}"
@@ -35,15 +35,15 @@ def evil(home: Path, port: int) -> str:
 
 
 def test_nothing_of_a_hostile_tree_gets_out(
-    bench: Bench, server: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: KernelSetup, server: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "key").write_text("secret")
     monkeypatch.setenv("HOME", str(home))
-    candidate = bench.candidate(files={"Makefile": evil(home, server.getsockname()[1])})
-    honest = bench.clean(bench.candidate("honest"))
-    assert bench.build(bench.target(), candidate).identity == honest.identity
+    candidate = setup.candidate(files={"Makefile": evil(home, server.getsockname()[1])})
+    honest = setup.clean(setup.candidate("honest"))
+    assert setup.build(setup.target(), candidate).identity == honest.identity
     assert [path.name for path in home.iterdir()] == ["key"]
     assert not any(Path(place).exists() for place in ("/var/tmp/bisector-owned", "/tmp/bisector-owned", "/owned"))
     assert (tmp_path / "a/cache/ccache/seen").read_text() == ""
@@ -63,39 +63,39 @@ LINKS = {
 
 
 @pytest.mark.parametrize("how", LINKS)
-def test_a_link_in_place_of_a_result_is_not_followed(bench: Bench, tmp_path: Path, how: str) -> None:
+def test_a_link_in_place_of_a_result_is_not_followed(setup: KernelSetup, tmp_path: Path, how: str) -> None:
     secret = tmp_path / "secret/x86/boot/bzImage"
     secret.parent.mkdir(parents=True)
     secret.write_text("secret")
     does = LINKS[how].format(secret=secret, folder=tmp_path / "secret")
     makefile = MAKEFILE.replace(BUILT, f"{BUILT}; {does}")
-    failure = bench.failure(bench.target(), bench.candidate(files={"Makefile": makefile}))
+    failure = setup.failure(setup.target(), setup.candidate(files={"Makefile": makefile}))
     assert failure.stage == "compile" and "not a plain file" in failure.errors[0]
     assert "secret" not in "".join(path.read_text(errors="replace") for path in (tmp_path / "a/cache").rglob("*.json"))
 
 
-def test_a_link_in_place_of_the_config_is_not_written_through(bench: Bench, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_config_is_not_written_through(setup: KernelSetup, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     leave = f"; rm -f .config; ln -s {victim} .config; ln -sf {victim} clock"
     makefile = MAKEFILE.replace(BUILT, BUILT + leave)
-    target = bench.target()
-    bench.failure(target, bench.candidate(files={"Makefile": makefile}))
-    bench.build(target, bench.candidate("next"))
+    target = setup.target()
+    setup.failure(target, setup.candidate(files={"Makefile": makefile}))
+    setup.build(target, setup.candidate("next"))
     assert victim.read_text() == "mine\n"
 
 
 DEEP = "python3 -c 'import os; [(os.mkdir(name), os.chdir(name)) for name in 3000 * [10 * chr(100)]]'"
 
 
-def test_folders_too_deep_to_be_listed_cost_the_objects_and_no_more(bench: Bench) -> None:
-    target = bench.target()
+def test_folders_too_deep_to_be_listed_cost_the_objects_and_no_more(setup: KernelSetup) -> None:
+    target = setup.target()
     makefile = MAKEFILE.replace(BUILT, f"{BUILT}; {DEEP}")
-    bench.build(target, bench.candidate(files={"Makefile": makefile}))
-    assert bench.build(target, bench.candidate("next")).identity == bench.clean(bench.candidate("next")).identity
+    setup.build(target, setup.candidate(files={"Makefile": makefile}))
+    assert setup.build(target, setup.candidate("next")).identity == setup.clean(setup.candidate("next")).identity
 
 
-def test_installed_modules_may_be_no_link_to_elsewhere(bench: Bench, tmp_path: Path) -> None:
+def test_installed_modules_may_be_no_link_to_elsewhere(setup: KernelSetup, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere/6.0"
     elsewhere.mkdir(parents=True)
     (elsewhere / "build").write_text("mine\n")
@@ -104,6 +104,6 @@ def test_installed_modules_may_be_no_link_to_elsewhere(bench: Bench, tmp_path: P
         f"\t@rm -rf $(INSTALL_MOD_PATH)/lib/modules; ln -s {elsewhere.parent} $(INSTALL_MOD_PATH)/lib/modules",
     )
     files = {"Makefile": makefile, "drivers/extra.m": "module\n"}
-    failure = bench.failure(bench.target(fragment="CONFIG_MODULES=y\n"), bench.candidate(files=files))
+    failure = setup.failure(setup.target(fragment="CONFIG_MODULES=y\n"), setup.candidate(files=files))
     assert "left a link" in failure.errors[0]
     assert (elsewhere / "build").read_text() == "mine\n"

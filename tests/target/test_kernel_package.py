@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from deb_archive import build_deb, kernel_files, module
-from package_bench import NEEDED, REL, VERSION, Place, made, modules_of
+from package_archive import NEEDED, REL, VERSION, Place, made, modules_of
 
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, ignore

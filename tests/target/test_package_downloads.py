@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from deb_archive import build_deb, kernel_files
-from package_bench import NEEDED, REL, VERSION, Place, made, modules_of
+from package_archive import NEEDED, REL, VERSION, Place, made, modules_of
 
 from bisector.interfaces import Phase, Progress
 from bisector.target.kernel_package import KernelPackage
@@ -66,7 +66,7 @@ def test_a_download_that_breaks_off_is_gone_on_with(tmp_path: Path) -> None:
         place.mirror.publish()
         made(place.target())
         assert len(served) == 2
-        assert served[0] + served[1] == deb.stat().st_size  # the second asked for the rest alone
+        assert served[0] + served[1] == deb.stat().st_size  # the second downloads only the rest
 
 
 @contextmanager
@@ -83,10 +83,10 @@ def flaky_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
                 self.send_error(404)
                 return
             content = path.read_bytes()
-            asked = self.headers.get("Range", "")
-            begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-            self.send_response(206 if asked else 200)
-            if asked:
+            range_header = self.headers.get("Range", "")
+            begin = int(range_header.removeprefix("bytes=").split("-")[0]) if range_header else 0
+            self.send_response(206 if range_header else 200)
+            if range_header:
                 self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
             self.send_header(
                 "Last-Modified", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(path.stat().st_mtime))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_kernel import revert
-from fake_qemu import QemuBench
+from fake_qemu import QemuSetup
 
 from bisector.causes import FailureCause
 from bisector.errors import InfraError, UsageError
@@ -17,7 +17,7 @@ from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, TargetKind
 
 
-def test_a_source_that_does_not_compile_is_a_failure_with_the_compilers_line(qemu: QemuBench) -> None:
+def test_a_source_that_does_not_compile_is_a_failure_with_the_compilers_line(qemu: QemuSetup) -> None:
     broken = qemu.candidate("broken", {"qemu-io.c": "int main(void) { return nothing; }\n"})
     failure = qemu.failure(qemu.target(), broken)
     assert failure.stage == "compile"
@@ -28,7 +28,7 @@ def test_a_source_that_does_not_compile_is_a_failure_with_the_compilers_line(qem
     assert qemu.count("compiled") == before
 
 
-def test_after_a_failure_the_next_candidate_is_right(qemu: QemuBench) -> None:
+def test_after_a_failure_the_next_candidate_is_right(qemu: QemuSetup) -> None:
     good = qemu.candidate("good")
     first = qemu.build(qemu.target(), good)
     qemu.failure(qemu.target(), qemu.candidate("broken", {"qemu-io.c": "int main(void) { return nothing; }\n"}))
@@ -36,19 +36,19 @@ def test_after_a_failure_the_next_candidate_is_right(qemu: QemuBench) -> None:
     assert qemu.build(qemu.target(), good).identity == first.identity
 
 
-def test_a_revision_that_refuses_to_be_configured_is_a_failure(qemu: QemuBench) -> None:
+def test_a_revision_that_refuses_to_be_configured_is_a_failure(qemu: QemuSetup) -> None:
     refuses = qemu.candidate("refuses", {"refuses": "../meson.build:1:0: ERROR: refused on purpose\n"})
     failure = qemu.failure(qemu.target(), refuses)
     assert (failure.stage, failure.errors) == ("config", ("../meson.build:1:0: ERROR: refused on purpose",))
 
 
-def test_a_tree_without_configure_is_a_failure(qemu: QemuBench) -> None:
+def test_a_tree_without_configure_is_a_failure(qemu: QemuSetup) -> None:
     other = qemu.candidate("other")
     (qemu.sources.trees["other"] / "configure").unlink()
     assert "no QEMU" in qemu.failure(qemu.target(), other).errors[0]
 
 
-def test_an_edit_that_does_not_apply_is_a_failure(qemu: QemuBench) -> None:
+def test_an_edit_that_does_not_apply_is_a_failure(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     edited = Candidate(TargetKind.QEMU_SOURCE, candidate.revision, (revert(),))
     assert qemu.failure(qemu.target(), edited).stage == "edits"
@@ -61,7 +61,7 @@ def test_an_edit_that_does_not_apply_is_a_failure(qemu: QemuBench) -> None:
         ("cc1: No space left on device", "bisector cache"),
     ],
 )
-def test_a_failing_host_is_no_verdict(qemu: QemuBench, said: str, hint: str) -> None:
+def test_a_failing_host_is_no_verdict(qemu: QemuSetup, said: str, hint: str) -> None:
     with pytest.raises(InfraError) as caught:
         qemu.target().image(qemu.candidate("refuses", {"refuses": said + "\n"}), listener=ignore, cancel=CancelToken())
     assert hint in caught.value.hint
@@ -70,7 +70,7 @@ def test_a_failing_host_is_no_verdict(qemu: QemuBench, said: str, hint: str) -> 
 CRASHED = "gcc: internal compiler error: Segmentation fault signal terminated program cc1"
 
 
-def crashes(qemu: QemuBench, times: int) -> None:
+def crashes(qemu: QemuSetup, times: int) -> None:
     """The compiler crashes at qemu-io.c so often."""
     left = qemu.marks() / "left"
     left.write_text("x" * times)
@@ -86,12 +86,12 @@ exec /usr/bin/gcc "$@"
     qemu.tool("ccache", '#!/bin/sh\nexec "$@"\n')
 
 
-def test_a_compiler_that_crashes_once_says_nothing_of_the_candidate(qemu: QemuBench) -> None:
+def test_a_compiler_that_crashes_once_says_nothing_of_the_candidate(qemu: QemuSetup) -> None:
     crashes(qemu, 1)
     assert qemu.build(qemu.target(), qemu.candidate())
 
 
-def test_a_compiler_that_crashes_twice_is_a_failure_that_a_later_command_tries_again(qemu: QemuBench) -> None:
+def test_a_compiler_that_crashes_twice_is_a_failure_that_a_later_command_tries_again(qemu: QemuSetup) -> None:
     crashes(qemu, 2)
     target, candidate = qemu.target(), qemu.candidate()
     failure = qemu.failure(target, candidate)
@@ -100,7 +100,7 @@ def test_a_compiler_that_crashes_twice_is_a_failure_that_a_later_command_tries_a
     assert qemu.build(qemu.target(), candidate)
 
 
-def test_what_a_revision_lacks_here_is_looked_for_again_by_a_later_command(qemu: QemuBench) -> None:
+def test_what_a_revision_lacks_here_is_looked_for_again_by_a_later_command(qemu: QemuSetup) -> None:
     refuses = {"refuses": "../meson.build:1:0: ERROR: Meson version is 1.0.1 but project requires >=1.5.0\n"}
     candidate = qemu.candidate("newer", refuses)
     target = qemu.target()
@@ -112,7 +112,7 @@ def test_what_a_revision_lacks_here_is_looked_for_again_by_a_later_command(qemu:
 
 
 @pytest.mark.parametrize(("program", "package"), [("ninja", "ninja-build"), ("meson", "meson"), ("pkg-config", "pkg")])
-def test_a_missing_tool_is_named_with_its_package(qemu: QemuBench, tmp_path: Path, program: str, package: str) -> None:
+def test_a_missing_tool_is_named_with_its_package(qemu: QemuSetup, tmp_path: Path, program: str, package: str) -> None:
     some = tmp_path / "some"
     some.mkdir()
     for name in ("gcc", "ld", "ninja", "meson", "pkg-config"):
@@ -124,13 +124,13 @@ def test_a_missing_tool_is_named_with_its_package(qemu: QemuBench, tmp_path: Pat
     assert program in caught.value.what and package in caught.value.hint
 
 
-def test_glib_without_its_headers_is_named_with_its_package(qemu: QemuBench) -> None:
+def test_glib_without_its_headers_is_named_with_its_package(qemu: QemuSetup) -> None:
     qemu.tool("pkg-config", "#!/bin/sh\necho \"No package 'glib-2.0' found\" >&2; exit 1\n")
     with pytest.raises(InfraError) as caught:
         qemu.target().key(qemu.candidate())
     assert "libglib2.0-dev" in caught.value.hint
 
 
-def test_an_unknown_program_is_said_at_once(qemu: QemuBench) -> None:
+def test_an_unknown_program_is_said_at_once(qemu: QemuSetup) -> None:
     with pytest.raises(UsageError, match="qemu-tea"):
         qemu.target("qemu-tea")

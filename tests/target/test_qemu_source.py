@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import OTHER, QemuBench
+from fake_qemu import OTHER, QemuSetup
 
 from bisector.errors import UsageError
 from bisector.interfaces import Phase
@@ -48,7 +48,7 @@ def says(program: str) -> str:
     return subprocess.run([program], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
+def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuSetup) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
     assert sorted(path.name for path in Path(image.programs).iterdir()) == ["qemu-img", "qemu-io"]
     assert (image.kernel, image.release, image.path) == ("", "QEMU 9.9.9", image.programs)
@@ -60,7 +60,7 @@ def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuBench) -> None:
     assert "../configure" in configure and build.endswith("ninja -j2 qemu-img qemu-io")
 
 
-def test_show_prints_the_commands_that_run(qemu: QemuBench) -> None:
+def test_show_prints_the_commands_that_run(qemu: QemuSetup) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
     tree = (qemu.build_dir() / "tree").resolve()
     path = f"{qemu.tools}:{os.environ['PATH']}"
@@ -71,18 +71,18 @@ def test_show_prints_the_commands_that_run(qemu: QemuBench) -> None:
     assert set(options) <= set(either)
 
 
-def test_only_what_is_wanted_is_built(qemu: QemuBench) -> None:
+def test_only_what_is_wanted_is_built(qemu: QemuSetup) -> None:
     image = qemu.build(qemu.target("qemu-img"), qemu.candidate())
     assert [path.name for path in Path(image.programs).iterdir()] == ["qemu-img"]
     assert qemu.count("compiled") == 1
 
 
-def test_another_set_of_programs_is_another_build(qemu: QemuBench) -> None:
+def test_another_set_of_programs_is_another_build(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     assert qemu.target("qemu-img").key(candidate) != qemu.target("qemu-img", "qemu-io").key(candidate)
 
 
-def test_another_compiler_is_another_build(qemu: QemuBench) -> None:
+def test_another_compiler_is_another_build(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     before = qemu.target().key(candidate)
     qemu.tool(
@@ -91,7 +91,7 @@ def test_another_compiler_is_another_build(qemu: QemuBench) -> None:
     assert qemu.target().key(candidate) != before
 
 
-def test_a_known_key_is_not_built_again(qemu: QemuBench) -> None:
+def test_a_known_key_is_not_built_again(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     first = qemu.build(qemu.target(), candidate)
     shutil.rmtree(qemu.root / "a" / "build-dirs")
@@ -99,14 +99,14 @@ def test_a_known_key_is_not_built_again(qemu: QemuBench) -> None:
     assert not (qemu.root / "a" / "build-dirs").exists()
 
 
-def test_a_pruned_image_is_built_again(qemu: QemuBench) -> None:
+def test_a_pruned_image_is_built_again(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     first = qemu.build(qemu.target(), candidate)
     shutil.rmtree(Path(first.programs).parent)
     assert qemu.build(qemu.target(), candidate).identity == first.identity
 
 
-def test_what_is_not_built_changes_no_image(qemu: QemuBench) -> None:
+def test_what_is_not_built_changes_no_image(qemu: QemuSetup) -> None:
     first = qemu.build(qemu.target(), qemu.candidate("one"))
     second = qemu.candidate("two", {"docs/index.rst": "other words\n"})
     before = qemu.count("compiled"), qemu.count("configured")
@@ -114,7 +114,7 @@ def test_what_is_not_built_changes_no_image(qemu: QemuBench) -> None:
     assert (qemu.count("compiled"), qemu.count("configured")) == before
 
 
-def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(qemu: QemuBench) -> None:
+def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(qemu: QemuSetup) -> None:
     qemu.build(qemu.target(), qemu.candidate("one"))
     changed = qemu.candidate("two", {"qemu-io.c": OTHER})
     before = qemu.count("compiled")
@@ -124,7 +124,7 @@ def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(
     assert qemu.build(qemu.target(name="another-place"), changed).identity == image.identity
 
 
-def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuBench) -> None:
+def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuSetup) -> None:
     qemu.build(qemu.target(), qemu.candidate("one"))
     left = qemu.build_dir() / "objects" / "generated.h"
     left.write_text("of an earlier revision")
@@ -132,7 +132,7 @@ def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: Qemu
     assert qemu.count("configured") == 2 and not left.exists()
 
 
-def test_going_back_to_older_content_builds_it_anew(qemu: QemuBench) -> None:
+def test_going_back_to_older_content_builds_it_anew(qemu: QemuSetup) -> None:
     old, new = qemu.candidate("old"), qemu.candidate("new", {"qemu-io.c": OTHER})
     first = qemu.build(qemu.target(), old)
     qemu.build(qemu.target(), new)
@@ -140,7 +140,7 @@ def test_going_back_to_older_content_builds_it_anew(qemu: QemuBench) -> None:
     assert qemu.build(qemu.target(), old).identity == first.identity
 
 
-def test_options_that_a_revision_does_not_know_are_left_out(qemu: QemuBench) -> None:
+def test_options_that_a_revision_does_not_know_are_left_out(qemu: QemuSetup) -> None:
     qemu.build(qemu.target(), qemu.candidate())  # the fake configure refuses what it does not know
     options = (qemu.build_dir() / "objects" / "options").read_text().splitlines()
     assert "--disable-install-blobs" in options and "--with-git-submodules=ignore" in options
@@ -160,7 +160,7 @@ def test_where_all_features_cannot_be_turned_off_at_once_the_help_names_them() -
     assert configured(known + "\n--without-default-features)") == ["--without-default-features", "--enable-tools"]
 
 
-def test_a_tree_without_meson_is_built_by_make(qemu: QemuBench) -> None:
+def test_a_tree_without_meson_is_built_by_make(qemu: QemuSetup) -> None:
     candidate = qemu.candidate()
     (qemu.sources.trees["one"] / "meson.build").unlink()
     image = qemu.build(qemu.target(), candidate)
@@ -174,19 +174,19 @@ def test_the_grammar_knows_the_same_programs() -> None:
     assert set(QEMU_PROGRAMS) == set(TARGETS)
 
 
-def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuBench) -> None:
+def test_a_folder_that_configure_refuses_is_said_at_once(qemu: QemuSetup) -> None:
     with pytest.raises(UsageError, match="blanks and colons"):
         qemu.target(name="my place")
 
 
-def test_progress_counts_the_steps_of_ninja(qemu: QemuBench) -> None:
+def test_progress_counts_the_steps_of_ninja(qemu: QemuSetup) -> None:
     qemu.build(qemu.target(), qemu.candidate())
     steps = [event.fraction for event in qemu.messages if event.phase is Phase.BUILD and event.fraction is not None]
     assert steps and steps == sorted(steps) and steps[-1] > 0.9
 
 
 def test_an_object_cut_short_by_a_kill_does_not_survive(
-    qemu: QemuBench, wait_for: Callable[[Callable[[], bool]], None]
+    qemu: QemuSetup, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     first = qemu.build(qemu.target(), qemu.candidate("one"))
     changed = qemu.candidate("two", {"qemu-io.c": "/* PAUSE */" + OTHER})

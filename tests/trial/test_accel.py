@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KVM is believed after a real boot only, and asked once."""
+"""KVM is believed after a real boot only, and tried once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bisector.trial import accel
 
 
 class Boots:
-    """Counts the boots that were asked for."""
+    """Counts the boots."""
 
     def __init__(self, ending: Ending, detail: str = "", trouble: Trouble = Trouble.NONE) -> None:
         self.observation = Observation(ending, detail=detail, trouble=trouble)
@@ -180,21 +180,21 @@ def test_two_slots_that_begin_at_once_try_one_boot(tmp_path: Path, device: Path)
         ("begin(); finish()", Trouble.NONE),
     ],
 )
-def test_the_cause_is_distinguished_from_its_words(bench, scenario: str, trouble: Trouble) -> None:
-    bench.play(scenario)
-    assert bench.run().trouble is trouble
+def test_the_cause_is_distinguished_from_its_words(setup, scenario: str, trouble: Trouble) -> None:
+    setup.play(scenario)
+    assert setup.run().trouble is trouble
 
 
-def test_trials_of_one_campaign_do_not_mix(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_of_one_campaign_do_not_mix(setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path / "kvm"
     device.write_text("")
     monkeypatch.setattr(accel.choose, "__kwdefaults__", {"device": device, "campaign": None})
-    bench.play("if '--disable-kvm' not in sys.argv: qemu_ended(137)\nfinish()")
+    setup.play("if '--disable-kvm' not in sys.argv: qemu_ended(137)\nfinish()")
     campaign = tmp_path / "campaign"
-    assert bench.run(accel="auto", campaign=campaign).accel == "tcg"
-    bench.play("finish()")
-    assert bench.run(accel="auto", campaign=campaign).accel == "tcg"
-    assert bench.run(accel="auto", campaign=tmp_path / "other").accel == "kvm"
+    assert setup.run(accel="auto", campaign=campaign).accel == "tcg"
+    setup.play("finish()")
+    assert setup.run(accel="auto", campaign=campaign).accel == "tcg"
+    assert setup.run(accel="auto", campaign=tmp_path / "other").accel == "kvm"
 
 
 def test_an_interrupted_boot_is_not_remembered(tmp_path: Path, device: Path) -> None:
@@ -215,18 +215,18 @@ def test_a_memory_that_is_broken_is_made_anew(tmp_path: Path, device: Path) -> N
         assert choose(tmp_path, device, Boots(Ending.FINISHED)).accel == "kvm"
 
 
-def test_auto_says_aloud_what_it_took(bench) -> None:
-    bench.play("""
+def test_auto_says_aloud_what_it_took(setup) -> None:
+    setup.play("""
         if "--disable-kvm" not in sys.argv:
             say("KVM internal error. Suberror: 1"); time.sleep(600)
         finish()
     """)
     kvm = Path("/dev/kvm").exists()
     for _ in range(2):
-        observation = bench.run(accel="auto")
+        observation = setup.run(accel="auto")
         assert (observation.ending, observation.accel) == (Ending.FINISHED, "tcg")
-    said = [progress.detail for progress in bench.phases if progress.phase is Phase.ACCEL]
+    said = [progress.detail for progress in setup.phases if progress.phase is Phase.ACCEL]
     assert len(said) == 2
     assert all(("Suberror: 1" if kvm else "is not there") in sentence for sentence in said)
     if kvm:
-        assert "Suberror" in (bench.folder / "kvm/console.log").read_text()
+        assert "Suberror" in (setup.folder / "kvm/console.log").read_text()

@@ -168,43 +168,43 @@ def test_a_second_of_work_reads_fifty_megabytes(log: BoundedLog) -> None:
     assert 1500 * len(FLOOD) / seconds > 50e6
 
 
-def test_a_flood_does_not_cost_the_clock(bench) -> None:
-    bench.play("""
+def test_a_flood_does_not_cost_the_clock(setup) -> None:
+    setup.play("""
         begin()
         chunk = b'[    1.000000] nvme1n1: operation not supported error, dev nvme1n1, sector 2055\\n' * 800
         while True:
             os.write(2, chunk)
     """)
     watches = (Watch("a/0", "vm", r"LBA \d+, 0 blocks", True), Watch("b/0", "vm", r"(foo|bar)\d+ baz", True))
-    observation = bench.run(Plan(steps=(), deadline=1.0, watches=watches))
+    observation = setup.run(Plan(steps=(), deadline=1.0, watches=watches))
     assert observation.ending is Ending.DEADLINE
     assert 6 < observation.timing.total < 12
-    assert (bench.folder / "console.log").stat().st_size < 5 << 20
-    left_out = re.search(r"\[\.\.\. (\d+) bytes left out", bench.log)
+    assert (setup.folder / "console.log").stat().st_size < 5 << 20
+    left_out = re.search(r"\[\.\.\. (\d+) bytes left out", setup.log)
     assert left_out is not None and int(left_out[1]) > 10e6, "that was no flood"
-    assert bench.clean()
+    assert setup.clean()
 
 
-def test_a_decisive_line_is_found_in_a_flood(bench) -> None:
-    bench.play("""
+def test_a_decisive_line_is_found_in_a_flood(setup) -> None:
+    setup.play("""
         begin()
         chunk = b'[    1.000000] nvme1n1: operation not supported error, dev nvme1n1, sector 2055\\n' * 800
         for _ in range(1000): os.write(2, chunk)
         say('[    2.0] nvme1n1: I/O Cmd(0x2) @ LBA 2055, 0 blocks, I/O Error (sct 0x0 / sc 0x2)')
         while True: os.write(2, chunk)
     """)
-    observation = bench.run(Plan(steps=(), watches=(Watch("a/0", "vm", r"LBA \d+, 0 blocks", True),)))
+    observation = setup.run(Plan(steps=(), watches=(Watch("a/0", "vm", r"LBA \d+, 0 blocks", True),)))
     assert observation.ending is Ending.DECISIVE
     assert observation.console[0].text.endswith("(sct 0x0 / sc 0x2)")
 
 
-def test_a_line_that_never_ends_does_not_cost_the_clock(bench) -> None:
-    bench.play("""
+def test_a_line_that_never_ends_does_not_cost_the_clock(setup) -> None:
+    setup.play("""
         begin()
         for _ in range(64): os.write(2, b'x' * 65536)
         time.sleep(600)
     """)
-    observation = bench.run(Plan(steps=(), deadline=0.5))
+    observation = setup.run(Plan(steps=(), deadline=0.5))
     assert observation.ending is Ending.DEADLINE
     assert observation.timing.total < 12
 

@@ -23,29 +23,29 @@ Play = Callable[..., Observation]
 STEPS = (Step("probe", "run", argv=("true",)),)
 
 
-def test_a_complete_result_ends_the_trial_at_once(bench, play: Play) -> None:
+def test_a_complete_result_ends_the_trial_at_once(setup, play: Play) -> None:
     observation = play("begin(); mark('storage'); mark('step', 'probe', 'begin'); finish(); time.sleep(600)")
     assert observation.ending is Ending.FINISHED
     assert observation.result is not None and observation.result.complete
     assert observation.timing.total < 5
     assert observation.accel == "tcg"
-    assert [(p.phase, p.detail) for p in bench.phases] == [
+    assert [(p.phase, p.detail) for p in setup.phases] == [
         ("boot", ""),
         ("storage", ""),
         ("workload", ""),
         ("workload", "probe"),
     ]
-    assert bench.clean()
+    assert setup.clean()
 
 
-def test_plan_result_console_and_command_are_kept(bench, play: Play) -> None:
+def test_plan_result_console_and_command_are_kept(setup, play: Play) -> None:
     play("begin(); open(shared + '/kernel.log', 'w').write('x' * 3000000); finish()", Plan(steps=STEPS, seed=7))
-    stored = load(Plan, (bench.folder / "plan.json").read_text())
+    stored = load(Plan, (setup.folder / "plan.json").read_text())
     assert (stored.steps, stored.seed, stored.accel) == (STEPS, 7, "tcg")
-    assert stored.token in bench.log and "end" in bench.log
-    assert "--force-9p" in (bench.folder / "command").read_text()
-    assert (bench.folder / "guest/result.json").exists()
-    assert (bench.folder / "guest/kernel.log").stat().st_size == 1 << 20
+    assert stored.token in setup.log and "end" in setup.log
+    assert "--force-9p" in (setup.folder / "command").read_text()
+    assert (setup.folder / "guest/result.json").exists()
+    assert (setup.folder / "guest/kernel.log").stat().st_size == 1 << 20
 
 
 def test_a_result_counts_when_the_console_is_stuck(play: Play) -> None:
@@ -145,40 +145,40 @@ def test_a_reset_in_the_workload_is_the_vms_doing(play: Play) -> None:
         ("begin(); finish(kernel=KernelFacts(build_id='0badc0de'))", "build id is 0badc0de, the image's 2b6c42b4"),
     ],
 )
-def test_the_harness_failing_says_nothing_about_the_kernel(bench, play: Play, scenario: str, words: str) -> None:
+def test_the_harness_failing_says_nothing_about_the_kernel(setup, play: Play, scenario: str, words: str) -> None:
     observation = play(scenario)
     assert observation.ending is Ending.HARNESS
     assert words in observation.detail
     assert observation.result is None
     assert observation.timing.total < 5
-    assert bench.clean()
+    assert setup.clean()
 
 
 def test_the_right_build_id_is_no_fault(play: Play) -> None:
     assert play("finish(kernel=KernelFacts(build_id='2b6c42b459e1e798'))").ending is Ending.FINISHED
 
 
-def test_vng_missing_is_named(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vng_missing_is_named(setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")  # the tests' own has a vng beside it
-    bench.environ["PATH"] = "/usr/bin:/bin"
-    observation = bench.run()
+    setup.environ["PATH"] = "/usr/bin:/bin"
+    observation = setup.run()
     assert observation.ending is Ending.HARNESS
     assert "vng cannot be started" in observation.detail and "install virtme-ng" in observation.detail
-    assert bench.clean()
+    assert setup.clean()
 
 
-def test_qemu_missing_is_named(bench, play: Play) -> None:
-    bench.environ["PATH"] = str(bench.bin)
+def test_qemu_missing_is_named(setup, play: Play) -> None:
+    setup.environ["PATH"] = str(setup.bin)
     observation = play("finish()")
     assert observation.ending is Ending.HARNESS
     assert "qemu-system-x86_64 was not found" in observation.detail
 
 
-def test_an_image_that_is_gone_is_named(bench, play: Play) -> None:
-    Path(bench.image.kernel).unlink()
+def test_an_image_that_is_gone_is_named(setup, play: Play) -> None:
+    Path(setup.image.kernel).unlink()
     observation = play("finish()")
     assert observation.ending is Ending.HARNESS
-    assert bench.image.kernel in observation.detail
+    assert setup.image.kernel in observation.detail
 
 
 def test_a_crash_gets_time_for_its_trace(play: Play) -> None:
@@ -238,22 +238,22 @@ def test_a_decisive_line_of_the_inner_guest(play: Play) -> None:
     assert (event.where, event.name, event.text) == ("guest", "guest/0", "[   9.1] XFS (vda): Corruption detected")
 
 
-def test_a_wish_to_stop_is_heard_within_half_a_second(bench) -> None:
-    bench.play("begin(); time.sleep(600)")
-    timer = threading.Timer(1.0, bench.cancel.cancel)
+def test_a_wish_to_stop_is_heard_within_half_a_second(setup) -> None:
+    setup.play("begin(); time.sleep(600)")
+    timer = threading.Timer(1.0, setup.cancel.cancel)
     timer.start()
     begin = time.monotonic()
-    observation = bench.run()
+    observation = setup.run()
     assert observation.ending is Ending.CANCELLED
     assert time.monotonic() - begin < 2.5
-    assert bench.clean()
+    assert setup.clean()
 
 
 def test_a_bad_watch_is_the_harness_failing(play: Play) -> None:
     assert "no regular expression" in play("finish()", Plan(steps=(), watches=(Watch("a", "vm", "(", True),))).detail
 
 
-def test_the_recipes_files_come_along(bench, play: Play, tmp_path: Path) -> None:
+def test_the_recipes_files_come_along(setup, play: Play, tmp_path: Path) -> None:
     script = tmp_path / "repro.sh"
     script.write_text("#!/bin/sh\n")
     right = hashlib.sha256(script.read_bytes()).hexdigest()
@@ -283,10 +283,10 @@ def test_vng_sees_nothing_of_the_user(play: Play) -> None:
     assert play(check).ending is Ending.FINISHED
 
 
-def test_work_folders_of_the_killed_are_swept(bench, play: Play) -> None:
-    dead = bench.work / f"{PREFIX}{os.getuid()}-4194305-1-abcdefgh"
-    foreign = bench.work / f"{PREFIX}something-else"
-    living = bench.work / f"{PREFIX}{os.getuid()}-1-{_start_of_init()}-abcdefgh"
+def test_work_folders_of_the_killed_are_swept(setup, play: Play) -> None:
+    dead = setup.work / f"{PREFIX}{os.getuid()}-4194305-1-abcdefgh"
+    foreign = setup.work / f"{PREFIX}something-else"
+    living = setup.work / f"{PREFIX}{os.getuid()}-1-{_start_of_init()}-abcdefgh"
     for folder in (dead, foreign, living):
         (folder / "deep").mkdir(parents=True)
     play("finish()")
@@ -302,14 +302,14 @@ FULL_DISK = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from trialing import Bench
+from trialing import TrialSetup
 from bisector.model import Image
 (Path({tmp!r}) / "bzImage").write_text("k")
-bench = Bench(Path({tmp!r}), Image("i", {tmp!r} + "/bzImage"))
-bench.folder = Path({folder!r})
-bench.environ["TMPDIR"] = {work!r}
-bench.play({scenario!r})
-observation = bench.run()
+setup = TrialSetup(Path({tmp!r}), Image("i", {tmp!r} + "/bzImage"))
+setup.folder = Path({folder!r})
+setup.environ["TMPDIR"] = {work!r}
+setup.play({scenario!r})
+observation = setup.run()
 print(observation.ending, observation.detail)
 """
 

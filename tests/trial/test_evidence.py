@@ -76,13 +76,13 @@ BREAKS = {
     ],
 )
 def test_what_the_console_had_shown_stands(
-    bench, play: Play, shown: str, signal: Signal, condition: str, broke: str
+    setup, play: Play, shown: str, signal: Signal, condition: str, broke: str
 ) -> None:
     observation = play(f"begin(); {shown}; {BREAKS[broke]}; time.sleep(3)", PLAN)
     reading = read(observation, QUESTION)
     assert (reading.signal, reading.condition) == (signal, condition)
     assert reached_agent(observation) or signal is Signal.INFRA  # no control boot beside it
-    assert bench.clean()
+    assert setup.clean()
 
 
 def test_a_crash_before_the_agent_is_still_held_against_a_boot_that_works(play: Play) -> None:
@@ -105,7 +105,7 @@ def test_what_the_console_showed_last_is_read_too(play: Play) -> None:
 
 
 def test_a_decisive_line_is_no_good_trial_for_a_broken_result() -> None:
-    """The first bad line of a Watcher that was asked directly, as the proof of the defect does it."""
+    """The first bad line of a Watcher that is called directly, as the proof of the defect does it."""
     watcher = Watcher(PLAN, "", 1.0, lambda _: None, CancelToken())
     watcher._events = [ConsoleEvent(8.0, "vm", EventKind.WATCH, "failed/0", "md/raid1:mdX: Disk failure on dm-1")]
 
@@ -123,16 +123,16 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from test_evidence import PLAN, QUESTION
-from trialing import Bench
+from trialing import TrialSetup
 from bisector.model import EventKind, Image
 from bisector.verdict.signature import read
 kernel = Path({tmp!r}, "bzImage")
 kernel.write_bytes(b"")
-bench = Bench(Path({tmp!r}), Image("identity", str(kernel)))
-bench.folder = Path({folder!r})
-bench.environ["TMPDIR"] = {work!r}
-bench.play({scenario!r})
-seen = bench.run(PLAN)
+setup = TrialSetup(Path({tmp!r}), Image("identity", str(kernel)))
+setup.folder = Path({folder!r})
+setup.environ["TMPDIR"] = {work!r}
+setup.play({scenario!r})
+seen = setup.run(PLAN)
 print(seen.ending, read(seen, QUESTION).signal, seen.detail)
 """
 FILL = "open(root + '/filler', 'wb').write(bytes(24 << 20))"

@@ -99,23 +99,23 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("trick", TRICKS)
 def test_nothing_of_a_hostile_guest_is_left_and_the_verdict_stands(
-    bench, play: Play, outside: Path, trick: str
+    setup, play: Play, outside: Path, trick: str
 ) -> None:
     if trick in ("setuid files", "devices") and os.geteuid() != 0:
         pytest.skip("takes root")
     if trick == "devices":  # in the sandbox none can be made
-        bench.processes = replace(bench.processes, sandbox=UNCONFINED)
+        setup.processes = replace(setup.processes, sandbox=UNCONFINED)
     from textwrap import dedent
 
     scenario = f"OUTSIDE = {str(outside)!r}\n{dedent(TRICKS[trick])}\n{HEALTHY}"
     observation = play(scenario, PLAN)
     assert read(observation, QUESTION).signal is Signal.CLEAN
-    assert bench.clean()
+    assert setup.clean()
     assert [path.name for path in outside.iterdir()] == ["secret"]
     assert (outside / "secret").read_text() == "SECRET"
-    _only_what_is_meant(bench.folder)
-    assert load(Plan, (bench.folder / "plan.json").read_bytes()).steps == PLAN.steps
-    assert bench.run(PLAN).ending is Ending.FINISHED, "the next trial"
+    _only_what_is_meant(setup.folder)
+    assert load(Plan, (setup.folder / "plan.json").read_bytes()).steps == PLAN.steps
+    assert setup.run(PLAN).ending is Ending.FINISHED, "the next trial"
 
 
 def _only_what_is_meant(folder: Path) -> None:
@@ -135,22 +135,22 @@ def _only_what_is_meant(folder: Path) -> None:
             assert path.name in LEFT
 
 
-def test_a_console_of_the_guests_own_does_not_replace_ours(bench, play: Play) -> None:
+def test_a_console_of_the_guests_own_does_not_replace_ours(setup, play: Play) -> None:
     play(f"say('what the host saw'); open(shared + '/console.log', 'w').write('forged'); {HEALTHY}", PLAN)
-    assert "what the host saw" in bench.log
-    assert "forged" not in bench.log
+    assert "what the host saw" in setup.log
+    assert "forged" not in setup.log
 
 
-def test_a_plan_of_the_guests_own_is_not_believed(bench, play: Play) -> None:
+def test_a_plan_of_the_guests_own_is_not_believed(setup, play: Play) -> None:
     forged = Plan(steps=(Step("other", "run", seconds=9.0),))
     play(f"open(shared + '/plan.json', 'w').write({dump(forged)!r}); {HEALTHY}", PLAN)
-    assert load(Plan, (bench.folder / "plan.json").read_bytes()).steps == PLAN.steps
+    assert load(Plan, (setup.folder / "plan.json").read_bytes()).steps == PLAN.steps
 
 
-def test_what_the_guest_left_has_a_folder_of_its_own(bench, play: Play) -> None:
+def test_what_the_guest_left_has_a_folder_of_its_own(setup, play: Play) -> None:
     play(f"open(shared + '/kernel.log', 'w').write('x' * 3000000); {HEALTHY}", PLAN)
-    assert (bench.folder / "guest/kernel.log").stat().st_size == KEPT
-    assert (bench.folder / "guest/result.json").is_file()
+    assert (setup.folder / "guest/kernel.log").stat().st_size == KEPT
+    assert (setup.folder / "guest/result.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_a_garbled_result_beside_a_quiet_console_is_the_harness_failing(play: Pl
     assert read(play(broken, PLAN), QUESTION).signal is Signal.INFRA
 
 
-def test_a_device_in_place_of_the_result_is_not_opened(bench, play: Play) -> None:
+def test_a_device_in_place_of_the_result_is_not_opened(setup, play: Play) -> None:
     if os.geteuid() != 0:
         pytest.skip("takes root")
-    bench.processes = replace(bench.processes, sandbox=UNCONFINED)  # in the sandbox none can be made
+    setup.processes = replace(setup.processes, sandbox=UNCONFINED)  # in the sandbox none can be made
     device = "import stat; os.mknod(shared + '/result.json', 0o600 | stat.S_IFCHR, os.makedev(1, 3))"
     observation = play(f"{device}; mark('begin'); mark('end'); time.sleep(600)", PLAN)
     assert observation.ending is Ending.HARNESS
@@ -180,8 +180,8 @@ def test_a_device_in_place_of_the_result_is_not_opened(bench, play: Play) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
-def test_a_folder_that_another_user_made_is_not_swept(bench, play: Play) -> None:
-    foreign = bench.work / f"{PREFIX}{os.getuid()}-4194305-1-abcdefgh"
+def test_a_folder_that_another_user_made_is_not_swept(setup, play: Play) -> None:
+    foreign = setup.work / f"{PREFIX}{os.getuid()}-4194305-1-abcdefgh"
     (foreign / "deep").mkdir(parents=True)
     os.chown(foreign, 65534, 65534)
     play(HEALTHY, PLAN)

@@ -61,7 +61,7 @@ def finish(**fields):
 
 
 @dataclass
-class Bench:
+class TrialSetup:
     """One runner on one fake vng, and what the trial left."""
 
     tmp_path: Path

@@ -99,7 +99,7 @@ class FileRunner:
         return observed(image.identity)
 
 
-class FileBench(Session):
+class FileSession(Session):
     """A session whose kernels are files."""
 
     fail_after = 10**6
@@ -128,9 +128,9 @@ def request(history: History, good: str, bad: str, **changes: object) -> CommitR
 
 
 def outcome_of(history: History, setting: Setting, good: str, bad: str, **changes: object) -> Outcome:
-    with FileBench(setting) as bench:
-        row, outcome = CommitCampaign(request(history, good, bad, **changes), bench).run()
-        gathered = facts.gather(bench.store, row)
+    with FileSession(setting) as session:
+        row, outcome = CommitCampaign(request(history, good, bad, **changes), session).run()
+        gathered = facts.gather(session.store, row)
         assert row.outcome == outcome
         assert ("fix" if outcome.find_fix else outcome.kind.value) in text.render(gathered)
         assert json_format.render(gathered).startswith("{")

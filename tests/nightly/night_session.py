@@ -147,11 +147,11 @@ class Nights:
         file.write_text("\n".join(["nightly: watched", *lines]))
         return config.load(file)
 
-    def bench(self) -> Session:
-        """A workbench whose kernels are files."""
+    def session(self) -> Session:
+        """A session whose kernels are files."""
         world = self.world
 
-        class FlagBench(Session):
+        class FlagSession(Session):
             def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
                 folder = self.setting.folders.cache / "kernels"
                 folder.mkdir(parents=True, exist_ok=True)
@@ -162,13 +162,13 @@ class Nights:
             def runner(self, recipe: Recipe) -> Runner:
                 return FlagRunner(world)
 
-        return FlagBench(self.setting)
+        return FlagSession(self.setting)
 
     def night(self) -> Report:
         """One call of the command."""
         extra = {"clock": self.clock} if self.clock else {}
-        with self.bench() as bench:
-            return night.run(self.watch(), bench, **extra)
+        with self.session() as session:
+            return night.run(self.watch(), session, **extra)
 
     def store(self) -> Store:
         return Store(self.setting.folders.state)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A bench with a fake kernel tree: sources, fragments and a target over them."""
+"""A set-up with a fake kernel tree: sources, fragments and a target over them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE = {"drivers/core.c": "core 1\n", "drivers/disk.c": "disk 1\n"}
 
 
 @dataclass
-class Bench:
+class KernelSetup:
     """One place to build in, with everything that belongs to it below ``root``."""
 
     root: Path
