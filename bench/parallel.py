@@ -22,7 +22,7 @@ from bisector.store import Store
 from bisector.system.xdg import Folders
 from bisector.tools import JudgeTools
 from bisector.verdict.fixed import FixedTrials
-from tests.campaign.acting import Acted, ActedBench, ActedRunner, World, history
+from tests.campaign.acting import Acted, ActedSession, ActedRunner, World, history
 
 SLOTS = (1, 2, 4, 8, 16, 64)
 GOALS = {16: 0.9, 64: 0.8}
@@ -65,7 +65,7 @@ class _SlowRunner(ActedRunner):
         return super().run(image, plan, folder, listener=listener, cancel=cancel)
 
 
-class _Bench(ActedBench):
+class _Session(ActedSession):
     seconds = 0.0
 
     def runner(self, recipe: Recipe) -> Runner:
@@ -96,12 +96,12 @@ def campaign(slots: int, seconds: float, rate: float) -> tuple[int, float, float
         planted = history(folder / "linux", COMMITS, bug=range(617, COMMITS))
         acted = Acted(planted, Folders(folder / "cache", folder / "state"), World(rate=rate))
         setting = Setting(acted.folders, {}, ignore, 1, trials_at_once=slots)
-        with _Bench(setting, acted.world) as bench:
-            bench.seconds = seconds
+        with _Session(setting, acted.world) as session:
+            session.seconds = seconds
             began, used = time.monotonic(), time.process_time()
-            found, outcome = CommitCampaign(acted.request("c0", f"c{COMMITS - 1}"), bench).run()
+            found, outcome = CommitCampaign(acted.request("c0", f"c{COMMITS - 1}"), session).run()
             took, cpu = time.monotonic() - began, time.process_time() - used
-            trials = len(bench.store.trials(found.id))
+            trials = len(session.store.trials(found.id))
     return trials, took, 1000 * cpu / trials, acted.named(outcome) == {"c617"}
 
 

@@ -106,7 +106,7 @@ class _Trials:
 
 
 @dataclass
-class _ActedTrier:
+class _ActedRunner:
     """Answers as ``QuestionRunner`` does, from dice."""
 
     trials: _Trials
@@ -148,7 +148,7 @@ class _ActedTrier:
 
 
 @dataclass
-class _Desk(NightState):
+class _State(NightState):
     """Remembers, and writes nothing down. The series of all nights before is that of the night before, gone on with:
     it is a fold, and a life would take minutes otherwise."""
 
@@ -184,7 +184,7 @@ def _setting() -> Setting:
 
 
 @dataclass
-class _Bench:
+class _Session:
     store: _Store = field(default_factory=_Store)
     cancel: CancelToken = field(default_factory=lambda: CancelToken(""))
     setting: Setting = field(default_factory=_setting)
@@ -197,8 +197,8 @@ class _Bench:
 def live(life: Life, seed: str) -> int:
     """The night on which the watch calls the regression fixed, 0 when it does not; counted from the one that met it."""
     trials = _Trials(random.Random(seed), life.rate)
-    runner = _ActedTrier(trials)
-    bench = _Bench()
+    runner = _ActedRunner(trials)
+    session = _Session()
     item = _ITEM
     watch = Watch("w", "", (item,), (), 0.0, Path(), Path())
     before: tuple[Night, ...] = ()
@@ -210,14 +210,14 @@ def live(life: Life, seed: str) -> int:
             trials.rate = 0.0
         if first and number - first > life.nights:
             return 0
-        state = _state(watch, bench, runner, before, regressions, number)
+        state = _state(watch, session, runner, before, regressions, number)
         state.start_from(known)
         Sightings(state).test(item)
         for regression in list(regressions.values()):
             if not first:
                 first = number
                 state.save(
-                    _searched(regression, bench, trials) if life.searched else replace(regression, where=Where.NEXT)
+                    _searched(regression, session, trials) if life.searched else replace(regression, where=Where.NEXT)
                 )
             if life.learns and regression.is_open:
                 Sightings(state).learn(regressions[regression.id])
@@ -248,31 +248,31 @@ _ITEM = _item()
 
 def _state(
     watch: Watch,
-    bench: _Bench,
-    runner: _ActedTrier,
+    session: _Session,
+    runner: _ActedRunner,
     before: tuple[Night, ...],
     regressions: dict[str, Regression],
     number: int,
-) -> _Desk:
+) -> _State:
     runner.night = number
-    bench.setting = _setting()
-    budget = Deadline(cast(Session, bench), math.inf, time.monotonic)
+    session.setting = _setting()
+    deadline = Deadline(cast(Session, session), math.inf, time.monotonic)
     commit = Commit(f"{number:040}", "")
     night = Night("w", f"next-{number:08}", commit.oid, "", "", float(number))
-    return _Desk(
+    return _State(
         watch,
-        cast(Session, bench),
+        cast(Session, session),
         cast(Tree, LinuxNext(Path(), "", cast(Processes, None))),
         cast(Day, None),
         cast(QuestionRunner, runner),
         night,
         before,
         regressions,
-        budget,
+        deadline,
     )
 
 
-def _searched(regression: Regression, bench: _Bench, trials: _Trials) -> Regression:
+def _searched(regression: Regression, session: _Session, trials: _Trials) -> Regression:
     """A campaign of linux-next whose parents and good end are clean: drawn by the rule of the ends, and proven."""
     good, bad = Evidence(), Evidence()
     while isinstance(step := ends(good, bad, Allowed(MAX_ERROR)), MoreEnds):
@@ -283,7 +283,7 @@ def _searched(regression: Regression, bench: _Bench, trials: _Trials) -> Regress
         culprit = culprit.plus(trials.one())
     kind = OutcomeKind.CULPRIT if found else OutcomeKind.ENDS_ALIKE
     proof = (_judged(culprit, Verdict.BAD),) if found else ()
-    bench.store.outcome = Outcome(kind, "", bad=_judged(bad, Verdict.BAD if found else Verdict.GOOD), proof=proof)
+    session.store.outcome = Outcome(kind, "", bad=_judged(bad, Verdict.BAD if found else Verdict.GOOD), proof=proof)
     return replace(regression, campaigns=("campaign",))
 
 
