@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from file_bench import FileBench, FileRunner, FileTarget, History, line, observed, request
+from file_session import FileRunner, FileSession, FileTarget, History, line, observed, request
 
 from bisector.agent.plan import Plan
 from bisector.campaign.commits import CommitCampaign
@@ -51,7 +51,7 @@ class StagedRunner(FileRunner):
         return observed("bad") if image.identity == "fickle" and folder.name.startswith("ends") else seen
 
 
-class InputsBench(FileBench):
+class InputsSession(FileSession):
     """A session whose builds know what they read."""
 
     def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
@@ -66,9 +66,9 @@ class InputsBench(FileBench):
 def campaign(
     history: History, setting: Setting, good: str, bad: str, **changes: object
 ) -> tuple[Outcome, facts.Facts, list[str]]:
-    with InputsBench(setting) as bench:
-        row, outcome = CommitCampaign(request(history, good, bad, **changes), bench).run()
-        return outcome, facts.gather(bench.store, row), bench.built
+    with InputsSession(setting) as session:
+        row, outcome = CommitCampaign(request(history, good, bad, **changes), session).run()
+        return outcome, facts.gather(session.store, row), session.built
 
 
 MATTER = 6

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_qemu import QemuBench
-from target_bench import Bench
+from fake_qemu import QemuSetup
+from kernel_setup import KernelSetup
 
 from bisector.interfaces import Change
 from bisector.target.inputs import Inputs
@@ -206,69 +206,69 @@ UNREAD = {"drivers/other.c": "other 2\n"}
 BEFORE = {"drivers/other.c": "other 1\n"}
 
 
-def test_a_candidate_that_changes_what_is_not_read_has_the_image(bench: Bench) -> None:
-    target = bench.target()
-    image = bench.build(target, bench.candidate("one", BEFORE))
-    found = target.same_inputs(bench.candidate("two", UNREAD))
+def test_a_candidate_that_changes_what_is_not_read_has_the_image(setup: KernelSetup) -> None:
+    target = setup.target()
+    image = setup.build(target, setup.candidate("one", BEFORE))
+    found = target.same_inputs(setup.candidate("two", UNREAD))
     assert found and found.identity == image.identity and found.same_inputs == "one"
 
 
-def test_a_candidate_that_changes_what_is_read_is_built(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one", BEFORE))
-    assert target.same_inputs(bench.candidate("two", UNREAD | {"drivers/disk.c": "disk 2\n"})) is None
-    assert target.same_inputs(bench.candidate("three", UNREAD, kconfig=("BLOCK", "NEW"))) is None
+def test_a_candidate_that_changes_what_is_read_is_built(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one", BEFORE))
+    assert target.same_inputs(setup.candidate("two", UNREAD | {"drivers/disk.c": "disk 2\n"})) is None
+    assert target.same_inputs(setup.candidate("three", UNREAD, kconfig=("BLOCK", "NEW"))) is None
 
 
-def test_an_image_of_another_config_does_not_serve(bench: Bench) -> None:
-    bench.build(bench.target(), bench.candidate("one", BEFORE))
-    other = bench.target(fragment="CONFIG_BLOCK=y\nCONFIG_NET=y\n")
-    assert other.same_inputs(bench.candidate("two", UNREAD)) is None
+def test_an_image_of_another_config_does_not_serve(setup: KernelSetup) -> None:
+    setup.build(setup.target(), setup.candidate("one", BEFORE))
+    other = setup.target(fragment="CONFIG_BLOCK=y\nCONFIG_NET=y\n")
+    assert other.same_inputs(setup.candidate("two", UNREAD)) is None
 
 
-def test_an_image_that_was_pruned_does_not_serve(bench: Bench) -> None:
-    target = bench.target()
-    image = bench.build(target, bench.candidate("one", BEFORE))
+def test_an_image_that_was_pruned_does_not_serve(setup: KernelSetup) -> None:
+    target = setup.target()
+    image = setup.build(target, setup.candidate("one", BEFORE))
     Path(image.kernel).unlink()
-    assert target.same_inputs(bench.candidate("two", UNREAD)) is None
+    assert target.same_inputs(setup.candidate("two", UNREAD)) is None
 
 
-def test_what_was_built_itself_needs_no_other(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one", BEFORE))
-    two = bench.candidate("two", UNREAD)
-    bench.build(target, two)
+def test_what_was_built_itself_needs_no_other(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one", BEFORE))
+    two = setup.candidate("two", UNREAD)
+    setup.build(target, two)
     assert target.same_inputs(two) is None
 
 
-def test_the_whole_build_gives_the_image_that_its_inputs_promise(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one", BEFORE))
-    two = bench.candidate("two", UNREAD)
+def test_the_whole_build_gives_the_image_that_its_inputs_promise(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one", BEFORE))
+    two = setup.candidate("two", UNREAD)
     promised = target.same_inputs(two)
-    assert promised and bench.build(target, two).identity == promised.identity
+    assert promised and setup.build(target, two).identity == promised.identity
 
 
-def test_every_build_of_an_image_leaves_its_own_record(bench: Bench) -> None:
-    target = bench.target()
-    one = bench.build(target, bench.candidate("one", BEFORE))
-    bench.build(target, bench.candidate("two", UNREAD))
+def test_every_build_of_an_image_leaves_its_own_record(setup: KernelSetup) -> None:
+    target = setup.target()
+    one = setup.build(target, setup.candidate("one", BEFORE))
+    setup.build(target, setup.candidate("two", UNREAD))
     records = list(Path(one.kernel).parent.glob("inputs-*"))
     assert len(records) == 2
 
 
-def test_a_record_of_a_tree_that_is_not_here_is_passed_over(bench: Bench) -> None:
-    target = bench.target()
-    bench.build(target, bench.candidate("one", BEFORE))
-    two = bench.candidate("two", UNREAD)
-    del bench.sources.trees["one"]
+def test_a_record_of_a_tree_that_is_not_here_is_passed_over(setup: KernelSetup) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one", BEFORE))
+    two = setup.candidate("two", UNREAD)
+    del setup.sources.trees["one"]
     assert target.same_inputs(two) is None
 
 
 # ---- QEMU, by the real ninja
 
 
-def test_qemu_reads_what_ninja_noted(qemu: QemuBench) -> None:
+def test_qemu_reads_what_ninja_noted(qemu: QemuSetup) -> None:
     target = qemu.target("qemu-img")
     image = qemu.build(target, qemu.candidate("one"))
     for files in ({"qemu-io.c": "int unread;\n"}, {"docs/index.rst": "other words\n"}):
@@ -290,13 +290,13 @@ def test_qemu_reads_what_ninja_noted(qemu: QemuBench) -> None:
         ("qapi/block.json", "{}\n"),
     ],
 )
-def test_qemu_is_built_where_something_may_be_read(qemu: QemuBench, name: str, text: str) -> None:
+def test_qemu_is_built_where_something_may_be_read(qemu: QemuSetup, name: str, text: str) -> None:
     target = qemu.target("qemu-img")
     qemu.build(target, qemu.candidate("one"))
     assert target.same_inputs(qemu.candidate("two", {name: text})) is None
 
 
-def test_a_qemu_with_the_same_inputs_is_built_the_same(qemu: QemuBench) -> None:
+def test_a_qemu_with_the_same_inputs_is_built_the_same(qemu: QemuSetup) -> None:
     target = qemu.target("qemu-img")
     qemu.build(target, qemu.candidate("one"))
     two = qemu.candidate("two", {"qemu-io.c": "int main(void) { return 1; }\n"})
