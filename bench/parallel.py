@@ -22,7 +22,7 @@ from bisector.store import Store
 from bisector.system.xdg import Folders
 from bisector.tools import JudgeTools
 from bisector.verdict.fixed import FixedTrials
-from tests.campaign.acting import Acted, ActedSession, ActedRunner, World, history
+from tests.campaign.acting import Acted, ActedRunner, ActedSession, World, history
 
 SLOTS = (1, 2, 4, 8, 16, 64)
 GOALS = {16: 0.9, 64: 0.8}

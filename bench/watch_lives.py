@@ -36,7 +36,7 @@ from bisector.model import (
     Trial,
     Verdict,
 )
-from bisector.nightly.config import Watch, Watched
+from bisector.nightly.config import Watch, WatchedRecipe
 from bisector.nightly.deadline import Deadline
 from bisector.nightly.questions import Question, QuestionRunner
 from bisector.nightly.records import Answer, Night, Regression, Series, State, Where
@@ -50,7 +50,7 @@ from bisector.system.proc import Processes
 from bisector.system.xdg import Folders
 from bisector.verdict.budget import Budget as Allowed
 from bisector.verdict.confirm import REPRODUCTIONS
-from bisector.verdict.ends import MoreEnds, ends
+from bisector.verdict.ends import MoreEndTrials, ends
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.sequential import Decision, Evidence
 
@@ -122,10 +122,10 @@ class _ActedRunner:
             seen = seen.plus(self.trials.one())
         return self._answer(question, seen, Verdict.BAD if seen.reproduced else Verdict.WEAK)
 
-    def questions(self, item: Watched, cell: str, condition: str) -> tuple[str, ...]:
+    def questions(self, item: WatchedRecipe, cell: str, condition: str) -> tuple[str, ...]:
         return ("question",)
 
-    def plan(self, item: Watched, cell: str, condition: str) -> str:
+    def plan(self, item: WatchedRecipe, cell: str, condition: str) -> str:
         return PLAN
 
     def _answer(self, question: Question, seen: Evidence, verdict: Verdict) -> Answer:
@@ -228,7 +228,7 @@ def live(life: Life, seed: str) -> int:
     return 0
 
 
-def _item() -> Watched:
+def _item() -> WatchedRecipe:
     recipe, faults = parse(
         {
             "recipe": RECIPE,
@@ -240,7 +240,7 @@ def _item() -> Watched:
         }
     )
     assert recipe is not None, faults
-    return Watched(recipe, "", (Cell(""),), False)
+    return WatchedRecipe(recipe, "", (Cell(""),), False)
 
 
 _ITEM = _item()
@@ -275,7 +275,7 @@ def _state(
 def _searched(regression: Regression, session: _Session, trials: _Trials) -> Regression:
     """A campaign of linux-next whose parents and good end are clean: drawn by the rule of the ends, and proven."""
     good, bad = Evidence(), Evidence()
-    while isinstance(step := ends(good, bad, Allowed(MAX_ERROR)), MoreEnds):
+    while isinstance(step := ends(good, bad, Allowed(MAX_ERROR)), MoreEndTrials):
         good, bad = good + Evidence(clean=step.good), bad + trials.many(step.bad)
     found = bad.reproduced > 0
     culprit = Evidence()

@@ -23,7 +23,7 @@ from bisector.store import TrialKey
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UpcomingTrial:
     """A trial that a decision will look at, or may.
 
     ``index``: trials of its image, question and stage before it; ``rank``: of these, those that are still to come. Each
@@ -58,10 +58,10 @@ class Scope:
     """What one decision wants: ``waiting`` by rank, and the keys of what was started for it."""
 
     ahead: TrialsAhead
-    waiting: deque[Wanted] = field(default_factory=deque)
+    waiting: deque[UpcomingTrial] = field(default_factory=deque)
     started: set[TrialKey] = field(default_factory=set)
 
-    def want(self, wanted: Iterable[Wanted]) -> None:
+    def want(self, wanted: Iterable[UpcomingTrial]) -> None:
         """Want these from here on, instead of what was wanted before and has not begun."""
         self.ahead.replace(self, wanted)
 
@@ -79,7 +79,7 @@ class TrialsAhead:
     def __init__(
         self,
         slots: int,
-        start: Callable[[Wanted], Run],
+        start: Callable[[UpcomingTrial], Run],
         keep: Callable[[TrialKey, Trial], None],
         kept: Iterable[TrialKey] = (),
     ) -> None:
@@ -104,7 +104,7 @@ class TrialsAhead:
         finally:
             self._drop(scope)
 
-    def replace(self, scope: Scope, wanted: Iterable[Wanted]) -> None:
+    def replace(self, scope: Scope, wanted: Iterable[UpcomingTrial]) -> None:
         """See ``Scope.want``."""
         if self.slots < 2:
             return
@@ -112,7 +112,7 @@ class TrialsAhead:
             scope.waiting = deque(sorted(wanted, key=lambda one: one.rank))
         self._fill()
 
-    def take(self, wanted: Wanted) -> Trial | None:
+    def take(self, wanted: UpcomingTrial) -> Trial | None:
         """Wait for a trial; None for one that ran ahead and is kept in the store. Raises what running it raised."""
         with self._lock:
             if wanted.key in self._kept:
@@ -146,7 +146,7 @@ class TrialsAhead:
             finally:
                 self._filling = False
 
-    def _next(self) -> tuple[Scope, Wanted] | None:
+    def _next(self) -> tuple[Scope, UpcomingTrial] | None:
         """The likeliest to be needed: the lowest rank, of equals the innermost scope's."""
         for scope in self._scopes:
             while scope.waiting and scope.waiting[0].key in self._begun:
@@ -159,7 +159,7 @@ class TrialsAhead:
         self._begun.add(wanted.key)
         return scope, wanted
 
-    def _launch(self, wanted: Wanted, *, ahead: bool) -> Run:
+    def _launch(self, wanted: UpcomingTrial, *, ahead: bool) -> Run:
         run = self._start(wanted)
         self._busy += 1
         run.future.add_done_callback(lambda future: self._ended(wanted.key, run, future, ahead))

@@ -52,7 +52,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What pruning did. ``kept``: what it would have removed, and a campaign at work may need."""
 
     removed: tuple[Entry, ...]
@@ -91,7 +91,7 @@ def _used(path: Path) -> float:
     return max(path.stat().st_mtime, notes.stat().st_mtime if notes.is_file() else 0.0)
 
 
-def prune(folders: Folders, store: Store, limit: int) -> Pruned:
+def prune(folders: Folders, store: Store, limit: int) -> PruneResult:
     """Remove what was used least recently until all that can go takes at most ``limit`` bytes.
 
     While a command works on the cache, the images of unfinished campaigns, all build folders and what was used within a
@@ -115,7 +115,7 @@ def prune(folders: Folders, store: Store, limit: int) -> Pruned:
             total -= entry.size
         if nobody_works:
             _sweep(folders.cache)
-    return Pruned(tuple(removed), tuple(kept), total)
+    return PruneResult(tuple(removed), tuple(kept), total)
 
 
 def forget_failures(folders: Folders, store: Store) -> int:
@@ -240,7 +240,7 @@ def as_text(found: dict[str, int], listed: tuple[Entry, ...], folder: Path) -> s
     return "\n".join(lines) + "\n"
 
 
-def pruned_text(done: Pruned) -> str:
+def pruned_text(done: PruneResult) -> str:
     """What pruning did, in a few lines."""
     freed = sum(entry.size for entry in done.removed)
     counts = Counter(PRUNED[entry.part] for entry in done.removed)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 
-from bisector.agent.codec import TEXT, VALUES, Malformed, dump, load
+from bisector.agent.codec import TEXT, VALUES, DecodeError, dump, load
 
-__all__ = ["TEXT", "VALUES", "Malformed", "digest", "dump", "load"]
+__all__ = ["TEXT", "VALUES", "DecodeError", "digest", "dump", "load"]
 
 
 def digest(*parts: object) -> str:

@@ -23,7 +23,7 @@ from bisector.report.timeline import duration
 from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
 from bisector.verdict.confirm import Draw
-from bisector.verdict.ends import Differ, MoreEnds
+from bisector.verdict.ends import Difference, MoreEndTrials
 from bisector.verdict.rule import Rule
 from bisector.verdict.sequential import Decision, Evidence
 
@@ -36,7 +36,7 @@ Built = tuple[Target, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Seconds of builds of one config, and of trials of one recipe, on this host."""
 
     builds: tuple[float, ...] = ()
@@ -67,7 +67,7 @@ class Estimate:
     build_seconds: float | None
     trial_seconds: float | None
     seconds: float | None
-    measured: Measured = field(default=Measured(), repr=False)
+    measured: Measurements = field(default=Measurements(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ class Releases:
     candidates: int
     trials: int
     seconds: float | None
-    measured: Measured = field(default=Measured(), repr=False)
+    measured: Measurements = field(default=Measurements(), repr=False)
 
 
-def of_releases(supply: str, candidates: int, of_each: int, measured: Measured) -> Releases:
+def of_releases(supply: str, candidates: int, of_each: int, measured: Measurements) -> Releases:
     """What a search over releases will take at most, without what it downloads; ``of_each``: trials of a clean one."""
     trials = candidates * of_each
     seconds = trials * statistics.median(measured.trials) if measured.trials else None
     return Releases(supply, candidates, trials, seconds, measured)
 
 
-def of_commits(commits: int, rule: Rule, of_cells: int, measured: Measured) -> Estimate:
+def of_commits(commits: int, rule: Rule, of_cells: int, measured: Measurements) -> Estimate:
     """What a search between two ends will take.
 
     Args:
@@ -136,11 +136,11 @@ def _trials(rule: Rule, steps: int, of_cells: int) -> dict[str, int]:
 
 def _ends(rule: Rule) -> tuple[int, int, Rule]:
     good = bad = Evidence()
-    while isinstance(step := rule.ends(good, bad, 1), MoreEnds):
+    while isinstance(step := rule.ends(good, bad, 1), MoreEndTrials):
         good, bad = good.plus(Signal.CLEAN, step.good), bad.plus(Signal.REPRODUCED, step.bad)
     if step is None:
         good, bad = _judged(rule, Verdict.GOOD), _judged(rule, Verdict.BAD)
-    return good.conclusive, bad.conclusive, rule.started(step) if isinstance(step, Differ) else rule
+    return good.conclusive, bad.conclusive, rule.started(step) if isinstance(step, Difference) else rule
 
 
 def _judged(rule: Rule, verdict: Verdict) -> Evidence:
@@ -163,11 +163,11 @@ def _proof(rule: Rule) -> int:
 # ---- time, by what the store's campaigns took
 
 
-def measured(store: Store, recipe: Recipe) -> Measured:
+def measured(store: Store, recipe: Recipe) -> Measurements:
     """What this host took for builds of the recipe's config, whichever recipe they were of, and for its trials."""
     newest = list(reversed(store.campaigns()))
     same = [row for row in newest if row.recipe == recipe.recipe][:NEWEST]
-    return Measured(tuple(_of_config(store, newest, _built(recipe))), tuple(_of_trials(store, same)))
+    return Measurements(tuple(_of_config(store, newest, _built(recipe))), tuple(_of_trials(store, same)))
 
 
 def _of_config(store: Store, rows: Sequence[CampaignRow], wanted: Built) -> Iterator[float]:
@@ -241,7 +241,7 @@ def _time(found: Estimate) -> str:
     return f"{_whole(found)}{', '.join(said)}"
 
 
-def _of_trials_said(seconds: float, seen: Measured) -> str:
+def _of_trials_said(seconds: float, seen: Measurements) -> str:
     return f"{duration(seconds)} ({duration(statistics.median(seen.trials))} each; {len(seen.trials)} measured)"
 
 

@@ -13,7 +13,7 @@ from bisector.causes import BuildStage
 from bisector.interfaces import Phase, Progress
 from bisector.judge import Judge
 from bisector.mail import fixed, regression
-from bisector.mail.fixed import Fixed, Later, Newest
+from bisector.mail.fixed import FixStatus, LaterCommit, Newest
 from bisector.model import Candidate, Edit, EditKind, Judgement, Outcome, Verdict
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe
@@ -32,7 +32,7 @@ class RecheckResult:
     """What was tried after the outcome. ``lines``: for people; ``fixed``: all that is known now."""
 
     lines: tuple[str, ...]
-    fixed: Fixed
+    fixed: FixStatus
 
 
 def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> RecheckResult:
@@ -62,7 +62,7 @@ def recheck(row: CampaignRow, recipe: Recipe, session: Session) -> RecheckResult
         return RecheckResult(tuple(lines) or ("nothing newer than the bad end is at hand",), _known(row, session, user))
 
 
-def _known(row: CampaignRow, session: Session, user: UserRepository) -> Fixed:
+def _known(row: CampaignRow, session: Session, user: UserRepository) -> FixStatus:
     facts = gather(session.store, row, of_recipe=True)
     return fixed.examine(facts, user, series=regression.stable_series(facts))
 
@@ -108,7 +108,7 @@ class _Recheck:
         """One candidate's answer, as a line for people."""
         return _line(name, self._answer(name, candidate))
 
-    def about_fix(self, fix: Later | None) -> Iterator[str]:
+    def about_fix(self, fix: LaterCommit | None) -> Iterator[str]:
         """A fix on top of the bad end, for that is the kernel at fault; where it does not apply, at its own place."""
         if fix is None:
             return

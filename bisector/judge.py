@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bisector import harness
 from bisector.agent.plan import Plan
-from bisector.ahead import Run, Scope, TrialsAhead, Wanted
+from bisector.ahead import Run, Scope, TrialsAhead, UpcomingTrial
 from bisector.builds import BuildsAhead
 from bisector.case import Case
 from bisector.causes import BuildStage
@@ -147,7 +147,7 @@ class Judge:
             self._control_boot.boot_missing(made, case, stage)
         return TrialSeries(self, candidate, case, stage, made, in_turns)
 
-    def coming(self, candidate: Candidate, case: Case, stage: str, count: int) -> Iterator[Wanted]:
+    def coming(self, candidate: Candidate, case: Case, stage: str, count: int) -> Iterator[UpcomingTrial]:
         """The next ``count`` trials of a candidate whose image is made, for a scope to want; none without an image."""
         candidate = self.with_fixups(candidate)
         yield from TrialSeries(self, candidate, case, stage, self.image(candidate, stage)).coming(count)
@@ -192,7 +192,8 @@ class Judge:
         ``index``: how many of this image, question and stage came before it.
         """
         self._stop_if_cancelled()
-        store, campaign, wanted = self.tools.store, self.tools.campaign, Wanted(candidate, image, case, stage, index)
+        store, campaign = self.tools.store, self.tools.campaign
+        wanted = UpcomingTrial(candidate, image, case, stage, index)
         trial = self._ahead.take(wanted)
         # Stored before the control boots: law 4.
         stored = store.add_trial(campaign, trial) if trial else store.count_ahead(campaign, wanted.key)
@@ -202,7 +203,7 @@ class Judge:
         self.tools.listener(Progress(Phase.TRIAL, text, trial=stored, stage=stage))
         return stored
 
-    def _begin(self, wanted: Wanted) -> Run:
+    def _begin(self, wanted: UpcomingTrial) -> Run:
         """Start a trial in a slot."""
         image, case, stage = wanted.image, wanted.case, wanted.stage
         seed = int(digest(self.tools.campaign, image.identity, stage, wanted.index)[:12], 16)

@@ -16,7 +16,7 @@ from bisector.interfaces import Listener, Phase, Progress
 from bisector.printable import printable
 from bisector.report import html
 from bisector.report.facts import gather
-from bisector.report.live import Live, waiting
+from bisector.report.live import LiveStatus, waiting
 from bisector.store import Store
 from bisector.system.files import write_whole
 
@@ -98,7 +98,7 @@ class LivePage:
         if self._failed:
             return False
         try:
-            shown = Live(tuple(self._busy.lines(time.monotonic(), SLOTS)), time.time()) if live else None
+            shown = LiveStatus(tuple(self._busy.lines(time.monotonic(), SLOTS)), time.time()) if live else None
             write_whole(self._path, self._page(store, shown))
         except BisectorError as error:
             with suppress(OSError, ValueError):
@@ -107,7 +107,7 @@ class LivePage:
             return False
         return True
 
-    def _page(self, store: Store, live: Live | None) -> str:
+    def _page(self, store: Store, live: LiveStatus | None) -> str:
         campaign = self._campaign
         if not campaign or not store.has_campaign(campaign):
             return waiting(live)

@@ -21,8 +21,8 @@ from bisector.codec import digest, dump
 from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor, RemoteCall
 from bisector.execute.local import LocalExecutor
-from bisector.execute.remote import Call, Fitness, RemoteJob, Worker, WorkerLies
-from bisector.execute.start import Starting, reached
+from bisector.execute.remote import Call, Fitness, RemoteJob, Worker, WorkerMismatch
+from bisector.execute.start import StartSetting, reached
 from bisector.execute.work import here
 from bisector.execute.workers import Cluster
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress
@@ -57,7 +57,7 @@ class ClusterSetting:
 
 
 @contextmanager
-def cluster_executor(setting: ClusterSetting, starting: Starting) -> Iterator[ClusterExecutor]:
+def cluster_executor(setting: ClusterSetting, starting: StartSetting) -> Iterator[ClusterExecutor]:
     """The executor of a cluster whose workers are checked. Raises InfraError, UsageError."""
 
     def say(line: str) -> None:
@@ -221,7 +221,7 @@ class RemoteTrial:
 
 
 def bring_image(call: Call, image: Image, sandbox: Sandbox) -> None:
-    """Have the image on the worker. Raises WorkerLies when what arrived there is another one."""
+    """Have the image on the worker. Raises WorkerMismatch when what arrived there is another one."""
     with call.worker.lock:
         held: set[str] = call.worker.notes.setdefault("images", set())
         if image.identity in held:
@@ -230,7 +230,7 @@ def bring_image(call: Call, image: Image, sandbox: Sandbox) -> None:
             data = call.send(worker.packed_image(image))
             arrived = call.ask(worker.take_image, image, data, sandbox)
             if arrived != image.identity:
-                raise WorkerLies(f"{call.worker.name} got image {image.identity[:12]} and has {arrived[:12]}")
+                raise WorkerMismatch(f"{call.worker.name} got image {image.identity[:12]} and has {arrived[:12]}")
         held.add(image.identity)
 
 

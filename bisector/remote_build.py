@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bisector import worker
-from bisector.execute.remote import Call, Worker, WorkerLies, WorkerLost
+from bisector.execute.remote import Call, Worker, WorkerLost, WorkerMismatch
 from bisector.execute.work import here
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.jobs import in_slot
@@ -99,8 +99,8 @@ class RemoteBuild:
         return max(1, int(builder.notes.get("jobs", 1)) // max(1, builder.slots.get("build", 1)))
 
     def _kept(self, key: str, call: Call, answer: worker.BuildAnswer) -> Image | BuildFailure:
-        """The image in our cache, with the name of its host. Raises WorkerLies for one that is not what it is said to
-        be: nothing of it is kept then."""
+        """The image in our cache, with the name of its host. Raises WorkerMismatch for one that is not what it claims
+        to be: nothing of it is kept then."""
         images, name = self.target.images, call.worker.name
         images.log_of(key).write_bytes(answer.log)
         if isinstance(answer.made, BuildFailure):
@@ -114,10 +114,10 @@ class RemoteBuild:
             modules = staged / "modules"
             found = identity_of(staged / "kernel", modules if modules.is_dir() else None)
             if found != said.identity:
-                raise WorkerLies(f"{name} built image {said.identity[:12]} and sent {found[:12]}")
+                raise WorkerMismatch(f"{name} built image {said.identity[:12]} and sent {found[:12]}")
             inside = build_id_of_image(staged / "kernel", self.target.processes)
             if inside not in ("", said.build_id):
-                raise WorkerLies(f"{name} says build id {said.build_id[:12]} of a kernel with {inside[:12]}")
+                raise WorkerMismatch(f"{name} says build id {said.build_id[:12]} of a kernel with {inside[:12]}")
             kept = images.keep(key, staged, said)
         call.worker.notes.setdefault("images", set()).add(kept.identity)
         return kept

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bisector import harness
-from bisector.ahead import Scope, Wanted
+from bisector.ahead import Scope, UpcomingTrial
 from bisector.case import Case
 from bisector.errors import InfraError
 from bisector.harness import CountedSeries, Tally
@@ -101,14 +101,14 @@ class TrialSeries:
             self._check_harness(trial)
         return trial.reading
 
-    def coming(self, count: int) -> Iterator[Wanted]:
+    def coming(self, count: int) -> Iterator[UpcomingTrial]:
         """The next ``count`` trials of the series that are not stored yet, for a scope to want."""
         if not isinstance(self.made, Image):
             return
         counted = self._counted
         stored = len(counted.trials) - len(self._taken.trials) if self.in_turns else 0
         for rank in range(count - stored):
-            yield Wanted(self.candidate, self.made, self.case, self.stage, counted.conclusive + rank, rank)
+            yield UpcomingTrial(self.candidate, self.made, self.case, self.stage, counted.conclusive + rank, rank)
 
     def take(self, count: int) -> int:
         """Take up to ``count`` trials that are stored already (a series drawn in turns); how many there were."""

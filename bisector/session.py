@@ -37,14 +37,14 @@ from bisector.system.locks import locked
 from bisector.system.proc import Processes
 from bisector.system.sandbox import CONFINED, Sandbox
 from bisector.system.xdg import Folders
-from bisector.target.given import Given
+from bisector.target.given import GivenKernel
 from bisector.target.images import Images
 from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage, PackageSource
 from bisector.target.kernel_source import KernelSource
 from bisector.target.packages import DEBIAN
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
-from bisector.target.source import FromSource
+from bisector.target.source import SourceTarget
 from bisector.targets import subject_of
 from bisector.tools import JudgeTools
 from bisector.trial import programs
@@ -118,13 +118,13 @@ class Session:
         if not setting.cluster:
             return LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
         try:  # the extra is imported where it is needed alone
-            from bisector.execute.start import Starting
+            from bisector.execute.start import StartSetting
             from bisector.remote import ClusterSetting, cluster_executor
         except ImportError as error:
             what = f"--cluster needs the module {error.name or 'distributed'}, which is not installed"
             raise UsageError(what, hint="pip install 'bisector[cluster]'") from error
         places = setting.folders
-        starting = Starting(
+        starting = StartSetting(
             places.state, self.processes, setting.environ, lambda line: setting.listener(Progress(Phase.STAGE, line)),
             *largest_vm(setting.recipes),
         )  # fmt: skip
@@ -230,7 +230,7 @@ class Session:
 
     def given(self) -> Target:
         """Takes kernels that somebody else built."""
-        return Given(self.setting.folders.cache, self.processes)
+        return GivenKernel(self.setting.folders.cache, self.processes)
 
     def programs(self, names: tuple[str, ...]) -> Target:
         """Takes programs of QEMU that somebody else built, or that are installed."""
@@ -346,7 +346,7 @@ class Session:
 
 def _loses_objects(target: Target) -> bool:
     """Whether a build that is stopped costs the objects of those before it: then nothing is built ahead."""
-    return isinstance(target, FromSource) and target.whole
+    return isinstance(target, SourceTarget) and target.whole
 
 
 def _keep_own(recipe: Recipe, folder: Path) -> None:

@@ -11,8 +11,16 @@ from bench.calibration.target import Target
 from bisector.model import OutcomeKind, Signal, Verdict
 from bisector.search.frontier import Frontier
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import Confirmation, Contradiction, Contrary, Draw, NewBackground, NoVerdict, confirm
-from bisector.verdict.ends import Alike, MoreEnds, NotTestable, ends
+from bisector.verdict.confirm import (
+    Confirmation,
+    Contradiction,
+    Draw,
+    EditContradiction,
+    NewBackground,
+    NoVerdict,
+    confirm,
+)
+from bisector.verdict.ends import MoreEndTrials, NoDifference, UntestableEnd, ends
 from bisector.verdict.sequential import HARNESS_CAP, Belief, Decision, Evidence, decide, often_failed
 
 RESTARTS = 3
@@ -73,7 +81,7 @@ class Campaign:
 
     def _ends(self, number: int) -> Belief | OutcomeKind:
         old, new = 0, len(self.target.history) - 1
-        while isinstance(step := ends(self.good_end, self.bad_end, self.budget, number=number), MoreEnds):
+        while isinstance(step := ends(self.good_end, self.bad_end, self.budget, number=number), MoreEndTrials):
             for turn in range(max(step.good, step.bad)):
                 if turn < step.bad:
                     self.bad_end += self._draw(new, "ends")[1]
@@ -82,9 +90,9 @@ class Campaign:
                     self.good_end += self._draw(old, "ends")[1]
                     if self.good_end.reproduced and not before:
                         break  # a background: other rounds
-        if isinstance(step, Alike):
+        if isinstance(step, NoDifference):
             return OutcomeKind.ENDS_ALIKE
-        return OutcomeKind.UNRESOLVED if isinstance(step, NotTestable) else step.belief
+        return OutcomeKind.UNRESOLVED if isinstance(step, UntestableEnd) else step.belief
 
     # ---- search
 
@@ -157,7 +165,7 @@ class Campaign:
         if isinstance(step, NewBackground):
             commit = culprit if step.bad else arms[step.place]
             return self._background(commit, fresh[commit], number)
-        if isinstance(step, NoVerdict | Contrary):
+        if isinstance(step, NoVerdict | EditContradiction):
             return self._ended(OutcomeKind.NOT_CONFIRMED, restarts=number - 1)
         if step.unjudged:
             unjudged = [str(arms[place]) for place in step.unjudged]

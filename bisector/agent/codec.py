@@ -23,7 +23,7 @@ LATER = frozenset({"config_lines", "keep", "most", "refused"})
 T = typing.TypeVar("T")
 
 
-class Malformed(ValueError):
+class DecodeError(ValueError):
     """JSON that is not what the type says; the text names the place."""
 
 
@@ -49,35 +49,35 @@ def _whole(found: re.Match[str]) -> str:
 
 
 def load(kind: type[T], text: str | bytes, *, limit: int = TEXT) -> T:
-    """Read ``kind`` back from JSON. Raises Malformed for anything that is not such an object.
+    """Read ``kind`` back from JSON. Raises DecodeError for anything that is not such an object.
 
     Whatever somebody else wrote (a guest, an export) comes through here, so all limits hold before anything is made of
     the text: ``limit`` bytes, VALUES values, and the depth that Python's own parser allows. Numbers are finite and at
     most LARGEST (or what their field says); text has no half of a surrogate pair, which could not be stored.
     """
     if len(text) > limit:
-        raise Malformed(f"larger than {limit >> 20} MiB")
+        raise DecodeError(f"larger than {limit >> 20} MiB")
     try:
         if isinstance(text, bytes):
             text = text.decode()
         _count(text)
         data = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"not JSON: {error}" if not isinstance(error, Malformed) else str(error)) from None
+        raise DecodeError(f"not JSON: {error}" if not isinstance(error, DecodeError) else str(error)) from None
     return typing.cast(T, _build(kind, data, kind.__name__))
 
 
 def _count(text: str) -> None:
-    """Raise Malformed for more than VALUES values: each but the first has a comma, a colon or a bracket before it."""
+    """Raise DecodeError for more than VALUES values: each but the first has a comma, a colon or a bracket before it."""
     signs = (",", "[", "{")
     if sum(map(text.count, signs)) > VALUES:
         bare = _STRING.sub("", text)  # exactly, without those inside strings
         if sum(map(bare.count, signs)) > VALUES:
-            raise Malformed(f"more than {VALUES} values")
+            raise DecodeError(f"more than {VALUES} values")
 
 
 def _refuse(word: str) -> typing.NoReturn:
-    raise Malformed(f"{word} is not a number")
+    raise DecodeError(f"{word} is not a number")
 
 
 def _build(kind: typing.Any, data: typing.Any, place: str, most: float | None = None) -> typing.Any:
@@ -96,7 +96,7 @@ def _build(kind: typing.Any, data: typing.Any, place: str, most: float | None = 
     if kind is int or kind is float:
         return _build_number(kind, data, place, most)
     if not isinstance(data, kind):
-        raise Malformed(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
+        raise DecodeError(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
     if kind is str and not data.isascii():
         _check_text(data, place)
     return data
@@ -104,10 +104,10 @@ def _build(kind: typing.Any, data: typing.Any, place: str, most: float | None = 
 
 def _build_number(kind: type, data: typing.Any, place: str, most: float | None) -> int | float:
     if isinstance(data, bool) or not isinstance(data, (int, float) if kind is float else int):
-        raise Malformed(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
+        raise DecodeError(f"{place}: expected {kind.__name__}, found {type(data).__name__}")
     least, most = (-LARGEST, LARGEST) if most is None else (0.0, most)
     if not least <= data <= most:  # never true of what is infinite
-        raise Malformed(f"{place}: not between {least:g} and {most:g}")
+        raise DecodeError(f"{place}: not between {least:g} and {most:g}")
     return kind(data)  # type: ignore[no-any-return]
 
 
@@ -115,7 +115,7 @@ def _check_text(text: str, place: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Malformed(f"{place}: half of a surrogate pair") from None
+        raise DecodeError(f"{place}: half of a surrogate pair") from None
 
 
 def _build_member(kind: type[enum.Enum], data: typing.Any, place: str) -> enum.Enum:
@@ -123,18 +123,18 @@ def _build_member(kind: type[enum.Enum], data: typing.Any, place: str) -> enum.E
         return kind(data)
     except ValueError:
         shown = ascii(data)[:SHOWN] if isinstance(data, (str, int, float)) else type(data).__name__
-        raise Malformed(f"{place}: {shown} is no {kind.__name__}") from None
+        raise DecodeError(f"{place}: {shown} is no {kind.__name__}") from None
 
 
 def _build_tuple(members: tuple[typing.Any, ...], data: typing.Any, place: str, most: float | None) -> typing.Any:
     if not isinstance(data, list):
-        raise Malformed(f"{place}: expected a list, found {type(data).__name__}")
+        raise DecodeError(f"{place}: expected a list, found {type(data).__name__}")
     if len(members) == 2 and members[1] is Ellipsis:
         if most is not None and len(data) > most:
-            raise Malformed(f"{place}: more than {most:g} items")
+            raise DecodeError(f"{place}: more than {most:g} items")
         return tuple(_build(members[0], item, f"{place}[{i}]") for i, item in enumerate(data))
     if len(members) != len(data):
-        raise Malformed(f"{place}: expected {len(members)} items, found {len(data)}")
+        raise DecodeError(f"{place}: expected {len(members)} items, found {len(data)}")
     return tuple(
         _build(member, item, f"{place}[{i}]") for i, (member, item) in enumerate(zip(members, data, strict=True))
     )
@@ -148,14 +148,14 @@ def _fields(kind: typing.Any) -> dict[str, typing.Any]:
 
 def _build_record(kind: typing.Any, data: typing.Any, place: str) -> typing.Any:
     if not isinstance(data, dict):
-        raise Malformed(f"{place}: expected an object, found {type(data).__name__}")
+        raise DecodeError(f"{place}: expected an object, found {type(data).__name__}")
     fields = _fields(kind)
     known = {}
     for name, item in data.items():
         if name not in fields:
-            raise Malformed(f"{place}: unknown field {ascii(name)[1:SHOWN]}".rstrip("'"))
+            raise DecodeError(f"{place}: unknown field {ascii(name)[1:SHOWN]}".rstrip("'"))
         known[name] = _build(fields[name], item, f"{place}.{name}")
     try:
         return kind(**known)
     except TypeError as error:
-        raise Malformed(f"{place}: {error}") from None
+        raise DecodeError(f"{place}: {error}") from None

@@ -29,7 +29,7 @@ class Halt(Exception):
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """A program that ended. ``exit`` is negative for a signal, None when the time was over; ``output`` is its tail."""
 
     exit: int | None
@@ -59,7 +59,7 @@ def run(
     cwd: str | None = None,
     stdin: str = "",
     keep: int = TAIL,
-) -> Ran:
+) -> CommandResult:
     """Run a program for at most ``timeout`` seconds; of stdout and stderr together the last ``keep`` bytes come back.
 
     ``stdin`` is at most what a pipe holds (64 KiB). A program stuck inside the kernel (state D, which no signal ends)
@@ -82,8 +82,8 @@ def run(
         os.close(out)
     if child.poll() is None:
         kill(child)
-        return Ran(None, output)
-    return Ran(child.returncode, output)
+        return CommandResult(None, output)
+    return CommandResult(child.returncode, output)
 
 
 def _follow(child: subprocess.Popen[bytes], out: int, until: float, keep: int) -> str:

@@ -14,7 +14,7 @@ from .blocks import BLOCK, SECTOR, Pattern
 from .command import Halt
 from .journal import placed
 from .raw import read_block, write_block
-from .stamps import Damaged, Stamped, Stamps
+from .stamps import DamagedBlock, Stamps, StampTarget
 
 NEIGHBOURS = 5  # blocks that become copies of the next one: the report of 2014 has 160-164 = 165
 TRIES = 1000
@@ -89,7 +89,7 @@ def _damage(stamps: Stamps, layer: str, node: str, damage: str, seed: int) -> st
     stamped, shift = _target(stamps, layer)
 
     def put(path: str, place: int, data: bytes) -> None:
-        stamps.damaged.setdefault(layer, []).append(Damaged(path, place, read_block(path, place), data))
+        stamps.damaged.setdefault(layer, []).append(DamagedBlock(path, place, read_block(path, place), data))
         write_block(path, place, data)
 
     if damage in xfs.CLASSES:
@@ -114,7 +114,7 @@ def _restore(stamps: Stamps, layer: str) -> str:
     return f"{RESTORED}: {len(done)} block{'s' if len(done) > 1 else ''} of {layer}"
 
 
-def _target(stamps: Stamps, layer: str) -> tuple[Stamped, int]:
+def _target(stamps: Stamps, layer: str) -> tuple[StampTarget, int]:
     own = stamps.known(layer)
     found = [(own, 0)] if own else stamps.on(layer)
     if not found:
@@ -122,7 +122,7 @@ def _target(stamps: Stamps, layer: str) -> tuple[Stamped, int]:
     return found[0]
 
 
-def _choose(stamped: Stamped, draw: random.Random) -> tuple[int, int]:
+def _choose(stamped: StampTarget, draw: random.Random) -> tuple[int, int]:
     """A block whose neighbours are flushed in the same generation and lie behind it, and that generation."""
     places = stamped.places()
     runs = [run for run in stamped.journal.flushed if run[1] - run[0] > NEIGHBOURS]

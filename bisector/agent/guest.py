@@ -23,7 +23,7 @@ from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Layer, Plan, Step
 from .qemu import Listeners, Qemu
-from .stamps import Stamped
+from .stamps import StampTarget
 from .steps import GuestControl, Outcome, fill
 from .storage import Storage
 
@@ -278,7 +278,7 @@ class Guest(GuestControl):
         seen = Outcome(exit=code, detail=text)
         return self._unanswered(qemu, seen) if code is None else seen
 
-    def stamp(self, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float) -> Outcome:
+    def stamp(self, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float) -> Outcome:
         """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
@@ -294,7 +294,7 @@ class Guest(GuestControl):
             self._passed.give_back()
         return Outcome(done=code is not None, exit=code, detail="QEMU was killed while the guest wrote")
 
-    def verify(self, step: Step, stamped: Stamped, seconds: float) -> Outcome:
+    def verify(self, step: Step, stamped: StampTarget, seconds: float) -> Outcome:
         """Verify what was stamped, in the guest."""
         qemu = self._running()
         if isinstance(qemu, Outcome):

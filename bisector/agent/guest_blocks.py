@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from .blocks import BLOCK
 from .command import Halt
-from .inner_blocks import SERIAL, Chunks, Exchange, StampRun, Unanswered, exchange_options
+from .inner_blocks import SERIAL, Chunks, Exchange, NoAnswer, StampRun, exchange_options
 from .integrity import judge
 from .machine import errno_in
 from .plan import Step
 from .qemu import Qemu
-from .stamps import Stamped, summary_of
+from .stamps import StampTarget, summary_of
 from .steps import Outcome
 
 RunCommand = Callable[[Qemu, str, float], tuple[int | None, str]]
@@ -46,7 +46,7 @@ class GuestBlocks:
         self._rest = None
 
     def stamp(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float
     ) -> Outcome:
         """Stamp to the end, generation upon generation for the step's own seconds."""
         stamping = self._stamping(qemu, path, step, stamped, record, step.seconds)
@@ -70,7 +70,7 @@ class GuestBlocks:
         return self._write(qemu, stamping, seconds)
 
     def begin(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float
     ) -> Outcome | None:
         """Stamp for the step's own seconds, and leave it in the middle of a write (None).
 
@@ -92,7 +92,7 @@ class GuestBlocks:
         raise AssertionError("a stamp that is to be killed has an end")
 
     def _stamping(
-        self, qemu: Qemu, path: str, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float
+        self, qemu: Qemu, path: str, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float
     ) -> StampRun:
         until = time.monotonic() + seconds
         return StampRun(
@@ -106,7 +106,7 @@ class GuestBlocks:
         )
 
     def verify(
-        self, qemu: Qemu, path: str, before: list[str], stamped: Stamped, *, direct: bool, seconds: float
+        self, qemu: Qemu, path: str, before: list[str], stamped: StampTarget, *, direct: bool, seconds: float
     ) -> Outcome:
         """Verify what was stamped at ``path``, after the guest did the commands ``before``."""
         until = time.monotonic() + seconds
@@ -118,12 +118,12 @@ class GuestBlocks:
             for command in before:
                 code, text = run_command(command)
                 if code is None:
-                    raise Unanswered(text)
+                    raise NoAnswer(text)
                 if code != 0:
                     return Outcome(exit=code, errno=errno_in(text), detail=text)
             chunks = Chunks(self._exchange, (path, self._disk(qemu)), run_command, direct=direct)
             found = summary_of(judge(chunks, stamped.pattern, stamped.journal))
-        except Unanswered as silence:
+        except NoAnswer as silence:
             # From the beginning, however the read ended: what was read before the pause may have changed.
             self._rest = lambda seen, left: self.verify(qemu, path, before, stamped, direct=direct, seconds=left)
             return self._unanswered(qemu, Outcome(detail=str(silence)))

@@ -17,7 +17,7 @@ from .blocks import BLOCK, BLOCKS, CHUNK, Pattern
 from .integrity import FLUSH_EVERY
 from .journal import Extent, Run
 from .machine import dd_records, errno_in
-from .stamps import Stamped
+from .stamps import StampTarget
 
 SERIAL = "bisector-blocks"  # of the disk that the blocks travel over
 REGION = FLUSH_EVERY * BLOCKS  # blocks that it holds, and that are flushed together
@@ -30,7 +30,7 @@ RunCommand = Callable[[str], tuple[int | None, str]]
 """Runs a command in the guest: its exit code, None when no answer came, and what it said."""
 
 
-class Unanswered(Exception):
+class NoAnswer(Exception):
     """The guest gave no answer: it paused, ended, or took too long. The argument is what it had said."""
 
 
@@ -75,7 +75,7 @@ class StampRun:
         self,
         exchange: Exchange,
         nodes: tuple[str, str],
-        stamped: Stamped,
+        stamped: StampTarget,
         blocks: int,
         *,
         direct: bool,
@@ -132,7 +132,7 @@ class Chunks:
         self.errno = ""
 
     def read(self, runs: list[Run]) -> Iterator[tuple[Run, bytes, set[int], set[int]]]:
-        """Each piece with its chunk, and its blocks that cannot be read, and that were not tried. Raises Unanswered."""
+        """Each piece with its chunk, and its blocks that cannot be read, and that were not tried. Raises NoAnswer."""
         for region in regions(runs):
             missing: set[int] = set()
             unknown: set[int] = set()
@@ -149,7 +149,7 @@ class Chunks:
             return
         code, text = self._run_command(read_command(*self._nodes, first, end, unit, direct=self._direct))
         if code is None:
-            raise Unanswered(text)
+            raise NoAnswer(text)
         if code == 0 and dd_records(text) * unit == end - first:
             return
         self._tries += 1

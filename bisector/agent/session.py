@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..layers import arch
-from .codec import Malformed, dump, load
+from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Plan, Result, Step, StepFacts
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with open(f"{shared}/plan.json", encoding="utf-8") as file:
             plan = load(Plan, file.read())
-    except (OSError, Malformed) as error:
+    except (OSError, DecodeError) as error:
         _refuse(shared, "", str(error))
         return 0
     if plan.vm and not inside_vm():

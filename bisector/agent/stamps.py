@@ -21,7 +21,7 @@ OURS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of an open: the VM's want, 
 
 
 @dataclass(frozen=True)
-class Below:
+class BackingLayer:
     """A layer of the VM that a stamped object lies on, ``shift`` bytes into it."""
 
     layer: str
@@ -29,14 +29,14 @@ class Below:
 
 
 @dataclass
-class Stamped:
+class StampTarget:
     """One stamped object: ``pattern`` makes its blocks; ``mapped``: they lie where its extents say."""
 
     name: str
     pattern: Pattern
     journal: Journal = field(default_factory=Journal)
     mapped: bool = False
-    below: tuple[Below, ...] = ()
+    below: tuple[BackingLayer, ...] = ()
 
     def places(self) -> list[Extent] | None:
         """Where its blocks lie on what is below; None: at the same place."""
@@ -44,7 +44,7 @@ class Stamped:
 
 
 @dataclass(frozen=True)
-class Damaged:
+class DamagedBlock:
     """A block, ``place`` bytes into ``node``, as it was before a control's damage and as it is since."""
 
     node: str
@@ -62,22 +62,22 @@ class Stamps:
     def __init__(self, plan: Plan, shared: str) -> None:
         self._token = plan.token
         self.vm = plan.vm
-        self.damaged: dict[str, list[Damaged]] = {}
-        self._objects: dict[str, Stamped] = {}
+        self.damaged: dict[str, list[DamagedBlock]] = {}
+        self._objects: dict[str, StampTarget] = {}
         stamping = any(step.verb == "stamp" for step in plan.steps)
         self._log = BoundedLog(f"{shared}/stamps.log") if stamping else None
 
-    def of(self, name: str) -> Stamped:
+    def of(self, name: str) -> StampTarget:
         """The object called ``name``, made when it is first needed."""
         if name not in self._objects:
-            self._objects[name] = Stamped(name, Pattern(zlib.crc32(f"{self._token}/{name}".encode())))
+            self._objects[name] = StampTarget(name, Pattern(zlib.crc32(f"{self._token}/{name}".encode())))
         return self._objects[name]
 
-    def known(self, name: str) -> Stamped | None:
+    def known(self, name: str) -> StampTarget | None:
         """The object called ``name`` when it was stamped."""
         return self._objects.get(name)
 
-    def on(self, layer: str) -> list[tuple[Stamped, int]]:
+    def on(self, layer: str) -> list[tuple[StampTarget, int]]:
         """The stamped objects that lie on ``layer`` of the VM, and how many bytes into it."""
         return [
             (stamped, below.shift)
@@ -140,7 +140,7 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
     stamped = stamps.of(step.objects[0])
     mapped = storage.is_mounted(stamped.name)
     stamped.mapped = mapped
-    stamped.below = tuple(Below(leg) for leg in storage.legs(stamped.name)) if mapped else ()
+    stamped.below = tuple(BackingLayer(leg) for leg in storage.legs(stamped.name)) if mapped else ()
     done = stamp(
         path_of(storage, stamped.name),
         stamped.pattern,
@@ -175,7 +175,9 @@ def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> Ver
     )
 
 
-def _verify_path(path: str, stamped: Stamped, direct: bool, below: list[Extent] | None, shift: int) -> VerifySummary:
+def _verify_path(
+    path: str, stamped: StampTarget, direct: bool, below: list[Extent] | None, shift: int
+) -> VerifySummary:
     if below == []:
         return VerifySummary(lines=(f"where the blocks of {stamped.name} lie was never reported",))
     try:

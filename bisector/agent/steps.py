@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .command import TAIL, Halt, environment_of_program, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
-from .stamps import Below, Stamped, Stamps, VerifySummary, blocks_of, stamp_here, together, verify_here
+from .stamps import BackingLayer, Stamps, StampTarget, VerifySummary, blocks_of, stamp_here, together, verify_here
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
@@ -50,11 +50,11 @@ class GuestControl(ABC):
         """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
 
     @abstractmethod
-    def stamp(self, step: Step, stamped: Stamped, record: Callable[[str], None], seconds: float) -> Outcome:
+    def stamp(self, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float) -> Outcome:
         """Write blocks in it, within ``seconds``; ``record`` takes the journal's lines."""
 
     @abstractmethod
-    def verify(self, step: Step, stamped: Stamped, seconds: float) -> Outcome:
+    def verify(self, step: Step, stamped: StampTarget, seconds: float) -> Outcome:
         """Verify blocks in it, within ``seconds``."""
 
     @abstractmethod
@@ -270,7 +270,7 @@ def _stamp(work: Workload, step: Step) -> Outcome:
         return Outcome(exit=int(bool(errno)), errno=errno, count=count, failed=int(bool(errno)), detail=detail)
     guest, stamped = work.inner(), work.stamps.of(step.objects[0])
     stamped.mapped = guest.is_mounted(stamped.name)
-    stamped.below = tuple(Below(layer, shift) for layer, shift in guest.below(stamped.name))
+    stamped.below = tuple(BackingLayer(layer, shift) for layer, shift in guest.below(stamped.name))
     seen = guest.stamp(step, stamped, lambda line: work.stamps.record(f"{stamped.name} {line}"), work.left())
     return replace(seen, detail=seen.detail or f"{stamped.journal.blocks()} of {blocks} blocks flushed")
 

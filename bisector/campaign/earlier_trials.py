@@ -18,7 +18,7 @@ STAGE = Stage.RELEASE
 
 
 @dataclass
-class Known:
+class EarlierTrials:
     """Trials of earlier campaigns: the same kernel is not tried twice for the same question.
 
     A trial is known by the campaign that ran it and by its folder there, and is taken over once.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.campaign.earlier_trials import STAGE, Known
+from bisector.campaign.earlier_trials import STAGE, EarlierTrials
 from bisector.case import Case
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
@@ -36,7 +36,7 @@ from bisector.store import CampaignRow
 from bisector.target.choice import Choice
 from bisector.target.given import release_of
 from bisector.target.kernel_package import KernelPackage, candidate
-from bisector.target.packages import LeftOut
+from bisector.target.packages import IncompleteRelease
 from bisector.verdict.neither import NeverJudged, always_neither, never_judged, stops, summary
 
 MB = 1_000_000
@@ -86,7 +86,7 @@ class Supply:
     releases: tuple[Release, ...]
     target: Target
     packages: KernelPackage | None
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[IncompleteRelease, ...] = ()
 
     def text(self, *, scan: bool) -> str:
         """What there is, how many of them are tried at most, and how much is downloaded for that at most."""
@@ -179,7 +179,7 @@ class ReleaseCampaign:
         case = self.session.case(apply(request.recipe, cell), cell)
         judge = self.session.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
 
-        known = Known(self.session.store, row, () if request.fresh else self.session.store.campaigns())
+        known = EarlierTrials(self.session.store, row, () if request.fresh else self.session.store.campaigns())
 
         tried: list[Judgement] = []
 
@@ -353,14 +353,14 @@ def _given(path: Path) -> Release:
     return Release(version, Candidate(TargetKind.GIVEN, str(path.resolve()), label=found))
 
 
-def _within(left_out: Sequence[LeftOut], supply: Sequence[Release]) -> tuple[LeftOut, ...]:
+def _within(left_out: Sequence[IncompleteRelease], supply: Sequence[Release]) -> tuple[IncompleteRelease, ...]:
     first, last = supply[0].series, supply[-1].series
     return tuple(one for one in left_out if first <= one.upstream[:2] <= last)
 
 
-def _condensed(left_out: Sequence[LeftOut]) -> tuple[str, ...]:
+def _condensed(left_out: Sequence[IncompleteRelease]) -> tuple[str, ...]:
     """A line for each series of which something is left out."""
-    by_series: dict[tuple[int, ...], list[LeftOut]] = {}
+    by_series: dict[tuple[int, ...], list[IncompleteRelease]] = {}
     for one in left_out:
         by_series.setdefault(one.upstream[:2], []).append(one)
     lines = []

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector.ahead import Wanted
+from bisector.ahead import UpcomingTrial
 from bisector.answer import Answer, CellAnswer
 from bisector.case import Case
 from bisector.errors import UsageError
@@ -93,7 +93,7 @@ def _case(request: SingleRequest, session: Session, cell: Cell) -> Case:
     return replace(case, rule=FixedTrials(request.trials, case.rule.other_cap)) if request.trials else case
 
 
-def _first_trials(judge: Judge, candidate: Candidate, cases: Iterable[Case | None]) -> Iterator[Wanted]:
+def _first_trials(judge: Judge, candidate: Candidate, cases: Iterable[Case | None]) -> Iterator[UpcomingTrial]:
     """What the candidate needs in each of the cells if it is good there."""
     for case in filter(None, cases):
         step = case.rule.decide(Evidence())

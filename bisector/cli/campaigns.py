@@ -15,7 +15,7 @@ from bisector.cli.options import CampaignArgument, JsonOption
 from bisector.errors import UsageError
 
 if TYPE_CHECKING:
-    from bisector.store.rows import Listed
+    from bisector.store.rows import CampaignSummary
 
 commands = typer.Typer()
 
@@ -38,7 +38,7 @@ def campaigns(context: typer.Context, as_json: JsonOption = False) -> None:
         terminal.say("no campaigns yet: 'bisector run RECIPE --repo DIR' makes one")
 
 
-def _kind(row: Listed) -> str:
+def _kind(row: CampaignSummary) -> str:
     """Of its outcome, as people read it; a kind that a newer version wrote stays as it is."""
     from bisector.direction import direction  # here, because --help pays for each import
     from bisector.model import OutcomeKind

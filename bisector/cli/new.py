@@ -16,7 +16,7 @@ from bisector.cli.options import JsonOption
 from bisector.errors import BisectorError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from bisector.recipe.starter import Wishes
+    from bisector.recipe.starter import FailureDescription
     from bisector.terminal import Terminal
 
 commands = typer.Typer()
@@ -77,7 +77,7 @@ def new(
 
     Without a NAME, on a terminal, it asks.
     """
-    from bisector.recipe.starter import STORAGE, Wishes
+    from bisector.recipe.starter import STORAGE, FailureDescription
 
     if storage == "list":
         terminal_of(context).write("".join(f"{known}\n" for known in STORAGE))
@@ -89,7 +89,7 @@ def new(
     ):
         if given not in known:
             raise UsageError(f"--{option} {given}: not one of {', '.join(known)}")
-    wishes = Wishes(name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)  # type: ignore[arg-type]
+    wishes = FailureDescription(name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)  # type: ignore[arg-type]
     head: tuple[str, ...] = ()
     if report:
         wishes, head = _drafted(wishes, Path(report))
@@ -115,7 +115,7 @@ class _Files:
         return {"recipe": str(self.recipe)} | ({"script": str(self.script)} if self.script else {})
 
 
-def _write(wishes: Wishes, head: tuple[str, ...], folder: Path) -> _Files:
+def _write(wishes: FailureDescription, head: tuple[str, ...], folder: Path) -> _Files:
     """Write the recipe, below the comments ``head``, and a script that is not there yet.
 
     Raises UsageError when the recipe is there already or a file cannot be written, and what is wrong with the script,
@@ -159,17 +159,17 @@ def _show(terminal: Terminal, written: _Files, head: tuple[str, ...]) -> None:
     terminal.say(f"then: bisector check {written.recipe}")
 
 
-def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
+def _drafted(wishes: FailureDescription, report: Path) -> tuple[FailureDescription, tuple[str, ...]]:
     """The wishes with what the report says, and comments that say where each value stands in it."""
     from dataclasses import replace
 
     from bisector.mail.received import LARGEST, parse
     from bisector.recipe.report_reader import findings, notes, wishes_from
-    from bisector.system.files import Unreadable, read_named
+    from bisector.system.files import ReadError, read_named
 
     try:
         data = read_named(report, LARGEST)
-    except Unreadable as error:
+    except ReadError as error:
         raise UsageError(f"{report} {error}", hint="--from takes a file with the report's text") from error
     mail = parse(data)
     text, title = data.decode(errors="replace"), ""
@@ -180,7 +180,7 @@ def _drafted(wishes: Wishes, report: Path) -> tuple[Wishes, tuple[str, ...]]:
     return drafted, notes(found, report.name)
 
 
-def _from_answers(wishes: Wishes) -> Wishes:
+def _from_answers(wishes: FailureDescription) -> FailureDescription:
     """The wishes from answers; each question offers what the flags said, and comes again until its answer fits."""
     from dataclasses import replace
 
@@ -190,7 +190,9 @@ def _from_answers(wishes: Wishes) -> Wishes:
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
     refuse_what_does_not_fit(replace(wishes, name="flags"))  # what no answer could repair
 
-    def prompt(now: Wishes, field: str, question: str, offered: str, choices: tuple[str, ...] = ()) -> Wishes:
+    def prompt(
+        now: FailureDescription, field: str, question: str, offered: str, choices: tuple[str, ...] = ()
+    ) -> FailureDescription:
         prompt = f"{question} ({', '.join(choices)})" if choices else question
         default = None if field == "name" else offered
         while True:

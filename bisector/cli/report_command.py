@@ -19,7 +19,7 @@ from bisector.report import formats
 from bisector.report.decode import decoded
 from bisector.report.facts import gather
 from bisector.store import CampaignRow, Store
-from bisector.system.files import Unreadable, read_named
+from bisector.system.files import ReadError, read_named
 from bisector.system.proc import Processes
 from bisector.system.xdg import folders
 
@@ -101,7 +101,7 @@ def _mail(options: ReportOptions, store: Store, row: CampaignRow, screen: Screen
 def _text(path: Path) -> str:
     try:
         return read_named(path, SIGNATURE).decode(errors="replace")
-    except Unreadable as error:
+    except ReadError as error:
         raise UsageError(f"--signature {path} {error}") from error
 
 

@@ -12,13 +12,13 @@ from typing import Any, ParamSpec, TypeVar
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.execute import place
 from bisector.execute.executor import Executor, Slot
-from bisector.execute.remote import DoesNotSuit, RemoteJob, Worker, WorkerFailed, WorkerLies, WorkerLost
+from bisector.execute.remote import RemoteJob, UnsuitableWorker, Worker, WorkerFailed, WorkerLost, WorkerMismatch
 from bisector.execute.work import Work, working
 from bisector.execute.workers import FAULTS, SILENCE, TICK, Cluster
 
 P = ParamSpec("P")
 T = TypeVar("T")
-KINDS: dict[type[Exception], str] = {WorkerLost: "lost", WorkerLies: "sent what it is not", WorkerFailed: "failed"}
+KINDS: dict[type[Exception], str] = {WorkerLost: "lost", WorkerMismatch: "sent what it is not", WorkerFailed: "failed"}
 """How a worker's faults are counted and named."""
 
 
@@ -144,7 +144,7 @@ class ClusterExecutor:
             try:
                 with working(Work(f"{slot} {number}", worker.name)):
                     return self._run_on(worker, kind, job)  # type: ignore[no-any-return]
-            except DoesNotSuit:
+            except UnsuitableWorker:
                 continue
             except WorkerLost as error:
                 tries += 1
@@ -160,7 +160,7 @@ class ClusterExecutor:
         self.cluster.listen(identity, job)
         try:
             return job.run(RemoteCall(self.cluster, worker, identity, slot, job.cancelled))
-        except (WorkerLost, WorkerLies, WorkerFailed) as error:
+        except (WorkerLost, WorkerMismatch, WorkerFailed) as error:
             self.cluster.failed(worker, KINDS[type(error)], str(error))
             return job.lost(str(error))
         finally:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from bisector.execute.executor import Slot
-from bisector.execute.work import Numbers, Work, working
+from bisector.execute.work import SlotNumbers, Work, working
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class LocalExecutor:
         }
         if ahead:
             self._pools["ahead"] = ThreadPoolExecutor(ahead, thread_name_prefix="ahead", initializer=_give_way)
-        self._numbers: dict[Slot, Numbers] = {slot: Numbers() for slot in self._pools}
+        self._numbers: dict[Slot, SlotNumbers] = {slot: SlotNumbers() for slot in self._pools}
 
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue ``job(*args)`` in a slot. Raises RuntimeError after shutdown."""

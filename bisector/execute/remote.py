@@ -17,7 +17,7 @@ class WorkerLost(Exception):
     """The worker died, or no longer answers, while it ran a job. The text says which one and how."""
 
 
-class WorkerLies(Exception):
+class WorkerMismatch(Exception):
     """What a worker sent back is not what it says it is."""
 
 
@@ -25,7 +25,7 @@ class WorkerFailed(Exception):
     """The worker could not run the job: its disk is full, or what it needs is gone there."""
 
 
-class DoesNotSuit(Exception):
+class UnsuitableWorker(Exception):
     """The worker turned out not to suit this job; it is noted, and another one is taken."""
 
 
@@ -92,7 +92,7 @@ class RemoteJob(Protocol):
     def run(self, call: Call) -> Any:
         """Bring what it needs to the worker, run it there, take over what it made.
 
-        Raises WorkerLost, WorkerLies, WorkerFailed.
+        Raises WorkerLost, WorkerMismatch, WorkerFailed.
         """
         ...
 

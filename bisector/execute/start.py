@@ -35,7 +35,7 @@ SCHEMES = ("tcp://", "tls://")
 
 
 @dataclass(frozen=True)
-class Starting:
+class StartSetting:
     """What a cluster is started with.
 
     Args:
@@ -54,7 +54,7 @@ class Starting:
 
 
 @contextmanager
-def reached(address: str, starting: Starting) -> Iterator[Client]:
+def reached(address: str, starting: StartSetting) -> Iterator[Client]:
     """A client of the cluster that ``--cluster`` names; what was started for it is ended.
 
     Raises UsageError for an address that is none, InfraError where nobody answers.
@@ -88,7 +88,7 @@ def _connected(address: str, security: Security | None = None) -> Iterator[Clien
 
 
 @contextmanager
-def _local(count: int, starting: Starting) -> Iterator[Client]:
+def _local(count: int, starting: StartSetting) -> Iterator[Client]:
     """A scheduler and ``count`` workers on this host; each worker has cache and state folders of its own."""
     with ExitStack() as ending:
         security = Security.temporary()
@@ -101,7 +101,7 @@ def _local(count: int, starting: Starting) -> Iterator[Client]:
 
 
 @contextmanager
-def _over_ssh(given: tuple[Host, ...], starting: Starting) -> Iterator[Client]:
+def _over_ssh(given: tuple[Host, ...], starting: StartSetting) -> Iterator[Client]:
     """A scheduler on this host, and a worker on each of those given."""
     with ExitStack() as ending:
         security = Security.temporary()
@@ -118,7 +118,7 @@ def _over_ssh(given: tuple[Host, ...], starting: Starting) -> Iterator[Client]:
 
 
 @contextmanager
-def _session(starting: Starting) -> Iterator[Path]:
+def _session(starting: StartSetting) -> Iterator[Path]:
     """A private folder for as long as the cluster lives."""
     folder = starting.folder / f"cluster-{os.getpid()}-{time.time_ns()}"
     folder.mkdir(mode=0o700, parents=True)
@@ -128,7 +128,7 @@ def _session(starting: Starting) -> Iterator[Path]:
         remove_tree(folder, ignore_errors=True)
 
 
-def _scheduler(folder: Path, security: Security, starting: Starting, ending: ExitStack, listen: str) -> str:
+def _scheduler(folder: Path, security: Security, starting: StartSetting, ending: ExitStack, listen: str) -> str:
     """Start a scheduler of this host. Returns its address. ``listen``: where it listens, "" for everywhere."""
     found = folder / "scheduler.json"
     argv = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "0"]
@@ -146,7 +146,9 @@ def _scheduler(folder: Path, security: Security, starting: Starting, ending: Exi
             time.sleep(0.05)
 
 
-def _worker(name: str, address: str, folder: Path, security: Security, starting: Starting, ending: ExitStack) -> None:
+def _worker(
+    name: str, address: str, folder: Path, security: Security, starting: StartSetting, ending: ExitStack
+) -> None:
     own = starting.folder / "workers" / name
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, *worker_options(name, trials=1, builds=1)]
@@ -163,7 +165,7 @@ def _pem(security: Security, role: str) -> dict[str, str]:
 class Running:
     """A program of ours that runs until ``end``; its output goes to ``log``."""
 
-    def __init__(self, argv: list[str], log: Path, starting: Starting, environ: Mapping[str, str]) -> None:
+    def __init__(self, argv: list[str], log: Path, starting: StartSetting, environ: Mapping[str, str]) -> None:
         self.ended, self._stop, self._log, self._error = threading.Event(), threading.Event(), log, ""
         env = {**starting.environ, **SETTINGS, **environ}
         self._thread = threading.Thread(target=self._run, args=(argv, starting.processes, env), daemon=True)

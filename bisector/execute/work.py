@@ -44,7 +44,7 @@ def working(work: Work) -> Iterator[None]:
 
 
 @dataclass(eq=False)
-class Numbers:
+class SlotNumbers:
     """Numbers the slots of one kind, from 1; the lowest free number is given first."""
 
     _free: list[int] = field(default_factory=list)

@@ -39,7 +39,7 @@ class Tree(StrEnum):
 
 
 @dataclass(frozen=True)
-class Tried:
+class FixResult:
     """What a fix answered. ``why``: the verdict's reason."""
 
     where: Place
@@ -50,7 +50,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Later:
+class LaterCommit:
     """A commit that names the culprit.
 
     ``inside``: the first tags that hold it, one a series, and branches where no tag does; ``in_bad_end``: the bad end
@@ -61,7 +61,7 @@ class Later:
     kind: MentionKind
     inside: tuple[str, ...] = ()
     in_bad_end: bool = False
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[FixResult, ...] = ()
 
     @property
     def repairs(self) -> bool:
@@ -87,7 +87,7 @@ class Newest:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixStatus:
     """What was looked for and found. ``looked``: False when there was nothing to look in; ``why`` says why.
 
     ``upstream``: mainline's commit of a culprit that is a backport; ``left_out``: commits that name the culprit and
@@ -97,7 +97,7 @@ class Fixed:
     looked: bool = False
     why: str = ""
     upstream: Commit | None = None
-    later: tuple[Later, ...] = ()
+    later: tuple[LaterCommit, ...] = ()
     newest: tuple[Newest, ...] = ()
     left_out: int = 0
 
@@ -111,10 +111,10 @@ class Fixed:
         )
 
 
-UNKNOWN = Fixed()
+UNKNOWN = FixStatus()
 
 
-def examine(facts: Facts, history: History | None, *, series: str = "") -> Fixed:
+def examine(facts: Facts, history: History | None, *, series: str = "") -> FixStatus:
     """Look for fixes of the culprit in ``history``, and for verdicts on the newest kernels there.
 
     Args:
@@ -123,21 +123,21 @@ def examine(facts: Facts, history: History | None, *, series: str = "") -> Fixed
         series: the stable series that was hit ("6.18"), "" for none.
     """
     if history is None:
-        return Fixed(why="the repository is not at hand")
+        return FixStatus(why="the repository is not at hand")
     try:
         bad = facts.campaign.bad
         newest = tuple(_answered(each, facts) for each in _newest(history, series, bad))
         culprit = facts.outcome.culprit if facts.outcome else None
         if culprit is None:
-            return Fixed(True, "no single commit to look for", newest=newest)
+            return FixStatus(True, "no single commit to look for", newest=newest)
         mainline = _upstream(history, culprit)
         names = (culprit.oid, *((mainline.oid,) if mainline else ()))
         found = refs.mentions(history, names, since=culprit.oid)
         found = tuple(sorted(found, key=lambda mention: mention.kind is MentionKind.BACKPORT))  # what repairs it first
         later = tuple(_tried(each, facts, history) for each in _later(history, found[:FOLLOWED]))
-        return Fixed(True, "", mainline, later, newest, len(found[FOLLOWED:]))
+        return FixStatus(True, "", mainline, later, newest, len(found[FOLLOWED:]))
     except BisectorError as error:
-        return Fixed(why=error.what)
+        return FixStatus(why=error.what)
 
 
 def _upstream(history: History, culprit: Commit) -> Commit | None:
@@ -150,14 +150,14 @@ def _upstream(history: History, culprit: Commit) -> Commit | None:
         return Commit(oid, culprit.subject)
 
 
-def _later(history: History, found: Iterable[refs.Mention]) -> Iterator[Later]:
+def _later(history: History, found: Iterable[refs.Mention]) -> Iterator[LaterCommit]:
     """One entry for a change that stands in several branches."""
-    merged: dict[tuple[str, str], Later] = {}
+    merged: dict[tuple[str, str], LaterCommit] = {}
     for mention in found:
         inside = _inside(history, mention.oid)
         key = (mention.kind, mention.subject)
         known = merged.get(key)
-        own = Later(Commit(mention.oid, mention.subject), mention.kind, inside)
+        own = LaterCommit(Commit(mention.oid, mention.subject), mention.kind, inside)
         if known is None:
             merged[key] = own
         elif _rank(inside) < _rank(known.inside):  # mainline's id is the one that people know
@@ -209,7 +209,7 @@ def _newest(history: History, series: str, bad: str) -> Iterator[Newest]:
         yield Newest(Tree.NEXT, days[-1], tags[days[-1]])
 
 
-def _tried(later: Later, facts: Facts, history: History) -> Later:
+def _tried(later: LaterCommit, facts: Facts, history: History) -> LaterCommit:
     """With what this campaign knows of the fix: whether its bad end holds it, and what trials of it answered."""
     oid, bad = later.commit.oid, facts.campaign.bad
     cell = facts.outcome.cell if facts.outcome else ""
@@ -224,7 +224,7 @@ def _tried(later: Later, facts: Facts, history: History) -> Later:
             where = Place.AT
         if where is not None and judgement.cell == cell:
             reproduced, conclusive = replace(judgement, trials=facts.trials_of(stage, judgement)).counts
-            found.append(Tried(where, judgement.verdict, reproduced, conclusive, judgement.reason))
+            found.append(FixResult(where, judgement.verdict, reproduced, conclusive, judgement.reason))
     return replace(
         later, in_bad_end=later.kind is not MentionKind.BACKPORT and _holds(history, bad, oid), tried=tuple(found)
     )

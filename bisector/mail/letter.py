@@ -16,7 +16,7 @@ from bisector.codec import digest
 from bisector.direction import of_outcome
 from bisector.mail import compose, regression
 from bisector.mail.compose import fold, wrap
-from bisector.mail.fixed import UNKNOWN, Fixed
+from bisector.mail.fixed import UNKNOWN, FixStatus
 from bisector.mail.recipients import NOBODY, People
 from bisector.mail.regzbot import defuse, one_line
 from bisector.mail.sections import (
@@ -46,7 +46,7 @@ class Letter:
     facts: Facts
     thread: Thread = NEW
     people: People = NOBODY
-    fixed: Fixed = UNKNOWN
+    fixed: FixStatus = UNKNOWN
     sender: Address | None = None
     signature: str = ""
     version: str = ""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bisector.errors import UsageError
 from bisector.report.excerpt import printable
-from bisector.system.files import Unreadable, read_named, unzipped
+from bisector.system.files import ReadError, read_named, unzipped
 
 LARGEST = 16 << 20  # bytes of an mbox that are read
 MAILS = 1000  # of an mbox; the longest threads of the kernel's lists have some hundreds
@@ -93,7 +93,7 @@ def read(path: Path) -> tuple[Mail, ...]:
     try:
         data = unzipped(read_named(path, LARGEST), LARGEST)
         parts = split(data)
-    except Unreadable as error:
+    except ReadError as error:
         raise UsageError(f"{path} {error}", hint="give one thread as an mbox, plain or gzipped") from error
     mails = tuple(parse(part) for part in parts)
     if not any(mail.id or mail.sender or mail.subject for mail in mails):
@@ -102,12 +102,12 @@ def read(path: Path) -> tuple[Mail, ...]:
 
 
 def split(data: bytes) -> tuple[bytes, ...]:
-    """An mbox into its mails, one that is none as a whole. Raises Unreadable for more than ``MAILS``."""
+    """An mbox into its mails, one that is none as a whole. Raises ReadError for more than ``MAILS``."""
     if not data.startswith(b"From "):
         return (data,)
     parts = _FROM_LINE.split(data, maxsplit=MAILS + 1)[1:]
     if len(parts) > MAILS:
-        raise Unreadable(f"holds more than {MAILS} mails")
+        raise ReadError(f"holds more than {MAILS} mails")
     return tuple(re.sub(rb"(?m)^>(>*From )", rb"\1", part[: HEAD + BODY]) for part in parts)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bisector.direction import place_of
 from bisector.mail.compose import COLUMNS, fold, wrap
-from bisector.mail.fixed import Fixed, Later, Newest, Tree, Tried
+from bisector.mail.fixed import FixResult, FixStatus, LaterCommit, Newest, Tree
 from bisector.mail.regzbot import one_line
 from bisector.model import EditKind, Judgement, Outcome, Signal, TargetKind, Verdict
 from bisector.report import cells
@@ -160,7 +160,7 @@ def _broken(line: str) -> list[str]:
             for number, piece in enumerate(pieces)]  # fmt: skip
 
 
-def fixed_lines(fixed: Fixed, facts: Facts) -> list[str]:
+def fixed_lines(fixed: FixStatus, facts: Facts) -> list[str]:
     """What the refs at hand say about a fix, and what the newest kernels there answered."""
     if not fixed.looked:
         return [f"  Not looked for: {one_line(fixed.why)}."] if fixed.why else []
@@ -178,7 +178,7 @@ def fixed_lines(fixed: Fixed, facts: Facts) -> list[str]:
     return lines
 
 
-def _later(later: Later) -> list[str]:
+def _later(later: LaterCommit) -> list[str]:
     where = f" (in {', '.join(map(one_line, later.inside))})" if later.inside else ""
     commit = f'{later.commit.oid[:12]} ("{one_line(later.commit.subject)}")'
     said = [f"{commit} {WORDS[later.kind]}{where}."]
@@ -190,7 +190,7 @@ def _later(later: Later) -> list[str]:
     return wrap(" ".join(said), indent="    ", first="  ")
 
 
-def _tried(tried: Tried) -> str:
+def _tried(tried: FixResult) -> str:
     where = tried.where[:1].upper() + tried.where[1:]
     if tried.verdict in (Verdict.GOOD, Verdict.BAD):
         return f"{where} the kernel is {tried.verdict} ({tried.reproduced} of {tried.conclusive} trials reproduced)."
@@ -205,7 +205,7 @@ def _newest(newest: Newest) -> list[str]:
     return wrap(f"{name} is {newest.verdict}{trials}.", indent="    ", first="  ")
 
 
-def not_checked(outcome: Outcome, fixed: Fixed, undecoded: str = "") -> list[str]:
+def not_checked(outcome: Outcome, fixed: FixStatus, undecoded: str = "") -> list[str]:
     """What the campaign says it left open, less what was done since. ``undecoded``: why the trace has no lines."""
     decided = (Verdict.GOOD, Verdict.BAD)
     answered = any(each.verdict in decided and each.tree is Tree.MAINLINE for each in fixed.newest)

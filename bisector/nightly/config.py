@@ -22,7 +22,7 @@ from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
-from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
+from bisector.recipe.text import MAX_BYTES, Document, Fault, TextError, dotted, read
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, shown, wrong
 from bisector.system import files
@@ -97,7 +97,7 @@ class Config(Base):
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedRecipe:
     """One recipe of a watch. ``source``: as resolved; ``wanted``: the cells that the software does not refuse."""
 
     recipe: Recipe
@@ -117,7 +117,7 @@ class Watch:
 
     name: str
     repo: str
-    items: tuple[Watched, ...]
+    items: tuple[WatchedRecipe, ...]
     good: tuple[str, ...]
     budget: float  # seconds
     out: Path
@@ -159,9 +159,9 @@ def schema_text() -> str:
 def _document(file: Path) -> Document:
     try:
         return read(read_named(file, MAX_BYTES))
-    except files.Unreadable as error:
+    except files.ReadError as error:
         raise RecipeError((Diagnostic(str(file), 1, 1, "", str(error)),)) from None
-    except Unreadable as error:
+    except TextError as error:
         raise RecipeError((Diagnostic(str(file), error.place.line, error.place.column, "", error.message),)) from None
 
 
@@ -200,8 +200,8 @@ _Met = tuple[int, str] | RecipeError
 """What is wrong with a recipe of the list: its place in it and a message, or the faults of its own file."""
 
 
-def _items(config: Config, folder: Path) -> tuple[tuple[Watched, ...], tuple[_Met, ...]]:
-    loaded: list[Watched] = []
+def _items(config: Config, folder: Path) -> tuple[tuple[WatchedRecipe, ...], tuple[_Met, ...]]:
+    loaded: list[WatchedRecipe] = []
     met: list[_Met] = []
     names: dict[Path, str] = {}  # each file is read once, however often a watch lists it
     for index, item in enumerate(config.recipes):
@@ -237,16 +237,16 @@ def _file(item: Item, folder: Path) -> Path:
         return recipes.find(item.recipe)
 
 
-def _item(item: Item, file: Path) -> Watched:
+def _item(item: Item, file: Path) -> WatchedRecipe:
     recipe = recipes.load(file)
     for each in item.cell:
         recipe = recipes.override(recipe, each)
     named = ", ".join(item.cell)
     every = tuple(replace(cell, name=cell.name or named) for cell in cells(recipe) if not cell.not_applicable)
-    return Watched(recipe, resolved_yaml(recipe), every, bool(item.cell))
+    return WatchedRecipe(recipe, resolved_yaml(recipe), every, bool(item.cell))
 
 
-def _unfit(one: Watched, before: list[Watched]) -> str:
+def _unfit(one: WatchedRecipe, before: list[WatchedRecipe]) -> str:
     if subject_of(one.recipe).commits is not TargetKind.KERNEL_SOURCE:
         return f"{one.name} does not test a kernel"
     if not one.wanted:

@@ -12,7 +12,7 @@ from bisector.followup import recheck
 from bisector.interfaces import Phase
 from bisector.mail import send
 from bisector.mail.draft import MailOptions, write
-from bisector.mail.fixed import Fixed, Tree
+from bisector.mail.fixed import FixStatus, Tree
 from bisector.model import OutcomeKind, Verdict
 from bisector.nightly.deadline import SPENT
 from bisector.nightly.records import Kind, Regression, Where
@@ -106,7 +106,7 @@ def _names(row: CampaignRow, regression: Regression) -> bool:
     return outcome.culprit is not None and outcome.culprit.oid == regression.culprit.oid
 
 
-def _repaired(fixed: Fixed, found: Regression) -> Iterable[str]:
+def _repaired(fixed: FixStatus, found: Regression) -> Iterable[str]:
     """What answered good: a fix; for a bug of mainline, mainline as it is now."""
     for later in fixed.later:
         for tried in later.tried:

@@ -12,7 +12,7 @@ from bisector.codec import digest
 from bisector.interfaces import EditsDoNotApply, Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Judgement, Signal, TargetKind, Trial, Verdict
-from bisector.nightly.config import Watched
+from bisector.nightly.config import WatchedRecipe
 from bisector.nightly.records import Answer, Night, Role, carried
 from bisector.nightly.trees.tree import Day
 from bisector.recipe.matrix import apply
@@ -33,7 +33,7 @@ class Question:
     ``sure``: so many that a known regression would show.
     """
 
-    item: Watched
+    item: WatchedRecipe
     cell: Cell
     role: Role
     condition: str
@@ -105,17 +105,17 @@ class QuestionRunner:
         reason = series.untestable or f"reproduced in {series.evidence.figures}, to learn its rate"
         return _answer(question, series.judgement(verdict, reason), put.name, put.key, put.row)
 
-    def questions(self, item: Watched, cell: str, condition: str) -> tuple[str, ...]:
+    def questions(self, item: WatchedRecipe, cell: str, condition: str) -> tuple[str, ...]:
         """Identities of the questions about a regression's cell: all of the recipe, and the condition alone."""
         found = next((each for each in item.wanted if each.name == cell), None)
         return () if found is None else tuple(self._name(item, found, each) for each in ("", condition))
 
-    def plan(self, item: Watched, cell: str, condition: str) -> str:
+    def plan(self, item: WatchedRecipe, cell: str, condition: str) -> str:
         """Identity of the workload with which a condition is searched for; "" where the recipe has no such cell."""
         found = next((each for each in item.wanted if each.name == cell), None)
         return self._case(narrowed(item.recipe, condition), found).plan.identity() if found else ""
 
-    def cut_short(self, night: Night, items: Sequence[Watched]) -> tuple[Answer, ...]:
+    def cut_short(self, night: Night, items: Sequence[WatchedRecipe]) -> tuple[Answer, ...]:
         """Trials of a night that ended before their question was answered, as answers without a verdict.
 
         Without them the clean ones would be lost and the others kept, since one that reproduces answers at once.
@@ -159,7 +159,7 @@ class QuestionRunner:
     def _case(self, recipe: Recipe, cell: Cell) -> Case:
         return self.session.case(apply(recipe, cell), cell)
 
-    def _name(self, item: Watched, cell: Cell, condition: str) -> str:
+    def _name(self, item: WatchedRecipe, cell: Cell, condition: str) -> str:
         recipe = narrowed(item.recipe, condition)
         return digest(resolved_yaml(recipe), cell.name, self._case(recipe, cell).plan.identity())
 
@@ -182,7 +182,7 @@ class QuestionRunner:
         other = self.day.base if candidate.revision == self.day.next.oid else self.day.next
         return Candidate(TargetKind.KERNEL_SOURCE, other.oid)
 
-    def _add_row(self, item: Watched, name: str) -> str:
+    def _add_row(self, item: WatchedRecipe, name: str) -> str:
         """Id of tonight's test of a recipe in the store; a night that is resumed finds its own again."""
         if not self.session.store.has_campaign(name):
             row = self.session.add_campaign(
@@ -204,7 +204,7 @@ class QuestionRunner:
             return row.id  # another one where a folder of that name holds trials already
         return name
 
-    def _row_name(self, tag: str, oid: str, item: Watched) -> str:
+    def _row_name(self, tag: str, oid: str, item: WatchedRecipe) -> str:
         """A recipe that is changed before its night is resumed has a test of its own: what trials of the old one showed
         was read by other conditions."""
         return f"night-{self.watch}-{tag}-{oid[:8]}-{item.name}-{digest(item.source)[:6]}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bisector.model import Cell, Verdict
-from bisector.nightly.config import Watched
+from bisector.nightly.config import WatchedRecipe
 from bisector.nightly.questions import Question
 from bisector.nightly.records import Answer, Kind, Regression, Role, State, Where, new_name
 from bisector.nightly.state import NightState
@@ -18,7 +18,7 @@ class Sightings:
 
     state: NightState
 
-    def test(self, item: Watched) -> None:
+    def test(self, item: WatchedRecipe) -> None:
         """Try a recipe in all its cells, and note what was seen. Raises InfraError, Interrupted."""
         seen: dict[str, Answer] = {}
         for cell in item.wanted:
@@ -36,7 +36,7 @@ class Sightings:
         for condition, answer in seen.items():
             self._seen(item, condition, answer)
 
-    def _seen(self, item: Watched, condition: str, answer: Answer) -> None:
+    def _seen(self, item: WatchedRecipe, condition: str, answer: Answer) -> None:
         state, tonight = self.state, self.state.night.name
         text = f"{condition} in {answer.reproduced} of {answer.conclusive} trials" + (
             f" ({answer.cell})" if answer.cell else ""
@@ -53,7 +53,7 @@ class Sightings:
         first = known.opened == tonight
         state.add_news(Kind.OPENED if first else Kind.STILL, known, text)
 
-    def _look_alone(self, item: Watched, regression: Regression) -> Answer | None:
+    def _look_alone(self, item: WatchedRecipe, regression: Regression) -> Answer | None:
         """Whether a regression that did not show is gone. Gives an answer in which it showed after all."""
         state = self.state
         cell = next((cell for cell in item.wanted if cell.name == regression.cell), None)
@@ -77,7 +77,7 @@ class Sightings:
             self._gone_from_next(item, regression, cell, needed)
         return None
 
-    def _gone_from_next(self, item: Watched, regression: Regression, cell: Cell, needed: int) -> None:
+    def _gone_from_next(self, item: WatchedRecipe, regression: Regression, cell: Cell, needed: int) -> None:
         """It is fixed when no tree that had it shows it any more, by the same test."""
         state, clean = self.state, self.state.series(item, regression).clean
         text = f"clean in {clean} of {clean} trials of {state.tree.name}"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from bisector.codec import dump
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Outcome
-from bisector.nightly.config import Watch, Watched
+from bisector.nightly.config import Watch, WatchedRecipe
 from bisector.nightly.deadline import Deadline
 from bisector.nightly.gone import RAREST, trials_to_call_gone, trials_without_rate
 from bisector.nightly.questions import Question, QuestionRunner
@@ -135,11 +135,11 @@ class NightState:
         heard = with_context(self.session.setting.listener, campaign=answer.campaign, recipe=answer.recipe, stage=stage)
         heard(Progress(Phase.ANSWER, answer.reason, facts=facts))
 
-    def open_of(self, item: Watched) -> Iterator[Regression]:
+    def open_of(self, item: WatchedRecipe) -> Iterator[Regression]:
         """Open regressions of a recipe."""
         yield from [each for each in self.regressions.values() if each.is_open and each.recipe == item.name]
 
-    def open_one(self, item: Watched, condition: str) -> Regression | None:
+    def open_one(self, item: WatchedRecipe, condition: str) -> Regression | None:
         """The open regression that a condition of a recipe belongs to."""
         return open_one(self.regressions.values(), item.name, condition)
 
@@ -147,7 +147,7 @@ class NightState:
         """Whether a commit holds another one."""
         return self.tree.history.is_ancestor(older, newer)
 
-    def item(self, regression: Regression) -> Watched | None:
+    def item(self, regression: Regression) -> WatchedRecipe | None:
         """The recipe of a regression, None when it is watched no more, or not in that cell."""
         for item in self.watch.items:
             if item.name == regression.recipe and regression.cell in [cell.name for cell in item.wanted]:
@@ -156,7 +156,7 @@ class NightState:
 
     # ---- whether it is gone
 
-    def series(self, item: Watched, regression: Regression) -> Series:
+    def series(self, item: WatchedRecipe, regression: Regression) -> Series:
         """The regression's trials up to now, with those of its campaigns."""
         questions = self.runner.questions(item, regression.cell, regression.condition)
         of_it = (regression.id, regression.opened, regression.returned, regression.campaigns)
@@ -166,27 +166,27 @@ class NightState:
             self._before[of_it] = series(before, regression, questions, NOTHING.learnt(campaigns))
         return series((self.night,), regression, questions, self._before[of_it])
 
-    def needed(self, item: Watched, regression: Regression) -> int:
+    def needed(self, item: WatchedRecipe, regression: Regression) -> int:
         """Clean trials in a row that call this regression gone; never fewer than the recipe asks for."""
         found = self.series(item, regression)
         wanted = trials_to_call_gone(found.known, _max_error(item), self._check(found, regression))
         return max(wanted, self.session.trials(item.recipe))
 
-    def speaks_for(self, item: Watched, regression: Regression, needed: int) -> str:
+    def speaks_for(self, item: WatchedRecipe, regression: Regression, needed: int) -> str:
         """What ``needed`` clean trials say in words, where they do not go by the regression's own rate."""
         found = self.series(item, regression)
         by_rate = needed != trials_without_rate(_max_error(item), self._check(found, regression))
         return "" if by_rate else f"a bug that shows in at least {RAREST:.0%} of trials would have been seen"
 
-    def tonight(self, item: Watched, regression: Regression) -> int:
+    def tonight(self, item: WatchedRecipe, regression: Regression) -> int:
         """How many of them are drawn tonight: what earlier clean nights left, within reason."""
         return self._within_reason(item, self.needed(item, regression) - self.series(item, regression).clean)
 
-    def tonight_of_base(self, item: Watched, regression: Regression) -> int:
+    def tonight_of_base(self, item: WatchedRecipe, regression: Regression) -> int:
         """How many of them are drawn of the base tonight."""
         return self._within_reason(item, self.needed(item, regression) - self.series(item, regression).base)
 
-    def learn(self, item: Watched, regression: Regression) -> None:
+    def learn(self, item: WatchedRecipe, regression: Regression) -> None:
         """Draw on tonight's tree, which has the regression, until its rate is known: so that some night it can be
         distinguished from one that is gone. Raises InfraError, Interrupted."""
         known = self.series(item, regression).known.reproduced
@@ -204,14 +204,14 @@ class NightState:
         cut = self.cut.get(night.name)
         return replace(night, answers=(*night.answers, *cut)) if cut else night
 
-    def _within_reason(self, item: Watched, left: int) -> int:
+    def _within_reason(self, item: WatchedRecipe, left: int) -> int:
         return max(min(left, A_NIGHT), self.session.trials(item.recipe))
 
     @staticmethod
     def _check(found: Series, regression: Regression) -> int:
         return 1 + found.sightings + len(regression.campaigns)
 
-    def _learnt_by_campaigns(self, item: Watched, regression: Regression) -> Iterator[Evidence]:
+    def _learnt_by_campaigns(self, item: WatchedRecipe, regression: Regression) -> Iterator[Evidence]:
         """Trials of the regression's campaigns that drew until the rate was known, by the workload that the nights
         have: trials of any other are none of this series."""
         if item.recipe.trials is not None:
@@ -226,7 +226,7 @@ class NightState:
         return tuple(row.outcome for row in rows if row.outcome)
 
 
-def _max_error(item: Watched) -> float:
+def _max_error(item: WatchedRecipe) -> float:
     return item.recipe.confidence.max_error if item.recipe.confidence else DEFAULT_MAX_ERROR
 
 

@@ -13,7 +13,7 @@ from bisector.campaign.commits import CommitCampaign, CommitRequest
 from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
-from bisector.nightly.config import Watched
+from bisector.nightly.config import WatchedRecipe
 from bisector.nightly.drafts import Drafts
 from bisector.nightly.questions import Question, narrowed
 from bisector.nightly.records import (
@@ -55,7 +55,7 @@ class RegressionTriage:
             self._follow(item, regression)
         state.finish(regression)
 
-    def _follow(self, item: Watched, regression: Regression) -> None:
+    def _follow(self, item: WatchedRecipe, regression: Regression) -> None:
         """What tonight's trees make of it."""
         state, day = self.state, self.state.day
         if state.night.name not in regression.seen:
@@ -84,14 +84,14 @@ class RegressionTriage:
 
     # ---- where to search
 
-    def _on_base(self, item: Watched, regression: Regression) -> Question:
+    def _on_base(self, item: WatchedRecipe, regression: Regression) -> Question:
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
         trials = self.state.session.trials(item.recipe)
         if regression.found:  # more would cost a night; a search tries its ends itself
             trials = min(A_NIGHT, self.state.needed(item, regression))
         return Question(item, cell, Role.BASE, regression.condition, trials, sure=regression.found)
 
-    def _begin(self, item: Watched, regression: Regression) -> None:
+    def _begin(self, item: WatchedRecipe, regression: Regression) -> None:
         state, day = self.state, self.state.day
         answer = state.ask(self._on_base(item, regression))
         if answer.verdict is Verdict.GOOD:
@@ -107,11 +107,11 @@ class RegressionTriage:
             return
         self._anew(item, regression, ends)
 
-    def _anew(self, item: Watched, regression: Regression, ends: Search) -> Regression:
+    def _anew(self, item: WatchedRecipe, regression: Regression, ends: Search) -> Regression:
         suspects = self._suspects(regression, ends)
         return self._search(item, regression, replace(ends, suspects=suspects))
 
-    def _on_mainline(self, item: Watched, regression: Regression, tried: tuple[str, ...]) -> Search | None:
+    def _on_mainline(self, item: WatchedRecipe, regression: Regression, tried: tuple[str, ...]) -> Search | None:
         """From the newest earlier state of mainline that is known to be good, else from the last release."""
         state, day = self.state, self.state.day
         history, known = state.tree.history, []
@@ -147,7 +147,7 @@ class RegressionTriage:
 
     # ---- the search
 
-    def _search(self, item: Watched, regression: Regression, search: Search) -> Regression:
+    def _search(self, item: WatchedRecipe, regression: Regression, search: Search) -> Regression:
         """Search, or go on where an earlier night stopped; what comes of it is written down."""
         state = self.state
         regression = state.save(replace(regression, search=search))
@@ -189,7 +189,7 @@ class RegressionTriage:
         return None
 
     def _concluded(
-        self, item: Watched, regression: Regression, search: Search, row: CampaignRow, outcome: Outcome
+        self, item: WatchedRecipe, regression: Regression, search: Search, row: CampaignRow, outcome: Outcome
     ) -> Regression:
         state, recipe = self.state, narrowed(item.recipe, regression.condition)
         event = Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, facts={"regression": regression.id})
@@ -213,7 +213,7 @@ class RegressionTriage:
         state.add_news(Kind.UNFINISHED, regression, f"{outcome.kind}: {outcome.summary}")
         return state.save(replace(regression, searches=regression.searches + 1))
 
-    def _further_back(self, item: Watched, regression: Regression, search: Search) -> Regression:
+    def _further_back(self, item: WatchedRecipe, regression: Regression, search: Search) -> Regression:
         """The end that was taken for good has it too, which trials did not show at first: the search begins earlier."""
         regression = self.state.save(replace(regression, where=Where.MAINLINE))
         ends = self._on_mainline(item, regression, (*search.tried, search.good))

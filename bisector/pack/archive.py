@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from bisector.codec import Malformed, load
+from bisector.codec import DecodeError, load
 from bisector.errors import InfraError, UsageError
 
 SCHEMA = "bisector.export/1"
@@ -281,7 +281,7 @@ def _manifest(path: Path, text: bytes, packed: int) -> Manifest:
         )
     try:
         manifest = load(Manifest, text)
-    except Malformed as error:
+    except DecodeError as error:
         raise _broken(path, f"its {MANIFEST} is malformed: {error}") from None
     names = [member.name for member in manifest.members]
     if len(names) > MEMBERS or len(set(names)) != len(names):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bisector import __version__
 from bisector.agent.plan import File, Plan
-from bisector.codec import Malformed, load
+from bisector.codec import DecodeError, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.pack import archive, record
 from bisector.pack.archive import AHEAD, LINKS, PLAN, RECIPE, RECORD
-from bisector.pack.record import NotNeeded, Record
+from bisector.pack.record import Record, UnusedTrials
 from bisector.session import OWN, OWN_LIMIT
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
@@ -27,7 +27,7 @@ PARTS = ("kernel", "modules", "bin", "share")  # of an image in the cache, besid
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written. ``size`` in bytes."""
 
     path: Path
@@ -72,7 +72,7 @@ class _Gathered:
         return links
 
 
-def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> Exported:
+def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> ExportResult:
     """Write the campaign to the file ``out``.
 
     Args:
@@ -82,7 +82,7 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
     """
     folder = store.campaign_folder(row.id)
     with locked(folder / "lock", busy=f"campaign {row.id} is at work in another process"):
-        found, ahead = record.of_campaign(store, row), NotNeeded(store.trials_ahead(row.id))
+        found, ahead = record.of_campaign(store, row), UnusedTrials(store.trials_ahead(row.id))
         gathered = _Gathered({}, [])
         try:
             images = _gather(gathered, found, folder, with_images)
@@ -94,7 +94,7 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
         archive.write(
             out, gathered.contents, made_by=__version__, campaign=row.id, left_out=left_out, at=row.created
         )  # fmt: skip
-    return Exported(out, out.stat().st_size, len(gathered.contents), images, left_out)
+    return ExportResult(out, out.stat().st_size, len(gathered.contents), images, left_out)
 
 
 def _gather(gathered: _Gathered, found: Record, folder: Path, with_images: bool) -> int:
@@ -187,7 +187,7 @@ def _plans(found: Record, folder: Path) -> Iterator[Plan]:
     for trial in found.trials:
         try:
             yield load(Plan, (folder / trial.folder / PLAN).read_bytes())
-        except (OSError, Malformed):  # a trial that ended in the harness may have left none
+        except (OSError, DecodeError):  # a trial that ended in the harness may have left none
             continue
 
 

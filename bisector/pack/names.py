@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bisector.codec import Malformed
+from bisector.codec import DecodeError
 from bisector.model import Candidate, Image, Judgement, Trial
 from bisector.pack.record import Record
 from bisector.printable import is_line
@@ -43,14 +43,14 @@ class _Name:
 
 
 def check(record: Record) -> None:
-    """Raise Malformed for the first name of a record that is not of its form."""
+    """Raise DecodeError for the first name of a record that is not of its form."""
     for name in (*_of_campaign(record.campaign), *_of_builds(record), *_of_trials(record), *_of_verdicts(record)):
         if not fits(name.form, name.value):
-            raise Malformed(f"{name.place}: {name.value[:60]!a} is not the name of a {name.form}")
+            raise DecodeError(f"{name.place}: {name.value[:60]!a} is not the name of a {name.form}")
     if len(record.campaign.source) > SOURCE:
-        raise Malformed(f"campaign.source: more than {SOURCE >> 20} MiB")
+        raise DecodeError(f"campaign.source: more than {SOURCE >> 20} MiB")
     if not 0 <= record.campaign.created < YEAR_10000:
-        raise Malformed("campaign.created: not a time")
+        raise DecodeError("campaign.created: not a time")
 
 
 def fits(form: str, value: str) -> bool:

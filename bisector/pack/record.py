@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bisector.codec import Malformed, dump, load
+from bisector.codec import DecodeError, dump, load
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Trial
 from bisector.store import CampaignRow, Store
 
@@ -21,7 +21,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Staged:
+class VerdictLine:
     """A line of the verdict log."""
 
     stage: str
@@ -35,7 +35,7 @@ class Record:
     campaign: CampaignRow
     builds: tuple[Build, ...]
     trials: tuple[Trial, ...]
-    verdicts: tuple[Staged, ...]
+    verdicts: tuple[VerdictLine, ...]
 
     def images(self) -> dict[str, Image]:
         """Images by identity, as recorded; their paths are those of the machine that made them, or empty."""
@@ -48,12 +48,12 @@ def of_campaign(store: Store, row: CampaignRow) -> Record:
         Build(candidate, at, made, None) if isinstance(made, Image) else Build(candidate, at, None, made)
         for candidate, made, at in store.builds(row.id)
     )
-    verdicts = tuple(Staged(stage, judgement) for stage, judgement in store.judgements(row.id))
+    verdicts = tuple(VerdictLine(stage, judgement) for stage, judgement in store.judgements(row.id))
     return Record(row, builds, store.trials(row.id), verdicts)
 
 
 @dataclass(frozen=True)
-class NotNeeded:
+class UnusedTrials:
     """Trials that ran ahead and that no decision looked at, apart from the record: nothing is decided by them."""
 
     trials: tuple[Trial, ...]
@@ -70,15 +70,15 @@ def _bare(build: Build) -> Build:
     return replace(build, failure=replace(build.failure, log="") if build.failure else None)
 
 
-def text(record: Record | NotNeeded) -> bytes:
+def text(record: Record | UnusedTrials) -> bytes:
     """As indented JSON."""
     return dump(record, indent=1).encode() + b"\n"
 
 
 def parse(data: bytes) -> Record:
-    """Read ``text`` back. Raises Malformed."""
+    """Read ``text`` back. Raises DecodeError."""
     record = load(Record, data)
     for build in record.builds:
         if (build.image is None) is (build.failure is None):
-            raise Malformed("a build has neither image nor failure, or both")
+            raise DecodeError("a build has neither image nor failure, or both")
     return record

@@ -52,7 +52,7 @@ class ReplayRequest:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """A trial and its repetition."""
 
     source: str  # the campaign, and the file it came in
@@ -75,7 +75,7 @@ class Replayed:
         return ExitCode.OK if self.same else ExitCode.UNDECIDED
 
 
-def run(request: ReplayRequest, source: Source, session: Session) -> Replayed:
+def run(request: ReplayRequest, source: Source, session: Session) -> ReplayResult:
     """Repeat one trial with its own seed. Raises UsageError, RecipeError, InfraError, Interrupted."""
     first = source.trial(request.trial)
     recipe = source.recipe()
@@ -94,7 +94,7 @@ def run(request: ReplayRequest, source: Source, session: Session) -> Replayed:
     )
     where = source.record.campaign.id + (f" ({source.file})" if source.file else "")
     folder = session.store.campaign_folder(row.id) / trial.folder
-    return Replayed(where, first, trial, lines, row.id, str(folder))
+    return ReplayResult(where, first, trial, lines, row.id, str(folder))
 
 
 def _as_long(case: Case, recorded: Plan | None) -> Case:

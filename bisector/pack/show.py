@@ -9,8 +9,8 @@ import re
 import textwrap
 
 from bisector.model import Trial
-from bisector.pack.export import Exported
-from bisector.pack.replay import Replayed
+from bisector.pack.export import ExportResult
+from bisector.pack.replay import ReplayResult
 from bisector.pack.source import Source
 from bisector.report.excerpt import printable
 from bisector.report.stages import candidate_name
@@ -21,14 +21,14 @@ SAME = "the same"
 HASH = 20  # digits shown of a hash; the JSON has it whole
 
 
-def exported_text(done: Exported) -> str:
+def exported_text(done: ExportResult) -> str:
     """The path first, for a script; then what is in it."""
     lines = [str(done.path), f"{done.members} files, {done.images} whole images, {done.size / 1e6:.1f} MB"]
     lines += [f"left out: {each}" for each in done.left_out]
     return "".join(printable(line) + "\n" for line in lines)
 
 
-def exported_object(done: Exported) -> dict[str, object]:
+def exported_object(done: ExportResult) -> dict[str, object]:
     """For --json."""
     return dataclasses.asdict(done) | {"path": str(done.path)}
 
@@ -76,7 +76,7 @@ def steps_object(source: Source) -> list[dict[str, object]]:
 # ---- a comparison --------------------------------------------------------------------------------------------------
 
 
-def replayed_text(done: Replayed) -> str:
+def replayed_text(done: ReplayResult) -> str:
     """Both trials side by side; what differs is marked, and named again in the last line."""
     first = done.first
     lines = [*_wrapped(f"trial {first.number} ({first.stage}, {first.candidate}) of {done.source}"), ""]
@@ -114,7 +114,7 @@ def _short(value: str) -> str:
     return value[:HASH] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", value) else value
 
 
-def replayed_json(done: Replayed) -> str:
+def replayed_json(done: ReplayResult) -> str:
     """One JSON object with a ``schema`` version."""
     document = {
         "schema": "bisector.replay/1",

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from bisector import __version__
 from bisector.agent.plan import Plan
-from bisector.codec import Malformed, digest, load
+from bisector.codec import DecodeError, digest, load
 from bisector.errors import UsageError
 from bisector.model import Image, Trial
 from bisector.pack import archive, names, record
@@ -59,7 +59,7 @@ class Source:
             return None
         try:
             return load(Plan, (self.folder / trial.folder / PLAN).read_bytes())
-        except (OSError, Malformed):
+        except (OSError, DecodeError):
             return None
 
     def image(self, identity: str, images: Images) -> Image | None:
@@ -144,7 +144,7 @@ def _record(path: Path, folder: Path) -> Record:
         names.check(found)
     except FileNotFoundError:
         raise PackBroken(f"{path} holds no {RECORD}") from None
-    except Malformed as error:
+    except DecodeError as error:
         raise PackBroken(f"{path}: its {RECORD} is malformed: {error}") from None
     source = (folder / RECIPE).read_text(errors="replace", encoding="utf-8") if (folder / RECIPE).is_file() else ""
     if source != found.campaign.source:

@@ -11,7 +11,7 @@ from bisector.layers import table
 from bisector.recipe import patterns
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import Key, Row, ShowsWork, Subject
+from bisector.recipe.facts.row import Key, Row, Subject, WorkEvidence
 from bisector.recipe.model import VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_duration, format_size, suggestion
@@ -223,7 +223,9 @@ def _conditions(recipe: Recipe) -> Iterator[Fault]:
 
 
 def _shows_work(row: Row, expect: Expect[Any]) -> bool:
-    return row.shows_work is ShowsWork.ALWAYS or (row.shows_work is ShowsWork.UNLESS_NEGATED and not expect.negate)
+    return row.shows_work is WorkEvidence.ALWAYS or (
+        row.shows_work is WorkEvidence.UNLESS_NEGATED and not expect.negate
+    )
 
 
 def _fact(recipe: Recipe, fact: Entry, path: Path) -> Iterator[Fault]:

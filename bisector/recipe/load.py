@@ -11,7 +11,7 @@ from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
 from bisector.recipe import files, matrix, parse, text
 from bisector.recipe.model import Recipe
-from bisector.recipe.text import MAX_BYTES, Document, Fault, Unreadable, dotted, read
+from bisector.recipe.text import MAX_BYTES, Document, Fault, TextError, dotted, read
 from bisector.recipe.text import Path as Keys
 from bisector.recipe.values import suggestion
 from bisector.system import shipped
@@ -82,7 +82,7 @@ def _unusable(file: Path, message: str) -> RecipeError:
 def _loads(content: bytes, file: Path) -> Recipe:
     try:
         document = read(content)
-    except Unreadable as error:
+    except TextError as error:
         raise RecipeError((Diagnostic(str(file), error.place.line, error.place.column, "", error.message),)) from None
     recipe, faults = parse.parse(document.data)
     found = {Diagnostic(str(file), place.line, place.column, field, words) for place, field, words in document.faults}

@@ -19,7 +19,7 @@ from bisector.model import Cell, Verdict
 from bisector.recipe import check, text
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import allowed_keys, edited
-from bisector.recipe.text import Fault, Path, Unreadable
+from bisector.recipe.text import Fault, Path, TextError
 from bisector.recipe.values import suggestion
 
 ROOTS = ("storage", "guest", "steps", "vm", "deadline")
@@ -334,7 +334,7 @@ def _text(value: Any) -> str:
 def _value(written: str) -> Any:
     try:
         document = text.read(written.encode("utf-8", "surrogatepass"))
-    except Unreadable as error:
+    except TextError as error:
         raise UsageError(f"the value {written[:80]!r} is not YAML: {error.message}") from None
     if document.faults:
         raise UsageError(f"the value {written[:80]!r}: {document.faults[0][2]}")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bisector.recipe.starter import STORAGE, Wishes, kind_of
+from bisector.recipe.starter import STORAGE, FailureDescription, kind_of
 
 LINES = 20_000  # of a report that are read
 LONGEST = 1_000  # characters of a line that are looked at
@@ -24,11 +24,11 @@ _MAIL_QUOTE = re.compile(r"^(?:> ?)+")
 
 
 @dataclass(frozen=True)
-class Found:
+class ReportedValue:
     """One value of a recipe as a line of the report has it.
 
     Args:
-        field: of ``Wishes``, or ``culprit``: a commit that the report names.
+        field: of ``FailureDescription``, or ``culprit``: a commit that the report names.
         value: as the recipe takes it.
         line: number of the line, from 1.
         quote: the line, shortened.
@@ -149,15 +149,15 @@ def generalized(line: str) -> str:
     return " ".join(words).removesuffix(r"\.")
 
 
-def findings(text: str) -> tuple[Found, ...]:
-    """What the report says, one value a field, in the order of ``Wishes``; the surest line, then the first one."""
-    every: dict[str, Found] = {}
+def findings(text: str) -> tuple[ReportedValue, ...]:
+    """What the report says: one value a field, from the surest line or the first, in the order of the fields."""
+    every: dict[str, ReportedValue] = {}
     for number, raw in enumerate(text.splitlines()[:LINES], 1):
         line = _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(raw[:LONGEST].split())), count=1)
         for parser in PARSERS:
             if match := parser.pattern.search(line):
                 for field, value in parser.read(match):
-                    found = Found(field, value, number, _quote(line), parser.sure)
+                    found = ReportedValue(field, value, number, _quote(line), parser.sure)
                     if field not in every or (found.sure and not every[field].sure):
                         every[field] = found
     _make_fit(every)
@@ -167,7 +167,7 @@ def findings(text: str) -> tuple[Found, ...]:
 ORDER = ("title", "tested", "good", "bad", "culprit", "storage", "unknown", "workload", "console", "crash")
 
 
-def _make_fit(every: dict[str, Found]) -> None:
+def _make_fit(every: dict[str, ReportedValue]) -> None:
     """Drop what no recipe can have together with what is surer."""
     good, bad = every.get("good"), every.get("bad")
     if good and bad and good.value == bad.value:
@@ -179,15 +179,15 @@ def _make_fit(every: dict[str, Found]) -> None:
         every.pop("workload", None)
 
 
-def wishes_from(found: Sequence[Found], wishes: Wishes) -> Wishes:
+def wishes_from(found: Sequence[ReportedValue], wishes: FailureDescription) -> FailureDescription:
     """``wishes`` with what was found, where they hold their default: what a person says counts more."""
-    default = Wishes(wishes.name)
+    default = FailureDescription(wishes.name)
     values = {one.field: one.value for one in found if hasattr(wishes, one.field)}
     unsaid = {field: value for field, value in values.items() if getattr(wishes, field) == getattr(default, field)}
     return replace(wishes, **unsaid)  # type: ignore[arg-type]
 
 
-def notes(found: Sequence[Found], source: str) -> tuple[str, ...]:
+def notes(found: Sequence[ReportedValue], source: str) -> tuple[str, ...]:
     """Comment lines for the head of a draft: what was found or guessed and where, and what a person has to say.
 
     Args:
@@ -202,7 +202,7 @@ def notes(found: Sequence[Found], source: str) -> tuple[str, ...]:
     return (*lines, "#")
 
 
-def _words(found: Found) -> str:
+def _words(found: ReportedValue) -> str:
     match found.field:
         case "culprit":
             return f"commit {found.value[:12]}: test it and its parent first"

@@ -25,7 +25,7 @@ _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # o
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FailureDescription:
     """What a person said of the failure.
 
     Args:
@@ -59,7 +59,7 @@ class Wishes:
         return self.script if self.script.startswith("./") else f"./{self.script or self.name + '.sh'}"
 
 
-def refuse_what_does_not_fit(wishes: Wishes) -> None:
+def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
     """Raises UsageError for wishes that no recipe can have together, with what to give instead."""
     storage, workload = wishes.storage, wishes.workload
     row, kind = table.first_row(storage), kind_of(storage)
@@ -104,13 +104,13 @@ def refuse_what_does_not_fit(wishes: Wishes) -> None:
         raise UsageError("exit code 0 is how a script says that all is well", hint="--bad-exit 1")
 
 
-def text(wishes: Wishes) -> str:
+def text(wishes: FailureDescription) -> str:
     """The recipe. Raises UsageError."""
     refuse_what_does_not_fit(wishes)
     return "\n".join(_lines(wishes)) + "\n"
 
 
-def script_text(wishes: Wishes) -> str:
+def script_text(wishes: FailureDescription) -> str:
     """A first version of the own script, for somebody who has none yet."""
     where = (
         "in a sandbox on this host" if wishes.tested == "qemu" else "as root in the VM, which sees this host's files"
@@ -131,7 +131,7 @@ exit 2
 """
 
 
-def _lines(wishes: Wishes) -> Iterator[str]:
+def _lines(wishes: FailureDescription) -> Iterator[str]:
     yield f"# {wishes.title or 'What fails, where, and since when: for whoever reads this in a year.'}"
     yield "#"
     repository = "QEMU" if wishes.tested == "qemu" else "LINUX"
@@ -155,7 +155,7 @@ def _lines(wishes: Wishes) -> Iterator[str]:
     yield from _conditions(wishes)
 
 
-def _target(wishes: Wishes) -> Iterator[str]:
+def _target(wishes: FailureDescription) -> Iterator[str]:
     if wishes.tested == "qemu":
         yield "# What is built of QEMU; without --repo the installed ones are tried."
         yield "target: {qemu: {build: [qemu-img, qemu-io]}}"
@@ -174,7 +174,7 @@ def kind_of(storage: str) -> Kind | None:
     return table.KINDS[row.kind] if row else None
 
 
-def _ends(wishes: Wishes) -> Iterator[str]:
+def _ends(wishes: FailureDescription) -> Iterator[str]:
     if wishes.good or wishes.bad:
         ends = [f"{name}: {_quoted(end)}" for name, end in (("good", wishes.good), ("bad", wishes.bad)) if end]
         yield f"search: {{{', '.join(ends)}}}   # both are tested first"
@@ -185,7 +185,7 @@ def _ends(wishes: Wishes) -> Iterator[str]:
     yield ""
 
 
-def _storage(wishes: Wishes) -> Iterator[str]:
+def _storage(wishes: FailureDescription) -> Iterator[str]:
     row = table.first_row(wishes.storage)
     if row is None:
         return
@@ -220,7 +220,7 @@ def _layers(row: Row, kind: Kind, *, alone: bool) -> Iterator[str]:
         yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}}}"
 
 
-def _guest(wishes: Wishes) -> Iterator[str]:
+def _guest(wishes: FailureDescription) -> Iterator[str]:
     if wishes.workload not in ("open", "guest"):
         return
     yield "guest:"
@@ -233,7 +233,7 @@ def _guest(wishes: Wishes) -> Iterator[str]:
     yield ""
 
 
-def _steps(wishes: Wishes) -> Iterator[str]:
+def _steps(wishes: FailureDescription) -> Iterator[str]:
     yield "steps:"
     if wishes.workload == "script":
         words = [wishes.own_script] + ([f"{{{LAYER}}}"] if wishes.storage != "none" else [])
@@ -248,7 +248,7 @@ def _steps(wishes: Wishes) -> Iterator[str]:
     yield ""
 
 
-def _conditions(wishes: Wishes) -> Iterator[str]:
+def _conditions(wishes: FailureDescription) -> Iterator[str]:
     """A failure by exit code is the script's word; everything else that goes wrong in it says nothing."""
     row = table.first_row(wishes.storage)
     health = row is not None and row.redundant

@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 
-from bisector.recipe.values import Number, Whole, shown
+from bisector.recipe.values import Number, WholeNumber, shown
 
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 32
@@ -67,7 +67,7 @@ class Fault:
     refused: bool = False
 
 
-class Unreadable(Exception):
+class TextError(Exception):
     """The text is no YAML, or more YAML than a recipe may be."""
 
     def __init__(self, place: Place, message: str) -> None:
@@ -98,7 +98,7 @@ class Document:
 
 
 def read(content: bytes) -> Document:
-    """Read a recipe's bytes. Raises Unreadable where nothing can be said about the rest of the text."""
+    """Read a recipe's bytes. Raises TextError where nothing can be said about the rest of the text."""
     text = _decode(content)
     _refuse_depth(text)
     _refuse_long_lines(text)
@@ -108,14 +108,14 @@ def read(content: bytes) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-        raise Unreadable(place, _yaml_message(error)) from None
+        raise TextError(place, _yaml_message(error)) from None
     except (YAMLError, ValueError, OverflowError, RecursionError) as error:
         escape = _no_character(text)  # what the reader says of it has neither line nor column
         if escape:
             message = f"the escape {escape[0]}: there is no such character"
-            raise Unreadable(_place_at(text[: escape.start()]), message) from None
+            raise TextError(_place_at(text[: escape.start()]), message) from None
         message = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise Unreadable(Place(1, 1), f"not YAML: {message}") from None
+        raise TextError(Place(1, 1), f"not YAML: {message}") from None
 
 
 def scalar(text: str) -> Any:
@@ -127,9 +127,9 @@ def scalar(text: str) -> Any:
     if len(text) > 40:
         return text
     if re.fullmatch(r"[-+]?[0-9]+", text):
-        return Whole(int(text), text)
+        return WholeNumber(int(text), text)
     if re.fullmatch(r"0o[0-7]+|0x[0-9a-fA-F]+", text):
-        return Whole(int(text, 0), text)
+        return WholeNumber(int(text, 0), text)
     if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
         return Number(float(text), text)
     if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
@@ -139,25 +139,25 @@ def scalar(text: str) -> Any:
 
 def _decode(content: bytes) -> str:
     if len(content) > MAX_BYTES:
-        raise Unreadable(Place(1, 1), f"is larger than {MAX_BYTES >> 10} KiB; that is no recipe")
+        raise TextError(Place(1, 1), f"is larger than {MAX_BYTES >> 10} KiB; that is no recipe")
     for byte, name in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
         if content.startswith(byte):
-            raise Unreadable(Place(1, 1), f"is {name}; save it as UTF-8")
+            raise TextError(Place(1, 1), f"is {name}; save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", "replace")
-        raise Unreadable(_place_at(before), f"is not UTF-8 (byte 0x{content[error.start]:02x})") from None
+        raise TextError(_place_at(before), f"is not UTF-8 (byte 0x{content[error.start]:02x})") from None
     control = _CONTROL.search(text)
     if control:
         name = "a NUL byte" if control[0] == "\0" else f"the control character U+{ord(control[0]):04X}"
-        raise Unreadable(_place_at(text[: control.start()]), f"holds {name}; a recipe is text")
+        raise TextError(_place_at(text[: control.start()]), f"holds {name}; a recipe is text")
     tab = re.search(r"^ *\t", text, re.MULTILINE)
     if tab and text[tab.end() :].split("\n", 1)[0].strip():
-        raise Unreadable(_place_at(text[: tab.end() - 1]), "a tab in the indentation; YAML wants blanks")
+        raise TextError(_place_at(text[: tab.end() - 1]), "a tab in the indentation; YAML wants blanks")
     for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("%"):
-            raise Unreadable(Place(number, 1), "a YAML directive (%...); recipes have none")
+            raise TextError(Place(number, 1), "a YAML directive (%...); recipes have none")
         if line.strip() and not line.startswith("#"):
             break
     return text
@@ -181,13 +181,13 @@ def _refuse_depth(text: str) -> None:
     for match in re.finditer(r"[\[{\]}]", text):
         depth = depth + 1 if match[0] in "[{" else max(0, depth - 1)
         if depth > 4 * MAX_DEPTH:
-            raise Unreadable(_place_at(text[: match.start()]), f"nested deeper than {MAX_DEPTH} levels")
+            raise TextError(_place_at(text[: match.start()]), f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _refuse_long_lines(text: str) -> None:
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > MAX_LINE:
-            raise Unreadable(Place(number, 1), f"a line of {len(line)} characters; that is no recipe")
+            raise TextError(Place(number, 1), f"a line of {len(line)} characters; that is no recipe")
 
 
 def _events(text: str) -> Iterator[Event]:
@@ -235,22 +235,22 @@ class _Builder:
         self._next(DocumentEndEvent)
         after = next(self._events)
         if isinstance(after, DocumentStartEvent):
-            raise Unreadable(_place(after), "a second document; a recipe is one document in one file")
+            raise TextError(_place(after), "a second document; a recipe is one document in one file")
         return Document(data, self._keys, self._values, tuple(self._faults))
 
     def _next(self, kind: type[Event]) -> Event:
         event = next(self._events)
         if not isinstance(event, kind):
-            raise Unreadable(_place(event), "not YAML")
+            raise TextError(_place(event), "not YAML")
         return event
 
     def _node(self, event: Event, path: Path) -> Any:
         self._seen += 1
         place = _place(event)
         if self._seen > MAX_VALUES:
-            raise Unreadable(place, f"more than {MAX_VALUES} values; that is no recipe")
+            raise TextError(place, f"more than {MAX_VALUES} values; that is no recipe")
         if len(path) > MAX_DEPTH:
-            raise Unreadable(place, f"nested deeper than {MAX_DEPTH} levels")
+            raise TextError(place, f"nested deeper than {MAX_DEPTH} levels")
         self._values[path] = place
         self._refuse_features(event, place, path)
         if isinstance(event, ScalarEvent):
@@ -263,7 +263,7 @@ class _Builder:
 
     def _refuse_features(self, event: Event, place: Place, path: Path) -> None:
         if isinstance(event, AliasEvent):
-            raise Unreadable(place, f"an alias (*{event.anchor}); recipes have none: write the value out")
+            raise TextError(place, f"an alias (*{event.anchor}); recipes have none: write the value out")
         if isinstance(event, NodeEvent) and event.anchor:
             self._faults.append(
                 (place, dotted(path), f"an anchor (&{event.anchor}); recipes have none: write values out")
@@ -277,11 +277,11 @@ class _Builder:
     def _refuse_text(self, event: ScalarEvent, place: Place, what: str, limit: int) -> None:
         """Stop at text that is too long, or that neither a file in UTF-8 nor a program's argument can hold."""
         if len(event.value) > limit:
-            raise Unreadable(place, f"a {what} of {len(event.value)} characters; at most {limit}")
+            raise TextError(place, f"a {what} of {len(event.value)} characters; at most {limit}")
         found = re.search(r"[\x00\ud800-\udfff]", event.value)
         if found:
             half = f"half a character (U+{ord(found[0]):04X}); write the character itself, or \\U and eight digits"
-            raise Unreadable(place, f"a {what} that holds {'a NUL byte' if found[0] == chr(0) else half}")
+            raise TextError(place, f"a {what} that holds {'a NUL byte' if found[0] == chr(0) else half}")
 
     def _sequence(self, path: Path) -> list[Any]:
         items: list[Any] = []
@@ -295,7 +295,7 @@ class _Builder:
             place = _place(event)
             if not isinstance(event, ScalarEvent):
                 self._refuse_features(event, place, path)
-                raise Unreadable(place, f"a key must be a word, not {'a mapping' if _is_mapping(event) else 'a list'}")
+                raise TextError(place, f"a key must be a word, not {'a mapping' if _is_mapping(event) else 'a list'}")
             self._refuse_features(event, place, path)
             self._refuse_text(event, place, "key", MAX_KEY)
             key = event.value

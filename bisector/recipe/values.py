@@ -55,12 +55,12 @@ class Number(float):
         return float(self), self.raw
 
 
-class Whole(int):
+class WholeNumber(int):
     """A whole number that YAML made of unquoted text; ``raw`` is the text as it stands in the file."""
 
     raw: str
 
-    def __new__(cls, value: int, raw: str) -> Whole:
+    def __new__(cls, value: int, raw: str) -> WholeNumber:
         """Make one from what YAML takes it for and what was written."""
         number = super().__new__(cls, value)
         number.raw = raw
@@ -122,12 +122,12 @@ def raw(value: object) -> str:
     """A scalar as it was written."""
     if isinstance(value, bool):
         return str(value).lower()
-    return value.raw if isinstance(value, Number | Whole) else str(value)
+    return value.raw if isinstance(value, Number | WholeNumber) else str(value)
 
 
 def word(value: object) -> str:
     """A word of a command, or a variable's value: text, or a number as it was written."""
-    return raw(value) if isinstance(value, Number | Whole) else text(value)
+    return raw(value) if isinstance(value, Number | WholeNumber) else text(value)
 
 
 def revision(value: object) -> str:

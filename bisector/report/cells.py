@@ -40,7 +40,7 @@ def question(source: str, cell: str) -> object:
         if recipe is None:
             return source, cell
         data = matrix.plain(matrix.apply(recipe, matrix.cell_named(recipe, cell)))
-    except (BisectorError, text.Unreadable):
+    except (BisectorError, text.TextError):
         return source, cell
     return {name: data.get(name) for name in PARTS}
 

@@ -21,8 +21,8 @@ from bisector.model import Judgement, Outcome, OutcomeKind
 from bisector.report import picture, printed, single, table, timeline
 from bisector.report.excerpt import printable
 from bisector.report.facts import NOT_DECODED, Facts, Side
-from bisector.report.live import Live
-from bisector.report.printed import Printed
+from bisector.report.live import LiveStatus
+from bisector.report.printed import StepOutput
 from bisector.report.stages import ahead_line, candidate_name, unchecked
 from bisector.stage import Stage
 
@@ -80,7 +80,7 @@ def template() -> Template:
     return environment.get_template(TEMPLATE)
 
 
-def render(facts: Facts, live: Live | None = None) -> str:
+def render(facts: Facts, live: LiveStatus | None = None) -> str:
     """The page. ``live``: what it has besides while the campaign runs."""
     test, words = (
         single.is_test(facts),
@@ -119,7 +119,7 @@ def render(facts: Facts, live: Live | None = None) -> str:
     return page + "\n"
 
 
-def _printed(facts: Facts, answer: Answer | None) -> tuple[Printed, ...]:
+def _printed(facts: Facts, answer: Answer | None) -> tuple[StepOutput, ...]:
     return printed.of_test(table.judgements(answer)) if answer else printed.of_outcome(facts.outcome)
 
 

@@ -15,7 +15,7 @@ from bisector.direction import direction
 from bisector.model import Commit, Judgement, Outcome, Trial
 from bisector.report import printed, single, table
 from bisector.report.facts import Facts, OtherFailure, Side
-from bisector.report.printed import Printed
+from bisector.report.printed import StepOutput
 from bisector.report.spans import Span
 from bisector.report.time_spent import TimeSpent
 
@@ -89,7 +89,7 @@ class Document:
     good: Evidence | None = None
     spans: tuple[Span, ...] = ()
     time: TimeSpent | None = None
-    printed: tuple[Printed, ...] = ()
+    printed: tuple[StepOutput, ...] = ()
     ahead: tuple[Ahead, ...] = ()
     fix: Commit | None = None  # what a search for a fix found; the outcome has it as its culprit, too
 
@@ -134,7 +134,7 @@ def schema_text() -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
-def _printed(facts: Facts) -> tuple[Printed, ...]:
+def _printed(facts: Facts) -> tuple[StepOutput, ...]:
     """Of ends that do not differ, and of a test's cells that cannot be judged, what the steps of a trial printed."""
     answer = single.answer(facts) if single.is_test(facts) else None
     return printed.of_test(table.judgements(answer)) if answer else printed.of_outcome(facts.outcome)

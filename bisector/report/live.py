@@ -14,7 +14,7 @@ SCRIPT = "live.js"
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveStatus:
     """``lines``: what each busy slot does; ``at``: when the page was written, in seconds since 1970."""
 
     lines: tuple[str, ...]
@@ -44,7 +44,7 @@ def _script() -> str:
     return "\n" + (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
 
 
-def waiting(live: Live | None) -> str:
+def waiting(live: LiveStatus | None) -> str:
     """The page before there is a campaign; None: none was begun."""
     policy = "default-src 'none'" + (f"; script-src {live.script_hash}" if live else "")
     said = (

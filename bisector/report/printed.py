@@ -18,7 +18,7 @@ UNEXPLAINED = (OutcomeKind.ENDS_ALIKE, OutcomeKind.UNRESOLVED)
 
 
 @dataclass(frozen=True)
-class Printed:
+class StepOutput:
     """One step of one trial. ``ended``: its exit code and errno in words; ``lines``: the last ones that it printed."""
 
     candidate: str
@@ -34,7 +34,7 @@ class Printed:
         return f"trial {self.trial}, {self.candidate}, step {self.step}: {self.ended}"
 
 
-def of_outcome(outcome: Outcome | None) -> tuple[Printed, ...]:
+def of_outcome(outcome: Outcome | None) -> tuple[StepOutput, ...]:
     """A trial of each end, where the outcome leaves open why they did not differ."""
     if outcome is None or outcome.kind not in UNEXPLAINED:
         return ()
@@ -42,25 +42,25 @@ def of_outcome(outcome: Outcome | None) -> tuple[Printed, ...]:
     return tuple(printed for end in ends for printed in of_judgement(end))
 
 
-def of_test(judgements: Sequence[Judgement]) -> tuple[Printed, ...]:
+def of_test(judgements: Sequence[Judgement]) -> tuple[StepOutput, ...]:
     """A trial of each cell that could not be judged."""
     skipped = [one for one in judgements if one.verdict in (Verdict.SKIP, Verdict.WEAK)]
     return tuple(printed for one in skipped for printed in of_judgement(one))
 
 
-def of_judgement(judgement: Judgement) -> tuple[Printed, ...]:
+def of_judgement(judgement: Judgement) -> tuple[StepOutput, ...]:
     """Its last trial that was neither bad nor good, else its last one."""
     neither = [trial for trial in judgement.trials if trial.reading.neither]
     shown = (neither or list(judgement.trials))[-1:]
     return tuple(printed for trial in shown for printed in _of_trial(trial))
 
 
-def _of_trial(trial: Trial) -> Iterator[Printed]:
+def _of_trial(trial: Trial) -> Iterator[StepOutput]:
     result = trial.observation.result
     for step in result.steps if result else ():
         lines = [printable_line(line.rstrip()) for line in step.detail.splitlines() if line.strip()]
         name = printable_line(str(trial.candidate))
-        yield Printed(name, trial.cell, trial.number, step.name, _ended(step), tuple(lines[-LINES:]))
+        yield StepOutput(name, trial.cell, trial.number, step.name, _ended(step), tuple(lines[-LINES:]))
 
 
 def _ended(step: StepFacts) -> str:

@@ -53,7 +53,7 @@ def _cells(source: str) -> tuple[Cell, ...]:
     """Cells and controls of a recipe as resolved; none of one that cannot be read any more."""
     try:
         recipe, _ = parse(text.read(source.encode("utf-8", "surrogatepass")).data)
-    except text.Unreadable:
+    except text.TextError:
         return ()
     return (*matrix.cells(recipe), *matrix.controls(recipe)) if recipe else ()
 

@@ -89,7 +89,7 @@ def headline(outcome: Outcome) -> list[str]:
     return lines + (_releases(outcome.releases) if outcome.releases else [])
 
 
-def printed_lines(steps: Sequence[printed.Printed]) -> list[str]:
+def printed_lines(steps: Sequence[printed.StepOutput]) -> list[str]:
     """What steps of trials printed, each line cut at the terminal's width."""
     lines = ["", "What the steps printed last:"] if steps else []
     for step in steps:

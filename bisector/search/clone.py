@@ -20,7 +20,7 @@ from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.worktree import Worktree
 from bisector.system.locks import clear_stale, locked
 from bisector.system.proc import Finished, Processes, ProcessFailed
-from bisector.system.sandbox import CLEAN, HOST, Access, Trusted
+from bisector.system.sandbox import CLEAN, HOST, Access, Trust
 from bisector.system.trees import remove_tree
 
 SETTINGS = (
@@ -71,7 +71,7 @@ class Git:
         """
         argv = ["git", f"--git-dir={self.git_dir}", *arguments]
         environment = self.environment | dict(env or {})
-        access: Access | Trusted = HOST
+        access: Access | Trust = HOST
         if writable:
             access = Access(writable, (self.git_dir, *object_stores(self.git_dir)))
             environment = {name: value for name, value in environment.items() if name in CLEAN or name[:4] == "GIT_"}

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bisector.ahead import Wanted
+from bisector.ahead import UpcomingTrial
 from bisector.case import Case, stretched
 from bisector.direction import Direction
 from bisector.interfaces import Phase
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
-from bisector.search.sampling import EndsDrawn, draw_ends, first_of_ends
+from bisector.search.sampling import EndTrials, draw_ends, first_of_ends
 from bisector.stage import Stage
-from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable
+from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
 from bisector.verdict.neither import NeverJudged, summary
 from bisector.verdict.rule import Rule
 from bisector.verdict.sequential import Evidence
@@ -49,7 +49,7 @@ def ends_in_cells(
     with judge.ahead() as scope:
         scope.want(_first_trials(judge, good, bad, cases[1:]))
         drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
-    able = [(case, one) for case, one in drawn if isinstance(one.result, Differ)]
+    able = [(case, one) for case, one in drawn if isinstance(one.result, Difference)]
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)
     case, chosen = max(able, key=lambda pair: pair[1].rate)
@@ -57,17 +57,17 @@ def ends_in_cells(
     if len(cases) > 1:
         stage, drawings = Stage.ENDS.again("again"), len(cases) + 1
         chosen = _draw(judge, good, bad, case, stage, drawings)
-    if not isinstance(chosen.result, Differ):
+    if not isinstance(chosen.result, Difference):
         return _stop(case, chosen, direction)
     ends = Ends(chosen.good, chosen.bad, replace(case, rule=case.rule.started(chosen.result)), stage, drawings)
     return _long_enough(judge, ends)
 
 
-def _first_trials(judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> Iterator[Wanted]:
+def _first_trials(judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> Iterator[UpcomingTrial]:
     """What the ends need at once in each of the cells."""
     for number, case in enumerate(cases, 2):
         step = case.rule.ends(NOTHING, NOTHING, number)
-        if isinstance(step, MoreEnds):
+        if isinstance(step, MoreEndTrials):
             yield from judge.coming(good, case, Stage.ENDS, step.good)
             yield from judge.coming(bad, case, Stage.ENDS, step.bad)
 
@@ -81,7 +81,7 @@ def _long_enough(judge: Judge, ends: Ends) -> Ends:
     stage, drawings = Stage.ENDS.again("longer"), ends.drawings + 1
     judge.report(Phase.STAGE, f"Ends with a longer workload: {longer.lasting}")
     drawn = _draw(judge, ends.good.candidate, ends.bad.candidate, longer, stage, drawings)
-    if not isinstance(drawn.result, Differ):
+    if not isinstance(drawn.result, Difference):
         return replace(ends, drawings=drawings)
     return Ends(drawn.good, drawn.bad, replace(longer, rule=longer.rule.started(drawn.result)), stage, drawings)
 
@@ -101,7 +101,7 @@ def ends_anew(
     at = ends.good.candidate, ends.bad.candidate
     have = _drawn(ends.good), _drawn(ends.bad)
     drawn = _draw(judge, *at, case, ends.stage, drawings, more, have)
-    if not isinstance(drawn.result, Differ):
+    if not isinstance(drawn.result, Difference):
         return _stop(case, drawn, direction)
     return Ends(drawn.good, drawn.bad, replace(case, rule=rule.started_anew(drawn.result)), ends.stage, drawings, more)
 
@@ -115,13 +115,13 @@ def _draw(
     number: int,
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
     have: tuple[int, int] = (0, 0),
-) -> EndsDrawn:
+) -> EndTrials:
     """``have``: trials of each end that an earlier drawing of this stage took."""
     with judge.ahead() as scope:
         good_series = judge.series(good, case, stage, in_turns=True)
         good_series.take(have[0])
         step = case.rule.ends(good_series.evidence + more[0], more[1], number)
-        if isinstance(step, MoreEnds):  # it is tried while the other end is built
+        if isinstance(step, MoreEndTrials):  # it is tried while the other end is built
             scope.want(good_series.coming(step.good))
         bad_series = judge.series(bad, case, stage, in_turns=True)
         bad_series.take(have[1])
@@ -143,15 +143,15 @@ def _each_by_itself(
     return _stop(*answers[0], direction)
 
 
-def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndsDrawn:
+def _fixed(judge: Judge, good: Candidate, bad: Candidate, case: Case) -> EndTrials:
     """Both ends in one cell by a fixed number of trials; a few where none is good or bad."""
     first = first_of_ends(
         judge.series(good, case, Stage.ENDS, in_turns=True), lambda: judge.series(bad, case, Stage.ENDS, in_turns=True)
     )
-    return first or EndsDrawn(None, judge.ask(good, case, Stage.ENDS), judge.ask(bad, case, Stage.ENDS))
+    return first or EndTrials(None, judge.ask(good, case, Stage.ENDS), judge.ask(bad, case, Stage.ENDS))
 
 
-def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:
+def _stop(case: Case, drawn: EndTrials, direction: Direction) -> Outcome:
     """The outcome of a campaign that ends at its ends, in words."""
     good, bad = drawn.good, drawn.bad
     kind = OutcomeKind.ENDS_ALIKE
@@ -159,14 +159,14 @@ def _stop(case: Case, drawn: EndsDrawn, direction: Direction) -> Outcome:
     if isinstance(drawn.result, NeverJudged):
         kind = OutcomeKind.UNRESOLVED
         what = summary(drawn.result)
-    elif unjudged or isinstance(drawn.result, NotTestable):
+    elif unjudged or isinstance(drawn.result, UntestableEnd):
         kind = OutcomeKind.UNRESOLVED
-        one = unjudged or (bad if isinstance(drawn.result, NotTestable) and drawn.result.bad else good)
+        one = unjudged or (bad if isinstance(drawn.result, UntestableEnd) and drawn.result.bad else good)
         what = f"the end {one.candidate} cannot be judged: {one.reason}"
     elif (good.verdict, bad.verdict) == (Verdict.BAD, Verdict.GOOD):
         swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to search for the fix")
         what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
-    elif isinstance(drawn.result, Alike):
+    elif isinstance(drawn.result, NoDifference):
         what = f"the ends do not differ: {drawn.result.reason}. {ADVICE}"
     else:
         what = (

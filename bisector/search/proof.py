@@ -25,8 +25,8 @@ from bisector.verdict.certainty import certainty
 from bisector.verdict.confirm import (
     Confirmation,
     Contradiction,
-    Contrary,
     Draw,
+    EditContradiction,
     NewBackground,
     NoVerdict,
     Step,
@@ -102,14 +102,14 @@ class Proof:
         return self._against(step, arms.bad[step.place] if step.bad else arms.good[step.place], arms)
 
     def _against(
-        self, step: Contradiction | NewBackground | NoVerdict | Contrary, arm: TrialSeries, arms: Arms
+        self, step: Contradiction | NewBackground | NoVerdict | EditContradiction, arm: TrialSeries, arms: Arms
     ) -> Retry:
         """What an arm says that is not as it has to be."""
         if not self._rule.learns:
             self._close(arms)
         if isinstance(step, NoVerdict):
             return Retry(f"{arm.candidate}: {step.reason}", final=True)
-        if isinstance(step, Contrary):
+        if isinstance(step, EditContradiction):
             return Retry(f"{arm.candidate} {step.reason}", final=True)
         if not self._rule.learns:
             return self._otherwise(arm, arms, step.reason)

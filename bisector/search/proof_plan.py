@@ -76,7 +76,7 @@ class Arms:
 
 
 @dataclass(frozen=True)
-class Way:
+class EndEdit:
     """The culprit's own edit laid over an end.
 
     Args:
@@ -165,7 +165,7 @@ class ProofPlanner:
         """
         return self.history.left(oid, self.known.frontier.old, self.paths)
 
-    def ways(self, culprit: Commit) -> list[Way]:
+    def ways(self, culprit: Commit) -> list[EndEdit]:
         """The culprit reverted on the end that has it and applied on the end that has not, as far as that is a change
         to the end. Builds them."""
         ways = []
@@ -175,7 +175,7 @@ class ProofPlanner:
             (EditKind.APPLY, self.old, search.old, search.new, "applied on"),
         ):
             label = f"the {side} end"
-            way = Way(
+            way = EndEdit(
                 Candidate(self.target, end.oid, (Edit(kind, culprit.oid),), label=label),
                 must_be_bad=wanted is Verdict.BAD,
                 words=f"the commit {words} {label}",
@@ -183,7 +183,7 @@ class ProofPlanner:
             ways.append(replace(way, unfit=self._unfit(way, culprit, end, label)))
         return ways
 
-    def _unfit(self, way: Way, culprit: Commit, end: Commit, label: str) -> str | None:
+    def _unfit(self, way: EndEdit, culprit: Commit, end: Commit, label: str) -> str | None:
         """Why an edit says nothing: it cannot be made, or leaves the end as it is. None where it says something."""
         if len(culprit.parents) != 1:
             return "it is a merge" if culprit.parents else "it has no parent"

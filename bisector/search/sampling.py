@@ -10,11 +10,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bisector.ahead import Scope, Wanted
+from bisector.ahead import Scope, UpcomingTrial
 from bisector.model import Judgement, Signal, Verdict
 from bisector.series import TrialSeries
 from bisector.verdict.confirm import Draw, Step
-from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable
+from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
 from bisector.verdict.hiding import Sample
 from bisector.verdict.neither import ENOUGH, NeverJudged, always_neither, never_judged, stops
 from bisector.verdict.rule import Rule
@@ -24,10 +24,10 @@ NOTHING = Evidence()
 
 
 @dataclass(frozen=True)
-class EndsDrawn:
+class EndTrials:
     """Both ends in one cell. ``result`` is None when one of them cannot be tried at all."""
 
-    result: Differ | Alike | NotTestable | NeverJudged | None
+    result: Difference | NoDifference | UntestableEnd | NeverJudged | None
     good: Judgement
     bad: Judgement
 
@@ -45,7 +45,7 @@ def draw_ends(
     *,
     number: int,
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
-) -> EndsDrawn:
+) -> EndTrials:
     """Trials of both ends in growing rounds until they differ, are alike, or cannot be tried.
 
     Args:
@@ -58,24 +58,24 @@ def draw_ends(
 
 def _draw_ends(
     good: TrialSeries, bad: TrialSeries, rule: Rule, number: int, more: tuple[Evidence, Evidence], scope: Scope
-) -> EndsDrawn:
+) -> EndTrials:
     while not (good.untestable or bad.untestable):
         step = rule.ends(good.evidence + more[0], bad.evidence + more[1], number)
-        if not isinstance(step, MoreEnds):
-            if isinstance(step, Differ):
-                return EndsDrawn(
+        if not isinstance(step, MoreEndTrials):
+            if isinstance(step, Difference):
+                return EndTrials(
                     step, good.judgement(Verdict.GOOD, _figures(good)), bad.judgement(Verdict.BAD, _figures(bad))
                 )
-            return EndsDrawn(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
+            return EndTrials(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
         wanted = ((good, step.good), (bad, step.bad))
         scope.want(_coming(wanted))
         _draw_in_turns(wanted, stop=(good,), first=(good, bad))
         if never := never_judged((*good.trials, *bad.trials)):
-            return EndsDrawn(never, _close_end(good), _close_end(bad))
-    return EndsDrawn(None, _close_end(good), _close_end(bad))
+            return EndTrials(never, _close_end(good), _close_end(bad))
+    return EndTrials(None, _close_end(good), _close_end(bad))
 
 
-def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndsDrawn | None:
+def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndTrials | None:
     """A trial of each end in turns, while none is good or bad; the outcome where that never ends, else None.
 
     ``bad``: is made when its turn comes, for it may have to be built.
@@ -91,7 +91,7 @@ def first_of_ends(good: TrialSeries, bad: Callable[[], TrialSeries]) -> EndsDraw
         if not always_neither(drawn):
             return None
         if never := never_judged(drawn):
-            return EndsDrawn(never, *map(_close_end, both))
+            return EndTrials(never, *map(_close_end, both))
     return None
 
 
@@ -134,7 +134,7 @@ def _draw_proof(
         _draw_in_turns(wanted, stop=good)
 
 
-def _coming(wanted: Iterable[tuple[TrialSeries, int]]) -> Iterator[Wanted]:
+def _coming(wanted: Iterable[tuple[TrialSeries, int]]) -> Iterator[UpcomingTrial]:
     """The trials that several series want, in the turns in which they are drawn."""
     each = [tuple(series.coming(count)) for series, count in wanted if not series.untestable]
     return (one for turn in itertools.zip_longest(*each) for one in turn if one)
@@ -169,11 +169,13 @@ def _draw_in_turns(
                 return
 
 
-def _close_end(series: TrialSeries, step: Alike | NotTestable | None = None, *, is_bad: bool = False) -> Judgement:
+def _close_end(
+    series: TrialSeries, step: NoDifference | UntestableEnd | None = None, *, is_bad: bool = False
+) -> Judgement:
     """``step``: what the ends' trials came to; the end that cannot be judged is not called good by what is left."""
     if series.untestable:
         return series.judgement(Verdict.SKIP, series.untestable)
-    if isinstance(step, NotTestable) and step.bad is is_bad:
+    if isinstance(step, UntestableEnd) and step.bad is is_bad:
         return series.judgement(Verdict.SKIP, step.reason)
     evidence = series.evidence
     if not evidence.conclusive:

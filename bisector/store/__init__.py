@@ -5,7 +5,7 @@ Rows hold the frozen types of ``model`` as JSON. Everything else (progress, what
 fold over these rows.
 """
 
-from bisector.store.rows import CampaignRow, Listed, StoredVerdict, TrialKey, WorkRow
+from bisector.store.rows import CampaignRow, CampaignSummary, StoredVerdict, TrialKey, WorkRow
 from bisector.store.store import Store
 
-__all__ = ["CampaignRow", "Listed", "Store", "StoredVerdict", "TrialKey", "WorkRow"]
+__all__ = ["CampaignRow", "CampaignSummary", "Store", "StoredVerdict", "TrialKey", "WorkRow"]

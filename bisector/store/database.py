@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bisector import __version__
-from bisector.codec import Malformed, load
+from bisector.codec import DecodeError, load
 from bisector.errors import InfraError
 from bisector.store.schema import connect, writer
 from bisector.system.xdg import private
@@ -82,7 +82,7 @@ class Database:
         """
         try:
             return load(kind, text)
-        except Malformed as error:
+        except DecodeError as error:
             raise InfraError(
                 f"{what} cannot be read: {error}",
                 hint=f"{self.folder}/bisector.db was written by {self._writer}, and this is bisector {__version__}: "

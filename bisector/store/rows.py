@@ -52,7 +52,7 @@ class CampaignRow:
 
 
 @dataclass(frozen=True)
-class Listed:
+class CampaignSummary:
     """A campaign in a list. ``kind``: of its outcome, "" while it has none; ``summary``: the outcome in one sentence.
 
     Both are text as stored: a newer version may know kinds that this one does not.

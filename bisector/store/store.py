@@ -18,7 +18,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Observation, Outcome, Reading, Signal, Trial
 from bisector.stage import CampaignState
 from bisector.store.database import Database
-from bisector.store.rows import CampaignRow, Listed, StoredVerdict, TrialKey, WorkRow
+from bisector.store.rows import CampaignRow, CampaignSummary, StoredVerdict, TrialKey, WorkRow
 from bisector.system.locks import locked
 
 ROW = "id, recipe, title, source, repo, good, bad, find_fix, cell, created, state"
@@ -89,14 +89,14 @@ class Store(Database):
         )
         return tuple(_campaign_row(row, partial(self._outcome, row["id"]) if row["ended"] else None) for row in rows)
 
-    def listed(self) -> tuple[Listed, ...]:
+    def listed(self) -> tuple[CampaignSummary, ...]:
         """A line for each campaign, oldest first."""
-        names = ", ".join(field.name for field in fields(Listed) if field.name not in ("kind", "summary"))
+        names = ", ".join(field.name for field in fields(CampaignSummary) if field.name not in ("kind", "summary"))
         rows = self._rows(
             f"select {names}, coalesce(kind, '') as kind, coalesce(summary, '') as summary from campaigns "
             "left join endings on endings.campaign=campaigns.id order by created, campaigns.rowid"
         )
-        return tuple(Listed(**dict(row)) for row in rows)
+        return tuple(CampaignSummary(**dict(row)) for row in rows)
 
     def campaign(self, prefix: str) -> CampaignRow:
         """The campaign with this id, else the one whose id starts so. Raises UsageError when none or several do."""

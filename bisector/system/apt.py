@@ -49,7 +49,7 @@ class FileGone(InfraError):
     """The index lists a file that the mirror does not have any more. Asking again does not help."""
 
 
-class Unfetched(InfraError):
+class DownloadFailure(InfraError):
     """A download failed in a way that may pass."""
 
 
@@ -267,7 +267,7 @@ class Archive:
     ) -> Finished:
         """Run one of apt's programs, its messages in English. ``what`` is fetched, for the error.
 
-        Raises Unfetched (worth another try), FileGone, ProcessTimeout, ProgramMissing, ProcessCancelled.
+        Raises DownloadFailure (worth another try), FileGone, ProcessTimeout, ProgramMissing, ProcessCancelled.
         """
         try:
             return self.processes.run(
@@ -278,7 +278,7 @@ class Archive:
         except ProcessFailed as error:
             printed = error.finished.stderr
             reason = [line for line in printed.splitlines() if line.startswith(("E:", "W:"))] or [error.what]
-            kind = FileGone if _GONE.search(printed) else Unfetched
+            kind = FileGone if _GONE.search(printed) else DownloadFailure
             raise kind(f"{what} cannot be fetched: {reason[0]}", hint=NETWORK) from error
 
     def _fetch_tarball(self, version: SourceVersion, tarball: SourceFile, target: Path) -> None:
@@ -292,7 +292,7 @@ class Archive:
             if fetched.is_symlink():  # a mirror on this disk (file:) is linked, and may lose the file later
                 fetched = Path(shutil.copy(fetched, partial / "copy"))
             if not fetched.is_file() or sha256_of(fetched) != tarball.sha256:
-                raise Unfetched(f"{tarball.name} from {self.mirror.uri} is not the file that the index names")
+                raise DownloadFailure(f"{tarball.name} from {self.mirror.uri} is not the file that the index names")
             fetched.replace(target)
         finally:
             remove_tree(partial, ignore_errors=True)
@@ -302,7 +302,7 @@ class Archive:
         tries = Retrying(
             stop=stop_after_attempt(TRIES),
             wait=growing(multiplier=self.pause),
-            retry=retry_if_exception_type((Unfetched, ProcessTimeout)) & retry_if_not_exception_type(FileGone),
+            retry=retry_if_exception_type((DownloadFailure, ProcessTimeout)) & retry_if_not_exception_type(FileGone),
             reraise=True,
         )
         return tries(job)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.system.apt import Archive, FileGone, Unfetched, environment, paragraphs, sha256_of
+from bisector.system.apt import Archive, DownloadFailure, FileGone, environment, paragraphs, sha256_of
 from bisector.system.proc import Processes, ProcessFailed
 from bisector.system.sandbox import HOST
 
@@ -145,7 +145,7 @@ def _fetch(
         shutil.copyfile(source, partial)
     if partial.stat().st_size != package.size or sha256_of(partial) != package.sha256:
         partial.unlink()
-        raise Unfetched(f"{what} is not the file that the index names", hint=DAMAGED)
+        raise DownloadFailure(f"{what} is not the file that the index names", hint=DAMAGED)
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(target)

@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
 
 
-class Unreadable(Exception):
+class ReadError(Exception):
     """A file that was named cannot be used; the text says why, in words that go on after the file's name."""
 
 
@@ -25,30 +25,30 @@ def read_named(path: Path, limit: int) -> bytes:
     Args:
         limit: bytes; a file that is larger is not read.
 
-    Raises Unreadable for what is not there or not to be read, for what is larger, and for whatever is not a regular
+    Raises ReadError for what is not there or not to be read, for what is larger, and for whatever is not a regular
     file: a FIFO or a terminal would be waited for, a device may have no end.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: that alone makes some devices act
-            raise Unreadable("is a folder" if path.is_dir() else "is not a regular file")
+            raise ReadError("is a folder" if path.is_dir() else "is not a regular file")
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise Unreadable("is not a regular file")
+                raise ReadError("is not a regular file")
             data = file.read(limit + 1)
     except OSError as error:
-        raise Unreadable(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise ReadError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:  # a NUL byte in its name
-        raise Unreadable(f"cannot be read: {error}") from error
+        raise ReadError(f"cannot be read: {error}") from error
     if len(data) > limit:
-        raise Unreadable(f"is larger than {_size(limit)}")
+        raise ReadError(f"is larger than {_size(limit)}")
     return data
 
 
 def unzipped(data: bytes, limit: int) -> bytes:
     """What a gzip file holds, or ``data`` itself when it is none. No more than ``limit`` bytes are ever expanded.
 
-    Raises Unreadable for one that is damaged, cut short, or holds more.
+    Raises ReadError for one that is damaged, cut short, or holds more.
     """
     if not data.startswith(GZIP):
         return data
@@ -59,12 +59,12 @@ def unzipped(data: bytes, limit: int) -> bytes:
             inflating = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             found += inflating.decompress(rest, limit + 1 - len(found))
             if len(found) > limit:
-                raise Unreadable(f"holds more than {_size(limit)}")
+                raise ReadError(f"holds more than {_size(limit)}")
             if not inflating.eof:
-                raise Unreadable("cannot be read: it is cut short")
+                raise ReadError("cannot be read: it is cut short")
             rest = inflating.unused_data
     except zlib.error as error:
-        raise Unreadable("cannot be read: it is damaged") from error
+        raise ReadError("cannot be read: it is damaged") from error
     return bytes(found)
 
 

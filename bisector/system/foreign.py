@@ -17,14 +17,14 @@ from typing import BinaryIO
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class NotPlain(OSError):
+class NotRegularFile(OSError):
     """What was found is a link, a folder, a device, or too large."""
 
 
 def open_plain(folder: Path, name: str) -> BinaryIO:
     """Open the file ``name``, a relative path, below ``folder``; no part of it may be a link.
 
-    Raises FileNotFoundError, NotPlain, other OSError.
+    Raises FileNotFoundError, NotRegularFile, other OSError.
     """
     *parents, last = Path(name).parts
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -36,13 +36,13 @@ def open_plain(folder: Path, name: str) -> BinaryIO:
         file = os.fdopen(os.open(last, os.O_RDONLY | _FLAGS, dir_fd=place), "rb")
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
-            raise NotPlain(error.errno, "not a plain file", str(folder / name)) from error
+            raise NotRegularFile(error.errno, "not a plain file", str(folder / name)) from error
         raise
     finally:
         os.close(place)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise NotPlain(errno.EINVAL, "not a plain file", str(folder / name))
+        raise NotRegularFile(errno.EINVAL, "not a plain file", str(folder / name))
     return file
 
 
@@ -51,7 +51,7 @@ def read_plain(folder: Path, name: str, limit: int) -> bytes:
     with open_plain(folder, name) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise NotPlain(errno.EFBIG, f"larger than {limit} bytes", str(folder / name))
+        raise NotRegularFile(errno.EFBIG, f"larger than {limit} bytes", str(folder / name))
     return data
 
 
@@ -59,7 +59,7 @@ def copy_plain(folder: Path, name: str, target: Path, limit: int) -> None:
     """Copy a file of at most ``limit`` bytes to ``target``, which must be ours alone. Raises as ``open_plain``."""
     with open_plain(folder, name) as file:
         if os.fstat(file.fileno()).st_size > limit:
-            raise NotPlain(errno.EFBIG, f"larger than {limit} bytes", str(folder / name))
+            raise NotRegularFile(errno.EFBIG, f"larger than {limit} bytes", str(folder / name))
         with target.open("wb") as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
 

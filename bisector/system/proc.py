@@ -27,7 +27,7 @@ from bisector.errors import InfraError, Interrupted
 from bisector.system import records
 from bisector.system.child import Child, Finished, ProcessFailed, ProgramMissing, SandboxFailed, missing
 from bisector.system.output import Output
-from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbox, Trusted, find_program
+from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbox, Trust, find_program
 
 __all__ = [
     "Child",
@@ -87,7 +87,7 @@ class Processes:
         self,
         argv: Sequence[str],
         *,
-        access: Access | Trusted,
+        access: Access | Trust,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         terminal: bool = False,
@@ -125,7 +125,7 @@ class Processes:
         self,
         argv: Sequence[str],
         *,
-        access: Access | Trusted,
+        access: Access | Trust,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
@@ -193,13 +193,13 @@ class Processes:
     def _launch(
         self,
         argv: Sequence[str],
-        access: Access | Trusted,
+        access: Access | Trust,
         cwd: Path | None,
         env: Mapping[str, str] | None,
         ends: tuple[int, int, int],
         terminal: bool,
     ) -> Child:
-        if isinstance(access, Trusted) or self.sandbox.off:
+        if isinstance(access, Trust) or self.sandbox.off:
             return self._guarded(argv, argv, cwd, os.environ if env is None else env, ends, terminal, ())
         self.check_sandbox()
         return self._confined(argv, access, cwd, env, ends, terminal)

@@ -47,13 +47,13 @@ CLEAN = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 """What a command hears of our environment when its caller names none: no token, no socket, no setting."""
 
 
-class Trusted(Enum):
+class Trust(Enum):
     """The other choice than ``Access``."""
 
     HOST = "host"
 
 
-HOST = Trusted.HOST
+HOST = Trust.HOST
 """For a program of this host that runs no code of others. It runs as we do, with all that we may touch."""
 
 

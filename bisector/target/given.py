@@ -21,7 +21,7 @@ _KERNELS = tuple(row.kernel for row in arch.ROWS)
 _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 
 
-class Given(Target):
+class GivenKernel(Target):
     """Takes kernels by their path (``Candidate.revision``) and keeps a copy: the file may change, an image may not.
 
     Args:

@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedLine:
     """A wish that the final .config does not fulfil. ``final``: what stands there, n when nothing does."""
 
     line: Line
@@ -80,10 +80,10 @@ class Wanted:
         lines = sorted((line.symbol, line.value, line.optional) for line in self.lines)
         return digest("kconfig", self.base, lines)
 
-    def dropped(self, final: str) -> tuple[Dropped, ...]:
+    def dropped(self, final: str) -> tuple[DroppedLine, ...]:
         """The lines that the .config ``final`` (its text) does not hold."""
         values = final_values(final)
-        gone = [Dropped(line, values.get(line.symbol, "n")) for line in self.lines]
+        gone = [DroppedLine(line, values.get(line.symbol, "n")) for line in self.lines]
         return tuple(entry for entry in gone if not _holds(entry.line.value, entry.final))
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from bisector.system.foreign import NotPlain, read_plain
+from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
 from bisector.target.inputs import Inputs, Places, below
 from bisector.target.kconfig import final_values
@@ -79,7 +79,7 @@ def _words(objects: Path) -> Iterator[str]:
             if file.endswith((".cmd", ".d")):
                 try:
                     text = read_plain(folder, file, COMMAND_LIMIT)
-                except (NotPlain, FileNotFoundError):
+                except (NotRegularFile, FileNotFoundError):
                     continue
                 new = set(_WORD.findall(text)) - seen
                 seen |= new
@@ -94,7 +94,7 @@ def _asked_for(tree: Path, read: Iterable[str]) -> set[str]:
     for path in read:
         try:
             text = read_plain(tree, path, SOURCE_LIMIT)
-        except (NotPlain, FileNotFoundError):
+        except (NotRegularFile, FileNotFoundError):
             continue
         names |= {os.fsdecode(name).rpartition("/")[2] for name in _HAS_INCLUDE.findall(text)}
     return names

@@ -22,7 +22,7 @@ from bisector.system.proc import Processes
 from bisector.target.images import Images
 from bisector.target.kernel_file import build_id_of_image
 from bisector.target.packages import DEBIAN, KernelRelease, Offer, choose, offered
-from bisector.target.unpack import Unusable, unpack
+from bisector.target.unpack import UnusableKernel, unpack
 
 FORMAT = 3  # of an unpacked image: a change here makes every earlier one another
 LISTS_AGE = 12 * 3600.0  # seconds for which the archive's lists are taken as they are
@@ -172,7 +172,7 @@ class KernelPackage(Target):
         with self._images.staging() as staged:
             try:
                 modules = unpack(files, release.release, self._modules, staged, self._processes)
-            except Unusable as error:
+            except UnusableKernel as error:
                 failure = BuildFailure(BuildStage.UNPACK, (f"{release.version} left out: {error}",))
                 self._images.keep_failure(key, failure)
                 return failure

@@ -19,7 +19,7 @@ from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import BuildConfig, Candidate, Image
 from bisector.system import shipped
-from bisector.system.foreign import NotPlain, copy_plain, open_plain, read_plain, write_plain
+from bisector.system.foreign import NotRegularFile, copy_plain, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import paths_below, remove_tree
@@ -31,7 +31,7 @@ from bisector.target.kconfig import Wanted, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
-from bisector.target.source import Build, FromSource
+from bisector.target.source import Build, SourceTarget
 
 FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ class KernelBuild:
     make: tuple[tuple[str, str], ...] = ()
 
 
-class KernelSource(FromSource):
+class KernelSource(SourceTarget):
     """Builds kernels.
 
     Args:
@@ -61,7 +61,7 @@ class KernelSource(FromSource):
         jobs: parallel jobs of one build.
         folder: what relative paths of fragments start from.
         environ: where PATH is taken from; ours when None.
-        The others: see FromSource.
+        The others: see SourceTarget.
 
     Raises UsageError for fragments or variables that cannot be used, RecipeError for malformed fragments.
     """
@@ -97,7 +97,7 @@ class KernelSource(FromSource):
 
     @cached_property
     def tools(self) -> tuple[tuple[str, str], ...]:
-        """See FromSource."""
+        """See SourceTarget."""
         return toolchain(self._make, self._environment, self.processes)
 
     @property
@@ -276,5 +276,5 @@ def _plain(stage: BuildStage, read: Callable[P, T], *arguments: P.args, **named:
     """What ``read`` gives of a file that the build left. Raises CannotBeBuilt where that is no plain file."""
     try:
         return read(*arguments, **named)
-    except (NotPlain, FileNotFoundError) as error:
+    except (NotRegularFile, FileNotFoundError) as error:
         raise CannotBeBuilt(stage, (f"{error.filename}: {error.strerror}",)) from error

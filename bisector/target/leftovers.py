@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bisector.system.foreign import NotPlain, read_plain
+from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
 
 COMMAND_LIMIT = 4 << 20  # bytes of a command file, which lists the headers of its object too
@@ -64,7 +64,7 @@ def _commands(objects: Path) -> Iterator[tuple[str, bytes]]:
             if file.startswith(".") and file.endswith(".cmd"):
                 try:
                     command = read_plain(folder, file, COMMAND_LIMIT)
-                except NotPlain:
+                except NotRegularFile:
                     continue
                 yield os.path.relpath(folder / file[1:-4], objects), command
 

@@ -64,7 +64,7 @@ class KernelRelease:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class IncompleteRelease:
     """A kernel that cannot be put together. ``missing``: the package that is not there."""
 
     version: str
@@ -84,7 +84,7 @@ class Offer:
     """What there is, and what is listed and cannot be had; both oldest first."""
 
     releases: tuple[KernelRelease, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[IncompleteRelease, ...] = ()
 
 
 def offered(packages: Iterable[Package]) -> Offer:
@@ -102,7 +102,7 @@ def offered(packages: Iterable[Package]) -> Offer:
         if not missing:
             usable.append(KernelRelease(version, release, tuple(parts[kind] for kind in sorted(parts))))
         elif set(parts) != {"base"}:
-            left_out.append(LeftOut(version, missing))
+            left_out.append(IncompleteRelease(version, missing))
     return Offer(tuple(sorted(usable, key=_age)), tuple(sorted(left_out, key=_age)))
 
 
@@ -129,7 +129,7 @@ def choose(offer: Offer, wanted: str) -> KernelRelease | None:
     return next((found[-1] for found in (exact, upstream, started) if found), None)
 
 
-def _age(one: KernelRelease | LeftOut) -> tuple[tuple[int, ...], bool, tuple[tuple[int, str], ...]]:
+def _age(one: KernelRelease | IncompleteRelease) -> tuple[tuple[int, ...], bool, tuple[tuple[int, str], ...]]:
     """A pre-release (7.3~rc7) is older than its release; after that the packaging revision counts."""
     return one.upstream, not re.match(r"[\d:.]+~rc", one.version), _numbers(one.version)
 

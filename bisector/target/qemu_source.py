@@ -22,7 +22,7 @@ from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import Candidate, Image
-from bisector.system.foreign import NotPlain, copy_plain, leads_out, read_plain, write_plain
+from bisector.system.foreign import NotRegularFile, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import remove_tree, walk
@@ -32,7 +32,7 @@ from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.inputs import Inputs
 from bisector.target.ninja import SYSTEM, Ninja, environment
 from bisector.target.qemu_inputs import qemu_inputs
-from bisector.target.source import Build, FromSource
+from bisector.target.source import Build, SourceTarget
 from bisector.target.submodules import stand_in
 
 FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
@@ -48,14 +48,14 @@ _DESCRIPTION_SUFFIXES = (".mak", ".wrap")
 _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
 
 
-class QemuSource(FromSource):
+class QemuSource(SourceTarget):
     """Builds programs of QEMU.
 
     Args:
         programs: what is built, by name (ninja.TARGETS).
         jobs: parallel jobs of one build.
         environ: where PATH is taken from; ours when None.
-        The others: see FromSource.
+        The others: see SourceTarget.
 
     Raises UsageError for a program that is not known.
     """
@@ -89,7 +89,7 @@ class QemuSource(FromSource):
 
     @cached_property
     def tools(self) -> tuple[tuple[str, str], ...]:
-        """See FromSource."""
+        """See SourceTarget."""
         tools = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
         versions = [(name, f"{program}: {self._printed(program, '--version')}") for name, program in tools]
         libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
@@ -192,7 +192,7 @@ class _Build:
             file = self.ninja.file(name, by_make=self._by_make)
             try:
                 copy_plain(self.build_dir.objects, file, programs / name, PROGRAM_LIMIT)
-            except (NotPlain, FileNotFoundError) as error:
+            except (NotRegularFile, FileNotFoundError) as error:
                 raise CannotBeBuilt(BuildStage.COMPILE, (f"{file}: {error.strerror}",)) from error
             (programs / name).chmod(0o755)
         if SYSTEM in self.ninja.programs:
@@ -278,5 +278,5 @@ def _text(folder: Path, name: str) -> str:
     """A file of the tree or of the build, "" where it is none."""
     try:
         return read_plain(folder, name, TEXT_LIMIT).decode(errors="replace")
-    except (FileNotFoundError, NotPlain):
+    except (FileNotFoundError, NotRegularFile):
         return ""

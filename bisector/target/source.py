@@ -45,7 +45,7 @@ class Build(Protocol):
         ...
 
 
-class FromSource(ABC):
+class SourceTarget(ABC):
     """A target that is built.
 
     Args:

@@ -33,7 +33,7 @@ _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?P<packed>\.xz|\.gz|\.zst)?")
 TIMEOUT = 600.0  # seconds for one package
 
 
-class Unusable(Exception):
+class UnusableKernel(Exception):
     """The packages are whole, and no kernel that can be booted is in them."""
 
 
@@ -70,7 +70,7 @@ def unpack(
         The names of the modules that were unpacked.
 
     Raises:
-        Unusable: no kernel, no modules, or none that can mount the VM's root.
+        UnusableKernel: no kernel, no modules, or none that can mount the VM's root.
         InfraError: a package is damaged, or the disk is full.
     """
     try:
@@ -125,7 +125,7 @@ def _kernel(contents: _Contents, release: str, staged: Path) -> None:
         if found:
             _write(staged / target, contents.read(found))
         elif target == "kernel":
-            raise Unusable(f"no kernel image of {release} is in its packages")
+            raise UnusableKernel(f"no kernel image of {release} is in its packages")
 
 
 def _modules(
@@ -135,7 +135,7 @@ def _modules(
     base = f"lib/modules/{release}/"
     there = {_name(path): path for path in contents.files if path.startswith(base) and _MODULE.fullmatch(_base(path))}
     if not there:
-        raise Unusable(f"no modules of {release} are in its packages")
+        raise UnusableKernel(f"no modules of {release} are in its packages")
     listing, facts = (
         contents.read(base + name) if base + name in contents.files else b""
         for name in ("modules.builtin", "modules.builtin.modinfo")
@@ -143,7 +143,7 @@ def _modules(
     builtin = modinfo.builtin(listing.decode(errors="replace"), facts)
     for name in ESSENTIAL:
         if name not in there and name not in builtin:
-            raise Unusable(f"{release} has no {name}, so it cannot mount the VM's root")
+            raise UnusableKernel(f"{release} has no {name}, so it cannot mount the VM's root")
     modules = modinfo.Modules(there, lambda path: _unpacked(path, contents.read(path), processes, scratch), builtin)
     return {re.sub(r"\.ko\..*$", ".ko", path): data for path, data in modules.closure(wanted).items()}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bisector.agent.plan
 from bisector.agent.plan import Plan, Result
-from bisector.codec import Malformed, dump, load
+from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.records import start_time
@@ -116,7 +116,7 @@ class Workspace:
             raise ResultBroken(f"the agent's result cannot be read: {error.strerror}") from error
         try:
             result = load(Result, data, limit=RESULT)
-        except Malformed as error:
+        except DecodeError as error:
             raise ResultBroken(f"the agent's result is malformed: {error}") from None
         if result.token != token and not (result.fault and not result.token):
             raise ResultBroken("the agent's result is of another trial")

@@ -117,7 +117,7 @@ class UnjudgedArms:
 
 
 @dataclass(frozen=True)
-class Contrary:
+class EditContradiction:
     """The culprit stands against its parents, but an edited arm is not as it has to be: without it the bug is there
     still, or with it not yet. ``bad``: it is among the bad arms."""
 
@@ -126,7 +126,7 @@ class Contrary:
     reason: str
 
 
-Step = Draw | Confirmation | Contradiction | NewBackground | NoVerdict | UnjudgedArms | Contrary
+Step = Draw | Confirmation | Contradiction | NewBackground | NoVerdict | UnjudgedArms | EditContradiction
 
 
 def confirm(
@@ -170,10 +170,10 @@ def confirm(
     if all(place >= main_good for place in unjudged):
         for place, evidence in enumerate(good[main_good:], main_good):
             if needs.refuted(evidence):
-                return Contrary(False, place, f"reproduced in {evidence.figures} fresh trials")
+                return EditContradiction(False, place, f"reproduced in {evidence.figures} fresh trials")
         for place, evidence in enumerate(bad[main_bad:], main_bad):
             if needs.is_good(evidence):
-                return Contrary(True, place, f"reproduced in {evidence.figures} fresh trials")
+                return EditContradiction(True, place, f"reproduced in {evidence.figures} fresh trials")
     judged = [evidence for place, evidence in enumerate(good) if place not in unjudged]
     lost = [(True, place) for place, evidence in enumerate(bad) if not needs.enough_bad(place, evidence)]
     lost += [(False, place) for place in unjudged if place >= main_good]

@@ -36,7 +36,7 @@ ALIKE = 8.0
 
 
 @dataclass(frozen=True)
-class Differ:
+class Difference:
     """The bad end reproduces more often than the good one; ``belief`` is what the search starts from."""
 
     belief: Belief
@@ -44,7 +44,7 @@ class Differ:
 
 
 @dataclass(frozen=True)
-class Alike:
+class NoDifference:
     """No difference that a search could use. ``reversed``: the good end reproduces more often than the bad one."""
 
     reason: str
@@ -52,7 +52,7 @@ class Alike:
 
 
 @dataclass(frozen=True)
-class NotTestable:
+class UntestableEnd:
     """One end's trials end in other failures, or in failures of the harness that may hide the bug. ``bad``: it is the
     bad end."""
 
@@ -61,7 +61,7 @@ class NotTestable:
 
 
 @dataclass(frozen=True)
-class MoreEnds:
+class MoreEndTrials:
     """So many trials more of each end, to be drawn in turns; none of them can be wasted."""
 
     good: int
@@ -70,7 +70,7 @@ class MoreEnds:
 
 def ends(
     good: Evidence, bad: Evidence, budget: Budget, *, number: int = 1, other_cap: int = OTHER_CAP, cap: int = TRIAL_CAP
-) -> Differ | Alike | NotTestable | MoreEnds:
+) -> Difference | NoDifference | UntestableEnd | MoreEndTrials:
     """Whether the trials of both ends are enough to start a search on.
 
     Args:
@@ -86,57 +86,59 @@ def ends(
     """
     for evidence, is_bad, other_end in ((good, False, bad), (bad, True, good)):
         if evidence.other >= other_cap + 2 * evidence.conclusive:
-            return NotTestable(is_bad, f"{evidence.other} of its trials ended in another failure")
+            return UntestableEnd(is_bad, f"{evidence.other} of its trials ended in another failure")
         if often_failed(evidence) and _hidden(evidence, other_end, 0.0) >= HIDING:
-            return NotTestable(is_bad, in_harness(evidence.harness, other_end.harness))
+            return UntestableEnd(is_bad, in_harness(evidence.harness, other_end.harness))
     share = budget.share(Stage.ENDS, number)
     if good.reproduced:
         return _with_background(good, bad, budget, share, cap)
     if not bad.reproduced and bad.conclusive >= NEVER:
         trials = f"{bad.conclusive} trials, nor did the good one in {good.conclusive}"
-        return Alike(f"the bad end never reproduced in {trials}")
+        return NoDifference(f"the bad end never reproduced in {trials}")
     if bad.conclusive < cap and bad.reproduced < ENOUGH:
         size, wanted = min(FIRST_ROUND + bad.conclusive // 4, cap), ENOUGH - bad.reproduced
-        return MoreEnds(max(0, size - good.conclusive), min(wanted, cap - bad.conclusive))
+        return MoreEndTrials(max(0, size - good.conclusive), min(wanted, cap - bad.conclusive))
     rate = Rate(bad.reproduced, bad.conclusive)
     needed = rate.clean_needed(share)
     if good.conclusive < min(needed, cap):
-        return MoreEnds(min(needed, cap) - good.conclusive, 0)
+        return MoreEndTrials(min(needed, cap) - good.conclusive, 0)
     if rate.missed(good.clean) > share:
-        return Alike(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
+        return NoDifference(f"too rare to tell: {bad.figures} at the bad end, {good.figures} at the good one")
     return _differ(good, bad, budget, min(cap, WARY * needed))
 
 
 def _with_background(
     good: Evidence, bad: Evidence, budget: Budget, share: float, cap: int
-) -> Differ | Alike | NotTestable | MoreEnds:
+) -> Difference | NoDifference | UntestableEnd | MoreEndTrials:
     size, number = FIRST_ROUND, 1
     while size < max(good.conclusive, bad.conclusive) and size < cap:
         size, number = min(2 * size, cap), number + 1
     if good.conclusive < size or bad.conclusive < size:
-        return MoreEnds(max(0, size - good.conclusive), max(0, size - bad.conclusive))
+        return MoreEndTrials(max(0, size - good.conclusive), max(0, size - bad.conclusive))
     ours, theirs = (good.reproduced, good.conclusive), (bad.reproduced, bad.conclusive)
     part = share / (number * (number + 1))
     if as_far_apart(ours, theirs) <= part and _apart(good, bad, budget):
         return _differ(good, bad, budget, min(cap, WARY * size))
     if as_far_apart(theirs, ours) <= part:
-        return Alike(f"the good end reproduces more often than the bad one: {_figures(good, bad)}", reversed=True)
+        return NoDifference(
+            f"the good end reproduces more often than the bad one: {_figures(good, bad)}", reversed=True
+        )
     if alike_odds(good, bad) >= ALIKE or size >= cap:
-        return Alike(f"both ends reproduce about as often: {_figures(good, bad)}")
-    return MoreEnds(min(2 * size, cap) - good.conclusive, min(2 * size, cap) - bad.conclusive)
+        return NoDifference(f"both ends reproduce about as often: {_figures(good, bad)}")
+    return MoreEndTrials(min(2 * size, cap) - good.conclusive, min(2 * size, cap) - bad.conclusive)
 
 
-def _differ(good: Evidence, bad: Evidence, budget: Budget, most: int) -> Differ | NotTestable | MoreEnds:
+def _differ(good: Evidence, bad: Evidence, budget: Budget, most: int) -> Difference | UntestableEnd | MoreEndTrials:
     """The ends differ, unless failures of the harness may hide the bug at the good one (law 7).
 
     ``most``: conclusive trials of the good end after which the doubt is not waited out any longer.
     """
     if _hidden(good, bad, LEAST * Rate(bad.reproduced, bad.conclusive).mean) < HIDING:
-        return Differ(_belief(good, bad, budget), _figures(good, bad))
+        return Difference(_belief(good, bad, budget), _figures(good, bad))
     if good.conclusive < most:
         more = max(1, min(good.conclusive // 2, most - good.conclusive))
-        return MoreEnds(more, more)
-    return NotTestable(False, f"{in_harness(good.harness, bad.harness)}: they may hide the bug")
+        return MoreEndTrials(more, more)
+    return UntestableEnd(False, f"{in_harness(good.harness, bad.harness)}: they may hide the bug")
 
 
 def _hidden(end: Evidence, other: Evidence, least: float) -> float:

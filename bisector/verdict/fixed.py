@@ -9,7 +9,7 @@ from functools import partial
 
 from bisector.model import Verdict
 from bisector.verdict.chance import as_far_apart
-from bisector.verdict.confirm import Confirmation, Contradiction, Contrary, Draw, NoVerdict, Step, UnjudgedArms
+from bisector.verdict.confirm import Confirmation, Contradiction, Draw, EditContradiction, NoVerdict, Step, UnjudgedArms
 from bisector.verdict.hiding import FEW, Sample
 from bisector.verdict.sequential import (
     OTHER_CAP,
@@ -120,7 +120,7 @@ class FixedTrials:
             elif decision.verdict is not arm.wanted:
                 reason = f"was to be {arm.wanted} and is {decision.verdict} in fresh trials: {decision.reason}"
                 if arm.own_edit:
-                    return Contrary(arm.bad, arm.place, reason)
+                    return EditContradiction(arm.bad, arm.place, reason)
                 return Contradiction(arm.place, reason, arm.bad)
         places = tuple((arm.bad, arm.place) for arm in untested)
         if not all(arm.own_edit for arm in untested):

@@ -14,7 +14,7 @@ OUTSIDE = 1e-12  # chance that is left outside the grid, about
 
 
 @dataclass(frozen=True)
-class Stopped:
+class TruncatedSample:
     """Trials of a candidate that the search called bad: the last one reproduced, ``limit`` clean ones were allowed.
 
     That it was called bad at all says that it reproduced within ``limit``, so its trials are a truncated sample.
@@ -35,7 +35,7 @@ class Rate:
 
     reproduced: int = 0
     trials: int = 0
-    stopped: tuple[Stopped, ...] = ()
+    stopped: tuple[TruncatedSample, ...] = ()
 
     @property
     def all_reproduced(self) -> int:
@@ -58,7 +58,7 @@ class Rate:
 
     def with_stopped(self, trials: int, limit: int) -> Rate:
         """With a candidate that the search called bad at its first reproduction."""
-        return replace(self, stopped=(*self.stopped, Stopped(trials, limit)))
+        return replace(self, stopped=(*self.stopped, TruncatedSample(trials, limit)))
 
     def missed(self, clean: int) -> float:
         """Chance that one more bad candidate shows ``clean`` clean trials in a row; doubt about the rate is in it.

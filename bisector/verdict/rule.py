@@ -12,11 +12,11 @@ from typing import Protocol
 
 from bisector.model import Verdict
 from bisector.verdict.confirm import Step, confirm
-from bisector.verdict.ends import Alike, Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd, ends
 from bisector.verdict.hiding import Sample
 from bisector.verdict.sequential import Belief, Decision, Evidence, More, decide
 
-EndsStep = Differ | Alike | NotTestable | MoreEnds
+EndsStep = Difference | NoDifference | UntestableEnd | MoreEndTrials
 
 
 class Rule(Protocol):
@@ -86,11 +86,11 @@ class Rule(Protocol):
         """The rule for the proof of a suspect that no search named."""
         ...
 
-    def started(self, differ: Differ) -> Rule:
+    def started(self, differ: Difference) -> Rule:
         """The rule that a search starts with, once its ends differ."""
         ...
 
-    def started_anew(self, differ: Differ) -> Rule:
+    def started_anew(self, differ: Difference) -> Rule:
         """The same after a proof has thrown doubt on the ends; what the search has spent of its budget stays spent."""
         ...
 
@@ -157,10 +157,10 @@ class Sequential:
         """The belief with a stricter budget: nothing but the proof speaks for the suspect."""
         return replace(self, belief=self.belief.of_suspect())
 
-    def started(self, differ: Differ) -> Sequential:
+    def started(self, differ: Difference) -> Sequential:
         """The belief that the ends give."""
         return replace(self, belief=differ.belief)
 
-    def started_anew(self, differ: Differ) -> Sequential:
+    def started_anew(self, differ: Difference) -> Sequential:
         """The belief that the ends give, with the shares that the search has spent, and one more for this error."""
         return replace(self, belief=differ.belief.carrying(self.belief.corrected()))

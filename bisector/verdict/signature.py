@@ -24,7 +24,7 @@ from bisector.model import (
     Signal,
 )
 from bisector.recipe.facts.console import untimed
-from bisector.recipe.facts.row import Finding, RestsOn, Row
+from bisector.recipe.facts.row import Finding, Row, StepRequirement
 from bisector.recipe.facts.table import ROWS
 
 HARNESS_STAGES = ("plan", "tools")
@@ -183,12 +183,12 @@ def _stopped_before(
 def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
     """Index of the last step that the condition's facts rest on, -1 where they rest on none."""
     facts = [(fact, row.rests_on) for fact, row in _rows(condition)]
-    on_its_step = {RestsOn.ITS_STEP, RestsOn.ITS_STEP_IF_GOOD} if good else {RestsOn.ITS_STEP}
+    on_its_step = {StepRequirement.ITS_STEP, StepRequirement.ITS_STEP_IF_GOOD} if good else {StepRequirement.ITS_STEP}
     named = {fact.where for fact, rests_on in facts if rests_on in on_its_step}
-    on_all = any(row.absence(fact) and row.rests_on is RestsOn.ALL_IF_NEGATED for fact, row in _rows(condition))
+    on_all = any(row.absence(fact) and row.rests_on is StepRequirement.ALL_IF_NEGATED for fact, row in _rows(condition))
     if on_all or (good and not named):  # a good condition that names no step rests on the whole workload
         return len(steps) - 1
-    if any(rests_on is RestsOn.STEPS_BEFORE_LAST for _, rests_on in facts):
+    if any(rests_on is StepRequirement.STEPS_BEFORE_LAST for _, rests_on in facts):
         return len(steps) - 2  # the one that hangs is the last
     return max((index for index, step in enumerate(steps) if step.name in named), default=-1)
 
@@ -204,7 +204,7 @@ def _named(step: StepFacts, observation: Observation, question: Question) -> boo
     """Whether a condition of the recipe, bad or good, speaks of what the step ended with."""
     for condition in (*question.bad, *question.good):
         for fact, row in _rows(condition):
-            if fact.where != step.name or row.rests_on is not RestsOn.ITS_STEP:
+            if fact.where != step.name or row.rests_on is not StepRequirement.ITS_STEP:
                 continue
             if fact.negate and not row.negated_names_failure:
                 continue

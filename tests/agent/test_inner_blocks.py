@@ -21,8 +21,8 @@ from bisector.agent.inner_blocks import (
     TRIES,
     Chunks,
     Exchange,
+    NoAnswer,
     StampRun,
-    Unanswered,
     extents_command,
     extents_in,
     read_command,
@@ -31,7 +31,7 @@ from bisector.agent.inner_blocks import (
 from bisector.agent.integrity import Verification, judge
 from bisector.agent.plan import Step
 from bisector.agent.qemu import Qemu
-from bisector.agent.stamps import Stamped
+from bisector.agent.stamps import StampTarget
 from bisector.agent.steps import Outcome
 
 Answer = tuple[int | None, str]
@@ -52,7 +52,7 @@ class BlocksSetup:
     def __init__(self, folder: Path, *, direct: bool = False, mapped: bool = False) -> None:
         self.exchange = Exchange(str(folder / "exchange"))
         self.path = folder / "stamped"
-        self.stamped = Stamped("usr", Pattern(9), mapped=mapped)
+        self.stamped = StampTarget("usr", Pattern(9), mapped=mapped)
         self.lines: list[str] = []
         self.direct = direct
 
@@ -267,7 +267,7 @@ class Pausing:
 @needs_busybox
 class TestPause:
     def test_stamp_goes_on_with_the_region_after_it(self, tmp_path: Path) -> None:
-        guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
+        guest, stamped = Pausing(tmp_path, at=2), StampTarget("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=(2 * REGION + 1) * BLOCK)
         seen = guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         assert (seen.done, seen.exit, seen.count, stamped.journal.blocks()) == (True, None, REGION, REGION)
@@ -278,7 +278,7 @@ class TestPause:
         assert (look.exit, look.blocks) == (0, ("clean",))
 
     def test_verify_begins_anew(self, tmp_path: Path) -> None:
-        guest, stamped = Pausing(tmp_path, at=5), Stamped("usr", Pattern(9))
+        guest, stamped = Pausing(tmp_path, at=5), StampTarget("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=2 * REGION * BLOCK)
         guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         seen = guest.blocks.verify(guest.qemu, guest.path, ["true"], stamped, direct=False, seconds=60.0)
@@ -287,7 +287,7 @@ class TestPause:
         assert (seen.exit, seen.blocks, seen.count) == (0, ("clean",), 2 * REGION)
 
     def test_a_write_that_fails_after_the_pause_ends_the_stamp_with_its_error(self, tmp_path: Path) -> None:
-        guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
+        guest, stamped = Pausing(tmp_path, at=2), StampTarget("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=3 * REGION * BLOCK)
         guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         guest.kept = "echo 'dd: error writing: No space left on device'; exit 1"
@@ -296,7 +296,7 @@ class TestPause:
         assert guest.commands == 2 and stamped.journal.blocks() == REGION
 
     def test_a_read_that_fails_after_the_pause_is_looked_at_again(self, tmp_path: Path) -> None:
-        guest, stamped = Pausing(tmp_path, at=2), Stamped("usr", Pattern(9))
+        guest, stamped = Pausing(tmp_path, at=2), StampTarget("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
         guest.blocks.stamp(guest.qemu, guest.path, step, stamped, stamped.journal.record, 60.0)
         guest.blocks.verify(guest.qemu, guest.path, [], stamped, direct=False, seconds=60.0)
@@ -305,7 +305,7 @@ class TestPause:
         assert (seen.exit, seen.blocks, seen.count) == (0, ("clean",), 8)
 
     def test_what_failed_is_reported_with_its_error(self, tmp_path: Path) -> None:
-        guest, stamped = Pausing(tmp_path, at=0), Stamped("usr", Pattern(9))
+        guest, stamped = Pausing(tmp_path, at=0), StampTarget("usr", Pattern(9))
         step = Step("write", "stamp", ("usr",), where="guest", size=8 * BLOCK)
         seen = guest.blocks.stamp(guest.qemu, "/dev/full", step, stamped, stamped.journal.record, 60.0)
         assert (seen.exit, seen.errno, seen.count, seen.failed) == (1, "ENOSPC", 0, 1)
@@ -316,5 +316,5 @@ def test_a_guest_that_gives_no_answer_is_not_judged(tmp_path: Path) -> None:
     setup = BlocksSetup(tmp_path)
     for line in ("B", "W 0 8 1", "F"):
         setup.record(line)
-    with pytest.raises(Unanswered):
+    with pytest.raises(NoAnswer):
         setup.verify(lambda command: (None, ""))

@@ -13,7 +13,7 @@ import pytest
 
 from bisector import codec
 from bisector.agent.plan import Io, Layer, Plan, Result, Step, StepFacts
-from bisector.codec import Malformed, dump, load
+from bisector.codec import DecodeError, dump, load
 
 DIGITS = "9" * 400
 
@@ -61,7 +61,7 @@ DIGITS = "9" * 400
 )
 def test_what_is_not_such_an_object_is_refused(kind: type, text: str | bytes) -> None:
     began = time.process_time()
-    with pytest.raises(Malformed) as error:
+    with pytest.raises(DecodeError) as error:
         load(kind, text)
     assert time.process_time() - began < 2
     assert len(str(error.value)) < 200
@@ -69,7 +69,7 @@ def test_what_is_not_such_an_object_is_refused(kind: type, text: str | bytes) ->
 
 
 def test_the_size_is_looked_at_first() -> None:
-    with pytest.raises(Malformed, match="larger than 4 MiB"):
+    with pytest.raises(DecodeError, match="larger than 4 MiB"):
         load(Result, b"{" * (4 << 20) + b"}", limit=4 << 20)
 
 
@@ -80,7 +80,7 @@ def test_values_inside_of_strings_are_none() -> None:
 
 def test_the_shortest_values_do_not_fill_the_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(Malformed):
+    with pytest.raises(DecodeError):
         load(Result, b'{"steps": [' + b"[]," * 1_390_000 + b"[]]}", limit=4 << 20)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
 
@@ -105,7 +105,7 @@ def test_whatever_is_changed_in_a_text_it_is_read_or_refused() -> None:
         for kind in (Plan, Result):
             try:
                 read = load(kind, text)
-            except Malformed as error:
+            except DecodeError as error:
                 assert str(error).isprintable()
                 continue
             json.dumps(json.loads(dump(read)), allow_nan=False).encode()

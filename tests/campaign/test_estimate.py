@@ -10,7 +10,7 @@ import pytest
 from acting import Act
 
 from bisector.cli import main
-from bisector.estimate import Measured, as_text, measured, of_commits, of_releases
+from bisector.estimate import Measurements, as_text, measured, of_commits, of_releases
 from bisector.recipe.load import load
 from bisector.session import Session
 from bisector.store import CampaignRow, Store, WorkRow
@@ -20,7 +20,7 @@ from tests.search.planted import Planned, Planted
 def test_a_campaign_takes_the_steps_builds_and_trials_that_were_expected(act: Act) -> None:
     acted = act(33, bug=range(20, 33))
     recipe = acted.request("c0", "c32").recipe
-    expected = of_commits(32, Session.rule(recipe, sequential=True), 1, Measured())
+    expected = of_commits(32, Session.rule(recipe, sequential=True), 1, Measurements())
     row, outcome = acted.run("c0", "c32")
     store = Store(acted.folders.state)
     trials = Counter(trial.stage.partition("-")[0] for trial in store.trials(row.id))
@@ -33,14 +33,14 @@ def test_a_campaign_takes_the_steps_builds_and_trials_that_were_expected(act: Ac
 
 def test_each_cell_has_ends_and_the_chosen_one_has_them_twice() -> None:
     rule = Session.rule(load("virtio-open-lvm-raid1"), sequential=True)
-    one, two = (of_commits(32, rule, cells, Measured()).trials for cells in (1, 2))
+    one, two = (of_commits(32, rule, cells, Measurements()).trials for cells in (1, 2))
     assert two["ends"] == 3 * one["ends"]
     assert (two["search"], two["proof"]) == (one["search"], one["proof"])
 
 
 def test_the_first_build_takes_the_longest_that_was_measured() -> None:
     rule = Session.rule(load("virtio-open-lvm-raid1"), sequential=True)
-    found = of_commits(2, rule, 1, Measured(builds=(300.0, 20.0, 20.0)))
+    found = of_commits(2, rule, 1, Measurements(builds=(300.0, 20.0, 20.0)))
     assert (sum(found.builds.values()), found.build_seconds, found.seconds) == (5, 380.0, None)
     text = as_text(found)
     assert "builds 6 min (the first 5 min, then 20 s each; 3 measured)" in text
@@ -48,7 +48,7 @@ def test_the_first_build_takes_the_longest_that_was_measured() -> None:
 
 
 def test_a_search_over_releases_takes_so_many_trials_at_most() -> None:
-    found = of_releases("Releases: 20", 6, 2, Measured(trials=(10.0, 11.0, 30.0)))
+    found = of_releases("Releases: 20", 6, 2, Measurements(trials=(10.0, 11.0, 30.0)))
     assert (found.trials, found.seconds) == (12, 132.0)
     assert "at most 2 min (11 s each; 3 measured), without downloads" in as_text(found)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bisector.execute.place import Place
-from bisector.execute.remote import Call, Worker, WorkerLies, WorkerLost
+from bisector.execute.remote import Call, Worker, WorkerLost, WorkerMismatch
 
 
 def act(place: Place, what: str, seconds: float) -> tuple[str, int]:
@@ -54,7 +54,7 @@ class ActedJob:
     def run(self, call: Call) -> Any:
         self.ran_on.append(call.worker.name)
         if self.what == "lie":
-            raise WorkerLies(f"{call.worker.name} sent another image")
+            raise WorkerMismatch(f"{call.worker.name} sent another image")
         return call.run(act, self.what, self.seconds)
 
     def lost(self, what: str) -> Any:

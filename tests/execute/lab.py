@@ -13,7 +13,7 @@ from typing import Any
 
 from bisector.execute.cluster import ClusterExecutor
 from bisector.execute.executor import Slot
-from bisector.execute.start import Starting
+from bisector.execute.start import StartSetting
 from bisector.interfaces import CancelToken, Progress
 from bisector.jobs import make_image
 from bisector.model import BuildConfig, BuildFailure, Candidate, Image, TargetKind
@@ -71,7 +71,7 @@ class Lab:
         setting = ClusterSetting(
             f"local:{workers}", (), self.root / "cache", state, CONFINED, self.seen.append, ahead=1
         )
-        starting = Starting(state, self.processes, {**os.environ, "PYTHONPATH": str(ROOT)})
+        starting = StartSetting(state, self.processes, {**os.environ, "PYTHONPATH": str(ROOT)})
         with cluster_executor(setting, starting) as executor:
             self.wait(lambda: sum(w.checked for w in executor.cluster.workers.values()) == workers)
             self.executor = executor

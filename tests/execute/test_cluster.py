@@ -22,7 +22,7 @@ distributed = pytest.importorskip("distributed")
 from bisector.execute.cluster import ClusterExecutor  # noqa: E402
 from bisector.execute.local import LocalExecutor  # noqa: E402
 from bisector.execute.remote import Fitness  # noqa: E402
-from bisector.execute.start import Starting, reached  # noqa: E402
+from bisector.execute.start import StartSetting, reached  # noqa: E402
 from bisector.execute.workers import Cluster  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 
         def open_with(**fitness: Fitness) -> Opened:
             environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-            starting = Starting(tmp_path / "state", Processes(tmp_path / "processes"), environ)
+            starting = StartSetting(tmp_path / "state", Processes(tmp_path / "processes"), environ)
             client = ending.enter_context(reached("local:2", starting))
             made = Opened(client, {name.replace("_", "-"): each for name, each in fitness.items()})
             ending.callback(made.executor.shutdown, cancel_futures=True)

@@ -17,7 +17,7 @@ from bisector.exitcodes import ExitCode
 from bisector.followup import RecheckResult, recheck
 from bisector.interfaces import Runner, ignore
 from bisector.mail import fixed
-from bisector.mail.fixed import HINT, Fixed, Place
+from bisector.mail.fixed import HINT, FixStatus, Place
 from bisector.mail.letter import Letter, body
 from bisector.model import Image, Observation, OutcomeKind, Verdict
 from bisector.recipe.load import load
@@ -74,7 +74,7 @@ def again(row: CampaignRow, session: FileSession) -> RecheckResult:
     return recheck(row, load("virtio-open-lvm-raid1"), session)
 
 
-def mail(row: CampaignRow, session: FileSession, found: Fixed) -> str:
+def mail(row: CampaignRow, session: FileSession, found: FixStatus) -> str:
     return " ".join(body(Letter(gather(session.store, row), fixed=found)).split())
 
 

@@ -150,7 +150,7 @@ def _document(data: bytes) -> Any:
         pass
     try:
         return yaml.read(data).data
-    except yaml.Unreadable:
+    except yaml.TextError:
         return {"recipe": "x"}
 
 
@@ -201,7 +201,7 @@ def _mail(data: bytes, place: Place, chance: random.Random) -> int:
 def _result_of_a_guest(data: bytes, place: Place, chance: random.Random) -> int:
     try:
         result = codec.load(plan.Result, data, limit=RESULT)
-    except codec.Malformed as error:
+    except codec.DecodeError as error:
         print(ascii(str(error)))
         assert len(str(error)) < 4_000, "a message of thousands of characters"
         return ExitCode.OK

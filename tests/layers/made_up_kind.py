@@ -112,7 +112,7 @@ def main(folder: Path) -> None:
     storage = FakeStorage(str(folder / "work"))
     storage.build(made.layers, vm=True)
     inner = InnerStorage(made.guest)
-    wishes = starter.Wishes("first", storage="crypt-plain")
+    wishes = starter.FailureDescription("first", storage="crypt-plain")
     found = {
         "kinds": [layer.kind for layer in made.layers],
         "two_members": said(good.replace("crypt: plain, of: disk", "crypt: plain, of: [disk, fs-less]"), file),

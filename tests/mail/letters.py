@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from bisector.mail.compose import COLUMNS, LONGEST
-from bisector.mail.fixed import Fixed, Later, Newest, Tree
+from bisector.mail.fixed import FixStatus, LaterCommit, Newest, Tree
 from bisector.mail.letter import Letter
 from bisector.mail.thread import NEW, Address, Mail, State, Thread
 from bisector.model import Commit, Verdict
@@ -21,10 +21,10 @@ PARENT = Mail(
 )
 
 
-FIXED = Fixed(
+FIXED = FixStatus(
     looked=True,
     later=(
-        Later(
+        LaterCommit(
             Commit("14b007e17881" + "0" * 28, "block: check user vectors when they are taken"),
             MentionKind.FIXES,
             ("v7.3-rc1",),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bisector.mail.compose import COLUMNS, LONGEST
-from bisector.mail.fixed import Fixed, Later
+from bisector.mail.fixed import FixStatus, LaterCommit
 from bisector.mail.letter import Letter, body, drafts
 from bisector.mail.thread import NEW, State, Thread
 from bisector.model import Commit
@@ -183,8 +183,8 @@ def test_what_others_wrote_says_nothing_to_regzbot(
     log = "\n".join([line, *case.LOG.decode().split("\n")[12:], line, reason]).encode(errors="replace")
     bad = replace(made.bad, excerpt=excerpt("kernel.log", log, made.bad.trial), log=(line,), config=title)
     facts = replace(made, campaign=replace(made.campaign, title=title), outcome=changed, bad=bad)
-    later = Later(Commit("9" * 40, subject), MentionKind.FIXES, (title,))
-    for draft in drafts(letter(outcome, thread(*where), facts=facts, fixed=Fixed(looked=True, later=(later,)))):
+    later = LaterCommit(Commit("9" * 40, subject), MentionKind.FIXES, (title,))
+    for draft in drafts(letter(outcome, thread(*where), facts=facts, fixed=FixStatus(looked=True, later=(later,)))):
         assert_fits_the_lists(draft.data, columns=COLUMNS if draft.name.startswith("0") else LONGEST)
         text = reader.body(draft.data)
         named = [name for name, _ in reader.commands(text)]

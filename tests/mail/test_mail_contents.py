@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bisector.mail.fixed import Fixed, Newest, Tree
+from bisector.mail.fixed import FixStatus, Newest, Tree
 from bisector.mail.letter import body
 from bisector.model import Commit, ConsoleEvent, EventKind, OutcomeKind, Signal
 from bisector.report.excerpt import LINES, excerpt
@@ -99,14 +99,14 @@ def test_newest_mainline_is_said_tested_or_not() -> None:
     assert "next-20261120, was not tested" in tested
     assert "#regzbot fix" not in tested
     assert "whether a newer kernel" not in tested
-    untested = body(letter("culprit", fixed=Fixed(looked=True, newest=(Newest(Tree.MAINLINE, "v7.1", "1" * 40),))))
+    untested = body(letter("culprit", fixed=FixStatus(looked=True, newest=(Newest(Tree.MAINLINE, "v7.1", "1" * 40),))))
     assert "v7.1, was not tested" in untested
     assert "whether a newer kernel" in untested
 
 
 def test_a_backport_names_its_upstream_commit() -> None:
     upstream = Commit("b" * 40, "block: simplify direct io validity check")
-    text = body(letter("culprit", fixed=Fixed(looked=True, upstream=upstream)))
+    text = body(letter("culprit", fixed=FixStatus(looked=True, upstream=upstream)))
     assert "Upstream commit: bbbbbbbbbbbb (" in text
 
 

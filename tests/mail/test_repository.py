@@ -114,7 +114,7 @@ def test_a_tree_without_the_script_is_said(repository: Repository, processes: Pr
 # ---- fixed already? ------------------------------------------------------------------------------------------------
 
 
-def examine(repository: Repository, store: Store, oid: str, **changes: object) -> fixed.Fixed:
+def examine(repository: Repository, store: Store, oid: str, **changes: object) -> fixed.FixStatus:
     history = History(repository.folder)
     outcome = replace(case.OUTCOMES["culprit"], culprit=history.commit(oid))
     facts = case.facts(outcome)
@@ -232,7 +232,7 @@ def test_an_answer_to_another_question_is_none_of_the_newest_mainline(
     (found,) = examine(repository, store, oid).newest
     assert (found.verdict is Verdict.GOOD) is answers
     assert found.conclusive == (2 if answers else 0)
-    text = body(letter("culprit", fixed=fixed.Fixed(True, newest=(found,))))
+    text = body(letter("culprit", fixed=fixed.FixStatus(True, newest=(found,))))
     assert ("v7.1-rc2, is good" in text) is answers
     assert ("whether a newer kernel" in text) is not answers
 

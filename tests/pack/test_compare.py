@@ -7,7 +7,7 @@ from pathlib import Path
 from bisector.model import Ending, Observation, Reading, Signal, Timing
 from bisector.pack.compare import Line, LineKind, Side, compare, same_answer
 from bisector.pack.record import Record
-from bisector.pack.replay import Replayed
+from bisector.pack.replay import ReplayResult
 from bisector.pack.show import replayed_text, steps_text
 from bisector.pack.source import Source
 from tests.report import case
@@ -72,7 +72,7 @@ def test_a_trial_without_a_result_is_compared_too() -> None:
 
 def test_the_text_marks_what_differs_and_acts_on_no_terminal() -> None:
     lines = compare(FIRST, replace(FIRST, bisector="\x1b[31m0.2.0"))
-    text = replayed_text(Replayed("a campaign", TRIAL, TRIAL, lines, "replay", "/folder"))
+    text = replayed_text(ReplayResult("a campaign", TRIAL, TRIAL, lines, "replay", "/folder"))
     assert "\n* bisector               0.1.0                      0.2.0\n" in text
     assert "\n  signal                 reproduced                 the same\n" in text
     assert text.endswith("the same answer\ndiffers (*): bisector\nlogs: /folder\n")
@@ -84,7 +84,7 @@ def test_a_comparison_and_the_list_of_trials_fit_a_terminal() -> None:
     image = replace(FIRST.image, identity="f" * 64, build_id="0" * 40, tools=(("compiler", "gcc " + "x" * 40),))
     for now in (FIRST, replace(FIRST, image=image)):
         lines = compare(FIRST, now)
-        text = replayed_text(Replayed("a campaign", TRIAL, TRIAL, lines, "replay", "/folder"))
+        text = replayed_text(ReplayResult("a campaign", TRIAL, TRIAL, lines, "replay", "/folder"))
         assert [line for line in text.splitlines() if len(line) > 80] == []
         for line in lines:
             assert line.first[:12] in text

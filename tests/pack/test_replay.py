@@ -25,8 +25,8 @@ from bisector.interfaces import ignore
 from bisector.model import Candidate, Cell, Image, TargetKind
 from bisector.pack import record
 from bisector.pack.archive import PackBroken
-from bisector.pack.export import Exported, export
-from bisector.pack.replay import Replayed, ReplayRequest, run
+from bisector.pack.export import ExportResult, export
+from bisector.pack.replay import ReplayRequest, ReplayResult, run
 from bisector.pack.replay import _as_long as as_long
 from bisector.pack.source import Source, of_campaign, of_file
 from bisector.recipe.load import load
@@ -99,12 +99,12 @@ def first(tmp_path: Path, recipe: Path) -> CampaignRow:
     return recorded(tmp_path / "first", recipe)
 
 
-def exported(home: Path, row: CampaignRow, out: Path, *, with_images: bool = True) -> Exported:
+def exported(home: Path, row: CampaignRow, out: Path, *, with_images: bool = True) -> ExportResult:
     with session_in(home) as session:
         return export(session.store, session.store.campaign(row.id), out, with_images=with_images)
 
 
-def replayed(home: Path, source: Source, **wish: object) -> Replayed:
+def replayed(home: Path, source: Source, **wish: object) -> ReplayResult:
     with session_in(home) as session:
         return run(ReplayRequest(1, **{"trusted": True, **wish}), source, session)  # type: ignore[arg-type]
 

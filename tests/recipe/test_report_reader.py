@@ -12,8 +12,8 @@ import pytest
 
 from bisector.cli import main
 from bisector.recipe.load import load
-from bisector.recipe.report_reader import Found, findings, generalized, notes, wishes_from
-from bisector.recipe.starter import Wishes
+from bisector.recipe.report_reader import ReportedValue, findings, generalized, notes, wishes_from
+from bisector.recipe.starter import FailureDescription
 
 REPORT = """\
 Hello,
@@ -37,7 +37,7 @@ def values_in(text: str) -> dict[str, str]:
     return {found.field: found.value for found in findings(text)}
 
 
-def by_field(text: str) -> dict[str, Found]:
+def by_field(text: str) -> dict[str, ReportedValue]:
     return {found.field: found for found in findings(text)}
 
 
@@ -120,7 +120,7 @@ def test_a_console_line_is_known_again_on_other_devices(line: str, other: str) -
 
 
 def test_what_a_person_says_counts_more_than_the_report() -> None:
-    wishes = wishes_from(findings(REPORT), Wishes("mine", bad="v6.18"))
+    wishes = wishes_from(findings(REPORT), FailureDescription("mine", bad="v6.18"))
     assert (wishes.good, wishes.bad, wishes.storage) == ("v6.17", "v6.18", "lvm-raid1")
 
 

@@ -16,10 +16,10 @@ from bisector.recipe import starter
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.plan import plan_for, question_for
-from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, Wishes, script_text, text
+from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, FailureDescription, script_text, text
 
 DATA = Path(__file__).parent / "data" / "starter"
-EVERY = [Wishes("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
+EVERY = [FailureDescription("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
 BLOCK = {
     "disk",
     "lvm-linear",
@@ -33,18 +33,18 @@ BLOCK = {
     "raw",
 }
 GOLDEN = {
-    "script": Wishes("script"),
-    "script-on-raid1": Wishes(
+    "script": FailureDescription("script"),
+    "script-on-raid1": FailureDescription(
         "script-on-raid1", storage="lvm-raid1", script="bin/repro.sh", bad_exit=7, console=r"it's \d+ blocks",
         good="v6.17", bad="6.18", title="a leg's gone: why?",
     ),
-    "guest-on-mirror": Wishes("guest-on-mirror", storage="lvm-mirror", workload="guest"),
-    "open-qcow2": Wishes("open-qcow2", storage="qcow2", workload="open"),
-    "qemu-qcow2": Wishes("qemu-qcow2", tested="qemu", storage="qcow2"),
+    "guest-on-mirror": FailureDescription("guest-on-mirror", storage="lvm-mirror", workload="guest"),
+    "open-qcow2": FailureDescription("open-qcow2", storage="qcow2", workload="open"),
+    "qemu-qcow2": FailureDescription("qemu-qcow2", tested="qemu", storage="qcow2"),
 }  # fmt: skip
 
 
-def may_be_written(wishes: Wishes) -> bool:
+def may_be_written(wishes: FailureDescription) -> bool:
     """What fits together, said once more."""
     if wishes.tested == "qemu":
         return wishes.workload == "script" and wishes.storage in ("none", "raw", "qcow2") and not wishes.console
@@ -53,7 +53,7 @@ def may_be_written(wishes: Wishes) -> bool:
     return wishes.workload == "script" or wishes.storage in BLOCK | {"qcow2"}
 
 
-def written(wishes: Wishes, folder: Path) -> Path:
+def written(wishes: FailureDescription, folder: Path) -> Path:
     """The recipe and its script, as files."""
     file = folder / f"{wishes.name}.yaml"
     file.write_text(text(wishes))
@@ -93,7 +93,7 @@ def test_each_combination_passes_check_or_is_refused(
 
 
 @pytest.mark.parametrize("wishes", [w for w in EVERY if may_be_written(w)], ids=str)
-def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: Wishes) -> None:
+def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: FailureDescription) -> None:
     recipe = load(written(wishes, tmp_path))
     (cell,) = cells(recipe)
     plan = plan_for(recipe, cell)
@@ -124,15 +124,15 @@ def test_the_script_that_is_begun_says_nothing_yet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        (Wishes("No Name"), "no name of a recipe"),
-        (Wishes("x", title="two\nlines"), "one line"),
-        (Wishes("x", console="("), "does not compile"),
-        (Wishes("x", console="a*"), "matches every line"),
-        (Wishes("x", bad_exit=0), "exit code 0"),
-        (Wishes("x", good="v6\n"), "not one revision"),
+        (FailureDescription("No Name"), "no name of a recipe"),
+        (FailureDescription("x", title="two\nlines"), "one line"),
+        (FailureDescription("x", console="("), "does not compile"),
+        (FailureDescription("x", console="a*"), "matches every line"),
+        (FailureDescription("x", bad_exit=0), "exit code 0"),
+        (FailureDescription("x", good="v6\n"), "not one revision"),
     ],
 )
-def test_a_wish_that_cannot_be_is_named(wishes: Wishes, said: str) -> None:
+def test_a_wish_that_cannot_be_is_named(wishes: FailureDescription, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         text(wishes)
 

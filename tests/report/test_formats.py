@@ -17,7 +17,7 @@ from bisector.causes import BuildStage
 from bisector.model import BuildFailure, Edit, Reading, Signal, Verdict
 from bisector.report import formats, html, json_format, picture
 from bisector.report.facts import Facts, _with_note, gather
-from bisector.report.live import Live
+from bisector.report.live import LiveStatus
 from bisector.report.text import _command
 from bisector.store import Store
 from bisector.system.sandbox import CONFINED, NOTE, UNCONFINED
@@ -263,7 +263,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("made", [hostile(), facts("unfinished"), facts("empty")])
 def test_a_page_of_a_campaign_that_runs_has_one_script_and_it_is_ours(made: Facts) -> None:
-    live = Live((EVIL, "v6.18: build 43% 12 s"), 1795248000.0)
+    live = LiveStatus((EVIL, "v6.18: build 43% 12 s"), 1795248000.0)
     text = formats.printable(html.render(made, live))
     page = Page(text)
     assert page.tags.count("script") == 1

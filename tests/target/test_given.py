@@ -18,7 +18,7 @@ from bisector.errors import UsageError
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Image, TargetKind
 from bisector.system.proc import Processes
-from bisector.target.given import Given
+from bisector.target.given import GivenKernel
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, build_id_of_notes, release_of_image
 
 
@@ -52,7 +52,7 @@ def sized(data: bytes, packed: bytes) -> bytes:
 
 def taken(cache: Path, path: Path) -> Image:
     candidate = Candidate(TargetKind.GIVEN, str(path))
-    image = Given(cache, Processes(cache / "processes")).image(candidate, listener=ignore, cancel=CancelToken())
+    image = GivenKernel(cache, Processes(cache / "processes")).image(candidate, listener=ignore, cancel=CancelToken())
     assert isinstance(image, Image)
     return image
 

@@ -9,7 +9,7 @@ import pytest
 from bisector.model import Verdict
 from bisector.verdict.budget import Budget
 from bisector.verdict.confirm import Confirmation, Draw, NoVerdict, confirm
-from bisector.verdict.ends import Differ, MoreEnds, NotTestable, ends
+from bisector.verdict.ends import Difference, MoreEndTrials, UntestableEnd, ends
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.hiding import elsewhere, harness_odds
 from bisector.verdict.rate import Rate
@@ -104,9 +104,9 @@ def test_known_candidates_tell_how_often_the_harness_fails() -> None:
 
 def test_a_good_end_at_which_the_harness_fails_more_often_is_not_good() -> None:
     bad, good = Evidence(6, 20, 0, 0), Evidence(0, 40, 0, 14)
-    assert isinstance(ends(good, bad, BUDGET), MoreEnds)  # first more trials
+    assert isinstance(ends(good, bad, BUDGET), MoreEndTrials)  # first more trials
     step = ends(Evidence(0, 400, 0, 140), Evidence(60, 200), BUDGET)
-    assert isinstance(step, NotTestable)
+    assert isinstance(step, UntestableEnd)
     assert not step.bad
     assert step.reason == "140 of 540 trials failed in the harness, 0 of 260 elsewhere: they may hide the bug"
 
@@ -114,7 +114,7 @@ def test_a_good_end_at_which_the_harness_fails_more_often_is_not_good() -> None:
 @pytest.mark.parametrize("faults", [0, 1])
 def test_ends_at_which_the_harness_fails_alike_differ(faults: int) -> None:
     step = ends(Evidence(0, 60, 0, 12 * faults), Evidence(6, 20, 0, 6 * faults), BUDGET)
-    assert isinstance(step, Differ)
+    assert isinstance(step, Difference)
     assert (step.belief.harness_bad, step.belief.harness_good) == (
         (6 * faults, 26 + 6 * faults),
         (12 * faults, 60 + 12 * faults),
@@ -123,9 +123,11 @@ def test_ends_at_which_the_harness_fails_alike_differ(faults: int) -> None:
 
 def test_an_end_that_always_fails_in_the_harness_cannot_be_judged() -> None:
     step = ends(Evidence(0, 5), Evidence(infra=5), BUDGET)
-    assert isinstance(step, NotTestable)
+    assert isinstance(step, UntestableEnd)
     assert step.bad
-    assert isinstance(ends(Evidence(infra=5), Evidence(infra=5), BUDGET), MoreEnds)  # it is no end's: it fails at both
+    assert isinstance(
+        ends(Evidence(infra=5), Evidence(infra=5), BUDGET), MoreEndTrials
+    )  # it is no end's: it fails at both
 
 
 # ---- the proof

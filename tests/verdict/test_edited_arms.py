@@ -4,7 +4,7 @@
 import pytest
 
 from bisector.verdict.budget import Budget
-from bisector.verdict.confirm import HIDDEN, Confirmation, Contradiction, Contrary, Draw, confirm
+from bisector.verdict.confirm import HIDDEN, Confirmation, Contradiction, Draw, EditContradiction, confirm
 from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import HIDING, Belief, Decision, Evidence, More, Verdict, decide
 
@@ -44,7 +44,7 @@ def test_the_error_stated_covers_the_revert() -> None:
 )
 def test_an_edit_that_does_not_do_what_it_must_is_contrary(applied: Evidence, reverted: Evidence, bad: bool) -> None:
     step = after(applied, reverted)
-    assert isinstance(step, Contrary)
+    assert isinstance(step, EditContradiction)
     assert (step.bad, step.place) == (bad, 1)
 
 

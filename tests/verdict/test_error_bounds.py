@@ -10,7 +10,7 @@ from scipy import stats
 from bisector.model import Verdict
 from bisector.verdict.budget import CALLED_BAD_PART, CALLED_GOOD_PART, Budget, Stage
 from bisector.verdict.ends import ENOUGH
-from bisector.verdict.rate import Background, Rate, Stopped
+from bisector.verdict.rate import Background, Rate, TruncatedSample
 from bisector.verdict.sequential import Belief
 
 BUDGET = Budget(0.01)
@@ -59,7 +59,7 @@ def test_p_min_is_above_the_rate_no_more_often_than_said(rate: float, called_bad
 
     def above(total: int) -> bool:
         # only the sum of trials matters to the likelihood; how it is split over the candidates does not
-        stopped = tuple(Stopped(1, limit) for _ in range(called_bad))
+        stopped = tuple(TruncatedSample(1, limit) for _ in range(called_bad))
         return Rate(ENOUGH + 5, total - called_bad, stopped).lower(error) > rate
 
     least = ENOUGH + 5 + called_bad

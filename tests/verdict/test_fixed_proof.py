@@ -4,7 +4,7 @@
 import pytest
 
 from bisector.model import Verdict
-from bisector.verdict.confirm import Confirmation, Contradiction, Contrary, Draw, NoVerdict, Step, UnjudgedArms
+from bisector.verdict.confirm import Confirmation, Contradiction, Draw, EditContradiction, NoVerdict, Step, UnjudgedArms
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.hiding import Sample
 from bisector.verdict.sequential import Evidence
@@ -85,7 +85,7 @@ def test_edits_come_last_and_one_that_cannot_be_judged_is_said() -> None:
 
 def test_an_edit_that_changes_nothing_is_contrary() -> None:
     step = proof([BAD], [GOOD, BAD], (0, 1))
-    assert isinstance(step, Contrary)
+    assert isinstance(step, EditContradiction)
     assert (step.bad, step.place) == (False, 1)
 
 

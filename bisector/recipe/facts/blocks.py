@@ -8,7 +8,7 @@ from typing import Literal
 from bisector.agent.plan import StepFacts
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
 from bisector.recipe.facts.step import ended
 
 FINDINGS = 3
@@ -47,7 +47,7 @@ ROW = Row(
     Key.STEP,
     ExpectedBlocks,
     _evaluate,
-    RestsOn.ITS_STEP_IF_GOOD,  # a block is compared with what was flushed, whatever failed since
-    ShowsWork.ALWAYS,
+    StepRequirement.ITS_STEP_IF_GOOD,  # a block is compared with what was flushed, whatever failed since
+    WorkEvidence.ALWAYS,
     misfit=_only_of_verify,
 )

@@ -8,7 +8,7 @@ import re
 from bisector.model import Ending, EventKind, Fact, FactKind, Observation
 from bisector.recipe import patterns
 from bisector.recipe.facts.expect import ExpectedText
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 
 TIME_STAMP = re.compile(r"^\[\s*\d+\.\d+\]\s*(\[\s*[TC]\d+\]\s*)?")
 """printk's time, and the caller's id with CONFIG_PRINTK_CALLER."""
@@ -31,8 +31,8 @@ ROW = Row(
     Key.MACHINE,
     ExpectedText,
     _evaluate,
-    RestsOn.ALL_IF_NEGATED,
-    ShowsWork.UNLESS_NEGATED,
+    StepRequirement.ALL_IF_NEGATED,
+    WorkEvidence.UNLESS_NEGATED,
     value_faults=patterns.faults,
     expressions=True,
     watched=True,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.expect import ExpectedText
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.values import shown
 
 
@@ -32,7 +32,7 @@ ROW = Row(
     Key.GUEST,
     ExpectedText,
     _evaluate,
-    RestsOn.ALL_IF_NEGATED,
-    ShowsWork.UNLESS_NEGATED,
+    StepRequirement.ALL_IF_NEGATED,
+    WorkEvidence.UNLESS_NEGATED,
     value_faults=_names,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisector.model import Ending, Fact, FactKind, Observation
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.values import Flag
 
 
@@ -31,7 +31,7 @@ ROW = Row(
     Key.STEP_OR_MACHINE,
     ExpectedFlag,
     _evaluate,
-    RestsOn.STEPS_BEFORE_LAST,
-    ShowsWork.NEVER,
+    StepRequirement.STEPS_BEFORE_LAST,
+    WorkEvidence.NEVER,
     needs_deadline=True,
 )

@@ -8,7 +8,7 @@ from typing import Literal
 from bisector.layers import table
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
 
 Health = Literal["healthy", "degraded", "syncing", "none"]
 
@@ -36,7 +36,7 @@ ROW = Row(
     Key.LAYER,
     ExpectedHealth,
     _evaluate,
-    RestsOn.NO_STEP,  # an array is whole before the first step
-    ShowsWork.ALWAYS,
+    StepRequirement.NO_STEP,  # an array is whole before the first step
+    WorkEvidence.ALWAYS,
     misfit=_only_of_arrays,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.hang import ExpectedFlag
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 
 
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
@@ -24,7 +24,7 @@ ROW = Row(
     Key.LAYER,
     ExpectedFlag,
     _evaluate,
-    RestsOn.NO_STEP,
-    ShowsWork.ALWAYS,
+    StepRequirement.NO_STEP,
+    WorkEvidence.ALWAYS,
     explains_fault=True,
 )

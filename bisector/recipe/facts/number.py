@@ -10,7 +10,7 @@ from bisector.recipe import patterns
 from bisector.recipe.facts import printed
 from bisector.recipe.facts.comparison import ExpectedNumber, ExpectedTime, any_holds, plain, read_all
 from bisector.recipe.facts.console import untimed
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.facts.step import ended, only_of_programs
 
 MOST = 1000
@@ -73,16 +73,16 @@ SECONDS = Row(
     Key.STEP,
     ExpectedTime,
     _seconds,
-    RestsOn.ITS_STEP,
-    ShowsWork.ALWAYS,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.ALWAYS,
 )
 VALUE = Row(
     FactKind.VALUE,
     Key.STEP,
     ExpectedNumber,
     _value,
-    RestsOn.ITS_STEP,
-    ShowsWork.ALWAYS,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.ALWAYS,
     misfit=only_of_programs,
     name_faults=printed.name_fault,
     named=True,
@@ -93,8 +93,8 @@ COUNT = Row(
     Key.MACHINE,
     ExpectedNumber,
     _count,
-    RestsOn.ALL_IF_NEGATED,
-    ShowsWork.NEVER,
+    StepRequirement.ALL_IF_NEGATED,
+    WorkEvidence.NEVER,
     value_faults=_countable,
     name_faults=patterns.fault,
     absence=lambda fact: fact.negate is any(one.is_least for one in read_all(fact.values)),

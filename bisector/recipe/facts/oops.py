@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from bisector.model import EventKind, Fact, FactKind, Observation
 from bisector.recipe import patterns, values
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import Finding, Key, Row, StepRequirement, WorkEvidence
 
 Crash = Annotated[str, BeforeValidator(lambda value: "true" if value is True else values.text(value))]
 """``true`` for any crash, a regular expression on its first line, or a fingerprint as a report names it."""
@@ -34,8 +34,8 @@ ROW = Row(
     Key.MACHINE,
     ExpectedCrash,
     _evaluate,
-    RestsOn.ALL_IF_NEGATED,
-    ShowsWork.NEVER,
+    StepRequirement.ALL_IF_NEGATED,
+    WorkEvidence.NEVER,
     value_faults=patterns.faults,
     expressions=True,
     names_crash=True,

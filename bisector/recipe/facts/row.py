@@ -22,7 +22,7 @@ class Key(Enum):
     LAYER = auto()  # the name of a layer of the VM or of the guest
 
 
-class RestsOn(Enum):
+class StepRequirement(Enum):
     """Which steps must have worked for a condition with that fact to say anything (docs/recipes.md, Conditions)."""
 
     NO_STEP = auto()  # it has happened, whatever the steps ended with
@@ -32,7 +32,7 @@ class RestsOn(Enum):
     STEPS_BEFORE_LAST = auto()  # all but the last step that began
 
 
-class ShowsWork(Enum):
+class WorkEvidence(Enum):
     """When a good condition may rest on that fact alone: the fact shows that the workload did something."""
 
     ALWAYS = auto()
@@ -108,8 +108,8 @@ class Row:
     key: Key
     expect: type[Expect[Any]]
     evaluate: Callable[[Fact, Observation], Finding]
-    rests_on: RestsOn
-    shows_work: ShowsWork
+    rests_on: StepRequirement
+    shows_work: WorkEvidence
     value_faults: ValueFaults = lambda values: iter(())
     misfit: Callable[[Subject], str] = lambda subject: ""
     expressions: bool = False

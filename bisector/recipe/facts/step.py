@@ -15,7 +15,7 @@ from bisector.agent.plan import StepFacts
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe import patterns, values
 from bisector.recipe.facts.expect import Expect, ExpectedText
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork, Subject
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
 from bisector.recipe.values import shown, suggestion, wrong
 
 NAMES = {"KSFT_PASS": 0, "KSFT_FAIL": 1, "KSFT_XFAIL": 2, "KSFT_XPASS": 3, "KSFT_SKIP": 4}
@@ -83,8 +83,8 @@ EXIT = Row(
     Key.STEP,
     ExpectedExit,
     _exit,
-    RestsOn.ITS_STEP,
-    ShowsWork.ALWAYS,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.ALWAYS,
     negated_names_failure=True,
 )
 OUTPUT = Row(
@@ -92,8 +92,8 @@ OUTPUT = Row(
     Key.STEP,
     ExpectedText,
     _output,
-    RestsOn.ITS_STEP,
-    ShowsWork.UNLESS_NEGATED,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.UNLESS_NEGATED,
     value_faults=patterns.faults,
     misfit=only_of_programs,
     expressions=True,
@@ -103,7 +103,7 @@ ERRNO = Row(
     Key.STEP,
     ExpectedText,
     _errno,
-    RestsOn.ITS_STEP,
-    ShowsWork.ALWAYS,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.ALWAYS,
     value_faults=_errno_names,
 )

@@ -10,7 +10,7 @@ from typing import Literal
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts import printed
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, RestsOn, Row, ShowsWork
+from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.facts.step import ended, only_of_programs
 from bisector.recipe.values import shown
 
@@ -76,8 +76,8 @@ ROW = Row(
     Key.STEP,
     ExpectedTest,
     _evaluate,
-    RestsOn.ITS_STEP,
-    ShowsWork.UNLESS_NEGATED,
+    StepRequirement.ITS_STEP,
+    WorkEvidence.UNLESS_NEGATED,
     misfit=only_of_programs,
     name_faults=_name_fault,
     named=True,
