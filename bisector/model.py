@@ -205,8 +205,7 @@ class FactKind(StrEnum):
 @dataclass(frozen=True)
 class Fact:
     """One fact to look for. ``where``: a step, a layer, or vm/guest. ``values`` is *one of*; ``negate`` turns it round.
-    ``values`` are written as recipe/facts says; ``name``: the number's, the test's, the expression counted.
-    """
+    ``values`` are written as recipe/facts says; ``name``: the number's, the test's, the expression counted."""
 
     kind: FactKind
     where: str

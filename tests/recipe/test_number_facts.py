@@ -8,6 +8,7 @@ import json
 import pytest
 
 from bisector.agent.plan import Fault, LayerFacts, Result, StepFacts
+from bisector.codec import dump
 from bisector.model import (
     Cell,
     Condition,
