@@ -63,6 +63,10 @@ e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten tri
 e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
 	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
 
+.PHONY: e2e-cluster
+e2e-cluster: .make/venv .make/host-cluster ## The same on three hosts over SSH, with faults (root; half an hour)
+	$(BIN)/python -m tests.e2e.cluster $(E2E_ARGS)
+
 .PHONY: e2e-nightly
 e2e-nightly: .make/venv ## One night on linux-next over the same history: found once, and nothing without a new day
 	$(BIN)/python -m tests.e2e.nightly $(E2E_ARGS)
@@ -137,6 +141,12 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 # What QEMU's own build needs, which nothing else does.
 .make/host-qemu: .ci/setup-host
 	.ci/setup-host qemu
+	@mkdir -p $(@D) && touch $@
+
+# Hosts in network namespaces, each with an sshd. Debian's package starts one of this machine, too, unless a
+# policy-rc.d says no.
+.make/host-cluster: .ci/setup-host
+	.ci/setup-host cluster
 	@mkdir -p $(@D) && touch $@
 
 .make/host-book: .ci/setup-host

@@ -95,14 +95,14 @@ class Scene:
             )
             timer = threading.Timer(limit, child.kill)
             timer.start()
-            tee = threading.Thread(target=_tee, args=(child.stderr, log))
-            tee.start()
+            teeing = threading.Thread(target=tee, args=(child.stderr, log))
+            teeing.start()
             assert child.stdout is not None
             stdout = child.stdout.read()
             code = child.wait()
             late = not timer.is_alive()
             timer.cancel()
-            tee.join()
+            teeing.join()
             log.write(stdout)
         return Said(None if late else code, stdout, json_object(stdout))
 
@@ -189,7 +189,8 @@ def still_there() -> list[str]:
     return left
 
 
-def _tee(stream: Any, log: Any) -> None:
+def tee(stream: Any, log: Any) -> None:
+    """Write each line to the log and to our stderr."""
     for line in stream:
         log.write(line)
         log.flush()
