@@ -51,14 +51,18 @@ class Cluster:
         self._say(line)
 
     def wait_for_worker(self) -> None:
-        """Wait for a worker that is of use. Raises InfraError where none comes."""
+        """Wait until the workers that are there are checked. Raises InfraError where none is of use."""
         end = time.monotonic() + STARTING
         self._watcher.start()
         with self.changed:
-            while not any(worker.fitness.slots for worker in self.workers.values()):
-                checked = self.workers and all(worker.checked for worker in self.workers.values())
+            while True:  # all that are there count: slots are handed out by their number
+                usable = any(worker.fitness.slots for worker in self.workers.values())
+                checked = bool(self.workers) and all(worker.checked for worker in self.workers.values())
+                over = checked or time.monotonic() > end
+                if usable and over:
+                    return
                 self.require()
-                if checked or time.monotonic() > end:
+                if over:
                     why = "no worker of the cluster can run this" if self.workers else "the cluster has no worker"
                     reasons = [f"{w.name}: {reason}" for w in self.workers.values() for reason in w.fitness.reasons]
                     raise InfraError(why, hint="\n".join(reasons) or "start one: docs/cluster.md")

@@ -54,13 +54,32 @@ class Host:
     home: Path
 
     def processes(self) -> dict[int, str]:
-        """What runs there, by pid as this machine counts: the command lines."""
-        found = {}
-        for pid in map(int, run("ip", "netns", "pids", self.network).split()):
+        """What runs there, by pid as this machine counts: the command lines.
+
+        A sandbox has a network of its own: it is found as a descendant, and by the host's folders that it names.
+        """
+        every = {int(entry.name): entry for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        children: dict[int, list[int]] = {}
+        found: dict[int, str] = {}
+        for pid, entry in every.items():
             with suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                found[pid] = b" ".join(words).decode(errors="replace").strip()
+                parent = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(pid)
+        own = set(map(int, run("ip", "netns", "pids", self.network).split()))
+        queue = [*own, *(pid for pid, entry in every.items() if self._names(entry))]
+        while queue:
+            pid = queue.pop()
+            if pid not in found:
+                with suppress(OSError):
+                    found[pid] = _words(every[pid] / "cmdline") if pid in every else ""
+                queue += children.get(pid, [])
         return {pid: line for pid, line in found.items() if line}
+
+    def _names(self, entry: Path) -> bool:
+        try:
+            return f"{self.home}/" in _words(entry / "cmdline") + _words(entry / "environ")
+        except OSError:
+            return False
 
     def pid(self, part: str) -> int:
         """The oldest process whose command line has that part. Raises LookupError."""
@@ -221,8 +240,11 @@ def _sshd(made: Lab, host: Host) -> subprocess.Popen[bytes]:
     ]  # fmt: skip
     config = host.home / "sshd_config"
     config.write_text("\n".join(lines) + "\n")
-    script = (
-        f"mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && hostname {host.name} && exec {SSHD} -D -e -f {config}"
+    temporary = host.home / "tmp"
+    temporary.mkdir(mode=0o1777, exist_ok=True)
+    script = (  # /var/tmp: names of folders there have pids in them, which are of one host
+        f"mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind {temporary} /var/tmp"
+        f" && hostname {host.name} && exec {SSHD} -D -e -f {config}"
     )
     unshare = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script)
     with (host.home / "sshd.log").open("ab") as log:
@@ -245,6 +267,10 @@ def _of_sshd(line: str) -> bool:
 def _killed(sshd: Mapping[str, subprocess.Popen[bytes]], host: Host) -> None:
     sshd[host.name].kill()
     sshd[host.name].wait()
+
+
+def _words(path: Path) -> str:
+    return path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def run(*argv: str) -> str:
