@@ -75,6 +75,8 @@ class RemoteCall:
         name = self.worker.name
         if future.status not in ("finished", "error"):
             self.cluster.require()
+            if future.status == "cancelled":  # by the client itself, when it loses its scheduler
+                raise self.cluster.lost()
             raise WorkerLost(f"{name}: its job was {future.status}")
         try:
             raised = future.exception(timeout=SILENCE)

@@ -21,6 +21,7 @@ TICK = 0.25  # seconds between two looks at a job's token
 ROUND = 1.0  # seconds between two looks at the scheduler's list of workers
 SILENCE = 30.0  # seconds after which a scheduler that does not answer is gone
 STARTING = 60.0  # seconds to wait for the first worker
+RUNNING = "running"  # a client that connects again has dropped all that it waited for
 FAULTS = 3  # of one kind, after which a worker gets no more work
 
 
@@ -76,7 +77,7 @@ class Cluster:
 
     def require(self) -> None:
         """Raises InfraError when the scheduler is gone."""
-        if self.dead or self.client.status in ("closing", "closed"):
+        if self.dead or self.client.status != RUNNING:
             raise self.lost()
 
     def lost(self, error: BaseException | None = None) -> InfraError:
