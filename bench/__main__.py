@@ -153,8 +153,8 @@ def bench_step(given: argparse.Namespace) -> None:
     culprit = order[len(order) // 2]
     from_culprit = {commit.oid for commit in user.log(f"{culprit}^", bad.oid)}
 
-    def ask(asked: Candidate) -> Judgement:
-        return Judgement(asked, Verdict.BAD if asked.revision in from_culprit else Verdict.GOOD, "")
+    def judge(tested: Candidate) -> Judgement:
+        return Judgement(tested, Verdict.BAD if tested.revision in from_culprit else Verdict.GOOD, "")
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         processes = Processes(Path(folder, "processes"))
@@ -163,7 +163,7 @@ def bench_step(given: argparse.Namespace) -> None:
         for number in range(given.runs or 5):
             with clone.bisect_worktree(f"bench-{number}") as worktree:
                 began = time.monotonic()
-                found = search(clone, good, bad, ask, worktree=worktree, processes=processes)
+                found = search(clone, good, bad, judge, worktree=worktree, processes=processes)
                 whole.append((time.monotonic() - began) / len(found.steps))
         show(f"search, per step ({len(found.steps)} steps)", whole)
         worktree, checkouts = Path(folder, "worktree"), []

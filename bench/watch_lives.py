@@ -332,9 +332,9 @@ def main() -> None:
     options.add_argument("--rates", type=float, nargs="+", default=RATES)
     options.add_argument("--nights", type=int, default=NIGHTS, help=f"of a life (default {NIGHTS})")
     options.add_argument("--first", type=int, default=0, help="seed of the first life")
-    asked = options.parse_args()
+    given = options.parse_args()
     names = ("rate", "", "lives", "fixed while there", "95 % bound", "fixed when gone", "nights, median", "nine of ten")
-    print(table(names, tuple(rows(asked.lives, asked.gone, asked.rates, asked.nights, asked.first))))
+    print(table(names, tuple(rows(given.lives, given.gone, given.rates, given.nights, given.first))))
 
 
 if __name__ == "__main__":
