@@ -18,6 +18,7 @@ from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.programs import StepProgram, of_steps
 from bisector.store import Store
+from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST, OFF, PACKAGE, find_program
 from bisector.system.xdg import Folders
@@ -120,7 +121,7 @@ def _steps(recipe: Recipe, folders: Folders, environ: Mapping[str, str]) -> Iter
 
 def _program(program: Program, path: str) -> Finding:
     where = shutil.which(program.name, path=path)
-    remedy = f"apt-get install {program.package}   ({program.purpose})"
+    remedy = f"{install(program.package)}   ({program.purpose})"
     return Finding(program.name, where is not None, where or "not in PATH", remedy, program.needed)
 
 
@@ -130,7 +131,7 @@ def _python() -> Finding:
 
 
 def _git(folders: Folders, path: str) -> Finding:
-    remedy = "apt-get install git"
+    remedy = install("git")
     if not shutil.which("git", path=path):
         return Finding("git", False, "not in PATH", remedy)
     finished = Processes(folders.state / "processes").run(["git", "--version"], access=HOST, check=False)
@@ -157,7 +158,7 @@ def _vng(environ: Mapping[str, str]) -> Finding:
 def _vm_python() -> Finding:
     there = Path("/usr/bin/python3").exists()
     found = "/usr/bin/python3" if there else "no /usr/bin/python3: the VM will use this Python's real path"
-    return Finding("python in the VM", there, found, "apt-get install python3", needed=False)
+    return Finding("python in the VM", there, found, install("python3"), needed=False)
 
 
 def _kvm() -> Finding:
@@ -196,5 +197,5 @@ def _header(header: BuildFile) -> Finding:
 
 def _build_file(wanted: BuildFile, found: Path | None) -> Finding:
     purpose = f"   ({wanted.purpose})" if wanted.purpose else ""
-    remedy = f"apt-get install {wanted.package}{purpose}"
+    remedy = install(wanted.package) + purpose
     return Finding(wanted.name, found is not None, str(found or "not found"), remedy, wanted.needed)

@@ -33,6 +33,7 @@ from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import UserRepository
 from bisector.store import CampaignRow, Store
 from bisector.system.apt import Archive, host_mirror
+from bisector.system.distribution import DEBIAN
 from bisector.system.locks import locked
 from bisector.system.proc import Processes
 from bisector.system.sandbox import CONFINED, Sandbox
@@ -41,7 +42,6 @@ from bisector.target.given import GivenKernel
 from bisector.target.images import Images
 from bisector.target.kernel_package import ArchiveSource, FolderSource, KernelPackage, PackageSource
 from bisector.target.kernel_source import KernelSource
-from bisector.target.packages import DEBIAN
 from bisector.target.programs import Programs
 from bisector.target.qemu_source import QemuSource
 from bisector.target.source import SourceTarget

@@ -20,7 +20,7 @@ _AS_IT_IS = "it is as its distribution built it"
 
 
 def all_modules() -> tuple[str, ...]:
-    """Names of the modules that any recipe may need, sorted: of a kernel that only carries what is tried."""
+    """Names of the modules that any recipe may need, sorted: of a kernel that is booted and not under test."""
     needed = [row.modules for row in table.ROWS.values()] + [device.modules for device in DEVICES.values()]
     return tuple(sorted({name for names in (*needed, VFIO, BOOT) for name in names}))
 

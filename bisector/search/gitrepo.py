@@ -19,6 +19,7 @@ from git.exc import GitCommandError, GitCommandNotFound
 
 from bisector.errors import InfraError, UsageError
 from bisector.model import Commit
+from bisector.system.distribution import install
 
 OID = re.compile(r"[0-9a-f]{40}")
 COMMIT_FORMAT = "%H%x00%P%x00%an <%ae>%x00%s"
@@ -99,7 +100,7 @@ class History:
         try:
             answer = self._git.rev_parse(*OPENED)
         except GitCommandNotFound as error:
-            raise InfraError("git is not installed", hint="apt install git") from error
+            raise InfraError("git is not installed", hint=install("git")) from error
         except GitCommandError as error:
             said = _words(error)
             if "not a git repository" in said:

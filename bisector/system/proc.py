@@ -26,6 +26,7 @@ from pathlib import Path
 from bisector.errors import InfraError, Interrupted
 from bisector.system import records
 from bisector.system.child import Child, Finished, ProcessFailed, ProgramMissing, SandboxFailed, missing
+from bisector.system.distribution import install
 from bisector.system.output import Output
 from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbox, Trust, find_program
 
@@ -43,7 +44,6 @@ __all__ = [
 
 GUARD = Path(__file__).with_name("guard.py")
 TRIAL = 60.0  # seconds that the first, empty sandbox may take
-INSTALL = f"apt-get install {PACKAGE}; or run everything as you, with all that you may touch: {OFF}"
 ALLOW = f"""bisector doctor says what may be missing; or run everything as you, with all that you may touch: {OFF}"""
 TICK = 0.2  # seconds between two looks at the request to stop
 DRAIN = 1.0  # seconds to wait for the end of output once the whole tree is dead
@@ -182,7 +182,9 @@ class Processes:
         if self.sandbox.off or program in _working:
             return
         if not program:
-            raise SandboxUnusable(f"{PACKAGE} is not installed, and code of others runs in it alone", hint=INSTALL)
+            raise SandboxUnusable(
+                f"{PACKAGE} is not installed, and code of others runs in it alone", hint=_install_hint()
+            )
         nothing = self.sandbox.command(["true"], Access(), program=program, cwd=None, env={}, status=1)
         finished = self.run(nothing, access=HOST, env={"PATH": os.defpath}, timeout=TRIAL, check=False)
         if finished.returncode:
@@ -327,3 +329,7 @@ def _wait(child: Child, output: Output, log: Path | None) -> int:
 
 def _log_failed(log: Path | None, error: OSError) -> InfraError:
     return InfraError(f"the log {log} cannot be written: {error.strerror or error}", hint="free space on that disk")
+
+
+def _install_hint() -> str:
+    return f"{install(PACKAGE)}; or run everything as you, with all that you may touch: {OFF}"

@@ -18,10 +18,11 @@ from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system import debs
 from bisector.system.apt import Archive, FileGone
 from bisector.system.debs import Package
+from bisector.system.distribution import DEBIAN
 from bisector.system.proc import Processes
 from bisector.target.images import Images
 from bisector.target.kernel_file import build_id_of_image
-from bisector.target.packages import DEBIAN, KernelRelease, Offer, choose, offered
+from bisector.target.packages import KernelRelease, Offer, choose, offered
 from bisector.target.unpack import UnusableKernel, unpack
 
 FORMAT = 3  # of an unpacked image: a change here makes every earlier one another
@@ -56,7 +57,7 @@ class ArchiveSource:
     def packages(self) -> tuple[Package, ...]:
         """From the lists, which are fetched when they are not of today. Raises InfraError."""
         self.archive.update_if_older(LISTS_AGE)
-        return debs.in_archive(self.archive, DEBIAN.names(self.architecture))
+        return debs.in_archive(self.archive, DEBIAN.kernels(self.architecture))
 
     def fetch(self, package: Package, on_fraction: Callable[[float], None], cancel: CancelToken) -> Path:
         """From the mirror, or the file of an earlier fetch. Raises FileGone, InfraError, Interrupted."""

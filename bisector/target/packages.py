@@ -11,7 +11,7 @@ REL is the kernel's own release with its flavour, such as 6.18.9+deb13-amd64.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bisector.system.apt import upstream_of
@@ -19,29 +19,6 @@ from bisector.system.debs import Package
 
 _NAME = re.compile(r"linux-(image|binary|modules|base)-(?:unsigned-)?(\d.*?)(-unsigned)?")
 _DEBUG = re.compile(r"-dbg(sym)?$")
-
-
-def pattern(architecture: str) -> str:
-    """Names of the generic kernels' packages, for apt-cache. Cloud and rt flavours are other kernels: without 9p."""
-    return f"^linux-(image|binary|modules|base)-[0-9][^-]*(-[0-9]+)?-{architecture}(-unsigned)?$"
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Whose packages are taken; another one is a row, and a PackageSource that reads its index.
-
-    Args:
-        suites: of its archive in which kernels are looked for, where the recipe names none: the most series at once,
-            with small lists.
-        names: its name of a processor to the names of its kernels' packages.
-    """
-
-    name: str
-    suites: tuple[str, ...]
-    names: Callable[[str], str]
-
-
-DEBIAN = Distribution("Debian", ("trixie-backports", "bookworm-backports"), pattern)
 
 
 @dataclass(frozen=True)

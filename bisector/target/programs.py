@@ -13,6 +13,7 @@ from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Target
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
+from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
@@ -85,7 +86,7 @@ class Programs(Target):
             found = shutil.which(name, path=self._path)
             if not found:
                 package = "qemu-system-x86" if name == SYSTEM else "qemu-utils"
-                hint = f"apt-get install {package}, or give --repo DIR --rev REV, or --image FOLDER"
+                hint = f"{install(package)}, or give --repo DIR --rev REV, or --image FOLDER"
                 raise UsageError(f"{name} is not installed", hint=hint)
             return Path(found).resolve()
         folder = Path(candidate.revision)

@@ -22,6 +22,7 @@ from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
 from bisector.model import Candidate, Image
+from bisector.system.distribution import install
 from bisector.system.foreign import NotRegularFile, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
@@ -42,7 +43,7 @@ FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 """What a PC needs to start a kernel; a distribution's source package comes without."""
 HOSTS_FIRMWARE = ("/usr/share/qemu", "/usr/share/seabios")
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
-REMEDY = "apt-get install {}   (bisector doctor RECIPE names all that is missing)"
+REMEDY = "{}   (bisector doctor RECIPE names all that is missing)"
 _DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
 _DESCRIPTION_SUFFIXES = (".mak", ".wrap")
 _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
@@ -111,7 +112,7 @@ class QemuSource(SourceTarget):
     def _which(self, program: str, package: str) -> str:
         found = shutil.which(program, path=self._path)
         if not found:
-            raise InfraError(f"{program} is missing: QEMU is built with it", hint=REMEDY.format(package))
+            raise InfraError(f"{program} is missing: QEMU is built with it", hint=REMEDY.format(install(package)))
         return found
 
     def _printed(self, program: str, *arguments: str, package: str = "") -> str:
@@ -122,7 +123,7 @@ class QemuSource(SourceTarget):
         finished = self.processes.run([program, *arguments], access=access, env=env, timeout=60, check=False)
         if finished.returncode:
             what = f"{' '.join((program, *arguments))}: {(finished.stderr or finished.stdout).strip()[:200]}"
-            raise InfraError(what, hint=REMEDY.format(package) if package else "")
+            raise InfraError(what, hint=REMEDY.format(install(package)) if package else "")
         return finished.stdout.splitlines()[0]
 
     def _build(
@@ -237,7 +238,7 @@ def _hosts_firmware() -> list[Path]:
     found = [next((p for place in HOSTS_FIRMWARE if (p := Path(place, name)).is_file()), None) for name in FIRMWARE]
     missing = [name for name, path in zip(FIRMWARE, found, strict=True) if path is None]
     if missing:
-        hint = REMEDY.format("qemu-system-data seabios")
+        hint = REMEDY.format(install("qemu-system-data", "seabios"))
         raise InfraError(f"firmware for QEMU is missing: {', '.join(missing)}", hint=hint)
     return [path for path in found if path]
 

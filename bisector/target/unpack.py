@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bisector.errors import InfraError
+from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
 from bisector.target import modinfo
@@ -110,7 +111,7 @@ def depmod(folder: Path, release: str, processes: Processes) -> None:
     """
     program = shutil.which("depmod") or shutil.which("depmod", path="/usr/sbin:/sbin")
     if not program:
-        raise InfraError("depmod is missing: modules cannot be loaded without it", hint="apt-get install kmod")
+        raise InfraError("depmod is missing: modules cannot be loaded without it", hint=install("kmod"))
     with tempfile.TemporaryDirectory(prefix="bisector-depmod-") as root:
         Path(root, "usr").mkdir()
         Path(root, "lib").symlink_to(folder / "lib")
