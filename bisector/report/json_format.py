@@ -39,7 +39,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Staged(Judgement):
+class StagedJudgement(Judgement):
     """A verdict and the stage that it is of: ends, search, proof.
 
     ``side``: in a search for a fix, whether the candidate has the bug still ("still there") or no more ("gone").
@@ -60,7 +60,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Ahead:
+class UnusedTrial:
     """A trial that ran before it was needed, and then was not. No verdict and no figure stands on it.
 
     ``folder``: of its files, relative to the campaign's.
@@ -79,7 +79,7 @@ class Document:
     schema: Literal["bisector.campaign/1"]
     campaign: About
     outcome: Outcome | None
-    judgements: tuple[Staged, ...]
+    judgements: tuple[StagedJudgement, ...]
     trials: tuple[Trial, ...]
     other_failures: tuple[OtherFailure, ...]
     tools: dict[str, str]
@@ -90,7 +90,7 @@ class Document:
     spans: tuple[Span, ...] = ()
     time: TimeSpent | None = None
     printed: tuple[StepOutput, ...] = ()
-    ahead: tuple[Ahead, ...] = ()
+    ahead: tuple[UnusedTrial, ...] = ()
     fix: Commit | None = None  # what a search for a fix found; the outcome has it as its culprit, too
 
 
@@ -103,7 +103,7 @@ def document(facts: Facts) -> Document:
         campaign=About(**{field.name: getattr(row, field.name) for field in dataclasses.fields(About)}),
         outcome=facts.outcome,
         judgements=tuple(
-            Staged(**_shallow(judgement), stage=stage, side=words.side(judgement.verdict))
+            StagedJudgement(**_shallow(judgement), stage=stage, side=words.side(judgement.verdict))
             for stage, judgement in facts.judgements
         ),
         trials=facts.trials,
@@ -116,7 +116,7 @@ def document(facts: Facts) -> Document:
         spans=facts.spans,
         time=facts.time,
         printed=_printed(facts),
-        ahead=tuple(Ahead(str(t.candidate), t.stage, t.reading.signal.value, t.folder) for t in facts.ahead),
+        ahead=tuple(UnusedTrial(str(t.candidate), t.stage, t.reading.signal.value, t.folder) for t in facts.ahead),
         fix=outcome.culprit if outcome and outcome.find_fix else None,
     )
 
