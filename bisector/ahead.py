@@ -70,7 +70,7 @@ class TrialsAhead:
     """Starts wanted trials while slots are free, and hands them out when their turn comes.
 
     Args:
-        slots: trials at once; with one nothing runs ahead.
+        slots: trials at once, asked anew as machines come and go; with one nothing runs ahead.
         start: begins a trial.
         keep: stores a trial that ran ahead, in any thread.
         kept: those that an earlier process of the campaign stored.
@@ -78,12 +78,12 @@ class TrialsAhead:
 
     def __init__(
         self,
-        slots: int,
+        slots: int | Callable[[], int],
         start: Callable[[UpcomingTrial], Run],
         keep: Callable[[TrialKey, Trial], None],
         kept: Iterable[TrialKey] = (),
     ) -> None:
-        self.slots = slots
+        self._slots = slots
         self._start, self._keep = start, keep
         self._lock = threading.RLock()
         self._kept = set(kept)
@@ -106,7 +106,7 @@ class TrialsAhead:
 
     def replace(self, scope: Scope, wanted: Iterable[UpcomingTrial]) -> None:
         """See ``Scope.want``."""
-        if self.slots < 2:
+        if self._size() < 2:
             return
         with self._lock:
             scope.waiting = deque(sorted(wanted, key=lambda one: one.rank))
@@ -133,13 +133,16 @@ class TrialsAhead:
             self._kept.discard(wanted.key)
         return None if ahead else trial
 
+    def _size(self) -> int:
+        return self._slots if isinstance(self._slots, int) else self._slots()
+
     def _fill(self) -> None:
         with self._lock:
             if self._filling:
                 return
             self._filling = True
             try:
-                while self._busy < self.slots and (found := self._next()):
+                while self._busy < self._size() and (found := self._next()):
                     scope, wanted = found
                     scope.started.add(wanted.key)
                     self._runs[wanted.key] = self._launch(wanted, ahead=True)

@@ -35,14 +35,20 @@ class BuildsAhead:
     """Builds likely candidates with idle builders.
 
     Args:
-        builders: builds ahead at once; 0: none. With one, it pauses while a build runs that is needed now: the two
-            would only share the processors, and the second build folder would begin with no objects.
+        builders: builds ahead at once, asked anew as machines come and go; 0: none. With one, it pauses while a build
+            runs that is needed now: the two would only share the processors, and the second build folder would begin
+            with no objects.
     """
 
     def __init__(
-        self, builders: int, target: Target, executor: Executor, cancel: CancelToken, listener: Listener = ignore
+        self,
+        builders: int | Callable[[], int],
+        target: Target,
+        executor: Executor,
+        cancel: CancelToken,
+        listener: Listener = ignore,
     ) -> None:
-        self._builders, self._target, self._executor = builders, target, executor
+        self._count, self._target, self._executor = builders, target, executor
         self._cancel, self._listener = cancel, listener
         self._lock = threading.RLock()
         self._waiting: list[tuple[str, Candidate]] = []
@@ -100,6 +106,10 @@ class BuildsAhead:
                 self._made_now.remove(key)
                 self._ended.add(key)
             self._fill()
+
+    @property
+    def _builders(self) -> int:
+        return self._count if isinstance(self._count, int) else self._count()
 
     @property
     def _alone(self) -> bool:

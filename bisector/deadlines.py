@@ -17,20 +17,27 @@ class Deadlines:
 
     store: Store
     campaign: str
-    _slowest: dict[str, float] = field(default_factory=dict)  # question → seconds of its slowest clean trial
+    _slowest: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Question and machine → seconds of the slowest clean trial."""
 
-    def of(self, case: Case) -> float:
-        """Seconds for the agent's part of a trial."""
+    def of(self, case: Case, worker: str = "") -> float:
+        """Seconds for the agent's part of a trial on a machine (Work.worker): a slow one is not held to the time of a
+        quick one."""
         if case.fixed_deadline:
             return case.plan.deadline
-        return clock.deadline(case.plan.deadline, self._slowest_clean(case.plan.identity()), case.question)
+        slowest = self._slowest_clean(case.plan.identity(), worker)
+        return clock.deadline(case.plan.deadline, slowest, case.question)
 
     def note(self, trial: Trial) -> None:
         """Learn from a trial that was stored."""
-        self._slowest[trial.plan] = max(self._slowest.get(trial.plan, 0.0), agent_seconds(trial))
+        key = trial.plan, trial.observation.worker
+        if key in self._slowest:
+            self._slowest[key] = max(self._slowest[key], agent_seconds(trial))
 
-    def _slowest_clean(self, question: str) -> float:
-        if question not in self._slowest:
-            stored = self.store.trials(self.campaign, plan=question)
-            self._slowest[question] = max((agent_seconds(trial) for trial in stored), default=0.0)
-        return self._slowest[question]
+    def _slowest_clean(self, question: str, worker: str) -> float:
+        key = question, worker
+        if key not in self._slowest:
+            stored = [each for each in self.store.trials(self.campaign, plan=question)
+                      if each.observation.worker == worker]  # fmt: skip
+            self._slowest[key] = max((agent_seconds(trial) for trial in stored), default=0.0)
+        return self._slowest[key]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,10 +43,20 @@ def make_image(target: Target, candidate: Candidate, listener: Listener, cancel:
 
 
 def run_trial(
-    runner: Runner, image: Image, plan: Plan, folder: Path, listener: Listener, cancel: CancelToken
+    runner: Runner,
+    image: Image,
+    plan: Plan,
+    folder: Path,
+    listener: Listener,
+    cancel: CancelToken,
+    deadline: Callable[[str], float] | None = None,
 ) -> Observation:
-    """The job that runs one trial; leaves the plan and the observation beside the logs."""
+    """The job that runs one trial; leaves the plan and the observation beside the logs.
+
+    ``deadline``: that of the machine with this name (Work.worker), instead of the plan's.
+    """
     with in_slot(listener) as job:
+        plan = replace(plan, deadline=deadline(here().worker)) if deadline else plan
         seen, work = runner.run(image, plan, folder, listener=job.listener, cancel=cancel), here()
         observation = replace(seen, deadline=plan.deadline, slot=work.slot, worker=work.worker)
         job.ended = "stopped" if seen.ending is Ending.CANCELLED else ""

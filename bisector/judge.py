@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bisector import harness
@@ -74,8 +75,10 @@ class Judge:
         self._deadlines = Deadlines(tools.store, tools.campaign)
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
-        self.builds = BuildsAhead(tools.builds_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
-        self._ahead = TrialsAhead(tools.trials_at_once, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
+        self.builds = BuildsAhead(tools.builders_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
+        self._ahead = TrialsAhead(
+            partial(tools.executor.count, "trial"), self._begin, self._keep, tools.store.keys_ahead(tools.campaign)
+        )
 
     def ahead(self) -> AbstractContextManager[Scope]:
         """A scope in which trials may run before they are drawn (bisector/ahead.py)."""
@@ -208,7 +211,7 @@ class Judge:
         image, case, stage = wanted.image, wanted.case, wanted.stage
         seed = int(digest(self.tools.campaign, image.identity, stage, wanted.index)[:12], 16)
         token = digest(seed, time.time_ns())[:12]
-        plan = replace(case.plan, seed=seed, token=token, deadline=self._deadlines.of(case))
+        plan = replace(case.plan, seed=seed, token=token)
         folder = f"trials/{stage}-{image.identity[:12]}-{wanted.index}-{token}"
 
         def trial(observation: Observation) -> Trial:
@@ -219,7 +222,8 @@ class Judge:
 
         cancel = self.tools.cancel.child(token)
         listener = with_context(self.tools.listener, stage=stage, candidate=str(wanted.candidate))
-        return Run(self._submit(image, plan, folder, listener, cancel), trial, cancel)
+        deadline = partial(self._deadlines.of, case)
+        return Run(self._submit(image, plan, folder, listener, cancel, deadline), trial, cancel)
 
     def _keep(self, key: TrialKey, trial: Trial) -> None:
         self.tools.store.add_ahead(self.tools.campaign, key, trial)
@@ -228,10 +232,18 @@ class Judge:
         listener = with_context(self.tools.listener, stage=stage)
         return finished(self._submit(image, plan, folder, listener, self.tools.cancel).result())
 
-    def _submit(self, image: Image, plan: Plan, folder: str, heard: Listener, stop: CancelToken) -> Future[Observation]:
+    def _submit(
+        self,
+        image: Image,
+        plan: Plan,
+        folder: str,
+        heard: Listener,
+        stop: CancelToken,
+        deadline: Callable[[str], float] | None = None,
+    ) -> Future[Observation]:
         tools = self.tools
         place = tools.store.campaign_folder(tools.campaign) / folder
-        return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, heard, stop)
+        return tools.executor.submit("trial", run_trial, tools.runner, image, plan, place, heard, stop, deadline)
 
     # ---- a kernel that does not boot, held against one that does
 

@@ -38,7 +38,8 @@ from bisector.trial import accel
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
 
-FAILED = "failed in the harness"  # a kind of a worker's faults
+BOOT = 360.0  # seconds that a VM has to its agent, where the runner does not say it: emulated, with modules
+SILENT = 300.0  # seconds beyond a trial's own deadlines after which it hangs
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ClusterSetting:
     state: Path
     sandbox: Sandbox
     listener: Listener
-    ahead: int = 0
+    ahead: int | None = 0
     tools: worker.Tools = ()
 
 
@@ -71,7 +72,7 @@ def cluster_executor(setting: ClusterSetting, starting: StartSetting) -> Iterato
         ending.callback(cluster.close)
         cluster.wait_for_worker()
         jobs = Jobs(setting)
-        local = LocalExecutor(builds=1, trials=1, ahead=setting.ahead)
+        local = LocalExecutor(builds=1, trials=1, ahead=1)
         yield ClusterExecutor(cluster, jobs.translated, local, ahead=setting.ahead)
 
 
@@ -130,11 +131,27 @@ class RemoteTrial:
     folder: Path
     listener: Listener
     cancel: CancelToken
+    deadline: Callable[[str], float] | None = None
     heard_by: Listener = field(default=lambda _: None, init=False)
+    _alone: bool = field(default=False, init=False)  # whether it holds ``first``
+
+    @property
+    def about(self) -> str:
+        """Its image."""
+        return self.image.identity
 
     def cancelled(self) -> bool:
         """Whether it is to stop."""
         return self.cancel.cancelled()
+
+    def ready(self) -> bool:
+        """The first trial of a campaign in VMs runs alone: by it they learn what all of them run on. The others wait
+        for it, and hold no slot meanwhile."""
+        vm = self.runner if isinstance(self.runner, VmRunner) else None
+        if vm is None or not vm.campaign or self._accelerated():
+            return True
+        self._alone = self.first.acquire(blocking=False)
+        return self._alone
 
     def heard(self, message: tuple[str, str, float | None]) -> None:
         """Hand on an event of the trial."""
@@ -149,8 +166,22 @@ class RemoteTrial:
 
     def run(self, call: Call) -> Observation:
         """Bring images and files there, run it, and take over its folder."""
+        try:
+            return self._run(call)
+        finally:
+            if self._alone:
+                self._alone = False
+                self.first.release()
+
+    def trouble(self, result: Observation) -> str:
+        """How the harness failed on the worker."""
+        return (result.detail or "no reason") if result.ending is Ending.HARNESS else ""
+
+    def _run(self, call: Call) -> Observation:
         with in_slot(self.listener) as job:
             self.heard_by = job.listener
+            if self.deadline:
+                self.plan = replace(self.plan, deadline=self.deadline(call.worker.name))
             for image in self._images():
                 bring_image(call, image, self.setting.sandbox)
             plan = self._bring_files(call)
@@ -165,23 +196,18 @@ class RemoteTrial:
         return self._kept(Observation(Ending.HARNESS, detail=what))
 
     def _answer(self, call: Call, plan: Plan) -> worker.TrialAnswer:
-        """The first trial of a campaign in VMs runs alone: by it they learn what all of them run on."""
         vm = self.runner if isinstance(self.runner, VmRunner) else None
-        with ExitStack() as alone:
-            if vm and vm.campaign and not self._accelerated():
-                alone.enter_context(self.first)
-                if self._accelerated():
-                    alone.close()
-            campaign = digest(platform.node(), str(vm and vm.campaign))[:16]
-            request = worker.TrialRequest(
-                self.image.identity, plan, vm is not None, vm.accel if vm else "", vm.boot_deadline if vm else 0.0,
-                campaign, self._accelerated(), self.setting.sandbox,
-            )  # fmt: skip
-            answer = call.run(worker.run_trial, request)
-            if vm and vm.campaign and answer.accelerated and not self._accelerated():
-                vm.campaign.mkdir(parents=True, exist_ok=True)
-                write_whole(vm.campaign / accel.MEMORY, answer.accelerated)
-            return answer
+        campaign = digest(platform.node(), str(vm and vm.campaign))[:16]
+        request = worker.TrialRequest(
+            self.image.identity, plan, vm is not None, vm.accel if vm else "", vm.boot_deadline if vm else 0.0,
+            campaign, self._accelerated(), self.setting.sandbox,
+        )  # fmt: skip
+        boot = (vm.boot_deadline or BOOT) if vm else 0.0
+        answer = call.run(worker.run_trial, request, silence=boot + plan.deadline + SILENT)
+        if vm and vm.campaign and answer.accelerated and not self._accelerated():
+            vm.campaign.mkdir(parents=True, exist_ok=True)
+            write_whole(vm.campaign / accel.MEMORY, answer.accelerated)
+        return answer
 
     def _accelerated(self) -> str:
         campaign = self.runner.campaign if isinstance(self.runner, VmRunner) else None

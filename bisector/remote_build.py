@@ -29,6 +29,7 @@ from bisector.target.kernel_source import KernelSource
 PART = 16 << 20
 """Bytes of a bundle that travel at once: a kernel's first one has a third of a gigabyte."""
 
+SILENT = 3600.0  # seconds without a line of make after which a build hangs; a large link takes minutes
 MOST_BASES = 64  # trees of a worker that are remembered
 
 
@@ -59,6 +60,14 @@ class RemoteBuild:
         """Whether it is to stop."""
         return self.cancel.cancelled()
 
+    def ready(self) -> bool:
+        """It needs nothing beside a slot."""
+        return True
+
+    def trouble(self, result: object) -> str:
+        """A build that the harness fails has no result."""
+        return ""
+
     def heard(self, message: Any) -> None:
         """Hand on an event of the build."""
         phase, detail, fraction = message
@@ -84,7 +93,7 @@ class RemoteBuild:
                 request = worker.BuildRequest(
                     self.candidate, tree, self.target.how, key, self._jobs(call.worker), here().ahead, self.sandbox
                 )
-                made = self._kept(key, call, call.run(worker.build, request))
+                made = self._kept(key, call, call.run(worker.build, request, silence=SILENT))
                 self._failed_on.discard(call.worker.name)
                 call.worker.notes["built"] = True
             job.ended = "failed" if isinstance(made, BuildFailure) else ""

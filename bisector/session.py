@@ -72,8 +72,9 @@ OTHER_FAILURES = 3
 @dataclass(frozen=True)
 class Setting:
     """What one command was given by its caller. ``jobs``: parallel jobs of one build; ``trials_at_once``: slots;
-    ``builds_ahead``: builds at once that nobody needs yet; ``cluster``: where jobs run, "" for this host, whose workers
-    are checked for ``recipes``; ``build_all``: build also what has the inputs of another build."""
+    ``builds_ahead``: builds at once that nobody needs yet, None: as builders of a cluster are idle; ``cluster``: where
+    jobs run, "" for this host, whose workers are checked for ``recipes``; ``build_all``: build also what has the inputs
+    of another build."""
 
     folders: Folders
     environ: Mapping[str, str]
@@ -81,7 +82,7 @@ class Setting:
     jobs: int
     sandbox: Sandbox = CONFINED
     trials_at_once: int = 1
-    builds_ahead: int = 0
+    builds_ahead: int | None = 0
     cluster: str = ""
     recipes: tuple[Recipe, ...] = ()
     build_all: bool = False
@@ -103,7 +104,6 @@ class Session:
         self._at_work = ExitStack()
         self.before_close = ExitStack()
         """Closed when all work has ended, while the store is still open."""
-        self.trials_at_once = setting.trials_at_once
         try:
             self.executor = self._executor()
             self._at_work.enter_context(at_work(setting.folders.cache))
@@ -116,7 +116,7 @@ class Session:
     def _executor(self) -> Executor:
         setting = self.setting
         if not setting.cluster:
-            return LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead)
+            return LocalExecutor(builds=1, trials=setting.trials_at_once, ahead=setting.builds_ahead or 0)
         try:  # the extra is imported where it is needed alone
             from bisector.execute.start import StartSetting
             from bisector.remote import ClusterSetting, cluster_executor
@@ -132,9 +132,12 @@ class Session:
             setting.cluster, setting.recipes, places.cache, places.state, setting.sandbox, setting.listener,
             setting.builds_ahead,
         )  # fmt: skip
-        executor = self._at_work.enter_context(cluster_executor(wanted, starting))
-        self.trials_at_once = max(1, executor.cluster.count("trial"))
-        return executor
+        return self._at_work.enter_context(cluster_executor(wanted, starting))
+
+    @property
+    def trials_at_once(self) -> int:
+        """Trials that run beside each other now."""
+        return self.executor.count("trial")
 
     def __enter__(self) -> Session:
         return self
@@ -294,7 +297,7 @@ class Session:
         listener = WorkLog(self.store, campaign).beside(listener)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
-            self.trials_at_once, 0 if _loses_objects(target) else self.setting.builds_ahead, self.setting.build_all,
+            not _loses_objects(target), self.setting.build_all,
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 

@@ -21,6 +21,9 @@ class JudgeTools:
     executor: Executor
     listener: Listener
     cancel: CancelToken
-    trials_at_once: int = 1
-    builds_ahead: int = 0
+    builds_ahead: bool = True  # whether what nobody needs yet is built; how much at once is the executor's to say
     build_all: bool = False  # also what has the inputs of another build
+
+    def builders_ahead(self) -> int:
+        """Builds at once that nobody needs yet; another number when machines have come or gone."""
+        return self.executor.count("ahead") if self.builds_ahead else 0

@@ -44,8 +44,8 @@ class Common:
 @dataclass(frozen=True)
 class Slots:
     """As given on the command line. ``trials_at_once``: a number or auto; ``ahead``: builds at once that nobody needs
-    yet, None: as processors are idle; ``cluster``: where jobs run, "" for this host; ``build_all``: build also what has
-    the inputs of another build."""
+    yet, None: as processors are idle, or builders of the cluster; ``cluster``: where jobs run, "" for this host;
+    ``build_all``: build also what has the inputs of another build."""
 
     trials_at_once: str = "1"
     ahead: int | None = 0
@@ -133,7 +133,7 @@ def open_session(
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
     trials, ahead = trial_slots(slots.trials_at_once, recipes), slots.ahead
-    ahead = idle_builders(recipes) if ahead is None else ahead
+    ahead = idle_builders(recipes) if ahead is None and not slots.cluster else ahead
     setting = Setting(
         places, dict(os.environ), listener, jobs, sandbox, trials, ahead, slots.cluster, tuple(recipes), slots.build_all
     )

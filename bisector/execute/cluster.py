@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,33 +13,51 @@ from typing import Any, ParamSpec, TypeVar
 from bisector.errors import BisectorError, InfraError, Interrupted
 from bisector.execute import place
 from bisector.execute.executor import Executor, Slot
-from bisector.execute.remote import RemoteJob, UnsuitableWorker, Worker, WorkerFailed, WorkerLost, WorkerMismatch
+from bisector.execute.remote import (
+    RemoteJob,
+    UnsuitableWorker,
+    Worker,
+    WorkerFailed,
+    WorkerLost,
+    WorkerMismatch,
+    WorkerTimeout,
+)
 from bisector.execute.work import Work, working
-from bisector.execute.workers import FAULTS, SILENCE, TICK, Cluster
+from bisector.execute.workers import FAILED, FAULTS, HANGS, IN_HARNESS, LIES, LOST, SILENCE, TICK, Cluster
 
 P = ParamSpec("P")
 T = TypeVar("T")
-KINDS: dict[type[Exception], str] = {WorkerLost: "lost", WorkerMismatch: "sent what it is not", WorkerFailed: "failed"}
+KINDS: dict[type[Exception], str] = {WorkerLost: LOST, WorkerTimeout: HANGS, WorkerMismatch: LIES, WorkerFailed: FAILED}
 """How a worker's faults are counted and named."""
+ANSWER = 900.0
+"""Seconds within which a worker answers a question; taking in a kernel's first tree takes a slow disk a minute."""
+MOST = 1024  # jobs at once; as many of them run as the workers have slots
 
 
 @dataclass(eq=False)
 class RemoteCall:
-    """See Call. ``job`` names it in messages; ``cancelled``: whether it is to stop."""
+    """See Call. ``job`` names it in messages; ``cancelled``: whether it is to stop; ``hear`` takes its messages."""
 
     cluster: Cluster
     worker: Worker
     job: str
     slot: str
     cancelled: Callable[[], bool] = lambda: False
+    hear: Callable[[Any], None] = lambda _: None
+    _last: float = 0.0  # when it was heard, by the monotonic clock
 
-    def run(self, function: Callable[..., T], *args: object) -> T:
+    def run(self, function: Callable[..., T], *args: object, silence: float) -> T:
         """See Call."""
-        return self._result(function, args, {self.slot: 1} if self.slot else None)
+        return self._result(function, args, {self.slot: 1}, silence)
 
     def ask(self, function: Callable[..., T], *args: object) -> T:
         """See Call."""
-        return self._result(function, args, None)
+        return self._result(function, args, None, ANSWER)
+
+    def heard(self, message: Any) -> None:
+        """Take a message of the job."""
+        self._last = time.monotonic()
+        self.hear(message)
 
     def send(self, data: bytes) -> Any:
         """See Call."""
@@ -48,7 +67,10 @@ class RemoteCall:
             self.cluster.require()
             raise WorkerLost(f"{self.worker.name} takes no data: {error or type(error).__name__}") from error
 
-    def _result(self, function: Callable[..., T], args: tuple[object, ...], resources: dict[str, int] | None) -> T:
+    def _result(
+        self, function: Callable[..., T], args: tuple[object, ...], resources: dict[str, int] | None, silence: float
+    ) -> T:
+        self._last = time.monotonic()
         client, ended, stopped = self.cluster.client, threading.Event(), False
         try:
             future = client.submit(
@@ -65,10 +87,17 @@ class RemoteCall:
                     raise WorkerLost(f"{self.worker.name} died or no longer answers")
                 if not stopped and self.cancelled():
                     stopped = True
-                    client.run(place.stop, self.job, workers=[self.worker.address], wait=False, on_error="ignore")
+                    self._stop()
+                if time.monotonic() - self._last > silence:
+                    self._stop()
+                    raise WorkerTimeout(f"{self.worker.name} hangs: nothing was heard of its job for {silence:.0f} s")
             return self._taken(future)  # type: ignore[no-any-return]
         finally:
             future.release()
+
+    def _stop(self) -> None:
+        address = self.worker.address
+        self.cluster.client.run(place.stop, self.job, workers=[address], wait=False, on_error="ignore")
 
     def _taken(self, future: Any) -> Any:
         """The result. What Dask itself raises says that the worker or the scheduler is gone."""
@@ -100,6 +129,7 @@ class ClusterExecutor:
     Args:
         translate: gives the form in which a job travels; None for one that only this host can run.
         local: runs the others.
+        ahead: builds at once, at most, that nobody needs yet; None: as builders are idle.
     """
 
     def __init__(
@@ -108,11 +138,11 @@ class ClusterExecutor:
         translate: Callable[[Callable[..., Any], tuple[Any, ...]], RemoteJob | None],
         local: Executor,
         *,
-        ahead: int = 0,
+        ahead: int | None = None,
     ) -> None:
-        self.cluster, self._translate, self._local = cluster, translate, local
-        sizes = {"build": max(1, cluster.count("build")), "trial": max(1, cluster.count("trial")), "ahead": ahead}
-        self._pools = {slot: ThreadPoolExecutor(size, thread_name_prefix=slot) for slot, size in sizes.items() if size}
+        self.cluster, self._translate, self._local, self._ahead = cluster, translate, local, ahead
+        slots: tuple[Slot, ...] = ("build", "trial", "ahead")
+        self._pools = {slot: ThreadPoolExecutor(MOST, thread_name_prefix=slot) for slot in slots}
         self._count = 0
         self._lock = threading.Lock()
 
@@ -124,6 +154,13 @@ class ClusterExecutor:
         return self._pools[slot].submit(
             self._run, slot, remote, lambda: self._local.submit(slot, job, *args, **kwargs).result()
         )
+
+    def count(self, slot: Slot) -> int:
+        """Jobs of that kind that run at once, as workers are there now. One builder is left to what is needed."""
+        if slot != "ahead":
+            return max(1, self.cluster.count(slot))
+        idle = max(1, self.cluster.count("build") - 1)
+        return idle if self._ahead is None else min(self._ahead, idle)
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""
@@ -139,7 +176,7 @@ class ClusterExecutor:
         """In a thread of ours, from the wait for a slot to the result. ``here``: the job on this host."""
         kind, tries = "build" if slot == "ahead" else slot, 0
         while True:
-            taken = self.cluster.take(kind, job)
+            taken = self.cluster.take(kind, job, ahead=slot == "ahead")
             if taken is None:
                 return here()
             worker, number = taken
@@ -159,11 +196,19 @@ class ClusterExecutor:
         with self._lock:
             self._count += 1
             identity = f"{self.cluster.topic}-{self._count}"
-        self.cluster.listen(identity, job)
+        call = RemoteCall(self.cluster, worker, identity, slot, job.cancelled, job.heard)
+        self.cluster.listen(identity, call.heard)
         try:
-            return job.run(RemoteCall(self.cluster, worker, identity, slot, job.cancelled))
+            result = job.run(call)
+            if what := job.trouble(result):
+                self.cluster.failed(worker, slot, IN_HARNESS, what, job.about)
+            elif not job.cancelled():
+                self.cluster.worked(worker, slot, job.about)
+            return result
         except (WorkerLost, WorkerMismatch, WorkerFailed) as error:
-            self.cluster.failed(worker, KINDS[type(error)], str(error))
+            if isinstance(error, WorkerTimeout):
+                self.cluster.lose_slot(worker, slot)
+            self.cluster.failed(worker, slot, KINDS[type(error)], str(error), job.about)
             return job.lost(str(error))
         finally:
             self.cluster.unlisten(identity)

@@ -23,5 +23,8 @@ class Executor(Protocol):
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue ``job(*args)`` in a slot. Raises RuntimeError after shutdown."""
 
+    def count(self, slot: Slot) -> int:
+        """Jobs of that kind that run at once now; machines may come and go."""
+
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""

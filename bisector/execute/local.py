@@ -27,6 +27,7 @@ class LocalExecutor:
         }
         if ahead:
             self._pools["ahead"] = ThreadPoolExecutor(ahead, thread_name_prefix="ahead", initializer=_give_way)
+        self._sizes: dict[Slot, int] = {"build": builds, "trial": trials, "ahead": ahead}
         self._numbers: dict[Slot, SlotNumbers] = {slot: SlotNumbers() for slot in self._pools}
 
     def submit(self, slot: Slot, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -39,6 +40,10 @@ class LocalExecutor:
                 return job(*args, **kwargs)
 
         return numbered
+
+    def count(self, slot: Slot) -> int:
+        """Jobs of that kind that run at once."""
+        return self._sizes[slot]
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""

@@ -17,6 +17,10 @@ class WorkerLost(Exception):
     """The worker died, or no longer answers, while it ran a job. The text says which one and how."""
 
 
+class WorkerTimeout(WorkerLost):
+    """The worker lives, and its job has been silent for too long: the slot is lost."""
+
+
 class WorkerMismatch(Exception):
     """What a worker sent back is not what it says it is."""
 
@@ -51,6 +55,11 @@ class Worker:
     notes: dict[str, Any] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def work(self) -> int:
+        """Jobs that it runs."""
+        return sum(map(len, self.busy.values()))
+
     def free(self, slot: str) -> bool:
         """Whether it can take a job of that slot now."""
         return slot in self.fitness.slots and len(self.busy[slot]) < self.slots.get(slot, 0)
@@ -61,8 +70,11 @@ class Call(Protocol):
 
     worker: Worker
 
-    def run(self, function: Callable[..., T], *args: object) -> T:
-        """The job itself, in the slot. Raises WorkerLost, InfraError where the scheduler is gone, and its errors."""
+    def run(self, function: Callable[..., T], *args: object, silence: float) -> T:
+        """The job itself, in the slot. ``silence``: seconds without a message of it after which it hangs.
+
+        Raises WorkerLost, WorkerTimeout, InfraError where the scheduler is gone, and its errors.
+        """
         ...
 
     def ask(self, function: Callable[..., T], *args: object) -> T:
@@ -77,8 +89,17 @@ class Call(Protocol):
 class RemoteJob(Protocol):
     """A job in a form that a worker can run. Its methods are called on the campaign's host."""
 
+    @property
+    def about(self) -> str:
+        """Names the candidate: several failures at one alone may be its own (law 7)."""
+        ...
+
     def cancelled(self) -> bool:
         """Whether it is to stop."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether it may begin now; asked again until it may. What is then given a worker is run, or lost."""
         ...
 
     def heard(self, message: Any) -> None:
@@ -94,6 +115,10 @@ class RemoteJob(Protocol):
 
         Raises WorkerLost, WorkerMismatch, WorkerFailed.
         """
+        ...
+
+    def trouble(self, result: Any) -> str:
+        """How the harness failed in a result that ``run`` gave, "" where it did not."""
         ...
 
     def lost(self, what: str) -> Any:

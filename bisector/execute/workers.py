@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client
@@ -22,7 +23,12 @@ ROUND = 1.0  # seconds between two looks at the scheduler's list of workers
 SILENCE = 30.0  # seconds after which a scheduler that does not answer is gone
 STARTING = 60.0  # seconds to wait for the first worker
 RUNNING = "running"  # a client that connects again has dropped all that it waited for
-FAULTS = 3  # of one kind, after which a worker gets no more work
+FAULTS = 3  # of one kind in a row, after which a worker gets no more work
+LOST, HANGS, LIES, FAILED = "lost", "hangs", "sent what it is not", "failed"
+IN_HARNESS = "failed in the harness"
+"""Kinds of a worker's faults, as they are named."""
+OF_A_CANDIDATE = (LOST, HANGS, IN_HARNESS)
+"""Those that a candidate may be the cause of."""
 
 
 class Cluster:
@@ -38,10 +44,12 @@ class Cluster:
         self.client, self._check, self._say = client, check, say
         self.changed = threading.Condition()
         self.workers: dict[str, Worker] = {}  # by address
-        self.faults: dict[tuple[str, str], int] = {}  # by worker's name and kind
+        self.faults: dict[tuple[str, str, str], list[str]] = {}  # by worker's name, slot and kind: what each was about
         self.barred: set[str] = set()  # names
+        self._well: dict[str, set[str]] = {}  # what jobs were about that went well → names of workers
+        self._waiting = dict.fromkeys(RESOURCES, 0)  # jobs that somebody waits for, and that wait for a slot
         self.dead = ""
-        self._heard: dict[str, RemoteJob] = {}
+        self._heard: dict[str, Callable[[Any], None]] = {}
         self._closed = threading.Event()
         self.topic = f"bisector-{client.id}"
         client.subscribe_topic(self.topic, self._message)
@@ -93,11 +101,26 @@ class Cluster:
 
     # ---- slots
 
-    def take(self, slot: str, job: RemoteJob) -> tuple[Worker, int] | None:
+    def take(self, slot: str, job: RemoteJob, *, ahead: bool = False) -> tuple[Worker, int] | None:
         """A free slot on the worker that suits best, and its number; None where no worker suits, now or later.
 
-        Waits. Raises Interrupted when the job is cancelled meanwhile, InfraError when the scheduler is gone.
+        Waits. ``ahead``: nobody waits for the job, so it lets the others go before it. Raises Interrupted when the job
+        is cancelled meanwhile, InfraError when the scheduler is gone.
         """
+        with self._in_line(slot, ahead):
+            return self._take(slot, job, ahead)
+
+    @contextmanager
+    def _in_line(self, slot: str, ahead: bool) -> Iterator[None]:
+        with self.changed:
+            self._waiting[slot] += not ahead
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._waiting[slot] -= not ahead
+
+    def _take(self, slot: str, job: RemoteJob, ahead: bool) -> tuple[Worker, int] | None:
         end = time.monotonic() + STARTING
         while True:
             if job.cancelled() or self._closed.is_set():
@@ -106,9 +129,10 @@ class Cluster:
                 self.require()
                 fit = [(job.fits(worker), worker) for worker in self.workers.values() if self._usable(worker, slot)]
                 suits = [(how, worker) for how, worker in fit if how]
-                free = [(how, -self._trouble(worker), worker) for how, worker in suits if worker.free(slot)]
-                if free:
-                    worker = max(free, key=lambda each: each[:2])[2]
+                free = [(-self._faulty(worker, slot), how, -worker.work, worker) for how, worker in suits
+                        if worker.free(slot)]  # fmt: skip
+                if free and not (ahead and self._waiting[slot]) and job.ready():
+                    worker = max(free, key=lambda each: each[:3])[3]
                     number = next(n for n in range(1, 1 << 20) if n not in worker.busy[slot])
                     worker.busy[slot].add(number)
                     return worker, number
@@ -125,40 +149,56 @@ class Cluster:
     def _none_is_for(self, slot: str) -> bool:
         """Whether workers are here, all of them checked, and none takes such jobs."""
         here = [worker for worker in self.workers.values() if not worker.gone and worker.name not in self.barred]
-        return bool(here) and all(worker.checked and slot not in worker.fitness.slots for worker in here)
+        return bool(here) and all(worker.checked and not self._usable(worker, slot) for worker in here)
 
     def _usable(self, worker: Worker, slot: str) -> bool:
-        return slot in worker.fitness.slots and worker.name not in self.barred and not worker.gone
+        takes = slot in worker.fitness.slots and worker.slots.get(slot, 0) > 0
+        return takes and worker.name not in self.barred and not worker.gone
 
-    def _trouble(self, worker: Worker) -> int:
-        faults = sum(count for (name, _), count in self.faults.items() if name == worker.name)
-        return 1000 * faults + sum(map(len, worker.busy.values()))
+    def _faulty(self, worker: Worker, slot: str) -> int:
+        return sum(len(each) for (name, of, _), each in self.faults.items() if (name, of) == (worker.name, slot))
 
     # ---- faults
 
-    def failed(self, worker: Worker, kind: str, what: str) -> None:
-        """Count a failure of the worker. The last worker stays: whether anything works is for the judge to find out."""
+    def failed(self, worker: Worker, slot: str, kind: str, what: str, about: str) -> None:
+        """Count a failure of the worker; three of a kind bar it.
+
+        Not where all of them are about one candidate, with which no other worker has fared better: then it may be the
+        candidate that fails the harness, and the judge tries another one (law 7). The last worker stays, too: whether
+        anything works is for the judge to find out.
+        """
         with self.changed:
-            count = self.faults[worker.name, kind] = self.faults.get((worker.name, kind), 0) + 1
-            others = [each for each in self.workers.values() if each.fitness.slots and each.name != worker.name]
-            bar = count >= FAULTS and worker.name not in self.barred
-            bar = bar and any(each.name not in self.barred and not each.gone for each in others)
+            seen = self.faults.setdefault((worker.name, slot, kind), [])
+            seen.append(about)
+            its_own = kind not in OF_A_CANDIDATE or len(set(seen)) > 1 or self._well.get(about, set()) - {worker.name}
+            others = {each.name for each in self.workers.values() if each.fitness.slots and not each.gone}
+            bar = len(seen) >= FAULTS and bool(its_own) and bool(others - self.barred - {worker.name})
+            bar = bar and worker.name not in self.barred
             if bar:
                 self.barred.add(worker.name)
                 self.changed.notify_all()
         if bar:
-            self._say(f"{worker.name} gets no more work: {kind} {count} times, last: {what}")
+            self._say(f"{worker.name} gets no more work: {kind} {len(seen)} times, last: {what}")
 
-    def worked(self, worker: Worker, kind: str) -> None:
-        """A job went well: what was counted of that kind was chance."""
+    def worked(self, worker: Worker, slot: str, about: str) -> None:
+        """A job of the slot went well there: what was counted before was chance."""
         with self.changed:
-            self.faults.pop((worker.name, kind), None)
+            self._well.setdefault(about, set()).add(worker.name)
+            for kind in [key for key in self.faults if key[:2] == (worker.name, slot)]:
+                del self.faults[kind]
+
+    def lose_slot(self, worker: Worker, slot: str) -> None:
+        """A job hangs in a slot of the worker, which has one less from now on."""
+        with self.changed:
+            worker.slots[slot] = max(0, worker.slots.get(slot, 0) - 1)
+            left = worker.slots[slot]
+        self._say(f"{worker.name} runs at most {left} of kind {slot} at once from now on: a job hangs there")
 
     # ---- messages of jobs
 
-    def listen(self, identity: str, job: RemoteJob) -> None:
+    def listen(self, identity: str, hear: Callable[[Any], None]) -> None:
         """Hand on what the job of that id sends."""
-        self._heard[identity] = job
+        self._heard[identity] = hear
 
     def unlisten(self, identity: str) -> None:
         """See ``listen``."""
@@ -166,8 +206,8 @@ class Cluster:
 
     def _message(self, event: tuple[float, Any]) -> None:
         identity, message = event[1]
-        if job := self._heard.get(identity):
-            job.heard(message)
+        if hear := self._heard.get(identity):
+            hear(message)
 
     # ---- the scheduler's list
 

@@ -40,7 +40,7 @@ class SearchAhead:
             campaign: its id; the copy of the bisect state has a worktree of its own.
             log: of git's search, as it stands.
         """
-        if not self.judge.tools.builds_ahead:
+        if not self.judge.tools.builders_ahead():
             yield
             return
         with self.clone.bisect_worktree(f"{campaign}-ahead") as worktree:
@@ -65,7 +65,7 @@ class SearchAhead:
         """
         way, like = self.direction, replace(self.like, revision=candidate.revision)
         words = way.git_word(Verdict.BAD), way.git_word(Verdict.GOOD)
-        most = max(len(words), self.judge.tools.builds_ahead)
+        most = max(len(words), self.judge.tools.builders_ahead())
         for each in map(self.judge.with_fixups, forecast.likely(like, words, self.ends, most)):
             if self.judge.tools.build_all or not self.judge.known_image(each):
                 yield each

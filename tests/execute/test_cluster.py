@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import pytest
 
 from bisector.errors import InfraError, Interrupted
 from bisector.system.proc import Processes
-from tests.execute.acted import ActedJob, job
+from tests.execute.acted import ActedJob, job, mark_stop
 
 distributed = pytest.importorskip("distributed")
 
+from bisector.execute import place  # noqa: E402
 from bisector.execute.cluster import ClusterExecutor  # noqa: E402
 from bisector.execute.local import LocalExecutor  # noqa: E402
 from bisector.execute.remote import Fitness  # noqa: E402
@@ -52,22 +54,42 @@ class Opened:
             time.sleep(0.05)
 
 
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    from contextlib import ExitStack
+@contextmanager
+def started(folder: Path) -> Iterator[Any]:
+    """A client of two workers of their own."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with reached("local:2", StartSetting(folder / "state", Processes(folder / "processes"), environ)) as client:
+        yield client
+    assert not list((folder / "processes").glob("*"))
 
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Workers for all tests that leave them alive."""
+    with started(tmp_path_factory.mktemp("shared")) as client:
+        yield client
+
+
+@pytest.fixture
+def opened(shared: Any) -> Iterator[Open]:
+    """An executor of the shared workers."""
     with ExitStack() as ending:
 
         def open_with(**fitness: Fitness) -> Opened:
-            environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-            starting = StartSetting(tmp_path / "state", Processes(tmp_path / "processes"), environ)
-            client = ending.enter_context(reached("local:2", starting))
-            made = Opened(client, {name.replace("_", "-"): each for name, each in fitness.items()})
+            made = Opened(shared, {name.replace("_", "-"): each for name, each in fitness.items()})
             ending.callback(made.executor.shutdown, cancel_futures=True)
             return made
 
         yield open_with
-    assert not list((tmp_path / "processes").glob("*"))
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Opened]:
+    """An executor of workers that may die."""
+    with started(tmp_path) as client:
+        made = Opened(client, {})
+        yield made
+        made.executor.shutdown(cancel_futures=True)
 
 
 def test_jobs_run_on_workers_and_their_messages_arrive(opened: Open) -> None:
@@ -96,18 +118,20 @@ def test_a_job_that_is_stopped_ends_within_two_seconds_also_one_that_waits_for_a
         cluster.submit(waiting).result(10)
 
 
-def test_a_trial_whose_worker_dies_is_the_harness_failure(opened: Open) -> None:
-    cluster = opened()
+def test_a_trial_whose_worker_dies_is_the_harness_failure_and_its_slots_are_counted_no_more(alone: Opened) -> None:
+    cluster = alone
+    assert cluster.executor.count("trial") == 2 and cluster.executor.count("ahead") == 1
     trial = ActedJob("die", only="worker-1", lost_is="harness")
     assert cluster.submit(trial).result(30) == "harness"
     cluster.wait(lambda: "worker-1 is gone" in cluster.said)
+    assert cluster.executor.count("trial") == 1
     again = ActedJob()
     assert cluster.submit(again).result(30)[0] == "done"
     assert again.ran_on == ["worker-2"]
 
 
-def test_a_build_whose_worker_dies_runs_on_another(opened: Open) -> None:
-    cluster = opened()
+def test_a_build_whose_worker_dies_runs_on_another(alone: Opened) -> None:
+    cluster = alone
     build = ActedJob("die")
     assert cluster.submit(build, "build").result(30)[0] == "done"
     assert len(set(build.ran_on)) == 2
@@ -149,8 +173,8 @@ def test_a_job_for_which_no_worker_suits_runs_here(opened: Open) -> None:
     assert cluster.submit(ActedJob(only="none"), "trial").result(30) == "here: done"
 
 
-def test_the_end_of_the_scheduler_is_the_harness_failure_of_all(opened: Open) -> None:
-    cluster = opened()
+def test_the_end_of_the_scheduler_is_the_harness_failure_of_all(alone: Opened) -> None:
+    cluster = alone
     running = ActedJob(seconds=60)
     future = cluster.submit(running)
     cluster.wait(lambda: bool(running.messages))
@@ -159,6 +183,78 @@ def test_the_end_of_the_scheduler_is_the_harness_failure_of_all(opened: Open) ->
         future.result(40)
     with pytest.raises(InfraError, match="scheduler"):
         cluster.submit(ActedJob()).result(40)
+
+
+def test_what_the_harness_fails_on_a_worker_that_lives_bars_it_after_three_in_a_row(opened: Open) -> None:
+    cluster = opened()
+    for number in (1, 2, 3):
+        assert cluster.submit(ActedJob("trouble", only="worker-1", about=f"kernel {number}")).result(30)
+        if number == 2:  # what went well between shows that it was chance
+            cluster.submit(ActedJob(only="worker-1", about="kernel 2")).result(30)
+    assert not cluster.cluster.barred
+    for number in (4, 5):
+        cluster.submit(ActedJob("trouble", only="worker-1", about=f"kernel {number}")).result(30)
+    assert cluster.cluster.barred == {"worker-1"}
+    said = "worker-1 gets no more work: failed in the harness 3 times, last: the harness failed"
+    assert said in cluster.said
+
+
+def test_one_candidate_that_fails_the_harness_everywhere_bars_no_worker(opened: Open) -> None:
+    """A kernel that takes its host along may be the bug showing (law 7)."""
+    cluster = opened()
+    for _ in range(4):
+        cluster.submit(ActedJob("trouble", only="worker-1", about="kernel")).result(30)
+    assert not cluster.cluster.barred
+    cluster.submit(ActedJob(only="worker-2", about="kernel")).result(30)  # elsewhere it does not
+    cluster.submit(ActedJob("trouble", only="worker-1", about="kernel")).result(30)
+    assert cluster.cluster.barred == {"worker-1"}
+
+
+def test_a_job_that_hangs_is_the_harness_failure_and_its_slot_is_not_used_again(opened: Open) -> None:
+    cluster = opened()
+    hanging = ActedJob("hang", seconds=3, only="worker-1", lost_is="harness", silence=1.0)
+    assert cluster.submit(hanging).result(30) == "harness"
+    assert "worker-1 runs at most 0 of kind trial at once from now on: a job hangs there" in cluster.said
+    jobs = [ActedJob() for _ in range(3)]
+    for each in [cluster.submit(one) for one in jobs]:
+        each.result(30)
+    assert {name for each in jobs for name in each.ran_on} == {"worker-2"}
+    assert cluster.executor.count("trial") == 1
+    assert cluster.submit(ActedJob(only="worker-1")).result(30) == "here: done"
+
+
+def test_a_job_that_may_not_begin_yet_holds_no_slot_and_notices_a_stop(opened: Open) -> None:
+    cluster = opened()
+    waiting = ActedJob(wait=True)
+    future = cluster.submit(waiting)
+    assert [each.result(30)[0] for each in [cluster.submit(ActedJob()) for _ in range(4)]] == ["done"] * 4
+    waiting.stop = True
+    with pytest.raises(Interrupted):
+        future.result(5)
+
+
+def test_a_build_that_somebody_waits_for_goes_before_one_that_is_ahead(opened: Open) -> None:
+    cluster = opened()
+    running = [cluster.submit(ActedJob(seconds=2), "build") for _ in range(2)]
+    order: list[str] = []
+    later = [cluster.submit(ActedJob(), slot) for slot in ("ahead", "ahead", "build", "build")]
+    for name, future in zip(("ahead", "ahead", "build", "build"), later, strict=True):
+        future.add_done_callback(lambda _, name=name: order.append(name))
+    for each in [*running, *later]:
+        each.result(30)
+    assert sorted(order[:2]) == ["build", "build"]
+
+
+def test_a_job_whose_result_nobody_awaits_any_more_ends_on_its_worker(opened: Open, tmp_path: Path) -> None:
+    """The worker sees it by the state of Dask's task, which is Dask's own affair: so it is tried."""
+    client = opened().cluster.client
+    (address,) = list(client.scheduler_info()["workers"])[:1]
+    mark = tmp_path / "mark"
+    future = client.submit(place.in_thread, "topic", "job", mark_stop, str(mark), workers=[address], pure=False)
+    Opened.wait(lambda: mark.exists() and mark.read_text() == "began")
+    future.cancel()
+    del future
+    Opened.wait(lambda: mark.read_text() == "stopped", 5)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("run", "--help")])

@@ -62,7 +62,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             store.add_campaign(CampaignRow("c1", "r", "t", "", "", "good", "bad", False, "", 1.0, "running"))
         pools.append(LocalExecutor(builds=1, trials=slots))
         target, token = WrittenTarget(folder=tmp_path), CancelToken(str(tmp_path / "cancel"))
-        return Judge(JudgeTools(target, PlacedRunner(act), store, "c1", pools[-1], ignore, token, slots))
+        return Judge(JudgeTools(target, PlacedRunner(act), store, "c1", pools[-1], ignore, token))
 
     yield build
     for pool in pools:
