@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..layers import arch
+from ..layers import drive as below
 from ..layers.device import DEVICES, SERIAL_LENGTH
 from .command import Halt
 from .plan import Drive, Guest, Io
@@ -64,9 +65,12 @@ def qemu_command(
 
 def drive_option(drive: Drive, path: str) -> str:
     """The value of ``-drive``; a comma in a path is doubled, as QEMU's option syntax wants."""
-    words = [f"file={path.replace(',', ',,')}", f"format={drive.format}", "if=none", f"id={drive.name}"]
+    given = dict(drive.words)
+    words = [*below.file_words(path, given), f"format={drive.format}", "if=none", f"id={drive.name}"]
     words += [f"aio={drive.aio}", f"cache.direct={'on' if drive.cache_direct else 'off'}"]
-    words += [f"{word}={value}" for word, value in (("werror", drive.werror), ("rerror", drive.rerror)) if value]
+    own = {word: value for word, value in (("werror", drive.werror), ("rerror", drive.rerror)) if value}
+    words += [word for word in below.more_words(given) if word.partition("=")[0] not in own]
+    words += [f"{word}={value}" for word, value in own.items()]
     return ",".join(words)
 
 
@@ -77,13 +81,28 @@ def device_options(drives: Sequence[Drive]) -> list[str]:
         if drive.device not in DEVICES:
             raise Halt("plan", f"{drive.name}: guest device {drive.device} is not supported by this version")
     for device in DEVICES.values():
-        argv += device.controllers(sum(drive.device == device.name for drive in drives), one=True)
+        own = [drive for drive in drives if drive.device == device.name]
+        given = {word: value for drive in own for word, value in _words(drive).items()}
+        argv += [*_threads(own), *device.controllers(len(own), one=True, given=given)]
     used = dict.fromkeys(DEVICES, 0)
     for drive in drives:
         place = DEVICES[drive.device].for_disk(used[drive.device], one=True)
         used[drive.device] += 1
-        argv += ["-device", f"{place},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}"]
+        more = DEVICES[drive.device].with_words(_words(drive))
+        argv += ["-device", f"{place},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"]
     return argv
+
+
+def _words(drive: Drive) -> dict[str, str]:
+    """The drive's words as QEMU's devices take them: an I/O thread by its name."""
+    given = dict(drive.words)
+    thread = given.pop("iothread", "off")
+    return {**given, "iothread": f"thread-{drive.name}"} if thread == "on" else given
+
+
+def _threads(drives: Sequence[Drive]) -> list[str]:
+    named = [name for drive in drives if (name := _words(drive).get("iothread"))]
+    return [word for name in named for word in ("-object", f"iothread,id={name}")]
 
 
 def kvm_opens() -> bool:

@@ -27,9 +27,8 @@ Natural = typing.Annotated[int, LARGEST]
 class Layer:
     """One piece of storage.
 
-    ``kind`` and ``type``: disk (nvme, virtio-blk, scsi, ahci, loop), lvm (linear, raid1, mirror, raid10), md (raid1,
-    raid10), fs (ext4, xfs), file (raw, qcow2). ``size`` 0 means all there is. ``options`` holds kind-specific words
-    (``cluster_size``, ``full`` ...).
+    ``kind`` and ``type`` as in the table (layers/table.py). ``size`` 0 means all there is. ``options`` holds what only
+    some types have (``cluster_size``, ``full``, ``errors`` ...), each as its option carries it (layers/option.py).
     """
 
     name: str
@@ -52,6 +51,7 @@ class Drive:
     format: str = "raw"
     werror: str = ""  # "" leaves QEMU's default
     rerror: str = ""
+    words: tuple[tuple[str, str], ...] = ()  # of its device and of what is below it (layers/drive.py)
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Storage:
                 if time.monotonic() > until:
                     raise Halt("storage", f"{name} did not become synced: {found[1]}")
                 time.sleep(SYNC_POLL)
-            if found[0] == "degraded":
+            if found[0] == "degraded" and not built.degraded:
                 raise Halt("storage", f"{name} was degraded before its first use: {found[1]}")
 
 
@@ -171,6 +171,12 @@ def rows(layers: Sequence[Layer]) -> list[Row]:
     return [row for layer in layers if (row := table.row(layer.kind, layer.type))]
 
 
+def parts(layer: Layer) -> tuple[str, ...]:
+    """Names of all layers that this one lies on."""
+    row = table.row(layer.kind, layer.type)
+    return row.parts(layer) if row else layer.of
+
+
 def in_order(layers: Sequence[Layer]) -> list[Layer]:
     """The layers with each behind those it is made of. Raises Halt(plan) for an unknown one and for a circle."""
     known = {layer.name: layer for layer in layers}
@@ -181,7 +187,7 @@ def in_order(layers: Sequence[Layer]) -> list[Layer]:
             return
         if name not in known or name in above:
             raise Halt("plan", f"{' of '.join((*above, name))}: {'a circle' if name in above else 'no such layer'}")
-        for lower in known[name].of:
+        for lower in parts(known[name]):
             place(lower, (*above, name))
         ordered[name] = known[name]
 

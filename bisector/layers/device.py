@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 SERIAL_LENGTH = 20  # what virtio-blk, NVMe and ATA keep of a serial number
 
@@ -23,6 +24,9 @@ class Device:
         modules: of a packaged kernel, named as their files with ``_``.
         of_vm: whether a disk of the VM can be behind it.
         passed: whether the inner guest can be given the controller of a disk of the VM (vfio).
+        properties: words of a disk (``layers.drive``), each with the property that it sets; ``{}`` is its value. "": it
+            sets none, and the device takes the word all the same.
+        shared: those that the controller sets, for all disks on it.
     """
 
     name: str
@@ -34,6 +38,12 @@ class Device:
     modules: tuple[str, ...] = ()
     of_vm: bool = True
     passed: bool = False
+    properties: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = field(default_factory=dict)
+
+    def with_words(self, given: Mapping[str, str]) -> str:
+        """What the words of a disk add to the value of its ``-device``; each begins with a comma."""
+        return _settings(self.properties, given)
 
     def for_disk(self, index: int, *, one: bool = False) -> str:
         """The value of ``-device`` for disk ``index`` (from 0) behind such devices, without drive and serial number.
@@ -44,32 +54,58 @@ class Device:
         number, port = divmod(index, self.ports) if self.ports else (0, index)
         return self.model.format(number="" if one else number, port=port, channel=port // 2, unit=port % 2)
 
-    def controllers(self, disks: int, *, one: bool = False) -> list[str]:
-        """QEMU's options for the controllers of so many disks behind such devices; ``one`` as of ``for_disk``."""
+    def controllers(self, disks: int, *, one: bool = False, given: Mapping[str, str] | None = None) -> list[str]:
+        """QEMU's options for the controllers of so many disks behind such devices; ``one`` as of ``for_disk``.
+
+        ``given``: words of the disks that the controller has for all of them.
+        """
         if not self.controller or not disks:
             return []
         count = 1 if one or not self.ports else -(-disks // self.ports)
-        values = [self.controller.format(number="" if one else number) for number in range(count)]
+        more = _settings(self.shared, given or {})
+        values = [self.controller.format(number="" if one else number) + more for number in range(count)]
         return [word for value in values for word in ("-device", value)]
 
+
+def _settings(properties: Mapping[str, str], given: Mapping[str, str]) -> str:
+    return "".join("," + form.format(given[word]) for word, form in properties.items() if form and word in given)
+
+
+_BLOCK = {
+    "logical_block": "logical_block_size={}",
+    "physical_block": "physical_block_size={}",
+    "write_cache": "write-cache={}",
+}
+"""Properties of every disk but one on IDE, which has sectors of 512 bytes (hw/ide/qdev.c)."""
+_IDE = {"physical_block": "physical_block_size={}", "write_cache": "write-cache={}"}
 
 # In the order in which controllers are given to QEMU, and shown.
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
-        Device("nvme", "nvme", modules=("nvme",), passed=True),
-        Device("virtio-blk", "virtio-blk-pci", modules=("virtio_blk",)),
+        Device(
+            "nvme", "nvme", modules=("nvme",), passed=True,
+            properties={**_BLOCK, "queues": "max_ioqpairs={}", "read_only": ""},
+        ),
+        Device(
+            "virtio-blk", "virtio-blk-pci", modules=("virtio_blk",),
+            properties={
+                **_BLOCK, "queues": "num-queues={}", "queue_size": "queue-size={}", "discard": "discard={}",
+                "write_zeroes": "write-zeroes={}", "read_only": "", "iothread": "iothread={}",
+            },
+        ),
         Device(
             "scsi", "scsi-hd,bus=scsi.0", "virtio-scsi-pci,id=scsi",
-            fragments=("scsi",), modules=("virtio_scsi", "sd_mod"),
+            fragments=("scsi",), modules=("virtio_scsi", "sd_mod"), properties={**_BLOCK, "read_only": ""},
+            shared={"queues": "num_queues={}", "iothread": "iothread={}"},
         ),
         Device(  # a controller of its own, not the board's, which vfio could not take alone; it has six ports
             "ahci", "ide-hd,bus=ahci{number}.{port}", "ich9-ahci,id=ahci{number}", ports=6,
-            fragments=("ahci",), modules=("ahci", "sd_mod"), passed=True,
+            fragments=("ahci",), modules=("ahci", "sd_mod"), passed=True, properties=_IDE,
         ),
         Device(  # the board's own (piix3-ide): two disks on each of two channels
             "ide", "ide-hd,bus=ide.{channel},unit={unit}", board="pc", ports=4,
-            fragments=("ahci",), modules=("ata_piix", "sd_mod"), of_vm=False,
+            fragments=("ahci",), modules=("ata_piix", "sd_mod"), of_vm=False, properties=_IDE,
         ),
     )
 }  # fmt: skip

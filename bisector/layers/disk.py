@@ -1,46 +1,113 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disks of the VM: emulated behind a controller, or loop devices on a tmpfs."""
+"""Disks of the VM: emulated behind a controller, or made by the kernel itself (loop, null_blk, scsi_debug, zram, nbd).
+
+What the kernel makes is a function in ``_MADE``, which names the block device; what its options mean stands there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import glob
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 
+from . import drive
 from .device import DEVICES
-from .machine import Built, Layer, Machine, StorageError
-from .row import Kind, Power, Row, Switch
+from .machine import Built, Layer, Machine, StorageError, read_text
+from .option import Errors, Failure, Number, Power, Switch, Time, Word
+from .row import Kind, Program, Row
 
 LOOP_SET_FD = 0x4C00  # include/uapi/linux/loop.h
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_SET_DIRECT_IO = 0x4C08
 LOOP_SET_BLOCK_SIZE = 0x4C09
+CONFIGFS = "/sys/kernel/config"
+PSEUDO = "/sys/bus/pseudo/devices"  # bus of the hosts of scsi_debug
+APPEAR = 20.0  # seconds that a disk may take to appear
+_BLOCK = Power(512, 4096)
+
+
+def _of_scsi_debug(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Its parameters hold for all of its hosts, each of which has memory of its own (drivers/scsi/scsi_debug.c)."""
+    given = dict(layers[0].options)
+    block = int(given.get("logical_block", 512))
+    values = {"add_host": len(layers), "per_host_store": 1, "dev_size_mb": layers[0].size >> 20, "sector_size": block}
+    if "physical_block" in given:
+        values["physblk_exp"] = (int(given["physical_block"]) // block).bit_length() - 1
+    if given.get("discard") == "on":
+        values |= dict.fromkeys(("lbpu", "lbpws", "lbpws10", "lbprz"), 1)
+    if "queues" in given:
+        values["submit_queues"] = int(given["queues"])
+    if "slow" in given:
+        values["ndelay"] = int(given["slow"]) * 1_000_000
+    for failure in Failure.read(given.get("errors", "")):  # opts: SDEBUG_OPT_MEDIUM_ERR
+        values |= {"opts": 2, "medium_error_start": failure.sector * 512 // block, "medium_error_count": 1}
+    return tuple(f"scsi_debug.{name}={value}" for name, value in values.items())
+
 
 ROWS = (
     *(
-        Row("disk", device.name, fragments=device.fragments, modules=device.modules, device=device)
+        Row(
+            "disk", device.name, words=drive.words(device), fragments=device.fragments, modules=device.modules,
+            device=device,
+        )
         for device in DEVICES.values()
         if device.of_vm
     ),
     Row(
         "disk", "loop", fragments=("loop",), modules=("loop",),
         # losetup(8), --sector-size; drivers/block/loop.c: a power of two from 512 to the page size
-        options={"block_size": Power(512, 4096), "direct_io": Switch()},
+        options={"block_size": _BLOCK, "direct_io": Switch()}, words={"logical_block": _BLOCK},
+    ),
+    Row(
+        "disk", "null_blk", fragments=("null_blk",), modules=("null_blk",), smallest=1 << 20,
+        # Documentation/block/null_blk.rst
+        words={
+            "logical_block": _BLOCK, "discard": Switch(), "queues": Number(1, 64), "queue_size": Number(1, 1024),
+            "slow": Time(1, 10_000), "errors": Errors(("read", "write"), counted=False, errors=("EIO",)),
+        },
+    ),
+    Row(
+        "disk", "scsi_debug", fragments=("scsi_debug",), modules=("scsi_debug", "sd_mod"), alike=True,
+        kernel_options=_of_scsi_debug,
+        words={
+            "logical_block": _BLOCK, "physical_block": _BLOCK, "discard": Switch(), "queues": Number(1, 64),
+            "slow": Time(1, 1000), "errors": Errors(("read",), counted=False, errors=("ENODATA",), one=True),
+        },
+    ),
+    Row(
+        "disk", "zram", fragments=("zram",), modules=("zram",),
+        words={"algorithm": Word(("lzo", "lzo-rle", "lz4", "zstd"))},
+    ),
+    Row(
+        "disk", "nbd", fragments=("nbd",), modules=("nbd",),
+        programs=(Program("qemu-nbd", "qemu-utils", "serves nbd disks"),),
+        words={word: drive.WORDS[word] for word in ("discard", "detect_zeroes", "errors", "read_only")},
     ),
 )  # fmt: skip
 
 
 def build(machine: Machine, layer: Layer) -> Built:
-    """Find the disk that QEMU attached, or attach a loop device. Raises StorageError, OSError."""
-    device = _loop(machine, layer) if layer.type == "loop" else machine.disk(layer.name)
+    """Find the disk that QEMU attached, or have the kernel make one. Raises StorageError, OSError."""
+    make = _MADE.get(layer.type)
+    try:
+        device = make(machine, layer, dict(layer.options)) if make else machine.disk(layer.name)
+    except OSError as error:
+        raise StorageError(f"{layer.name}: the kernel makes no {layer.type}: {error}") from None
     return Built(layer, f"/dev/{device}", device)
 
 
-def _loop(machine: Machine, layer: Layer) -> str:
+def _loop(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    return attach_loop(_backing(machine, layer), given)
+
+
+def _backing(machine: Machine, layer: Layer) -> str:
     backing = f"{machine.folder}/{layer.name}.leg"
     with open(backing, "wb") as file:
         file.truncate(layer.size)
-    return attach_loop(backing, dict(layer.options))
+    return backing
 
 
 def attach_loop(file: str, options: Mapping[str, str]) -> str:
@@ -53,13 +120,14 @@ def attach_loop(file: str, options: Mapping[str, str]) -> str:
     except OSError as error:
         raise StorageError(f"the kernel has no loop devices (CONFIG_BLK_DEV_LOOP): {error}") from None
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    block = options.get("logical_block") or options.get("block_size")
     node = -1
     try:
         device = f"loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
         node = os.open(f"/dev/{device}", os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(node, LOOP_SET_FD, backing)
-        if "block_size" in options:
-            fcntl.ioctl(node, LOOP_SET_BLOCK_SIZE, int(options["block_size"]))
+        if block:
+            fcntl.ioctl(node, LOOP_SET_BLOCK_SIZE, int(block))
         if options.get("direct_io", "").lower() in ("true", "on", "1"):
             fcntl.ioctl(node, LOOP_SET_DIRECT_IO, 1)
     except OSError as error:
@@ -70,6 +138,93 @@ def attach_loop(file: str, options: Mapping[str, str]) -> str:
                 os.close(descriptor)
     return device
 
+
+def _null_blk(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    """Through configfs, where each has settings of its own; its data is in memory."""
+    if not os.path.isdir(f"{CONFIGFS}/nullb"):
+        machine.run(["mount", "-t", "configfs", "none", CONFIGFS])
+    folder = f"{CONFIGFS}/nullb/{layer.name}"
+    os.mkdir(folder)
+    settings = {"size": layer.size >> 20, "memory_backed": 1, "blocksize": given.get("logical_block", 512)}
+    words = {"queues": "submit_queues", "queue_size": "hw_queue_depth"}
+    settings |= {name: given[word] for word, name in words.items() if word in given}
+    settings |= {"discard": 1} if given.get("discard") == "on" else {}
+    if "slow" in given:  # irqmode 2 completes by a timer
+        settings |= {"irqmode": 2, "completion_nsec": int(given["slow"]) * 1_000_000}
+    for name, value in settings.items():
+        _write(f"{folder}/{name}", str(value))
+    for failure in Failure.read(given.get("errors", "")):
+        _write(f"{folder}/badblocks", f"+{failure.sector}-{failure.sector}")
+    _write(f"{folder}/power", "1")
+    # since 6.5 the device has the folder's name, before that the next number (drivers/block/null_blk/main.c)
+    index = read_text(f"{folder}/index")
+    names = [layer.name, *([f"nullb{index}"] if index else [])]
+    return next((name for name in names if os.path.exists(f"/sys/block/{name}")), names[-1])
+
+
+def _scsi_debug(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    """The disk of its host: they are in the order of the layers."""
+    number = sum(built.layer.type == layer.type for built in machine.built("disk"))
+    pattern = f"{PSEUDO}/adapter{number}/host*/target*/*/block/*"
+    return os.path.basename(_appeared(pattern))
+
+
+def _zram(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    """Documentation/admin-guide/blockdev/zram.rst."""
+    number = read_text("/sys/class/zram-control/hot_add")
+    if not number:
+        raise StorageError(f"{layer.name}: the kernel has no zram")
+    folder = f"/sys/block/zram{number}"
+    if "algorithm" in given:
+        _write(f"{folder}/comp_algorithm", given["algorithm"])
+    _write(f"{folder}/disksize", str(layer.size))
+    return f"zram{number}"
+
+
+def _nbd(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    """qemu-nbd serves a file to the kernel, over a socket between the two."""
+    number = sum(built.layer.type == layer.type for built in machine.built("disk"))
+    device = f"nbd{number}"
+    file = _backing(machine, layer)
+    plain = ["file.driver=file", f"file.filename={file}"]
+    image = ["driver=raw", *(drive.file_words(file, given) if "errors" in given else plain)]
+    words = [f"--discard={'unmap' if given['discard'] == 'on' else 'ignore'}"] if "discard" in given else []
+    words += [f"--detect-zeroes={given['detect_zeroes']}"] if "detect_zeroes" in given else []
+    words += ["--read-only"] if given.get("read_only") == "on" else []
+    connect = ["--fork", "--persistent", "--cache=writeback", f"--connect=/dev/{device}"]
+    machine.run(["qemu-nbd", *connect, *words, "--image-opts", ",".join(image)])
+    _appeared(f"/sys/block/{device}/pid")
+    until = time.monotonic() + APPEAR
+    while read_text(f"/sys/block/{device}/size") in ("", "0"):
+        if time.monotonic() > until:
+            raise StorageError(f"{layer.name}: {device} stayed without a size")
+        time.sleep(0.05)
+    return device
+
+
+def _appeared(pattern: str) -> str:
+    """The first path that matches, once there is one. Raises StorageError."""
+    until = time.monotonic() + APPEAR
+    while True:
+        if found := sorted(glob.glob(pattern)):
+            return found[0]
+        if time.monotonic() > until:
+            raise StorageError(f"nothing appeared at {pattern}")
+        time.sleep(0.05)
+
+
+def _write(path: str, text: str) -> None:
+    with contextlib.closing(open(path, "w", encoding="utf-8")) as file:
+        file.write(text)
+
+
+_MADE: Mapping[str, Callable[[Machine, Layer, Mapping[str, str]], str]] = {
+    "loop": _loop,
+    "null_blk": _null_blk,
+    "scsi_debug": _scsi_debug,
+    "zram": _zram,
+    "nbd": _nbd,
+}
 
 KIND = Kind(
     "disk",

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 
 from .machine import Built, Layer, Machine, StorageError, switch
-from .row import Kind, Power, Program, Row, Switch, Word
+from .option import Power, Switch, Word
+from .row import Kind, Program, Row
 
 FILL_BLOCK = 1 << 20
 

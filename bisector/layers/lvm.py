@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from . import dm
 from .machine import Built, Layer, Machine, StorageError
-from .row import Kind, Power, Program, Row
+from .option import Power
+from .row import Kind, Program, Row
 
 _REGION = Power(4 << 10, 1 << 30)
 """lvcreate(8): "-R, --regionsize Size"; lvm2 wants a power of two and a multiple of the page size (lib/metadata)."""

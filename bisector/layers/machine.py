@@ -53,6 +53,7 @@ class Built:
     node: str
     device: str = ""
     volume: str = ""  # device-mapper or md name, for health
+    degraded: bool = False  # made with members missing, as the recipe wants it
 
 
 class Machine(Protocol):

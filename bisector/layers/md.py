@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .machine import Built, Layer, Machine, read_text
+from .option import Layers, Number, Option, Power, Word
 from .row import Inside, Kind, Program, Row
 
 RESYNC_SPEED = "2000000"  # KiB/s; the kernel's default would hold a resync back for other I/O
@@ -17,24 +18,42 @@ _NO_UDEV = {"MDADM_NO_UDEV": "1"}
 
 # drivers/md/Makefile: levels 4, 5 and 6 are one module, raid456, which dm-raid brings along (drivers/md/Kconfig:
 # DM_RAID selects MD_RAID456); mdadm(8), --raid-devices: the least members
+_CHUNK = Power(4 << 10, 64 << 20)
+_BITMAP = Word(("none", "internal"))
+_MEMBERS = ("write_mostly", "spare", "journal")
+"""Words that name layers."""
+
+_REDUNDANT: Mapping[str, Option] = {
+    "bitmap": _BITMAP,
+    "spare": Layers(many=True),
+    "write_mostly": Layers(many=True, members=True),
+    "missing": Number(1, 8),
+}
+_PARITY = {**_REDUNDANT, "chunk": _CHUNK, "journal": Layers()}
+
 ROWS = (
     Row(
+        "md", "raid0", 2, capacity=sum, share=lambda size, members: size // members, fragments=("lvm-raid",),
+        modules=("raid0",), programs=_PROGRAMS, words={"chunk": _CHUNK},
+    ),
+    Row(
         "md", "raid1", 2, fragments=("lvm-raid",), modules=("raid1",), programs=_PROGRAMS, redundant=True, copies=True,
+        words=_REDUNDANT,
     ),
     Row(
         "md", "raid5", 3, capacity=lambda members: min(members) * (len(members) - 1),
         share=lambda size, members: size // (members - 1), fragments=("lvm-raid",), modules=("raid456",),
-        programs=_PROGRAMS, redundant=True,
+        programs=_PROGRAMS, redundant=True, words=_PARITY,
     ),
     Row(
         "md", "raid6", 4, capacity=lambda members: min(members) * (len(members) - 2),
         share=lambda size, members: size // (members - 2), fragments=("lvm-raid",), modules=("raid456",),
-        programs=_PROGRAMS, redundant=True,
+        programs=_PROGRAMS, redundant=True, words=_PARITY,
     ),
     Row(
         "md", "raid10", 4, capacity=lambda members: min(members) * len(members) // 2,
         share=lambda size, members: size * 2 // members, fragments=("lvm-raid",), modules=("raid10",),
-        programs=_PROGRAMS, redundant=True,
+        programs=_PROGRAMS, redundant=True, words={**_REDUNDANT, "chunk": _CHUNK},
     ),
 )  # fmt: skip
 
@@ -45,9 +64,11 @@ def build(machine: Machine, layer: Layer) -> Built:
     _hurry_resync()
     device = f"md{len(machine.built('md'))}"
     row = next(row for row in ROWS if row.type == layer.type)
-    share = row.share(layer.size, len(members)) if layer.size else 0
-    machine.run(create(f"/dev/{device}", layer.type, members, share=share), _NO_UDEV)
-    return Built(layer, f"/dev/{device}", device, device)
+    given = dict(layer.options)
+    share = row.share(layer.size, len(members) + row.absent(given)) if layer.size else 0
+    named = {word: machine.nodes(given[word].split(",")) for word in _MEMBERS if word in given}
+    machine.run(create(f"/dev/{device}", layer.type, members, share=share, given=given, named=named), _NO_UDEV)
+    return Built(layer, f"/dev/{device}", device, device, degraded=row.absent(given) > 0)
 
 
 def _hurry_resync() -> None:
@@ -60,7 +81,16 @@ def _hurry_resync() -> None:
             knob.write(RESYNC_SPEED)
 
 
-def create(device: str, type_: str, members: Sequence[str], *, share: int = 0, clean: bool = False) -> list[str]:
+def create(
+    device: str,
+    type_: str,
+    members: Sequence[str],
+    *,
+    share: int = 0,
+    clean: bool = False,
+    given: Mapping[str, str] | None = None,
+    named: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
     """The command that makes an array.
 
     Args:
@@ -68,13 +98,25 @@ def create(device: str, type_: str, members: Sequence[str], *, share: int = 0, c
         members: their nodes.
         share: bytes of each member that it uses; 0: all there is.
         clean: whether the members are in sync as they are (all zero: so is the parity of zeros).
+        given: the words of the layer, as a plan carries them.
+        named: nodes of the layers that its words name.
     """
+    given, named = given or {}, named or {}
+    absent, spares, journal = int(given.get("missing", 0)), named.get("spare", ()), named.get("journal", ())
     argv = ["mdadm", "--create", device, "--run", *(["--assume-clean"] if clean else [])]
-    argv += ["--level", type_.removeprefix("raid"), "--raid-devices", str(len(members)), "--metadata", "1.2"]
-    if type_ == "raid5":
+    argv += ["--level", type_.removeprefix("raid"), "--raid-devices", str(len(members) + absent), "--metadata", "1.2"]
+    if type_ == "raid5" and not absent:
         argv.append("--force")  # else it begins degraded, with a spare to recover to (mdadm(8), --force)
-    argv += ["--bitmap", "none", *(["--size", str(share // 1024)] if share else [])]
-    return [*argv, *members]
+    if not journal:  # which stands for a bitmap
+        argv += ["--bitmap", given.get("bitmap", "none")]
+    argv += ["--chunk", f"{int(given['chunk']) // 1024}"] if "chunk" in given else []
+    argv += ["--size", str(share // 1024)] if share else []
+    argv += ["--write-journal", *journal] if journal else []
+    argv += ["--spare-devices", str(len(spares))] if spares else []
+    slow = [node for node in named.get("write_mostly", ()) if node in members]
+    argv += [node for node in members if node not in slow]
+    argv += ["--write-mostly", *slow] if slow else []
+    return [*argv, *["missing"] * absent, *spares]
 
 
 def assemble(device: str, members: Sequence[str]) -> list[str]:
@@ -94,13 +136,21 @@ def health(degraded: str, array_state: str, resync_start: str, sync_action: str)
 
 def _status(built: Built) -> tuple[str, str]:
     names = ("degraded", "array_state", "resync_start", "sync_action")
+    if not next(row for row in ROWS if row.type == built.layer.type).redundant:
+        state = read_text(f"/sys/block/{built.volume}/md/array_state")
+        lost = state in ("", "clear", "inactive", "broken")  # broken: a member is gone (md.rst)
+        return "degraded" if lost else "none", f"array_state={state}"
     values = [read_text(f"/sys/block/{built.volume}/md/{name}") for name in names]
     return health(*values), " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
 
 
 def _create_inside(layer: Layer, device: str, members: Sequence[str]) -> list[str]:
     """Members are all zero, and so in sync as they are."""
-    return [" ".join(create(device, layer.type, members, clean=True))]
+    given = dict(layer.options)
+    nodes = dict(zip(layer.of, members, strict=True))
+    named = {"write_mostly": [nodes[name] for name in given.get("write_mostly", "").split(",") if name in nodes]}
+    clean = next(row for row in ROWS if row.type == layer.type).redundant
+    return [" ".join(create(device, layer.type, members, clean=clean, given=given, named=named))]
 
 
 def _offset(device: str, member: str) -> str:

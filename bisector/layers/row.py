@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .device import Device
 from .machine import Built, Layer, Machine
+from .option import Layers, Option
 
 
 @dataclass(frozen=True)
@@ -26,42 +27,16 @@ class Program:
     version: str = ""
 
 
-@dataclass(frozen=True)
-class Switch:
-    """An option that is on or off."""
-
-    def __str__(self) -> str:
-        return "true, false"
-
-
-@dataclass(frozen=True)
-class Word:
-    """An option that is one of several words."""
-
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return ", ".join(self.words)
-
-
-@dataclass(frozen=True)
-class Power:
-    """An option that is a power of two from ``least`` to ``most``. ``sized``: bytes, which may be written 64k."""
-
-    least: int
-    most: int
-    sized: bool = True
-
-
-Option = Switch | Word | Power
-
-
 def _any_name(name: str, before: Sequence[str]) -> list[str]:
     return []
 
 
 def _no_variables(folder: str) -> dict[str, str]:
     return {}
+
+
+def _no_kernel_options(layers: Sequence[Layer]) -> tuple[str, ...]:
+    return ()
 
 
 def _no_offset(device: str, member: str) -> str:
@@ -145,6 +120,10 @@ class Row:
         format: of its bytes, as QEMU names it.
         device: behind which QEMU shows it to the VM; None: it is made inside of the VM.
         options: its options by name, and what each may be.
+        words: keys of the layer itself that only some types have, and what each may be.
+        alike: whether all layers of this type in a recipe have the same size and words.
+        required: those of them that must be there, each with its value in a first recipe.
+        kernel_options: what the kernel must be started with, of all layers of this type.
         fragments: of the kernel's config (kconfigs/).
         modules: of a packaged kernel, named as their files with ``_``; what they depend on is not listed.
         programs: of the host, which the VM sees.
@@ -164,13 +143,29 @@ class Row:
     format: str = "raw"
     device: Device | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    words: Mapping[str, Option] = field(default_factory=dict)
+    alike: bool = False
+    required: Mapping[str, str] = field(default_factory=dict)
+    kernel_options: Callable[[Sequence[Layer]], tuple[str, ...]] = _no_kernel_options
     fragments: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     programs: tuple[Program, ...] = ()
     redundant: bool = False
     copies: bool = False
 
+    def absent(self, given: Mapping[str, object]) -> int:
+        """Members that count and are not there: the word ``missing``."""
+        missing = self.words["missing"].word(given.get("missing")) if "missing" in self.words else None
+        return int(missing or 0)
+
     @property
     def name(self) -> str:
         """Kind and type, as in "lvm raid1"."""
         return f"{self.kind} {self.type}"
+
+    def parts(self, layer: Layer) -> tuple[str, ...]:
+        """Names of all layers that a layer of this type lies on: its members, and those that its words name."""
+        given = dict(layer.options)
+        further = [word for word, option in self.words.items() if isinstance(option, Layers) and not option.members]
+        named = (given[word] for word in further if given.get(word))
+        return (*layer.of, *(name for names in named for name in names.split(",")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from . import disk, file, fs, lvm, md
+from .option import Option
 from .row import Kind, Row
 
 
@@ -43,6 +44,15 @@ for _module in _MODULES:
 def types(kind: str) -> tuple[str, ...]:
     """The types of one kind."""
     return tuple(type_ for name, type_ in ROWS if name == kind)
+
+
+def words() -> dict[str, tuple[Option, ...]]:
+    """Keys that only some types have, each with all that it may be."""
+    found: dict[str, tuple[Option, ...]] = {}
+    for row in ROWS.values():
+        for word, option in row.words.items():
+            found[word] = tuple(dict.fromkeys((*found.get(word, ()), option)))
+    return found
 
 
 def row(kind: str, type_: str) -> Row | None:

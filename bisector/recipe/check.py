@@ -5,15 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from bisector.layers import drive as drives
 from bisector.layers import table
 from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
 from bisector.recipe import check_names, check_workload, options, patterns
-from bisector.recipe.model import KINDS, QEMU_PROGRAMS, Drive, Guest, Layer, Recipe
+from bisector.recipe.model import QEMU_PROGRAMS, Guest, Recipe
+from bisector.recipe.storage import KINDS, Drive, Layer
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
 
-TAKES: dict[str, set[str]] = {name: set(kind.takes) for name, kind in table.KINDS.items()}
+TAKES: dict[str, set[str]] = {
+    name: {*kind.takes, *(word for row in table.ROWS.values() if row.kind == name for word in row.words)}
+    for name, kind in table.KINDS.items()
+}
 
 
 def faults(recipe: Recipe) -> list[Fault]:
@@ -70,19 +75,32 @@ def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Ite
             yield Fault((*at, name), message, at_key=True)
         yield from _shape(layer, (*at, name))
         yield from _of(name, layer, {*layers, *below}, (*at, name))
+    yield from _alike(layers, at)
     yield from _cycles(layers, at)
+
+
+def _alike(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
+    """Layers whose type has one setting for all of them."""
+    first: dict[tuple[str, str], tuple[str, object]] = {}
+    for name, layer in layers.items():
+        if layer.kind and _row(layer).alike:
+            own = (layer.size, layer.words)
+            other, others = first.setdefault((layer.kind, layer.type), (name, own))
+            if own != others:
+                message = f"all disks of {layer.type} have one size and the same words, and {other} has others"
+                yield Fault((*at, name), message, at_key=True)
 
 
 def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     kind = layer.kind
     given = {key for key in ("of", "size", "log", "full", "options") if getattr(layer, key) is not None}
-    for key in sorted(given - TAKES[kind]):
-        allowed = ", ".join(sorted(TAKES[kind]))
+    row, smallest = _row(layer), table.KINDS[kind].smallest
+    for key in sorted(given - table.KINDS[kind].takes):
+        allowed = ", ".join(sorted({*table.KINDS[kind].takes, *row.words}))
         yield Fault((*path, key), f"a layer of kind {kind} has no {key!r} (allowed: {allowed})", at_key=True)
     for key in table.KINDS[kind].needs:
         if key not in given:
             yield Fault(path, f"needs {key!r}", at_key=True)
-    row, smallest = _row(layer), table.KINDS[kind].smallest
     for key, message in row.refuses.items():
         if getattr(layer, key):
             yield Fault((*path, key), message, at_key=True)
@@ -92,9 +110,16 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), f"{layer.size} is no multiple of 512")
     for name, at_key, message in options.faults(row, layer.options or {}):
         yield Fault((*path, "options", name), message, at_key=at_key)
+    for name, at_key, message in options.faults_of_words(f"a {row.name}", row.words, layer.words):
+        yield Fault((*path, name), message, at_key=at_key)
+    for name, at_key, message in options.no_members(row.words, layer.words, layer.of or ()):
+        yield Fault((*path, name), message, at_key=at_key)
+    for name in row.required:
+        if name not in layer.words:
+            yield Fault(path, f"a {row.name} needs {name!r}", at_key=True)
     if layer.of is None:
         return
-    if len(layer.of) < row.least:
+    if len(layer.of) + row.absent(layer.words) < row.least:
         message = f"{row.name} needs {row.least} legs or more, found {len(layer.of)}"
         yield Fault((*path, "of"), message, refused=True)
     if row.even and len(layer.of) % 2:
@@ -105,13 +130,19 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
 
 
 def _of(name: str, layer: Layer, known: set[str], path: Path) -> Iterator[Fault]:
-    listed = layer.of or ()
-    for index, leg in enumerate(listed):
-        place = (*path, "of", index)
+    seen: set[str] = set()
+    for place, leg in _parts(layer):
         if leg not in known:
-            yield Fault(place, f"no layer {leg!r}{suggestion(leg, sorted(known - {name}))}")
-        elif leg in listed[:index]:
-            yield Fault(place, f"{leg} is named twice")
+            yield Fault((*path, *place), f"no layer {leg!r}{suggestion(leg, sorted(known - {name}))}")
+        elif leg in seen:
+            yield Fault((*path, *place), f"{leg} is named twice")
+        seen.add(leg)
+
+
+def _parts(layer: Layer) -> Iterator[tuple[Path, str]]:
+    """Every layer that this one lies on: where that stands in it, and the name."""
+    yield from ((("of", index), leg) for index, leg in enumerate(layer.of or ()))
+    yield from options.named(_row(layer).words if layer.kind else {}, layer.words)
 
 
 def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
@@ -134,7 +165,7 @@ def _cycles(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
                 continue
             trail.append(name)
             stack.append((name, False))
-            stack += [(leg, True) for leg in reversed(layers[name].of or ())]
+            stack += [(leg, True) for _, leg in reversed(list(_parts(layers[name])))]
 
 
 def _users(recipe: Recipe) -> Iterator[Fault]:
@@ -145,22 +176,22 @@ def _users(recipe: Recipe) -> Iterator[Fault]:
             yield Fault(path, f"{leg.removeprefix('guest ')} is used by {taken[leg]} already")
         taken.setdefault(leg, user)
     for name, layer in recipe.storage.items():
-        for index, leg in enumerate(layer.of or ()):
+        for place, leg in _parts(layer):
             on = recipe.storage.get(leg)
             if not (on and on.kind and layer.kind):
                 continue
             on_files = table.KINDS[layer.kind].holds_bytes
             if table.KINDS[on.kind].mounted is not on_files:
                 words = f"a {layer.kind} lies on an fs" if on_files else f"{layer.kind} cannot lie on an fs"
-                yield Fault(("storage", name, "of", index), f"{words}, and {leg} is of kind {on.kind}")
+                yield Fault(("storage", name, *place), f"{words}, and {leg} is of kind {on.kind}")
 
 
 def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
     """Every use of a layer that leaves no space for another: the layer, who uses it, and where that stands."""
     for name, layer in recipe.storage.items():
-        for index, leg in enumerate(layer.of or ()):
+        for place, leg in _parts(layer):
             if layer.kind and table.KINDS[layer.kind].whole:
-                yield leg, name, ("storage", name, "of", index)
+                yield leg, name, ("storage", name, *place)
     if recipe.guest is None:
         return
     for name, drive in recipe.guest.drives.items():
@@ -168,9 +199,9 @@ def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
     for index, passed in enumerate(recipe.guest.passthrough):
         yield passed, "the passthrough", ("guest", "passthrough", index)
     for name, layer in recipe.guest.storage.items():
-        for index, leg in enumerate(layer.of or ()):
+        for place, leg in _parts(layer):
             if layer.kind and table.KINDS[layer.kind].whole:
-                yield f"guest {leg}", name, ("guest", "storage", name, "of", index)
+                yield f"guest {leg}", name, ("guest", "storage", name, *place)
 
 
 # ---- sizes ---------------------------------------------------------------------------------------------------------
@@ -179,7 +210,7 @@ def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
 def _sizes(layers: Mapping[str, Layer]) -> Iterator[Fault]:
     capacities = _capacities(layers)
     for name, layer in layers.items():
-        legs = [capacities[leg] for leg in layer.of or ()]
+        legs = _legs(layer, capacities)
         if not legs:
             continue
         space = _space(layer, legs)
@@ -203,8 +234,14 @@ def _capacities(layers: Mapping[str, Layer]) -> dict[str, int]:
         if missing:
             waiting += missing
             continue
-        known[waiting.pop()] = layer.size if layer.size is not None else _space(layer, [known[leg] for leg in legs])
+        known[waiting.pop()] = layer.size if layer.size is not None else _space(layer, _legs(layer, known))
     return known
+
+
+def _legs(layer: Layer, capacities: Mapping[str, int]) -> list[int]:
+    """Bytes of each member, a missing one as the smallest."""
+    legs = [capacities[leg] for leg in layer.of or ()]
+    return legs + [min(legs)] * _row(layer).absent(layer.words) if legs else legs
 
 
 def _space(layer: Layer, legs: list[int]) -> int:
@@ -278,6 +315,9 @@ def _drive(name: str, drive: Drive, recipe: Recipe) -> Iterator[Fault]:
         yield Fault((*path, "of"), f"no layer {drive.of!r}{suggestion(drive.of, recipe.storage)}")
     elif layer.kind and table.KINDS[layer.kind].mounted:
         yield Fault((*path, "of"), f"{drive.of} is a file system; a drive takes a disk, an array, an LV or a file")
+    known = drives.words(DEVICES[drive.device], guest=True)
+    for word, at_key, message in options.faults_of_words(f"a drive on {drive.device}", known, drive.words):
+        yield Fault((*path, word), message, at_key=at_key)
     if drive.aio == "native" and not drive.cache.direct:
         message = "QEMU refuses aio native without 'cache: {direct: true}'"
         yield Fault((*path, "aio"), message, refused=True)

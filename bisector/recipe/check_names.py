@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bisector.layers import table
-from bisector.recipe.model import Layer, Recipe
+from bisector.recipe.model import Recipe
+from bisector.recipe.storage import Layer
 from bisector.recipe.text import Fault, Path
 
 _OURS = "bisector"

@@ -7,7 +7,7 @@ What a single key may hold stands here; what keys must agree on stands in check.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -16,15 +16,14 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     StringConstraints,
-    create_model,
 )
 from pydantic_core import CoreSchema
 
-from bisector.layers import arch, table
-from bisector.layers.device import DEVICES
+from bisector.layers import arch
 from bisector.recipe import values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
+from bisector.recipe.storage import Drive, Layer
 from bisector.recipe.values import (
     Duration,
     FileName,
@@ -54,11 +53,6 @@ Damage = Literal[
 Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
-KINDS = tuple(table.KINDS)
-if TYPE_CHECKING:
-    GuestDevice: TypeAlias = str
-else:
-    GuestDevice = Literal[tuple(DEVICES)]
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
 LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=20)]
@@ -136,57 +130,6 @@ class Vm(Base):
     append: tuple[KernelOption, ...] = ()
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     kernel: Revision | None = None
-
-
-Option = Annotated[str | bool | int, BeforeValidator(values.option)]
-
-
-if TYPE_CHECKING:
-
-    class _Kinds(Base):
-        """A key for each kind of the table (bisector/layers), which takes one of its types."""
-
-else:
-    _Kinds = create_model(
-        "_Kinds", __base__=Base, **{kind: (Literal[table.types(kind)] | None, None) for kind in KINDS}
-    )
-
-
-class Layer(_Kinds):
-    """One piece of storage: exactly one of the kinds, over ``of``."""
-
-    of: OneOrMany[Text] | None = None
-    size: Size | None = None
-    log: Literal["core", "disk"] | None = None
-    full: Flag | None = None
-    options: dict[str, Option] | None = None
-
-    @property
-    def kind(self) -> str:
-        """A kind of the table: disk, lvm ...; "": it names none."""
-        return next((kind for kind in KINDS if getattr(self, kind)), "")
-
-    @property
-    def type(self) -> str:
-        """The kind's type: nvme, raid1, ext4 ..."""
-        return str(getattr(self, self.kind, ""))
-
-
-class Cache(Base):
-    """QEMU's ``cache.*``; ``direct`` opens with O_DIRECT."""
-
-    direct: Flag = False
-
-
-class Drive(Base):
-    """A drive of the inner guest: the layer ``of`` behind ``device``."""
-
-    of: Text
-    device: GuestDevice = "virtio-blk"
-    aio: Literal["native", "threads", "io_uring"] = "threads"
-    cache: Cache = Cache()
-    werror: Literal["report", "ignore", "enospc", "stop"] | None = None
-    rerror: Literal["report", "ignore", "stop"] | None = None
 
 
 class Guest(Base):

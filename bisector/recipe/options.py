@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Options of layers held against what their tools take for each (bisector/layers). Pure.
+"""Words and options of layers held against what their tools take for each (bisector/layers). Pure.
 
 A value that the tool refuses would cost a build and a boot before somebody hears of it, and one that the tool takes for
 another (``direct_io: maybe`` is off) would give an answer to a question that nobody had.
@@ -7,71 +7,84 @@ another (``direct_io: maybe`` is off) would give an answer to a question that no
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from bisector.layers.row import Option, Power, Row, Switch
-from bisector.recipe.values import SIZE, format_size, shown, size, suggestion
-
-Value = str | bool | int
-
+from bisector.layers.option import Layers, Option, bytes_of
+from bisector.layers.row import Row
+from bisector.recipe.values import format_size, shown, suggestion
 
 LEAST_EXTENDED = 16 << 10
 """Bytes of a cluster with extended L2 entries: 32 subclusters of 512 or more (block/qcow2.c, validate_cluster_size)."""
 
+Fault = tuple[str, bool, str]
+"""The name of a word or an option, whether the fault is the name itself, and what is wrong."""
 
-def faults(row: Row, given: Mapping[str, Value]) -> Iterator[tuple[str, bool, str]]:
-    """What is wrong with the options of a layer.
 
-    Each is the option's name, whether the fault is the name itself, and what is wrong.
-    """
+def faults(row: Row, given: Mapping[str, object]) -> Iterator[Fault]:
+    """What is wrong with the ``options`` of a layer."""
     known = row.options
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             nothing = "" if known else ": it has none"
             yield name, True, f"{row.name} has no option {name!r}{nothing}{suggestion(name, known)}"
-        elif not takes(known[name], value):
-            yield name, False, f"{shown(value)} is no value of {name} (allowed: {allowed(known[name])})"
-    if row.name == "file qcow2" and all(name in known and takes(known[name], value) for name, value in given.items()):
+    yield from _values(known, {name: value for name, value in given.items() if name in known})
+    if row.name == "file qcow2" and all(name in known and known[name].word(given[name]) for name in given):
         yield from _of_qcow2(given)
 
 
-def takes(option: Option, value: Value) -> bool:
-    """Whether a value is one of the option's."""
-    if isinstance(option, Switch):
-        return isinstance(value, bool) or value in ("on", "off")
-    if isinstance(option, Power):
-        number = number_of(value)
-        return number is not None and option.least <= number <= option.most and number & (number - 1) == 0
-    return not isinstance(value, bool) and str(value) in option.words
+def faults_of_words(what: str, known: Mapping[str, Option], given: Mapping[str, object]) -> Iterator[Fault]:
+    """What is wrong with the words that a layer or a drive has beside the keys of its kind.
+
+    Args:
+        what: has them, for people.
+        known: those that it may have.
+    """
+    for name in given:
+        if name not in known:
+            others = f"; it may have {', '.join(sorted(known))}" if known else ""
+            yield name, True, f"{what} has no {name!r}{others}"
+    yield from _values(known, {name: value for name, value in given.items() if name in known})
 
 
-def allowed(option: Option) -> str:
-    """What the option may be, for people."""
-    if not isinstance(option, Power):
-        return str(option)
-    ends = (option.least, option.most)
-    least, most = map(format_size, ends) if option.sized else map(str, ends)
-    return f"a power of two from {least} to {most}"
+def _values(known: Mapping[str, Option], given: Mapping[str, object]) -> Iterator[Fault]:
+    for name, value in given.items():
+        if known[name].word(value) is None:
+            yield name, False, f"{shown(value)} is no value of {name} (allowed: {known[name]})"
 
 
-def number_of(value: Value) -> int | None:
-    """Bytes or a count from a number, or from a size such as 64k; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return size(value) if re.fullmatch(SIZE, value) and len(value) < 10 else None
-    return value
+def no_members(known: Mapping[str, Option], given: Mapping[str, object], of: Collection[str]) -> Iterator[Fault]:
+    """Words that name some of the layer's members, and name another."""
+    for word, value in given.items():
+        option = known.get(word)
+        if isinstance(option, Layers) and option.members:
+            for name in option.names(value):
+                if name not in of:
+                    yield word, False, f"{name} is none of its members{suggestion(name, of)}"
 
 
-def _of_qcow2(given: Mapping[str, Value]) -> Iterator[tuple[str, bool, str]]:
+def carried(known: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, str]:
+    """The values as a plan carries them."""
+    return {name: word for name, value in given.items() if (word := known[name].word(value)) is not None}
+
+
+def named(known: Mapping[str, Option], given: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The layers that words name: where in the layer each stands, and its name."""
+    for word, value in given.items():
+        option = known.get(word)
+        if isinstance(option, Layers) and not option.members:
+            for index, name in enumerate(option.names(value)):
+                yield (word,) if isinstance(value, str) else (word, index), name
+
+
+def _of_qcow2(given: Mapping[str, object]) -> Iterator[Fault]:
     """What options of qcow2 must agree on (block/qcow2.c, qcow2_co_create)."""
     old = given.get("compat") in ("0.10", "v2")
     for name in ("lazy_refcounts", "extended_l2"):
         if old and given.get(name) in (True, "on"):
             yield name, False, "needs compat 1.1"
-    if old and number_of(given.get("refcount_bits", 16)) != 16:
+    if old and bytes_of(given.get("refcount_bits", 16)) != 16:
         yield "refcount_bits", False, "needs compat 1.1, and before that there are 16"
-    cluster = number_of(given.get("cluster_size", 64 << 10)) or 0
+    cluster = bytes_of(given.get("cluster_size", 64 << 10)) or 0
     if given.get("extended_l2") in (True, "on") and cluster < LEAST_EXTENDED:
         yield "extended_l2", False, f"needs a cluster_size of {format_size(LEAST_EXTENDED)} or more"

@@ -4,21 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator
 
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.layers import table
 from bisector.layers.device import DEVICES
+from bisector.layers.drive import WORDS
 from bisector.layers.row import Row
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
 from bisector.recipe.facts import number
 from bisector.recipe.facts.table import ROWS
-from bisector.recipe.model import Layer, Recipe, Step
-from bisector.recipe.values import SIZE, size
+from bisector.recipe.model import Recipe, Step
+from bisector.recipe.options import carried, named
+from bisector.recipe.storage import Layer
 
 DEADLINE = 120.0
 """Seconds from the agent's start for storage and a short workload under software emulation (FACTS: 12-16 s alone)."""
@@ -73,13 +74,18 @@ def _bottom_up(layers: dict[str, Layer]) -> Iterator[tuple[str, Layer]]:
     placed: set[str] = set()
     while len(placed) < len(layers):
         for name, layer in layers.items():
-            if name not in placed and all(below in placed or below not in layers for below in layer.of or ()):
+            if name not in placed and all(below in placed or below not in layers for below in _parts(layer)):
                 placed.add(name)
                 yield name, layer
 
 
+def _parts(layer: Layer) -> tuple[str, ...]:
+    return (*(layer.of or ()), *(name for _, name in named(_row(layer).words, layer.words)))
+
+
 def _layer(name: str, layer: Layer) -> agent.Layer:
-    options = {key: _word(key, value) for key, value in (layer.options or {}).items()}
+    row = _row(layer)
+    options = carried(row.options, layer.options or {}) | carried(row.words, layer.words)
     if layer.log:
         options["log"] = layer.log
     if layer.full:
@@ -89,15 +95,6 @@ def _layer(name: str, layer: Layer) -> agent.Layer:
 
 def _row(layer: Layer) -> Row:
     return table.ROWS[layer.kind, layer.type]
-
-
-def _word(key: str, value: str | bool | int) -> str:
-    """An option as QEMU's tools write it; sizes are bytes."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if key.endswith("_size") and isinstance(value, str) and re.fullmatch(SIZE, value):
-        return str(size(value))
-    return str(value)
 
 
 def _guest(recipe: Recipe) -> agent.Guest | None:
@@ -114,6 +111,7 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
             _row(recipe.storage[drive.of]).format,
             drive.werror or "",
             drive.rerror or "",
+            tuple(sorted(carried(WORDS, drive.words).items())),
         )
         for name, drive in guest.drives.items()
     ]

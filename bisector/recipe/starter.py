@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -163,7 +164,7 @@ def _target(wishes: FailureDescription) -> Iterator[str]:
         return
     fragments = ["base"]
     row = table.first_row(wishes.storage)
-    fragments += row.fragments if row else ()
+    fragments += row.fragments[:1] if row else ()  # others are added by themselves
     yield "# Fragments of the configuration; a file of your own is written ./my.config."
     yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
 
@@ -210,14 +211,16 @@ def _layers(row: Row, kind: Kind, *, alone: bool) -> Iterator[str]:
         yield f"  disk: {{disk: virtio-blk, {disk}}}"
         yield f"  {LAYER}: {{{own}, of: disk}}"
     elif "of" not in kind.takes:
-        others = ", ".join(table.types(row.kind)[1:])
-        yield f"  {LAYER}: {{{own}, {disk}}}   # or {others}"
+        others = f"or {', '.join(table.types(row.kind)[1:])}"
+        yield from (f"  # {line}" for line in textwrap.wrap(others, 70))
+        yield f"  {LAYER}: {{{own}, {disk}}}"
     else:
         legs = [f"leg{number}" for number in range(row.least)]
         for leg in legs:
             yield f"  {leg}: {{disk: nvme, {disk}}}"
         size = ", size: 64M" if "size" in kind.needs else ""
-        yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}}}"
+        more = "".join(f", {word}: {value}" for word, value in row.required.items())
+        yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}{more}}}"
 
 
 def _guest(wishes: FailureDescription) -> Iterator[str]:

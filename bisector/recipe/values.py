@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bisector.layers.option import SIZE, bytes_of, size_text
 from bisector.printable import is_line
 from bisector.recipe import words
 
@@ -30,9 +31,7 @@ MAX_REVISION = 250
 """Characters of a revision: a branch is a file, whose name has 255 bytes at most."""
 
 LEAST_ERROR = 0.000001
-SIZE = r"[1-9][0-9]*[kKMGT]?"
 DURATION = r"[0-9]+(\.[0-9]+)?[smh]"
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 MAX_SIZE = 1 << 40
 MAX_SECONDS = 24 * 3600
@@ -201,11 +200,8 @@ def max_error(value: object) -> float:
 
 def size(value: object) -> int:
     """A size in bytes from ``128M``, ``4k``, ``1G`` (powers of 1024) or a plain number of bytes."""
-    if isinstance(value, str) and re.fullmatch(SIZE, value) and len(value) < 16:
-        number = int(value.rstrip("kKMGT")) * _UNITS[value.lstrip("0123456789").upper()]
-    elif isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        number = value
-    else:
+    number = bytes_of(value)
+    if number is None or number <= 0:
         raise wrong(f"{shown(value)} is not a size; write 512, 4k, 128M or 1G")
     if number > MAX_SIZE:
         raise wrong(f"{shown(value)} is larger than 1T")
@@ -247,6 +243,18 @@ def option(value: object) -> str | bool | int:
     return text(value)
 
 
+def plain(value: object) -> Any:
+    """A value of a layer's or a drive's own word: text, truth, whole numbers, or lists and mappings of them.
+
+    What each word takes stands in the row of its type (bisector/layers) and is checked there.
+    """
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return option(value)
+
+
 def flag(value: object) -> bool:
     """A truth value. ``on`` and ``yes`` are text in YAML 1.2."""
     if not isinstance(value, bool):
@@ -274,12 +282,7 @@ def fraction(value: object) -> float:
     return float(value)
 
 
-def format_size(value: int) -> str:
-    """Bytes as the recipe writes them, exact: 134217728 is 128M."""
-    for unit in "TGM":
-        if value % _UNITS[unit] == 0:
-            return f"{value // _UNITS[unit]}{unit}"
-    return f"{value >> 10}k" if value % 1024 == 0 else str(value)
+format_size = size_text
 
 
 def format_duration(value: float) -> str:

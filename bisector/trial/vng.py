@@ -18,6 +18,7 @@ from bisector.agent.plan import Layer, Plan
 from bisector.errors import InfraError
 from bisector.layers import table
 from bisector.layers.device import DEVICES, SERIAL_LENGTH, Device
+from bisector.layers.drive import file_words, more_words
 from bisector.model import Image
 from bisector.system.sandbox import Access, installation
 
@@ -138,11 +139,18 @@ def kernel_options(plan: Plan, accel: str) -> tuple[str, ...]:
         # which then panics: "IO-APIC + timer doesn't work" (seen at a load of 20).
         *(["watchdog_thresh=30", "no_timer_check"] if accel != "kvm" else []),
         *(["intel_iommu=on", "iommu=nopt"] if _passthrough(plan) else []),
+        *_options_of_storage(plan),
         *plan.append,
     )
     if len(" ".join(options)) > OPTIONS:
         raise InfraError(f"the VM's kernel options are longer than {OPTIONS} characters", hint="shorten vm.append")
     return options
+
+
+def _options_of_storage(plan: Plan) -> tuple[str, ...]:
+    """What types of storage need on the kernel's command line."""
+    layers = {key: [layer for layer in plan.layers if (layer.kind, layer.type) == key] for key in table.ROWS}
+    return tuple(option for key, own in layers.items() if own for option in table.ROWS[key].kernel_options(own))
 
 
 def devices(plan: Plan, places: Places) -> tuple[str, ...]:
@@ -152,14 +160,17 @@ def devices(plan: Plan, places: Places) -> tuple[str, ...]:
         options += ["-machine", "q35", "-device", "intel-iommu,intremap=off,caching-mode=on"]
     attached = [(layer, device) for layer in plan.layers if (device := _device(layer))]
     for device in DEVICES.values():
-        options += device.controllers(sum(own is device for _, own in attached))
+        own = [dict(layer.options) for layer, behind in attached if behind is device]
+        options += device.controllers(len(own), given={word: value for words in own for word, value in words.items()})
     used = dict.fromkeys(DEVICES, 0)
     for layer, device in attached:
         if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SERIAL_LENGTH}}}", layer.name):
             limit = f"at most {SERIAL_LENGTH} characters"
             raise InfraError(f"disk {layer.name}: a disk's name is its serial number, {limit}")
-        node = f"file={places.disk(layer)},if=none,id=disk-{layer.name},format=raw,cache=unsafe"
-        place = device.for_disk(used[device.name])
+        given = dict(layer.options)
+        words = ["if=none", f"id=disk-{layer.name}", "format=raw", "cache=unsafe", *more_words(given)]
+        node = ",".join([*file_words(str(places.disk(layer)), given), *words])
+        place = device.for_disk(used[device.name]) + device.with_words(given)
         used[device.name] += 1
         options += ["-drive", node, "-device", f"{place},drive=disk-{layer.name},serial={layer.name}"]
     return tuple(options)

@@ -15,7 +15,7 @@ from bisector.errors import RecipeError
 from bisector.layers import table
 from bisector.layers.row import Row
 from bisector.recipe.load import loads
-from bisector.recipe.model import KINDS, Layer
+from bisector.recipe.storage import KINDS, Layer
 from bisector.system import shipped
 
 DISKS = {f"leg{n}": {"disk": "nvme", "size": "128M"} for n in range(5)}
