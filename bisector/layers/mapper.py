@@ -148,6 +148,10 @@ _TARGETS = (
         {"up": "60000", "down": "0"}, _of_flakey, modules=("dm_flakey",),
     ),
     Target(
+        "delay", "0 {sectors} delay {leg} 0 {read} {leg} 0 {write}",
+        {"read": Time(0, 60_000), "write": Time(0, 60_000)}, {"read": "0", "write": "0"}, modules=("dm_delay",),
+    ),
+    Target(
         "dust", "0 {sectors} dust {leg} 0 {block_size}",
         {"bad": Lines(r"[0-9]{1,15}", "a block, or a list of them"), "block_size": Power(512, 1 << 30)},
         {"block_size": "512"}, modules=("dm_dust",),

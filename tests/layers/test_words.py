@@ -218,6 +218,7 @@ def test_scsi_debug_is_set_on_the_kernels_command_line() -> None:
             Layer("x", "dm", "crypt", ("a",), options=(("cipher", "aes-cbc-plain64"), ("sector_size", "4096"))),
             *(1, 128, f"crypt aes-cbc-plain64 {bytes(range(1, 33)).hex()} 0 /dev/0 0 1 sector_size:4096"),
         ),
+        (Layer("x", "dm", "delay", ("a",), options=(("read", "50"),)), 1, 128, "delay /dev/0 0 50 /dev/0 0 0"),
         (
             Layer("x", "dm", "flakey", ("a",), options=(("down", "9000"), ("flags", "drop_writes"), ("up", "1000"))),
             *(1, 128, "flakey /dev/0 0 1 9 1 drop_writes"),

@@ -24,7 +24,10 @@ BLOCK = {
     "disk",
     *(f"lvm-{type_}" for type_ in ("linear", "raid1", "raid10", "mirror")),
     *(f"md-{type_}" for type_ in ("raid0", "raid1", "raid5", "raid6", "raid10")),
-    *(f"dm-{type_}" for type_ in ("linear", "striped", "unstriped", "crypt", "integrity", "flakey", "dust", "table")),
+    *(
+        f"dm-{type_}"
+        for type_ in ("linear", "striped", "unstriped", "crypt", "integrity", "flakey", "delay", "dust", "table")
+    ),
     "raw",
 }
 FILE_SYSTEMS = ("ext4", "xfs")
