@@ -32,6 +32,7 @@ _REDUNDANT: Mapping[str, Option] = {
 _PARITY = {**_REDUNDANT, "chunk": _CHUNK, "journal": Layers()}
 
 ROWS = (
+    Row("md", "linear", capacity=sum, fragments=("md-linear",), modules=("linear",), programs=_PROGRAMS),
     Row(
         "md", "raid0", 2, capacity=sum, share=lambda size, members: size // members, fragments=("lvm-raid",),
         modules=("raid0",), programs=_PROGRAMS, words={"chunk": _CHUNK},

@@ -246,6 +246,12 @@ def test_every_target_has_a_row_a_page_of_modules_and_a_fragment() -> None:
             assert (Path(__file__).parents[2] / "kconfigs" / f"{fragment}.config").is_file(), fragment
 
 
+def test_members_of_a_linear_array_follow_each_other() -> None:
+    assert table.ROWS["md", "linear"].capacity([8 * MIB, 4 * MIB]) == 12 * MIB
+    argv = md.create("/dev/md0", "linear", ["/dev/a", "/dev/b"])
+    assert argv[argv.index("--level") + 1] == "linear"
+
+
 def test_words_of_an_array_become_options_of_mdadm() -> None:
     given = {"bitmap": "internal", "missing": "1", "write_mostly": "b", "spare": "s"}
     named = {"write_mostly": ["/dev/b"], "spare": ["/dev/s"]}

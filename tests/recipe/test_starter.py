@@ -23,7 +23,7 @@ EVERY = [FailureDescription("first", *combination) for combination in itertools.
 BLOCK = {
     "disk",
     *(f"lvm-{type_}" for type_ in ("linear", "raid1", "raid10", "mirror")),
-    *(f"md-{type_}" for type_ in ("raid0", "raid1", "raid5", "raid6", "raid10")),
+    *(f"md-{type_}" for type_ in ("linear", "raid0", "raid1", "raid5", "raid6", "raid10")),
     *(
         f"dm-{type_}"
         for type_ in ("linear", "striped", "unstriped", "crypt", "integrity", "flakey", "delay", "dust", "table")
