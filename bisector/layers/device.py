@@ -42,8 +42,12 @@ class Device:
     shared: Mapping[str, str] = field(default_factory=dict)
 
     def with_words(self, given: Mapping[str, str]) -> str:
-        """What the words of a disk add to the value of its ``-device``; each begins with a comma."""
-        return _settings(self.properties, given)
+        """What the words of a disk add to the value of its ``-device``; each begins with a comma.
+
+        QEMU refuses a logical block that is larger than the physical one, which is 512 where nothing is said.
+        """
+        physical = {"physical_block": given["logical_block"]} if "logical_block" in given else {}
+        return _settings(self.properties, {**physical, **given})
 
     def for_disk(self, index: int, *, one: bool = False) -> str:
         """The value of ``-device`` for disk ``index`` (from 0) behind such devices, without drive and serial number.

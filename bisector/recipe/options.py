@@ -45,6 +45,9 @@ def faults_of_words(what: str, known: Mapping[str, Option], given: Mapping[str, 
             others = f"; it may have {', '.join(sorted(known))}" if known else ""
             yield name, True, f"{what} has no {name!r}{others}"
     yield from _values(known, {name: value for name, value in given.items() if name in known})
+    words = carried(known, {name: value for name, value in given.items() if name in known})
+    if int(words.get("physical_block", words.get("logical_block", 0))) < int(words.get("logical_block", 0)):
+        yield "physical_block", False, "a physical block is no smaller than a logical one"
 
 
 def _values(known: Mapping[str, Option], given: Mapping[str, object]) -> Iterator[Fault]:

@@ -63,6 +63,7 @@ def disk(name: str, **words: object) -> dict[str, Any]:
     ("storage", "expected"),
     [
         (disk("a", logical_block=777), "the number 777 is no value of logical_block (allowed: a power of two from 512"),
+        (disk("a", logical_block=4096, physical_block=512), "a physical block is no smaller than a logical one"),
         (disk("a", queues=0), "(allowed: a whole number from 1 to 64)"),
         (disk("a", slow="300ms"), "a time from 1ms to 1000ms that divides a second"),
         (disk("a", slow=50), "the number 50 is no value of slow"),
@@ -155,7 +156,11 @@ def test_errors_of_a_disk_are_blkdebugs_rules_and_reach_the_kernel() -> None:
 def test_words_are_properties_of_the_device_or_of_what_is_below_it() -> None:
     said = qemu("x", "virtio-blk", logical_block="4096", queues="2", discard="on", slow="50", write_zeroes="off")
     assert ",discard=unmap,throttling.iops-total=20 -device" in said
-    assert "virtio-blk-pci,logical_block_size=4096,num-queues=2,discard=on,write-zeroes=off,drive=disk-x" in said
+    # QEMU refuses a logical block that is larger than the physical one, whose default is 512
+    assert (
+        "virtio-blk-pci,logical_block_size=4096,physical_block_size=4096,num-queues=2,discard=on,write-zeroes=off,drive=disk-x"
+        in said
+    )
     assert "virtio-scsi-pci,id=scsi,num_queues=3 " in qemu("x", "scsi", queues="3")
     assert "max_ioqpairs=3" in qemu("x", "nvme", queues="3")
 
