@@ -198,6 +198,7 @@ def in_order(layers: Sequence[Layer]) -> list[Layer]:
 
 def load_modules(layers: Sequence[Layer]) -> None:
     """Load what the layers need, where the kernel has modules."""
-    needed = [name for row in rows(layers) for name in row.modules]
+    known = [(row, dict(layer.options)) for layer in layers if (row := table.row(layer.kind, layer.type))]
+    needed = [name for row, given in known for name in row.modules_for(given)]
     if needed:
         disks.load_modules(*dict.fromkeys(needed))

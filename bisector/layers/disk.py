@@ -59,7 +59,8 @@ ROWS = (
     Row(
         "disk", "loop", fragments=("loop",), modules=("loop",),
         # losetup(8), --sector-size; drivers/block/loop.c: a power of two from 512 to the page size
-        options={"block_size": _BLOCK, "direct_io": Switch()}, words={"logical_block": _BLOCK},
+        options={"block_size": _BLOCK, "direct_io": Switch()}, also=("of",), on=("file",), sized_by=("of",),
+        words={"logical_block": _BLOCK, "read_only": Switch()},
     ),
     Row(
         "disk", "null_blk", fragments=("null_blk",), modules=("null_blk",), smallest=1 << 20,
@@ -100,7 +101,7 @@ def build(machine: Machine, layer: Layer) -> Built:
 
 
 def _loop(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
-    return attach_loop(_backing(machine, layer), given)
+    return attach_loop(machine.nodes(layer.of)[0] if layer.of else _backing(machine, layer), given)
 
 
 def _backing(machine: Machine, layer: Layer) -> str:
@@ -111,18 +112,19 @@ def _backing(machine: Machine, layer: Layer) -> str:
 
 
 def attach_loop(file: str, options: Mapping[str, str]) -> str:
-    """Attach ``file`` to a free loop device and name it (``loop0``). Options ``direct_io`` and ``block_size``.
+    """Attach ``file`` to a free loop device and name it (``loop0``).
 
-    Raises StorageError.
+    Options ``direct_io``, ``block_size``, ``logical_block`` and ``read_only``. Raises StorageError.
     """
     try:
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise StorageError(f"the kernel has no loop devices (CONFIG_BLK_DEV_LOOP): {error}") from None
-    backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    mode = os.O_RDONLY if options.get("read_only") == "on" else os.O_RDWR
     block = options.get("logical_block") or options.get("block_size")
-    node = -1
+    backing = node = -1
     try:
+        backing = os.open(file, mode | os.O_CLOEXEC)
         device = f"loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
         node = os.open(f"/dev/{device}", os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(node, LOOP_SET_FD, backing)
@@ -231,6 +233,7 @@ KIND = Kind(
     build,
     takes=frozenset({"size", "options"}),
     needs=("size",),
+    single=True,
     smallest=1 << 20,
     first_name="{kind}",
 )

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files, raw or qcow2, on a file system or on their own."""
+"""Disk images, raw or in a format of QEMU's: on a file system, on a device, or on their own."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
+from .fs import PACKED
 from .machine import Built, Layer, Machine, StorageError, switch
-from .option import Power, Switch, Word
+from .option import Layers, Option, Power, Switch, Word
 from .row import Kind, Program, Row
 
 FILL_BLOCK = 1 << 20
 
+_QEMU_IMG = (Program("qemu-img", "qemu-utils", "makes and checks disk images"),)
+_BACKING: Mapping[str, Option] = {"backing": Layers()}
+_NOT_FILLED = {"full": "only a raw file is filled"}
+
 ROWS = (
-    Row("file", "raw"),
+    Row("file", "raw", on=("fs",)),
     Row(
-        "file", "qcow2", format="qcow2", refuses={"full": "only a raw file is filled"},
-        programs=(Program("qemu-img", "qemu-utils", "makes and checks disk images"),),
+        "file", "qcow2", format="qcow2", refuses=_NOT_FILLED, programs=_QEMU_IMG, words=_BACKING, sized_by=("backing",),
         options={  # qemu-img(1), "qcow2"; limits in block/qcow2.h (MIN_CLUSTER_BITS 9, MAX_CLUSTER_BITS 21)
             "cluster_size": Power(512, 2 << 20),
             "compat": Word(("0.10", "1.1", "v2", "v3")),
@@ -25,21 +30,48 @@ ROWS = (
             "refcount_bits": Power(1, 64, sized=False),
         },
     ),
+    Row(
+        "file", "vmdk", format="vmdk", refuses=_NOT_FILLED, programs=_QEMU_IMG, on=("fs",),
+        options={
+            "subformat": Word(
+                ("monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized")
+            )
+        },
+    ),
+    Row(
+        "file", "vhdx", format="vhdx", refuses=_NOT_FILLED, programs=_QEMU_IMG, on=("fs",),
+        options={"block_size": Power(1 << 20, 256 << 20), "subformat": Word(("dynamic", "fixed"))},
+    ),
 )  # fmt: skip
 
 
 def build(machine: Machine, layer: Layer) -> Built:
-    """Make the file in the folder that it lies on, or in the machine's own. Raises StorageError."""
-    folders = machine.nodes(layer.of)
-    path = f"{folders[0] if folders else machine.folder}/{layer.name}.{layer.type}"
+    """Make the file in the folder that it lies on, on the device, or in the machine's own folder. Raises StorageError.
+
+    On a squashfs the file is there already: the one that was packed.
+    """
+    below = machine.nodes(layer.of)[0] if layer.of else machine.folder
+    path = f"{below}/{layer.name}.{layer.type}" if os.path.isdir(below) else below
+    if os.path.exists(f"{below}/{PACKED}"):
+        return Built(layer, f"{below}/{PACKED}")
     try:
         if layer.type == "raw":
             make_raw(path, layer.size, full=switch(dict(layer.options).get("full", "")) == "on")
         else:
-            machine.run(qcow2_command(path, layer))
+            machine.run(image_command(path, layer, _backing(machine, layer)))
     except OSError as error:
         raise StorageError(f"{layer.name}: {path}: {error}") from None
     return Built(layer, path)
+
+
+def _backing(machine: Machine, layer: Layer) -> list[str]:
+    """What of the command names the file below, whose format is that of its layer."""
+    name = dict(layer.options).get("backing")
+    if name is None:
+        return []
+    kinds = {built.layer.name: built.layer.type for built in machine.built("file")}
+    format_ = next((row.format for row in ROWS if row.type == kinds.get(name)), "raw")
+    return ["-b", machine.nodes([name])[0], "-F", format_]
 
 
 def make_raw(path: str, size: int, *, full: bool) -> None:
@@ -53,11 +85,12 @@ def make_raw(path: str, size: int, *, full: bool) -> None:
             os.fsync(file.fileno())
 
 
-def qcow2_command(path: str, layer: Layer) -> list[str]:
-    """``qemu-img create`` for a qcow2 layer; its options go over as they stand, switches as on and off."""
-    options = [f"{key}={switch(value) or value}" for key, value in layer.options]
+def image_command(path: str, layer: Layer, backing: Sequence[str] = ()) -> list[str]:
+    """``qemu-img create`` for a layer; its options go over as they stand, switches as on and off."""
+    options = [f"{key}={switch(value) or value}" for key, value in layer.options if key != "backing"]
     given = ["-o", ",".join(options)] if options else []
-    return ["qemu-img", "create", "-q", "-f", "qcow2", *given, path, str(layer.size)]
+    size = [str(layer.size)] if layer.size else []
+    return ["qemu-img", "create", "-q", "-f", layer.type, *given, *backing, path, *size]
 
 
 KIND = Kind(

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from . import dm
 from .machine import Built, Layer, Machine, StorageError
-from .option import Power
+from .option import Layers, Number, Option, Power, Switch, Word
 from .row import Kind, Program, Row
 
 _REGION = Power(4 << 10, 1 << 30)
@@ -27,7 +27,8 @@ devices {{ dir="/dev" scan=["/dev"] obtain_device_list_from_udev=0 external_devi
   use_devicesfile=0 filter=[{filter}] multipath_component_detection=0 }}
 activation {{ monitoring=0 udev_sync=0 udev_rules=0 verify_udev_operations=0 }}
 backup {{ backup=0 archive=0 }}
-global {{ use_lvmpolld=0 use_lvmlockd=0 locking_dir="{folder}/lock" system_id_source="none" notify_dbus=0 }}
+global {{ thin_check_executable="" cache_check_executable=""
+  use_lvmpolld=0 use_lvmlockd=0 locking_dir="{folder}/lock" system_id_source="none" notify_dbus=0 }}
 """
 
 
@@ -43,58 +44,130 @@ def _half(members: Sequence[int]) -> int:
     return min(members) * len(members) // 2
 
 
-def _no_log(type_: str) -> dict[str, str]:
-    return {"log": f"only lvm mirror has a log, {type_} has none"}
+def _without(parity: int) -> Callable[[Sequence[int]], int]:
+    return lambda members: min(members) * (len(members) - parity)
 
+
+def _row(
+    type_: str, least: int = 1, *, modules: tuple[str, ...] = (), words: Mapping[str, Option] | None = None,
+    fragments: tuple[str, ...] = ("lvm-raid",), even: bool = False, redundant: bool = False, copies: bool = False,
+    capacity: Callable[[Sequence[int]], int] = min, options: Mapping[str, Option] | None = None,
+    required: Mapping[str, str] | None = None, on: tuple[str, ...] = (),
+) -> Row:  # fmt: skip
+    integrity = {"integrity": Switch()} if redundant and type_ != "mirror" else {}
+    return Row(
+        "lvm", type_, least, even=even, capacity=capacity, options=options or {}, fragments=fragments,
+        modules=("dm_mod", *modules), programs=_PROGRAMS, redundant=redundant, copies=copies,
+        refuses={} if type_ == "mirror" else {"log": f"only lvm mirror has a log, {type_} has none"},
+        words={**(words or {}), **integrity}, required=required or {}, on=on, shared=bool(on),
+        by_word={"integrity": (("dm-integrity",), ("dm_integrity", "crc32c_generic"))} if integrity else {},
+    )  # fmt: skip
+
+
+_CHUNK: Mapping[str, Option] = {"chunk": Power(4 << 10, 64 << 20)}
+_SPACE = Number(1 << 20, 1 << 40, sized=True, multiple=512)
+_FAST: Mapping[str, Option] = {"fast": Layers()}
+_SMALLEST_STRIPES = {"region_size": Power(64 << 10, 1 << 30)}
+"""drivers/md/dm-raid.c, validate_region_size: no smaller than the stripes, which lvcreate makes 64k."""
 
 # the kernel asks for a target by its name, dm-NAME, and for a level of md by its alias; both end at these files
 ROWS = (
-    Row(
-        "lvm", "linear", 1, capacity=sum, refuses=_no_log("linear"), fragments=("lvm-raid",), modules=("dm_mod",),
-        programs=_PROGRAMS,
+    _row("linear", capacity=sum),
+    _row("striped", 2, words=_CHUNK, capacity=_without(0)),
+    _row("raid0", 2, words=_CHUNK, capacity=_without(0), modules=("dm_raid", "raid0")),
+    _row("raid1", 2, options={"region_size": _REGION}, modules=("dm_raid", "raid1"), redundant=True, copies=True),
+    _row(
+        "mirror", 2, options={"region_size": _REGION}, modules=("dm_mirror", "dm_log"), redundant=True, copies=True,
     ),
-    Row(
-        "lvm", "raid1", 2, options={"region_size": _REGION}, refuses=_no_log("raid1"), fragments=("lvm-raid",),
-        modules=("dm_mod", "dm_raid", "raid1"), programs=_PROGRAMS, redundant=True, copies=True,
+    _row(
+        "raid5", 3, words=_CHUNK, options=_SMALLEST_STRIPES, capacity=_without(1), modules=("dm_raid", "raid456"),
+        redundant=True,
     ),
-    Row(
-        "lvm", "mirror", 2, options={"region_size": _REGION}, fragments=("lvm-raid",),
-        modules=("dm_mod", "dm_mirror", "dm_log"), programs=_PROGRAMS, redundant=True, copies=True,
+    _row(
+        "raid6", 5, words=_CHUNK, options=_SMALLEST_STRIPES, capacity=_without(2), modules=("dm_raid", "raid456"),
+        redundant=True,
     ),
-    Row(
-        "lvm", "raid10", 4, even=True, capacity=_half, refuses=_no_log("raid10"),
-        # drivers/md/dm-raid.c, validate_region_size: no smaller than the stripes, which lvcreate makes 64k
-        options={"region_size": Power(64 << 10, 1 << 30)}, fragments=("lvm-raid",),
-        modules=("dm_mod", "dm_raid", "raid10"), programs=_PROGRAMS, redundant=True,
+    _row(
+        "raid10", 4, even=True, capacity=_half, options=_SMALLEST_STRIPES, modules=("dm_raid", "raid10"),
+        redundant=True,
+    ),
+    _row(
+        "thin", capacity=lambda members: 1 << 40, words={"pool": _SPACE, **_CHUNK}, fragments=("lvm-thin",),
+        modules=("dm_thin_pool",),
+    ),
+    _row("snapshot", fragments=("lvm-thin",), modules=("dm_snapshot",), on=("lvm",), words=_CHUNK),
+    _row(
+        "cache", capacity=sum, fragments=("lvm-thin",), modules=("dm_cache", "dm_cache_smq"), required={"fast": "ssd"},
+        words={**_FAST, "mode": Word(("writethrough", "writeback", "passthrough"))},
+    ),
+    _row(
+        "writecache", capacity=sum, fragments=("lvm-thin",), modules=("dm_writecache",), required={"fast": "ssd"},
+        words=_FAST,
     ),
 )  # fmt: skip
 
 
 def build(machine: Machine, layer: Layer) -> Built:
     """Make a volume group over the members (or use theirs) and a volume in it. Raises StorageError, OSError."""
-    members = machine.nodes(layer.of)
+    given = dict(layer.options)
+    name = volume_name(layer.name)
     groups = _groups(machine)
-    commands = []
+    if layer.type == "snapshot":
+        group, _, origin = next(
+            built.volume for built in machine.built("lvm") if built.layer.name in layer.of
+        ).partition("-")
+        chunk = ["-c", f"{given['chunk']}b"] if "chunk" in given else []
+        made = [["lvcreate", "-q", "-y", "-s", "-L", f"{layer.size}b", *chunk, "-n", name, f"{group}/{origin}"]]
+    else:
+        members, fast = machine.nodes(layer.of), machine.nodes([given["fast"]] if "fast" in given else [])
+        group, made = _group(groups, [*members, *fast])
+        made += _volume(layer, group, name, members, fast)
+    folder = f"{machine.folder}/lvm"
+    accept = "".join(f'"a|^{node}$|",' for node in groups)
+    variables = _configured(folder, folder, f'{accept}"r|.*|"')
+    for command in made:
+        machine.run(["lvm", *command], variables)
+    node = f"/dev/mapper/{group}-{name}"
+    return Built(layer, node, dm.device(node), f"{group}-{name}")
+
+
+def _group(groups: dict[str, str], members: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """The volume group of these members, and what makes it where there is none; ``groups`` then has it.
+
+    Raises StorageError.
+    """
     own = {groups.get(member, "") for member in members}
     if len(own) > 1:
         raise StorageError(
             f"the members {', '.join(members)} are not all in one volume group with the same members", stage="plan"
         )
-    group = own.pop()
-    if not group:
-        group = f"bisector{len(set(groups.values()))}"
-        groups |= dict.fromkeys(members, group)
-        commands.append(["vgcreate", "-q", "-y", group, *members])
-    name = volume_name(layer.name)
-    options = create_options(layer.type, layer.size, len(members), dict(layer.options))
-    commands.append(["lvcreate", "-q", "-y", *options, "-n", name, group, *members])
-    folder = f"{machine.folder}/lvm"
-    accept = "".join(f'"a|^{node}$|",' for node in groups)
-    variables = _configured(folder, folder, f'{accept}"r|.*|"')
-    for command in commands:
-        machine.run(["lvm", *command], variables)
-    node = f"/dev/mapper/{group}-{name}"
-    return Built(layer, node, dm.device(node), f"{group}-{name}")
+    if group := own.pop():
+        return group, []
+    group = f"bisector{len(set(groups.values()))}"
+    groups |= dict.fromkeys(members, group)
+    return group, [["vgcreate", "-q", "-y", group, *members]]
+
+
+def _volume(layer: Layer, group: str, name: str, members: Sequence[str], fast: Sequence[str]) -> list[list[str]]:
+    """What makes a volume that is none of another's snapshot."""
+    given = dict(layer.options)
+    create = ["lvcreate", "-q", "-y"]
+    if layer.type == "thin":
+        pool = ["-L", f"{given['pool']}b"] if "pool" in given else ["-l", "90%FREE"]  # its metadata needs the rest
+        chunk = ["-c", f"{given['chunk']}b"] if "chunk" in given else []
+        return [
+            [*create, "--type", "thin-pool", *pool, *chunk, "-n", f"{name}_pool", group, *members],
+            [*create, "--type", "thin", "-V", f"{layer.size}b", "-n", name, "--thinpool", f"{name}_pool", group],
+        ]
+    if fast:
+        mode = ["--cachemode", given["mode"]] if "mode" in given else []
+        convert = ["lvconvert", "-q", "-y", "--type", layer.type, "--cachevol", f"{name}_fast", *mode]
+        return [
+            [*create, *create_options("linear", layer.size, len(members), {}), "-n", name, group, *members],
+            [*create, *create_options("linear", 0, 1, {}, "100%PVS"), "-n", f"{name}_fast", group, *fast],
+            [*convert, f"{group}/{name}"],
+        ]
+    return [[*create, *create_options(layer.type, layer.size, len(members), given), "-n", name, group, *members]]
 
 
 def volume_name(layer: str) -> str:
@@ -113,9 +186,11 @@ def misnamed(name: str, before: Sequence[str]) -> list[str]:
 
 def _groups(machine: Machine) -> dict[str, str]:
     """Node of each physical volume → its volume group."""
-    return {
-        node: built.volume.partition("-")[0] for built in machine.built("lvm") for node in machine.nodes(built.layer.of)
+    own = [built for built in machine.built("lvm") if built.layer.type != "snapshot"]
+    below = {
+        built.layer.name: (*built.layer.of, *filter(None, [dict(built.layer.options).get("fast")])) for built in own
     }
+    return {node: built.volume.partition("-")[0] for built in own for node in machine.nodes(below[built.layer.name])}
 
 
 def _configured(folder: str, locks: str, devices: str) -> dict[str, str]:
@@ -142,23 +217,36 @@ def environment(folder: str) -> dict[str, str]:
     return {**variables, "DM_DISABLE_UDEV": "1"}  # libdevmapper makes the nodes itself (libdm/libdm-common.c)
 
 
-def create_options(type_: str, size: int, members: int, options: Mapping[str, str]) -> list[str]:
-    """The options of lvcreate for a volume of ``size`` bytes (0: all there is) over so many members.
+def create_options(
+    type_: str, size: int, members: int, options: Mapping[str, str], rest: str = "100%FREE"
+) -> list[str]:
+    """The options of lvcreate for a volume of ``size`` bytes (0: the ``rest``) over so many members.
 
     Members are fresh disks, so nothing is wiped (``-Wn``) and no signature in question; the sync is a real one.
     """
-    space = ["-L", f"{size}b"] if size else ["-l", "100%FREE"]
+    space = ["-L", f"{size}b"] if size else ["-l", rest]
     given = ["--type", type_, *space, "-Wn", "-Zn"]
     if type_ in ("raid1", "mirror"):
         given += ["-m", str(members - 1)]
     elif type_ == "raid10":
         given += ["-m", "1", "-i", str(members // 2)]
+    elif type_ in _PARITY:
+        given += ["-i", str(members - _PARITY[type_])]
+    given += ["-I", f"{options['chunk']}b"] if "chunk" in options else []
+    given += ["--raidintegrity", "y"] if options.get("integrity") == "on" else []
     if type_ == "mirror":
         log = options.get("log", "core")
         given += ["--mirrorlog", log] + (["--alloc", "anywhere"] if log == "disk" else [])
     if "region_size" in options:
         given += ["-R", f"{options['region_size']}b"]
     return given
+
+
+_PARITY = {"striped": 0, "raid0": 0, "raid5": 1, "raid6": 2}
+"""Stripes are so many fewer than members."""
+
+
+_PLAIN = ("linear", "striped", "thin", "snapshot", "snapshot-origin", "cache", "writecache")
 
 
 def raid_health(status: str) -> str:
@@ -192,14 +280,17 @@ def mirror_health(status: str) -> str:
     return "healthy" if _complete(rest[0]) else "syncing"
 
 
-def linear_health(status: str) -> str:
-    """``none`` for a dm-linear line, ``0 65536 linear``: it has no redundancy to lose."""
-    return "none" if status.split()[2:3] == ["linear"] else ""
+def plain_health(status: str) -> str:
+    """``none`` for a line of a target without redundancy; of a snapshot that has overflowed degraded; else ""."""
+    words = status.split()[2:]
+    if words == ["snapshot", "Invalid"]:
+        return "degraded"
+    return "none" if words and words[0] in _PLAIN else ""
 
 
 def health(status: str) -> str:
     """Health from any device-mapper line; "" for targets whose line says nothing of it."""
-    return raid_health(status) or mirror_health(status) or linear_health(status)
+    return raid_health(status) or mirror_health(status) or plain_health(status)
 
 
 def _status(built: Built) -> tuple[str, str]:
@@ -207,7 +298,9 @@ def _status(built: Built) -> tuple[str, str]:
         line = dm.status(built.volume)
     except OSError as error:
         return "", f"no status: {error}"
-    return health(line), line
+    redundant = next(row for row in ROWS if row.type == built.layer.type).redundant
+    found = health(line)
+    return ("none" if found == "healthy" and not redundant else found), line
 
 
 def _complete(ratio: str) -> bool:

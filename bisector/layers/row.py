@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .device import Device
@@ -129,6 +129,12 @@ class Row:
         programs: of the host, which the VM sees.
         redundant: whether it has a health: a member that fails leaves it degraded.
         copies: whether each member holds all of its data, block for block.
+        inside: whether an inner guest can have it, where it can have the kind.
+        also: keys that it takes and its kind does not.
+        on: kinds that it lies on; (): any that its kind lies on.
+        sized_by: keys one of which may stand in the place of those that its kind needs.
+        shared: whether others may use what it lies on, too, whatever its kind says.
+        by_word: what a word needs beside: its fragments, and its modules.
     """
 
     kind: str
@@ -152,6 +158,20 @@ class Row:
     programs: tuple[Program, ...] = ()
     redundant: bool = False
     copies: bool = False
+    inside: bool = True
+    also: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
+    sized_by: tuple[str, ...] = ()
+    shared: bool = False
+    by_word: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+
+    def fragments_for(self, given: Collection[str]) -> tuple[str, ...]:
+        """Of the kernel's config, for a layer with these words."""
+        return (*self.fragments, *(name for word in self.by_word if word in given for name in self.by_word[word][0]))
+
+    def modules_for(self, given: Collection[str]) -> tuple[str, ...]:
+        """Of a packaged kernel, for a layer with these words."""
+        return (*self.modules, *(name for word in self.by_word if word in given for name in self.by_word[word][1]))
 
     def absent(self, given: Mapping[str, object]) -> int:
         """Members that count and are not there: the word ``missing``."""

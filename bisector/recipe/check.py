@@ -73,10 +73,21 @@ def _layers(layers: Mapping[str, Layer], at: Path, below: frozenset[str]) -> Ite
             inside = " and ".join(name for name, kind in table.KINDS.items() if kind.inside)
             message = f"inside the guest there are {inside}; its disks are its drives and what is passed through"
             yield Fault((*at, name), message, at_key=True)
+        elif at[0] == "guest":
+            yield from _inside(layer, (*at, name))
         yield from _shape(layer, (*at, name))
         yield from _of(name, layer, {*layers, *below}, (*at, name))
     yield from _alike(layers, at)
     yield from _cycles(layers, at)
+
+
+def _inside(layer: Layer, path: Path) -> Iterator[Fault]:
+    """What an inner guest cannot make of a kind that it can make."""
+    row = _row(layer)
+    if not row.inside:
+        yield Fault(path, f"inside the guest there is no {row.name}", at_key=True)
+    for place, _ in options.named(row.words, layer.words):
+        yield Fault((*path, place[0]), f"inside the guest a {row.name} has no {place[0]!r}", at_key=True)
 
 
 def _alike(layers: Mapping[str, Layer], at: Path) -> Iterator[Fault]:
@@ -95,12 +106,15 @@ def _shape(layer: Layer, path: Path) -> Iterator[Fault]:
     kind = layer.kind
     given = {key for key in ("of", "size", "log", "full", "options") if getattr(layer, key) is not None}
     row, smallest = _row(layer), table.KINDS[kind].smallest
-    for key in sorted(given - table.KINDS[kind].takes):
-        allowed = ", ".join(sorted({*table.KINDS[kind].takes, *row.words}))
+    taken = {*table.KINDS[kind].takes, *row.also}
+    for key in sorted(given - taken):
+        allowed = ", ".join(sorted({*taken, *row.words}))
         yield Fault((*path, key), f"a layer of kind {kind} has no {key!r} (allowed: {allowed})", at_key=True)
-    for key in table.KINDS[kind].needs:
+    instead = [key for key in row.sized_by if getattr(layer, key) is not None]
+    for key in table.KINDS[kind].needs if not instead else ():
         if key not in given:
-            yield Fault(path, f"needs {key!r}", at_key=True)
+            others = "".join(f" or {other!r}" for other in row.sized_by)
+            yield Fault(path, f"needs {key!r}{others}", at_key=True)
     for key, message in row.refuses.items():
         if getattr(layer, key):
             yield Fault((*path, key), message, at_key=True)
@@ -178,19 +192,37 @@ def _users(recipe: Recipe) -> Iterator[Fault]:
     for name, layer in recipe.storage.items():
         for place, leg in _parts(layer):
             on = recipe.storage.get(leg)
-            if not (on and on.kind and layer.kind):
-                continue
-            on_files = table.KINDS[layer.kind].holds_bytes
-            if table.KINDS[on.kind].mounted is not on_files:
-                words = f"a {layer.kind} lies on an fs" if on_files else f"{layer.kind} cannot lie on an fs"
-                yield Fault(("storage", name, *place), f"{words}, and {leg} is of kind {on.kind}")
+            if on and on.kind and layer.kind and (message := _misplaced(layer, leg, on)):
+                yield Fault(("storage", name, *place), message)
+
+
+def _misplaced(layer: Layer, leg: str, on: Layer) -> str:
+    """Why a layer cannot lie on another; "" when it can."""
+    kind, below = table.KINDS[layer.kind], table.KINDS[on.kind]
+    row = _row(layer)
+    if row.on and on.kind not in row.on:
+        return f"a {row.name} lies on an {' or '.join(row.on)}, and {leg} is of kind {on.kind}"
+    if below.mounted and not kind.holds_bytes:
+        return f"{layer.kind} cannot lie on an fs, and {leg} is of kind {on.kind}"
+    if below.holds_bytes and not (row.on or kind.holds_bytes):
+        return f"{layer.kind} lies on a device, and {leg} is a file; a disk of loop makes one of it"
+    return ""
+
+
+def _takes_all(recipe: Recipe, layer: Layer, leg: str) -> bool:
+    """Whether nothing else may use what this layer lies on."""
+    kind, on = table.KINDS[layer.kind], recipe.storage.get(leg)
+    below = table.KINDS[on.kind] if on and on.kind else None
+    on_device = kind.holds_bytes and below and not below.mounted and not below.holds_bytes
+    row = _row(layer)
+    return bool(kind.whole or "of" in row.also or on_device) and not row.shared
 
 
 def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
     """Every use of a layer that leaves no space for another: the layer, who uses it, and where that stands."""
     for name, layer in recipe.storage.items():
         for place, leg in _parts(layer):
-            if layer.kind and table.KINDS[layer.kind].whole:
+            if layer.kind and _takes_all(recipe, layer, leg):
                 yield leg, name, ("storage", name, *place)
     if recipe.guest is None:
         return
@@ -229,7 +261,7 @@ def _capacities(layers: Mapping[str, Layer]) -> dict[str, int]:
     waiting = list(layers)
     while waiting:
         layer = layers[waiting[-1]]
-        legs = layer.of or () if layer.size is None else ()
+        legs = [leg for _, leg in _parts(layer)] if layer.size is None else []
         missing = [leg for leg in legs if leg not in known]
         if missing:
             waiting += missing
@@ -240,7 +272,7 @@ def _capacities(layers: Mapping[str, Layer]) -> dict[str, int]:
 
 def _legs(layer: Layer, capacities: Mapping[str, int]) -> list[int]:
     """Bytes of each member, a missing one as the smallest."""
-    legs = [capacities[leg] for leg in layer.of or ()]
+    legs = [capacities[leg] for leg in layer.of or [name for _, name in _parts(layer)]]
     return legs + [min(legs)] * _row(layer).absent(layer.words) if legs else legs
 
 

@@ -21,7 +21,9 @@ _AS_IT_IS = "it is as its distribution built it"
 
 def all_modules() -> tuple[str, ...]:
     """Names of the modules that any recipe may need, sorted: of a kernel that is booted and not under test."""
-    needed = [row.modules for row in table.ROWS.values()] + [device.modules for device in DEVICES.values()]
+    needed = [row.modules_for(row.words) for row in table.ROWS.values()] + [
+        device.modules for device in DEVICES.values()
+    ]
     return tuple(sorted({name for names in (*needed, VFIO, BOOT) for name in names}))
 
 
@@ -69,7 +71,7 @@ def _of(recipe: Recipe) -> set[str]:
     inside = guest.storage if guest else {}
     names: set[str] = set()
     for layer in (*recipe.storage.values(), *inside.values()):
-        names.update(table.ROWS[layer.kind, layer.type].modules)
+        names.update(table.ROWS[layer.kind, layer.type].modules_for(layer.words))
     if guest and guest.os != "none":
         names.update(name for drive in guest.drives.values() for name in DEVICES[drive.device].modules)
     if guest and guest.passthrough:

@@ -242,7 +242,7 @@ def _needed(recipe: Recipe) -> Iterator[str]:
     if guest and guest.accel == "kvm":
         yield "kvm"
     for layer in layers:
-        yield from _row(layer).fragments
+        yield from _row(layer).fragments_for(layer.words)
 
 
 def largest_vm(recipes: Iterable[Recipe]) -> tuple[int, int]:

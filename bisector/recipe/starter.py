@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from bisector.errors import UsageError
 from bisector.layers import table
+from bisector.layers.option import Layers
 from bisector.layers.row import Kind, Row
 from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, format_size, revision, shown
 
@@ -210,14 +211,18 @@ def _layers(row: Row, kind: Kind, *, alone: bool) -> Iterator[str]:
     elif kind.mounted:
         yield f"  disk: {{disk: virtio-blk, {disk}}}"
         yield f"  {LAYER}: {{{own}, of: disk}}"
-    elif "of" not in kind.takes:
+    elif "of" not in kind.needs:
         others = f"or {', '.join(table.types(row.kind)[1:])}"
         yield from (f"  # {line}" for line in textwrap.wrap(others, 70))
         yield f"  {LAYER}: {{{own}, {disk}}}"
     else:
         legs = [f"leg{number}" for number in range(row.least)]
-        for leg in legs:
+        further = [value for word, value in row.required.items() if isinstance(row.words[word], Layers)]
+        for leg in (*legs, *further):
             yield f"  {leg}: {{disk: nvme, {disk}}}"
+        if row.on:  # a volume, say, that one of another volume is made of
+            yield f"  origin: {{{row.on[0]}: {table.types(row.on[0])[0]}, of: [{', '.join(legs)}], size: 64M}}"
+            legs = ["origin"]
         size = ", size: 64M" if "size" in kind.needs else ""
         more = "".join(f", {word}: {value}" for word, value in row.required.items())
         yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}{more}}}"

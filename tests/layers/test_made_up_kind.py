@@ -31,7 +31,7 @@ def test_its_type_is_one_of_its_rows(found: dict[str, Any]) -> None:
 
 def test_checks_hold_what_its_row_says(found: dict[str, Any]) -> None:
     assert "a crypt lies on one layer, found 2" in found["two_members"]
-    assert "a file lies on an fs, and secret is of kind crypt" in found["on_files"]
+    assert "a file raw lies on an fs, and secret is of kind crypt" in found["on_files"]
 
 
 def test_its_modules_and_fragments_are_what_the_kernel_needs(found: dict[str, Any]) -> None:

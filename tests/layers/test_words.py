@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 
 from bisector.agent.machine import device_options, drive_option
 from bisector.agent.plan import Drive, Layer, Plan
+from bisector.agent.storage import Storage
 from bisector.codec import dump
 from bisector.errors import RecipeError
-from bisector.layers import drive, mapper, md, option, table
+from bisector.layers import drive, fs, lvm, mapper, md, option, table
 from bisector.layers.device import DEVICES
 from bisector.layers.machine import StorageError
 from bisector.recipe import matrix, plan
@@ -97,6 +100,27 @@ def disk(name: str, **words: object) -> dict[str, Any]:
         ({"x": {"md": "raid0", "of": ["a", "b"], "missing": 1}}, "a md raid0 has no 'missing'"),
         ({"x": {"md": "raid1", "of": ["a", "b"], "spare": ["c"]}, "y": {"fs": "ext4", "of": "c"}}, "used by x already"),
         ({"x": {"md": "raid1", "of": ["a", "b"], "spare": ["x"]}}, "a cycle: x → x"),
+        ({"x": {"fs": "ext4", "of": "a", "mkfs": "-O $(reboot)"}}, "words of its mkfs, as in [-O, ^resize_inode]"),
+        ({"x": {"fs": "ext4", "of": "a", "packs": "1M"}}, "a fs ext4 has no 'packs'; it may have mkfs, mount"),
+        ({"x": {"fs": "btrfs", "of": "a"}}, "btrfs needs 128M or more"),
+        ({"x": {"lvm": "raid6", "of": ["a", "b", "c"], "size": "8M"}}, "lvm raid6 needs 5 legs or more, found 3"),
+        ({"x": {"lvm": "cache", "of": "a", "size": "8M"}}, "a lvm cache needs 'fast'"),
+        (
+            {"x": {"lvm": "mirror", "of": ["a", "b"], "size": "8M", "integrity": True}},
+            "a lvm mirror has no 'integrity'",
+        ),
+        ({"x": {"lvm": "snapshot", "of": "a", "size": "8M"}}, "a lvm snapshot lies on an lvm, and a is of kind disk"),
+        ({"x": {"lvm": "raid0", "of": ["a", "b"], "size": "129M"}}, "129M does not fit: the legs have space for 128M"),
+        ({"x": {"file": "vhdx", "of": "a", "size": "8M"}}, "a file vhdx lies on an fs, and a is of kind disk"),
+        ({"x": {"file": "qcow2", "of": "a"}}, "x: needs 'size' or 'backing'"),
+        (
+            {"x": {"file": "raw", "size": "8M"}, "y": {"md": "raid1", "of": ["x", "a"]}},
+            "a disk of loop makes one of it",
+        ),
+        ({"x": {"file": "raw", "size": "8M"}, "y": {"disk": "nvme", "of": "x", "size": "8M"}}, "has no 'of'"),
+        ({"x": {"disk": "loop"}}, "x: needs 'size' or 'of'"),
+        ({"x": {"disk": "loop", "of": "a"}}, "a disk loop lies on an file, and a is of kind disk"),
+        ({"x": {"file": "qcow2", "of": "a", "size": "8M"}, "y": {"fs": "ext4", "of": "a"}}, "a is used by"),
     ],
 )
 def test_a_word_that_cannot_be_is_refused_with_what_is_allowed(storage: dict[str, Any], expected: str) -> None:
@@ -122,6 +146,25 @@ def test_a_plan_carries_a_word_as_text(storage: dict[str, Any], carried: dict[st
     made = recipe(storage)
     layers = plan.plan_for(made, matrix.cells(made)[0]).layers
     assert dict(next(layer.options for layer in layers if layer.name == name)) == carried
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"v": {"lvm": "linear", "of": "a", "size": "32M"}, "x": {"file": "qcow2", "of": "v", "size": "16M"}},
+        {
+            "x": {"fs": "ext4", "of": "a"}, "y": {"file": "raw", "of": "x", "size": "8M"},
+            "z": {"disk": "loop", "of": "y"},
+        },
+        {"x": {"file": "raw", "size": "8M"}, **{n: {"file": "qcow2", "backing": "x"} for n in ("y", "z")}},
+        {"v": {"lvm": "linear", "of": "a", "size": "32M"}, "x": {"lvm": "snapshot", "of": "v", "size": "8M"},
+         "y": {"fs": "ext4", "of": "v"}},
+        {"x": {"lvm": "thin", "of": "a", "size": "1G", "pool": "32M"}},
+        {"x": {"lvm": "cache", "of": "a", "fast": "b", "size": "32M", "mode": "writeback"}},
+    ],
+)  # fmt: skip
+def test_files_and_volumes_lie_where_they_can(storage: dict[str, Any]) -> None:
+    assert faults(storage) == ""
 
 
 def test_an_array_can_be_made_with_members_that_are_not_there() -> None:
@@ -273,3 +316,53 @@ def test_words_of_an_array_become_options_of_mdadm() -> None:
 def test_no_option_takes_what_it_cannot_read(value: object) -> None:
     for known in (option.Power(1, 8), option.Number(1, 8), option.Time(1, 9), option.Errors(), option.Layers()):
         assert known.word(value) is None or value == "x" * 400
+
+
+# ---- LVM, file systems, files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type_", "members", "given", "words"),
+    [
+        ("striped", 3, {"chunk": "65536"}, "--type striped -L 1048576b -Wn -Zn -i 3 -I 65536b"),
+        ("raid0", 2, {}, "--type raid0 -L 1048576b -Wn -Zn -i 2"),
+        ("raid5", 3, {"integrity": "on"}, "--type raid5 -L 1048576b -Wn -Zn -i 2 --raidintegrity y"),
+        ("raid6", 5, {}, "--type raid6 -L 1048576b -Wn -Zn -i 3"),
+    ],
+)
+def test_stripes_are_the_members_without_parity(type_: str, members: int, given: dict[str, str], words: str) -> None:
+    assert " ".join(lvm.create_options(type_, MIB, members, given)) == words
+
+
+def test_integrity_brings_its_module_and_its_fragment() -> None:
+    row = table.ROWS["lvm", "raid1"]
+    assert "dm-integrity" in row.fragments_for(["integrity"]) and "dm-integrity" not in row.fragments_for([])
+    assert "dm_integrity" in row.modules_for(["integrity"]) and "dm_integrity" not in row.modules_for([])
+
+
+@pytest.mark.parametrize(
+    ("line", "health"),
+    [("0 8 snapshot 16/32 8", "none"), ("0 8 snapshot Invalid", "degraded"), ("0 8 thin 0 -", "none"), ("", "")],
+)
+def test_a_snapshot_that_overflowed_is_seen(line: str, health: str) -> None:
+    assert lvm.plain_health(line) == health
+
+
+def test_mkfs_and_mount_have_options_of_their_own() -> None:
+    given = (("mkfs", "-O ^resize_inode\n-b\n4096"), ("mount", "ro\nnoatime"))
+    layer = Layer("x", "fs", "ext4", ("a",), options=given)
+    assert fs.make(layer, "/dev/a") == ["mkfs.ext4", "-q", "-F", "-O", "^resize_inode", "-b", "4096", "/dev/a"]
+    assert fs.mount(layer, "/dev/a", "/m") == ["mount", "-t", "ext4", "-o", "ro,noatime", "/dev/a", "/m"]
+    assert fs.mount(Layer("x", "fs", "xfs", ("a",)), "/dev/a", "/m") == ["mount", "-t", "xfs", "/dev/a", "/m"]
+
+
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img is not installed")
+def test_a_file_over_another_is_as_large_as_that_and_reads_it(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path), 30.0)
+    over = Layer("over", "file", "qcow2", options=(("backing", "below"),))
+    form = Layer("form", "file", "vhdx", size=16 * MIB)
+    storage.build((over, Layer("below", "file", "raw", size=8 * MIB), form), vm=False)
+    said = subprocess.run(["qemu-img", "info", "--output=json", storage.node("over")], capture_output=True, check=True)
+    info = json.loads(said.stdout)
+    assert (info["virtual-size"], info["backing-filename"]) == (8 * MIB, storage.node("below"))
+    assert (info["format"], info["backing-filename-format"]) == ("qcow2", "raw")

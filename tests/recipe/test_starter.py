@@ -20,9 +20,13 @@ from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, FailureDescripti
 
 DATA = Path(__file__).parent / "data" / "starter"
 EVERY = [FailureDescription("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
+LVM = (
+    *("linear", "striped", "raid0", "raid1", "raid5", "raid6", "raid10", "mirror"),
+    *("thin", "snapshot", "cache", "writecache"),
+)
 BLOCK = {
     "disk",
-    *(f"lvm-{type_}" for type_ in ("linear", "raid1", "raid10", "mirror")),
+    *(f"lvm-{type_}" for type_ in LVM),
     *(f"md-{type_}" for type_ in ("linear", "raid0", "raid1", "raid5", "raid6", "raid10")),
     *(
         f"dm-{type_}"
@@ -30,7 +34,8 @@ BLOCK = {
     ),
     "raw",
 }
-FILE_SYSTEMS = ("ext4", "xfs")
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "squashfs")
+IMAGES = ("qcow2", "vmdk", "vhdx")
 GOLDEN = {
     "script": FailureDescription("script"),
     "script-on-raid1": FailureDescription(
@@ -46,10 +51,10 @@ GOLDEN = {
 def may_be_written(wishes: FailureDescription) -> bool:
     """What fits together, said once more."""
     if wishes.tested == "qemu":
-        return wishes.workload == "script" and wishes.storage in ("none", "raw", "qcow2") and not wishes.console
+        return wishes.workload == "script" and wishes.storage in ("none", "raw", *IMAGES) and not wishes.console
     if wishes.workload == "read":
         return wishes.storage in BLOCK
-    return wishes.workload == "script" or wishes.storage in BLOCK | {"qcow2"}
+    return wishes.workload == "script" or wishes.storage in BLOCK | {*IMAGES}
 
 
 def written(wishes: FailureDescription, folder: Path) -> Path:
@@ -88,8 +93,9 @@ def test_each_combination_passes_check_or_is_refused(
         recipe = load(written(wishes, tmp_path))
         assert (recipe.search.good or "", recipe.search.bad or "", recipe.title or "") == (*ends, title)
         passed += 1
-    # a script alone, a script on a file system, all but reads on a qcow2; without a VM a script alone or on a file
-    assert passed == 4 * len(BLOCK) + 1 + len(FILE_SYSTEMS) + 3 + (0 if console else 3)
+    # a script alone, a script on a file system, all but reads on an image; without a VM a script alone or on a file
+    without_vm = 0 if console else 2 + len(IMAGES)
+    assert passed == 4 * len(BLOCK) + 1 + len(FILE_SYSTEMS) + 3 * len(IMAGES) + without_vm
 
 
 @pytest.mark.parametrize("wishes", [w for w in EVERY if may_be_written(w)], ids=str)
