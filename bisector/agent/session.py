@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import threading
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -78,6 +77,8 @@ class Session:
         except Halt as halt:
             self._recorder.fault(halt.fault)
         except Exception:  # noqa: BLE001  # our own error is the harness's failure, never silence
+            import traceback  # it brings much with it, and is hardly ever needed
+
             self._recorder.fault(Fault("step", traceback.format_exc(limit=-4)))
         self._finish(complete)
 

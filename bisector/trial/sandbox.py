@@ -19,7 +19,7 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
-from bisector.trial.workspace import Workspace
+from bisector.trial.workspace import Workspace, send_agent
 
 START = 20.0  # seconds to the agent's first sign
 
@@ -52,8 +52,8 @@ class SandboxRunner:
             places = workspace.places
             for private in (places.home, places.temporary):
                 private.mkdir()
-            main = str(places.shared / "bisector/agent/main.py")
-            argv = (str(Path(sys.executable).resolve()), "-I", "-S", main, str(places.shared))
+            main = send_agent(places.shared)
+            argv = (str(Path(sys.executable).resolve()), "-I", "-S", str(main), str(places.shared))
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = {

@@ -234,9 +234,9 @@ exit $code
 """
 
 
-def start_script(python: str, places: Places, programs: str = "") -> str:
+def start_script(python: str, entry: Path, places: Places, programs: str = "") -> str:
     """What the VM runs: the agent, whose own output (a traceback, at most) goes to a file."""
     shared = places.shared
     first = f"export PATH={shlex.quote(programs)}:$PATH\n" if programs else ""
-    agent = f"exec {python} -I -S {shared}/bisector/agent/main.py {shared} >{shared}/agent.log 2>&1 </dev/null"
+    agent = f"exec {python} -I -S {entry} {shared} >{shared}/agent.log 2>&1 </dev/null"
     return f"#!/bin/sh\n{first}{agent}\n"

@@ -17,19 +17,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import bisector.agent.plan
 from bisector.agent.plan import Plan, Result
 from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
 from bisector.system.records import start_time
 from bisector.system.trees import remove_tree
-from bisector.trial import vng
+from bisector.trial import bundle, vng
 
 PREFIX = "bisector-"
-AGENT = Path(bisector.agent.plan.__file__).parent
-SENT = (AGENT, AGENT.with_name("layers"))
-"""Packages that a trial's copy of the agent consists of; they import nothing else of ours."""
 RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
 KEPT = 1 << 20  # bytes of each log that the agent left
 LEFT = ("result.json", "agent.log", "kernel.log", "qemu.log", "guest-console.log", "stamps.log")
@@ -61,10 +57,9 @@ class Workspace:
         remove_tree(self.places.root, ignore_errors=True)
 
     def fill(self, plan: Plan) -> None:
-        """Put agent, plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
+        """Put plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
         shared = self.places.shared
-        send_agent(shared)
-        (shared / "files").mkdir()
+        (shared / "files").mkdir(parents=True)
         for file in plan.files:
             copy = shared / "files" / file.name
             if not copy.resolve().is_relative_to((shared / "files").resolve()):
@@ -100,10 +95,20 @@ class Workspace:
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
-        for package in SENT:
-            _precompile(places.shared / "bisector" / package.name)
         _script(places.qemu, vng.qemu_script(qemu, places))
-        _script(places.start, vng.start_script(guest_python(), places, programs))
+        _script(places.start, vng.start_script(guest_python(), self._agent(), places, programs))
+
+    def _agent(self) -> Path:
+        """Put the agent in; its entry. As one file where this interpreter can make what the VM's reads."""
+        if not bundle.can_be_read_by(guest_python()):
+            main = send_agent(self.places.shared)
+            for package in bundle.PACKAGES:
+                _precompile(self.places.shared / "bisector" / package.name)
+            return main
+        entry = self.places.shared / "agent.pyc"
+        entry.write_bytes(bundle.entry())
+        entry.with_suffix(".bundle").write_bytes(bundle.bundle())
+        return entry
 
     def result(self, token: str) -> Result | None:
         """The result as far as the agent wrote it, None when there is none. Raises ResultBroken."""
@@ -176,14 +181,18 @@ def guest_python() -> str:
     return str(Path(sys.executable).resolve())
 
 
-def send_agent(shared: Path) -> None:
-    """Copy the agent into a trial's shared folder, as a package of the name that it has here. Raises OSError."""
+def send_agent(shared: Path) -> Path:
+    """Copy the agent into a trial's shared folder, as a package of the name that it has here; its entry.
+
+    Raises OSError.
+    """
     (shared / "bisector").mkdir(parents=True)
     (shared / "bisector/__init__.py").touch()
-    for package in SENT:
+    for package in bundle.PACKAGES:
         (shared / "bisector" / package.name).mkdir()
         for source in package.glob("*.py"):
             shutil.copyfile(source, shared / "bisector" / package.name / source.name)
+    return shared / "bisector/agent/main.py"
 
 
 def _precompile(folder: Path) -> None:

@@ -57,9 +57,9 @@ def test_programs_under_test_are_seen_in_the_vm_and_come_first(tmp_path: Path) -
     argv = vng.arguments(IMAGE, Plan(steps=()), PLACES, accel="tcg", programs=str(tmp_path / "image/bin"))
     seen = [word for word in argv if word.startswith("--rodir=")]
     assert seen == [f"--rodir={folder}={folder}" for folder in (tmp_path / "image", build)]
-    script = vng.start_script("python3", PLACES, "/cache/image/bin")
+    script = vng.start_script("python3", PLACES.shared / "agent.pyc", PLACES, "/cache/image/bin")
     assert script.splitlines()[1] == "export PATH=/cache/image/bin:$PATH"
-    assert "PATH" not in vng.start_script("python3", PLACES)
+    assert "PATH" not in vng.start_script("python3", PLACES.shared / "agent.pyc", PLACES)
 
 
 def test_kvm_is_disabled_only_for_emulation() -> None:
