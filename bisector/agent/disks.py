@@ -14,7 +14,7 @@ from ..layers.machine import read_text
 from .command import Halt, demand
 
 APPEAR = 20.0  # seconds that a disk may take to appear
-POLL = 0.1
+POLL = 0.05
 HDIO_GET_IDENTITY = 0x030D  # include/uapi/linux/hdreg.h; answers struct hd_driveid, serial_no at byte 20
 
 

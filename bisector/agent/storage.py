@@ -19,7 +19,7 @@ from . import disks
 from .command import Halt, demand
 from .plan import Layer, LayerFacts
 
-SYNC_POLL = 0.2
+SYNC_POLL = 0.05  # seconds; a look is one ioctl, or one file of sysfs
 
 
 class Storage:
