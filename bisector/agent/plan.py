@@ -84,7 +84,7 @@ class Io:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt run."""
+    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt fail remove add run."""
 
     name: str
     verb: str
@@ -99,6 +99,7 @@ class Step:
     caches: str = ""  # verify without direct: drop them before (""), keep them, or remount
     kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
     keep: Natural = 0  # bytes of a program's output that are kept; 0: what is kept of each
+    to: str = ""  # add: the array, where the layer is no member of one
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
     def begun(self, at: float) -> StepFacts:

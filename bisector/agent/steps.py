@@ -311,6 +311,13 @@ def _corrupt(work: Workload, step: Step) -> Outcome:
         raise Halt("step", f"{step.name}: {error}{hint}") from None
 
 
+def _change(work: Workload, step: Step) -> Outcome:
+    from .members import change
+
+    code, said = change(work.storage, step, work.left())
+    return Outcome(done=code is not None, exit=code, detail=said)
+
+
 Verb = Callable[[Workload, Step], Outcome]
 VERBS: Mapping[str, Verb] = {
     "start": _start,
@@ -322,4 +329,7 @@ VERBS: Mapping[str, Verb] = {
     "stamp": _stamp,
     "verify": _verify,
     "corrupt": _corrupt,
+    "fail": _change,
+    "remove": _change,
+    "add": _change,
 }

@@ -108,6 +108,10 @@ class Storage:
             raise Halt("tools", f"the configuration of the storage's tools cannot be written: {error}") from None
         return variables
 
+    def standing(self) -> Mapping[str, Built]:
+        """Layer name → what was built of it."""
+        return self._built
+
     def opened(self) -> dict[str, str]:
         """Layer name → what a program opens."""
         return {name: built.node for name, built in self._built.items()}
@@ -171,7 +175,7 @@ def rows(layers: Sequence[Layer]) -> list[Row]:
     return [row for layer in layers if (row := table.row(layer.kind, layer.type))]
 
 
-def parts(layer: Layer) -> tuple[str, ...]:
+def parts(layer: machine.Layer) -> tuple[str, ...]:
     """Names of all layers that this one lies on."""
     row = table.row(layer.kind, layer.type)
     return row.parts(layer) if row else layer.of

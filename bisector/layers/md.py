@@ -159,6 +159,12 @@ def _offset(device: str, member: str) -> str:
     return f"cat /sys/block/{posixpath.basename(device)}/md/dev-{posixpath.basename(member)}/offset"
 
 
+def change(array: str, action: str, member: str) -> list[list[str]]:
+    """mdadm(8), MANAGE MODE; after ``add`` wait until the recovery is over."""
+    act = ["mdadm", "--manage", array, f"--{action}", member]
+    return [act, ["mdadm", "--wait", array]] if action == "add" else [act]
+
+
 KIND = Kind(
     "md",
     build,
@@ -166,6 +172,7 @@ KIND = Kind(
     needs=("of",),
     whole=True,
     health=_status,
+    change=change,
     environment=lambda folder: dict(_NO_UDEV),
     inside=Inside(
         create=_create_inside,

@@ -78,6 +78,8 @@ class Kind:
         first_name: how ``bisector new --storage`` names a type.
         remount: takes a file system off and mounts it again; None: it is none.
         health: what the kernel says of a layer now: its health, and the line that this was read from; None: none.
+        change: the commands that fail, remove or add a member, of the array's node, that word and the member's node.
+            The first says how it went, what follows waits. None: its members stay.
         misnamed: what is wrong with a layer's name, of it and the names of such layers before it.
         environment: variables that programs of a recipe need to use it in a VM without udev; ``folder`` is private.
         inside: how a layer of an inner guest can be of this kind; None: it cannot.
@@ -95,6 +97,7 @@ class Kind:
     first_name: str = "{kind}-{type}"
     remount: Callable[[Machine, Built], None] | None = None
     health: Callable[[Built], tuple[str, str]] | None = None
+    change: Callable[[str, str, str], list[list[str]]] | None = None
     misnamed: Callable[[str, Sequence[str]], list[str]] = _any_name
     environment: Callable[[str], dict[str, str]] = _no_variables
     inside: Inside | None = None

@@ -17,6 +17,7 @@ from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_duration, format_size, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
+MEMBER_VERBS = ("fail", "remove", "add")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 BLOCK = 4096  # bytes of a stamped block
 MAX_BLOCK = 64 << 20
@@ -32,6 +33,9 @@ TAKES: dict[str, set[str]] = {
     "stamp": {*_COMMON, "size", "direct", "kill"},
     "verify": {"in", "direct", "caches", "probability"},
     "corrupt": {"class", "probability"},
+    "fail": {"probability"},
+    "remove": {"probability"},
+    "add": {"to", "probability"},
     "run": {*_COMMON},
 }
 _KEYS = {"in": "where", "for": "seconds", "class": "damage"}
@@ -92,6 +96,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _objects(recipe, step, path)
         if verb == "io" and step.where == "guest":
             yield from _dd(step, path)
+        if verb in MEMBER_VERBS:
+            yield from _members(recipe, step, path)
     yield from _details(step, path)
 
 
@@ -133,6 +139,19 @@ def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             layer = recipe.storage.get(name) or (recipe.guest.storage.get(name) if recipe.guest else None)
             if layer and layer.kind and table.KINDS[layer.kind].mounted:
                 yield Fault(place, f"{name} is a file system; {step.verb} works on a disk, an array, an LV or a file")
+
+
+def _members(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    """Members of arrays that can lose and gain some."""
+    can = [name for name, kind in table.KINDS.items() if kind.change]
+    arrays = {name: layer for name, layer in recipe.storage.items() if layer.kind in can}
+    if step.to is not None and step.to not in arrays:
+        yield Fault((*path, "to"), f"{step.to} is no array of {' or '.join(can)}{suggestion(step.to, arrays)}")
+    members = {leg for layer in arrays.values() for leg in layer.parts}
+    for index, name in enumerate(step.objects):
+        if name in recipe.storage and name not in members and step.to is None:
+            hint = "; name the array with 'to'" if step.verb == "add" else ""
+            yield Fault((*path, step.verb, index), f"{name} is no member of an array of {' or '.join(can)}{hint}")
 
 
 def _details(step: Step, path: Path) -> Iterator[Fault]:

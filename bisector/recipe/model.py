@@ -50,7 +50,7 @@ Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
 ]  # fmt: skip
-Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "run"]
+Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "run"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
 
@@ -163,6 +163,9 @@ class Step(Base):
     stamp: OneOrMany[Text] | None = None
     verify: OneOrMany[Text] | None = None
     corrupt: OneOrMany[Text] | None = None
+    fail: OneOrMany[Text] | None = None
+    remove: OneOrMany[Text] | None = None
+    add: OneOrMany[Text] | None = None
     run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     where: Literal["vm", "guest"] = Field("vm", alias="in")
     seconds: Duration | None = Field(None, alias="for")
@@ -177,6 +180,7 @@ class Step(Base):
     caches: Literal["drop", "keep", "remount"] | None = None
     kill: Flag | None = None
     damage: Damage | None = Field(None, alias="class")
+    to: Text | None = None
     probability: Fraction | None = None
 
     @property

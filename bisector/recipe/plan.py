@@ -18,7 +18,7 @@ from bisector.recipe.conditions import Condition as Wanted
 from bisector.recipe.facts import number
 from bisector.recipe.facts.table import ROWS
 from bisector.recipe.model import Recipe, Step
-from bisector.recipe.options import carried, named
+from bisector.recipe.options import carried
 from bisector.recipe.storage import Layer
 
 DEADLINE = 120.0
@@ -74,13 +74,9 @@ def _bottom_up(layers: dict[str, Layer]) -> Iterator[tuple[str, Layer]]:
     placed: set[str] = set()
     while len(placed) < len(layers):
         for name, layer in layers.items():
-            if name not in placed and all(below in placed or below not in layers for below in _parts(layer)):
+            if name not in placed and all(below in placed or below not in layers for below in layer.parts):
                 placed.add(name)
                 yield name, layer
-
-
-def _parts(layer: Layer) -> tuple[str, ...]:
-    return (*(layer.of or ()), *(name for _, name in named(_row(layer).words, layer.words)))
 
 
 def _layer(name: str, layer: Layer) -> agent.Layer:
@@ -142,6 +138,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         direct=bool(step.direct),
         caches=step.caches or "",
         kill=bool(step.kill),
+        to=step.to or "",
         keep=keep,
         probability=1.0 if step.probability is None else step.probability,
     )

@@ -14,6 +14,7 @@ from bisector.layers.device import DEVICES
 from bisector.layers.option import Option
 from bisector.recipe import values
 from bisector.recipe.base import Base
+from bisector.recipe.options import named
 from bisector.recipe.values import Flag, OneOrMany, Size, Text
 
 KINDS = tuple(table.KINDS)
@@ -73,6 +74,12 @@ class _Layer(_Kinds):
     def words(self) -> dict[str, Any]:
         """Those of its keys that only some types have, with their values."""
         return _given(self, table.words())
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of all layers that it lies on."""
+        row = table.row(self.kind, self.type)
+        return (*(self.of or ()), *(name for _, name in named(row.words if row else {}, self.words)))
 
 
 class Cache(Base):
