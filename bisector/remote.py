@@ -81,7 +81,7 @@ def _fitness(setting: ClusterSetting, cluster: Cluster, candidate: Worker) -> Fi
     facts = RemoteCall(cluster, candidate, "", "").ask(worker.check, setting.recipes, setting.sandbox)
     if facts.version != __version__:
         return Fitness(frozenset(), (f"it has bisector {facts.version}, and this is {__version__}",))
-    candidate.notes |= {"kvm": facts.kvm, "jobs": facts.jobs}
+    candidate.notes |= {"kvm": facts.kvm, "jobs": facts.jobs, "built": facts.built}
     missing = dict(facts.missing)
     if not missing["build"]:
         missing["build"] = other_tools(facts.tools, setting.tools)

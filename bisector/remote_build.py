@@ -74,7 +74,7 @@ class RemoteBuild:
         self.heard_by(Progress(Phase(phase), detail, fraction))
 
     def fits(self, worker: Worker) -> int:
-        """A worker that has built for this campaign holds objects and trees; one that failed at it comes last."""
+        """A worker that has built before holds objects and trees; one that failed at it comes last."""
         if worker.name in self._failed_on:
             return 1
         return 3 if worker.notes.get("built") else 2

@@ -53,6 +53,9 @@ COMMON = frozenset({"python", "git", PACKAGE, "state folder", "cache folder", "s
 LOG_LIMIT = 4 << 20
 """Bytes of the end of a build's log that come back."""
 
+BUILD_DIRS = "trees-"
+"""How the folder with the build folders of a store of trees begins."""
+
 EVENTS = 0.25
 """Seconds between two events of one phase that are sent: make prints thousands of lines."""
 
@@ -84,6 +87,7 @@ class Facts:
         missing: a line for each thing that is, by what needs it (build, trial).
         jobs: processors.
         tools: see ``toolchain``.
+        built: whether it has built before, and holds objects.
     """
 
     version: str
@@ -91,6 +95,7 @@ class Facts:
     kvm: bool
     jobs: int
     tools: Tools = ()
+    built: bool = False
 
 
 def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
@@ -108,7 +113,8 @@ def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
                 missing[slot][line] = None
     kvm = os.access(accel.DEVICE, os.R_OK | os.W_OK)
     lacks = {slot: tuple(lines) for slot, lines in missing.items()}
-    return Facts(__version__, lacks, kvm, os.cpu_count() or 1, toolchain(recipes, here))
+    built = any((here.folders.cache / "build-dirs").glob(f"{BUILD_DIRS}*/*/state.json"))
+    return Facts(__version__, lacks, kvm, os.cpu_count() or 1, toolchain(recipes, here), built)
 
 
 def toolchain(recipes: Iterable[Recipe], here: Site) -> Tools:
@@ -261,7 +267,7 @@ def build(place: Place, request: BuildRequest) -> BuildAnswer:
     here = site(request.sandbox)
     cache, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
     with at_work(cache), token(place, here) as cancel:
-        source, build_dirs = store.source(request.tree), cache / "build-dirs" / f"trees-{store.folder.name}"
+        source, build_dirs = store.source(request.tree), cache / "build-dirs" / f"{BUILD_DIRS}{store.folder.name}"
         target = KernelSource(
             source, build_dirs, cache, request.how, here.processes, jobs=request.jobs, environ=here.environ
         )
