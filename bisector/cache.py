@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ PRUNED = {"images": "image", "packages": "package", "build-dirs": "build folder"
           "builds": "build log", "trees": "clone of source trees", "files": "file of a recipe"}  # fmt: skip
 """Parts of which the least recently used can go, with what one of them is called. An image that is built again, and a
 build folder, cost time; nothing is lost with any of them."""
+RECEIVED = ("images", "files")
+"""Parts that a worker of a cluster prunes by itself. Build folders are used again, and their number is bounded."""
 BUILD_DIRS = ("build-dirs", "seats")
 """Parts that hold a folder for each clone, with its build folders; the second is of earlier versions."""
 RECENT = 24 * 3600.0  # seconds; while somebody works, what was used within them stays
@@ -66,11 +68,11 @@ def sizes(folders: Folders) -> dict[str, int]:
         return {part: _size(folders.cache / part) for part in PARTS}
 
 
-def entries(folders: Folders) -> tuple[Entry, ...]:
+def entries(folders: Folders, parts: Iterable[str] = tuple(PRUNED)) -> tuple[Entry, ...]:
     """All that can be pruned, the least recently used first. Raises InfraError."""
     found = []
     with _errors_named(folders.cache):
-        for part in PRUNED:
+        for part in parts:
             for path in _things(folders.cache / part):
                 found.append(Entry(part, path, _size(path), _used(path)))
     return tuple(sorted(found, key=lambda entry: entry.used))
@@ -97,11 +99,22 @@ def prune(folders: Folders, store: Store, limit: int) -> PruneResult:
     While a command works on the cache, the images of unfinished campaigns, all build folders and what was used within a
     day stay. Raises InfraError.
     """
-    listed = entries(folders)
+    return _prune(folders, limit, lambda: _held(store))
+
+
+def prune_received(folders: Folders, limit: int) -> PruneResult:
+    """The same of what campaigns of other hosts sent here, on a machine that keeps no campaigns. Raises InfraError."""
+    return _prune(folders, limit, set, RECEIVED)
+
+
+def _prune(
+    folders: Folders, limit: int, held_now: Callable[[], set[str]], parts: Iterable[str] = tuple(PRUNED)
+) -> PruneResult:
+    listed = entries(folders, parts)
     total = sum(entry.size for entry in listed)
     removed, kept = [], []
     with _errors_named(folders.cache), alone(folders.cache) as nobody_works:
-        held = set() if nobody_works else _held(store)
+        held = set() if nobody_works else held_now()
         young = time.time() - RECENT
         for entry in listed:
             if total <= limit:

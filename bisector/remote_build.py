@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bisector import worker
+from bisector import worker, worker_build
 from bisector.execute.remote import Call, Worker, WorkerLost, WorkerMismatch
 from bisector.execute.work import here
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
@@ -90,10 +90,10 @@ class RemoteBuild:
             if made is None:
                 self._failed_on.add(call.worker.name)
                 bring_tree(call, sources, tree, self.sandbox, self.state)
-                request = worker.BuildRequest(
+                request = worker_build.BuildRequest(
                     self.candidate, tree, self.target.how, key, self._jobs(call.worker), here().ahead, self.sandbox
                 )
-                made = self._kept(key, call, call.run(worker.build, request, silence=SILENT))
+                made = self._kept(key, call, call.run(worker_build.build, request, silence=SILENT))
                 self._failed_on.discard(call.worker.name)
                 call.worker.notes["built"] = True
             job.ended = "failed" if isinstance(made, BuildFailure) else ""
@@ -107,7 +107,7 @@ class RemoteBuild:
     def _jobs(builder: Worker) -> int:
         return max(1, int(builder.notes.get("jobs", 1)) // max(1, builder.slots.get("build", 1)))
 
-    def _kept(self, key: str, call: Call, answer: worker.BuildAnswer) -> Image | BuildFailure:
+    def _kept(self, key: str, call: Call, answer: worker_build.BuildAnswer) -> Image | BuildFailure:
         """The image in our cache, with the name of its host. Raises WorkerMismatch for one that is not what it claims
         to be: nothing of it is kept then."""
         images, name = self.target.images, call.worker.name
@@ -137,7 +137,7 @@ def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, sta
     with call.worker.lock:
         held: list[str] | None = call.worker.notes.get("trees")
         if held is None:
-            held = call.worker.notes["trees"] = list(call.ask(worker.held_trees, sandbox))
+            held = call.worker.notes["trees"] = list(call.ask(worker_build.held_trees, sandbox))
         if tree in held:
             return
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, sta
             make_bundle(clone, tree, held, bundle)
             with bundle.open("rb") as file:
                 while part := file.read(PART):
-                    call.ask(worker.take_part, name, call.send(part), sandbox)
-        call.ask(worker.take_tree, name, tree, sandbox)
+                    call.ask(worker_build.take_part, name, call.send(part), sandbox)
+        call.ask(worker_build.take_tree, name, tree, sandbox)
         held.insert(0, tree)
         del held[MOST_BASES:]

@@ -17,16 +17,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector import __version__, doctor, targets
+from bisector import __version__, cache, doctor, targets
 from bisector.agent.plan import File, Plan
 from bisector.cache import at_work
 from bisector.codec import digest
 from bisector.errors import BisectorError, InfraError
 from bisector.execute.place import TICK, Place
 from bisector.interfaces import CancelToken, Listener, Progress
-from bisector.model import BuildFailure, Candidate, Image, Observation, TargetKind
+from bisector.model import Image, Observation, TargetKind
 from bisector.recipe.model import Recipe
-from bisector.search.bundles import TreeStore
 from bisector.system.files import write_whole
 from bisector.system.proc import Processes
 from bisector.system.sandbox import PACKAGE, Sandbox
@@ -34,7 +33,6 @@ from bisector.system.trees import remove_tree
 from bisector.system.xdg import Folders, folders
 from bisector.target import kernel_source
 from bisector.target.images import Images
-from bisector.target.kernel_source import KernelBuild, KernelSource
 from bisector.target.make import Make, environment
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
@@ -50,8 +48,10 @@ BUILDERS = frozenset(
 COMMON = frozenset({"python", "git", PACKAGE, "state folder", "cache folder", "store"})
 """Findings that a build needs as a trial does."""
 
-LOG_LIMIT = 4 << 20
-"""Bytes of the end of a build's log that come back."""
+CACHE_LIMIT = 10_000_000_000
+"""Bytes of images and files of recipes that a worker keeps from earlier campaigns."""
+
+ABANDONED = 24 * 3600.0  # seconds after which what did not arrive whole belongs to nobody
 
 BUILD_DIRS = "trees-"
 """How the folder with the build folders of a store of trees begins."""
@@ -103,6 +103,8 @@ def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
     here = site(sandbox)
     here.folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     here.processes.reap_orphans()
+    cache.prune_received(here.folders, CACHE_LIMIT)
+    _sweep(arriving(here))
     missing: dict[str, dict[str, None]] = {"build": {}, "trial": {}}
     for recipe in recipes:
         for finding in doctor.examine(recipe, here.folders, here.environ):
@@ -134,6 +136,19 @@ def _needing(name: str) -> tuple[str, ...]:
     if name in BUILDERS:
         return ("build",)
     return ("build", "trial") if name in COMMON else ("trial",)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a campaign began to send and did not end."""
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
+def arriving(here: Site) -> Path:
+    """Folder of what comes in parts."""
+    return here.folders.state / "arriving"
 
 
 # ---- images and files
@@ -200,93 +215,6 @@ def take_file(_: Place, sha256: str, data: bytes, sandbox: Sandbox) -> None:
 
 def _files(sandbox: Sandbox) -> Path:
     return site(sandbox).folders.cache / "files"
-
-
-# ---- trees and builds
-
-
-def held_trees(_: Place, sandbox: Sandbox) -> tuple[str, ...]:
-    """Ids of the trees that this machine holds."""
-    here = site(sandbox)
-    return TreeStore.of(here.folders.cache, here.processes).trees()
-
-
-def take_part(_: Place, name: str, data: bytes, sandbox: Sandbox) -> None:
-    """Append to a file that comes in parts. ``name``: by chance, without a slash."""
-    parts = _parts(site(sandbox))
-    parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (parts / name).open("ab") as file:
-        file.write(data)
-
-
-def take_tree(_: Place, name: str, tree: str, sandbox: Sandbox) -> None:
-    """Take in the tree whose bundle came in parts as ``name``. Raises InfraError."""
-    here = site(sandbox)
-    bundle = _parts(here) / name
-    try:
-        with at_work(here.folders.cache):
-            TreeStore.of(here.folders.cache, here.processes).take(bundle, tree)
-    finally:
-        bundle.unlink(missing_ok=True)
-
-
-def _parts(here: Site) -> Path:
-    return here.folders.state / "arriving"
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """One kernel for a worker to build.
-
-    Args:
-        key: names the build, as the campaign's host computed it: with another toolchain it is another one.
-        jobs: parallel jobs.
-        ahead: nobody waits for it.
-    """
-
-    candidate: Candidate
-    tree: str
-    how: KernelBuild
-    key: str
-    jobs: int
-    ahead: bool
-    sandbox: Sandbox
-
-
-@dataclass(frozen=True)
-class BuildAnswer:
-    """What a build gave. ``files``: the image's folder as a tar file; ``log``: the end of its output."""
-
-    made: Image | BuildFailure
-    files: bytes
-    log: bytes
-
-
-def build(place: Place, request: BuildRequest) -> BuildAnswer:
-    """Build one kernel here, or take it from this machine's cache. Raises InfraError."""
-    here = site(request.sandbox)
-    cache, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
-    with at_work(cache), token(place, here) as cancel:
-        source, build_dirs = store.source(request.tree), cache / "build-dirs" / f"{BUILD_DIRS}{store.folder.name}"
-        target = KernelSource(
-            source, build_dirs, cache, request.how, here.processes, jobs=request.jobs, environ=here.environ
-        )
-        key = target.key(request.candidate)
-        if key != request.key:
-            tools = ", ".join(version for _, version in target.tools)
-            raise InfraError(f"its tools are not those of the campaign any more: {tools}", hint="start it again")
-        made = target.image(request.candidate, listener=reporting(place), cancel=cancel)
-        files = b"" if isinstance(made, BuildFailure) else packed_image(made)
-        return BuildAnswer(made, files, _end_of(target.images.log_of(key)))
-
-
-def _end_of(log: Path) -> bytes:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_LIMIT))
-            return file.read()
-    except OSError:
-        return b""
 
 
 # ---- trials

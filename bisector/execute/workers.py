@@ -257,4 +257,5 @@ class Cluster:
 def _worker(address: str, listed: dict[str, Any]) -> Worker:
     resources = listed.get("resources") or {}
     slots = {slot: int(resources.get(slot, 0)) for slot in RESOURCES}
-    return Worker(str(listed.get("name") or address), address, slots)
+    name = listed.get("name")  # Dask's own clusters count from 0
+    return Worker(address if name is None else str(name), address, slots)

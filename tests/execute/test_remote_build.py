@@ -22,7 +22,7 @@ pytest.importorskip("distributed")
 
 from bisector.remote import other_tools
 from bisector.remote_build import RemoteBuild
-from bisector.worker import BuildAnswer
+from bisector.worker_build import BuildAnswer
 from tests.execute.lab import Lab
 from tests.search.planted import git
 

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a worker of a cluster builds kernels: from trees that came as bundles, with its own compiler's cache.
+
+See worker.py; here is what takes part in builds alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisector.cache import at_work
+from bisector.errors import InfraError
+from bisector.execute.place import Place
+from bisector.model import BuildFailure, Candidate, Image
+from bisector.search.bundles import TreeStore
+from bisector.system.sandbox import Sandbox
+from bisector.target.kernel_source import KernelBuild, KernelSource
+from bisector.worker import BUILD_DIRS, arriving, packed_image, reporting, site, token
+
+LOG_LIMIT = 4 << 20
+"""Bytes of the end of a build's log that come back."""
+
+
+def held_trees(_: Place, sandbox: Sandbox) -> tuple[str, ...]:
+    """Ids of the trees that this machine holds."""
+    here = site(sandbox)
+    return TreeStore.of(here.folders.cache, here.processes).trees()
+
+
+def take_part(_: Place, name: str, data: bytes, sandbox: Sandbox) -> None:
+    """Append to a file that comes in parts. ``name``: by chance, without a slash."""
+    parts = arriving(site(sandbox))
+    parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (parts / name).open("ab") as file:
+        file.write(data)
+
+
+def take_tree(_: Place, name: str, tree: str, sandbox: Sandbox) -> None:
+    """Take in the tree whose bundle came in parts as ``name``. Raises InfraError."""
+    here = site(sandbox)
+    bundle = arriving(here) / name
+    try:
+        with at_work(here.folders.cache):
+            TreeStore.of(here.folders.cache, here.processes).take(bundle, tree)
+    finally:
+        bundle.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One kernel for a worker to build.
+
+    Args:
+        key: names the build, as the campaign's host computed it: with another toolchain it is another one.
+        jobs: parallel jobs.
+        ahead: nobody waits for it.
+    """
+
+    candidate: Candidate
+    tree: str
+    how: KernelBuild
+    key: str
+    jobs: int
+    ahead: bool
+    sandbox: Sandbox
+
+
+@dataclass(frozen=True)
+class BuildAnswer:
+    """What a build gave. ``files``: the image's folder as a tar file; ``log``: the end of its output."""
+
+    made: Image | BuildFailure
+    files: bytes
+    log: bytes
+
+
+def build(place: Place, request: BuildRequest) -> BuildAnswer:
+    """Build one kernel here, or take it from this machine's cache. Raises InfraError."""
+    here = site(request.sandbox)
+    kept, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
+    with at_work(kept), token(place, here) as cancel:
+        source, build_dirs = store.source(request.tree), kept / "build-dirs" / f"{BUILD_DIRS}{store.folder.name}"
+        target = KernelSource(
+            source, build_dirs, kept, request.how, here.processes, jobs=request.jobs, environ=here.environ
+        )
+        key = target.key(request.candidate)
+        if key != request.key:
+            tools = ", ".join(version for _, version in target.tools)
+            raise InfraError(f"its tools are not those of the campaign any more: {tools}", hint="start it again")
+        made = target.image(request.candidate, listener=reporting(place), cancel=cancel)
+        files = b"" if isinstance(made, BuildFailure) else packed_image(made)
+        return BuildAnswer(made, files, _end_of(target.images.log_of(key)))
+
+
+def _end_of(log: Path) -> bytes:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_LIMIT))
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials on workers as a campaign sees them: real trials in a sandbox, workers in threads of this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bisector import cache
+from bisector.agent.plan import File, Plan, Step
+from bisector.execute.cluster import ClusterExecutor
+from bisector.execute.local import LocalExecutor
+from bisector.interfaces import CancelToken, Progress
+from bisector.jobs import run_trial
+from bisector.model import Ending, Image, Observation
+from bisector.system.proc import Processes
+from bisector.system.sandbox import CONFINED
+from bisector.system.xdg import Folders
+from bisector.target.images import Images
+from bisector.trial import accel
+from bisector.trial.run import VmRunner
+from bisector.trial.sandbox import SandboxRunner
+
+distributed = pytest.importorskip("distributed")
+
+from bisector import remote, worker  # noqa: E402
+from bisector.execute.workers import Cluster  # noqa: E402
+
+NEVER = CancelToken()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two workers, one trial each at once."""
+    settings = {"n_workers": 2, "threads_per_worker": 3, "processes": False, "dashboard_address": ":0"}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        distributed.LocalCluster(**settings, resources={"trial": 1}, protocol="tcp") as cluster,
+    ):
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("workers")))
+        with distributed.Client(cluster, set_as_default=False) as connected:
+            yield connected
+
+
+@dataclass
+class Place:
+    """A campaign's host."""
+
+    root: Path
+    executor: ClusterExecutor
+    seen: list[Progress] = field(default_factory=list)
+    runner: SandboxRunner | VmRunner | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.executor.cluster
+
+    def image(self, text: str = "one") -> Image:
+        """An image of programs."""
+        images = Images(self.root / "cache")
+        with images.staging() as staged:
+            (staged / "bin").mkdir()
+            (staged / "bin/program").write_text(f"#!/bin/sh\necho {text}\n")
+            (staged / "bin/program").chmod(0o755)
+            return images.keep(text, staged, Image("", ""))
+
+    def trial(
+        self,
+        image: Image,
+        plan: Plan | None = None,
+        name: str = "trial",
+        deadline: Callable[[str], float] | None = None,
+        cancel: CancelToken = NEVER,
+    ) -> Any:
+        """Begin a trial."""
+        runner = self.runner or SandboxRunner(Processes(self.root / "processes"))
+        wanted = plan or Plan(steps=(Step("say", "run", argv=("program",)),), vm=False, deadline=30.0, token="t1")
+        folder = self.root / "campaign" / name
+        return self.executor.submit(
+            "trial", run_trial, runner, image, wanted, folder, self.seen.append, cancel, deadline
+        )  # fmt: skip
+
+
+@pytest.fixture
+def place(client: Any, tmp_path: Path) -> Iterator[Place]:
+    """A campaign that uses the workers; nothing falls back to this host."""
+    setting = remote.ClusterSetting("", (), tmp_path / "cache", tmp_path / "state", CONFINED, lambda _: None)
+    cluster = Cluster(client, lambda cluster, each: remote._fitness(setting, cluster, each), lambda _: None)
+    cluster.wait_for_worker()
+    jobs, local = remote.Jobs(setting), LocalExecutor(builds=1, trials=1)
+    executor = ClusterExecutor(cluster, jobs.translated, local)
+    while sum(each.checked for each in cluster.workers.values()) < 2:
+        time.sleep(0.02)
+    yield Place(tmp_path, executor)
+    executor.shutdown(cancel_futures=True)
+
+
+def test_a_trial_gets_its_image_and_files_and_its_folder_comes_back(place: Place) -> None:
+    helper = place.root / "helper.sh"
+    helper.write_text("echo helped\n")
+    files = (File("helper.sh", str(helper), ""),)
+    plan = Plan(steps=(Step("say", "run", argv=("program",)),), files=files, vm=False, deadline=30.0, token="t1")
+    seen = place.trial(place.image(), plan).result(60)
+    assert seen.ending is Ending.FINISHED and seen.result.steps[0].exit == 0
+    assert seen.worker in {each.name for each in place.cluster.workers.values()} and seen.slot == "trial 1"
+    folder = place.root / "campaign/trial"
+    assert {"plan.json", "observation.json"} <= {path.name for path in folder.iterdir()}
+    there = worker.site(CONFINED).folders
+    assert (there.cache / "files" / hashlib.sha256(helper.read_bytes()).hexdigest()).is_file()
+    assert not list((there.state / "work").iterdir())
+    assert not place.cluster.faults
+
+
+def test_an_image_travels_to_a_worker_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, packed = [], worker.packed_image
+    monkeypatch.setattr("bisector.worker.packed_image", lambda image: sent.append(image.identity) or packed(image))
+    image = place.image("sent once")
+    for number in range(3):
+        assert place.trial(image, name=f"trial-{number}").result(60).ending is Ending.FINISHED
+    assert sent == [image.identity]  # the workers share a cache here, and the second asks first
+
+
+def test_a_deadline_is_that_of_the_worker(place: Place) -> None:
+    seen = [place.trial(place.image(), name=f"trial-{n}", deadline=lambda name: 40.0 + int(name)) for n in range(4)]
+    for each in [future.result(60) for future in seen]:
+        assert each.deadline == 40.0 + int(each.worker)
+
+
+def test_an_image_that_arrives_as_another_one_is_the_harness_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = worker.packed_image(place.image("other"))
+    monkeypatch.setattr("bisector.worker.packed_image", lambda _: other)
+    seen = place.trial(place.image("wanted")).result(60)
+    assert seen.ending is Ending.HARNESS and "got image" in seen.detail
+    assert [kind for _, _, kind in place.cluster.faults] == ["sent what it is not"]
+
+
+def test_a_worker_whose_disk_is_full_fails_the_trial_and_not_the_campaign(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Image:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bisector.worker.keep_image", full)
+    seen = place.trial(place.image("too much")).result(60)
+    assert seen.ending is Ending.HARNESS and "No space left on device" in seen.detail
+    assert [kind for _, _, kind in place.cluster.faults] == ["failed"]
+    monkeypatch.undo()
+    assert place.trial(place.image("too much"), name="again").result(60).ending is Ending.FINISHED
+
+
+def test_what_the_harness_fails_on_a_worker_that_lives_is_counted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Observation(Ending.HARNESS, detail="QEMU did not start")
+    monkeypatch.setattr("bisector.worker.SandboxRunner.run", lambda *_, **__: failing)
+    image = place.image()
+    assert place.trial(image).result(60).ending is Ending.HARNESS
+    assert list(place.cluster.faults.values()) == [[image.identity]]
+
+
+def test_a_trial_that_comes_back_after_it_was_given_up_counts_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def slow(*_: object, **__: object) -> Observation:
+        time.sleep(2)
+        ended.set()
+        return Observation(Ending.FINISHED)
+
+    monkeypatch.setattr("bisector.worker.SandboxRunner.run", slow)
+    monkeypatch.setattr("bisector.remote.SILENT", -29.5)
+    results: list[Observation] = []
+    future = place.trial(place.image())
+    future.add_done_callback(lambda done: results.append(done.result()))
+    assert future.result(60).ending is Ending.HARNESS and not ended.is_set()
+    assert ended.wait(10)
+    time.sleep(0.5)
+    kept = (place.root / "campaign/trial/observation.json").read_text()
+    assert [each.ending for each in results] == [Ending.HARNESS] and '"harness"' in kept
+    assert [path.name for path in (place.root / "campaign/trial").iterdir()] == ["observation.json"]
+
+
+def test_the_first_trial_in_a_vm_runs_alone_and_the_others_wait_without_a_slot(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most, go = set(), [], threading.Event()
+
+    class ActedRunner:
+        def __init__(self, *arguments: Any) -> None:
+            self.campaign = arguments[-1]
+
+        def run(self, *_: object, **__: object) -> Observation:
+            me = object()
+            running.add(me)
+            most.append(len(running))
+            if not (self.campaign / accel.MEMORY).exists():
+                assert go.wait(20)
+                (self.campaign / accel.MEMORY).write_text('{"accel": "tcg"}')
+            time.sleep(0.3)
+            running.discard(me)
+            return Observation(Ending.FINISHED)
+
+    monkeypatch.setattr("bisector.worker.VmRunner", ActedRunner)
+    campaign = place.root / "campaign"
+    place.runner = VmRunner(Processes(place.root / "processes"), place.root / "state", {}, campaign=campaign)
+    stop = CancelToken(str(place.root / "stop"))
+    image = place.image()
+    first = place.trial(image, name="first")
+    while not running:
+        time.sleep(0.02)
+    others = [place.trial(image, name=f"other-{number}") for number in range(2)]
+    stopped = place.trial(image, name="stopped", cancel=stop)
+    time.sleep(0.6)
+    assert sum(each.work for each in place.cluster.workers.values()) == 1
+    stop.cancel()
+    assert "stopped" in str(stopped.exception(5))
+    assert most == [1]
+    go.set()
+    assert {each.result(60).ending for each in (first, *others)} == {Ending.FINISHED}
+    assert max(most[1:]) == 2  # and then beside each other
+    assert (campaign / accel.MEMORY).read_text() == '{"accel": "tcg"}'
+
+
+def test_a_worker_prunes_images_and_files_that_nobody_used_for_a_day(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "cache", tmp_path / "state")
+    for part, name in (("images", "old"), ("files", "old"), ("images", "new"), ("trees", "old")):
+        path = folders.cache / part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 100_000)
+        if name == "old":
+            long_ago = time.time() - 10 * 86400
+            os.utime(path, (long_ago, long_ago))
+    assert not cache.prune_received(folders, 1_000_000).removed
+    with cache.at_work(folders.cache):
+        removed = {entry.part for entry in cache.prune_received(folders, 0).removed}
+    assert removed == {"images", "files"}
+    assert (folders.cache / "images/new").exists() and (folders.cache / "trees/old").exists()
