@@ -114,7 +114,7 @@ def _steps(recipe: Recipe, folders: Folders, environ: Mapping[str, str]) -> Iter
             absent = {one.program: one for one in missing(applied, environ, processes)}
             wanted |= {program: absent.get(program) for program in of_steps(applied)}
     for program, lacking in wanted.items():
-        name = f"step {program.step}: {program.script or program.name}"
+        name = f"step {program.step}: {program.script or program.name}" if program.step else f"needs: {program.name}"
         found = program.name if program.script else "there"
         yield Finding(name, lacking is None, lacking.what if lacking else found, lacking.hint if lacking else "")
 

@@ -144,6 +144,7 @@ class Plan:
     memory: int = 2 << 30
     cpus: int = 2
     append: tuple[str, ...] = ()  # further kernel options of the VM
+    udev: bool = False  # the VM's udevd lives, and the storage's tools wait for it
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     schema: int = SCHEMA
     seed: int = 0  # (this trial)

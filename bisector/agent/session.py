@@ -55,9 +55,10 @@ class Session:
         self._scratch = SCRATCH if plan.vm else f"{shared}/work"
         if plan.vm:
             open_console()
-            end_udev()
+            if not plan.udev:
+                end_udev()
         self._recorder = Recorder(shared, plan.token, vm=plan.vm)
-        self._storage = Storage(self._scratch, plan.deadline)
+        self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)
         self._stamps = Stamps(plan, shared)
         self._building = True
         self._guest_control: GuestControl | None = None

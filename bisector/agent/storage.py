@@ -20,16 +20,20 @@ from .command import Halt, demand
 from .plan import Layer, LayerFacts
 
 SYNC_POLL = 0.05  # seconds; a look is one ioctl, or one file of sysfs
+WITHOUT_UDEV = ("DM_DISABLE_UDEV", "MDADM_NO_UDEV", "LVM_SYSTEM_DIR")
+"""Variables by which the storage's tools do without udev; LVM's configuration of ours says so too."""
 
 
 class Storage:
     """Builds the layers of a plan in ``folder`` (on a tmpfs in the VM); one tool or sync has ``limit`` seconds.
 
+    ``udev``: the VM's udevd lives, so that a recipe's own program finds no word to do without it.
     To the modules of the kinds it is the machine (``layers.machine.Machine``).
     """
 
-    def __init__(self, folder: str, limit: float) -> None:
+    def __init__(self, folder: str, limit: float, *, udev: bool = False) -> None:
         self.folder = folder
+        self._udev = udev
         self._limit = limit
         self._built: dict[str, Built] = {}
         self._disks: dict[str, str] = {}
@@ -106,6 +110,8 @@ class Storage:
                 variables |= kind.environment(self.folder)
         except OSError as error:
             raise Halt("tools", f"the configuration of the storage's tools cannot be written: {error}") from None
+        if self._udev:
+            variables = {name: value for name, value in variables.items() if name not in WITHOUT_UDEV}
         return variables
 
     def standing(self) -> Mapping[str, Built]:

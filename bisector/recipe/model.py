@@ -23,6 +23,7 @@ from bisector.layers import arch
 from bisector.recipe import values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
+from bisector.recipe.needs import Needs
 from bisector.recipe.storage import Drive, Layer
 from bisector.recipe.values import (
     Duration,
@@ -242,6 +243,7 @@ class Recipe(Base):
         PlainSerializer(lambda vm: "none" if vm is None else vm),
         _OrNone(),
     ] = Vm()
+    needs: Needs = Needs()
     storage: dict[LayerName, Layer] = Field(default={})
     guest: Guest | None = None
     steps: Steps = Field(min_length=1)

@@ -69,7 +69,7 @@ def _symbols(recipe: Recipe, name: str) -> str:
 def _of(recipe: Recipe) -> set[str]:
     guest = recipe.guest
     inside = guest.storage if guest else {}
-    names: set[str] = set()
+    names: set[str] = set(recipe.needs.modules)
     for layer in (*recipe.storage.values(), *inside.values()):
         names.update(table.ROWS[layer.kind, layer.type].modules_for(layer.words))
     if guest and guest.os != "none":

@@ -14,7 +14,10 @@ _FIRST_LINE = 256  # bytes of it that the kernel reads (BINPRM_BUF_SIZE)
 
 @dataclass(frozen=True)
 class StepProgram:
-    """A program that a step needs. ``script``: the recipe's own file that it interprets, "" when the step names it."""
+    """A program that a step needs. ``script``: the recipe's own file that it interprets, "" when the step names it.
+
+    ``step`` is "" of one that ``needs:`` names.
+    """
 
     name: str
     step: str
@@ -23,7 +26,8 @@ class StepProgram:
 
 
 def of_steps(recipe: Recipe) -> Iterator[StepProgram]:
-    """In the order of the steps; ``recipe`` has a cell's overrides applied."""
+    """What ``needs:`` names, then in the order of the steps; ``recipe`` has a cell's overrides applied."""
+    yield from (StepProgram(name, "") for name in recipe.needs.programs)
     for step_name, step in recipe.steps.items():
         if not step.run:
             continue

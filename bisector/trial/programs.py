@@ -57,6 +57,8 @@ def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]
 
 
 def _subject(wanted: StepProgram) -> str:
+    if not wanted.step:
+        return f"the recipe needs {wanted.name}"
     if wanted.script:
         return f"step {wanted.step} runs {wanted.script}, a script for {wanted.name}"
     return f"step {wanted.step} runs {wanted.name}"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers, tests, exit codes by name, refused layers and a living udev in real VMs: what is there and what is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bisector.interfaces import CancelToken, ignore
+from bisector.model import Image, Reading, Signal
+from bisector.recipe.load import load
+from bisector.recipe.matrix import cells
+from bisector.recipe.plan import plan_for, question_for
+from bisector.system.proc import Processes
+from bisector.trial.run import VmRunner
+from bisector.verdict.signature import read
+
+IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
+
+SEEN = """\
+recipe: seen
+target: {kernel: {config: [base, lvm-raid]}}
+needs: {udev: true}
+storage: {d: {disk: nvme, size: 64M}, data: {lvm: linear, of: [d], size: 32M}}
+steps:
+  - wait: {run: [sleep, '2']}
+  - say: {run: [./say.sh]}
+  - skip: {run: [sh, -c, 'exit 4']}
+  - remove: {run: [lvremove, -y, '{data}']}
+bad_when:
+  all-of-it:
+    seconds: {wait: '>= 2', remove: '< 60'}
+    value: {say: {lost: 7, read.iops: ['< 13', 99], udevd: 1}}
+    tap: {say: {two: not ok, 'on*': ok}}
+    count: {vm: {'flood \\d': '= 3'}}
+    exit: {skip: KSFT_SKIP, remove: 0}
+    made: {data: true}
+good_when:
+  none-of-it: {exit: {say: 1}}
+"""
+SAY = """\
+#!/bin/sh
+echo lost=7
+echo '{"jobs": [{"read": {"iops": 12.5}}]}'
+printf 'TAP version 13\\nok 1 one\\nnot ok 2 two\\n'
+for i in 1 2 3; do echo "<4>flood $i" > /dev/kmsg; done
+echo udevd=$(cat /proc/[0-9]*/comm | grep -cx -e systemd-udevd -e udevd)
+"""
+REFUSED = """\
+recipe: refused
+target: {kernel: {config: [base, lvm-raid]}}
+storage: {d: {disk: nvme, size: 64M}, data: {lvm: linear, of: [d], size: 63M}}
+steps: [{look: {run: ['true']}}]
+bad_when: {made: {made: {data: true}, value: {look: {x: 1}}}}
+good_when: {refused: {made: {data: false}}}
+"""
+
+
+def reading(folder: Path, text: str) -> Reading:
+    """What one trial of a recipe says."""
+    (folder / "say.sh").write_text(SAY)
+    (folder / "say.sh").chmod(0o755)
+    (folder / "recipe.yaml").write_text(text)
+    recipe = load(folder / "recipe.yaml")
+    runner = VmRunner(Processes(folder / "records"), folder / "state", os.environ, accel="tcg")
+    plan = plan_for(recipe, cells(recipe)[0])
+    cancel = CancelToken(str(folder / "cancel"))
+    observation = runner.run(Image("identity", IMAGE), plan, folder / "stored", listener=ignore, cancel=cancel)
+    return read(observation, question_for(recipe))
+
+
+def test_each_fact_is_seen_where_it_is(tmp_path: Path) -> None:
+    found = reading(tmp_path, SEEN)
+    assert (found.signal, found.condition) == (Signal.REPRODUCED, "all-of-it"), found
+
+
+def test_a_volume_that_lvcreate_refuses_is_an_answer_only_where_it_is_looked_for(tmp_path: Path) -> None:
+    found = reading(tmp_path, REFUSED)
+    assert (found.signal, found.condition) == (Signal.CLEAN, "refused"), found
+    assert "data was not made: lvm lvcreate" in found.reason
