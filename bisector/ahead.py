@@ -70,7 +70,7 @@ class TrialsAhead:
     """Starts wanted trials while slots are free, and hands them out when their turn comes.
 
     Args:
-        slots: trials at once, asked anew as machines come and go; with one nothing runs ahead.
+        slots: trials at once, looked up anew as machines come and go; with one nothing runs ahead.
         start: begins a trial.
         keep: stores a trial that ran ahead, in any thread.
         kept: those that an earlier process of the campaign stored.

@@ -35,7 +35,7 @@ class BuildsAhead:
     """Builds likely candidates with idle builders.
 
     Args:
-        builders: builds ahead at once, asked anew as machines come and go; 0: none. With one, it pauses while a build
+        builders: builds ahead at once, read anew as machines come and go; 0: none. With one, it pauses while a build
             runs that is needed now: the two would only share the processors, and the second build folder would begin
             with no objects.
     """

@@ -99,7 +99,7 @@ class RemoteJob(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether it may begin now; asked again until it may. What is then given a worker is run, or lost."""
+        """Whether it may begin now; called again until it may. What is then given a worker is run, or lost."""
         ...
 
     def heard(self, message: Any) -> None:

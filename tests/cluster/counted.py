@@ -27,6 +27,6 @@ def wrong(before: tuple[Trial, ...], after: tuple[Trial, ...], events: Path) -> 
     found += [f"trial {number} was seen and is not stored" for number in set(seen) - stored]
     found += [f"trial {number} is stored and was not seen" for number in stored - set(seen)]
     found += [f"trial {number} ended {count} times" for number, count in seen.items() if count > 1]
-    told = Counter((t.stage, t.cell, t.image, t.plan, t.seed) for t in after if t.reading.signal is not Signal.INFRA)
-    found += [f"{key} counts {count} times" for key, count in told.items() if count > 1]
+    counted = Counter((t.stage, t.cell, t.image, t.plan, t.seed) for t in after if t.reading.signal is not Signal.INFRA)
+    found += [f"{key} counts {count} times" for key, count in counted.items() if count > 1]
     return found

@@ -127,7 +127,7 @@ class Lab:
         return found
 
     def switch_off(self, host: Host) -> None:
-        """Cut the power: everything there is dead at once, and nobody is told."""
+        """Cut the power: everything there is dead at once, and nothing is sent."""
         host.cut()
         self._sshd[host.name].kill()
         self._sshd[host.name].wait()

@@ -45,11 +45,11 @@ vm: none
 trials: 2
 deadline: 2m
 steps:
-  - asked: {run: [qemu-img, --version]}
+  - version: {run: [qemu-img, --version]}
 bad_when:
-  broken: {exit: {asked: 7}}
+  broken: {exit: {version: 7}}
 good_when:
-  ours: {exit: {asked: 0}}
+  ours: {exit: {version: 0}}
 """
 
 

@@ -195,9 +195,9 @@ def _counted(three: ThreeHosts, before: tuple[Trial, ...]) -> None:
     events = [json.loads(line) for line in three.events.read_text().splitlines()]
     ended = [event["number"] for event in events if event["event"] == "trial" and "number" in event]
     checks.that("each trial that ended was stored, once", sorted(ended) == sorted(trial.number for trial in trials))
-    told = [(t.stage, t.cell, t.image, t.seed) for t in trials if t.reading.signal.value != "infra"]
-    twice = [key for key, count in Counter(told).items() if count > 1]
-    checks.that("no trial counts twice", bool(told) and not twice, str(twice[:3]))
+    counted = [(t.stage, t.cell, t.image, t.seed) for t in trials if t.reading.signal.value != "infra"]
+    twice = [key for key, count in Counter(counted).items() if count > 1]
+    checks.that("no trial counts twice", bool(counted) and not twice, str(twice[:3]))
     by_worker = Counter(trial.observation.worker or "the campaign's host" for trial in trials)
     checks.that("each host ran trials", set(HOSTS) <= set(by_worker), str(by_worker))
     failed = [t.observation.worker for t in trials if t.reading.signal.value == "infra"]

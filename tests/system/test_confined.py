@@ -145,7 +145,7 @@ def test_a_bubblewrap_that_fails_is_reported_in_its_words(
 
 
 def test_without_the_sandbox_a_command_runs_as_it_is(processes: Processes, tmp_path: Path) -> None:
-    """What the person asked for by --no-sandbox."""
+    """What the person allows by --no-sandbox."""
     open_ = replace(processes, sandbox=UNCONFINED)
     assert sh(open_, f"touch {tmp_path}/ran").returncode == 0
     assert (tmp_path / "ran").exists()
