@@ -52,7 +52,7 @@ class Built:
     layer: Layer
     node: str
     device: str = ""
-    volume: str = ""  # device-mapper or md name, for health
+    volume: str = ""  # its name in device-mapper or md, or what its kind keeps of it
     degraded: bool = False  # made with members missing, as the recipe wants it
 
 

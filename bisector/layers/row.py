@@ -71,6 +71,7 @@ class Kind:
         build: makes a layer in the VM; raises StorageError, and OSError for a file of its own that cannot be written.
         takes, needs: keys beside it that may, and that must be there.
         whole: whether it takes what it lies on for itself, so that nothing else may use that.
+        together: whether several layers of the kind may lie on one, each with its part of it.
         single: whether it lies on one layer, not on several.
         holds_bytes: whether it is a file, which lies on what is mounted or on nothing.
         without_vm: whether one that lies on nothing can be made without a VM.
@@ -90,6 +91,7 @@ class Kind:
     takes: frozenset[str]
     needs: tuple[str, ...]
     whole: bool = False
+    together: bool = False
     single: bool = False
     holds_bytes: bool = False
     without_vm: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from . import disk, file, fs, lvm, mapper, md
+from . import disk, file, fs, lvm, mapper, md, partition
 from .option import Option
 from .row import Kind, Row
 
@@ -26,7 +26,7 @@ class KindModule(Protocol):
         """Its types, in the order in which they are shown."""
 
 
-_MODULES: tuple[KindModule, ...] = (disk, lvm, md, mapper, fs, file)
+_MODULES: tuple[KindModule, ...] = (disk, partition, lvm, md, mapper, fs, file)
 KINDS: dict[str, Kind] = {}
 ROWS: dict[tuple[str, str], Row] = {}
 

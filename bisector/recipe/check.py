@@ -223,7 +223,8 @@ def _uses(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
     for name, layer in recipe.storage.items():
         for place, leg in _parts(layer):
             if layer.kind and _takes_all(recipe, layer, leg):
-                yield leg, name, ("storage", name, *place)
+                together = table.KINDS[layer.kind].together
+                yield leg, "its partitions" if together else name, ("storage", name, *place)
     if recipe.guest is None:
         return
     for name, drive in recipe.guest.drives.items():

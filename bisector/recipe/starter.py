@@ -220,7 +220,7 @@ def _layers(row: Row, kind: Kind, *, alone: bool) -> Iterator[str]:
         further = [value for word, value in row.required.items() if isinstance(row.words[word], Layers)]
         for leg in (*legs, *further):
             yield f"  {leg}: {{disk: nvme, {disk}}}"
-        if row.on:  # a volume, say, that one of another volume is made of
+        if row.on and "of" in table.KINDS[row.on[0]].needs:  # a volume, say, that one of another volume is made of
             yield f"  origin: {{{row.on[0]}: {table.types(row.on[0])[0]}, of: [{', '.join(legs)}], size: 64M}}"
             legs = ["origin"]
         size = ", size: 64M" if "size" in kind.needs else ""

@@ -16,7 +16,7 @@ from bisector.agent.plan import Drive, Layer, Plan
 from bisector.agent.storage import Storage
 from bisector.codec import dump
 from bisector.errors import RecipeError
-from bisector.layers import drive, fs, lvm, mapper, md, option, table
+from bisector.layers import drive, fs, lvm, mapper, md, option, partition, table
 from bisector.layers.device import DEVICES
 from bisector.layers.machine import StorageError
 from bisector.recipe import matrix, plan
@@ -118,6 +118,9 @@ def disk(name: str, **words: object) -> dict[str, Any]:
             "a disk of loop makes one of it",
         ),
         ({"x": {"file": "raw", "size": "8M"}, "y": {"disk": "nvme", "of": "x", "size": "8M"}}, "has no 'of'"),
+        ({"x": {"partition": "gpt", "of": "a", "size": "63M"}}, "63M does not fit: the legs have space for 62M"),
+        ({"x": {"partition": "dos", "of": "a", "size": "8M", "start": 1}}, "a whole number from 34 to"),
+        ({"x": {"partition": "dos", "of": "a", "size": "8M"}, "y": {"fs": "ext4", "of": "a"}}, "a is used by"),
         ({"x": {"disk": "loop"}}, "x: needs 'size' or 'of'"),
         ({"x": {"disk": "loop", "of": "a"}}, "a disk loop lies on an file, and a is of kind disk"),
         ({"x": {"file": "qcow2", "of": "a", "size": "8M"}, "y": {"fs": "ext4", "of": "a"}}, "a is used by"),
@@ -159,6 +162,7 @@ def test_a_plan_carries_a_word_as_text(storage: dict[str, Any], carried: dict[st
         {"x": {"file": "raw", "size": "8M"}, **{n: {"file": "qcow2", "backing": "x"} for n in ("y", "z")}},
         {"v": {"lvm": "linear", "of": "a", "size": "32M"}, "x": {"lvm": "snapshot", "of": "v", "size": "8M"},
          "y": {"fs": "ext4", "of": "v"}},
+        {**{name: {"partition": "gpt", "of": "a", "size": "8M"} for name in "xy"}, "z": {"fs": "ext4", "of": "x"}},
         {"x": {"lvm": "thin", "of": "a", "size": "1G", "pool": "32M"}},
         {"x": {"lvm": "cache", "of": "a", "fast": "b", "size": "32M", "mode": "writeback"}},
     ],
@@ -366,3 +370,24 @@ def test_a_file_over_another_is_as_large_as_that_and_reads_it(tmp_path: Path) ->
     info = json.loads(said.stdout)
     assert (info["virtual-size"], info["backing-filename"]) == (8 * MIB, storage.node("below"))
     assert (info["format"], info["backing-filename-format"]) == ("qcow2", "raw")
+
+
+@pytest.mark.parametrize(("type_", "kind"), [("dos", "0x83"), ("gpt", str(partition.LINUX_DATA))])
+@pytest.mark.skipif(not shutil.which("partx"), reason="partx is not installed")
+def test_other_programs_read_the_table_of_partitions(tmp_path: Path, type_: str, kind: str) -> None:
+    image = tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+        for at, data in partition.table(type_, [(2048, 16384), (18432, 32768)], 64 * MIB):
+            file.seek(at)
+            file.write(data)
+    argv = ["partx", "--raw", "--noheadings", "-o", "NR,START,SECTORS,TYPE,SCHEME", str(image)]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [f"1 2048 16384 {kind} {type_}", f"2 18432 32768 {kind} {type_}"]
+
+
+def test_a_table_counts_in_the_disks_own_blocks() -> None:
+    ((_, record),) = partition.table("dos", [(2048, 16384)], 64 * MIB, 4096)
+    assert int.from_bytes(record[454:458], "little") == 2048 // 8
+    places = [at for at, _ in partition.table("gpt", [(2048, 16384)], 64 * MIB, 4096)]
+    assert places == [0, 4096, 8192, 64 * MIB - 5 * 4096, 64 * MIB - 4096]

@@ -26,6 +26,8 @@ LVM = (
 )
 BLOCK = {
     "disk",
+    "partition-dos",
+    "partition-gpt",
     *(f"lvm-{type_}" for type_ in LVM),
     *(f"md-{type_}" for type_ in ("linear", "raid0", "raid1", "raid5", "raid6", "raid10")),
     *(
