@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ distributed = pytest.importorskip("distributed")
 from bisector.execute import place  # noqa: E402
 from bisector.execute.cluster import ClusterExecutor  # noqa: E402
 from bisector.execute.local import LocalExecutor  # noqa: E402
+from bisector.execute.options import SETTINGS  # noqa: E402
 from bisector.execute.remote import Fitness  # noqa: E402
 from bisector.execute.start import StartSetting, reached  # noqa: E402
 from bisector.execute.workers import Cluster  # noqa: E402
@@ -171,6 +173,29 @@ def test_a_job_for_which_no_worker_suits_runs_here(opened: Open) -> None:
     nothing = Fitness(frozenset({"trial"}), ("builds nothing: gcc: not in PATH",))
     cluster = opened(worker_1=nothing, worker_2=nothing)
     assert cluster.submit(ActedJob(only="none"), "trial").result(30) == "here: done"
+
+
+def test_a_trial_that_ends_after_it_was_given_up_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker was silent for long, as one that is cut off the network is, and goes on then."""
+    monkeypatch.setitem(SETTINGS, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    with started(tmp_path) as client:
+        cluster = Opened(client, {})
+        address = next(each.address for each in cluster.cluster.workers.values() if each.name == "worker-1")
+        pid = client.run(os.getpid, workers=[address])[address]
+        trial = ActedJob(seconds=1, only="worker-1", lost_is="harness")
+        given_up = cluster.submit(trial)
+        cluster.wait(lambda: bool(trial.messages))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert given_up.result(40) == "harness"
+            again = ActedJob(seconds=1)
+            drawn = cluster.submit(again)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert drawn.result(30)[0] == "done"
+        cluster.wait(lambda: not Path(f"/proc/{pid}").exists())  # nobody wants what it has, and it ends
+        assert (given_up.result(), trial.ran_on, again.ran_on) == ("harness", ["worker-1"], ["worker-2"])
+        cluster.executor.shutdown(cancel_futures=True)
 
 
 def test_the_end_of_the_scheduler_is_the_harness_failure_of_all(alone: Opened) -> None:
