@@ -35,6 +35,7 @@ BEAT = 5.0  # seconds between two lines from the campaign
 SILENCE = 45.0  # seconds without one after which it is gone, or the network is
 REACH = 10.0  # seconds to connect to the scheduler
 LINE = 1 << 20  # most bytes of a request
+PYTHON = sys.executable
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _run(request: Request, environ: Mapping[str, str], gone: threading.Event, sa
             trials = request.trials or slots.automatic(
                 request.vm_cpus, request.vm_memory, cpus=slots.processors(), free=slots.memory()
             )
-            argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--host", f"tls://{_bracketed(ours)}"]
+            argv = [PYTHON, "-m", "distributed.cli.dask_worker", address, "--host", f"tls://{_bracketed(ours)}"]
             argv += worker_options(request.name, trials=trials, builds=request.builds)
             argv += ["--local-directory", str(folder), *key_options(folder, "worker", request.keys)]
             say({"started": request.name, "trials": trials, "builds": request.builds})

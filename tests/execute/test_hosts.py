@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bisector import __version__
 from bisector.errors import InfraError, UsageError
-from bisector.execute import ssh
+from bisector.execute import served, ssh
 from bisector.execute.hosts import Host, hosts
 from bisector.execute.served import Request, hello
 from bisector.system.proc import Processes
@@ -111,3 +116,46 @@ def test_a_program_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypat
     monkeypatch.setattr(ssh, "START", 0.3)
     monkeypatch.setattr(ssh, "END", 0.5)
     assert "no worker runs after" in connected(tmp_path, f"exec {sys.executable} -c 'import time; time.sleep(60)'")
+
+
+@pytest.mark.parametrize("how", ["its end of the connection is closed", "it is silent"])
+def test_a_host_ends_its_worker_when_the_campaign_is_gone(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler here takes connections and never answers: the worker sees nothing of the campaign's end."""
+    monkeypatch.setattr(served, "SILENCE", 3.0)
+    environ = {
+        **os.environ,
+        "SSH_CONNECTION": "127.0.0.1 4 127.0.0.1 22",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    said: list[dict[str, Any]] = []
+    read, write = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as scheduler:
+        keys = {"ca_file": "no key", "cert": "no key", "key": "no key"}
+        request = Request("session", "me", scheduler.getsockname()[1], 1, 1, 1, 0, keys)
+        monkeypatch.setattr(served, "PYTHON", _sleeper(tmp_path))
+        thread = threading.Thread(target=served.serve, args=(environ, read, said.append))
+        thread.start()
+        os.write(write, json.dumps(asdict(request)).encode() + b"\n")
+        records = tmp_path / "state/bisector/processes"
+        end = time.monotonic() + 20
+        while not (records.exists() and list(records.iterdir())):
+            assert time.monotonic() < end, said
+            time.sleep(0.02)
+        if how != "it is silent":
+            os.close(write)
+        thread.join(20)
+    assert not thread.is_alive()
+    assert [next(iter(message)) for message in said] == ["hello", "started"]
+    assert not list(records.iterdir())
+    assert not list((tmp_path / "state/bisector/workers/me").iterdir())
+
+
+def _sleeper(folder: Path) -> str:
+    """A worker that notices nothing."""
+    program = folder / "worker"
+    program.write_text("#!/bin/sh\nsleep 600\n")
+    program.chmod(0o755)
+    return str(program)
