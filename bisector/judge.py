@@ -131,6 +131,19 @@ class Judge:
         known = self.tools.store.build(self.tools.campaign, key)
         return known if isinstance(known, Image) else None
 
+    def promises_broken(self) -> Iterator[str]:
+        """Candidates that the search judged by another build's image, and whose own build gave another one, in words:
+        what that build read was not all recorded, or two builds of one source differ."""
+        store, campaign = self.tools.store, self.tools.campaign
+        own = {candidate: made for candidate, made, _ in store.builds(campaign) if isinstance(made, Image)}
+        for _, judged in store.judgements(campaign):
+            made = own.get(judged.candidate)
+            if judged.same_inputs and made and not made.same_inputs and made.identity != judged.image:
+                yield (
+                    f"{judged.candidate} was judged by the image of {judged.same_inputs}, and its own build gave "
+                    "another one: --build-all builds every candidate"
+                )
+
     def _with_same_inputs(self, candidate: Candidate, listener: Listener) -> Image | None:
         target = self.tools.target
         found = target.same_inputs(candidate) if isinstance(target, KnowsInputs) else None

@@ -344,7 +344,7 @@ class _Work:
         if ends.case.lasting:
             assumed.append(f"the workload was stretched: {ends.case.lasting}")
         others = [cell.name for cell in self.request.cells if cell.name != ends.case.cell.name]
-        unchecked = list(outcome.unchecked)
+        unchecked = [*outcome.unchecked, *self.judge.promises_broken()]
         if others:
             unchecked.append(f"the search ran in one cell; it was not repeated in {', '.join(others)}")
         return replace(

@@ -18,13 +18,16 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from bisector.interfaces import CancelToken, Change, ignore
 from bisector.model import BuildConfig, BuildFailure, Candidate, Image, TargetKind
@@ -115,11 +118,15 @@ class Audit:
     seed: str
 
     @classmethod
-    def of(cls, place: Place, seed: str, lock: Path | None) -> Audit:
+    def of(cls, place: Place, seed: str, turn: Turn) -> Audit:
         """Builds the base where it is not built yet."""
         base = Candidate(TargetKind.KERNEL_SOURCE, git(place.repo, "rev-parse", f"v{place.old}^{{commit}}").strip())
-        with held(lock):
-            image = made(place.target("warm"), base)
+        target = place.target("warm")
+        image = target.images.find(target.key(base))
+        if image is None:
+            with turn.held():
+                image = made(target, base)
+            turn.give_back()
         assert isinstance(image, Image), image
         tree = place.clone.tree_of(base)
         (inputs,) = (Inputs.from_json(path.read_text()) for path in Path(image.kernel).parent.glob("inputs-*.json"))
@@ -162,8 +169,6 @@ class Audit:
         return mixed, f"{len(kept)} of {len(hunks)} hunks"
 
     def _lines(self, name: str) -> list[bytes]:
-        data = self.place.processes  # the processes of git are short
-        del data
         return git_bytes(self.place.repo, "cat-file", "blob", name).splitlines(keepends=True)
 
     def _commit(self, lines: list[str]) -> str:
@@ -174,18 +179,18 @@ class Audit:
         index.unlink()
         return git(repo, *WHO, "commit-tree", "-p", f"v{self.place.old}^{{commit}}", "-m", "a candidate", tree).strip()
 
-    def check(self, number: int, *, clean: bool, lock: Path | None) -> dict[str, object]:
+    def check(
+        self, number: int, candidate: Candidate, words: list[str], *, clean: bool, turn: Turn
+    ) -> dict[str, object]:
         """Build one candidate whole, and compare."""
-        candidate, words = self.candidate(number)
         tree = self.place.clone.tree_of(candidate)
         changes = self.place.clone.changes(self.inputs.tree, tree)
         assert changes and self.inputs.first_read(changes) is None
         assert self.place.target("warm").same_inputs(candidate) is not None
-        with held(lock):
+        with turn.held():
             began = time.monotonic()
-            built = made(
-                self.place.target("clean", CCACHE_NODIRECT="1") if clean else self.place.target("warm"), candidate
-            )
+            target = self.place.target("clean", CCACHE_NODIRECT="1") if clean else self.place.target("warm")
+            built = made(target, candidate)
             seconds = round(time.monotonic() - began, 1)
         if clean:
             shutil.rmtree(self.place.root / "build-dirs" / "clean")
@@ -199,15 +204,11 @@ WHO = ("-c", "user.name=audit", "-c", "user.email=audit@localhost")
 
 def git_bytes(repo: Path, *arguments: str) -> bytes:
     """What git prints, as it is."""
-    import subprocess
-
     return subprocess.run(["git", "-C", os.fspath(repo), *arguments], stdout=subprocess.PIPE, check=True).stdout
 
 
 def git_with_index(repo: Path, index: Path, *arguments: str, stdin: bytes | None = None) -> str:
     """git with an index of ours."""
-    import subprocess
-
     env = {**os.environ, "GIT_INDEX_FILE": os.fspath(index)}
     argv = ["git", "-C", os.fspath(repo), *arguments]
     return subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, check=True, env=env).stdout.decode()
@@ -218,15 +219,33 @@ def made(target: KernelSource, candidate: Candidate) -> Image | BuildFailure:
     return target.image(candidate, listener=ignore, cancel=CancelToken())
 
 
-@contextmanager
-def held(lock: Path | None) -> Iterator[None]:
-    """While a build runs: nobody else who takes this lock runs one."""
-    if lock is None:
-        yield
-        return
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+@dataclass
+class Turn:
+    """While a build runs, nobody else who takes the lock runs one. It is kept for ``seconds`` and the build at hand."""
+
+    lock: Path | None
+    seconds: float
+    _file: IO[str] | None = None
+    _since: float = 0.0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Around a build."""
+        if self.lock and self._file is None:
+            self._file = self.lock.open("a")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            if time.monotonic() - self._since >= self.seconds:
+                self.give_back()
+
+    def give_back(self) -> None:
+        """Let others go on."""
+        if self._file:
+            self._file.close()
+        self._file = None
 
 
 def say(line: str) -> None:
@@ -243,25 +262,28 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--clean-every", type=int, default=10, metavar="N")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "bisector-audit")
-    parser.add_argument("--lock", type=Path)
+    parser.add_argument("--lock", type=Path, metavar="FILE", help="held while a build runs")
+    parser.add_argument("--hold", type=float, default=0.0, metavar="SECONDS", help="keep it so long, for more builds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(argv)
     place = Place(given.folder, given.old, given.new, given.jobs)
-    audit = Audit.of(place, given.seed, given.lock)
+    turn = Turn(given.lock, given.hold)
+    audit = Audit.of(place, given.seed, turn)
     done = [json.loads(line) for line in place.log.read_text().splitlines()] if place.log.exists() else []
     known = {row["number"] for row in done}
-    for number in range(given.count):
-        if number in known:
-            continue
-        row = audit.check(number, clean=number % given.clean_every == given.clean_every - 1, lock=given.lock)
+    planned = deque((number, *audit.candidate(number)) for number in range(given.count) if number not in known)
+    while planned:
+        number, candidate, words = planned.popleft()
+        clean = number % given.clean_every == given.clean_every - 1
+        row = audit.check(number, candidate, words, clean=clean, turn=turn)
         done.append(row)
         with place.log.open("a") as log:
             log.write(json.dumps(row) + "\n")
         say(f"{number}: {'same' if row['same'] else 'DIFFERS'}{', clean' * bool(row['clean'])}, {row['seconds']} s, "
             f"{len(row['pieces'])} pieces")  # type: ignore[arg-type]  # fmt: skip
     differ = [row for row in done if not row["same"]]
-    clean = sum(bool(row["clean"]) for row in done)
-    say(f"{len(done)} pruned candidates built whole, {clean} of them from nothing: {len(differ)} images differ")
+    whole = sum(bool(row["clean"]) for row in done)
+    say(f"{len(done)} pruned candidates built whole, {whole} of them from nothing: {len(differ)} images differ")
     return 1 if differ else 0
 
 

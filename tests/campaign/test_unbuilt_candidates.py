@@ -47,6 +47,7 @@ class StagedRunner(FileRunner):
     """The image ``fickle`` reproduces at the ends alone."""
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        image = replace(image, identity=image.identity.partition("#")[0])
         seen = super().run(image, plan, folder, listener=listener, cancel=cancel)
         return observed("bad") if image.identity == "fickle" and folder.name.startswith("ends") else seen
 
@@ -143,3 +144,29 @@ def test_a_commit_with_its_parents_image_is_no_suspect(history: History, setting
     assert outcome.kind is OutcomeKind.NARROWED
     assert {commit.oid for commit in outcome.suspects} == {history.oids[name] for name in ("c1", "c2", "c4")}
     assert "one of 3" in outcome.summary
+
+
+@dataclass
+class CarelessTarget(InputsTarget):
+    """Its record lacks what is read: the culprit's own build gives another image than the record promised."""
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        made = super().image(candidate, listener=listener, cancel=cancel)
+        docs = self.clone.git.ask("cat-file", "blob", f"{self.clone.tree_of(candidate)}:docs")
+        return replace(made, identity=f"{made.identity}#{docs}") if isinstance(made, Image) else made
+
+
+class CarelessSession(InputsSession):
+    """A session with such a target."""
+
+    def kernel_source(self, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
+        self.built: list[str] = []
+        return CarelessTarget(clone, self.setting.folders.state, self.built)
+
+
+def test_an_image_that_is_not_what_its_inputs_promised_is_said(history: History, setting: Setting) -> None:
+    many(history)
+    with CarelessSession(setting) as session:
+        _, outcome = CommitCampaign(request(history, "c0", "c65"), session).run()
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert any("its own build gave another one: --build-all" in line for line in outcome.unchecked)

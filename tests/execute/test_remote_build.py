@@ -139,6 +139,17 @@ def test_a_worker_with_another_compiler_builds_nothing_and_the_output_says_why(
     assert "worker-1: builds nothing: it has less, and this campaign builds with gcc: gcc 99, ld: ld 2" in lab.said
 
 
+def test_what_a_worker_read_is_known_here(lab: Lab) -> None:
+    first, read = lab.commit({"drivers/unread.c": "1\n"}), lab.commit({"drivers/disk.c": "disk 2\n"})
+    unread = lab.commit({"drivers/unread.c": "2\n", "MAINTAINERS": "nobody\n"})
+    target = lab.target()
+    with lab.cluster(1):
+        made = lab.image(target, first)
+    found = lab.target().same_inputs(unread)
+    assert found and found.identity == made.identity and found.same_inputs == str(first)
+    assert lab.target().same_inputs(read) is None
+
+
 def test_tools_that_differ_are_named_alone() -> None:
     ours = (("compiler", "gcc: gcc 12"), ("linker", "ld: ld 2.40"))
     theirs = (("compiler", "gcc: gcc 14"), ("linker", "ld: ld 2.40"))
