@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +205,8 @@ def _nbd(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
 
 def _appeared(pattern: str) -> str:
     """The first path that matches, once there is one. Raises StorageError."""
+    import glob  # here: every start of the agent would pay for it
+
     until = time.monotonic() + APPEAR
     while True:
         if found := sorted(glob.glob(pattern)):

@@ -6,11 +6,9 @@ No tool is needed, and none of the disk's other partitions has to be closed for 
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +21,7 @@ SECTOR = 512
 BLKPG = 0x1269  # include/uapi/linux/blkpg.h
 BLKPG_ADD_PARTITION = 1
 LINUX = 0x83
-LINUX_DATA = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
+LINUX_DATA = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 ENTRIES = 128  # of a GPT, 128 bytes each (UEFI specification, 5.3)
 
 _START: Mapping[str, Number] = {"start": Number(34, 1 << 40)}
@@ -63,6 +61,8 @@ def build(machine: Machine, layer: Layer) -> Built:
 
 def _add(disk: int, number: int, start: int, count: int) -> None:
     """struct blkpg_partition and blkpg_ioctl_arg. Raises OSError."""
+    import ctypes  # here: every start of the agent would pay for it
+
     partition = ctypes.create_string_buffer(
         struct.pack("=qqi64s64s4x", start * SECTOR, count * SECTOR, number, b"", b"")
     )
@@ -104,13 +104,19 @@ def _mbr(parts: Sequence[tuple[int, int, int]]) -> bytes:
 
 
 def _entry(number: int, start: int, count: int) -> bytes:
-    own = uuid.uuid5(LINUX_DATA, str(number))
-    return struct.pack("<16s16sQQQ72s", LINUX_DATA.bytes_le, own.bytes_le, start, start + count - 1, 0, b"")
+    own = f"{LINUX_DATA[:-2]}{number + 1:02x}"
+    return struct.pack("<16s16sQQQ72s", _guid(LINUX_DATA), _guid(own), start, start + count - 1, 0, b"")
+
+
+def _guid(text: str) -> bytes:
+    """As a GPT has one: its first three parts begin with the least byte."""
+    parts = [bytes.fromhex(part) for part in text.split("-")]
+    return b"".join((*(part[::-1] for part in parts[:3]), *parts[3:]))
 
 
 def _header(entries: bytes, own: int, other: int, at: int, length: int, last: int = 0) -> bytes:
     last = last or other
-    disk = uuid.uuid5(LINUX_DATA, "disk").bytes_le
+    disk = _guid(f"{LINUX_DATA[:-2]}00")
 
     def packed(checksum: int) -> bytes:
         return struct.pack(

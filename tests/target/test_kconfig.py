@@ -14,7 +14,12 @@ from bisector.model import BuildConfig
 from bisector.system.shipped import kconfigs
 from bisector.target.kconfig import Wanted, final_values, load, read
 
-SHIPPED = ("ahci", "base", "ext4", "kvm", "loop", "lvm-raid", "scsi", "vfio", "xfs")
+SHIPPED = (
+    *("ahci", "base", "kvm", "loop", "lvm-raid", "lvm-thin", "md-linear", "scsi", "vfio"),
+    *("nbd", "null_blk", "scsi_debug", "zram"),
+    *("dm", "dm-crypt", "dm-delay", "dm-dust", "dm-flakey", "dm-integrity", "dm-unstriped"),
+    *("btrfs", "ext4", "f2fs", "squashfs", "vfat", "xfs"),
+)
 
 
 def wanted(*texts: str, base: str = "") -> Wanted:
