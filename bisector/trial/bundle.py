@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Packs the agent with what it uses of the standard library into one file (bisector/agent/bundle.py reads it)."""
+"""Packs the agent with what it uses of the standard library into one file (bisector/agent/bundle.py reads it).
+
+Bytecode and the standard library are those of one interpreter, so the VM's own makes it, on this host: ``python3 -I -S
+bundle.py FOLDER``. Nothing of ours is imported here.
+"""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import marshal
 import sys
@@ -12,9 +15,7 @@ from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType
 
-import bisector.agent.plan
-
-AGENT = Path(bisector.agent.plan.__file__).parent
+AGENT = Path(__file__).parent.parent / "agent"
 PACKAGES = (AGENT, AGENT.with_name("layers"))
 """Packages that the agent consists of; they import nothing else of ours."""
 ENTRIES = {AGENT / "main.py", AGENT / "bundle.py"}
@@ -23,20 +24,18 @@ Modules = dict[str, tuple[bool, bytes]]
 """Module → whether it is a package, and its marshalled code, as bisector/agent/bundle.py takes them."""
 
 STANDARD = (
-    "__future__", "_weakrefset", "bisect", "collections", "collections.abc", "contextlib", "copyreg", "enum",
-    "functools", "hashlib", "json", "json.decoder", "json.encoder", "json.scanner", "keyword", "locale", "operator",
-    "random", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "reprlib", "selectors", "signal",
-    "socket", "struct", "subprocess", "threading", "types", "typing", "warnings", "weakref",
+    "__future__", "_weakrefset", "bisect", "collections", "collections.abc", "contextlib", "copyreg", "ctypes",
+    "ctypes._endian", "enum", "fnmatch", "functools", "glob", "hashlib", "json", "json.decoder", "json.encoder",
+    "json.scanner", "keyword", "locale", "operator", "platform", "random", "re", "re._casefix", "re._compiler",
+    "re._constants", "re._parser", "reprlib", "selectors", "signal", "socket", "struct", "subprocess", "threading",
+    "types", "typing", "uuid", "warnings", "weakref",
 )  # fmt: skip
 """Modules of the standard library that the agent loads; one that is left out is only slower."""
 
 
-def can_be_read_by(python: str) -> bool:
-    """Whether this interpreter's bytecode is that of ``python``: the same program."""
-    return Path(python).resolve() == Path(sys.executable).resolve()
+ENTRY, BUNDLE = "agent.pyc", "agent.bundle"
 
 
-@functools.cache
 def bundle() -> bytes:
     """The bundle: the agent's own modules, and STANDARD. Raises OSError."""
     modules: Modules = {"bisector": (True, marshal.dumps(compile("", "bisector", "exec")))}
@@ -53,7 +52,6 @@ def bundle() -> bytes:
     return marshal.dumps(modules)
 
 
-@functools.cache
 def entry() -> bytes:
     """The agent's entry as a .pyc file, which is not checked against its source (PEP 552)."""
     source = (AGENT / "bundle.py").read_bytes()
@@ -71,3 +69,8 @@ def _standard() -> Iterator[tuple[str, tuple[bool, bytes]]]:
         code: CodeType | None = spec.loader.get_code(name)
         if code is not None:
             yield name, (spec.submodule_search_locations is not None, marshal.dumps(code))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1], ENTRY).write_bytes(entry())
+    Path(sys.argv[1], BUNDLE).write_bytes(bundle())

@@ -91,7 +91,7 @@ class VmRunner:
         program = find_vng(self.environ)
         with Workspace(self.environ) as workspace:
             workspace.fill(plan)
-            workspace.fill_for_vm(image, plan, qemu, programs)
+            workspace.fill_for_vm(image, plan, self.processes, qemu, programs)
             argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program, programs=programs)
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")

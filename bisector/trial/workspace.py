@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import os
-import py_compile
 import re
 import shutil
 import stat
@@ -21,7 +19,9 @@ from bisector.agent.plan import Plan, Result
 from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
 from bisector.model import Image
+from bisector.system.proc import Processes
 from bisector.system.records import start_time
+from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
 from bisector.trial import bundle, vng
 
@@ -33,6 +33,11 @@ LEFT = ("result.json", "agent.log", "kernel.log", "qemu.log", "guest-console.log
 
 GUEST = "guest"  # folder of a stored trial that holds it; beside it lies what this side of the wall wrote
 RESERVE = 32 << 20  # bytes below which a disk counts as full: QEMU would stop, or hand the VM an error of ours
+
+
+PACKING = 60.0  # seconds that the VM's Python may take to pack the agent
+_BUNDLES: dict[str, dict[str, bytes]] = {}
+"""The VM's Python → the files that it has packed the agent into."""
 
 
 class ResultBroken(InfraError):
@@ -72,7 +77,7 @@ class Workspace:
             copy.chmod(0o755)
         (shared / "plan.json").write_text(dump(plan), encoding="utf-8")
 
-    def fill_for_vm(self, image: Image, plan: Plan, qemu: str, programs: str = "") -> None:
+    def fill_for_vm(self, image: Image, plan: Plan, processes: Processes, qemu: str, programs: str = "") -> None:
         """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError.
 
         ``programs``: a folder that comes first in the VM's PATH.
@@ -96,19 +101,17 @@ class Workspace:
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
         _script(places.qemu, vng.qemu_script(qemu, places))
-        _script(places.start, vng.start_script(guest_python(), self._agent(), places, programs))
+        _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))
 
-    def _agent(self) -> Path:
-        """Put the agent in; its entry. As one file where this interpreter can make what the VM's reads."""
-        if not bundle.can_be_read_by(guest_python()):
-            main = send_agent(self.places.shared)
-            for package in bundle.PACKAGES:
-                _precompile(self.places.shared / "bisector" / package.name)
-            return main
-        entry = self.places.shared / "agent.pyc"
-        entry.write_bytes(bundle.entry())
-        entry.with_suffix(".bundle").write_bytes(bundle.bundle())
-        return entry
+    def _agent(self, processes: Processes) -> Path:
+        """Put the agent in, as one file that the VM's Python has made here, once for all trials; its entry."""
+        python, shared = guest_python(), self.places.shared
+        if python not in _BUNDLES:
+            processes.run([python, "-I", "-S", bundle.__file__, str(shared)], access=HOST, timeout=PACKING)
+            _BUNDLES[python] = {name: (shared / name).read_bytes() for name in (bundle.ENTRY, bundle.BUNDLE)}
+        for name, content in _BUNDLES[python].items():
+            (shared / name).write_bytes(content)
+        return shared / bundle.ENTRY
 
     def result(self, token: str) -> Result | None:
         """The result as far as the agent wrote it, None when there is none. Raises ResultBroken."""
@@ -193,16 +196,6 @@ def send_agent(shared: Path) -> Path:
         for source in package.glob("*.py"):
             shutil.copyfile(source, shared / "bisector" / package.name / source.name)
     return shared / "bisector/agent/main.py"
-
-
-def _precompile(folder: Path) -> None:
-    """Compile the agent here: an emulated CPU needs seconds for it. Another version of Python ignores what it finds."""
-    for source in folder.glob("*.py"):
-        py_compile.compile(
-            str(source),
-            cfile=importlib.util.cache_from_source(source),
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
 
 
 def _script(path: Path, text: str) -> None:

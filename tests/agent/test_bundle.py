@@ -4,7 +4,6 @@
 import dataclasses
 import inspect
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,8 @@ from hypothesis import strategies as st
 from bisector.agent import records
 from bisector.agent.plan import Layer, Plan, Result, Step
 from bisector.codec import load
-from bisector.trial.bundle import bundle, can_be_read_by, entry
+from bisector.trial import bundle
+from bisector.trial.workspace import guest_python
 
 PLAN = Plan(
     steps=(Step("say", "run", argv=("sh", "-c", "echo $BISECTOR_SEED; exit 3")),),
@@ -25,7 +25,7 @@ PLAN = Plan(
     token="t0k",
     seed=7,
 )
-WITHOUT_BUNDLE = {"encodings", "encodings.aliases", "encodings.utf_8", "encodings.ascii"}  # the interpreter's own start
+PYTHON = guest_python()
 SHOW = """
 import sys, os
 files = lambda: [m for m in list(sys.modules.values()) if getattr(m, '__file__', None) and m.__file__.endswith('.py')]
@@ -44,14 +44,13 @@ with open(sys.argv[0], 'rb') as file:
 
 def put(folder: Path) -> Path:
     shared = prepare(PLAN, folder)
-    (shared / "agent.pyc").write_bytes(entry())
-    (shared / "agent.bundle").write_bytes(bundle())
+    subprocess.run([PYTHON, "-I", "-S", bundle.__file__, str(shared)], check=True)
     return shared
 
 
 def start(folder: Path, main: str) -> tuple[Result, str]:
     shared = put(folder)
-    argv = [sys.executable, "-I", "-S", str(shared / main), str(shared)]
+    argv = [PYTHON, "-I", "-S", str(shared / main), str(shared)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.stderr, ended.returncode) == ("", 0)
     return load(Result, (shared / "result.json").read_bytes()), ended.stdout
@@ -73,7 +72,7 @@ def test_it_answers_as_the_agent_from_its_files(tmp_path: Path) -> None:
 def test_no_python_file_is_read_beside_it(tmp_path: Path) -> None:
     """A missing one would only be slow, so nobody would see it: of the standard library all that a trial loads."""
     shared = put(tmp_path)
-    argv = [sys.executable, "-I", "-S", "-c", SHOW, str(shared / "agent.pyc"), str(shared)]
+    argv = [PYTHON, "-I", "-S", "-c", SHOW, str(shared / "agent.pyc"), str(shared)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert "READ []" in ended.stdout, ended
 
@@ -84,15 +83,9 @@ def test_a_fault_of_the_agent_names_its_place(tmp_path: Path) -> None:
     (shared / "plan.json").mkdir()
     (shared / "result.json.tmp").mkdir()
     (shared / "result.json").mkdir()
-    argv = [sys.executable, "-I", "-S", str(shared / "agent.pyc"), str(shared)]
+    argv = [PYTHON, "-I", "-S", str(shared / "agent.pyc"), str(shared)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert 'File "bisector/agent/session.py", line ' in ended.stderr
-
-
-def test_only_the_same_interpreter_reads_it(tmp_path: Path) -> None:
-    assert can_be_read_by(sys.executable)
-    (tmp_path / "python3").symlink_to("/bin/true")
-    assert not can_be_read_by(str(tmp_path / "python3"))
 
 
 # ---- records, which stands in for dataclasses there

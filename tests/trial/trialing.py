@@ -17,13 +17,14 @@ from bisector.system.proc import Processes
 from bisector.trial.run import VmRunner
 
 DATA = Path(__file__).with_name("data")
+ROOT = Path(__file__).parents[2]
 
 PLAYER = """#!{python} -IS
 import json, os, sys, time
 DATA = {data!r}
 shared = next(a for a in sys.argv if a.startswith("--rwdir=")).split("=")[2]
 root = os.path.dirname(shared)
-sys.path.insert(0, shared)
+sys.path.insert(0, {root!r})
 from bisector.agent.codec import *
 from bisector.agent.plan import *
 plan = load(Plan, open(shared + "/plan.json").read())
@@ -81,7 +82,10 @@ class TrialSetup:
     def play(self, scenario: str) -> None:
         """Install a vng that does this."""
         script = self.bin / "vng"
-        script.write_text(PLAYER.format(python=sys.executable, data=str(self.bin / "data")) + textwrap.dedent(scenario))
+        script.write_text(
+            PLAYER.format(python=sys.executable, data=str(self.bin / "data"), root=str(ROOT))
+            + textwrap.dedent(scenario)
+        )
         script.chmod(0o755)
 
     def run(self, plan: Plan | None = None, **runner: object) -> Observation:
