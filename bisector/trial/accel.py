@@ -60,6 +60,7 @@ class Answer:
 
 
 _deciding = threading.Lock()  # two slots begin at once
+TICK = 0.2  # seconds; so often a slot that waits for the boot of another looks whether it is to stop
 _silent: dict[tuple[Path, str], Answer] = {}  # state and host → what this process found with a kernel that said nothing
 
 
@@ -71,6 +72,7 @@ def choose(
     *,
     device: Path = DEVICE,
     campaign: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """KVM if it works, else software emulation.
 
@@ -79,8 +81,12 @@ def choose(
         qemu: path of the program.
         image: identity of the image that ``boots`` boots with KVM, until the agent has reported all.
         campaign: folder of the campaign that asks; its first answer is that of all its trials. None: a trial alone.
+        stopped: whether the trial that asks is to stop; looked at while another slot's boot is waited for.
     """
-    with _deciding:
+    while not _deciding.acquire(timeout=TICK):
+        if stopped():
+            return Answer("tcg", "it was stopped before that was known", Cause.INTERRUPTED)
+    try:
         kept = _read(campaign / MEMORY).get("campaign") if campaign else None
         if kept is not None:
             return _kept(kept, device)
@@ -88,6 +94,8 @@ def choose(
         if campaign and answer.cause is not Cause.INTERRUPTED:
             _write(campaign / MEMORY, {"campaign": answer})
         return answer
+    finally:
+        _deciding.release()
 
 
 def _kept(answer: Answer, device: Path) -> Answer:

@@ -72,6 +72,8 @@ class VmRunner:
             wanted = answer.accel
             if answer.cause is acceleration.Cause.GONE:
                 return Watcher(plan, "", 0.0, listener, cancel).harness(answer.reason)
+            if answer.cause is acceleration.Cause.INTERRUPTED and cancel.cancelled():
+                return Observation(Ending.CANCELLED)
             listener(Progress(Phase.ACCEL, answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
         boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
@@ -108,7 +110,9 @@ class VmRunner:
             runner = replace(self, accel="kvm", boot_deadline=acceleration.PATIENCE)
             return runner.run(image, Plan(steps=()), folder / "kvm", listener=lambda _: None, cancel=cancel)
 
-        return acceleration.choose(self.state, qemu or "", image.identity, boots, campaign=self.campaign)
+        return acceleration.choose(
+            self.state, qemu or "", image.identity, boots, campaign=self.campaign, stopped=cancel.cancelled
+        )
 
 
 def find_vng(environ: Mapping[str, str]) -> str:

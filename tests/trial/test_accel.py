@@ -162,6 +162,31 @@ def test_two_slots_that_begin_at_once_try_one_boot(tmp_path: Path, device: Path)
     assert boots.count == 1
 
 
+def test_a_slot_that_waits_for_the_first_boot_notices_a_stop(tmp_path: Path, device: Path) -> None:
+    begun, ended, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def boots() -> Observation:
+        begun.set()
+        assert ended.wait(30)
+        return Observation(Ending.FINISHED)
+
+    first = threading.Thread(
+        target=accel.choose, args=(tmp_path, "/usr/bin/env", "one", boots), kwargs={"device": device}
+    )
+    first.start()
+    assert begun.wait(30)
+    stopped.set()
+    try:
+        answer = accel.choose(
+            tmp_path, "/usr/bin/env", "one", Boots(Ending.FINISHED), device=device, stopped=stopped.is_set
+        )
+        assert answer.cause is accel.Cause.INTERRUPTED
+        assert not ended.is_set(), "the first boot still runs"
+    finally:
+        ended.set()
+        first.join()
+
+
 # ---- what QEMU says ------------------------------------------------------------------------------------------------
 
 
