@@ -8,7 +8,6 @@ store: it is shown, never counted.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bisector.case import Case
+from bisector.execute.share import TrialSlots
 from bisector.interfaces import CancelToken
 from bisector.model import Candidate, Image, Observation, Trial
 from bisector.store import TrialKey
@@ -70,7 +70,7 @@ class TrialsAhead:
     """Starts wanted trials while slots are free, and hands them out when their turn comes.
 
     Args:
-        slots: trials at once, looked up anew as machines come and go; with one nothing runs ahead.
+        slots: where they run.
         start: begins a trial.
         keep: stores a trial that ran ahead, in any thread.
         kept: those that an earlier process of the campaign stored.
@@ -78,20 +78,23 @@ class TrialsAhead:
 
     def __init__(
         self,
-        slots: int | Callable[[], int],
+        slots: TrialSlots,
         start: Callable[[UpcomingTrial], Run],
         keep: Callable[[TrialKey, Trial], None],
         kept: Iterable[TrialKey] = (),
     ) -> None:
-        self._slots = slots
+        self.slots = slots
         self._start, self._keep = start, keep
-        self._lock = threading.RLock()
+        self._lock = slots.lock
         self._kept = set(kept)
         self._runs: dict[TrialKey, Run] = {}
         self._begun = set(self._kept)
-        self._busy = 0
-        self._filling = False
         self._scopes: list[Scope] = []
+
+    @property
+    def wants(self) -> bool:
+        """Whether somebody decides by its trials now."""
+        return bool(self._scopes)
 
     @contextmanager
     def scope(self) -> Iterator[Scope]:
@@ -99,6 +102,7 @@ class TrialsAhead:
         scope = Scope(self)
         with self._lock:
             self._scopes.append(scope)
+            self.slots.add(self)
         try:
             yield scope
         finally:
@@ -106,11 +110,11 @@ class TrialsAhead:
 
     def replace(self, scope: Scope, wanted: Iterable[UpcomingTrial]) -> None:
         """See ``Scope.want``."""
-        if self._size() < 2:
+        if self.slots.count < 2:
             return
         with self._lock:
             scope.waiting = deque(sorted(wanted, key=lambda one: one.rank))
-        self._fill()
+        self.slots.fill()
 
     def take(self, wanted: UpcomingTrial) -> Trial | None:
         """Wait for a trial; None for one that ran ahead and is kept in the store. Raises what running it raised."""
@@ -133,38 +137,25 @@ class TrialsAhead:
             self._kept.discard(wanted.key)
         return None if ahead else trial
 
-    def _size(self) -> int:
-        return self._slots if isinstance(self._slots, int) else self._slots()
-
-    def _fill(self) -> None:
-        with self._lock:
-            if self._filling:
-                return
-            self._filling = True
-            try:
-                while self._busy < self._size() and (found := self._next()):
-                    scope, wanted = found
-                    scope.started.add(wanted.key)
-                    self._runs[wanted.key] = self._launch(wanted, ahead=True)
-            finally:
-                self._filling = False
-
-    def _next(self) -> tuple[Scope, UpcomingTrial] | None:
-        """The likeliest to be needed: the lowest rank, of equals the innermost scope's."""
+    def rank(self) -> int | None:
+        """Of what is the likeliest to be needed of what has not begun; None where nothing is wanted."""
         for scope in self._scopes:
             while scope.waiting and scope.waiting[0].key in self._begun:
                 scope.waiting.popleft()
+        return min((scope.waiting[0].rank for scope in self._scopes if scope.waiting), default=None)
+
+    def begin_next(self) -> None:
+        """Begin that: the lowest rank, of equals the innermost scope's."""
         waiting = [scope for scope in reversed(self._scopes) if scope.waiting]
-        if not waiting:
-            return None
         scope = min(waiting, key=lambda each: each.waiting[0].rank)
         wanted = scope.waiting.popleft()
         self._begun.add(wanted.key)
-        return scope, wanted
+        scope.started.add(wanted.key)
+        self._runs[wanted.key] = self._launch(wanted, ahead=True)
 
     def _launch(self, wanted: UpcomingTrial, *, ahead: bool) -> Run:
         run = self._start(wanted)
-        self._busy += 1
+        self.slots.taken()
         run.future.add_done_callback(lambda future: self._ended(wanted.key, run, future, ahead))
         return run
 
@@ -172,7 +163,7 @@ class TrialsAhead:
         """A slot is free. What ran ahead is stored before anybody learns of it, so that a kill does not lose it."""
         made = self._made(key, run, future, ahead)
         with self._lock:
-            self._busy -= 1
+            self.slots.freed()
             if isinstance(made, BaseException):
                 self._begun.discard(key)
             elif ahead:
@@ -182,7 +173,7 @@ class TrialsAhead:
         else:
             run.result.set_result(made)
         run.cancel.forget()
-        self._fill()
+        self.slots.fill()
 
     def _made(self, key: TrialKey, run: Run, future: Future[Observation], ahead: bool) -> Trial | BaseException:
         error = CancelledError() if future.cancelled() else future.exception()

@@ -28,6 +28,7 @@ class Phase(StrEnum):
     BOOT = "boot"
     STORAGE = "storage"
     WORKLOAD = "workload"
+    TAKEN = "taken"  # a slot begins its work
     FREE = "free"  # a slot has ended its work
     TRIAL = "trial"
     VERDICT = "verdict"

@@ -26,8 +26,9 @@ class Job:
 
 @contextmanager
 def in_slot(listener: Listener, candidate: str = "") -> Iterator[Job]:
-    """Around what a slot runs: at its end the listener hears that the slot is free."""
+    """Around what a slot runs: the listener hears that the slot is taken, and at its end that it is free."""
     job = Job(with_context(listener, work=here(), candidate=candidate))
+    job.listener(Progress(Phase.TAKEN))
     try:
         yield job
     finally:

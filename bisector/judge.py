@@ -76,9 +76,7 @@ class Judge:
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
         self.builds = BuildsAhead(tools.builders_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
-        self._ahead = TrialsAhead(
-            partial(tools.executor.count, "trial"), self._begin, self._keep, tools.store.keys_ahead(tools.campaign)
-        )
+        self._ahead = TrialsAhead(tools.slots, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
 
     def ahead(self) -> AbstractContextManager[Scope]:
         """A scope in which trials may run before they are drawn (bisector/ahead.py)."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +22,7 @@ from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
+from bisector.execute.share import TrialSlots
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge
@@ -106,6 +108,7 @@ class Session:
         """Closed when all work has ended, while the store is still open."""
         try:
             self.executor = self._executor()
+            self._slots = TrialSlots(partial(self.executor.count, "trial"))
             self._at_work.enter_context(at_work(setting.folders.cache))
         except BaseException:
             self._at_work.close()
@@ -297,7 +300,7 @@ class Session:
         listener = WorkLog(self.store, campaign).beside(listener)
         tools = JudgeTools(
             target, self._runner_of(campaign, recipe), self.store, campaign, self.executor, listener, self.cancel,
-            not _loses_objects(target), self.setting.build_all,
+            not _loses_objects(target), self.setting.build_all, self._slots,
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 

@@ -7,10 +7,12 @@ Everything that is shown passes ``printable`` here, so that nothing that came fr
 from __future__ import annotations
 
 import contextlib
+import re
 import textwrap
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -26,7 +28,7 @@ from bisector.printable import printable, printable_line
 LIVE = frozenset((Phase.CHECKOUT, Phase.BUILD, Phase.BOOT, Phase.STORAGE, Phase.WORKLOAD, Phase.DOWNLOAD, Phase.UNPACK))
 """Phases that go on for a while: shown on the live lines of a terminal, and nowhere else."""
 
-HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.FREE))
+HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.TAKEN, Phase.FREE))
 """Phases for programs alone: people read the verdict, and the summary."""
 
 _STYLE = {Phase.VERDICT: "bold", Phase.SEARCH: "cyan", Phase.STAGE: "bold cyan"}
@@ -66,6 +68,8 @@ class Terminal:
         self._lock = threading.Lock()
         self._busy = BusySlots()
         self._accel: dict[str, str] = {}  # machine → what runs its VMs
+        self.names_recipes = False
+        """Whether each line says which recipe, and which cell, it is about: several are at work at once."""
 
     def write(self, text: str) -> None:
         """Print to stdout, made printable, after the live lines."""
@@ -102,8 +106,17 @@ class Terminal:
             return
         place = f" on {progress.work.worker}" if progress.work and progress.work.worker else ""
         lead = _LEAD.get(progress.phase, "  ")
-        text = self._wrapped(f"{lead}{printable_line(progress.detail)}{place}", len(lead) + 2)
+        text = f"{lead}{self._about(progress)}{printable_line(progress.detail)}{place}"
+        text = self._wrapped(text, len(lead) + 2)
         self.say(text, _STYLE.get(progress.phase, ""))
+
+    def _about(self, progress: Progress) -> str:
+        """The recipe of an event and the cell, as the begin of a line that does not name it."""
+        if not self.names_recipes or not progress.recipe or progress.recipe in re.split(r"[:,]? ", progress.detail):
+            return ""
+        found = progress.trial or progress.judgement
+        cell = f" ({printable_line(found.cell)})" if found and found.cell else ""
+        return f"{printable_line(progress.recipe)}{cell}: "
 
     def _is_news(self, progress: Progress) -> bool:
         """What runs the VM comes with every trial and is of interest once, for each machine."""
@@ -122,6 +135,8 @@ class Terminal:
         )
 
     def _draw(self, progress: Progress) -> None:
+        if self.names_recipes and progress.recipe:
+            progress = replace(progress, candidate=f"{progress.recipe}: {progress.candidate}")
         quiet = self._busy.take(progress, time.monotonic())
         if not self._console.is_terminal:
             if quiet:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bisector.execute.executor import Executor
+from bisector.execute.share import TrialSlots
 from bisector.interfaces import CancelToken, Listener, Runner, Target
 from bisector.store import Store
 
@@ -23,6 +24,7 @@ class JudgeTools:
     cancel: CancelToken
     builds_ahead: bool = True  # whether what nobody needs yet is built; how much at once is the executor's to say
     build_all: bool = False  # also what has the inputs of another build
+    slots: TrialSlots = field(default_factory=TrialSlots)
 
     def builders_ahead(self) -> int:
         """Builds at once that nobody needs yet; another number when machines have come or gone."""

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from bisector.terminal import Terminal
 
 
-MOST_SLOTS = 1024
-
-
 @dataclass
 class Common:
     """Options that stand before the command."""
@@ -163,8 +160,8 @@ def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
     if given == AUTO:
         cpus, memory = largest_vm(recipes)
         return slots.automatic(cpus, memory, cpus=slots.processors(), free=slots.memory())
-    if not given.isdecimal() or not 1 <= int(given) <= MOST_SLOTS:
-        raise UsageError(f"--trials-at-once {given}: a number from 1 to {MOST_SLOTS}, or {AUTO}")
+    if not given.isdecimal() or not 1 <= int(given) <= slots.MOST:
+        raise UsageError(f"--trials-at-once {given}: a number from 1 to {slots.MOST}, or {AUTO}")
     return int(given)
 
 

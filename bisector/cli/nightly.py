@@ -14,6 +14,7 @@ from bisector.cli.options import (
     CPUS,
     AheadOption,
     BuildAllOption,
+    ClusterOption,
     EventsOption,
     JobsOption,
     JsonOption,
@@ -33,6 +34,7 @@ def nightly(
     trials_at_once: TrialsAtOnceOption = AUTO,
     ahead: AheadOption = None,
     build_all: BuildAllOption = False,
+    cluster: ClusterOption = "",
     no_sandbox: NoSandboxOption = False,
     events: EventsOption = None,
     as_json: JsonOption = False,
@@ -58,9 +60,10 @@ def nightly(
     with (
         watched(events, "nightly", watch=watch.name) as log,
         open_session(
-            context, jobs, log, recipes, Slots(trials_at_once, ahead, build_all=build_all), no_sandbox=no_sandbox
+            context, jobs, log, recipes, Slots(trials_at_once, ahead, cluster, build_all), no_sandbox=no_sandbox
         ) as session,
     ):
+        terminal.names_recipes = session.trials_at_once > 1
         report = night.run(watch, session)
         code = log.exit_code = report.exit_code
     if as_json:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+MOST = 1024
+"""Trials at once that may be asked for."""
+
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 QEMU = 400 << 20

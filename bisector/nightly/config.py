@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationErr
 from pydantic_core import CoreSchema
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
+from bisector.execute import slots
 from bisector.model import Cell, TargetKind
 from bisector.nightly.trees.clone import URL
 from bisector.recipe import load as recipes
@@ -24,7 +25,7 @@ from bisector.recipe.parse import faults_of
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, TextError, dotted, read
 from bisector.recipe.text import Path as Keys
-from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, shown, wrong
+from bisector.recipe.values import Duration, FileName, Flag, OneOrMany, Revision, Text, duration_rules, shown, wrong
 from bisector.system import files
 from bisector.system.files import read_named
 from bisector.targets import subject_of
@@ -32,6 +33,7 @@ from bisector.targets import subject_of
 MAX_RECIPES = 64
 BRANCH = re.compile(r"linux-\d{1,3}\.\d{1,3}\.y")
 DEFAULT_BUDGET = 8 * 3600.0  # seconds
+MOST_MACHINE = 24 * 3600.0 * slots.MOST  # seconds; a day of as many slots as there may be
 
 
 class _OrName:
@@ -39,6 +41,9 @@ class _OrName:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+MachineTime = Annotated[float, *duration_rules(MOST_MACHINE)]
 
 
 class Item(Base):
@@ -90,6 +95,10 @@ class Config(Base):
         default=(), description="Mainline revisions known to be good, to search from when no earlier night knows one."
     )
     budget: Duration = Field(default=DEFAULT_BUDGET, description="Time for one night; what is left is done the next.")
+    machine_budget: MachineTime | None = Field(
+        default=None,
+        description="Machine time for one night, of all builds and trials together; by default the budget is its end.",
+    )
     check_fixed: Flag = Field(
         default=True, description="Before a draft is written, try the newest mainline at hand, and a fix."
     )
@@ -123,6 +132,7 @@ class Watch:
     out: Path
     file: Path
     check_fixed: bool = True
+    machine_budget: float = 0.0  # seconds; 0: no end
     tree: str = "linux-next"
     branch: str = ""
 
@@ -145,8 +155,8 @@ def load(file: Path) -> Watch:
     repo = config.repo if URL.match(config.repo) else str((folder / Path(config.repo).expanduser()).resolve())
     out = (folder / Path(config.out).expanduser()).resolve()
     return Watch(
-        config.nightly, repo, items, config.good, config.budget, out, file.absolute(), config.check_fixed, config.tree,
-        config.branch or "",
+        config.nightly, repo, items, config.good, config.budget, out, file.absolute(), config.check_fixed,
+        config.machine_budget or 0.0, config.tree, config.branch or "",
     )  # fmt: skip
 
 

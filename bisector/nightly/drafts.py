@@ -14,7 +14,6 @@ from bisector.mail import send
 from bisector.mail.draft import MailOptions, write
 from bisector.mail.fixed import FixStatus, Tree
 from bisector.model import OutcomeKind, Verdict
-from bisector.nightly.deadline import SPENT
 from bisector.nightly.records import Kind, Regression, Where
 from bisector.nightly.state import NightState
 from bisector.recipe.model import Recipe
@@ -86,7 +85,7 @@ class Drafts:
         except Interrupted:
             if not state.deadline.spent:
                 raise
-            state.add_news(Kind.NOTE, found, f"whether it is fixed already was not tried: {SPENT}")
+            state.add_news(Kind.NOTE, found, f"whether it is fixed already was not tried: {state.deadline.spent}")
             return
         except BisectorError as error:
             state.add_news(Kind.NOTE, found, f"whether it is fixed already is left open: {error.what}")

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 from bisector.errors import BisectorError, Interrupted
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Phase, Progress
+from bisector.model import Cell
 from bisector.nightly import summary
-from bisector.nightly.config import Watch
-from bisector.nightly.deadline import SPENT, Clock, Deadline
+from bisector.nightly.ahead import NightAhead, NoDrafts, Preview
+from bisector.nightly.config import Watch, WatchedRecipe
+from bisector.nightly.deadline import Clock, Deadline, Spent
 from bisector.nightly.drafts import Drafts
 from bisector.nightly.questions import QuestionRunner
 from bisector.nightly.records import NEW, Kind, Night, Regression, State
@@ -104,7 +107,13 @@ def _open_state(
         before=before,
         cut={one.name: runner.cut_short(one, watch.items) for one in before if one.state is not State.DONE},
         regressions=regressions,
-        deadline=Deadline(session, watch.budget, clock, night.used),
+        deadline=Deadline(
+            session,
+            Spent(watch.budget, watch.machine_budget),
+            clock,
+            Spent(night.used, night.used_machine),
+            Spent(night.seconds, night.machine),
+        ),
     )
 
 
@@ -120,13 +129,8 @@ class _Work:
         state.save_night(state.night)
         state.emit_night(recipes=[item.name for item in state.watch.items])
         try:
-            self._guarded("what was written earlier", self.triage.drafts.restore)
-            for item in state.watch.items:
-                self._guarded(item.name, partial(self.sightings.test, item))
-            for regression in self._by_urgency():
-                self._guarded(regression.id, partial(self._settle, regression.id))
-            for regression in self._by_urgency():
-                self._guarded(regression.id, partial(self.sightings.learn, regression))
+            with NightAhead(state) as ahead:
+                self._work(ahead)
         except Interrupted:
             return self._interrupted()
         except BaseException:
@@ -134,17 +138,39 @@ class _Work:
             raise
         return self._close("")
 
+    def _work(self, ahead: NightAhead) -> None:
+        """All there is to do. Each part is decided in order, and what it needs is begun ahead where slots are free."""
+        self._guarded("what was written earlier", self.triage.drafts.restore)
+        ahead.begin((*map(_first, self._every_cell()), *map(_test, self.state.watch.items)))
+        for item in self.state.watch.items:
+            self._guarded(item.name, partial(self.sightings.test, item))
+        ahead.join()
+        by_recipe = groupby(sorted(self._by_urgency(), key=lambda each: each.recipe), lambda each: each.recipe)
+        ahead.begin([_settle([each.id for each in group]) for _, group in by_recipe])
+        for regression in self._by_urgency():
+            self._guarded(regression.id, partial(self._settle, regression.id))
+        ahead.join()
+        ahead.begin(map(_learn, self._by_urgency()))
+        for regression in self._by_urgency():
+            self._guarded(regression.id, partial(self.sightings.learn, regression))
+        ahead.join()
+
+    def _every_cell(self) -> Iterator[tuple[WatchedRecipe, Cell]]:
+        for item in self.state.watch.items:
+            yield from ((item, cell) for cell in item.wanted)
+
     def _interrupted(self) -> Report:
         if not self.state.deadline.spent:
             self._close("it was stopped")
             raise Interrupted(
                 f"stopped during {self.state.night.tag}", hint="what is finished is kept; call it again to go on"
             )
-        return self._close(SPENT)
+        return self._close(self.state.deadline.spent)
 
     def _close(self, stopped: str) -> Report:
         """Write down how far the night has come."""
         state = self.state
+        state.take_begun()
         night = state.night
         if stopped:
             for regression in self._by_urgency():
@@ -179,4 +205,31 @@ class _Work:
         return sorted(found, key=lambda each: (each.search is None, each.opened, each.id))
 
     def _settle(self, name: str) -> None:
+        self.state.turn_of(self.state.regressions[name])
         self.triage.run(self.state.regressions[name])
+
+
+# ---- what is begun ahead
+
+
+def _first(of: tuple[WatchedRecipe, Cell]) -> Callable[[Preview], object]:
+    return lambda state: state.ask(Sightings(state).first(*of))
+
+
+def _test(item: WatchedRecipe) -> Callable[[Preview], object]:
+    return lambda state: Sightings(state).test(item)
+
+
+def _settle(names: Sequence[str]) -> Callable[[Preview], object]:
+    """Regressions of one recipe, in turn: their questions have one series of trials in the store."""
+
+    def settle(state: Preview) -> None:
+        triage = RegressionTriage(state, NoDrafts(state))
+        for name in names:
+            triage.run(state.regressions[name])
+
+    return settle
+
+
+def _learn(regression: Regression) -> Callable[[Preview], object]:
+    return lambda state: Sightings(state).learn(regression)

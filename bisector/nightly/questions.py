@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 
 from bisector.case import Case
 from bisector.codec import digest
@@ -45,6 +46,11 @@ class Question:
         """The stage of its trials in the store."""
         return self.role.stage(self.condition)
 
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Names it within its night, with all that its answer depends on."""
+        return (self.item.name, self.cell.name, self.role, self.condition, self.trials, self.sure)
+
 
 @dataclass(frozen=True)
 class _Put:
@@ -75,6 +81,7 @@ class QuestionRunner:
     watch: str
     day: Day
     repo: str  # what rows of the store say of where it comes from
+    adding: threading.Lock = field(default_factory=threading.Lock, compare=False)  # two cells of a recipe begin at once
 
     def ask(self, question: Question, nights: Sequence[Night]) -> Answer:
         """The answer: an earlier one of the identical candidate, or from trials now. Raises InfraError, Interrupted."""
@@ -154,7 +161,8 @@ class QuestionRunner:
 
     def _stored(self, put: _Put) -> _Put:
         """With the row of its trials in the store."""
-        return replace(put, row=self._add_row(put.question.item, put.row))
+        with self.adding:
+            return replace(put, row=self._add_row(put.question.item, put.row))
 
     def _case(self, recipe: Recipe, cell: Cell) -> Case:
         return self.session.case(apply(recipe, cell), cell)

@@ -124,7 +124,8 @@ class News:
 class Night:
     """One night as far as it has come. ``troubles``: what the harness could not do; the night is not done then.
 
-    ``used``: seconds of its budget that are spent; 0 again once all of it was, so that the next call can go on.
+    ``used``, ``used_machine``: seconds spent of its budgets, 0 again once one was used up, so that the next call can go
+    on. ``seconds``, ``machine``: what it took, over all calls.
     """
 
     watch: str
@@ -142,6 +143,9 @@ class Night:
     troubles: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()  # regressions for which nothing is left to do tonight
     used: float = 0.0
+    used_machine: float = 0.0
+    seconds: float = 0.0
+    machine: float = 0.0
 
     @property
     def name(self) -> str:
@@ -216,7 +220,7 @@ class Regression:
         return self.culprit is not None or bool(self.suspects)
 
 
-# ---- questions -----------------------------------------------------------------------------------------------------
+# ---- questions
 
 
 def carried(nights: Sequence[Night], question: str, candidate: str, key: str) -> Answer | None:
@@ -347,11 +351,8 @@ def _with_night(found: Series, night: Night, regression: Regression, questions: 
         found = found.seen(trials) if shown else found.unseen(trials, clean, base)
     if held:
         found = replace(found, base=0, sightings=found.sightings + 1)
-    return (
-        found.learnt(Evidence(reproduced[Role.RATE], clean_of[Role.RATE]))
-        if clean_of[Role.RATE] or reproduced[Role.RATE]
-        else found
-    )
+    learnt = Evidence(reproduced[Role.RATE], clean_of[Role.RATE])
+    return found.learnt(learnt) if learnt != Evidence() else found
 
 
 def checks(nights: Iterable[Night], regression: Regression) -> int:

@@ -22,11 +22,7 @@ class Sightings:
         """Try a recipe in all its cells, and note what was seen. Raises InfraError, Interrupted."""
         seen: dict[str, Answer] = {}
         for cell in item.wanted:
-            mine = [each for each in self.state.open_of(item) if each.cell == cell.name]
-            trials = max(
-                (self.state.tonight(item, each) for each in mine), default=self.state.session.trials(item.recipe)
-            )
-            answer = self.state.ask(Question(item, cell, Role.NEXT, "", trials, sure=bool(mine)))
+            answer = self.state.ask(self.first(item, cell))
             for condition in answer.conditions if answer.verdict is Verdict.BAD else ():
                 seen.setdefault(condition, answer)
         for regression in list(self.state.open_of(item)):
@@ -35,6 +31,12 @@ class Sightings:
                 seen[regression.condition] = alone
         for condition, answer in seen.items():
             self._seen(item, condition, answer)
+
+    def first(self, item: WatchedRecipe, cell: Cell) -> Question:
+        """What tonight's tree is tried for in a cell before anything else of it."""
+        mine = [each for each in self.state.open_of(item) if each.cell == cell.name]
+        trials = max((self.state.tonight(item, each) for each in mine), default=self.state.session.trials(item.recipe))
+        return Question(item, cell, Role.NEXT, "", trials, sure=bool(mine))
 
     def _seen(self, item: WatchedRecipe, condition: str, answer: Answer) -> None:
         state, tonight = self.state, self.state.night.name

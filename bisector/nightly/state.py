@@ -6,15 +6,17 @@ A night that is killed at any moment finds on its state what was written before,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from bisector.codec import dump
-from bisector.interfaces import Phase, Progress, with_context
+from bisector.interfaces import Listener, Phase, Progress, with_context
 from bisector.model import Outcome
 from bisector.nightly.config import Watch, WatchedRecipe
 from bisector.nightly.deadline import Deadline
 from bisector.nightly.gone import RAREST, trials_to_call_gone, trials_without_rate
+from bisector.nightly.once import Once
 from bisector.nightly.questions import Question, QuestionRunner
 from bisector.nightly.records import (
     A_NIGHT,
@@ -26,6 +28,7 @@ from bisector.nightly.records import (
     Night,
     Regression,
     Role,
+    Search,
     Series,
     of_campaign,
     open_one,
@@ -33,8 +36,11 @@ from bisector.nightly.records import (
 )
 from bisector.nightly.trees.tree import Day, Tree
 from bisector.session import DEFAULT_MAX_ERROR, Session
-from bisector.store import Store
+from bisector.store import CampaignRow, Store
 from bisector.verdict.sequential import Evidence
+
+Ended = tuple[CampaignRow, Outcome]
+"""A search that has ended."""
 
 
 def nights_of(store: Store, watch: str) -> tuple[Night, ...]:
@@ -53,6 +59,7 @@ class NightState:
     """One night at work. ``night`` and ``regressions`` are as stored; change them by the methods alone.
 
     ``cut``: trials of earlier nights that ended before the question was answered, by the night's name.
+    ``once``: what is done once, whether this night comes to it first or a preview (bisector/nightly/ahead.py).
     """
 
     watch: Watch
@@ -65,20 +72,65 @@ class NightState:
     regressions: dict[str, Regression]
     deadline: Deadline
     cut: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
     _before: dict[tuple[object, ...], Series] = field(default_factory=dict)  # series of the nights before this one
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # around what previews write, too
+    _ahead: dict[Hashable, Answer] = field(default_factory=dict)  # answers that this night has not come to
+    _begun: dict[str, Search] = field(default_factory=dict)  # searches, likewise, by regression
+    _come: set[str] = field(default_factory=set)  # regressions that this night has come to
 
     # ---- what is written down
 
     def save_night(self, night: Night) -> None:
-        """The night as it stands now."""
-        self.night = night = replace(night, used=0.0 if self.deadline.spent else self.deadline.used)
-        self.session.store.save_night(night.watch, night.tag, night.next, night.began, dump(night))
+        """The night as it stands now, with answers that it has not come to."""
+        used, taken = self.deadline.used, self.deadline.taken
+        with self._lock:
+            self.night = replace(
+                night, used=used.wall, used_machine=used.machine, seconds=taken.wall, machine=taken.machine
+            )
+            whole = replace(self.night, answers=(*self.night.answers, *self._ahead.values()))
+            self.session.store.save_night(whole.watch, whole.tag, whole.next, whole.began, dump(whole))
 
     def save(self, regression: Regression) -> Regression:
-        """A regression as it stands now."""
-        self.regressions[regression.id] = regression
-        self.session.store.save_regression(regression.watch, regression.id, dump(regression))
+        """A regression as it stands now, and the search of it that was begun before this night came to it."""
+        with self._lock:
+            self.regressions[regression.id] = regression
+            begun = self._begun.get(regression.id) if regression.is_open else None
+            whole = replace(regression, search=regression.search or begun)
+            self.session.store.save_regression(whole.watch, whole.id, dump(whole))
         return regression
+
+    def keep_ahead(self, key: Hashable, answer: Answer) -> None:
+        """Write down an answer that this night will come to."""
+        with self._lock:
+            self._ahead[key] = answer
+            self.save_night(self.night)
+
+    def keep_search(self, regression: str, search: Search) -> None:
+        """Write down that a search was begun that this night will come to."""
+        with self._lock:
+            known = self.regressions.get(regression)
+            if known and not known.search and regression not in self._come:
+                self._begun.setdefault(regression, search)
+                self.save(known)
+
+    def turn_of(self, regression: Regression) -> None:
+        """This night comes to the regression: what is begun from here on, it begins itself."""
+        with self._lock:
+            self._come.add(regression.id)
+            self._begun.pop(regression.id, None)
+
+    def take_begun(self) -> None:
+        """The night ends early: searches that were begun ahead are those of their regressions."""
+        with self._lock:
+            for name, search in self._begun.items():
+                self.regressions[name] = replace(self.regressions[name], search=search)
+            self._begun.clear()
+
+    @property
+    def listener(self) -> Listener:
+        """Who watches."""
+        return self.session.setting.listener
 
     def add_news(self, kind: Kind, regression: Regression, text: str) -> None:
         """Add one line to the news of this night."""
@@ -92,8 +144,7 @@ class NightState:
         """Tell those who watch; nothing is written down."""
         campaign = regression.campaigns[-1] if regression.campaigns else ""
         facts = {"regression": regression.id, **facts}
-        event = Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts)
-        self.session.setting.listener(event)
+        self.listener(Progress(phase, text, campaign=campaign, recipe=regression.recipe, facts=facts))
 
     def emit_night(self, **facts: object) -> None:
         """Tell those who watch how the night stands."""
@@ -108,7 +159,7 @@ class NightState:
             "state": night.state.value,
             "ran": True,
         }
-        self.session.setting.listener(Progress(Phase.NIGHT, night.tag, facts=about | facts))
+        self.listener(Progress(Phase.NIGHT, night.tag, facts=about | facts))
 
     def finish(self, regression: Regression) -> None:
         """Nothing is left to do for it tonight."""
@@ -123,16 +174,30 @@ class NightState:
         known = self.night.answer(*mine)
         if known:
             return known
-        answer = self.runner.ask(question, self.before)
-        self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
-        self._emit_answer(answer)
+        key = question.key
+        answer = self.answered(key, lambda: self.runner.ask(question, self.before))
+        self._come_to(key, answer)
         return answer
+
+    def answered(self, key: Hashable, work: Callable[[], Answer]) -> Answer:
+        """What ``work`` answers, from a preview where one came to it before."""
+        return self.once.get(key, work)
+
+    def ended(self, key: Hashable, regression: Regression, search: Search, work: Callable[[], Ended]) -> Ended:
+        """The search's end, from a preview where one came to it before."""
+        return self.once.get(key, work)
+
+    def _come_to(self, key: Hashable, answer: Answer) -> None:
+        with self._lock:
+            self._ahead.pop(key, None)
+            self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
+        self._emit_answer(answer)
 
     def _emit_answer(self, answer: Answer) -> None:
         facts = {**asdict(answer), "verdict": answer.verdict.value}
         del facts["campaign"], facts["recipe"], facts["question"], facts["key"]
         stage = answer.role.stage(answer.condition)
-        heard = with_context(self.session.setting.listener, campaign=answer.campaign, recipe=answer.recipe, stage=stage)
+        heard = with_context(self.listener, campaign=answer.campaign, recipe=answer.recipe, stage=stage)
         heard(Progress(Phase.ANSWER, answer.reason, facts=facts))
 
     def open_of(self, item: WatchedRecipe) -> Iterator[Regression]:
@@ -195,9 +260,9 @@ class NightState:
             return
         cell = next(cell for cell in item.wanted if cell.name == regression.cell)
         question = Question(item, cell, Role.RATE, regression.condition, A_NIGHT, sure=True)
-        answer = self.runner.learn(question, self.before, LEARN - known)
-        self.save_night(replace(self.night, answers=(*self.night.answers, answer)))
-        self._emit_answer(answer)
+        key = (*question.key, known)
+        answer = self.answered(key, lambda: self.runner.learn(question, self.before, LEARN - known))
+        self._come_to(key, answer)
 
     def _whole(self, night: Night) -> Night:
         """An earlier night with the trials that were cut short."""

@@ -16,6 +16,7 @@ from bisector.nightly.config import Watch
 from bisector.nightly.records import Answer, Kind, News, Night, Regression, State
 from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
+from bisector.report.timeline import duration
 from bisector.system.files import write_whole
 
 SCHEMA = "bisector.nightly/1"
@@ -64,10 +65,15 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
         lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
     if night.troubles:
         lines += ["", *(f"the harness failed: {bare(trouble)}" for trouble in night.troubles)]
-    lines += ["", "{open} open, {fixed} fixed".format(**counts(regressions))]
+    lines += ["", "{open} open, {fixed} fixed".format(**counts(regressions)), f"took {took(night)}"]
     if night.stopped:
         lines.append(f"not done: {night.stopped}; the next call goes on")
     return "\n".join(lines) + "\n"
+
+
+def took(night: Night) -> str:
+    """How long a night took, over all calls: time, and that of all builds and trials together."""
+    return f"{duration(night.seconds)}; machine time {duration(night.machine)}"
 
 
 def nothing_text(night: Night) -> str:

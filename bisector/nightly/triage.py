@@ -29,7 +29,7 @@ from bisector.nightly.records import (
     known_good,
     same_bug,
 )
-from bisector.nightly.state import NightState
+from bisector.nightly.state import Ended, NightState
 from bisector.recipe.model import Recipe
 from bisector.recipe.resolve import resolved_yaml
 from bisector.store import CampaignRow
@@ -154,33 +154,38 @@ class RegressionTriage:
         recipe = narrowed(item.recipe, regression.condition)
         source, repo = resolved_yaml(recipe), str(state.tree.folder.resolve())
         question = (recipe.recipe, repo, search.good, search.bad, False)
-        ended = self._ended(question, source, regression)
-        if ended is None:
-            cells = tuple(cell for cell in item.wanted if cell.name == regression.cell)
-            request = CommitRequest(
-                recipe,
-                source,
-                state.tree.folder,
-                search.good,
-                search.bad,
-                cells,
-                pinned=len(item.wanted) > 1 or item.pinned,
-                resume=state.session.store.newest_unfinished(*question, source=source) is not None,
-                good_label=search.good_label,
-                bad_label=search.bad_label,
-                suspects=search.suspects,
-            )
-            try:
-                ended = CommitCampaign(request, state.session).run()
-            except UsageError as error:  # ends that no search can run between
-                regression = state.save(replace(regression, search=None, searches=regression.searches + 1))
-                state.add_news(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")
-                return regression
+
+        def work() -> Ended:
+            return self._ended(question, source, regression) or self._run(item, regression, search, recipe, source)
+
+        try:
+            ended = state.ended((*question, source), regression, search, work)
+        except UsageError as error:  # ends that no search can run between
+            regression = state.save(replace(regression, search=None, searches=regression.searches + 1))
+            state.add_news(Kind.UNFINISHED, regression, f"cannot be searched: {error.what}")
+            return regression
         return self._concluded(item, regression, search, *ended)
 
-    def _ended(
-        self, question: tuple[str, str, str, str, bool], source: str, regression: Regression
-    ) -> tuple[CampaignRow, Outcome] | None:
+    def _run(self, item: WatchedRecipe, regression: Regression, search: Search, recipe: Recipe, source: str) -> Ended:
+        """The search's campaign, or what is left of one. Raises InfraError, Interrupted, UsageError."""
+        state = self.state
+        question = (recipe.recipe, str(state.tree.folder.resolve()), search.good, search.bad, False)
+        request = CommitRequest(
+            recipe,
+            source,
+            state.tree.folder,
+            search.good,
+            search.bad,
+            tuple(cell for cell in item.wanted if cell.name == regression.cell),
+            pinned=len(item.wanted) > 1 or item.pinned,
+            resume=state.session.store.newest_unfinished(*question, source=source) is not None,
+            good_label=search.good_label,
+            bad_label=search.bad_label,
+            suspects=search.suspects,
+        )
+        return CommitCampaign(request, state.session).run()
+
+    def _ended(self, question: tuple[str, str, str, str, bool], source: str, regression: Regression) -> Ended | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""
         for row in reversed(self.state.session.store.campaigns(recipe=question[0])):
             same = (row.recipe, row.repo, row.good, row.bad, row.find_fix) == question and row.source == source
@@ -193,7 +198,7 @@ class RegressionTriage:
     ) -> Regression:
         state, recipe = self.state, narrowed(item.recipe, regression.condition)
         event = Progress(Phase.OUTCOME, outcome.summary, outcome=outcome, facts={"regression": regression.id})
-        with_context(state.session.setting.listener, campaign=row.id, recipe=row.recipe)(event)
+        with_context(state.listener, campaign=row.id, recipe=row.recipe)(event)
         self.drafts.page(row)
         before = regression
         regression = replace(

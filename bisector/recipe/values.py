@@ -208,14 +208,14 @@ def size(value: object) -> int:
     return number
 
 
-def duration(value: object) -> float:
-    """Seconds from ``20s``, ``10m``, ``1h``."""
+def duration(value: object, most: float = MAX_SECONDS) -> float:
+    """Seconds from ``20s``, ``10m``, ``1h``, at most ``most``."""
     if isinstance(value, str) and re.fullmatch(DURATION, value) and len(value) < 16:
         seconds = float(value[:-1]) * _SECONDS[value[-1]]
     else:
         raise wrong(f"{shown(value)} is not a duration; write it with its unit: 20s, 10m or 1h")
-    if not 0 < seconds <= MAX_SECONDS:
-        raise wrong(f"{shown(value)} is not between 0s and 24h")
+    if not 0 < seconds <= most:
+        raise wrong(f"{shown(value)} is not between 0s and {format_duration(most)}")
     return seconds
 
 
@@ -331,6 +331,12 @@ Duration = Annotated[
     PlainSerializer(format_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"}),
 ]
+
+
+def duration_rules(most: float) -> tuple[Any, ...]:
+    """What makes a ``float`` a duration of up to ``most`` seconds."""
+    schema = WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"})
+    return BeforeValidator(lambda value: duration(value, most)), PlainSerializer(format_duration), schema
 
 
 def memory_rules(least: str) -> tuple[Any, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nextgen import LinuxNext
 
 from bisector.agent.plan import LayerFacts, Plan, Result, StepFacts
 from bisector.causes import BuildStage
+from bisector.codec import digest
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
 from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, OutcomeKind, Timing
 from bisector.nightly import config, night
@@ -25,7 +26,9 @@ from bisector.nightly.state import regressions_of
 from bisector.recipe.model import Recipe
 from bisector.search.clone import PrivateClone
 from bisector.session import Session, Setting
+from bisector.stage import CampaignState
 from bisector.store import CampaignRow, Store
+from bisector.system.files import write_whole
 from bisector.system.xdg import Folders
 
 FLAG = {"flags/leg": "check less\n"}
@@ -57,6 +60,21 @@ bad_when:
 good_when:
   passed: {exit: {probe: 0}}
 """
+DISKS = """\
+recipe: disks
+target: {kernel: {config: [base]}}
+trials: 3
+storage:
+  boot: {disk: nvme, size: 32M}
+steps:
+  - probe: {io: boot, read: 4k, direct: true}
+bad_when:
+  escaped: {errno: {probe: EIO}}
+good_when:
+  healthy: {errno: {probe: none}}
+matrix:
+  storage.boot.disk: [nvme, scsi]
+"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,8 @@ class FlagTarget:
         if "flags/unbuildable" in flags:
             return BuildFailure(BuildStage.COMPILE, ("block/bdev.c:1: error: x undeclared",))
         kernel = self.folder / f"{tree}.kernel"
-        kernel.write_text(" ".join(Path(flag).name for flag in flags))
+        if not kernel.exists():  # another recipe's target may have made it
+            write_whole(kernel, " ".join(Path(flag).name for flag in flags))
         return Image(identity=tree, kernel=str(kernel))
 
 
@@ -88,6 +107,7 @@ class World:
     fail_after: int = 10**9
     trials: int = 0
     on_trial: Callable[[int], None] = lambda number: None
+    on_begin: Callable[[str, Plan], None] = lambda campaign, plan: None
 
     def observed(self, image: Image, plan: Plan) -> Observation:
         """What a trial sees."""
@@ -112,6 +132,7 @@ class FlagRunner:
     world: World
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
+        self.world.on_begin(folder.parents[1].name, plan)
         return self.world.observed(image, plan)
 
 
@@ -127,6 +148,7 @@ class Nights:
     more: str = ""  # of the file of the watch
     world: World = field(default_factory=World)
     clock: Callable[[], float] | None = None
+    slots: int = 1
 
     @property
     def out(self) -> Path:
@@ -134,7 +156,8 @@ class Nights:
 
     @property
     def setting(self) -> Setting:
-        return Setting(Folders(self.folder / "cache", self.folder / "state"), {}, ignore, 1)
+        folders = Folders(self.folder / "cache", self.folder / "state")
+        return Setting(folders, {}, ignore, 1, trials_at_once=self.slots)
 
     def watch(self) -> Watch:
         """The watch as its file says it."""
@@ -142,6 +165,7 @@ class Nights:
         place.mkdir(parents=True, exist_ok=True)
         (place / "legs.yaml").write_text(LEGS.replace("HOW_SURE", self.how_sure))
         (place / "program.yaml").write_text(PROGRAM)
+        (place / "disks.yaml").write_text(DISKS)
         file = place / "nightly.yaml"
         lines = [f"repo: {self.repo}", f"recipes: {self.recipes}", f"budget: {self.budget}", "out: nights", self.more]
         file.write_text("\n".join(["nightly: watched", *lines]))
@@ -158,6 +182,12 @@ class Nights:
                 return FlagTarget(clone, folder)
 
             source = kernel_source
+
+            def add_campaign(self, row: CampaignRow, recipe: Recipe) -> CampaignRow:
+                """Under an id that goes by the question, so that the seeds of its trials do not go by the time."""
+                if row.state != CampaignState.TEST:
+                    row = replace(row, id=f"{row.recipe}-{digest(row.good, row.bad, row.source)[:12]}")
+                return super().add_campaign(row, recipe)
 
             def runner(self, recipe: Recipe) -> Runner:
                 return FlagRunner(world)
