@@ -173,6 +173,7 @@ class _Work:
         recipe = self.request.recipe
         cases = [self.session.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
         self._stage(f"Ends: {self.good} (good) and {self.bad} (bad)")
+        self._ahead.for_ends(self.good, self.bad)
         found = ends_in_cells(self.judge, self.good, self.bad, cases, self.request.direction)
         if isinstance(found, Outcome):
             return found
@@ -184,6 +185,7 @@ class _Work:
         for number, oid in enumerate(self.request.suspects, 1):
             suspect = self.history.commit(oid)
             self._stage(f"Proof of the suspect {suspect}")
+            self._ahead.for_proof(suspect)
             case = replace(ends.case, rule=ends.case.rule.of_suspect())
             known = self._fresh_knowledge(replace(ends, case=case))
             answer = self._prove(known, number, SearchResult(SearchEnd.FIRST_BAD, str(suspect), first_bad=suspect))

@@ -70,6 +70,11 @@ class SearchAhead:
             if self.judge.tools.build_all or not self.judge.known_image(each):
                 yield each
 
+    def for_ends(self, good: Candidate, bad: Candidate) -> None:
+        """The bad end beside the good one. One builder alone would begin it only to be stopped."""
+        if self.judge.tools.builders_ahead() > 1:
+            self.judge.builds.want(lambda: [self.judge.with_fixups(bad)], now=self.judge.with_fixups(good))
+
     def for_proof(self, culprit: Commit) -> None:
         """What the proof of the culprit tries."""
         history = self.clone.history()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bisector.ahead import UpcomingTrial
+from bisector.ahead import Scope, UpcomingTrial
 from bisector.case import Case, stretched
 from bisector.direction import Direction
 from bisector.interfaces import Phase
@@ -17,7 +17,7 @@ from bisector.stage import Stage
 from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
 from bisector.verdict.neither import NeverJudged, summary
 from bisector.verdict.rule import Rule
-from bisector.verdict.sequential import Evidence
+from bisector.verdict.sequential import Evidence, More
 
 NOTHING = Evidence()
 ADVICE = "Try a longer workload, more I/O, another cell, or ends further apart"
@@ -47,7 +47,7 @@ def ends_in_cells(
     if not cases[0].rule.learns:
         return _each_by_itself(judge, good, bad, cases, direction)
     with judge.ahead() as scope:
-        scope.want(_first_trials(judge, good, bad, cases[1:]))
+        _want_first_trials(scope, judge, good, bad, cases)
         drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
     able = [(case, one) for case, one in drawn if isinstance(one.result, Difference)]
     if not able:
@@ -63,13 +63,27 @@ def ends_in_cells(
     return _long_enough(judge, ends)
 
 
-def _first_trials(judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> Iterator[UpcomingTrial]:
-    """What the ends need at once in each of the cells."""
-    for number, case in enumerate(cases, 2):
-        step = case.rule.ends(NOTHING, NOTHING, number)
-        if isinstance(step, MoreEndTrials):
-            yield from judge.coming(good, case, Stage.ENDS, step.good)
-            yield from judge.coming(bad, case, Stage.ENDS, step.bad)
+def _want_first_trials(scope: Scope, judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> None:
+    """Want what the ends need at once in each of the cells: first of the good end, which is tried while the bad one is
+    built. A single cell of a rule that learns wants its trials itself."""
+    if judge.tools.slots.count > 1 and (len(cases) > 1 or not cases[0].rule.learns):
+        scope.want(_first_trials(judge, [good], cases))
+        scope.want(_first_trials(judge, [good, bad], cases))
+
+
+def _first_trials(judge: Judge, ends: Sequence[Candidate], cases: Sequence[Case]) -> Iterator[UpcomingTrial]:
+    for end in ends:
+        for number, case in enumerate(cases, 1):
+            yield from judge.coming(end, case, Stage.ENDS, _first_count(case, number))
+
+
+def _first_count(case: Case, number: int) -> int:
+    """How many trials of each end a cell needs before anything is known of it."""
+    step = case.rule.ends(NOTHING, NOTHING, number)
+    if isinstance(step, MoreEndTrials):
+        return max(step.good, step.bad)
+    alone = case.rule.decide(NOTHING)
+    return alone.count if isinstance(alone, More) else 0
 
 
 def _long_enough(judge: Judge, ends: Ends) -> Ends:
@@ -136,7 +150,9 @@ def _drawn(end: Judgement) -> int:
 def _each_by_itself(
     judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case], direction: Direction
 ) -> Ends | Outcome:
-    answers = [(case, _fixed(judge, good, bad, case)) for case in cases]
+    with judge.ahead() as scope:
+        _want_first_trials(scope, judge, good, bad, cases)
+        answers = [(case, _fixed(judge, good, bad, case)) for case in cases]
     for case, drawn in answers:
         if (drawn.good.verdict, drawn.bad.verdict) == (Verdict.GOOD, Verdict.BAD):
             return Ends(drawn.good, drawn.bad, case)

@@ -18,7 +18,7 @@ from bisector.search.gitrepo import History
 from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong, UntestableParents
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner, Unchecked, UncheckedParent
-from bisector.search.sampling import draw_proof
+from bisector.search.sampling import FirstTrials, draw_proof
 from bisector.series import TrialSeries
 from bisector.stage import Stage
 from bisector.verdict.certainty import certainty
@@ -86,12 +86,13 @@ class Proof:
 
         With UntestableParents the search is not in doubt: only the proof is to be planned anew without them.
         """
-        arms = self._planner.arms(found)
-        if arms.new.untestable or self._unbounded(arms):
-            return self._no_proof(arms)
-        if parent := self._parent_of_same_image(arms):
-            return self._changes_nothing(arms, parent)
-        step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
+        with self.judge.ahead() as scope:
+            arms = self._planner.arms(found, FirstTrials(scope, self._rule, self.number))
+            if arms.new.untestable or self._unbounded(arms):
+                return self._no_proof(arms)
+            if parent := self._parent_of_same_image(arms):
+                return self._changes_nothing(arms, parent)
+            step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
         if stuck := self._stuck(arms, step):
             return UntestableParents(tuple(arm.candidate.revision for arm in stuck))
         if isinstance(step, Confirmation):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bisector.direction import Direction
@@ -12,6 +13,9 @@ from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
 from bisector.search.knowledge import Knowledge
 from bisector.series import TrialSeries
+
+Ready = Callable[[TrialSeries], None]
+"""Called with an arm whose image is made, while others are still to be built."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,15 @@ class ProofPlanner:
     stage: str
     target: TargetKind
     paths: tuple[str, ...] = ()
+    ready: Ready = lambda arm: None
 
-    def arms(self, found: SearchResult) -> Arms:
-        """The arms of the proof of what a search found. Builds what is not built yet."""
+    def arms(self, found: SearchResult, ready: Ready = lambda arm: None) -> Arms:
+        """The arms of the proof of what a search found. Builds what is not built yet; ``ready`` is called with each arm
+        that is built."""
+        planner = replace(self, ready=ready)
+        return planner._arms(found)
+
+    def _arms(self, found: SearchResult) -> Arms:
         culprit = found.first_bad or self.history.commit(self.known.frontier.first_new)
         suspects = found.suspects or (culprit,)
         new = self._arm(culprit, self.direction.change if found.first_bad else "newest suspect")
@@ -123,7 +133,7 @@ class ProofPlanner:
                 if way.unfit is not None:
                     unchecked.append(Unchecked(way.words, way.unfit))
                     continue
-                arm = self.judge.series(way.candidate, self.known.case, self.stage, in_turns=True)
+                arm = self._series(way.candidate)
                 if arm.untestable:
                     unchecked.append(Unchecked(way.words, arm.untestable))
                     continue
@@ -199,5 +209,9 @@ class ProofPlanner:
         return self.judge.image(self.judge.with_fixups(candidate), self.stage)
 
     def _arm(self, commit: Commit, label: str) -> TrialSeries:
-        candidate = Candidate(self.target, commit.oid, label=label)
-        return self.judge.series(candidate, self.known.case, self.stage, in_turns=True)
+        return self._series(Candidate(self.target, commit.oid, label=label))
+
+    def _series(self, candidate: Candidate) -> TrialSeries:
+        made = self.judge.series(candidate, self.known.case, self.stage, in_turns=True)
+        self.ready(made)
+        return made

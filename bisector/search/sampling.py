@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bisector.ahead import Scope, UpcomingTrial
-from bisector.model import Judgement, Signal, Verdict
+from bisector.model import Image, Judgement, Signal, Verdict
 from bisector.series import TrialSeries
 from bisector.verdict.confirm import Draw, Step
 from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
@@ -132,6 +132,27 @@ def _draw_proof(
         expected = step.expected or (step.bad, step.good)
         scope.want(_coming((*zip(bad, expected[0], strict=True), *zip(good, expected[1], strict=True))))
         _draw_in_turns(wanted, stop=good)
+
+
+@dataclass
+class FirstTrials:
+    """Wants the first trials of a proof's arms while further arms are still built. Called with each arm that is made.
+
+    How many trials an arm needs is known when all arms are; here it is as many as with one arm a side.
+    """
+
+    scope: Scope
+    rule: Rule
+    number: int
+    arms: list[TrialSeries] = field(default_factory=list)
+
+    def __call__(self, arm: TrialSeries) -> None:
+        """Want its trials, too."""
+        if isinstance(arm.made, Image):
+            self.arms.append(arm)
+            step = self.rule.proof((NOTHING,), (NOTHING,), self.number, (0, 0), None, lambda *_: (0, 0))
+            count = max(*step.bad, *step.good) if isinstance(step, Draw) else 1
+            self.scope.want(_coming((each, count) for each in self.arms))
 
 
 def _coming(wanted: Iterable[tuple[TrialSeries, int]]) -> Iterator[UpcomingTrial]:
