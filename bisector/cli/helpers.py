@@ -139,6 +139,8 @@ def open_session(
         session.before_close.enter_context(shown.of(session.store))
     if session.trials_at_once > 1:
         terminal.say(f"up to {session.trials_at_once} trials at once")
+    if slots.trials_at_once == AUTO and not slots.cluster and (advice := more_at_once(trials, recipes)):
+        terminal.say(advice)
     if no_sandbox:
         terminal.say(NOTE)
 
@@ -163,6 +165,24 @@ def trial_slots(given: str, recipes: Sequence[Recipe]) -> int:
     if not given.isdecimal() or not 1 <= int(given) <= slots.MOST:
         raise UsageError(f"--trials-at-once {given}: a number from 1 to {slots.MOST}, or {AUTO}")
     return int(given)
+
+
+def more_at_once(trials: int, recipes: Sequence[Recipe]) -> str:
+    """How more trials would fit on this host: with one processor a VM, where the recipe does not say how many.
+
+    "" where none would, or where a single trial decides.
+    """
+    from bisector.execute import slots
+    from bisector.recipe.plan import largest_vm
+
+    left = [each.vm for each in recipes if each.vm and each.trials != 1 and "cpus" not in each.vm.model_fields_set]
+    fit = slots.automatic(1, largest_vm(recipes)[1], cpus=slots.processors(), free=slots.memory())
+    if not left or len(left) < len(recipes) or fit <= trials:
+        return ""
+    return (
+        f"{trials} at a time, as a VM has {max(vm.cpus for vm in left)} processors; a bug that is no race may be tried "
+        f"by {fit} at once: vm.cpus=1 (docs/performance.md)"
+    )
 
 
 def idle_builders(recipes: Sequence[Recipe]) -> int:
