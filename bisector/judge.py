@@ -21,6 +21,7 @@ from bisector.codec import digest
 from bisector.control import ControlBoot
 from bisector.deadlines import Deadlines
 from bisector.errors import Interrupted
+from bisector.execute.share import TrialSlots
 from bisector.interfaces import (
     CancelToken,
     EditsDoNotApply,
@@ -76,7 +77,8 @@ class Judge:
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
         self.builds = BuildsAhead(tools.builders_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
-        self._ahead = TrialsAhead(tools.slots, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
+        slots = tools.slots or TrialSlots(partial(tools.executor.count, "trial"))
+        self._ahead = TrialsAhead(slots, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
 
     def ahead(self) -> AbstractContextManager[Scope]:
         """A scope in which trials may run before they are drawn (bisector/ahead.py)."""

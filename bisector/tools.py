@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bisector.execute.executor import Executor
 from bisector.execute.share import TrialSlots
@@ -24,7 +24,7 @@ class JudgeTools:
     cancel: CancelToken
     builds_ahead: bool = True  # whether what nobody needs yet is built; how much at once is the executor's to say
     build_all: bool = False  # also what has the inputs of another build
-    slots: TrialSlots = field(default_factory=TrialSlots)
+    slots: TrialSlots | None = None  # those that it shares with other judges of the session; None: its own
 
     def builders_ahead(self) -> int:
         """Builds at once that nobody needs yet; another number when machines have come or gone."""

@@ -66,7 +66,7 @@ def ends_in_cells(
 def _want_first_trials(scope: Scope, judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> None:
     """Want what the ends need at once in each of the cells: first of the good end, which is tried while the bad one is
     built. A single cell of a rule that learns wants its trials itself."""
-    if judge.tools.slots.count > 1 and (len(cases) > 1 or not cases[0].rule.learns):
+    if judge.tools.executor.count("trial") > 1 and (len(cases) > 1 or not cases[0].rule.learns):
         scope.want(_first_trials(judge, [good], cases))
         scope.want(_first_trials(judge, [good, bad], cases))
 
