@@ -17,7 +17,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.interfaces import Change
 from bisector.model import Candidate
-from bisector.search.clone import SETTINGS, Git, PrivateClone
+from bisector.search.clone import SETTINGS, Git, PrivateClone, tree_changes
 from bisector.search.worktree import Worktree
 from bisector.system.locks import locked
 from bisector.system.proc import Processes, ProcessFailed
@@ -118,8 +118,8 @@ class StoredTree:
         Worktree.at(folder, self.store.folder / "worktrees", self.store.git).put(self.tree)
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
-        """Not known here: which build will do for which candidate is the campaign's question."""
-        return None
+        """The paths in which two trees differ; None where one of them did not come here."""
+        return tree_changes(self.store.git, old, new)
 
 
 def _make(draft: Path, processes: Processes) -> Path:

@@ -176,14 +176,7 @@ class PrivateClone:
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """The paths in which two trees differ; a rename is a path that is gone and one that was added. None where one
         of the trees is not in this repository."""
-        finished = self.git.run(
-            "diff-tree", "-r", "--raw", "--no-renames", "--no-ext-diff", "-z", old, new, codes=(0, MISSING)
-        )
-        if finished.returncode == MISSING:
-            return None
-        words = finished.stdout.split("\0")[:-1]
-        rows = zip(words[::2], words[1::2], strict=True)
-        return tuple(Change(path, row[1:7], row[8:14]) for row, path in rows)
+        return tree_changes(self.git, old, new)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -202,6 +195,16 @@ class PrivateClone:
     def _anchor(self) -> str:
         """A commit for HEAD of new worktrees: an empty one of our own, so that none of the user's has to last."""
         return self.git.ask("commit-tree", "-m", "no source", EMPTY_TREE)
+
+
+def tree_changes(git: Git, old: str, new: str) -> tuple[Change, ...] | None:
+    """See ``PrivateClone.changes``."""
+    finished = git.run("diff-tree", "-r", "--raw", "--no-renames", "--no-ext-diff", "-z", old, new, codes=(0, MISSING))
+    if finished.returncode == MISSING:
+        return None
+    words = finished.stdout.split("\0")[:-1]
+    rows = zip(words[::2], words[1::2], strict=True)
+    return tuple(Change(path, row[1:7], row[8:14]) for row, path in rows)
 
 
 def object_stores(git_dir: Path) -> tuple[Path, ...]:

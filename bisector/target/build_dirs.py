@@ -7,7 +7,7 @@
     build-dirs/N/state.json       what the objects fit, and when they were made
     build-dirs/N/journal.json    there while make may write: the objects as they were before
 
-An incremental build is right when each object is as new as its source says. Three things break that, and each is
+An incremental build is right when each object is as new as its source says. Four things break that, and each is
 handled here before make sees the objects:
 
 * A build that was killed. A compiler writes its object in place, fixdep its .cmd file, objtool changes an object that
@@ -18,6 +18,9 @@ handled here before make sees the objects:
   the touched symbol files and the headers fit together is not known.
 * A source that was deleted. Without its source an object has no rule, and make takes a target without a rule for
   current: a kernel would be linked that a clean build cannot make. See ``leftovers``.
+* A header that was added, and is found before the one that an object lists. make looks at what is listed alone, so each
+  object whose list has a path of that name is deleted. ccache's direct mode has the same blind spot (its manual,
+  "Caveats"), and is off for such a build.
 * A clock that stepped back, or a file system with coarse times. A source written now must be newer than every object
   made before; we wait for that, or throw the objects away. After a reboot they are thrown away too: object data that
   never reached the disk may stand behind a valid stat. ccache, which checks what it reads, makes up for most of it.
@@ -39,7 +42,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.system.trees import remove_tree
 from bisector.target.images import write_json
-from bisector.target.leftovers import remove_leftovers
+from bisector.target.leftovers import remove_leftovers, remove_shadowed
 from bisector.target.make import OBJECTS
 
 MOST_SEATS = 4  # per repository; more only when so many builds run at once
@@ -62,6 +65,7 @@ class Notes:
     fit: str = ""  # what they were built with; other settings make them useless
     boot: str = ""
     newest: int = 0  # mtime of the newest object, ns
+    tree: str = ""  # id of the tree that was built last
     lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -103,20 +107,28 @@ class BuildDir:
             self._discard()
 
     @contextmanager
-    def at_work(self, fit: str) -> Iterator[None]:
-        """Objects stand in the tree and make may write. When the block raises, or we die, its work is undone later."""
+    def at_work(self, fit: str, tree: str = "", added: frozenset[str] = frozenset()) -> Iterator[tuple[str, ...]]:
+        """Objects stand in the tree and make may write. When the block raises, or we die, its work is undone later.
+
+        Args:
+            tree: id of the tree.
+            added: names of files that it has and the tree of the objects (``notes.tree``) had not.
+
+        Gives the targets that were removed because one of those names may be found in their making.
+        """
         if not self.cold and self.notes.fit != fit:
             self._discard()
         cold = self.cold
         self._objects.mkdir(exist_ok=True)
         remove_leftovers(self._objects, self.tree, OBJECTS)
+        shadowed = remove_shadowed(self._objects, added)
         write_json(self._journal, self._listed())
         self._objects.rename(self.objects)
         if cold:
             self.notes = Notes(lines=self.notes.lines)
-        yield
+        yield shadowed
         self.objects.rename(self._objects)
-        self.notes.fit, self.notes.boot = fit, _boot()
+        self.notes.fit, self.notes.boot, self.notes.tree = fit, _boot(), tree
         self.notes.newest = max((stat[0] for stat in self._listed().values()), default=0)
         write_json(self.folder / "state.json", asdict(self.notes))
         self._journal.unlink()

@@ -17,6 +17,7 @@ from pathlib import Path
 from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
 
+_LAST_PART = re.compile(rb"/([\w.+,-]+)(?![\w./+,-])")
 COMMAND_LIMIT = 4 << 20  # bytes of a command file, which lists the headers of its object too
 
 _SOURCE = re.compile(rb"^source_\S+ := (\S+)", re.MULTILINE)
@@ -40,6 +41,25 @@ def remove_leftovers(objects: Path, tree: Path, name: str) -> tuple[str, ...]:
             _command_file(objects / target).unlink(missing_ok=True)
             del sources[target]
         removed += gone
+    return tuple(sorted(removed))
+
+
+def remove_shadowed(objects: Path, names: frozenset[str]) -> tuple[str, ...]:
+    """Delete every target of whose command or list of headers a path ends in one of ``names``.
+
+    Args:
+        names: last parts of paths that the tree has now and had not when the objects were made. A header among them
+            may be found before the one that was read, which make does not see.
+
+    Returns the deleted targets, relative to ``objects``.
+    """
+    wanted = {os.fsencode(name) for name in names}
+    removed = []
+    for target, command in _commands(objects) if wanted else ():
+        if not wanted.isdisjoint(_LAST_PART.findall(command)):
+            (objects / target).unlink(missing_ok=True)
+            _command_file(objects / target).unlink(missing_ok=True)
+            removed.append(target)
     return tuple(sorted(removed))
 
 

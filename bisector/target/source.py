@@ -7,7 +7,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Protocol
 
 from bisector.causes import BuildStage
@@ -160,6 +160,11 @@ class SourceTarget(ABC):
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
             raise InfraError(what, hint="bisector cache shows what can go") from error
 
+    def _added(self, build_dir: BuildDir, tree: str) -> frozenset[str]:
+        """Last parts of the paths that the tree has and that of the folder's objects had not."""
+        changes = self.sources.changes(build_dir.notes.tree, tree) if build_dir.notes.tree else None
+        return frozenset(PurePosixPath(change.path).name for change in changes or () if change.old_mode == "000000")
+
     def _record_inputs(self, build: Build, candidate: Candidate, staged: Path) -> None:
         name = str(replace(candidate, label=""))
         if inputs := build.inputs(self.sources.tree_of(candidate), self._settings(candidate), name):
@@ -172,7 +177,10 @@ class SourceTarget(ABC):
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
         build = self._build(candidate, build_dir, log, listener, cancel)
-        with build_dir.at_work(self._fit):
+        tree = self.sources.tree_of(candidate)
+        with build_dir.at_work(self._fit, tree, self._added(build_dir, tree)) as shadowed:
+            if shadowed:
+                build.commands.environment = {**build.commands.environment, "CCACHE_NODIRECT": "1"}
             try:
                 build.configure()
                 build.compile()

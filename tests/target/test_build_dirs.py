@@ -253,3 +253,14 @@ def test_an_earlier_build_that_does_not_die_is_named(setup: KernelSetup, monkeyp
     finally:
         stubborn.kill()
         stubborn.wait()
+
+
+def test_an_object_is_made_anew_where_a_new_file_may_be_found_in_its_place(setup: KernelSetup) -> None:
+    """As a header that is added comes before the one that an object lists, which make does not see."""
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    before = setup.compiled()
+    setup.build(target, setup.candidate("two", {"include/unlike.h": "1\n"}))
+    assert setup.compiled() == before
+    setup.build(target, setup.candidate("three", {"include/disk.c": "1\n"}))
+    assert setup.compiled() - before == 1
