@@ -18,6 +18,7 @@ from .inner_storage import InnerStorage
 from .lines import printable
 from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
 from .modules import devices_of, modules
+from .monitor import command
 from .observe import BoundedLog, Recorder
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
@@ -53,6 +54,7 @@ class Guest(GuestControl):
         self._passed = Passthrough(storage, guest.passthrough)
         self._hosts: tuple[str, ...] = ()  # PCI addresses of what is passed
         self._inner = InnerStorage(guest)
+        self._layers = storage.opened  # of the VM, as they are now
         self._fresh = True  # its storage was not made yet
         self._cut_short: int | None = None  # a command that a pause cut short
         self._recorder = recorder
@@ -358,6 +360,13 @@ class Guest(GuestControl):
             return self._unanswered(qemu, Outcome(detail=text))
         self._cut_short = None
         return command_outcome(code, text)
+
+    def monitor(self, step: Step, seconds: float) -> Outcome:
+        """Give QEMU the step's QMP command, with what a program opens in place of a layer's name."""
+        if self._qemu is None or self._qemu.exit is not None:
+            return Outcome(done=False, detail="QEMU does not run")
+        text = fill((step.qmp,), {**self._layers(), "seed": str(self._seed)})[0]
+        return command(self._qemu, text, step.until, seconds)
 
     def _running(self) -> Qemu | Outcome:
         if self._qemu is None:

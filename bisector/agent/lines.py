@@ -15,15 +15,16 @@ LONGEST = 16 << 10  # bytes; a line without end is cut into pieces of this size
 class LineSplitter:
     """Bytes in, lines out (without their end, and without the carriage returns of a serial port)."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = LONGEST) -> None:
         self._rest = b""
+        self._longest = longest
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that ``data`` completes."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > LONGEST:
-            whole.append(self._rest[:LONGEST])
-            self._rest = self._rest[LONGEST:]
+        while len(self._rest) > self._longest:
+            whole.append(self._rest[: self._longest])
+            self._rest = self._rest[self._longest :]
         return [line.decode(errors="replace").replace("\r", "") for line in whole]
 
     def rest(self) -> list[str]:
@@ -32,11 +33,13 @@ class LineSplitter:
         return [left.decode(errors="replace").replace("\r", "")] if left else []
 
 
-def pump(descriptor: int, on_line: Callable[[str], None], on_end: Callable[[], None]) -> threading.Thread:
+def pump(
+    descriptor: int, on_line: Callable[[str], None], on_end: Callable[[], None], longest: int = LONGEST
+) -> threading.Thread:
     """Read ``descriptor`` in a thread until it ends, and close it."""
 
     def read() -> None:
-        splitter = LineSplitter()
+        splitter = LineSplitter(longest)
         while True:
             try:
                 data = os.read(descriptor, 1 << 16)
@@ -63,6 +66,21 @@ def qmp_event(line: str) -> tuple[str, str] | None:
         return None
     data = message.get("data")
     return message["event"], json.dumps(data, sort_keys=True) if data else ""
+
+
+def qmp_answer(line: str) -> tuple[int, bool, str] | None:
+    """Of an answer to a command with a number that number, whether it worked, and what was said; None for others."""
+    try:
+        message: Any = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(message, dict) or type(message.get("id")) is not int:
+        return None
+    if "return" in message:
+        return message["id"], True, json.dumps(message["return"], sort_keys=True)
+    error = message.get("error")
+    words = error if isinstance(error, dict) else {}
+    return message["id"], False, f"{words.get('class', 'error')}: {words.get('desc', '')}"
 
 
 def printable(text: str, limit: int) -> str:

@@ -89,7 +89,7 @@ def device_options(drives: Sequence[Drive]) -> list[str]:
         place = DEVICES[drive.device].for_disk(used[drive.device], one=True)
         used[drive.device] += 1
         more = DEVICES[drive.device].with_words(_words(drive))
-        argv += ["-device", f"{place},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"]
+        argv += ["-device", f"{place},id={drive.name},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"]
     return argv
 
 

@@ -84,7 +84,7 @@ class Io:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt fail remove add run."""
+    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp."""
 
     name: str
     verb: str
@@ -99,12 +99,14 @@ class Step:
     caches: str = ""  # verify without direct: drop them before (""), keep them, or remount
     kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
     keep: Natural = 0  # bytes of a program's output that are kept; 0: what is kept of each
+    qmp: str = ""  # a command for the inner QEMU's monitor: {"execute": NAME, "arguments": {...}}
+    until: str = ""  # qmp: the event of QMP's that is waited for
     to: str = ""  # add: the array, where the layer is no member of one
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
     def begun(self, at: float) -> StepFacts:
         """Its facts when it has begun, ``at`` seconds from the agent's start, and nothing more is known."""
-        inside = self.where == "guest" or self.verb in ("start", "restart", "stop", "resume")
+        inside = self.where == "guest" or self.verb in ("start", "restart", "stop", "resume", "qmp")
         return StepFacts(self.name, at, at, where="guest" if inside else "vm")
 
 

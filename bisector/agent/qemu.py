@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .command import Halt, find_tool, kill
-from .lines import pump, qmp_event
+from .lines import pump, qmp_answer, qmp_event
 from .machine import Ports
 
 KEPT_LINES = 40  # of QEMU's own output and of a guest command's
 QUIT = '{"execute": "quit"}'
+QMP_LINE = 4 << 20  # bytes of an answer of QMP's
+EVENTS = 1000  # of QMP's that a step may wait for
 QUIT_TIME = 10.0  # seconds that QEMU has for its end after "quit"
 
 
@@ -31,7 +33,11 @@ class Listeners:
 
 
 class Qemu:
-    """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck."""
+    """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
+
+    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data; ``asked``: number of a command → whether
+    it worked, and what QEMU said.
+    """
 
     def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:
         self._listeners = listeners
@@ -44,16 +50,18 @@ class Qemu:
         self._answers: dict[int, deque[str]] = {}
         self._exits: dict[int, int] = {}
         self._heard = False
-        self._greeted = False
         self._leaving = False
         self._control = -1
         self._sent = 0
+        self.greeted = False
+        self.events: list[tuple[str, str]] = []
+        self.asked: dict[int, tuple[bool, str]] = {}
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
         theirs = [pair[1].detach() for pair in pairs]
         self._child = self._spawn(command(Ports(*theirs)), theirs)
         self._qmp = ours[0]
-        pump(ours[0], self._on_qmp, self._note)
+        pump(ours[0], self._on_qmp, self._note, QMP_LINE)
         if serial:
             self._control = ours[2]
             pump(ours[1], self._on_console, self._note)
@@ -103,13 +111,19 @@ class Qemu:
         if line.startswith('{"QMP"'):
             self._say('{"execute": "qmp_capabilities"}')
             with self._changed:
-                self._greeted = True
+                self.greeted = True
+                self._changed.notify_all()
                 if self._leaving:
                     self._say(QUIT)
+        if answer := qmp_answer(line):
+            self.asked[answer[0]] = answer[1:]
+            self._note()
         event = qmp_event(line)
         if event is None:
             return
         self._listeners.event(*event)
+        if len(self.events) < EVENTS:
+            self.events.append(event)
         with self._changed:
             self._paused = event[0] == "STOP" or (self._paused and event[0] != "RESUME")
             self._changed.notify_all()
@@ -182,6 +196,12 @@ class Qemu:
         self.wait(seconds, lambda: self.answered(number))
         return self._exits.get(number), "\n".join(self._answers.get(number, ()))
 
+    def ask(self, command: str) -> int:
+        """Give the monitor a command (JSON, an object); the number of its answer in ``asked``."""
+        self._sent += 1
+        self._say(f'{{"id": {self._sent}, {command.strip()[1:]}')
+        return self._sent
+
     def disk(self, serial: str) -> str:
         """The guest's node with this serial, "" when the guest has none. A VPD page has a head before the number."""
         return next((f"/dev/{device}" for device, text in self._disks.items() if text.endswith(serial)), "")
@@ -204,7 +224,7 @@ class Qemu:
         if self._exit is None:
             with self._changed:  # before its greeting the monitor takes no command
                 self._leaving = True
-                if self._greeted:
+                if self.greeted:
                     self._say(QUIT)
             self.wait(seconds, lambda: False)
         if self._exit is None:

@@ -74,6 +74,10 @@ class GuestControl(ABC):
         """Run a program in it, within ``seconds``."""
 
     @abstractmethod
+    def monitor(self, step: Step, seconds: float) -> Outcome:
+        """Give QEMU the step's QMP command, and wait for its event, within ``seconds``."""
+
+    @abstractmethod
     def close(self) -> None:
         """End it, and all that it writes."""
 
@@ -154,6 +158,10 @@ def _restart(work: Workload, step: Step) -> Outcome:
 
 def _resume(work: Workload, step: Step) -> Outcome:
     return work.inner().resume(work.left())
+
+
+def _qmp(work: Workload, step: Step) -> Outcome:
+    return work.inner().monitor(step, work.left())
 
 
 def _io(work: Workload, step: Step) -> Outcome:
@@ -324,6 +332,7 @@ VERBS: Mapping[str, Verb] = {
     "stop": _stop,
     "restart": _restart,
     "resume": _resume,
+    "qmp": _qmp,
     "io": _io,
     "run": _run,
     "stamp": _stamp,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,7 @@ TAKES: dict[str, set[str]] = {
     "fail": {"probability"},
     "remove": {"probability"},
     "add": {"to", "probability"},
+    "qmp": {"until", "probability"},
     "run": {*_COMMON},
 }
 _KEYS = {"in": "where", "for": "seconds", "class": "damage"}
@@ -92,6 +94,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _guest_verb(recipe, step, path)
     elif verb == "run":
         yield from _run(recipe, step, path)
+    elif verb == "qmp":
+        yield from _qmp(recipe, step, path)
     else:
         yield from _objects(recipe, step, path)
         if verb == "io" and step.where == "guest":
@@ -110,6 +114,18 @@ def _guest_verb(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
         yield Fault((*path, step.verb), f"only the guest is started and stopped: '{step.verb}: guest'")
     elif recipe.guest is None:
         yield Fault((*path, step.verb), "there is no 'guest:' to " + step.verb)
+
+
+def _qmp(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    if recipe.guest is None or recipe.guest.os == "none":
+        what = (
+            "there is no 'guest:'" if recipe.guest is None else "a guest with 'os: none' ends when its drives are open"
+        )
+        yield Fault((*path, "qmp"), f"{what}, so there is no QEMU to give commands", at_key=True)
+    known = ["seed", *recipe.storage]
+    for match in PLACEHOLDER.finditer(json.dumps(step.qmp)):
+        if match[1] not in known:
+            yield Fault((*path, "qmp"), f"no layer for the placeholder {match[0]}{suggestion(match[1], known)}")
 
 
 def _run(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
@@ -208,7 +224,7 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
         path = ("steps", name)
         if step.verb == "start":
             started = True
-        elif (step.verb in GUEST_VERBS or step.where == "guest") and not started:
+        elif (step.verb in (*GUEST_VERBS, "qmp") or step.where == "guest") and not started:
             yield Fault(path, "no step before this one starts the guest ('- NAME: {start: guest}')", at_key=True)
         stamped = stamped or step.verb == "stamp"
         if step.verb == "verify" and not stamped:

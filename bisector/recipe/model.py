@@ -51,7 +51,9 @@ Damage = Literal[
     "none", "zeroed", "stale", "torn", "flipped", "duplicate", "misdirected", "foreign", "xfs-metadata", "xfs-flip",
     "restored",
 ]  # fmt: skip
-Verb = Literal["start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "run"]
+Verb = Literal[
+    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "qmp", "run"
+]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
 
@@ -59,6 +61,8 @@ Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=
 LayerName = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=20)]
 """A disk is found by its serial, and NVMe, ATA and virtio-blk keep 20 characters of that."""
 
+
+QmpCommand = Annotated[Text, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")]
 
 VmMemory = Annotated[int, *values.memory_rules("128M")]
 """Of the VM: less does not hold a kernel with its agent's Python."""
@@ -167,6 +171,7 @@ class Step(Base):
     fail: OneOrMany[Text] | None = None
     remove: OneOrMany[Text] | None = None
     add: OneOrMany[Text] | None = None
+    qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None
     run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     where: Literal["vm", "guest"] = Field("vm", alias="in")
     seconds: Duration | None = Field(None, alias="for")
@@ -182,6 +187,7 @@ class Step(Base):
     kill: Flag | None = None
     damage: Damage | None = Field(None, alias="class")
     to: Text | None = None
+    until: Annotated[Text, StringConstraints(pattern=values.QMP_EVENT)] | None = None
     probability: Fraction | None = None
 
     @property
@@ -191,8 +197,8 @@ class Step(Base):
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """What it does it to: layers, drives or ``guest``; for ``run`` nothing (its words are an argv)."""
-        if self.verb == "run":
+        """What it does it to: layers, drives or ``guest``; for ``run`` and ``qmp`` nothing."""
+        if self.verb in ("run", "qmp"):
             return ()
         found = getattr(self, self.verb)
         return (found,) if isinstance(found, str) else tuple(found)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 
 from bisector.agent import plan as agent
@@ -142,6 +143,10 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         kill=bool(step.kill),
         to=step.to or "",
         keep=keep,
+        qmp=json.dumps({"execute": next(iter(step.qmp)), "arguments": next(iter(step.qmp.values()))})
+        if step.qmp
+        else "",
+        until=step.until or "",
         probability=1.0 if step.probability is None else step.probability,
     )
 

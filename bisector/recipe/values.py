@@ -255,6 +255,18 @@ def plain(value: object) -> Any:
     return option(value)
 
 
+QMP_EVENT = r"^[A-Z][A-Z0-9_]*$"
+
+
+def qmp(value: object) -> object:
+    """A command of QMP with its arguments; its name alone where it has none."""
+    if isinstance(value, str):
+        return {value: {}}
+    if not isinstance(value, dict) or len(value) != 1:
+        raise wrong(f"expected one command, as query-block or {{device_del: {{id: vda}}}}, found {shown(value)}")
+    return {name: {} if arguments is None else arguments for name, arguments in value.items()}
+
+
 def flag(value: object) -> bool:
     """A truth value. ``on`` and ``yes`` are text in YAML 1.2."""
     if not isinstance(value, bool):

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands of a recipe to the inner QEMU's monitor, and the end of the jobs that they begin."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from .machine import errno_in
+from .qemu import Qemu
+from .steps import Outcome
+
+GREETING = 30.0  # seconds that QEMU has for its greeting
+SHOWN = 64 << 10  # characters of an answer that are kept
+
+
+def command(qemu: Qemu, text: str, until: str, seconds: float) -> Outcome:
+    """Give QEMU the QMP command ``text``; with ``until`` wait for that event of QMP, too, within ``seconds``.
+
+    Exit code 0 for an answer, 1 for an error; the errno that an error ends with. ``detail`` is the answer as JSON, or
+    the error's class and words; behind it the data of the event that was waited for. A job's event that names an error
+    is an error as well (``BLOCK_JOB_COMPLETED``, qapi/block-core.json).
+    """
+    end = time.monotonic() + seconds
+    if not qemu.wait(min(GREETING, seconds), lambda: qemu.greeted):
+        return Outcome(done=False, exit=qemu.exit, detail="QEMU's monitor did not open")
+    number, before = qemu.ask(text), len(qemu.events)
+    qemu.wait(end - time.monotonic(), lambda: number in qemu.asked)
+    if number not in qemu.asked:
+        return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no answer of QEMU: {qemu.output}")
+    answered, said = qemu.asked[number]
+    if not answered:
+        return Outcome(exit=1, errno=errno_in(said), detail=said[:SHOWN])
+    if not until:
+        return Outcome(exit=0, detail=said[:SHOWN])
+
+    def seen() -> list[str]:
+        return [data for name, data in qemu.events[before:] if name == until]
+
+    qemu.wait(end - time.monotonic(), lambda: bool(seen()))
+    if not seen():
+        return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no {until} of QEMU: {qemu.output}")
+    error = _error(seen()[0])
+    return Outcome(exit=int(bool(error)), errno=errno_in(f": {error}"), detail=f"{said[:SHOWN]}\n{until} {seen()[0]}")
+
+
+def _error(data: str) -> str:
+    """What an event's data names as an error, "" where it names none."""
+    found = json.loads(data) if data else {}
+    return str(found.get("error") or "") if isinstance(found, dict) else ""
