@@ -116,4 +116,7 @@ def test_what_git_tests_next_is_built_while_trials_run(run: Run, ahead: int) -> 
     waited = [tree for where, tree in target.builds if where == "build"]
     needed = {tree for _, tree in plain.builds}
     assert needed <= {tree for _, tree in target.builds}
-    assert len(waited) == 3, "both ends, and the first commit of the search"
+    ends = (
+        {2} if ahead == 1 else {1, 2}
+    )  # two builders make the bad end beside the good one, where they come to it first
+    assert len(waited) - 1 in ends, "the ends, and the first commit of the search"
