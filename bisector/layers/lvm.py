@@ -48,6 +48,10 @@ def _without(parity: int) -> Callable[[Sequence[int]], int]:
     return lambda members: min(members) * (len(members) - parity)
 
 
+_INTEGRITY = (("dm-integrity",), ("dm_integrity", "crc32c_generic", "crc32c_cryptoapi"))
+"""Fragments and modules."""
+
+
 def _row(
     type_: str, least: int = 1, *, modules: tuple[str, ...] = (), words: Mapping[str, Option] | None = None,
     fragments: tuple[str, ...] = ("lvm-raid",), even: bool = False, redundant: bool = False, copies: bool = False,
@@ -60,7 +64,7 @@ def _row(
         modules=("dm_mod", *modules), programs=_PROGRAMS, redundant=redundant, copies=copies,
         refuses={} if type_ == "mirror" else {"log": f"only lvm mirror has a log, {type_} has none"},
         words={**(words or {}), **integrity}, required=required or {}, on=on, shared=bool(on),
-        by_word={"integrity": (("dm-integrity",), ("dm_integrity", "crc32c_generic"))} if integrity else {},
+        by_word={"integrity": _INTEGRITY} if integrity else {},
     )  # fmt: skip
 
 

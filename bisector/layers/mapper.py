@@ -132,12 +132,12 @@ _TARGETS = (
             "sector_size": Power(512, 4096),
         },
         {"cipher": "aes-xts-plain64", "sector_size": "512"}, _of_crypt, sectors=_of_crypt_sectors,
-        modules=("dm_crypt", "xts", "cbc", "essiv", "aes_generic", "aesni_intel", "sha256_generic"),
+        modules=("dm_crypt", "xts", "cbc", "essiv", "aes_generic", "aesni_intel", "sha256", "sha256_generic"),
     ),
     Target(
         "integrity", "0 {sectors} integrity {leg} 0 4 {mode} 2 internal_hash:crc32c block_size:{block_size}",
         {"mode": Word(("J", "B", "D")), "block_size": Power(512, 4096)}, {"mode": "J", "block_size": "512"},
-        before=_format_integrity, modules=("dm_integrity", "crc32c_generic"),
+        before=_format_integrity, modules=("dm_integrity", "crc32c_generic", "crc32c_cryptoapi"),
     ),
     Target(
         "flakey", "0 {sectors} flakey {leg} 0 {up} {down} {flags}",
