@@ -6,11 +6,13 @@ See worker.py; here is what takes part in builds alone.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.cache import at_work
 from bisector.errors import InfraError
+from bisector.execute.local import give_way
 from bisector.execute.place import Place
 from bisector.model import BuildFailure, Candidate, Image
 from bisector.search.bundles import TreeStore
@@ -76,7 +78,17 @@ class BuildAnswer:
 
 
 def build(place: Place, request: BuildRequest) -> BuildAnswer:
-    """Build one kernel here, or take it from this machine's cache. Raises InfraError."""
+    """Build one kernel here, or take it from this machine's cache. Raises InfraError.
+
+    One that nobody needs yet gives way to all else, in a thread of its own: this one runs trials, too.
+    """
+    if not request.ahead:
+        return _build(place, request)
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead", initializer=give_way) as thread:
+        return thread.submit(_build, place, request).result()
+
+
+def _build(place: Place, request: BuildRequest) -> BuildAnswer:
     here = site(request.sandbox)
     kept, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
     with at_work(kept), token(place, here) as cancel:

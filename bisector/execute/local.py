@@ -26,7 +26,7 @@ class LocalExecutor:
             "trial": ThreadPoolExecutor(trials, thread_name_prefix="trial"),
         }
         if ahead:
-            self._pools["ahead"] = ThreadPoolExecutor(ahead, thread_name_prefix="ahead", initializer=_give_way)
+            self._pools["ahead"] = ThreadPoolExecutor(ahead, thread_name_prefix="ahead", initializer=give_way)
         self._sizes: dict[Slot, int] = {"build": builds, "trial": trials, "ahead": ahead}
         self._numbers: dict[Slot, SlotNumbers] = {slot: SlotNumbers() for slot in self._pools}
 
@@ -60,6 +60,6 @@ class LocalExecutor:
         self.shutdown(cancel_futures=True)
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Lowest priority for this thread and the processes that it starts. Linux has a nice value for each thread."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICEST)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +105,34 @@ def test_a_build_that_is_stopped_ends_on_its_worker(lab: Lab) -> None:
     for each in marks:
         (each / "pause").unlink()
     assert lab.image(target, candidate).host
+
+
+def test_a_build_that_nobody_needs_yet_gives_way_on_its_worker(lab: Lab) -> None:
+    candidate = lab.commit({"drivers/disk.c": "PAUSE ahead\n"})
+    target = lab.target()
+    marks = [lab.cache_of(f"worker-{number}") / "ccache/marks-0" for number in (1, 2)]
+    for each in marks:
+        each.mkdir(parents=True, exist_ok=True)
+        (each / "reached").unlink(missing_ok=True)
+        (each / "pause").touch()
+    future = lab.submit(target, candidate, "ahead")
+    lab.wait(lambda: any((each / "reached").exists() for each in marks))
+    nice = {os.getpriority(os.PRIO_PROCESS, pid) for pid in compilers(lab.root)}
+    for each in marks:
+        (each / "pause").unlink()
+    assert isinstance(future.result(60), Image)
+    assert nice == {19}
+
+
+def compilers(below: Path) -> set[int]:
+    """Processes of the small kernels' compiler that build below a folder."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"../compile" in words and (place / "cwd").readlink().is_relative_to(below):
+                found.add(int(place.name))
+    return found
 
 
 def test_a_worker_that_sends_another_kernel_than_it_says_is_not_believed(
