@@ -28,9 +28,10 @@ def tools(images: Sequence[Image], trials: Sequence[Trial]) -> tuple[tuple[str, 
 
 def _seen(images: Sequence[Image], trials: Sequence[Trial]) -> Iterator[tuple[str, str, str | None]]:
     """(name, version, machine) of each tool; None for a machine that was not recorded."""
+    recorded = any(image.host for image in images)  # by earlier versions it was not
     for image in images:
         for name, version in image.tools:
-            yield name, version, image.host or None
+            yield name, version, image.host if recorded else None
     for trial in trials:
         seen = trial.observation
         used = (*(seen.result.tools if seen.result else ()), ("virtme-ng", seen.vng), ("acceleration", seen.accel))

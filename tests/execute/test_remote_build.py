@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.errors import Interrupted
+from bisector.errors import InfraError, Interrupted
 from bisector.execute.remote import Call
 from bisector.interfaces import CancelToken, ignore
 from bisector.jobs import make_image
@@ -133,6 +133,16 @@ def compilers(below: Path) -> set[int]:
             if b"../compile" in words and (place / "cwd").readlink().is_relative_to(below):
                 found.add(int(place.name))
     return found
+
+
+def test_a_build_that_fills_disks_is_tried_elsewhere_and_then_given_up_as_the_harness_failure(lab: Lab) -> None:
+    candidate = lab.commit({"drivers/disk.c": "FULL\n"})
+    target = lab.target()
+    with pytest.raises(InfraError, match="3 workers failed at it"):
+        lab.submit(target, candidate).result(60)
+    assert target.known(target.key(candidate)) is None
+    assert lab.executor and not lab.executor.cluster.barred
+    assert {name for name, _, kind in lab.executor.cluster.faults if kind == "failed"} == {"worker-1", "worker-2"}
 
 
 def test_a_worker_that_sends_another_kernel_than_it_says_is_not_believed(

@@ -161,3 +161,13 @@ def test_compilers_of_two_machines_are_both_named(tmp_path: Path) -> None:
     found = dict(facts.gather(store, row).tools)
     assert found["compiler"] == "gcc (Debian 12.2.0-14+deb12u1) 12.2.0; gcc 14"
     assert found["make"] == "GNU Make 4.3"
+
+
+def test_compilers_of_a_builder_and_of_this_host_are_named_with_their_machines(tmp_path: Path) -> None:
+    store, row = stored(tmp_path)
+    image = case.image("a", "6.17.0")
+    other = replace(image, identity="b" * 64, tools=(("compiler", "gcc 14"),), host="rack3")
+    for key, made in (("1", image), ("2", other)):
+        store.add_build(row.id, key, case.GOOD_END.candidate, made)
+    found = dict(facts.gather(store, row).tools)
+    assert found["compiler"] == "gcc (Debian 12.2.0-14+deb12u1) 12.2.0 on this host; gcc 14 on rack3"
