@@ -37,7 +37,7 @@ from bisector.model import (
     Verdict,
 )
 from bisector.nightly.config import Watch, WatchedRecipe
-from bisector.nightly.deadline import Deadline
+from bisector.nightly.deadline import Deadline, Spent
 from bisector.nightly.questions import Question, QuestionRunner
 from bisector.nightly.records import Answer, Night, Regression, Series, State, Where
 from bisector.nightly.sightings import Sightings
@@ -256,7 +256,7 @@ def _state(
 ) -> _State:
     runner.night = number
     session.setting = _setting()
-    deadline = Deadline(cast(Session, session), math.inf, time.monotonic)
+    deadline = Deadline(cast(Session, session), Spent(math.inf), time.monotonic)
     commit = Commit(f"{number:040}", "")
     night = Night("w", f"next-{number:08}", commit.oid, "", "", float(number))
     return _State(
