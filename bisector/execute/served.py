@@ -118,7 +118,7 @@ def _run(request: Request, environ: Mapping[str, str], gone: threading.Event, sa
             processes, log = Processes(places.state / "processes"), folder / "log"
             done = _ended(processes, argv, {**environ, **SETTINGS, **own}, log, gone)
             if not gone.is_set():
-                say({"ended": f"the worker ended {done}", "hint": _tail(log)})
+                say({"ended": f"the worker ended {done}", "hint": _last_error(log)})
         finally:
             remove_tree(folder, ignore_errors=True)
             folder.with_suffix(".lock").unlink(missing_ok=True)
@@ -170,8 +170,10 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _tail(log: Path) -> str:
+def _last_error(log: Path) -> str:
+    """The last line that a worker printed which is no time and no level: of a traceback the error."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
+    return next((line for line in reversed(lines) if line.strip() and " - distributed." not in line), "")[:500]

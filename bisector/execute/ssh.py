@@ -172,7 +172,7 @@ class Connection:
             self.up.set()
             self.settled.set()
         elif "ended" in message:
-            return "\n  ".join([str(message["ended"]), *str(message.get("hint", "")).splitlines()[-3:]]).strip()
+            return "; ".join(filter(None, [str(message["ended"]), *str(message.get("hint", "")).splitlines()]))
         elif line:
             self._said = [*self._said[-9:], line]
         return ""
