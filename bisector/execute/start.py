@@ -8,6 +8,7 @@ started here speaks TLS with keys that are made for this one session, on this ho
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -76,6 +77,8 @@ def reached(address: str, starting: StartSetting) -> Iterator[Client]:
 
 @contextmanager
 def _connected(address: str, security: Security | None = None) -> Iterator[Client]:
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # that the scheduler is gone is said by us, in a line
     try:
         client = Client(address, timeout=CONNECT, security=security, set_as_default=False)
     except (OSError, TimeoutError) as error:

@@ -157,6 +157,7 @@ def test_a_campaign_on_three_hosts_survives_a_dead_worker_and_a_cut_network_and_
         scene.kill_scheduler()
         assert campaign.wait(60) == ExitCode.INFRA
     assert "scheduler" in scene.said and "--resume" in scene.said
+    assert "Traceback" not in scene.said
     assert not scene.lab.left()
     with scene.run("--resume", "--cluster", "ssh:beta") as campaign:
         scene.one_that_tries()
