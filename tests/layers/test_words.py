@@ -219,7 +219,8 @@ def test_a_drive_of_the_guest_takes_the_same_words_and_a_thread_of_its_own() -> 
     assert "file.image.filename=/a,,b.img" in said
     assert said.endswith("rerror=report,discard=unmap,detect-zeroes=unmap,readonly=on,werror=stop")
     assert " ".join(device_options([own])) == (
-        "-object iothread,id=thread-vda -device virtio-blk-pci,id=vda,drive=vda,serial=vda,discard=on,iothread=thread-vda"
+        "-object iothread,id=thread-vda "
+        "-device virtio-blk-pci,id=vda,drive=vda,serial=vda,discard=on,iothread=thread-vda"
     )
     scsi = Drive("sda", "img", "scsi", words=(("iothread", "on"),))
     assert device_options([scsi])[:4] == [
