@@ -24,11 +24,11 @@ def command(qemu: Qemu, text: str, until: str, seconds: float) -> Outcome:
     end = time.monotonic() + seconds
     if not qemu.wait(min(GREETING, seconds), lambda: qemu.greeted):
         return Outcome(done=False, exit=qemu.exit, detail="QEMU's monitor did not open")
-    number, before = qemu.ask(text), len(qemu.events)
-    qemu.wait(end - time.monotonic(), lambda: number in qemu.asked)
-    if number not in qemu.asked:
+    number, before = qemu.execute(text), len(qemu.events)
+    qemu.wait(end - time.monotonic(), lambda: number in qemu.replies)
+    if number not in qemu.replies:
         return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no answer of QEMU: {qemu.output}")
-    answered, said = qemu.asked[number]
+    answered, said = qemu.replies[number]
     if not answered:
         return Outcome(exit=1, errno=errno_in(said), detail=said[:SHOWN])
     if not until:

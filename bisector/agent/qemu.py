@@ -35,7 +35,7 @@ class Listeners:
 class Qemu:
     """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
 
-    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data; ``asked``: number of a command → whether
+    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data; ``replies``: number of a command → whether
     it worked, and what QEMU said.
     """
 
@@ -55,7 +55,7 @@ class Qemu:
         self._sent = 0
         self.greeted = False
         self.events: list[tuple[str, str]] = []
-        self.asked: dict[int, tuple[bool, str]] = {}
+        self.replies: dict[int, tuple[bool, str]] = {}
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
         theirs = [pair[1].detach() for pair in pairs]
@@ -116,7 +116,7 @@ class Qemu:
                 if self._leaving:
                     self._say(QUIT)
         if answer := qmp_answer(line):
-            self.asked[answer[0]] = answer[1:]
+            self.replies[answer[0]] = answer[1:]
             self._note()
         event = qmp_event(line)
         if event is None:
@@ -196,8 +196,8 @@ class Qemu:
         self.wait(seconds, lambda: self.answered(number))
         return self._exits.get(number), "\n".join(self._answers.get(number, ()))
 
-    def ask(self, command: str) -> int:
-        """Give the monitor a command (JSON, an object); the number of its answer in ``asked``."""
+    def execute(self, command: str) -> int:
+        """Give the monitor a command (JSON, an object); the number of its answer in ``replies``."""
         self._sent += 1
         self._say(f'{{"id": {self._sent}, {command.strip()[1:]}')
         return self._sent

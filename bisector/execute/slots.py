@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 MOST = 1024
-"""Trials at once that may be asked for."""
+"""Trials at once that an option may name."""
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup/memory.max")

@@ -146,9 +146,9 @@ class _Work:
             self._guarded(item.name, partial(self.sightings.test, item))
         ahead.join()
         by_recipe = groupby(sorted(self._by_urgency(), key=lambda each: each.recipe), lambda each: each.recipe)
-        ahead.begin([_settle([each.id for each in group]) for _, group in by_recipe])
+        ahead.begin([_triage([each.id for each in group]) for _, group in by_recipe])
         for regression in self._by_urgency():
-            self._guarded(regression.id, partial(self._settle, regression.id))
+            self._guarded(regression.id, partial(self._triage, regression.id))
         ahead.join()
         ahead.begin(map(_learn, self._by_urgency()))
         for regression in self._by_urgency():
@@ -204,7 +204,7 @@ class _Work:
         found = [each for each in self.state.regressions.values() if each.is_open]
         return sorted(found, key=lambda each: (each.search is None, each.opened, each.id))
 
-    def _settle(self, name: str) -> None:
+    def _triage(self, name: str) -> None:
         self.state.turn_of(self.state.regressions[name])
         self.triage.run(self.state.regressions[name])
 
@@ -220,15 +220,15 @@ def _test(item: WatchedRecipe) -> Callable[[Preview], object]:
     return lambda state: Sightings(state).test(item)
 
 
-def _settle(names: Sequence[str]) -> Callable[[Preview], object]:
+def _triage(names: Sequence[str]) -> Callable[[Preview], object]:
     """Regressions of one recipe, in turn: their questions have one series of trials in the store."""
 
-    def settle(state: Preview) -> None:
+    def triage_all(state: Preview) -> None:
         triage = RegressionTriage(state, NoDrafts(state))
         for name in names:
             triage.run(state.regressions[name])
 
-    return settle
+    return triage_all
 
 
 def _learn(regression: Regression) -> Callable[[Preview], object]:

@@ -156,7 +156,7 @@ def _write(file: BinaryIO, manifest: Manifest, contents: Mapping[str, Path | byt
         for member in manifest.members:
             content = contents[member.name]
             opened: BinaryIO = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-            with opened, _Counted(opened, member) as counted:
+            with opened, _Counter(opened, member) as counted:
                 tar.addfile(_header(member.name, member.size, at), cast(BinaryIO, counted))
 
 
@@ -166,7 +166,7 @@ def _header(name: str, size: int, at: int) -> tarfile.TarInfo:
     return header
 
 
-class _Counted:
+class _Counter:
     """A file that is read once, and at its end compared with what was announced of it."""
 
     def __init__(self, file: BinaryIO, member: Member) -> None:
@@ -177,7 +177,7 @@ class _Counted:
         self.hash.update(data)
         return data
 
-    def __enter__(self) -> _Counted:
+    def __enter__(self) -> _Counter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

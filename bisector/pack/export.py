@@ -38,7 +38,7 @@ class ExportResult:
 
 
 @dataclass
-class _Gathered:
+class _Evidence:
     """Members so far: path inside → a file or its bytes; and what cannot go in."""
 
     contents: dict[str, Path | bytes]
@@ -83,7 +83,7 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
     folder = store.campaign_folder(row.id)
     with locked(folder / "lock", busy=f"campaign {row.id} is at work in another process"):
         found, ahead = record.of_campaign(store, row), UnusedTrials(store.trials_ahead(row.id))
-        gathered = _Gathered({}, [])
+        gathered = _Evidence({}, [])
         try:
             images = _gather(gathered, found, folder, with_images)
             if ahead.trials:
@@ -97,7 +97,7 @@ def export(store: Store, row: CampaignRow, out: Path, *, with_images: bool) -> E
     return ExportResult(out, out.stat().st_size, len(gathered.contents), images, left_out)
 
 
-def _gather(gathered: _Gathered, found: Record, folder: Path, with_images: bool) -> int:
+def _gather(gathered: _Evidence, found: Record, folder: Path, with_images: bool) -> int:
     """Put everything together. Gives how many images go in whole."""
     gathered.take(RECORD, record.text(record.without_paths(found)))
     gathered.take(RECIPE, found.campaign.source.encode())
@@ -123,7 +123,7 @@ def _gather(gathered: _Gathered, found: Record, folder: Path, with_images: bool)
     )
 
 
-def _take_image(gathered: _Gathered, image: Image, whole: bool) -> bool:
+def _take_image(gathered: _Evidence, image: Image, whole: bool) -> bool:
     prefix = f"images/{image.identity}"
     if image.config:
         gathered.take(f"{prefix}/config", Path(image.config))

@@ -19,7 +19,7 @@ from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
 from bisector.search.worktree import Worktree
 from bisector.system.locks import clear_stale, locked
-from bisector.system.proc import Finished, Processes, ProcessFailed
+from bisector.system.proc import Processes, ProcessFailed, ProcessResult
 from bisector.system.sandbox import CLEAN, HOST, Access, Trust
 from bisector.system.trees import remove_tree
 
@@ -64,7 +64,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         writable: tuple[Path, ...] = (),
-    ) -> Finished:
+    ) -> ProcessResult:
         """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``.
 
         ``writable``: for a git that writes files of a tree: it may change these folders alone, and runs confined.

@@ -27,7 +27,7 @@ from bisector.model import Candidate, Commit, Edit, Judgement, TargetKind, Verdi
 from bisector.search.clone import PrivateClone
 from bisector.search.gitrepo import OID, History
 from bisector.system.files import write_whole
-from bisector.system.proc import Child, Finished, Processes
+from bisector.system.proc import Child, Processes, ProcessResult
 from bisector.system.sandbox import HOST
 
 STEP = Path(__file__).with_name("step.py")
@@ -164,7 +164,7 @@ class _Bisection:
 
     def start(
         self, new: Commit, old: tuple[str, ...], skips: tuple[str, ...], heard: Callable[[str], None]
-    ) -> Finished:
+    ) -> ProcessResult:
         """`git bisect start` with both ends, then the skips that are known. It may end the search at once."""
         argv = ["bisect", "start", "--no-checkout"]
         argv += ["--first-parent"] if self.first_parent else []
@@ -176,7 +176,7 @@ class _Bisection:
         heard(finished.stdout)
         return finished
 
-    def git(self, *arguments: str) -> Finished:
+    def git(self, *arguments: str) -> ProcessResult:
         """git in the worktree; its exit code is for the caller."""
         argv = ["git", *arguments]
         return self.processes.run(argv, access=HOST, cwd=self.worktree, env=self.clone.git.environment, check=False)
@@ -237,7 +237,7 @@ class _Dialogue:
             elif line.startswith("Bisecting: a merge base must be tested"):
                 self._estimate = None
 
-    def hold(self, bisection: _Bisection) -> Finished:
+    def hold(self, bisection: _Bisection) -> ProcessResult:
         """Let git run to its end. Raises what ``ask`` raises."""
         path = bisection.worktree / SOCKET
         with _listening(path) as server, bisection.run(path) as child, selectors.DefaultSelector() as selector:
@@ -250,7 +250,7 @@ class _Dialogue:
                     chunk = os.read(child.fd, 64 << 10)
                     self.heard(output.decode(chunk))
                     if not chunk:
-                        return Finished(child.argv, child.wait(), self.said, "", 0.0)
+                        return ProcessResult(child.argv, child.wait(), self.said, "", 0.0)
                 elif server.fileno() in ready:
                     self._serve(server, child)
 
@@ -303,7 +303,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
 
 def _result(
     bisection: _Bisection,
-    ended: Finished,
+    ended: ProcessResult,
     history: History,
     steps: tuple[Judgement, ...],
 ) -> SearchResult:

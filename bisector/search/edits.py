@@ -8,14 +8,14 @@ from typing import Protocol
 from bisector.interfaces import EditsDoNotApply
 from bisector.model import Candidate, Edit, EditKind
 from bisector.search.gitrepo import History
-from bisector.system.proc import Finished
+from bisector.system.proc import ProcessResult
 
 CONFLICT = 1  # exit code of git merge-tree --write-tree (git-merge-tree(1))
 SHOWN = 3  # conflicting files named in the error
 
 
 class _Git(Protocol):
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> Finished: ...
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> ProcessResult: ...
     def ask(self, *arguments: str) -> str: ...
 
 

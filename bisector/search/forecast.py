@@ -14,7 +14,7 @@ from bisector.search.clone import PrivateClone
 from bisector.search.commits import FOUND, ONLY_SKIPPED
 from bisector.search.gitrepo import OID, History
 from bisector.system.files import write_whole
-from bisector.system.proc import Finished
+from bisector.system.proc import ProcessResult
 from bisector.system.sandbox import HOST
 
 NEXT = "BISECT_HEAD"  # what `git bisect --no-checkout` sets to the commit that it wants judged
@@ -82,7 +82,7 @@ class Forecast:
                 elif then.found:
                     yield from proof_candidates(self.clone.history(), candidate, then.found, ends)
 
-    def _git(self, *arguments: str) -> Finished:
+    def _git(self, *arguments: str) -> ProcessResult:
         argv, environment = ["git", *arguments], self.clone.git.environment
         return self.clone.processes.run(argv, access=HOST, cwd=self.worktree, env=environment, check=False)
 

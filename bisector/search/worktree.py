@@ -19,7 +19,7 @@ from typing import Protocol
 
 from bisector.errors import InfraError
 from bisector.system.locks import clear_stale, locked
-from bisector.system.proc import Finished
+from bisector.system.proc import ProcessResult
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -33,7 +33,7 @@ class _Git(Protocol):
         codes: tuple[int, ...] = (0,),
         env: dict[str, str] | None = None,
         writable: tuple[Path, ...] = (),
-    ) -> Finished: ...
+    ) -> ProcessResult: ...
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_t
 from tenacity import wait_exponential as growing
 
 from bisector.errors import InfraError
-from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout, ProgramMissing
+from bisector.system.proc import Processes, ProcessFailed, ProcessResult, ProcessTimeout, ProgramMissing
 from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
 
@@ -264,7 +264,7 @@ class Archive:
         cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> Finished:
+    ) -> ProcessResult:
         """Run one of apt's programs, its messages in English. ``what`` is fetched, for the error.
 
         Raises DownloadFailure (worth another try), FileGone, ProcessTimeout, ProgramMissing, ProcessCancelled.

@@ -22,7 +22,7 @@ REFUSED = f"bisector doctor says whether {PACKAGE} works here; {OFF} does withou
 
 
 @dataclass(frozen=True)
-class Finished:
+class ProcessResult:
     """A process that ended. ``returncode``: its exit code, or minus the signal that killed it."""
 
     argv: tuple[str, ...]
@@ -40,7 +40,7 @@ class Finished:
 class ProcessFailed(InfraError):
     """A process ended with another code than 0."""
 
-    def __init__(self, finished: Finished, what: str = "", *, hint: str = "") -> None:
+    def __init__(self, finished: ProcessResult, what: str = "", *, hint: str = "") -> None:
         code = finished.returncode
         how = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
         last = (finished.stderr.strip() or finished.stdout.strip()).splitlines()[-5:]
@@ -152,7 +152,7 @@ class Child:
             self._returncode = ended[0] if ended[0] <= 128 else 128 - ended[0]  # as a shell counts: 128 + signal
         elif self._returncode is not None and self._returncode >= 0 and self._failure is None:
             what = f"{self.argv[0]} was not started: its sandbox could not be set up"
-            self._failure = SandboxFailed(Finished(self.argv, self._returncode, "", "", 0.0), what, hint=REFUSED)
+            self._failure = SandboxFailed(ProcessResult(self.argv, self._returncode, "", "", 0.0), what, hint=REFUSED)
 
 
 def missing(argv: tuple[str, ...], code: int, stage: str) -> ProgramMissing:
@@ -160,4 +160,4 @@ def missing(argv: tuple[str, ...], code: int, stage: str) -> ProgramMissing:
     reason = os.strerror(code)
     what = f"{argv[0]}: its working folder: {reason}" if stage == "folder" else f"{argv[0]} cannot be started: {reason}"
     hint = f"install {argv[0]} or put it into PATH" if stage == "exec" and code == 2 else ""
-    return ProgramMissing(Finished(argv, 127, "", what, 0.0), what, hint=hint)
+    return ProgramMissing(ProcessResult(argv, 127, "", what, 0.0), what, hint=hint)

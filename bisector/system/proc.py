@@ -25,14 +25,14 @@ from pathlib import Path
 
 from bisector.errors import InfraError, Interrupted
 from bisector.system import records
-from bisector.system.child import Child, Finished, ProcessFailed, ProgramMissing, SandboxFailed, missing
+from bisector.system.child import Child, ProcessFailed, ProcessResult, ProgramMissing, SandboxFailed, missing
 from bisector.system.distribution import install
 from bisector.system.output import Output
 from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbox, Trust, find_program
 
 __all__ = [
     "Child",
-    "Finished",
+    "ProcessResult",
     "ProcessCancelled",
     "ProcessFailed",
     "ProcessTimeout",
@@ -56,7 +56,7 @@ class SandboxUnusable(InfraError):
 class ProcessTimeout(InfraError):
     """A process did not end in time; its tree was killed."""
 
-    def __init__(self, finished: Finished, timeout: float) -> None:
+    def __init__(self, finished: ProcessResult, timeout: float) -> None:
         super().__init__(f"{finished.command}: no end within {timeout:g} s; it was killed")
         self.finished = finished
 
@@ -64,7 +64,7 @@ class ProcessTimeout(InfraError):
 class ProcessCancelled(Interrupted):
     """A process was ended because the caller stopped it."""
 
-    def __init__(self, finished: Finished) -> None:
+    def __init__(self, finished: ProcessResult) -> None:
         super().__init__(f"{finished.command}: ended because it was stopped")
         self.finished = finished
 
@@ -134,7 +134,7 @@ class Processes:
         cancelled: Callable[[], bool] | None = None,
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
+    ) -> ProcessResult:
         """Run a process to its end.
 
         Args:
@@ -143,8 +143,8 @@ class Processes:
             timeout: seconds.
             check: raise ProcessFailed unless it exits with 0.
             cancelled: called every 0.2 s; when true the tree is ended.
-            log: file to which stdout and stderr are appended; ``Finished`` then holds none of them.
-            on_line: sees each line of stdout and stderr (without its end; at most 64 KiB each); ``Finished`` then
+            log: file to which stdout and stderr are appended; ``ProcessResult`` then holds none of them.
+            on_line: sees each line of stdout and stderr (without its end; at most 64 KiB each); ``ProcessResult`` then
                 holds the last 64 KiB of each alone, so memory stays bounded.
 
         Raises ProcessFailed, ProgramMissing, ProcessTimeout, ProcessCancelled, SandboxUnusable, SandboxFailed;
@@ -163,7 +163,7 @@ class Processes:
             except OSError as error:
                 raise _log_failed(log, error) from error
             returncode = _wait(child, output, log)
-        finished = Finished(tuple(argv), returncode, *output.texts(), time.monotonic() - begin)
+        finished = ProcessResult(tuple(argv), returncode, *output.texts(), time.monotonic() - begin)
         if end is _End.TIMEOUT:
             raise ProcessTimeout(finished, timeout or 0.0)
         if end is _End.CANCELLED:

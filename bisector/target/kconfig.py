@@ -57,17 +57,17 @@ class DroppedLine:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Fragments:
     """Everything that the config has to hold: ``base`` is the text to start from ("": all symbols off)."""
 
     lines: tuple[Line, ...]
     base: str = ""
 
-    def over(self, lines: Iterable[str]) -> Wanted:
+    def over(self, lines: Iterable[str]) -> Fragments:
         """With further lines laid over these. Raises RecipeError for one that is no line of a config."""
         further = read("\n".join(lines), "the candidate's config")
         symbols = {line.symbol for line in further}
-        return Wanted((*(line for line in self.lines if line.symbol not in symbols), *further), self.base)
+        return Fragments((*(line for line in self.lines if line.symbol not in symbols), *further), self.base)
 
     def text(self) -> str:
         """The file that Kconfig reads; a later line wins there as it does here, and each symbol stands once."""
@@ -132,7 +132,7 @@ def read(text: str, name: str) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Wanted:
+def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Fragments:
     """Read and merge what ``config`` names; a later line for the same symbol wins.
 
     Raises UsageError for a file that is not there, RecipeError for one that is no config.
@@ -150,7 +150,7 @@ def load(config: BuildConfig, *, shipped: Path, folder: Path) -> Wanted:
         for line in read(path.read_text(errors="replace", encoding="utf-8"), path.name):
             merged.pop(line.symbol, None)  # the place of the last line, as in a plain concatenation
             merged[line.symbol] = line
-    return Wanted(tuple(merged.values()), base)
+    return Fragments(tuple(merged.values()), base)
 
 
 def final_values(final: str) -> dict[str, str]:

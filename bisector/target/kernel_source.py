@@ -27,7 +27,7 @@ from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.inputs import Inputs
-from bisector.target.kconfig import Wanted, final_values, load
+from bisector.target.kconfig import Fragments, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
@@ -49,7 +49,7 @@ STEPS_PER_SYMBOL = 2.8  # printed by make for each symbol that is on: 1,861 line
 class KernelBuild:
     """How kernels are built, in a form that another machine can use: no file is named. ``make``: variables for it."""
 
-    wanted: Wanted
+    wanted: Fragments
     make: tuple[tuple[str, str], ...] = ()
 
 
@@ -163,7 +163,7 @@ class _Build:
     make: Make
     build_dir: BuildDir
     listener: Listener
-    wanted: Wanted
+    wanted: Fragments
 
     def configure(self) -> None:
         """Make the .config from the fragments alone, never from an earlier .config; replace that only if it differs.

@@ -13,7 +13,7 @@ from bisector.errors import InfraError, UsageError
 from bisector.nightly.trees import clone as clones
 from bisector.nightly.trees.clone import FETCH_TRIES
 from bisector.nightly.trees.linux_next import LinuxNext as NextTree
-from bisector.system.proc import Finished, Processes
+from bisector.system.proc import Processes, ProcessResult
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Watched(Processes):
     seen: list[str] = field(default_factory=list)
     before: Callable[[int], None] = lambda number: None
 
-    def run(self, argv: Any, **options: Any) -> Finished:  # type: ignore[override]
+    def run(self, argv: Any, **options: Any) -> ProcessResult:  # type: ignore[override]
         if {"ls-remote", "fetch"} & set(argv):
             self.seen.append(argv[2])
             self.before(len(self.seen))

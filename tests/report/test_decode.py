@@ -20,7 +20,7 @@ from bisector.report.decode import decoded
 from bisector.report.excerpt import excerpt
 from bisector.report.facts import Facts
 from bisector.search.gitrepo import History
-from bisector.system.proc import Finished, Processes
+from bisector.system.proc import Processes, ProcessResult
 from bisector.target.debug_info import has_lines
 from bisector.target.kernel_file import build_id_of_elf
 from tests.mail.test_mail import letter
@@ -171,7 +171,7 @@ def test_the_script_sees_symbols_and_nothing_else_of_the_log(
     seen: list[str] = []
     run = Processes.run
 
-    def listened(self: Processes, *argv: Any, stdin: str, **options: Any) -> Finished:
+    def listened(self: Processes, *argv: Any, stdin: str, **options: Any) -> ProcessResult:
         seen.extend(stdin.splitlines())
         return run(self, *argv, stdin=stdin, **options)
 

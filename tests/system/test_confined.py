@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bisector.system import proc, sandbox
-from bisector.system.proc import Finished, Processes, ProgramMissing, SandboxFailed, SandboxUnusable
+from bisector.system.proc import Processes, ProcessResult, ProgramMissing, SandboxFailed, SandboxUnusable
 from bisector.system.sandbox import UNCONFINED, Access, installation
 
 
@@ -30,7 +30,9 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def sh(processes: Processes, script: str, *writable: Path, readable: tuple[Path, ...] = (), **more: Any) -> Finished:
+def sh(
+    processes: Processes, script: str, *writable: Path, readable: tuple[Path, ...] = (), **more: Any
+) -> ProcessResult:
     return processes.run(["sh", "-c", script], access=Access(writable, readable), check=False, **more)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bisector.errors import RecipeError, UsageError
 from bisector.model import BuildConfig
 from bisector.system.shipped import kconfigs
-from bisector.target.kconfig import Wanted, final_values, load, read
+from bisector.target.kconfig import Fragments, final_values, load, read
 
 SHIPPED = (
     *("ahci", "base", "kvm", "loop", "lvm-raid", "lvm-thin", "md-linear", "scsi", "vfio"),
@@ -22,9 +22,9 @@ SHIPPED = (
 )
 
 
-def wanted(*texts: str, base: str = "") -> Wanted:
+def wanted(*texts: str, base: str = "") -> Fragments:
     merged = {line.symbol: line for number, text in enumerate(texts) for line in read(text, f"f{number}")}
-    return Wanted(tuple(merged.values()), base)
+    return Fragments(tuple(merged.values()), base)
 
 
 def test_every_shipped_fragment_can_be_read_and_says_what_it_is_for() -> None:

@@ -21,7 +21,7 @@ from bisector.nightly.trees.tree import Day
 from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
 from bisector.system.locks import clear_stale
-from bisector.system.proc import Finished, Processes, ProcessFailed, ProcessTimeout
+from bisector.system.proc import Processes, ProcessFailed, ProcessResult, ProcessTimeout
 from bisector.system.sandbox import HOST
 
 RELEASE = re.compile(r"v\d+\.\d+(\.\d+)?")
@@ -87,7 +87,7 @@ class TreeClone:
             environment = git_environment(os.environ)
             self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=False)
 
-    def _remote(self, *arguments: str) -> Finished:
+    def _remote(self, *arguments: str) -> ProcessResult:
         environment = git_environment(os.environ) | {
             "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # no program may hide behind a URL
             "GIT_CONFIG_GLOBAL": os.fspath(self._trust),
@@ -95,7 +95,7 @@ class TreeClone:
         argv = ["git", f"--git-dir={self.folder}", *arguments]
         return self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT)
 
-    def _again(self, call: Callable[[], Finished]) -> Finished:
+    def _again(self, call: Callable[[], ProcessResult]) -> ProcessResult:
         tries = FETCH_TRIES if URL.match(self.source) else 1  # a folder that cannot be read now cannot be read later
         again = Retrying(
             retry=retry_if_exception_type((ProcessFailed, ProcessTimeout)),
