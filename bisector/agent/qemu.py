@@ -35,8 +35,8 @@ class Listeners:
 class Qemu:
     """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
 
-    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data; ``replies``: number of a command → whether
-    it worked, and what QEMU said.
+    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data;
+    ``replies``: number of a command → whether it worked, and what QEMU said.
     """
 
     def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:

@@ -32,9 +32,9 @@ from bisector.system.sandbox import CONFINED, HOST, OFF, PACKAGE, Access, Sandbo
 
 __all__ = [
     "Child",
-    "ProcessResult",
     "ProcessCancelled",
     "ProcessFailed",
+    "ProcessResult",
     "ProcessTimeout",
     "Processes",
     "ProgramMissing",
