@@ -29,10 +29,11 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.exitcodes import ExitCode
 from bisector.model import Signal, Trial
+from bisector.store import Store
 from tests.cluster.counted import wrong
 from tests.cluster.hosts import Host, Lab, lab, missing
 from tests.e2e import fastimport, prepare
-from tests.e2e.harness import BISECTOR, CELL, OPEN_PROBE, ROOT, Said, Scene, json_object, play, tee
+from tests.e2e.harness import BISECTOR, CELL, OPEN_PROBE, ROOT, Said, Scene, json_object, play, still_there, tee
 from tests.e2e.history import Manifest
 from tests.e2e.kill import stored_trials
 from tests.e2e.layout import UNTESTABLE
@@ -160,8 +161,19 @@ class ThreeHosts:
     def trials(self) -> tuple[Trial, ...]:
         return stored_trials(self.lab.campaign.home / "state/bisector")
 
+    def ahead(self) -> tuple[Trial, ...]:
+        """Trials that ended before their turn, and wait for it or were not needed."""
+        store = Store(self.lab.campaign.home / "state/bisector")
+        try:
+            return store.trials_ahead(store.campaigns()[-1].id)
+        finally:
+            store.close()
+
     def nothing_left(self, when: str) -> None:
-        left = self.lab.left()
+        left: dict[str, object] = {**self.lab.left()}
+        for host in (self.lab.campaign, *self.lab.hosts):
+            if records := list((host.home / "state/bisector/processes").glob("*.json")):
+                left[f"records of {host.name}"] = records
         self.scene.checks.that(f"{when}: nothing runs on any host", not left, str(left)[:500])
 
 
@@ -183,14 +195,17 @@ def story(scene: Scene, given: argparse.Namespace) -> None:
         checks.that("the host that was cut off ended its VMs itself", not faults.left_when_cut)
         checks.that("without scheduler: exit code 3", first.code == ExitCode.INFRA, str(first.code))
         three.nothing_left("without scheduler")
-        before = three.trials()
+        before, ahead = three.trials(), three.ahead()
         with scene.phase("the rest of it alone, with --resume"):
             last = three.run("alone", "--resume")
         three.nothing_left("at the end")
         checks.that("the resumed campaign: exit code 0", last.code == 0, str(last.code))
         checks.that("it names the planted commit", last.culprit == manifest.culprit, last.culprit)
+        kept = {trial.folder for trial in (*three.trials(), *three.ahead())}
+        checks.that("trials that ended before their turn are kept", {trial.folder for trial in ahead} <= kept)
         _counted(three, before)
-    scene.no_orphans()
+    left = still_there()
+    checks.that("no process of ours is left", not left, ", ".join(left))
 
 
 def _ends(repo: Path, manifest: Manifest, near: int) -> tuple[str, str]:
@@ -213,10 +228,11 @@ def _counted(three: ThreeHosts, before: tuple[Trial, ...]) -> None:
     faults = wrong(before, trials, three.events)
     checks.that("no finished trial was lost, none counts twice", bool(before) and not faults, "; ".join(faults[:5]))
     events = [json.loads(line) for line in three.events.read_text().splitlines()]
-    by_worker = Counter(trial.observation.worker or "the campaign's host" for trial in trials)
+    every = (*trials, *three.ahead())
+    by_worker = Counter(trial.observation.worker or "the campaign's host" for trial in every)
     checks.that("each host ran trials", set(HOSTS) <= set(by_worker), str(by_worker))
     failed = [t.observation.worker for t in trials if t.reading.signal is Signal.INFRA]
-    print(f"{len(trials)} trials, {len(before)} of them on the cluster; by host: {dict(by_worker)}")
+    print(f"{len(trials)} trials, {len(before)} of them before the resume; with those ahead by host: {dict(by_worker)}")
     print(f"failed in the harness, with their hosts: {failed}")
     builds = Counter(event.get("worker", "") for event in events if event["event"] == "build")
     print(f"events of builds by host ('': the campaign's): {dict(builds)}")
