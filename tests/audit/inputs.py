@@ -129,7 +129,8 @@ class Audit:
             turn.give_back()
         assert isinstance(image, Image), image
         tree = place.clone.tree_of(base)
-        (inputs,) = (Inputs.from_json(path.read_text()) for path in Path(image.kernel).parent.glob("inputs-*.json"))
+        records = (Inputs.from_json(path.read_text()) for path in Path(image.kernel).parent.glob("inputs-*.json"))
+        inputs = next(record for record in records if record.tree == tree)
         new = git(place.repo, "rev-parse", f"v{place.new}^{{tree}}").strip()
         changes = place.clone.changes(tree, new)
         assert changes and inputs.tree == tree
