@@ -24,7 +24,7 @@ def load(path: Path | str) -> Recipe:
     """Read and check a recipe.
 
     Args:
-        path: a file, or the name of a shipped recipe (with or without ``.yaml``).
+        path: a file, or the name of a shipped recipe (with or without ``.yaml``), or ``field/NAME``, ``corpus/NAME``.
 
     Raises:
         RecipeError: the file is missing, is no YAML, or is no recipe; carries every fault found.
@@ -42,9 +42,9 @@ def find(path: Path | str) -> Path:
     """The file that ``path`` names. Raises RecipeError when there is none."""
     given = Path(path)
     candidates = [given]
-    if len(given.parts) == 1:
+    if len(given.parts) <= 2 and not given.is_absolute() and ".." not in given.parts:
         folder = shipped.recipes()
-        candidates += [folder / given, folder / f"{given.name}.yaml"]
+        candidates += [folder / given, folder / f"{given}.yaml"]
     for candidate in candidates:
         if _exists(candidate) and not (candidate.is_dir() and candidate is not candidates[-1] and len(candidates) > 1):
             return candidate

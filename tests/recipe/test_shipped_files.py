@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bisector.errors import RecipeError
 from bisector.recipe.load import find, load
 from bisector.system import shipped
 
@@ -23,6 +26,17 @@ def test_name_with_or_without_suffix_and_path_are_the_same_recipe() -> None:
     file = ROOT / "recipes" / "dio-misaligned-pread.yaml"
     assert find("dio-misaligned-pread") == find("dio-misaligned-pread.yaml") == find(file) == file
     assert load("dio-misaligned-pread") == load(str(file))
+
+
+def test_those_in_a_folder_are_found_by_folder_and_name() -> None:
+    file = ROOT / "recipes" / "field" / "loop-4k-guest.yaml"
+    assert find("field/loop-4k-guest") == find("field/loop-4k-guest.yaml") == find(file) == file
+
+
+@pytest.mark.parametrize("name", ["field/../field/loop-4k-guest", "../recipes/field/loop-4k-guest", "field/no-such"])
+def test_no_other_way_leads_into_a_folder(name: str) -> None:
+    with pytest.raises(RecipeError, match="there is no such file"):
+        find(name)
 
 
 def test_installed_package_has_them_inside(tmp_path: Path) -> None:
