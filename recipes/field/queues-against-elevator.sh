@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# queues-against-elevator.sh DISK NAME SECONDS: change the hardware queues of null_blk's disk NAME (that of its folder in
-# configfs) while its I/O scheduler is switched and it is read.
+# queues-against-elevator.sh DISK NAME SECONDS: change the hardware queues of null_blk disk NAME (its folder in configfs)
+# while its I/O scheduler is switched and it is read.
 set -u
 queue=/sys/block/${1#/dev/}/queue
 queues=/sys/kernel/config/nullb/$2/submit_queues

@@ -16,6 +16,6 @@ mount -t xfs "$2" "$1" || exit 2
 echo "$start" >"$driver/medium_error_start" || exit 2
 echo 8 >"$driver/medium_error_count" || exit 2
 echo 2 >"$driver/opts" || exit 2
-if getfattr -n user.large "$file" >/dev/null; then code=1; else code=0; fi
+if getfattr -n user.large "$file" 2>&1 >/dev/null; then code=1; else code=0; fi
 echo 0 >"$driver/opts"
 exit "$code"
