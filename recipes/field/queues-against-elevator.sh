@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# queues-against-elevator.sh DISK NAME SECONDS: change the hardware queues of null_blk disk NAME (its folder in configfs)
+# queues-against-elevator.sh DISK NAME SECONDS: change the hardware queues of null_blk's NAME (its folder in configfs)
 # while its I/O scheduler is switched and it is read.
 set -u
 queue=/sys/block/${1#/dev/}/queue
