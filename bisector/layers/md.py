@@ -20,6 +20,8 @@ _NO_UDEV = {"MDADM_NO_UDEV": "1"}
 # DM_RAID selects MD_RAID456); mdadm(8), --raid-devices: the least members
 _CHUNK = Power(4 << 10, 64 << 20)
 _BITMAP = Word(("none", "internal"))
+WITHOUT_BITMAP = ("linear", "raid0")
+"""mdadm refuses the word for them, be it none (mdadm 4.2)."""
 _MEMBERS = ("write_mostly", "spare", "journal")
 """Words that name layers."""
 
@@ -69,6 +71,8 @@ def build(machine: Machine, layer: Layer) -> Built:
     share = row.share(layer.size, len(members) + row.absent(given)) if layer.size else 0
     named = {word: machine.nodes(given[word].split(",")) for word in _MEMBERS if word in given}
     machine.run(create(f"/dev/{device}", layer.type, members, share=share, given=given, named=named), _NO_UDEV)
+    if spares := named.get("spare"):  # behind --write-mostly a spare would be so too, and the kernel then fails it
+        machine.run(["mdadm", f"/dev/{device}", "--add", *spares], _NO_UDEV)
     return Built(layer, f"/dev/{device}", device, device, degraded=row.absent(given) > 0)
 
 
@@ -103,21 +107,20 @@ def create(
         named: nodes of the layers that its words name.
     """
     given, named = given or {}, named or {}
-    absent, spares, journal = int(given.get("missing", 0)), named.get("spare", ()), named.get("journal", ())
+    absent, journal = int(given.get("missing", 0)), named.get("journal", ())
     argv = ["mdadm", "--create", device, "--run", *(["--assume-clean"] if clean else [])]
     argv += ["--level", type_.removeprefix("raid"), "--raid-devices", str(len(members) + absent), "--metadata", "1.2"]
     if type_ == "raid5" and not absent:
         argv.append("--force")  # else it begins degraded, with a spare to recover to (mdadm(8), --force)
-    if not journal:  # which stands for a bitmap
+    if not journal and type_ not in WITHOUT_BITMAP:  # a journal stands for a bitmap
         argv += ["--bitmap", given.get("bitmap", "none")]
     argv += ["--chunk", f"{int(given['chunk']) // 1024}"] if "chunk" in given else []
     argv += ["--size", str(share // 1024)] if share else []
     argv += ["--write-journal", *journal] if journal else []
-    argv += ["--spare-devices", str(len(spares))] if spares else []
     slow = [node for node in named.get("write_mostly", ()) if node in members]
     argv += [node for node in members if node not in slow]
     argv += ["--write-mostly", *slow] if slow else []
-    return [*argv, *["missing"] * absent, *spares]
+    return [*argv, *["missing"] * absent]
 
 
 def assemble(device: str, members: Sequence[str]) -> list[str]:

@@ -68,7 +68,7 @@ def test_a_script_that_cannot_be_run_is_said(tmp_path: Path, capsys: pytest.Capt
     [
         (["new"], "which name"),
         (["new", "mine", "--storage", "raid7"], "not one of none, disk"),
-        (["new", "mine", "--test", "qemu", "--storage", "ext4"], "--storage none, raw or qcow2"),
+        (["new", "mine", "--test", "qemu", "--storage", "ext4"], "--storage none, raw, qcow2"),
         (["new", "mine", "--workload", "guest"], "--storage disk"),
         (["new", "Mine"], "no name of a recipe"),
         (["new", "mine", "--good", "v6.17", "--bad", "v6.17"], "cannot be good and bad"),

@@ -89,6 +89,13 @@ def test_an_array_that_lacks_a_member_by_wish_is_used_as_it_is(storage: Noting) 
     assert [facts.health for facts in storage.facts() if facts.name == "x"] == ["degraded"]
 
 
+def test_a_spare_is_added_behind_the_array_so_that_it_is_not_write_mostly(storage: Noting) -> None:
+    words = (("spare", "c"), ("write_mostly", "b"))
+    storage.build((*LEGS, Layer("x", "md", "raid1", ("a", "b"), options=words)), vm=True)
+    assert storage.ran[0].endswith("/dev/a --write-mostly /dev/b")
+    assert storage.ran[1] == "mdadm /dev/md0 --add /dev/c"
+
+
 def test_members_that_words_name_are_there_before_the_array(storage: Noting) -> None:
     array = Layer("x", "md", "raid5", ("a", "b", "c"), options=(("journal", "d"), ("missing", "1")))
     storage.build((array, *LEGS), vm=True)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Words of storage in a real VM: each shows the failure that it is there for, and what is beside it works.
+
+One boot for each family: a step reads where it must fail, another where it must not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import Result
+from bisector.interfaces import CancelToken
+from bisector.model import Ending, Image
+from bisector.recipe import matrix, plan
+from bisector.recipe.load import loads
+from bisector.system.proc import Processes
+from bisector.trial.run import VmRunner
+
+IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
+
+RECIPE = """\
+recipe: words
+target: {{kernel: {{config: [base]}}}}
+storage:
+{storage}
+steps:
+{steps}
+bad_when: {{no: {{exit: {{{last}: 99}}}}}}
+good_when: {{yes: {{exit: {{{last}: 0}}}}}}
+"""
+
+
+def lines(text: str, indent: str) -> str:
+    return "\n".join(f"{indent}{line.strip()}" for line in text.strip().splitlines())
+
+
+def tried(tmp_path: Path, storage: str, steps: str) -> Result:
+    """What the agent saw of a recipe with that storage and those steps."""
+    last = steps.strip().splitlines()[-1].strip(" -").partition(":")[0]
+    text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last)
+    recipe = loads(text, tmp_path / "words.yaml")
+    (cell,) = matrix.cells(recipe)
+    (tmp_path / "work").mkdir()
+    environ = {**os.environ, "TMPDIR": str(tmp_path / "work")}
+    runner = VmRunner(Processes(tmp_path / "records"), tmp_path / "state", environ, accel="tcg")
+    cancel = CancelToken(str(tmp_path / "cancel"))
+    made = plan.plan_for(recipe, cell)
+    seen = runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
+    assert seen.ending is Ending.FINISHED, (seen.detail, seen.result and seen.result.fault)
+    assert seen.result is not None and seen.result.fault is None, seen.result
+    return seen.result
+
+
+def errors(result: Result) -> dict[str, str]:
+    return {step.name: step.errno for step in result.steps if step.exit is not None}
+
+
+def said(result: Result, step: str) -> str:
+    facts = result.step(step)
+    assert facts is not None and facts.exit == 0, facts
+    return facts.detail.strip()
+
+
+DISKS = """
+big: {disk: virtio-blk, size: 64M, logical_block: 4096, queues: 2, write_cache: false, discard: true}
+bad: {disk: virtio-blk, size: 16M, errors: [{read: 4096}, {write: 8192, errno: ENOSPC, count: 1}]}
+slow: {disk: nvme, size: 16M, slow: 100ms}
+mem: {disk: null_blk, size: 32M, logical_block: 4096, queues: 2, errors: [{read: 800}]}
+sd: {disk: scsi_debug, size: 8M, discard: true, errors: {read: 4660}}
+z: {disk: zram, size: 16M, algorithm: lz4}
+net: {disk: nbd, size: 16M, errors: [{read: 2048}]}
+"""
+READS = """
+- block: {run: [blockdev, --getss, --getsz, '{big}']}
+- queues: {run: [sh, -c, 'cd /sys/block/$(basename {big}); ls mq | wc -l; cat queue/write_cache']}
+- small: {io: big, read: 512, direct: true}
+- read-bad: {io: bad, read: 4k, offset: 2097152, direct: true}
+- read-beside: {io: bad, read: 4k, offset: 2101248, direct: true}
+- write-bad: {io: bad, write: 4k, offset: 4194304, direct: true}
+- write-again: {io: bad, write: 4k, offset: 4194304, direct: true}
+- read-slow: {io: slow, read: 4k, count: 12, direct: true}
+- read-mem: {io: mem, read: 4k, offset: 409600, direct: true}
+- read-mem-beside: {io: mem, read: 4k, offset: 413696, direct: true}
+- read-sd: {io: sd, read: 512, offset: 2385920, direct: true}
+- read-sd-beside: {io: sd, read: 512, offset: 2385408, direct: true}
+- read-net: {io: net, read: 4k, offset: 1048576, direct: true}
+- read-net-beside: {io: net, read: 4k, direct: true}
+- write-z: {io: z, write: 4k, count: 16, flush: true}
+- algorithm: {run: [sh, -c, 'cat /sys/block/$(basename {z})/comp_algorithm']}
+"""
+
+
+def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> None:
+    result = tried(tmp_path, DISKS, READS)
+    assert said(result, "block").split() == ["4096", str((64 << 20) // 512)]
+    assert said(result, "queues").split("\n") == ["2", "write through"]
+    assert "[lz4]" in said(result, "algorithm")
+    seen = errors(result)
+    assert seen["small"] == "EINVAL"  # half a block, past the cache
+    assert (seen["read-bad"], seen["read-beside"]) == ("EIO", "")
+    assert (seen["write-bad"], seen["write-again"]) == ("EIO", "")  # the error was for one time; virtio-blk knows no other
+    assert (seen["read-mem"], seen["read-mem-beside"]) == ("EIO", "")
+    assert (seen["read-sd"], seen["read-sd-beside"]) == ("ENODATA", "")
+    assert (seen["read-net"], seen["read-net-beside"]) == ("EIO", "")
+    assert seen["write-z"] == ""
+    slow = result.step("read-slow")
+    assert slow is not None and slow.errno == "" and slow.ended - slow.started > 0.7  # 12 reads, 10 a second
+
+
+STACK = """
+big: {disk: virtio-blk, size: 32M, logical_block: 4096}
+a: {disk: loop, size: 16M}
+b: {disk: loop, size: 16M}
+c: {disk: loop, size: 16M}
+d: {disk: loop, size: 32M}
+e: {disk: loop, size: 16M}
+f: {disk: loop, size: 16M}
+secret: {dm: crypt, of: big, sector_size: 4096}
+sums: {dm: integrity, of: c}
+dusty: {dm: dust, of: d, block_size: 4096, bad: [77, 78]}
+flaky: {dm: flakey, of: e, up: 0s, down: 60s, flags: error_reads}
+stripes: {dm: striped, of: [a, b], chunk: 64k}
+one: {dm: unstriped, of: stripes, members: 2, member: 1}
+g: {disk: loop, size: 16M}
+late: {dm: delay, of: g, read: 200ms}
+own: {dm: table, of: f, table: ['0 8192 linear {leg} 8192', '8192 8192 error']}
+"""
+ON_STACK = """
+- block: {run: [blockdev, --getss, '{secret}']}
+- size: {run: [blockdev, --getsz, '{one}']}
+- secret-half: {io: secret, read: 512, direct: true}
+- write-secret: {io: secret, write: 4k, count: 4, direct: true}
+- hidden: {run: [sh, -c, '! cmp -n 4096 {secret} {big}']}
+- write-sums: {io: sums, write: 4k, count: 8, direct: true, flush: true}
+- read-sums: {io: sums, read: 4k, count: 8, direct: true}
+- read-dust: {io: dusty, read: 4k, offset: 315392, direct: true}
+- heal-dust: {io: dusty, write: 4k, offset: 315392, direct: true}
+- read-healed: {io: dusty, read: 4k, offset: 315392, direct: true}
+- read-flaky: {io: flaky, read: 4k, direct: true}
+- read-late: {io: late, read: 4k, count: 4, direct: true}
+- write-late: {io: late, write: 4k, direct: true}
+- read-own: {io: own, read: 4k, direct: true}
+- read-own-error: {io: own, read: 4k, offset: 4194304, direct: true}
+"""
+
+
+def test_targets_of_device_mapper_do_what_they_are_for(tmp_path: Path) -> None:
+    result = tried(tmp_path, STACK, ON_STACK)
+    assert said(result, "block") == "4096"
+    assert said(result, "size") == str((16 << 20) // 512)
+    assert said(result, "hidden")  # cmp names the first byte that differs
+    seen = errors(result)
+    assert seen["secret-half"] == "EINVAL" and seen["write-secret"] == ""
+    assert (seen["write-sums"], seen["read-sums"]) == ("", "")
+    assert (seen["read-dust"], seen["heal-dust"], seen["read-healed"]) == ("EIO", "", "")
+    assert seen["read-flaky"] == "EIO"
+    late = result.step("read-late")
+    assert late is not None and late.errno == "" and late.ended - late.started >= 0.8
+    assert (seen["read-own"], seen["read-own-error"]) == ("", "EIO")
+
+
+ARRAYS = """
+a: {disk: loop, size: 16M}
+b: {disk: loop, size: 16M}
+c: {disk: loop, size: 16M}
+d: {disk: loop, size: 16M}
+e: {disk: loop, size: 16M}
+f: {disk: loop, size: 16M}
+g: {disk: loop, size: 16M}
+h: {disk: loop, size: 16M}
+i: {disk: loop, size: 16M}
+j: {disk: loop, size: 16M}
+k: {disk: loop, size: 16M}
+l: {disk: loop, size: 16M}
+m: {disk: loop, size: 16M}
+zero: {md: raid0, of: [a, b], chunk: 64k}
+one: {md: raid1, of: [c, d], write_mostly: [d], bitmap: internal, spare: [k]}
+five: {md: raid5, of: [e, f, g], journal: h}
+half: {md: raid1, of: [i], missing: 1}
+all: {md: linear, of: [l, m]}
+"""
+ON_ARRAYS = """
+- detail: {run: [sh, -c, 'cat /proc/mdstat']}
+- bitmap: {run: [sh, -c, 'cat /sys/block/$(basename {one})/md/bitmap/location']}
+- write: {io: five, write: 4k, count: 16, direct: true, flush: true}
+- write-half: {io: half, write: 4k, count: 4, direct: true}
+- write-zero: {io: zero, write: 4k, offset: 30408704, direct: true}
+"""
+
+
+def test_arrays_have_the_members_that_their_words_name(tmp_path: Path) -> None:
+    result = tried(tmp_path, ARRAYS, ON_ARRAYS)
+    stat = said(result, "detail")
+    assert "raid0" in stat and "(W)" in stat and "(J)" in stat and "(S)" in stat and "bitmap:" in stat
+    assert said(result, "bitmap") != "none"
+    health = {layer.name: layer.health for layer in result.layers}
+    assert [health[name] for name in ("zero", "all", "one", "five")] == ["none", "none", "healthy", "healthy"]
+    assert health["half"] == "degraded"
+    assert set(errors(result).values()) == {""}
