@@ -31,7 +31,7 @@ NEWEST = 20  # campaigns of a recipe that are looked at: older ones ran on anoth
 EDITS = 2  # builds of the proof that the search has not made: the culprit's edit reverted, and applied
 LABEL = 12
 
-Built = tuple[Target, tuple[str, ...]]
+BuildKey = tuple[Target, tuple[str, ...]]
 """What decides how long a build takes: the recipe's target, and the fragments that its storage adds."""
 
 
@@ -170,7 +170,7 @@ def measured(store: Store, recipe: Recipe) -> Measurements:
     return Measurements(tuple(_of_config(store, newest, _built(recipe))), tuple(_of_trials(store, same)))
 
 
-def _of_config(store: Store, rows: Sequence[CampaignRow], wanted: Built) -> Iterator[float]:
+def _of_config(store: Store, rows: Sequence[CampaignRow], wanted: BuildKey) -> Iterator[float]:
     known: dict[str, bool] = {}
     found = 0
     for row in rows:
@@ -183,14 +183,14 @@ def _of_config(store: Store, rows: Sequence[CampaignRow], wanted: Built) -> Iter
             return
 
 
-def _is_of(row: CampaignRow, wanted: Built) -> bool:
+def _is_of(row: CampaignRow, wanted: BuildKey) -> bool:
     try:
         return _built(loads(row.source, Path(row.recipe))) == wanted
     except RecipeError:  # of another version, or with a file that is gone
         return False
 
 
-def _built(recipe: Recipe) -> Built:
+def _built(recipe: Recipe) -> BuildKey:
     return recipe.target, added_fragments(recipe, cells(recipe))
 
 

@@ -2,7 +2,7 @@
 """The storage inside the inner guest: shell lines that make it at the first start and assemble it at each later one.
 
 Pure. The layers lie on drives and on disks that are passed through; what a kind does stands in its module
-(bisector/layers, ``Inside``).
+(bisector/layers, ``GuestCommands``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping
 
 from ..layers import table
-from ..layers.row import Inside
+from ..layers.row import GuestCommands
 from .command import Halt
 from .plan import Guest, Layer
 
@@ -100,7 +100,7 @@ class InnerStorage:
         return _inside(layer).offset(self.node(array, nodes), nodes.get(leg, "")) if layer else ""
 
 
-def _inside(layer: Layer) -> Inside:
+def _inside(layer: Layer) -> GuestCommands:
     """How a guest has layers of this kind. Raises Halt(plan) where it cannot."""
     inside = table.KINDS[layer.kind].inside if table.row(layer.kind, layer.type) else None
     if inside is None:

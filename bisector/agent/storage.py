@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..layers import machine, table
-from ..layers.machine import Built, StorageError
+from ..layers.machine import BuiltLayer, StorageError
 from ..layers.row import Kind, Row
 from . import disks
 from .command import Halt, demand
@@ -35,7 +35,7 @@ class Storage:
         self.folder = folder
         self._udev = udev
         self._limit = limit
-        self._built: dict[str, Built] = {}
+        self._built: dict[str, BuiltLayer] = {}
         self._disks: dict[str, str] = {}
         self._vm = False
         os.makedirs(folder, exist_ok=True)
@@ -61,7 +61,7 @@ class Storage:
                 self._built[layer.name] = kind.build(self, layer)
         self._sync()
 
-    def built(self, kind: str) -> Sequence[Built]:
+    def built(self, kind: str) -> Sequence[BuiltLayer]:
         """The layers of a kind that stand already."""
         return [built for built in self._built.values() if built.layer.kind == kind]
 
@@ -100,7 +100,7 @@ class Storage:
     def find_again(self, names: Sequence[str], seconds: float) -> None:
         """Find disks whose controller was away for a while: their nodes may be others now. Raises Halt(storage)."""
         for name, device in disks.find_disks(tuple(names), seconds).items():
-            self._built[name] = Built(self._built[name].layer, f"/dev/{device}", device)
+            self._built[name] = BuiltLayer(self._built[name].layer, f"/dev/{device}", device)
 
     def environment(self) -> dict[str, str]:
         """Variables with which a recipe's own program may change the storage. Raises Halt(tools)."""
@@ -114,7 +114,7 @@ class Storage:
             variables = {name: value for name, value in variables.items() if name not in WITHOUT_UDEV}
         return variables
 
-    def standing(self) -> Mapping[str, Built]:
+    def standing(self) -> Mapping[str, BuiltLayer]:
         """Layer name → what was built of it."""
         return self._built
 
@@ -165,12 +165,12 @@ def _without_vm(layer: Layer) -> bool:
     return not layer.of and layer.kind in table.KINDS and table.KINDS[layer.kind].without_vm
 
 
-def _health(built: Built) -> tuple[str, str]:
+def _health(built: BuiltLayer) -> tuple[str, str]:
     health = table.KINDS[built.layer.kind].health
     return health(built) if health else ("", "")
 
 
-def _facts(built: Built) -> LayerFacts:
+def _facts(built: BuiltLayer) -> LayerFacts:
     limits = disks.limits(built.device)
     health, status = _health(built)
     return LayerFacts(built.layer.name, built.node, limits.dma_alignment, limits.logical_block, health, status)

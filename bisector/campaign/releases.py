@@ -199,7 +199,7 @@ class ReleaseCampaign:
                 found = releases.scan(supply.releases, ask)
             else:
                 found = releases.search(supply.releases, ask, request.direction)
-        except _SaysNothing as silent:
+        except _NoVerdict as silent:
             good, bad = request.direction.good_bad(*tried)
             steps = tuple(tried)
             return Outcome(
@@ -296,7 +296,7 @@ class ReleaseCampaign:
         )
 
 
-class _SaysNothing(Exception):
+class _NoVerdict(Exception):
     """The trials of the first two releases were all neither bad nor good, for one reason."""
 
     def __init__(self, never: NeverJudged) -> None:
@@ -322,7 +322,7 @@ def _as_silent(judge: Judge, release: Candidate, case: Case, tried: Sequence[Jud
 def _stop_when_silent(tried: Sequence[Judgement]) -> None:
     trials = [trial for one in tried for trial in one.trials]
     if len(tried) == 2 and all(one.trials for one in tried) and (never := never_judged(trials)):
-        raise _SaysNothing(never)
+        raise _NoVerdict(never)
 
 
 def tags(change: releases.Change) -> tuple[tuple[str, str], ...]:

@@ -53,7 +53,7 @@ REASONS: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StartRequest:
     """What every host is given. ``request``: but for the name and the slots."""
 
     request: Request
@@ -67,7 +67,7 @@ class Connection:
     """The connection to a host, and again when it is lost, until ``close``."""
 
     host: Host
-    wanted: Wanted
+    wanted: StartRequest
     up: threading.Event = field(default_factory=threading.Event)  # it ran a worker
     settled: threading.Event = field(default_factory=threading.Event)  # it runs one, or never will
     why: str = ""  # it runs none
@@ -196,7 +196,7 @@ class Connection:
         return f"ssh ended with exit code {code}{f': {self._said[-1]}' if said else ''}"
 
 
-def started(given: tuple[Host, ...], wanted: Wanted) -> tuple[Connection, ...]:
+def started(given: tuple[Host, ...], wanted: StartRequest) -> tuple[Connection, ...]:
     """A connection to each host; returns when each runs its worker, or never will.
 
     Raises InfraError where none does, with each host's reason.

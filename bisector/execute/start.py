@@ -25,7 +25,7 @@ from bisector.errors import BisectorError, InfraError, UsageError
 from bisector.execute.hosts import Host, hosts
 from bisector.execute.options import SETTINGS, key_options, worker_options
 from bisector.execute.served import Request
-from bisector.execute.ssh import Wanted, ended, started
+from bisector.execute.ssh import StartRequest, ended, started
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
@@ -112,7 +112,7 @@ def _over_ssh(given: tuple[Host, ...], starting: StartSetting) -> Iterator[Clien
         address = _scheduler(folder, security, starting, ending, "")
         port = int(address.rpartition(":")[2])
         request = Request(folder.name, "", port, 0, 0, starting.vm_cpus, starting.vm_memory, _pem(security, "worker"))
-        made = started(given, Wanted(request, starting.processes, starting.environ, starting.say))
+        made = started(given, StartRequest(request, starting.processes, starting.environ, starting.say))
         ending.callback(ended, made)
         with _connected(f"tls://127.0.0.1:{port}", security) as client:
             with suppress(TimeoutError):  # one that comes later is used, too
@@ -137,7 +137,7 @@ def _scheduler(folder: Path, security: Security, starting: StartSetting, ending:
     argv = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "0"]
     argv += ["--host", f"tls://{listen}", "--no-dashboard", "--no-show", "--scheduler-file", str(found)]
     argv += key_options(folder, "scheduler", _pem(security, "scheduler"))
-    run = Running(argv, folder / "scheduler.log", starting, {})
+    run = HelperProcess(argv, folder / "scheduler.log", starting, {})
     ending.callback(run.end)
     end = time.monotonic() + BEGIN
     while True:
@@ -157,7 +157,7 @@ def _worker(
     argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, *worker_options(name, trials=1, builds=1)]
     environ = {"XDG_CACHE_HOME": str(own / "cache"), "XDG_STATE_HOME": str(own / "state")}
     argv += ["--local-directory", str(folder / name), *key_options(folder, "worker", _pem(security, "worker"))]
-    ending.callback(Running(argv, folder / f"{name}.log", starting, environ).end)
+    ending.callback(HelperProcess(argv, folder / f"{name}.log", starting, environ).end)
 
 
 def _pem(security: Security, role: str) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _pem(security: Security, role: str) -> dict[str, str]:
     return {name: text for name, text in security.get_tls_config_for_role(role).items() if name != "ciphers" and text}
 
 
-class Running:
+class HelperProcess:
     """A program of ours that runs until ``end``; its output goes to ``log``."""
 
     def __init__(self, argv: list[str], log: Path, starting: StartSetting, environ: Mapping[str, str]) -> None:

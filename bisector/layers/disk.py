@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from . import drive
 from .device import DEVICES
-from .machine import Built, Layer, Machine, StorageError, read_text
+from .machine import BuiltLayer, Layer, Machine, StorageError, read_text
 from .option import Errors, Failure, Number, Power, Switch, Time, Word
 from .row import Kind, Program, Row
 
@@ -89,14 +89,14 @@ ROWS = (
 )  # fmt: skip
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Find the disk that QEMU attached, or have the kernel make one. Raises StorageError, OSError."""
     make = _MADE.get(layer.type)
     try:
         device = make(machine, layer, dict(layer.options)) if make else machine.disk(layer.name)
     except OSError as error:
         raise StorageError(f"{layer.name}: the kernel makes no {layer.type}: {error}") from None
-    return Built(layer, f"/dev/{device}", device)
+    return BuiltLayer(layer, f"/dev/{device}", device)
 
 
 def _loop(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from .fs import PACKED
-from .machine import Built, Layer, Machine, StorageError, switch
+from .machine import BuiltLayer, Layer, Machine, StorageError, switch
 from .option import Layers, Option, Power, Switch, Word
 from .row import Kind, Program, Row
 
@@ -45,7 +45,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make the file in the folder that it lies on, on the device, or in the machine's own folder. Raises StorageError.
 
     On a squashfs the file is there already: the one that was packed.
@@ -53,7 +53,7 @@ def build(machine: Machine, layer: Layer) -> Built:
     below = machine.nodes(layer.of)[0] if layer.of else machine.folder
     path = f"{below}/{layer.name}.{layer.type}" if os.path.isdir(below) else below
     if os.path.exists(f"{below}/{PACKED}"):
-        return Built(layer, f"{below}/{PACKED}")
+        return BuiltLayer(layer, f"{below}/{PACKED}")
     try:
         if layer.type == "raw":
             make_raw(path, layer.size, full=switch(dict(layer.options).get("full", "")) == "on")
@@ -61,7 +61,7 @@ def build(machine: Machine, layer: Layer) -> Built:
             machine.run(image_command(path, layer, _backing(machine, layer)))
     except OSError as error:
         raise StorageError(f"{layer.name}: {path}: {error}") from None
-    return Built(layer, path)
+    return BuiltLayer(layer, path)
 
 
 def _backing(machine: Machine, layer: Layer) -> list[str]:

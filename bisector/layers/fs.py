@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from .machine import Built, Layer, Machine, StorageError
+from .machine import BuiltLayer, Layer, Machine, StorageError
 from .option import Lines, Number, Option
-from .row import Inside, Kind, Program, Row
+from .row import GuestCommands, Kind, Program, Row
 
 MIB = 1 << 20
 PACKED = "packed"
@@ -70,14 +70,14 @@ def mount(layer: Layer, device: str, point: str) -> list[str]:
     return ["mount", "-t", layer.type, *(["-o", options] if options else []), device, point]
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make the file system and mount it in a folder of the machine's own. Raises StorageError."""
     device = machine.nodes(layer.of)[0]
     machine.run(_pack(machine, layer, device) if layer.type == "squashfs" else make(layer, device))
     point = f"{machine.folder}/{layer.name}"
     os.makedirs(point, exist_ok=True)
     machine.run(mount(layer, device, point))
-    return Built(layer, point)
+    return BuiltLayer(layer, point)
 
 
 def _pack(machine: Machine, layer: Layer, device: str) -> list[str]:
@@ -93,7 +93,7 @@ def _pack(machine: Machine, layer: Layer, device: str) -> list[str]:
     return ["mksquashfs", folder, device, "-noappend", "-quiet", "-no-progress", *given.get("mkfs", "").split()]
 
 
-def remount(machine: Machine, built: Built) -> None:
+def remount(machine: Machine, built: BuiltLayer) -> None:
     """Take the file system off and mount it again."""
     device = machine.nodes(built.layer.of)[0]
     machine.run(["umount", built.node])
@@ -117,7 +117,7 @@ KIND = Kind(
     single=True,
     first_name="{type}",
     remount=remount,
-    inside=Inside(
+    inside=GuestCommands(
         create=_create_inside,
         assemble=_mount_inside,
         leave=lambda points: "umount " + " ".join(points),

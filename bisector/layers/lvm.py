@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from . import dm
-from .machine import Built, Layer, Machine, StorageError
+from .machine import BuiltLayer, Layer, Machine, StorageError
 from .option import Layers, Number, Option, Power, Switch, Word
 from .row import Kind, Program, Row
 
@@ -111,7 +111,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make a volume group over the members (or use theirs) and a volume in it. Raises StorageError, OSError."""
     given = dict(layer.options)
     name = volume_name(layer.name)
@@ -132,7 +132,7 @@ def build(machine: Machine, layer: Layer) -> Built:
     for command in made:
         machine.run(["lvm", *command], variables)
     node = f"/dev/mapper/{group}-{name}"
-    return Built(layer, node, dm.device(node), f"{group}-{name}")
+    return BuiltLayer(layer, node, dm.device(node), f"{group}-{name}")
 
 
 def _group(groups: dict[str, str], members: Sequence[str]) -> tuple[str, list[list[str]]]:
@@ -297,7 +297,7 @@ def health(status: str) -> str:
     return raid_health(status) or mirror_health(status) or plain_health(status)
 
 
-def _status(built: Built) -> tuple[str, str]:
+def _status(built: BuiltLayer) -> tuple[str, str]:
     try:
         line = dm.status(built.volume)
     except OSError as error:

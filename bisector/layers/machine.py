@@ -46,7 +46,7 @@ class Layer(Protocol):
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltLayer:
     """A layer that stands: ``node`` is what a program opens (a mount point for fs), ``device`` its name in sysfs."""
 
     layer: Layer
@@ -63,7 +63,7 @@ class Machine(Protocol):
     def folder(self) -> str:
         """A private folder, on a tmpfs in the VM."""
 
-    def built(self, kind: str) -> Sequence[Built]:
+    def built(self, kind: str) -> Sequence[BuiltLayer]:
         """The layers of a kind that stand already, in the order in which they were built."""
 
     def nodes(self, names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import dm
-from .machine import Built, Layer, Machine, StorageError
+from .machine import BuiltLayer, Layer, Machine, StorageError
 from .option import Lines, Number, Option, Power, Time, Word
 from .row import Kind, Program, Row
 
@@ -178,7 +178,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make the device. Raises StorageError, OSError."""
     target = _BY_TYPE[layer.type]
     legs = machine.nodes(layer.of)
@@ -196,7 +196,7 @@ def build(machine: Machine, layer: Layer) -> Built:
     for message in target.messages(given):
         machine.run(["dmsetup", "message", layer.name, "0", *message.split()], _NO_UDEV)
     node = f"/dev/mapper/{layer.name}"
-    return Built(layer, node, dm.device(node), layer.name)
+    return BuiltLayer(layer, node, dm.device(node), layer.name)
 
 
 def size(node: str) -> int:
@@ -224,7 +224,7 @@ def table(layer: Layer, legs: Sequence[str], sectors: int) -> str:
     return re.sub(r"\{([A-Za-z0-9_-]+)\}", put, target.table or given["table"]) + "\n"
 
 
-def _status(built: Built) -> tuple[str, str]:
+def _status(built: BuiltLayer) -> tuple[str, str]:
     """It has no redundancy to lose; the line says what it is."""
     try:
         return "none", dm.status(built.volume)

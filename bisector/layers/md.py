@@ -7,9 +7,9 @@ import contextlib
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from .machine import Built, Layer, Machine, read_text
+from .machine import BuiltLayer, Layer, Machine, read_text
 from .option import Layers, Number, Option, Power, Word
-from .row import Inside, Kind, Program, Row
+from .row import GuestCommands, Kind, Program, Row
 
 RESYNC_SPEED = "2000000"  # KiB/s; the kernel's default would hold a resync back for other I/O
 
@@ -61,7 +61,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make an array over the members; its first sync goes on when this is over."""
     members = machine.nodes(layer.of)
     _hurry_resync()
@@ -73,7 +73,7 @@ def build(machine: Machine, layer: Layer) -> Built:
     machine.run(create(f"/dev/{device}", layer.type, members, share=share, given=given, named=named), _NO_UDEV)
     if spares := named.get("spare"):  # behind --write-mostly a spare would be so too, and the kernel then fails it
         machine.run(["mdadm", f"/dev/{device}", "--add", *spares], _NO_UDEV)
-    return Built(layer, f"/dev/{device}", device, device, degraded=row.absent(given) > 0)
+    return BuiltLayer(layer, f"/dev/{device}", device, device, degraded=row.absent(given) > 0)
 
 
 def _hurry_resync() -> None:
@@ -138,7 +138,7 @@ def health(degraded: str, array_state: str, resync_start: str, sync_action: str)
     return "healthy" if resync_start in ("none", "") and sync_action in ("idle", "frozen", "") else "syncing"
 
 
-def _status(built: Built) -> tuple[str, str]:
+def _status(built: BuiltLayer) -> tuple[str, str]:
     names = ("degraded", "array_state", "resync_start", "sync_action")
     if not next(row for row in ROWS if row.type == built.layer.type).redundant:
         state = read_text(f"/sys/block/{built.volume}/md/array_state")
@@ -177,7 +177,7 @@ KIND = Kind(
     health=_status,
     change=change,
     environment=lambda folder: dict(_NO_UDEV),
-    inside=Inside(
+    inside=GuestCommands(
         create=_create_inside,
         assemble=lambda layer, device, members: [" ".join(assemble(device, members))],
         leave=lambda devices: "mdadm --stop " + " ".join(devices),

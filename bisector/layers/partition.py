@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
-from .machine import Built, Layer, Machine, StorageError, read_text
+from .machine import BuiltLayer, Layer, Machine, StorageError, read_text
 from .option import Number
 from .row import Kind, Row
 
@@ -32,7 +32,7 @@ ROWS = (
 )
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Add a partition behind those of the disk that are there already. Raises StorageError."""
     disk = machine.nodes(layer.of)[0]
     device = os.path.basename(disk)
@@ -56,7 +56,7 @@ def build(machine: Machine, layer: Layer) -> Built:
         hint = "; a loop device has no partitions" if device.startswith("loop") else ""
         raise StorageError(f"{layer.name}: a partition of {disk}: {error}{hint}") from None
     node = f"{disk}{'p' if disk[-1].isdigit() else ''}{number}"
-    return Built(layer, node, device, f"{start}+{count}")
+    return BuiltLayer(layer, node, device, f"{start}+{count}")
 
 
 def _add(disk: int, number: int, start: int, count: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .device import Device
-from .machine import Built, Layer, Machine
+from .machine import BuiltLayer, Layer, Machine
 from .option import Layers, Option
 
 
@@ -44,7 +44,7 @@ def _no_offset(device: str, member: str) -> str:
 
 
 @dataclass(frozen=True)
-class Inside:
+class GuestCommands:
     """How an inner guest has layers of a kind, as commands of its shell.
 
     Args:
@@ -87,7 +87,7 @@ class Kind:
     """
 
     name: str
-    build: Callable[[Machine, Layer], Built]
+    build: Callable[[Machine, Layer], BuiltLayer]
     takes: frozenset[str]
     needs: tuple[str, ...]
     whole: bool = False
@@ -97,12 +97,12 @@ class Kind:
     without_vm: bool = False
     smallest: int = 0
     first_name: str = "{kind}-{type}"
-    remount: Callable[[Machine, Built], None] | None = None
-    health: Callable[[Built], tuple[str, str]] | None = None
+    remount: Callable[[Machine, BuiltLayer], None] | None = None
+    health: Callable[[BuiltLayer], tuple[str, str]] | None = None
     change: Callable[[str, str, str], list[list[str]]] | None = None
     misnamed: Callable[[str, Sequence[str]], list[str]] = _any_name
     environment: Callable[[str], dict[str, str]] = _no_variables
-    inside: Inside | None = None
+    inside: GuestCommands | None = None
 
     @property
     def mounted(self) -> bool:

@@ -31,7 +31,7 @@ NOT_TRIED = "not tried: it lies in a run of commits that cannot be judged"
 
 
 @dataclass(frozen=True)
-class NewWasWrong:
+class NewEndWrong:
     """The commit that the search named is, in fresh trials, of the old side."""
 
     commit: str
@@ -39,7 +39,7 @@ class NewWasWrong:
 
 
 @dataclass(frozen=True)
-class OldWasWrong:
+class OldEndWrong:
     """A commit of the old side is, in fresh trials, of the new one; so is what contains it. ``culprit``: fresh trials
     of the commit that the search named, where they are to count."""
 
@@ -62,7 +62,7 @@ class UntestableParents:
     commits: tuple[str, ...]
 
 
-Correction = NewWasWrong | OldWasWrong | MayHide | UntestableParents
+Correction = NewEndWrong | OldEndWrong | MayHide | UntestableParents
 """What a proof has learnt; all but the last contradict the search."""
 
 
@@ -181,9 +181,9 @@ class Knowledge:
     def correct(self, correction: Correction | None) -> None:
         """Go on from what a proof has learnt; None where that changes nothing here."""
         match correction:
-            case NewWasWrong():
+            case NewEndWrong():
                 self._new_was_wrong(correction)
-            case OldWasWrong():
+            case OldEndWrong():
                 self._old_was_wrong(correction)
             case MayHide():
                 self._may_hide(correction)
@@ -191,12 +191,12 @@ class Knowledge:
                 for oid in commits:
                     self.frontier = self.frontier.with_skip(oid)
 
-    def _new_was_wrong(self, correction: NewWasWrong) -> None:
+    def _new_was_wrong(self, correction: NewEndWrong) -> None:
         searched = self.searched(correction.commit)
         self.frontier = self.frontier.is_old_after_all(correction.commit, self.is_ancestor)
         self._learn_error(self.direction.old, searched, correction.fresh)
 
-    def _old_was_wrong(self, correction: OldWasWrong) -> None:
+    def _old_was_wrong(self, correction: OldEndWrong) -> None:
         wrong = self.frontier.wrongly_old(correction.commit, self.is_ancestor)
         judged = [self._judged[each] for each in wrong if each in self._judged]
         # commits of one image share their trials, which count once

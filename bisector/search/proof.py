@@ -15,7 +15,7 @@ from bisector.judge import Judge
 from bisector.model import Candidate, Commit, Image, Judgement, Outcome, OutcomeKind, TargetKind, Verdict
 from bisector.search.commits import SearchResult
 from bisector.search.gitrepo import History
-from bisector.search.knowledge import Correction, Knowledge, MayHide, NewWasWrong, OldWasWrong, UntestableParents
+from bisector.search.knowledge import Correction, Knowledge, MayHide, NewEndWrong, OldEndWrong, UntestableParents
 from bisector.search.narrowing import what_splits
 from bisector.search.proof_plan import Arms, ProofPlanner, Unchecked, UncheckedParent
 from bisector.search.sampling import FirstTrials, draw_proof
@@ -176,7 +176,7 @@ class Proof:
                 return Retry(reason, final=True, impossible=True)
             sides = {Verdict.GOOD: NOTHING, Verdict.BAD: NOTHING, end: fresh}
             return Retry(reason, good=sides[Verdict.GOOD], bad=sides[Verdict.BAD], impossible=True)
-        correction = NewWasWrong(wrong, fresh) if judged.verdict is way.old else OldWasWrong(wrong, fresh)
+        correction = NewEndWrong(wrong, fresh) if judged.verdict is way.old else OldEndWrong(wrong, fresh)
         return Retry(reason, correction=correction, impossible=True)
 
     def _open(self, suspects: tuple[Commit, ...]) -> tuple[Commit, ...]:
@@ -280,9 +280,9 @@ class Proof:
             return Retry(f"the end {arm.candidate} {reason}", good=fresh)
         reason = f"{arm.candidate} ({commit}) {reason}"
         if arm is arms.new:
-            return Retry(reason, correction=NewWasWrong(commit.oid, fresh))
+            return Retry(reason, correction=NewEndWrong(commit.oid, fresh))
         culprit = NOTHING if arm.made == arms.new.made else arms.new.evidence  # one image's trials count once
-        return Retry(reason, correction=OldWasWrong(commit.oid, fresh, culprit))
+        return Retry(reason, correction=OldEndWrong(commit.oid, fresh, culprit))
 
     def _background(self, arm: TrialSeries, arms: Arms, reason: str) -> Retry:
         """A commit that is good reproduces now and then; the bad end, where it is that, more rarely than was seen."""
@@ -290,7 +290,7 @@ class Proof:
         if oid == self.direction.good_bad(self.old, self.new)[1].oid and not arms.is_edited(arm):
             return Retry(f"the bad end {arm.candidate} {reason}", bad=arm.evidence)
         if self.direction.find_fix and self._never_bad(arm, arms):
-            correction = OldWasWrong(oid, arm.evidence, arms.new.evidence)
+            correction = OldEndWrong(oid, arm.evidence, arms.new.evidence)
             return Retry(f"{arm.candidate} ({self._commit(arm)}) {reason}", correction=correction)
         searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
         return Retry(f"{arm.candidate} {reason}: good commits reproduce too", good=searched + arm.evidence)
@@ -309,7 +309,7 @@ class Proof:
         known = (self.old.oid, self.new.oid, arms.new.candidate.revision)
         if commit.oid in known or self.known.searched(commit.oid).conclusive:
             return Retry(reason, final=True)
-        return Retry(reason, correction=OldWasWrong(commit.oid))
+        return Retry(reason, correction=OldEndWrong(commit.oid))
 
     def _untested(self, arms: Arms, step: UnjudgedArms) -> Outcome:
         """The culprit stands against the parents that could be judged; one that could not is as suspect as it is."""

@@ -77,7 +77,7 @@ def connected(tmp_path: Path, script: str) -> str:
     request = Request("session", "", 1, 0, 0, 1, 0, {})
     environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     said: list[str] = []
-    wanted = ssh.Wanted(request, Processes(tmp_path / "processes"), environ, said.append)
+    wanted = ssh.StartRequest(request, Processes(tmp_path / "processes"), environ, said.append)
     with pytest.raises(InfraError, match="no host of the cluster runs a worker") as raised:
         ssh.started(hosts("lab"), wanted)
     assert said == [raised.value.hint]

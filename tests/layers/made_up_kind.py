@@ -10,14 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from bisector.layers import table
-from bisector.layers.machine import Built, Layer, Machine
+from bisector.layers.machine import BuiltLayer, Layer, Machine
 from bisector.layers.row import Inside, Kind, Program, Row
 
 
-def build(machine: Machine, layer: Layer) -> Built:
+def build(machine: Machine, layer: Layer) -> BuiltLayer:
     (member,) = machine.nodes(layer.of)
     machine.run(["crypttool", "open", member, layer.name], {"CRYPT_NO_UDEV": "1"})
-    return Built(layer, f"/dev/mapper/{layer.name}", "dm-7", layer.name)
+    return BuiltLayer(layer, f"/dev/mapper/{layer.name}", "dm-7", layer.name)
 
 
 KIND = Kind(

@@ -14,7 +14,7 @@ from bisector.agent.command import CommandResult, Halt
 from bisector.agent.plan import Layer, Step
 from bisector.agent.storage import Storage
 from bisector.errors import RecipeError
-from bisector.layers.machine import Built
+from bisector.layers.machine import BuiltLayer
 from bisector.recipe.load import loads
 
 LAYERS = {
@@ -28,7 +28,7 @@ class Standing(Storage):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), 5.0)
-        self._built = {name: Built(layer, f"/dev/{name}") for name, layer in LAYERS.items()}
+        self._built = {name: BuiltLayer(layer, f"/dev/{name}") for name, layer in LAYERS.items()}
 
 
 @pytest.fixture

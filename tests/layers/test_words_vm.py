@@ -102,7 +102,10 @@ def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> No
     seen = errors(result)
     assert seen["small"] == "EINVAL"  # half a block, past the cache
     assert (seen["read-bad"], seen["read-beside"]) == ("EIO", "")
-    assert (seen["write-bad"], seen["write-again"]) == ("EIO", "")  # the error was for one time; virtio-blk knows no other
+    assert (seen["write-bad"], seen["write-again"]) == (
+        "EIO",
+        "",
+    )  # once; virtio-blk knows no other
     assert (seen["read-mem"], seen["read-mem-beside"]) == ("EIO", "")
     assert (seen["read-sd"], seen["read-sd-beside"]) == ("ENODATA", "")
     assert (seen["read-net"], seen["read-net-beside"]) == ("EIO", "")

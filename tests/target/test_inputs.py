@@ -42,7 +42,7 @@ TREE = (
 )  # fmt: skip
 
 
-class Built:
+class RecordedBuild:
     """A folder with a tree and what kbuild left in its object folder."""
 
     def __init__(self, root: Path) -> None:
@@ -65,9 +65,9 @@ class Built:
 
 
 @pytest.fixture
-def built(tmp_path: Path) -> Built:
+def built(tmp_path: Path) -> RecordedBuild:
     """A build."""
-    return Built(tmp_path)
+    return RecordedBuild(tmp_path)
 
 
 def changed(path: str) -> Change:
@@ -101,7 +101,7 @@ def gone(path: str) -> Change:
     ],
     ids=lambda change: f"{change.path}-{change.old_mode}-{change.new_mode}",
 )
-def test_what_no_build_reads_is_unread(built: Built, change: Change) -> None:
+def test_what_no_build_reads_is_unread(built: RecordedBuild, change: Change) -> None:
     assert built.inputs().why_read(change) is None
 
 
@@ -138,22 +138,22 @@ def test_what_no_build_reads_is_unread(built: Built, change: Change) -> None:
     ],
     ids=lambda change: f"{change.path}-{change.old_mode}-{change.new_mode}",
 )
-def test_what_a_build_may_read_is_built(built: Built, change: Change) -> None:
+def test_what_a_build_may_read_is_built(built: RecordedBuild, change: Change) -> None:
     assert built.inputs().why_read(change)
 
 
-def test_a_file_that_is_renamed_with_its_include_is_built(built: Built) -> None:
+def test_a_file_that_is_renamed_with_its_include_is_built(built: RecordedBuild) -> None:
     changes = (gone("drivers/disk.c"), added("drivers/block.c"), changed("drivers/net/phy.c"))
     assert built.inputs().first_read(changes) == ("drivers/disk.c", "it was read")
 
 
-def test_one_change_that_is_read_is_enough(built: Built) -> None:
+def test_one_change_that_is_read_is_enough(built: RecordedBuild) -> None:
     unread = [changed("drivers/net/phy.c")] * 100
     assert built.inputs().first_read(unread) is None
     assert built.inputs().first_read((*unread, changed("include/linux/disk.h"), *unread))
 
 
-def test_an_architecture_of_which_a_file_is_read_counts_as_read(built: Built) -> None:
+def test_an_architecture_of_which_a_file_is_read_counts_as_read(built: RecordedBuild) -> None:
     built.write("arch/x86/um.c", "")
     um = kernel_inputs(built.objects, built.tree, "um", "", ("tree", "fit", "name"))
     assert um.why_read(changed("arch/x86/um.c")) is None
@@ -163,26 +163,26 @@ def test_an_architecture_of_which_a_file_is_read_counts_as_read(built: Built) ->
     assert um.why_read(Change("arch/x86/other.lds", FILE, FILE))
 
 
-def test_a_header_that_is_looked_for_and_not_there_counts(built: Built) -> None:
+def test_a_header_that_is_looked_for_and_not_there_counts(built: RecordedBuild) -> None:
     assert built.inputs().why_read(added("Documentation/abi-4.h")) is None
     built.write("include/linux/disk.h", '#if __has_include("errata/abi-4.h")\n')
     assert built.inputs().why_read(added("Documentation/abi-4.h"))
 
 
 @pytest.mark.parametrize("option", ["IKHEADERS", "HEADERS_INSTALL", "UAPI_HEADER_TEST"])
-def test_headers_that_are_packed_are_all_read(built: Built, option: str) -> None:
+def test_headers_that_are_packed_are_all_read(built: RecordedBuild, option: str) -> None:
     assert built.inputs(f"CONFIG_{option}=m\n").why_read(changed("include/linux/phy.h"))
     assert built.inputs(f"# CONFIG_{option} is not set\n").why_read(changed("include/linux/phy.h")) is None
 
 
-def test_a_build_with_rust_reads_rust(built: Built) -> None:
+def test_a_build_with_rust_reads_rust(built: RecordedBuild) -> None:
     built.write("rust/kernel/lib.rs", "")
     built.write("rust/kernel/other.rs", "")
     built.write(".objects/rust/.kernel.o.cmd", "source_rust/kernel.o := ../rust/kernel/lib.rs\n")
     assert built.inputs().why_read(changed("rust/kernel/other.rs"))
 
 
-def test_a_record_is_read_back_as_it_was(built: Built) -> None:
+def test_a_record_is_read_back_as_it_was(built: RecordedBuild) -> None:
     inputs = built.inputs()
     assert Inputs.from_json(inputs.as_json()) == inputs
 
@@ -193,7 +193,7 @@ def test_a_damaged_record_is_refused(text: str) -> None:
         Inputs.from_json(text)
 
 
-def test_a_link_in_the_object_folder_is_not_followed(built: Built, tmp_path: Path) -> None:
+def test_a_link_in_the_object_folder_is_not_followed(built: RecordedBuild, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("source := ../drivers/net/phy.c\n")
     (built.objects / ".evil.o.cmd").symlink_to(tmp_path / "secret")
     assert built.inputs().why_read(changed("drivers/net/phy.c")) is None
