@@ -11,7 +11,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from bisector.agent.plan import Plan
+from bisector.agent.plan import Plan, Step
 from bisector.model import Cell, Image
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
@@ -57,9 +57,16 @@ def as_text(recipe: Recipe, source: str, host: Host) -> str:
             continue
         plan = plan_for(apply(recipe, cell), cell)
         lines += [f"#   layer {_layer(layer)}" for layer in plan.layers]
-        lines += [f"#   step {step.name}: {step.verb} {' '.join(step.objects or step.argv)}" for step in plan.steps]
+        lines += [f"#   step {step.name}: {step.verb} {_what(step)}" for step in plan.steps]
         lines.append("#   " + _command(recipe, plan))
     return "\n".join(lines) + "\n"
+
+
+def _what(step: Step) -> str:
+    """What a step works on, or the program or command that it gives."""
+    if step.qmp:
+        return step.qmp + (f" until {step.until}" if step.until else "")
+    return " ".join(step.objects or step.argv)
 
 
 def _layer(layer: object) -> str:

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bisector.cli import main
 from bisector.codec import dump
 from bisector.model import Cell
 from bisector.recipe.parse import parse
 from bisector.recipe.plan import plan_for
+from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import Fault
 
 
@@ -39,6 +42,14 @@ def test_a_command_and_its_event_are_in_the_plan_and_the_layer_in_its_place() ->
     assert '"qmp"' not in dump(boot)  # so that plans without it keep their identity
     again, _ = parse(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))
     assert again == recipe
+
+
+def test_show_prints_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, _ = parsed({"qmp": {"device_del": {"id": "vda"}}, "until": "DEVICE_DELETED"})
+    (tmp_path / "monitored.yaml").write_text(resolved_yaml(recipe))
+    assert main(["show", str(tmp_path / "monitored.yaml")]) == 0
+    shown = 'step ask: qmp {"execute": "device_del", "arguments": {"id": "vda"}} until DEVICE_DELETED'
+    assert shown in capsys.readouterr().out
 
 
 def test_a_command_without_arguments_is_its_name() -> None:
