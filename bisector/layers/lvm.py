@@ -165,10 +165,11 @@ def _volume(layer: Layer, group: str, name: str, members: Sequence[str], fast: S
         ]
     if fast:
         mode = ["--cachemode", given["mode"]] if "mode" in given else []
+        still = ["-an"] if layer.type == "writecache" else []  # attached only while it is inactive (lvmcache(7))
         convert = ["lvconvert", "-q", "-y", "--type", layer.type, "--cachevol", f"{name}_fast", *mode]
         return [
             [*create, *create_options("linear", layer.size, len(members), {}), "-n", name, group, *members],
-            [*create, *create_options("linear", 0, 1, {}, "100%PVS"), "-n", f"{name}_fast", group, *fast],
+            [*create, *create_options("linear", 0, 1, {}, "100%PVS"), *still, "-n", f"{name}_fast", group, *fast],
             [*convert, f"{group}/{name}"],
         ]
     return [[*create, *create_options(layer.type, layer.size, len(members), given), "-n", name, group, *members]]

@@ -73,6 +73,11 @@ def test_a_cache_is_in_the_group_of_what_it_speeds_up_and_of_nothing_else(storag
     assert storage.ran[4] == "lvm vgcreate -q -y bisector1 /dev/c"
 
 
+def test_a_writecache_is_inactive_when_it_is_attached(storage: Noting) -> None:
+    storage.build((*LEGS, Layer("x", "lvm", "writecache", ("a",), 32 * MIB, (("fast", "b"),))), vm=True)
+    assert storage.ran[2] == "lvm lvcreate -q -y --type linear -l 100%PVS -Wn -Zn -an -n x_fast bisector0 /dev/b"
+
+
 def test_a_target_is_made_from_a_file_and_gets_its_messages(storage: Noting) -> None:
     dust = Layer("x", "dm", "dust", ("a",), options=(("bad", "7\n9"), ("block_size", "4096")))
     storage.build((*LEGS, dust), vm=True)
@@ -90,9 +95,9 @@ def test_an_array_that_lacks_a_member_by_wish_is_used_as_it_is(storage: Noting) 
 
 
 def test_a_spare_is_added_behind_the_array_so_that_it_is_not_write_mostly(storage: Noting) -> None:
-    words = (("spare", "c"), ("write_mostly", "b"))
+    words = (("missing", "1"), ("spare", "c"), ("write_mostly", "b"))
     storage.build((*LEGS, Layer("x", "md", "raid1", ("a", "b"), options=words)), vm=True)
-    assert storage.ran[0].endswith("/dev/a --write-mostly /dev/b")
+    assert storage.ran[0].endswith("/dev/a --write-mostly /dev/b missing")
     assert storage.ran[1] == "mdadm /dev/md0 --add /dev/c"
 
 
