@@ -52,7 +52,7 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """
     below = machine.nodes(layer.of)[0] if layer.of else machine.folder
     path = f"{below}/{layer.name}.{layer.type}" if os.path.isdir(below) else below
-    if os.path.exists(f"{below}/{PACKED}"):
+    if any(built.layer.name in layer.of and built.layer.type == "squashfs" for built in machine.built("fs")):
         return BuiltLayer(layer, f"{below}/{PACKED}")
     try:
         if layer.type == "raw":

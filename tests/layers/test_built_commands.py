@@ -105,3 +105,9 @@ def test_members_that_words_name_are_there_before_the_array(storage: Noting) -> 
     array = Layer("x", "md", "raid5", ("a", "b", "c"), options=(("journal", "d"), ("missing", "1")))
     storage.build((array, *LEGS), vm=True)
     assert "--write-journal /dev/d" in storage.ran[0]
+
+
+def test_a_file_is_the_packed_one_only_on_a_squashfs(storage: Noting) -> None:
+    Path(storage.folder, "packed").mkdir()  # where a file system of that name is mounted
+    storage.build((Layer("image", "file", "raw", size=MIB),), vm=True)
+    assert storage.node("image") == f"{storage.folder}/image.raw"
