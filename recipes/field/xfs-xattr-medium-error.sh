@@ -4,6 +4,7 @@
 # scsi_debug's DISK fail, and read the attribute. 0: the read failed, as it must; 1: it did not.
 set -u
 driver=/sys/bus/pseudo/drivers/scsi_debug
+values=/sys/module/scsi_debug/parameters
 file=$1/file
 : >"$file"
 setfattr -n user.large -v "$(head -c 3000 /dev/zero | tr '\0' x)" "$file" || exit 2
@@ -13,8 +14,8 @@ start=$(xfs_bmap -a -v "$file" | sed -n 's/^ *0: \[0\.\.[0-9]*\]: *\([0-9]*\)\.\
 [ -n "$start" ] || exit 2
 umount "$1" || exit 2
 mount -t xfs "$2" "$1" || exit 2
-echo "$start" >"$driver/medium_error_start" || exit 2
-echo 8 >"$driver/medium_error_count" || exit 2
+echo "$start" >"$values/medium_error_start" || exit 2
+echo 8 >"$values/medium_error_count" || exit 2
 echo 2 >"$driver/opts" || exit 2
 if getfattr -n user.large "$file" 2>&1 >/dev/null; then code=1; else code=0; fi
 echo 0 >"$driver/opts"
