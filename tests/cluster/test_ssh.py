@@ -53,6 +53,11 @@ good_when:
 """
 
 
+def _obeying_ctrl_c() -> None:
+    """A shell without job control has a command in the background ignore it, and a child would ignore it, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Scene:
     """Three hosts, and a history of QEMU whose bug came with commit c5."""
@@ -68,7 +73,7 @@ class Scene:
         with (self.folder / "said").open("a") as said:
             child = subprocess.Popen(
                 self.lab.command(BISECTOR, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
-                env=self.lab.environ, text=True,
+                env=self.lab.environ, text=True, preexec_fn=_obeying_ctrl_c,
             )  # fmt: skip
             try:
                 yield child

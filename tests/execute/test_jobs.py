@@ -48,7 +48,8 @@ def test_a_build_says_where_it_runs_and_how_it_ended(made: Image | BuildFailure 
             assert make_image(ActedTarget(made), CANDIDATE, heard.append, CancelToken()) is made
         except Interrupted:
             assert made is None
-    assert [(one.phase, one.detail) for one in heard] == [(Phase.BUILD, "drivers/md"), (Phase.FREE, ended)]
+    phases = [(Phase.TAKEN, ""), (Phase.BUILD, "drivers/md"), (Phase.FREE, ended)]
+    assert [(one.phase, one.detail) for one in heard] == phases
     assert {(one.work, one.candidate) for one in heard} == {(Work("build 2", "rack3"), "x")}
 
 
@@ -59,6 +60,7 @@ def test_a_trial_says_and_keeps_where_it_ran(ending: Ending, ended: str, tmp_pat
         seen = run_trial(ActedRunner(ending), Image("id", ""), Plan(()), tmp_path / "t", heard.append, CancelToken())
     assert (seen.slot, seen.worker) == ("trial 7", "")
     assert [(one.phase, one.detail, one.work) for one in heard] == [
+        (Phase.TAKEN, "", Work("trial 7")),
         (Phase.BOOT, "", Work("trial 7")),
         (Phase.FREE, ended, Work("trial 7")),
     ]

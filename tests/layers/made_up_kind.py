@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from bisector.layers import table
 from bisector.layers.machine import BuiltLayer, Layer, Machine
-from bisector.layers.row import Inside, Kind, Program, Row
+from bisector.layers.row import GuestCommands, Kind, Program, Row
 
 
 def build(machine: Machine, layer: Layer) -> BuiltLayer:
@@ -29,7 +29,7 @@ KIND = Kind(
     single=True,
     health=lambda built: ("none", f"0 8 crypt {built.volume}"),
     environment=lambda folder: {"CRYPT_FOLDER": folder},
-    inside=Inside(
+    inside=GuestCommands(
         create=lambda layer, node, members: [f"crypttool format {members[0]}", f"crypttool open {members[0]} {node}"],
         assemble=lambda layer, node, members: [f"crypttool open {members[0]} {node}"],
         leave=lambda nodes: "crypttool close " + " ".join(nodes),

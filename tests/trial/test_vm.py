@@ -129,7 +129,8 @@ def test_a_kernel_that_panics_at_boot(vm: Vm) -> None:
 
 
 def test_an_agent_that_cannot_start(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace, "guest_python", lambda: "/nonexistent/python3")
+    script = workspace.vng.start_script
+    monkeypatch.setattr(workspace.vng, "start_script", lambda python, *rest: script("/nonexistent/python3", *rest))
     observation = vm.run(Plan(steps=()))
     assert observation.ending is Ending.NO_AGENT
     assert observation.result is None

@@ -17,14 +17,14 @@ from bisector.system.proc import Processes
 from bisector.trial.run import VmRunner
 
 DATA = Path(__file__).with_name("data")
-ROOT = Path(__file__).parents[2]
+AGENT = Path(__file__).parents[2] / "bisector" / "agent"
 
 PLAYER = """#!{python} -IS
 import json, os, sys, time
 DATA = {data!r}
 shared = next(a for a in sys.argv if a.startswith("--rwdir=")).split("=")[2]
 root = os.path.dirname(shared)
-sys.path.insert(0, {root!r})
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
 from bisector.agent.codec import *
 from bisector.agent.plan import *
 plan = load(Plan, open(shared + "/plan.json").read())
@@ -72,6 +72,9 @@ class TrialSetup:
     def __post_init__(self) -> None:
         self.bin = self.tmp_path / "bin"
         shutil.copytree(DATA, self.bin / "data")  # beside the programs: what the sandbox shows
+        for name in ("__init__.py", "codec.py", "plan.py"):  # of the agent; the checkout may lie where it shows nothing
+            (self.bin / "bisector" / "agent").mkdir(parents=True, exist_ok=True)
+            shutil.copy(AGENT / name, self.bin / "bisector" / "agent" / name)
         self.work = self.tmp_path / "work"
         self.work.mkdir()
         self.folder = self.tmp_path / "stored"
@@ -82,10 +85,7 @@ class TrialSetup:
     def play(self, scenario: str) -> None:
         """Install a vng that does this."""
         script = self.bin / "vng"
-        script.write_text(
-            PLAYER.format(python=sys.executable, data=str(self.bin / "data"), root=str(ROOT))
-            + textwrap.dedent(scenario)
-        )
+        script.write_text(PLAYER.format(python=sys.executable, data=str(self.bin / "data")) + textwrap.dedent(scenario))
         script.chmod(0o755)
 
     def run(self, plan: Plan | None = None, **runner: object) -> Observation:
