@@ -70,7 +70,7 @@ def test_open_only_qemu_gets_the_drive_as_the_recipe_says_and_never_runs() -> No
     argv = qemu_command(guest, {"boot": "/dev/mapper/vg-boot"}, "tcg", PORTS, None)
     drive = "file=/dev/mapper/vg-boot,format=raw,if=none,id=vda,aio=native,cache.direct=on,werror=stop"
     assert words_after(argv, "-drive") == [drive]
-    assert words_after(argv, "-device") == ["virtio-blk-pci,drive=vda,serial=vda"]
+    assert words_after(argv, "-device") == ["virtio-blk-pci,id=vda,drive=vda,serial=vda"]
     assert argv[-1] == "-S"
     assert "-kernel" not in argv
 
@@ -81,10 +81,10 @@ def test_ide_drives_stand_on_the_old_board_and_ahci_on_a_controller_of_its_own()
     assert words_after(argv, "-machine") == ["pc,accel=tcg"]
     assert words_after(argv, "-device") == [
         "ich9-ahci,id=ahci",
-        "ide-hd,bus=ide.0,unit=0,drive=a,serial=a",
-        "ide-hd,bus=ide.0,unit=1,drive=b,serial=b",
-        "ide-hd,bus=ide.1,unit=0,drive=c,serial=c",
-        "ide-hd,bus=ahci.0,drive=d,serial=d",
+        "ide-hd,bus=ide.0,unit=0,id=a,drive=a,serial=a",
+        "ide-hd,bus=ide.0,unit=1,id=b,drive=b,serial=b",
+        "ide-hd,bus=ide.1,unit=0,id=c,drive=c,serial=c",
+        "ide-hd,bus=ahci.0,id=d,drive=d,serial=d",
     ]
 
 
