@@ -38,6 +38,10 @@ class InfraError(BisectorError):
     exit_code = ExitCode.INFRA
 
 
+class ToolchainChanged(InfraError):
+    """What is not built yet would be built by another toolchain than what it is compared with."""
+
+
 class Interrupted(BisectorError):
     """Stopped by the person or a signal. State is kept."""
 

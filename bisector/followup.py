@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector import toolchain
 from bisector.case import Case, stretched
 from bisector.causes import BuildStage
 from bisector.interfaces import Phase, Progress
@@ -83,6 +84,7 @@ class _Recheck:
     ) -> None:
         self.row, self.recipe, self.session, self.outcome = row, recipe, session, outcome
         target = session.source(recipe, cells(recipe), session.clone(user))
+        toolchain.pin(target, session.store, row.id, session.setting.listener)
         fixups = Fixups(
             tuple(Fixup(user.resolve(f.broken_by), user.resolve(f.fixed_by)) for f in recipe.search.fixups),
             user.is_ancestor,

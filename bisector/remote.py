@@ -114,7 +114,7 @@ class Jobs:
         if job is make_image and can_travel(args[0]):
             with suppress(EditsDoNotApply):
                 target, candidate, *_ = args
-                if target.known(target.key(candidate)) is None:
+                if target.known(target.key(candidate)) is None and not target.other_tools():
                     return RemoteBuild(self.setting.sandbox, self.setting.state, *args)
         return None
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector import toolchain
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress, with_context
@@ -159,6 +160,7 @@ class _Work:
         """With the judge and the candidates of this campaign."""
         kind, history = subject_of(request.recipe).commits, clone.history()
         target = session.source(request.recipe, request.cells, clone)
+        toolchain.pin(target, session.store, row.id, session.setting.listener)
         ends = (
             candidate(good, request.good_label or request.good, kind),
             candidate(bad, request.bad_label or request.bad, kind),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bisector.campaign.commits import CommitCampaign, CommitRequest
-from bisector.errors import UsageError
+from bisector.errors import ToolchainChanged, UsageError
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import WatchedRecipe
@@ -183,7 +183,12 @@ class RegressionTriage:
             bad_label=search.bad_label,
             suspects=search.suspects,
         )
-        return CommitCampaign(request, state.session).run()
+        try:
+            return CommitCampaign(request, state.session).run()
+        except ToolchainChanged:  # its compiler will hardly come back
+            if not request.resume:
+                raise
+            return CommitCampaign(replace(request, resume=False), state.session).run()
 
     def _ended(self, question: tuple[str, str, str, str, bool], source: str, regression: Regression) -> Ended | None:
         """A campaign of exactly this search that ended, and whose night was killed before it was written down."""

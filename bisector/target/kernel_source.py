@@ -9,7 +9,6 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -31,7 +30,7 @@ from bisector.target.kconfig import Fragments, final_values, load
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
-from bisector.target.source import Build, SourceTarget
+from bisector.target.source import Build, SourceTarget, Tools
 
 FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
 P = ParamSpec("P")
@@ -67,6 +66,7 @@ class KernelSource(SourceTarget):
     """
 
     kind = "kernel"
+    harmless = ("make",)
 
     def __init__(
         self,
@@ -95,19 +95,16 @@ class KernelSource(SourceTarget):
         """How it builds, for another machine."""
         return KernelBuild(self._wanted, self._make.variables)
 
-    @cached_property
-    def tools(self) -> tuple[tuple[str, str], ...]:
-        """See SourceTarget."""
+    def _tools_now(self) -> Tools:
         return toolchain(self._make, self._environment, self.processes)
 
     @property
     def _programs(self) -> tuple[str, ...]:
         return _programs(self._make, self._environment)
 
-    @cached_property
-    def _fit(self) -> str:
-        tools = [version for name, version in self.tools if name != "make"]
-        return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), tools)
+    def _fit_of(self, tools: Tools) -> str:
+        versions = [version for _, version in tools]
+        return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), versions)
 
     def _own_config(self, lines: tuple[str, ...]) -> str:
         return self._wanted.over(lines).digest()
@@ -120,7 +117,7 @@ class KernelSource(SourceTarget):
         return _Build(commands, self._make, build_dir, listener, self._wanted.over(candidate.config_lines))
 
 
-def toolchain(make: Make, environ: Mapping[str, str], processes: Processes) -> tuple[tuple[str, str], ...]:
+def toolchain(make: Make, environ: Mapping[str, str], processes: Processes) -> Tools:
     """Name and version of compiler, linker and make. Raises InfraError when one is missing."""
     access = Access(readable=tuple(place for tool in _programs(make, environ) for place in installation(tool)))
     versions = []

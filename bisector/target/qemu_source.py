@@ -33,7 +33,7 @@ from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.inputs import Inputs
 from bisector.target.ninja import SYSTEM, Ninja, environment
 from bisector.target.qemu_inputs import qemu_inputs
-from bisector.target.source import Build, SourceTarget
+from bisector.target.source import Build, SourceTarget, Tools
 from bisector.target.submodules import stand_in
 
 FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
@@ -88,9 +88,7 @@ class QemuSource(SourceTarget):
         self._which("ninja", "ninja-build")
         return ninja_of(self._programs, self._jobs, self._path)
 
-    @cached_property
-    def tools(self) -> tuple[tuple[str, str], ...]:
-        """See SourceTarget."""
+    def _tools_now(self) -> Tools:
         tools = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
         versions = [(name, f"{program}: {self._printed(program, '--version')}") for name, program in tools]
         libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
@@ -101,9 +99,8 @@ class QemuSource(SourceTarget):
             versions.append(("firmware", digest([(path.name, _hash(path)) for path in _hosts_firmware()])[:12]))
         return tuple(versions)
 
-    @cached_property
-    def _fit(self) -> str:
-        return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), self.tools)
+    def _fit_of(self, tools: Tools) -> str:
+        return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), tools)
 
     @property
     def _path(self) -> str:

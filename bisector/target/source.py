@@ -7,12 +7,13 @@ import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Protocol
 
 from bisector.causes import BuildStage
 from bisector.codec import digest
-from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.errors import InfraError, Interrupted, ToolchainChanged, UsageError
 from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
@@ -21,6 +22,9 @@ from bisector.target.build_dirs import BuildDir, take
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images, put_inputs
 from bisector.target.inputs import Inputs
+
+Tools = tuple[tuple[str, str], ...]
+"""Name and version of each tool that builds."""
 
 
 class Build(Protocol):
@@ -45,6 +49,12 @@ class Build(Protocol):
         ...
 
 
+REMEDY = """\
+go on with the first one: install it again, or link it into a folder that stands first in PATH
+(ln -s /usr/bin/gcc-12 FOLDER/gcc; PATH=FOLDER:$PATH), and repeat the command with --resume;
+or begin anew without --resume: then everything is built and tried by the new one"""
+
+
 class SourceTarget(ABC):
     """A target that is built.
 
@@ -63,6 +73,9 @@ class SourceTarget(ABC):
     whole: ClassVar[bool] = False
     """Whether a build that was killed leaves objects that cannot be trusted."""
 
+    harmless: ClassVar[tuple[str, ...]] = ()
+    """Tools whose version changes no image, by name."""
+
     def __init__(self, sources: Sources, build_dirs: Path, cache: Path, processes: Processes) -> None:
         self.sources = sources
         self._build_dirs = Path(os.path.realpath(build_dirs))
@@ -75,16 +88,50 @@ class SourceTarget(ABC):
         self.processes = processes
         self.images = Images(cache)
         self._failed: dict[str, BuildFailure] = {}  # by this object, which does not try the same twice
+        self._pinned: tuple[Tools, str] | None = None
 
-    @property
-    @abstractmethod
-    def tools(self) -> tuple[tuple[str, str], ...]:
+    @cached_property
+    def tools(self) -> Tools:
         """Name and version of each tool that builds. Raises InfraError when one is missing."""
+        return self._tools_now()
 
-    @property
     @abstractmethod
+    def _tools_now(self) -> Tools:
+        """The same, looked up anew."""
+
+    @cached_property
     def _fit(self) -> str:
         """What objects must have been made with to be of use; with the tree it names the build."""
+        return self._fit_of(self._deciding(self._pinned[0] if self._pinned else self.tools))
+
+    @abstractmethod
+    def _fit_of(self, tools: Tools) -> str:
+        """``_fit`` for these tools, all of which change an image."""
+
+    def _deciding(self, tools: Tools) -> Tools:
+        return tuple((name, version) for name, version in tools if name not in (*self.harmless, "sandbox"))
+
+    def pin(self, tools: Tools, campaign: str) -> None:
+        """Name builds by these tools, with which the campaign (id) began: what they built is found, and where this host
+        has others nothing is built."""
+        self._pinned = tools, campaign
+        self.__dict__.pop("_fit", None)
+
+    def other_tools(self) -> str:
+        """How this host's tools are now other ones than those by which builds are named, "" where they are not. Raises
+        InfraError when one is missing."""
+        named, now = (self._deciding(t) for t in (self._pinned[0] if self._pinned else self.tools, self._tools_now()))
+        if named == now:
+            return ""
+        before = ", ".join(version for name, version in named if (name, version) not in now)
+        after = ", ".join(version for name, version in now if (name, version) not in named)
+        who = f"campaign {self._pinned[1]}" if self._pinned else "this command"
+        return f"{who} began with {before or 'less'}, and this host has {after or 'less'} now"
+
+    def _require_same_tools(self, candidate: Candidate) -> None:
+        """Two compilers build two images of one source. Raises ToolchainChanged."""
+        if other := self.other_tools():
+            raise ToolchainChanged(f"{candidate} is not built: {other}", hint=REMEDY if self._pinned else "repeat it")
 
     @abstractmethod
     def _build(
@@ -152,6 +199,7 @@ class SourceTarget(ABC):
                 return known
             if cancel.cancelled():
                 raise Interrupted(f"the build of {candidate} was not started")
+            self._require_same_tools(candidate)
             with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
                 listener(Progress(Phase.CHECKOUT, str(candidate)))
                 self.sources.checkout(candidate, build_dir.tree)

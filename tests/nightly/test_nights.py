@@ -12,7 +12,8 @@ import pytest
 from nextgen import LinuxNext
 from night_session import FLAG, Nights, day, kinds, with_bug
 
-from bisector.errors import InfraError, Interrupted, UsageError
+from bisector import toolchain
+from bisector.errors import InfraError, Interrupted, ToolchainChanged, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.nightly import night
 from bisector.nightly.records import State
@@ -160,6 +161,28 @@ def test_a_search_goes_on_between_the_days_it_began_with(tree: LinuxNext, nights
     first = nights.searches()[0]
     assert (first.good, first.bad) == (search.good, search.bad)
     assert nights.drafts() == [LEG]
+
+
+def test_a_search_whose_compiler_is_gone_is_begun_anew(
+    tree: LinuxNext, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_bug(tree, 1)
+    nights.clock = lambda: 60.0 * nights.world.trials
+    nights.budget = "9m"
+    assert nights.night().night.state is State.STOPPED
+    (began,) = nights.searches()
+
+    def pin(target: object, store: object, campaign: str, listener: object) -> None:
+        if campaign == began.id:
+            raise ToolchainChanged("it began with gcc 12.2, and this host has gcc 13.1 now")
+
+    monkeypatch.setattr(toolchain, "pin", pin)
+    nights.clock, nights.budget = None, "8h"
+    assert kinds(nights.night()) == {LEG: ["opened", "named"]}
+    first, second = nights.searches()
+    assert (first.id, first.outcome) == (began.id, None)
+    assert (second.good, second.bad) == (began.good, began.bad)
+    assert second.outcome and second.outcome.culprit
 
 
 def test_a_second_night_at_the_same_time_is_refused(tree: LinuxNext, nights: Nights) -> None:
