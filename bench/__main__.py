@@ -10,6 +10,7 @@ python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build
 python -m bench store                      the store's: a campaign of 2,000 trials listed, looked up, drawn on
 python -m bench parallel                   a series and a campaign with 1 to 64 trials at once (20 minutes)
 python -m bench ahead                      a simulated search with 1 to 8 builders (7 minutes)
+python -m bench slots --repo REPO          a campaign with two trials at once, a build ahead, against one of each
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -26,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench import ahead, sandbox, store_cost, trial
+from bench import ahead, campaign, sandbox, store_cost, trial
 from bisector.agent.plan import File, Layer, Plan, Step
 from bisector.campaign.commits import candidate
 from bisector.interfaces import CancelToken, ignore
@@ -39,7 +40,6 @@ from bisector.trial.run import VmRunner, find_vng
 
 HERE = Path(__file__).parent
 BISECTOR = Path(sys.executable).with_name("bisector")
-RECIPE = "virtio-open-lvm-raid1"
 
 
 def paired(one: Callable[[], float], other: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
@@ -132,7 +132,7 @@ def bench_integrity(given: argparse.Namespace) -> None:
 
 def bench_step(given: argparse.Namespace) -> None:
     """Search with a judge that answers at once: what git, the messenger and our bookkeeping cost a step."""
-    user = UserRepository(given.repo)
+    user = UserRepository(given.repo[0])
     good, bad = user.resolve("good"), user.resolve("bad")
     order = [commit.oid for commit in user.log(good.oid, bad.oid)]
     culprit = order[len(order) // 2]
@@ -162,43 +162,19 @@ def bench_step(given: argparse.Namespace) -> None:
 
 
 def bench_campaign(given: argparse.Namespace) -> None:
-    """``bisector run`` against ``plain-bisect.sh``, each with fresh folders and a copy of the same compiler's cache."""
-    seconds = {}
-    for name in ("bisector", "plain"):
-        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", dir=given.work) as folder:
-            home = Path(folder)
-            (home / "cache/bisector").mkdir(parents=True)
-            if given.ccache:
-                shutil.copytree(given.ccache, home / "cache/bisector/ccache")
-            environ = with_vng(os.environ) | {
-                "XDG_CACHE_HOME": str(home / "cache"),
-                "XDG_STATE_HOME": str(home / "state"),
-                "CCACHE_DIR": str(home / "cache/bisector/ccache"),
-                "VNG": find_vng(os.environ),
-            }
-            ends = ["--repo", str(given.repo), "--good", "good", "--bad", "bad"]
-            argv = [str(BISECTOR), "run", RECIPE, *ends, "--cell", "guest.drives.vda.aio=native"]
-            if name == "plain":
-                argv = [
-                    "bash",
-                    str(HERE / "plain-bisect.sh"),
-                    str(given.repo),
-                    str(home),
-                    str(HERE.parent / "kconfigs"),
-                ]
-            began = time.monotonic()
-            done = subprocess.run(
-                argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8"
-            )
-            seconds[name] = time.monotonic() - began
-            print(f"{name:<10} {seconds[name]:8.0f} s  exit {done.returncode}")
-            print("\n".join("    " + line for line in (done.stdout or done.stderr).splitlines()[-12:]), flush=True)
-    print(f"ratio {seconds['bisector'] / seconds['plain']:.2f}")
+    """Whole campaigns against a plain script."""
+    environ = with_vng(os.environ) | {"VNG": find_vng(os.environ)}
+    campaign.against_plain(given.repo, given.option, given.ccache, given.work, environ)
+
+
+def bench_slots(given: argparse.Namespace) -> None:
+    """A whole campaign with two trials at once and a build ahead, against one of each."""
+    campaign.with_slots(given.repo[0], given.ccache, given.work, with_vng(os.environ))
 
 
 def bench_sandbox(given: argparse.Namespace) -> None:
     """Boots (--image) and one-file builds (--repo, --rev) with and without the sandbox."""
-    sandbox.bench(given.image, given.repo, given.rev, given.work, with_vng(os.environ), given.runs or 9)
+    sandbox.bench(given.image, given.repo[0], given.rev, given.work, with_vng(os.environ), given.runs or 9)
 
 
 def bench_parallel(given: argparse.Namespace) -> None:
@@ -212,12 +188,14 @@ def main(argv: list[str]) -> int:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser("bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "what", choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store", "parallel", "ahead"]
+        "what",
+        choices=["help", "trial", "integrity", "step", "campaign", "sandbox", "store", "parallel", "ahead", "slots"],
     )
     parser.add_argument("--image", type=Path)
     parser.add_argument("--modules", type=Path, help="trial: folder that holds lib/modules of the image")
     parser.add_argument("--phases", action="store_true", help="trial: where its time goes")
-    parser.add_argument("--repo", type=Path)
+    parser.add_argument("--repo", type=Path, nargs="+", help="campaign: one history after the other")
+    parser.add_argument("--option", action="append", default=[], help="campaign: one more argument of bisector run")
     parser.add_argument("--rev", default="good", help="revision of --repo that is built")
     parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
@@ -230,6 +208,7 @@ def main(argv: list[str]) -> int:
     benches |= {"step": bench_step, "campaign": bench_campaign, "sandbox": bench_sandbox}
     benches["store"] = lambda _: store_cost.main()
     benches["parallel"] = bench_parallel
+    benches["slots"] = bench_slots
     benches["ahead"] = lambda _: ahead.main()
     benches[given.what](given)
     return 0

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whole campaigns on planted histories: against a plain script for ``git bisect run``, and with more at once."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BISECTOR = Path(sys.executable).with_name("bisector")
+RECIPE = "virtio-open-lvm-raid1"
+CELL = ("--cell", "guest.drives.vda.aio=native")
+ONE_PROCESSOR = ("--cell", "vm.cpus=1")
+ENDS = ("--good", "good", "--bad", "bad")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command's wall seconds, exit code and last lines."""
+
+    seconds: float
+    code: int
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Run:
+        began = time.monotonic()
+        done = subprocess.run(
+            argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8"
+        )
+        lines = (done.stdout or done.stderr).splitlines()
+        return cls(time.monotonic() - began, done.returncode, tuple(lines[-12:]))
+
+    def show(self, name: str) -> None:
+        print(f"{name:<34} {self.seconds:8.0f} s  exit {self.code}")
+        print("\n".join("    " + line for line in self.lines), flush=True)
+
+
+def folders(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command whose caches and store lie in ``home``."""
+    return dict(environ) | {
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "CCACHE_DIR": str(home / "cache/bisector/ccache"),
+    }
+
+
+def against_plain(
+    repos: Sequence[Path], options: Sequence[str], ccache: Path | None, work: Path, environ: Mapping[str, str]
+) -> None:
+    """``bisector run`` and ``plain-bisect.sh`` on each history, each with fresh folders and the same compiler's cache.
+
+    ``options`` are more arguments of ``bisector run``. Prints seconds, exit codes, last lines and the ratios.
+    """
+    ratios = []
+    for repo in repos:
+        ours = [str(BISECTOR), "run", RECIPE, "--repo", str(repo), *ENDS, *CELL, *options]
+        seconds = {}
+        for name in ("bisector", "plain"):
+            with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", dir=work) as folder:
+                home = Path(folder)
+                (home / "cache/bisector").mkdir(parents=True)
+                if ccache:
+                    shutil.copytree(ccache, home / "cache/bisector/ccache")
+                plain = ["bash", str(HERE / "plain-bisect.sh"), str(repo), folder, str(HERE.parent / "kconfigs")]
+                run = Run.of(ours if name == "bisector" else plain, folders(home, environ))
+            run.show(f"{repo.name} {name}")
+            seconds[name] = run.seconds
+        ratios.append(seconds["bisector"] / seconds["plain"])
+        print(f"{repo.name} ratio {ratios[-1]:.2f}", flush=True)
+    print(f"median ratio {statistics.median(ratios):.2f} (goal: at most 1.0)")
+
+
+def with_slots(repo: Path, ccache: Path | None, work: Path, environ: Mapping[str, str]) -> None:
+    """One trial at a time and no build ahead, against two and one ahead, VMs of one processor, the good end built.
+
+    Both begin with a copy of the same folders, at the same path: git's worktrees know themselves by their paths.
+    Prints seconds, exit codes, last lines and the ratio.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-slots-", dir=work) as folder:
+        home, pristine = Path(folder, "home"), Path(folder, "pristine")
+        (home / "cache/bisector").mkdir(parents=True)
+        if ccache:
+            shutil.copytree(ccache, home / "cache/bisector/ccache")
+        common = [RECIPE, "--repo", str(repo), *CELL, *ONE_PROCESSOR]
+        argv = [str(BISECTOR), "test", *common, "--rev", "good", "--trials", "1"]
+        Run.of(argv, folders(home, environ)).show("good end")
+        home.rename(pristine)
+        seconds = {}
+        for trials, ahead in ((1, 0), (2, 1)):
+            shutil.copytree(pristine, home, symlinks=True)
+            more = ["--trials-at-once", str(trials), "--ahead", str(ahead)]
+            run = Run.of([str(BISECTOR), "run", *common, *ENDS, *more], folders(home, environ))
+            run.show(f"{trials} at a time, {ahead} ahead")
+            seconds[trials] = run.seconds
+            shutil.rmtree(home)
+    print(f"ratio {seconds[2] / seconds[1]:.2f} (goal: at most 0.75)")
