@@ -56,6 +56,10 @@ e2e-merge: .make/venv ## The same with the culprit inside the merged side branch
 e2e-releases: .make/venv ## Released kernels first, then the commits between their tags, for real (a quarter of an hour)
 	$(BIN)/python -m tests.e2e.releases $(E2E_ARGS)
 
+.PHONY: e2e-field
+e2e-field: .make/venv ## Both ends of reports from the field, on kernels with and without each fault (two hours)
+	$(BIN)/python -m tests.field.ends $(E2E_ARGS)
+
 .PHONY: e2e-flaky
 e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten trials (an hour of trials)
 	$(BIN)/python -m tests.e2e.flaky $(E2E_ARGS)
