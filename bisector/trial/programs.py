@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bisector.errors import InfraError
 from bisector.recipe.model import Recipe
 from bisector.recipe.programs import StepProgram, of_steps
+from bisector.system.distribution import install
 from bisector.system.proc import Processes, ProcessFailed
 from bisector.system.sandbox import HOST
 
@@ -19,6 +20,25 @@ TOOL_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/
 
 _PACKED = ("mdadm", "mkfs.ext4", "mkfs.xfs", "filefrag")
 """What comes into the inner guest besides its busybox, where its storage needs it (agent/packing.py)."""
+
+_PACKAGES = {
+    **dict.fromkeys(("qemu-img", "qemu-io", "qemu-nbd"), "qemu-utils"),
+    **dict.fromkeys(("debugfs", "dumpe2fs", "e2fsck", "mkfs.ext2", "resize2fs", "tune2fs"), "e2fsprogs"),
+    **dict.fromkeys(("blkdiscard", "blockdev", "fallocate", "wipefs"), "util-linux"),
+    **dict.fromkeys(("xfs_bmap", "xfs_db", "xfs_io", "xfs_repair"), "xfsprogs"),
+    **dict.fromkeys(("getfattr", "setfattr"), "attr"),
+    **dict.fromkeys(("losetup", "mount", "umount"), "mount"),
+    "btrfs": "btrfs-progs",
+    "cmp": "diffutils",
+    "dmsetup": "dmsetup",
+    "fio": "fio",
+    "lvm": "lvm2",
+    "mdadm": "mdadm",
+    "mksquashfs": "squashfs-tools",
+    "sfdisk": "fdisk",
+    "udevadm": "udev",
+}
+"""The Debian package of what steps often start, as ``dpkg -S`` says."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,9 @@ def _missing(recipe: Recipe, environ: Mapping[str, str], applets: frozenset[str]
                 hint = f"use what 'busybox --list' names, or put it beside the recipe: ./{base}"
                 yield MissingProgram(wanted, what, hint)
         elif wanted.name not in recipe.programs and not _here(wanted.name, _path(recipe, environ)):
-            hint = f"install the package that has {base}, or put it beside the recipe: ./{base}"
+            package = _PACKAGES.get(base)
+            how = install(package) if package else f"install the package that has {base}"
+            hint = f"{how}, or put it beside the recipe: ./{base}"
             yield MissingProgram(wanted, f"{_subject(wanted)}, which {host} does not have", hint)
 
 

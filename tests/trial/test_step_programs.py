@@ -14,6 +14,7 @@ from bisector.errors import InfraError
 from bisector.exitcodes import ExitCode
 from bisector.recipe.load import load
 from bisector.recipe.model import Recipe
+from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.trial import programs
 
@@ -62,6 +63,16 @@ def test_a_program_that_is_not_here_is_named_with_its_step(tmp_path: Path, name:
     with pytest.raises(InfraError) as caught:
         programs.require(made, os.environ, Processes(tmp_path / "processes"))
     assert "put it beside the recipe" in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "package"), [("sfdisk", "fdisk"), ("getfattr", "attr"), ("fio", "fio")])
+def test_of_what_steps_often_start_the_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    monkeypatch.setattr(programs, "TOOL_FOLDERS", ())
+    made = recipe(tmp_path, ON_HOST % f"[{name}]")
+    lacks = programs.missing(made, {"PATH": "/nonexistent"}, Processes(tmp_path / "processes"))
+    assert [one.hint for one in lacks] == [f"{install(package)}, or put it beside the recipe: ./{name}"]
 
 
 @pytest.mark.parametrize(
