@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # throttle-bps-with-iops.sh DISK BYTES OPERATIONS: two reads of 1 MiB at the same time, in a cgroup that is given so many
-# bytes and operations a second ("max": no limit); DISK takes 4 KiB at once, so each is split. Prints how many
-# milliseconds both took, and how long after the first the second one ended.
+# bytes and operations a second ("max": no limit); DISK takes 4 KiB at once, so each is split. Prints the seconds that
+# the shorter and the longer read took.
 set -u
 top=/sys/fs/cgroup
 [ -e "$top/cgroup.controllers" ] || mount -t cgroup2 none "$top" || exit 2
@@ -12,15 +12,13 @@ disk=/sys/block/${1#/dev/}
 echo 4 >"$disk/queue/max_sectors_kb" || exit 2
 echo "$(cat "$disk/dev") rbps=$2 riops=$3" >"$top/limited/io.max" || exit 2
 echo $$ >"$top/limited/cgroup.procs" || exit 2
-ends=$(mktemp) || exit 2
-now() { echo "$(($(date +%s%N) / 1000000))"; }
-read_one() { dd if="$1" of=/dev/null bs=1M skip="$2" count=1 iflag=direct && now >>"$ends"; }
-begin=$(now)
+took=$(mktemp) || exit 2
+read_one() { LC_ALL=C dd if="$1" of=/dev/null bs=1M skip="$2" count=1 iflag=direct 2>&1 | sed -n 's/.*, \([0-9.]*\) s, .*/\1/p' >>"$took"; }
 read_one "$1" 1 &
 read_one "$1" 2 &
 wait
-sort -n "$ends" | {
-	read -r first && read -r second || exit 2
-	echo "both=$((second - begin))"
-	echo "apart=$((second - first))"
+sort -n "$took" | {
+	read -r shorter && read -r longer || exit 2
+	echo "shorter=$shorter"
+	echo "longer=$longer"
 }
