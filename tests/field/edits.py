@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.e2e.edits import FOPS, TreeUnfit, take_check_out
+from tests.e2e.edits import FOPS, TreeUnfit, put_check_back
 
 RAID1, LOOP, VIRTIO_BLK = "drivers/md/raid1.c", "drivers/block/loop.c", "drivers/block/virtio_blk.c"
 
@@ -48,6 +48,11 @@ class Fault:
     changes: tuple[Change, ...]
     cured: bool = False
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """The files that the changes are in."""
+        return frozenset(change.path for change in self.changes)
+
     def files(self, read: Mapping[str, str]) -> dict[str, str]:
         """Path → new content, of the files in ``read``. Raises TreeUnfit."""
         files: dict[str, str] = {}
@@ -56,11 +61,11 @@ class Fault:
         return files
 
 
-class _EntryUnchecked(Change):
-    """The culprit of the first case, as the planted history has it."""
+class _EntryChecked(Change):
+    """The check that the culprit of the first case took out, as the planted history has it."""
 
     def apply(self, text: str) -> str:
-        return take_check_out(text)
+        return put_check_back(text)
 
 
 # By the recipe's name below recipes/field/.
@@ -184,7 +189,8 @@ FAULTS = {
     "raid1-redirecting-sector": Fault(
         "5ff3f74e145a",
         "direct I/O whose segments are not aligned passes the entry of the block device",
-        (_EntryUnchecked(FOPS, "", ""),),
+        (_EntryChecked(FOPS, "", ""),),
+        cured=True,
     ),
     "raid1-slow-rebuilding-member": Fault(
         "c916ca35308d taken back",

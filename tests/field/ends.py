@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Both ends of a report from the field, on Linux 6.18 built here: the tree as it is, and with the report's fault.
 
-    python -m tests.field.ends [NAME ...] [--trials N] [--controls] [--build-only]
+The tree is the bad end of the planted history (tests/e2e), which every image of the tests is built from: 6.18.5 and
+edits that change nothing. A fault that 6.18.5 has itself is taken out of it instead.
 
-Without names all of tests/field/edits.py are tried. All images have one config, the union of what these recipes need,
-so that an end compiles the few files that its change touches. Prints a line per report and ends with
-``field-ends: N passed, N failed``; a report passes when ``bisector test`` calls its fault bad and the tree good.
+    python -m tests.field.ends [NAME ...] [--together] [--trials N] [--controls] [--build-only]
+
+Without names all of tests/field/edits.py are tried; with --together all that are named are in one image. The images
+have one config, the union of what these recipes need, so that an end compiles the few files that its change touches.
+Prints a line per report and ends with ``field-ends: N passed, N failed``; a report passes when ``bisector test`` calls
+its fault bad and the tree good.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +36,11 @@ from bisector.target.kernel_source import KernelSource
 from tests.e2e import fastimport, prepare
 from tests.e2e.edits import TreeUnfit
 from tests.e2e.layout import Unplaceable
-from tests.field.edits import FAULTS
+from tests.field.edits import FAULTS, Fault
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "field"
-TREE = "the-tree"  # the branch without any fault
+TREE, TOGETHER = "the-tree", "together"  # branches: without any change, and with all
+APART = ("suspend-under-io",)  # its fragment changes what every file of the kernel includes
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class End:
     printed: str
 
 
-def branch(repo: Path, base: str, name: str) -> None:
-    """Make the branch ``name`` in ``repo``: ``base`` and the fault of that name. Raises TreeUnfit."""
-    fault = FAULTS[name]
-    paths = {change.path for change in fault.changes}
-    files = fault.files({path: fastimport.git(repo, "show", f"{base}:{path}") for path in paths})
-    message = f"{name}: {fault.about}\n\n{fault.commit}\n".encode()
+def branch(repo: Path, base: str, name: str, faults: Collection[Fault]) -> None:
+    """Make the branch ``name`` in ``repo``: ``base`` with ``faults``, one after the other. Raises TreeUnfit."""
+    files: dict[str, str] = {}
+    for fault in faults:
+        read = {path: files.get(path) or fastimport.git(repo, "show", f"{base}:{path}") for path in fault.paths}
+        files |= fault.files(read)
+    about = "\n".join(f"{fault.about} ({fault.commit})" for fault in faults)
+    message = f"{name}\n\n{about}\n".encode()
     stream = f"commit refs/heads/{name}\ncommitter {fastimport.IDENTITY} {fastimport.EPOCH} +0000\n".encode()
     stream += b"data %d\n%s\nfrom %s\n" % (len(message), message, base.encode())
     for path, text in sorted(files.items()):
@@ -61,29 +68,33 @@ def branch(repo: Path, base: str, name: str) -> None:
 
 
 def repository(place: prepare.Place, given: argparse.Namespace) -> Path:
-    """A bare repository with the tree and a branch per fault. Raises InfraError, TreeUnfit, Unplaceable."""
-    planted, _ = prepare.planted(place, given)
+    """A bare repository with the tree and a branch per fault named. Raises InfraError, TreeUnfit, Unplaceable."""
+    planted, manifest = prepare.planted(place, given)
     repo = place.root / "field.git"
     if not repo.exists():
         fastimport.git(place.root, "clone", "--quiet", "--bare", "--shared", str(planted), str(repo))
-    base = fastimport.git(repo, "rev-list", "--max-parents=0", "HEAD").strip()
-    fastimport.git(repo, "update-ref", f"refs/heads/{TREE}", base)
-    for name in FAULTS:
-        branch(repo, base, name)
+    fastimport.git(repo, "update-ref", f"refs/heads/{TREE}", manifest.bad)
+    for name in given.names:
+        branch(repo, manifest.bad, name, [FAULTS[name]])
+    if given.together:
+        branch(repo, manifest.bad, TOGETHER, [FAULTS[name] for name in given.names])
     return repo
 
 
-def union() -> BuildConfig:
-    """One config with what all recipes for kernels below recipes/field/ need, so that one more changes no image."""
+def union(names: Collection[str] = ()) -> BuildConfig:
+    """One config with what the recipes in FAULTS need, whichever are tried, so that images stay the same.
+
+    The fragments of the recipes in APART are left out unless one of ``names`` has them.
+    """
     fragments: dict[str, None] = {}
-    for path in sorted(RECIPES.glob("*.yaml")):
-        recipe = load(path)
-        if recipe.target.kernel:
+    for name in FAULTS:
+        recipe = load(RECIPES / f"{name}.yaml")
+        if name not in APART or name in names:
             fragments.update(dict.fromkeys(build_config(recipe, [*cells(recipe), *controls(recipe)]).fragments))
     return BuildConfig(tuple(fragments))
 
 
-def build(place: prepare.Place, repo: Path, names: Iterable[str]) -> dict[str, Path]:
+def build(place: prepare.Place, repo: Path, names: Collection[str], config: BuildConfig) -> dict[str, Path]:
     """Branch → kernel image. Raises BisectorError, and SystemExit when a branch does not build."""
     environ = place.environment(os.environ)
     ours = folders(environ)
@@ -93,7 +104,7 @@ def build(place: prepare.Place, repo: Path, names: Iterable[str]) -> dict[str, P
         user = UserRepository(repo)
         clone = session.clone(user)
         build_dirs = ours.cache / "build-dirs" / clone.folder.name
-        target = KernelSource(clone, build_dirs, ours.cache, union(), session.processes, jobs=os.cpu_count() or 1)
+        target = KernelSource(clone, build_dirs, ours.cache, config, session.processes, jobs=os.cpu_count() or 1)
         for name in names:
 
             def listen(progress: Progress, name: str = name) -> None:
@@ -123,32 +134,36 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes; all of tests/field/edits.py without any")
     parser.add_argument("--trials", type=int, default=2, help="clean trials that make an end good")
     parser.add_argument("--controls", action="store_true", help="run the recipes' controls on the tree too")
+    parser.add_argument("--together", action="store_true", help="one image with all faults, one build for all")
     parser.add_argument("--build-only", action="store_true", help="build the images and try nothing")
     given = parser.parse_args(argv)
     if unknown := sorted(set(given.names) - set(FAULTS)):
         parser.error(f"no such fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}")
-    names = given.names or list(FAULTS)
+    given.names = given.names or list(FAULTS)
     place = prepare.place()
     seconds: dict[str, float] = {}
     try:
         with prepare.phase("source and faults", seconds):
             repo = repository(place, given)
-        with prepare.phase("images", seconds):
-            images = build(place, repo, [TREE, *names])
+        return report(place, repo, given)
     except BisectorError as error:
         prepare.stderr(f"{error.what}\n{error.hint}")
         return 3
     except (TreeUnfit, Unplaceable) as error:
         prepare.stderr(str(error))
         return 2
-    return 0 if given.build_only else report(place, images, names, given)
 
 
-def report(place: prepare.Place, images: dict[str, Path], names: list[str], given: argparse.Namespace) -> int:
-    """Try both ends of each of ``names`` and print what came of them."""
+def report(place: prepare.Place, repo: Path, given: argparse.Namespace) -> int:
+    """Build both ends of each report, try them, and print what came of that. Raises BisectorError."""
     failed = 0
-    for name in names:
-        faulty, sound = (TREE, name) if FAULTS[name].cured else (name, TREE)
+    for name in given.names:
+        other = TOGETHER if given.together else name
+        with prepare.phase(f"images of {name}", {}):
+            images = build(place, repo, [TREE, other], union(given.names if given.together else [name]))
+        if given.build_only:
+            continue
+        faulty, sound = (TREE, other) if FAULTS[name].cured else (other, TREE)
         options = ["--trials", str(given.trials)]
         bad = tried(place, name, images[faulty], options)
         good = tried(place, name, images[sound], [*options, *(["--controls"] if given.controls else [])])
@@ -157,7 +172,7 @@ def report(place: prepare.Place, images: dict[str, Path], names: list[str], give
         print(f"{'ok' if passed else 'FAILED'}  {name}: {FAULTS[name].commit}")
         for end, said in (("with the fault", bad), ("without it", good)):
             print(textwrap.indent(f"{end}: exit {said.code}\n{said.printed}", "    "), flush=True)
-    print(f"field-ends: {len(names) - failed} passed, {failed} failed")
+    print(f"field-ends: {len(given.names) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import fastimport
 from tests.e2e.edits import TreeUnfit
-from tests.field import edits, ends
+from tests.field import ends
 from tests.field.edits import FAULTS, Change, Fault
 
 LIMITS = "first.c"
@@ -23,11 +23,11 @@ def repo(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_fault_is_a_branch_with_its_file_changed(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = (Change(LIMITS, r"^one\n", ""), Change(LIMITS, "two", "three"))
-    monkeypatch.setitem(edits.FAULTS, "of-a-test", Fault("0123456789ab", "is small", changes))
-    ends.branch(repo, "refs/heads/main", "of-a-test")
-    assert fastimport.git(repo, "show", f"of-a-test:{LIMITS}") == "three\n"
+def test_faults_are_a_branch_with_their_file_changed_by_each(repo: Path) -> None:
+    first = Fault("0123456789ab", "is small", (Change(LIMITS, r"^one\n", ""), Change(LIMITS, "two", "three")))
+    second = Fault("0123456789ac", "is next to it", (Change(LIMITS, "three", "four"),))
+    ends.branch(repo, "refs/heads/main", "of-a-test", [first, second])
+    assert fastimport.git(repo, "show", f"of-a-test:{LIMITS}") == "four\n"
     assert fastimport.git(repo, "rev-list", "--count", "main..of-a-test").strip() == "1"
 
 
