@@ -12,7 +12,7 @@ from bisector.direction import Direction
 from bisector.interfaces import Phase
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
-from bisector.search.sampling import EndTrials, draw_ends, first_of_ends
+from bisector.search.sampling import EndRounds, EndTrials, beside, draw_ends, first_of_ends
 from bisector.stage import Stage
 from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
 from bisector.verdict.neither import NeverJudged, summary
@@ -48,7 +48,8 @@ def ends_in_cells(
         return _each_by_itself(judge, good, bad, cases, direction)
     with judge.ahead() as scope:
         _want_first_trials(scope, judge, good, bad, cases)
-        drawn = [(case, _draw(judge, good, bad, case, Stage.ENDS, number)) for number, case in enumerate(cases, 1)]
+        rounds = [_rounds(judge, good, bad, case, Stage.ENDS, number) for number, case in enumerate(cases, 1)]
+        drawn = list(zip(cases, beside(rounds), strict=True))
     able = [(case, one) for case, one in drawn if isinstance(one.result, Difference)]
     if not able:
         return _stop(drawn[0][0], drawn[0][1], direction)
@@ -130,6 +131,19 @@ def _draw(
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
     have: tuple[int, int] = (0, 0),
 ) -> EndTrials:
+    return beside([_rounds(judge, good, bad, case, stage, number, more, have)])[0]
+
+
+def _rounds(
+    judge: Judge,
+    good: Candidate,
+    bad: Candidate,
+    case: Case,
+    stage: str,
+    number: int,
+    more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
+    have: tuple[int, int] = (0, 0),
+) -> EndRounds:
     """``have``: trials of each end that an earlier drawing of this stage took."""
     with judge.ahead() as scope:
         good_series = judge.series(good, case, stage, in_turns=True)
@@ -139,7 +153,7 @@ def _draw(
             scope.want(good_series.coming(step.good))
         bad_series = judge.series(bad, case, stage, in_turns=True)
         bad_series.take(have[1])
-        return draw_ends(good_series, bad_series, case.rule, number=number, more=more)
+        return (yield from draw_ends(good_series, bad_series, case.rule, number=number, more=more))
 
 
 def _drawn(end: Judgement) -> int:

@@ -7,7 +7,8 @@ The arithmetic is verdict/ends.py and verdict/confirm.py; here trials are drawn 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from bisector.ahead import Scope, UpcomingTrial
@@ -38,6 +39,10 @@ class EndTrials:
         return reproduced / trials if trials else 0.0
 
 
+EndRounds = Generator[None, None, EndTrials]
+"""Rounds of trials of both ends: at each stop one is wanted and not drawn yet; what they came to is what it returns."""
+
+
 def draw_ends(
     good: TrialSeries,
     bad: TrialSeries,
@@ -45,7 +50,7 @@ def draw_ends(
     *,
     number: int,
     more: tuple[Evidence, Evidence] = (NOTHING, NOTHING),
-) -> EndTrials:
+) -> EndRounds:
     """Trials of both ends in growing rounds until they differ, are alike, or cannot be tried.
 
     Args:
@@ -53,12 +58,31 @@ def draw_ends(
         more: what proofs have seen of the good end and its like, and of the bad end.
     """
     with good.judge.ahead() as scope:
-        return _draw_ends(good, bad, rule, number, more, scope)
+        return (yield from _draw_ends(good, bad, rule, number, more, scope))
+
+
+def beside(drawings: Sequence[EndRounds]) -> list[EndTrials]:
+    """What several drawings came to, a round of each in turns: while one of them decides, trials of all others run.
+
+    Whose turn it is goes by the rounds alone, however many trials run at once (law 9).
+    """
+    found: dict[int, EndTrials] = {}
+    with ExitStack() as ending:
+        for drawing in drawings:
+            ending.callback(drawing.close)
+        while len(found) < len(drawings):
+            for place, drawing in enumerate(drawings):
+                if place not in found:
+                    try:
+                        next(drawing)
+                    except StopIteration as end:
+                        found[place] = end.value
+    return [found[place] for place in range(len(drawings))]
 
 
 def _draw_ends(
     good: TrialSeries, bad: TrialSeries, rule: Rule, number: int, more: tuple[Evidence, Evidence], scope: Scope
-) -> EndTrials:
+) -> EndRounds:
     while not (good.untestable or bad.untestable):
         step = rule.ends(good.evidence + more[0], bad.evidence + more[1], number)
         if not isinstance(step, MoreEndTrials):
@@ -69,6 +93,7 @@ def _draw_ends(
             return EndTrials(step, _close_end(good, step), _close_end(bad, step, is_bad=True))
         wanted = ((good, step.good), (bad, step.bad))
         scope.want(_coming(wanted))
+        yield
         _draw_in_turns(wanted, stop=(good,), first=(good, bad))
         if never := never_judged((*good.trials, *bad.trials)):
             return EndTrials(never, _close_end(good), _close_end(bad))
