@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.errors import InfraError, Interrupted
+from bisector.errors import InfraError, Interrupted, ToolchainChanged
 from bisector.execute.remote import Call
 from bisector.interfaces import CancelToken, ignore
 from bisector.jobs import make_image
@@ -54,6 +54,14 @@ def test_a_worker_builds_what_this_host_would_and_both_keep_it(lab: Lab) -> None
         assert (lab.cache_of(made[0].host) / "images" / image.identity / "kernel").is_file()
     log = target.images.log_of(target.key(second)).read_text()
     assert "CC      drivers/disk.o" in log
+
+
+def test_a_campaign_that_began_with_another_compiler_builds_on_no_worker(lab: Lab) -> None:
+    candidate, target = lab.commit({"drivers/disk.c": "disk of an earlier compiler\n"}), lab.target()
+    target.pin((("compiler", "gcc: gcc (Test) 12.2"), *target.tools[1:]), "began-earlier")
+    with pytest.raises(ToolchainChanged, match=r"began-earlier began with gcc: gcc \(Test\) 12\.2"):
+        lab.submit(target, candidate).result(60)
+    assert not target.images.log_of(target.key(candidate)).exists()
 
 
 def test_a_later_bundle_holds_only_what_the_worker_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
