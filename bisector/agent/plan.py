@@ -148,6 +148,7 @@ class Plan:
     append: tuple[str, ...] = ()  # further kernel options of the VM
     udev: bool = False  # the VM's udevd lives, and the storage's tools wait for it
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
+    icount: bool = False  # the VM's clock counts instructions
     schema: int = SCHEMA
     seed: int = 0  # (this trial)
     token: str = ""  # (this trial) stands in every marker

@@ -45,6 +45,8 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("search", "bad"), "is the same revision as good")
     if recipe.vm is not None and recipe.vm.kernel and not recipe.programs:
         yield Fault(("vm", "kernel"), "the VM boots the kernel under test; 'kernel' is for target qemu")
+    if recipe.vm is not None and recipe.vm.icount and recipe.vm.accel == "kvm":
+        yield Fault(("vm", "icount"), "only an emulated processor's instructions are counted: 'accel: tcg', or none")
     if recipe.vm is None:
         if recipe.target.kernel:
             yield Fault(("vm",), "a kernel is tried in a VM; 'vm: none' is for target qemu")

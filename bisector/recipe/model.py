@@ -127,7 +127,7 @@ class Vm(Base):
     """The VM around a trial.
 
     ``kernel``: what it boots where QEMU is under test: a file (with a "/" in its name), or a packaged kernel by its
-    version, the newest of a series by "6.12"; None: the newest package.
+    version, the newest of a series by "6.12"; None: the newest package. ``icount``: the VM's clock counts instructions.
     """
 
     memory: VmMemory = 2 << 30
@@ -135,6 +135,7 @@ class Vm(Base):
     append: tuple[KernelOption, ...] = ()
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     kernel: Revision | None = None
+    icount: Flag = False
 
 
 class Guest(Base):

@@ -58,7 +58,12 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
     if recipe.vm is None:
         return plan
     return dataclasses.replace(
-        plan, memory=recipe.vm.memory, cpus=recipe.vm.cpus, append=recipe.vm.append, udev=recipe.needs.udev
+        plan,
+        memory=recipe.vm.memory,
+        cpus=recipe.vm.cpus,
+        append=recipe.vm.append,
+        udev=recipe.needs.udev,
+        icount=recipe.vm.icount,
     )
 
 

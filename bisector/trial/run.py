@@ -65,7 +65,7 @@ class VmRunner:
         booted = self.kernels(plan.kernel) if plan.kernel else image
         if booted is None:
             return Watcher(plan, "", 0.0, listener, cancel).harness("the VM's kernel is gone from the cache; repeat it")
-        wanted = plan.accel or self.accel
+        wanted = "tcg" if plan.icount else plan.accel or self.accel
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
             answer = self._accelerate(booted, qemu, folder, cancel)

@@ -69,6 +69,12 @@ def test_kvm_is_disabled_only_for_emulation() -> None:
     assert not any("tcg" in word for word in arguments(Plan(steps=()), accel="kvm"))
 
 
+def test_instructions_are_counted_where_the_plan_says_so() -> None:
+    options = next(word for word in arguments(Plan(steps=(), icount=True)) if word.startswith("--qemu-opts"))
+    assert " -icount shift=1 " in f"{options} "
+    assert not any("-icount" in word for word in arguments(Plan(steps=())))
+
+
 def test_loop_legs_are_the_agents() -> None:
     plan = Plan(steps=(), layers=(Layer("a", "disk", "loop", size=1 << 20), Layer("lv", "lvm", "linear", of=("a",))))
     assert vng.disks(plan) == ()
