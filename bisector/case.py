@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from bisector.agent.plan import Plan
 from bisector.model import Cell, Question, Signal, Trial
+from bisector.numbers import Numbers
 from bisector.verdict.duration import lasting, learnt, stretched_plan
 from bisector.verdict.rule import Rule
 
@@ -27,6 +28,7 @@ class Case:
     question: Question
     rule: Rule
     fixed_deadline: bool = False  # the recipe names its deadline: not scaled
+    numbers: tuple[Numbers, ...] = ()  # of both ends, where the recipe compares with the good end's
     lasting: str = ""  # how much longer the workload lasts than the recipe says, and why; "" where it does not
 
 

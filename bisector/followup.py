@@ -26,6 +26,7 @@ from bisector.session import OTHER_FAILURES, Session
 from bisector.store import CampaignRow
 from bisector.targets import subject_of
 from bisector.verdict.fixed import FixedTrials
+from bisector.verdict.numbers import resolved
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class _Recheck:
     def _case(self) -> Case:
         cell = cell_named(self.recipe, self.outcome.cell)
         case = self.session.case(apply(self.recipe, cell), cell)
+        case = replace(case, question=resolved(case.question, self.outcome.numbers))
         if self.recipe.trials is None and self.outcome.bad:
             case = stretched(case, self.outcome.bad.trials)
         trials = max(self.session.trials(self.recipe), *self._clean())

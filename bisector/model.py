@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from bisector.agent.plan import Result
 from bisector.causes import BuildStage, Cause, FailureCause, Trouble
+from bisector.numbers import Numbers
 
 # ---- candidate and image -------------------------------------------------------------------------------------------
 
@@ -139,7 +140,6 @@ class EventKind(StrEnum):
 @dataclass(frozen=True)
 class ConsoleEvent:
     """A console line that mattered. ``at``: seconds from the start of the trial.
-
     ``name``: of a watch the watch's, of a crash its kind (panic, oops, bug, lockup, hung).
     """
 
@@ -228,10 +228,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Question:
-    """A recipe's conditions: any one of ``bad``, else any one of ``good``."""
+    """A recipe's conditions: any one of ``bad``, else of ``good``. ``required``: numbers that a clean trial gives."""
 
     bad: tuple[Condition, ...]
     good: tuple[Condition, ...]
+    required: tuple[Fact, ...] = ()
 
     @property
     def facts(self) -> Iterator[Fact]:
@@ -264,9 +265,7 @@ class Signal(StrEnum):
 @dataclass(frozen=True)
 class Reading:
     """A signal and why. ``condition``: the matched condition's name; ``fingerprint``: of a crash that is not ours.
-
     ``neither``: the workload came to its end, and no condition of the recipe held, neither a bad nor a good one.
-
     ``awaits_control``: the VM never reached the agent, and the boot of a known-good image that says whose fault that
     is has still to come. Until then it is no evidence.
     """
@@ -398,3 +397,4 @@ class Outcome:
     releases: ReleaseFacts | None = None
     newer_untested: bool = False  # it is not known whether a newer kernel (or QEMU) than the bad end has it fixed
     same_inputs: int = 0  # builds that were not made: another one reads the same inputs
+    numbers: tuple[Numbers, ...] = ()  # of both ends, where the recipe compares with the good end's

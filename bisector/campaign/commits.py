@@ -360,6 +360,7 @@ class _Work:
             unchecked=tuple(unchecked),
             find_fix=self.request.direction.find_fix,
             newer_untested=not self.request.direction.find_fix,
+            numbers=ends.case.numbers,
             same_inputs=sum(bool(image.same_inputs) for image in self.session.store.images(self.row.id)),
         )
 

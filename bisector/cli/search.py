@@ -196,12 +196,21 @@ def _check_fixed(context: typer.Context, row: CampaignRow, recipe: Recipe, sessi
 
 def _release_mode(recipe: Recipe, wanted: str, scan: bool, repo: Path | None, good: str, bad: str) -> str:
     """auto (releases, then commits), only or off. Raises UsageError for what does not fit together."""
+    from bisector.recipe.plan import question_for
+
     if wanted not in ("", "auto", "only", "off"):
         raise UsageError(f"--releases {wanted}: not one of auto, only, off")
     mode = "only" if scan else wanted or recipe.search.releases
     if scan and wanted == "off":
         raise UsageError("--scan tests releases, and --releases off leaves them out")
     if not _subject(recipe).has_releases:
+        mode = "off"
+    if mode != "off" and question_for(recipe).required:
+        if mode == "only" or repo is None:
+            raise UsageError(
+                "the recipe compares numbers with the good end's, and releases are judged one by one",
+                hint="search among commits (--repo DIR), or name a number in the place of a factor",
+            )
         mode = "off"
     if mode == "only" or (mode == "auto" and repo is None):
         return mode

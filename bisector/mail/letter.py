@@ -148,6 +148,7 @@ def body(letter: Letter) -> str:
         _section("Environment", environment(facts)),
         _section("To reproduce", reproduce(facts, letter.shipped)),
         _section("Ends tested", [line for end in _ends(outcome) for line in figures(end, facts)]),
+        _section("Numbers", [line for one in outcome.numbers for line in wrap(one.summary)]),
         _section("What the steps printed", _printed(outcome)),
         _section("Is it fixed already?", [] if outcome.find_fix else fixed_lines(letter.fixed, facts)),
         _section("Bisect log", bisect_log(outcome.bisect_log, claimed=_claims(facts))),

@@ -30,11 +30,13 @@ from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.search.gitrepo import UserRepository
+from bisector.search.measure import STAGE as MEASURED
 from bisector.session import Session
 from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.images import Images
 from bisector.targets import subject_of
+from bisector.verdict.numbers import measuring, resolved
 from bisector.verdict.signature import read
 
 
@@ -83,7 +85,7 @@ def run(request: ReplayRequest, source: Source, session: Session) -> ReplayResul
         _refuse_what_runs_here(recipe, request, source.file)
     cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
-    case = _as_long(session.case(recipe, cell), source.plan(first))
+    case = _with_numbers(_as_long(session.case(recipe, cell), source.plan(first)), source.record.campaign, first)
     image = _image(request, source, first, recipe, session)
     row = session.add_campaign(_row(source, first), recipe)
     trial = _tried(session, row, first, image, case, session.runner(recipe))
@@ -110,6 +112,13 @@ def _as_long(case: Case, recorded: Plan | None) -> Case:
     longer = sum(step.seconds for step in steps) - sum(step.seconds for step in plan.steps)
     deadline = plan.deadline if case.fixed_deadline else plan.deadline + max(0.0, longer)
     return replace(case, plan=replace(plan, steps=steps, deadline=deadline))
+
+
+def _with_numbers(case: Case, campaign: CampaignRow, first: Trial) -> Case:
+    """The case that reads a trial as it was read: against the limits that the ends gave, or for its numbers alone."""
+    if first.stage == MEASURED:
+        return replace(case, question=measuring(case.question))
+    return replace(case, question=resolved(case.question, campaign.outcome.numbers if campaign.outcome else ()))
 
 
 def _refuse_what_runs_here(recipe: Recipe, request: ReplayRequest, file: str) -> None:

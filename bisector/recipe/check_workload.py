@@ -11,7 +11,9 @@ from typing import Any
 from bisector.layers import table
 from bisector.recipe import patterns
 from bisector.recipe.conditions import Entry
+from bisector.recipe.facts import comparison
 from bisector.recipe.facts.expect import Expect
+from bisector.recipe.facts.number import NUMBERS
 from bisector.recipe.facts.row import Key, Row, Subject, WorkEvidence
 from bisector.recipe.model import VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
@@ -252,6 +254,7 @@ def _conditions(recipe: Recipe) -> Iterator[Fault]:
                 yield Fault(path, "names no fact", at_key=True)
             for one in facts:
                 yield from _fact(recipe, one, (*path, *one.path))
+                yield from _relative(one, section, (*path, *one.path))
             if section == "good_when" and facts and not any(_shows_work(one.row, one.expect) for one in facts):
                 done = "name something that it did (exit, errno, health ...)"
                 yield Fault(path, f"a workload that did nothing would be good; {done}", at_key=True)
@@ -275,6 +278,22 @@ def _fact(recipe: Recipe, fact: Entry, path: Path) -> Iterator[Fault]:
     values = (*path, "not") if expect.negate else path
     for index, message in row.value_faults(expect.values):
         yield Fault(values if index is None else (*values, index), message)
+
+
+def _relative(fact: Entry, section: str, path: Path) -> Iterator[Fault]:
+    """A number that is compared with the good end's says what is bad; all else that gave one is good or not."""
+    if fact.row.kind not in NUMBERS or not comparison.relative(fact.expect.values):
+        return
+    if section == "good_when":
+        message = "only bad_when compares with the good end; a trial of good_when must have given that number anyway"
+        yield Fault(path, message, at_key=True)
+    elif fact.expect.negate:
+        yield Fault((*path, "not"), "write the opposite comparison: '< 0.8 × good' for {not: '>= 0.8 × good'}")
+    else:
+        for index, one in enumerate(comparison.read_all(fact.expect.values)):
+            if one.of_good and one.sign != "=" and one.holds(1.0):
+                message = "the good end itself would be bad: '<' takes a factor below 1, '>' one above"
+                yield Fault((*path, index), message)
 
 
 def _machine(recipe: Recipe, where: str, path: Path) -> Iterator[Fault]:

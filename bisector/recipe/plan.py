@@ -16,7 +16,7 @@ from bisector.layers.row import Row
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
 from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
-from bisector.recipe.facts import number
+from bisector.recipe.facts import comparison, number
 from bisector.recipe.facts.table import ROWS
 from bisector.recipe.model import Recipe, Step
 from bisector.recipe.options import carried
@@ -177,7 +177,9 @@ def question_for(recipe: Recipe) -> Question:
     """What is bad and what is good, as the verdict package reads it."""
     bad = tuple(_condition(name, wanted) for name, wanted in recipe.bad_when.items())
     good = tuple(_condition(name, wanted) for name, wanted in recipe.good_when.items())
-    return Question(bad, good)
+    facts = (fact for condition in bad for fact in condition.facts)
+    required = (fact for fact in facts if fact.kind in number.NUMBERS and comparison.relative(fact.values))
+    return Question(bad, good, tuple(required))
 
 
 def _condition(name: str, wanted: Wanted) -> Condition:

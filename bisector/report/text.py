@@ -85,6 +85,7 @@ def headline(outcome: Outcome) -> list[str]:
         lines.append(_field(bad, _one(outcome.bad, words)))
     if outcome.cell:
         lines.append(_field("cell", outcome.cell))
+    lines += [_field("numbers", one.summary) for one in outcome.numbers]
     lines += printed_lines(printed.of_outcome(outcome))
     return lines + (_releases(outcome.releases) if outcome.releases else [])
 

@@ -12,6 +12,7 @@ from bisector.direction import Direction
 from bisector.interfaces import Phase
 from bisector.judge import Judge
 from bisector.model import Candidate, Judgement, Outcome, OutcomeKind, Verdict
+from bisector.search.measure import measure
 from bisector.search.sampling import EndRounds, EndTrials, beside, draw_ends, first_of_ends
 from bisector.stage import Stage
 from bisector.verdict.ends import Difference, MoreEndTrials, NoDifference, UntestableEnd
@@ -44,6 +45,10 @@ def ends_in_cells(
     for flatters it. Where the bug takes longer to show than the recipe gives it, the workload is stretched, and the
     ends are tried once more as the search will try. Gives the outcome when the ends differ in no cell.
     """
+    able_cases, stopped = _measured(judge, good, bad, cases)
+    if not able_cases:
+        return replace(stopped[0], find_fix=direction.find_fix)
+    cases = able_cases
     if not cases[0].rule.learns:
         return _each_by_itself(judge, good, bad, cases, direction)
     with judge.ahead() as scope:
@@ -62,6 +67,12 @@ def ends_in_cells(
         return _stop(case, chosen, direction)
     ends = Ends(chosen.good, chosen.bad, replace(case, rule=case.rule.started(chosen.result)), stage, drawings)
     return _long_enough(judge, ends)
+
+
+def _measured(judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> tuple[list[Case], list[Outcome]]:
+    """The cases in which the ends can be compared, and what the others ended with."""
+    found = [measure(judge, good, bad, case) for case in cases]
+    return [one for one in found if isinstance(one, Case)], [one for one in found if isinstance(one, Outcome)]
 
 
 def _want_first_trials(scope: Scope, judge: Judge, good: Candidate, bad: Candidate, cases: Sequence[Case]) -> None:
@@ -202,7 +213,9 @@ def _stop(case: Case, drawn: EndTrials, direction: Direction) -> Outcome:
         what = (
             f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"
         )
-    return Outcome(kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=direction.find_fix)
+    return Outcome(
+        kind, what, good=good, bad=bad, cell=case.cell.name, find_fix=direction.find_fix, numbers=case.numbers
+    )
 
 
 def _most_tried(good: Judgement, bad: Judgement) -> tuple[Judgement, Judgement]:

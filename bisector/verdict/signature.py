@@ -58,8 +58,8 @@ def read(observation: Observation, question: Question) -> Reading:
 
 def holds(condition: Condition, observation: Observation) -> bool:
     """Whether every fact of the condition was seen. A fact that could not be seen holds neither way."""
-    findings = zip(condition.facts, _findings(condition, observation), strict=True)
-    return all(found.seen is not None and found.seen is not fact.negate for fact, found in findings)
+    found = zip(condition.facts, findings(condition, observation), strict=True)
+    return all(one.seen is not None and one.seen is not fact.negate for fact, one in found)
 
 
 def reached_agent(observation: Observation) -> bool:
@@ -88,10 +88,23 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
     guest_crash = next((e for e in observation.console if e.kind is EventKind.CRASH), None)
     if guest_crash:
         return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {untimed(guest_crash.text)}")
+    numbers = [ROWS[fact.kind].evaluate(fact, observation) for fact in question.required]
+    missing = next((fact for fact, found in zip(question.required, numbers, strict=True) if found.seen is None), None)
     for condition in question.good:
         if holds(condition, observation) and _stopped_before(condition, observation, question, good=True) is None:
-            return Reading(Signal.CLEAN, condition.name, _reason(condition, observation))
+            if missing:
+                return Reading(Signal.OTHER_FAILURE, reason=_no_number(missing, observation), neither=True)
+            given = "; ".join(filter(None, (found.reason for found in numbers)))
+            return Reading(Signal.CLEAN, condition.name, given or _reason(condition, observation))
     return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question), neither=True)
+
+
+def _no_number(fact: Fact, observation: Observation) -> str:
+    """Why a trial of a condition that compares with the good end is neither bad nor good."""
+    reason = ROWS[fact.kind].evaluate(fact, observation).reason
+    if reason:
+        return f"{reason}; it is compared with the good end's, which only a search among commits has"
+    return f"{fact.where} gave no number{f' {fact.name}' if fact.name else ''}"
 
 
 def _explains(condition: Condition, observation: Observation) -> bool:
@@ -148,7 +161,7 @@ def summarize(observation: Observation) -> str:
 # ---- facts ---------------------------------------------------------------------------------------------------------
 
 
-def _findings(condition: Condition, observation: Observation) -> Iterator[Finding]:
+def findings(condition: Condition, observation: Observation) -> Iterator[Finding]:
     """What the trial shows of each fact, in their order (recipe/facts)."""
     for index, fact in enumerate(condition.facts):
         row = ROWS[fact.kind]
@@ -228,8 +241,8 @@ def _first_bad_console(observation: Observation, question: Question) -> tuple[fl
 
 
 def _console_times(condition: Condition, observation: Observation) -> list[float]:
-    findings = zip(condition.facts, _findings(condition, observation), strict=True)
-    return [found.at for fact, found in findings if found.at is not None and not fact.negate]
+    pairs = zip(condition.facts, findings(condition, observation), strict=True)
+    return [found.at for fact, found in pairs if found.at is not None and not fact.negate]
 
 
 def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent | None:
@@ -245,5 +258,5 @@ def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent
 
 
 def _reason(condition: Condition, observation: Observation) -> str:
-    reasons = (found.reason for found in _findings(condition, observation))
+    reasons = (found.reason for found in findings(condition, observation))
     return next(filter(None, reasons), "") or summarize(observation)

@@ -257,3 +257,66 @@ def test_few_lines_are_good_only_where_the_whole_workload_worked() -> None:
     assert read(trial, Question((few,), ())).signal is Signal.OTHER_FAILURE
     whole = Observation(Ending.FINISHED, Result(steps=steps[:1], complete=True))
     assert read(whole, Question((few,), ())).signal is Signal.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"value": {"load": {"iops": "0.8 × good"}}}, "compared by < or >"),
+        ({"value": {"load": {"iops": "< 0 × good"}}}, "compared by < or >"),
+        ({"value": {"load": {"iops": "< 1.2 × good"}}}, "the good end itself would be bad"),
+        ({"seconds": {"load": ["> 90", "> 0.5 * good"]}}, "the good end itself would be bad"),
+        ({"seconds": {"load": "> 2s × good"}}, "has no unit"),
+        ({"value": {"load": {"iops": {"not": ">= 0.8 × good"}}}}, "write the opposite comparison"),
+        ({"value": {"load": {"iops": "< 0.8 of good"}}}, "or '< 0.8 × good'"),
+    ],
+)
+def test_what_is_wrong_with_a_factor_is_said(bad: dict[str, object], said: str) -> None:
+    (found,) = faults(**bad)
+    assert said in found
+
+
+def test_good_when_compares_with_no_end() -> None:
+    good = {"fast": {"exit": {"load": 0}, "value": {"load": {"iops": ">= 0.9 × good"}}}}
+    bad = {"slow": {"value": {"load": {"iops": "< 0.8 × good"}}}}
+    _, found = parse({**BASE, "bad_when": bad, "good_when": good})
+    assert [fault.message for fault in found] == [
+        "only bad_when compares with the good end; a trial of good_when must have given that number anyway"
+    ]
+
+
+@pytest.mark.parametrize("times", ["×", "x", "*", " × ", " x "])
+def test_a_factor_of_the_good_end_has_one_form(times: str) -> None:
+    recipe, found = parse({**BASE, "bad_when": {"b": {"value": {"load": {"iops": f"<0.80{times}good"}}}}})
+    assert recipe is not None and not found
+    fact = Fact(FactKind.VALUE, "load", ("< 0.8 × good",), False, "iops")
+    assert question_for(recipe).bad[0].facts == (fact,)
+    assert question_for(recipe).required == (fact,)
+    again, _ = parse(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    assert again is not None and question_for(again) == question_for(recipe)
+
+
+def test_a_count_that_is_relative_watches_all_lines() -> None:
+    recipe, _ = parse({**BASE, "bad_when": {"b": {"count": {"vm": {"retry": "> 2 × good"}}}}})
+    assert recipe is not None
+    assert [watch.most for watch in plan_for(recipe, Cell("plain")).watches] == [1000]
+
+
+def test_a_trial_that_only_a_search_could_judge_is_neither_and_says_its_number() -> None:
+    fact = Fact(FactKind.VALUE, "s", ("< 0.8 × good",), name="iops")
+    good = Condition("fine", (Fact(FactKind.EXIT, "s", ("0",)),))
+    question = Question((Condition("slow", (fact,)),), (good,), (fact,))
+    found = read(ended(StepFacts("s", 0.0, 1.0, done=True, exit=0, detail="iops=700\n")), question)
+    assert (found.signal, found.neither) == (Signal.OTHER_FAILURE, True)
+    assert found.reason.startswith("s: iops = 700; it is compared with the good end's")
+    silent = read(ended(StepFacts("s", 0.0, 1.0, done=True, exit=0)), question)
+    assert silent.reason == "s gave no number iops"
+
+
+def test_only_an_emulated_vm_counts_instructions() -> None:
+    bad = {"b": {"value": {"load": {"x": 1}}}}
+    recipe, found = parse({**BASE, "bad_when": bad, "vm": {"icount": True}})
+    assert recipe is not None and not found
+    assert plan_for(recipe, Cell("plain")).icount
+    _, found = parse({**BASE, "bad_when": bad, "vm": {"icount": True, "accel": "kvm"}})
+    assert [".".join(map(str, fault.path)) for fault in found] == ["vm.icount"]

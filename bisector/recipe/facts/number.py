@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers: ``seconds: {STEP: '< 10'}``, ``value: {STEP: {NAME: '>= 100'}}``, ``count: {vm: {REGEX: '> 3'}}``."""
+"""Numbers: ``seconds: {STEP: '< 10'}``, ``value: {STEP: {NAME: '>= 100'}}``, ``count: {vm: {REGEX: '> 3'}}``.
+
+Each may be compared with the good end's, too: ``'< 0.8 × good'`` (verdict/numbers.py).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,21 @@ from collections.abc import Iterator, Sequence
 from bisector.model import Ending, EventKind, Fact, FactKind, Observation
 from bisector.recipe import patterns
 from bisector.recipe.facts import printed
-from bisector.recipe.facts.comparison import ExpectedNumber, ExpectedTime, any_holds, plain, read_all
+from bisector.recipe.facts.comparison import (
+    ExpectedNumber,
+    ExpectedTime,
+    any_holds,
+    plain,
+    read_all,
+    relative,
+    relative_faults,
+)
 from bisector.recipe.facts.console import untimed
 from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.facts.step import ended, only_of_programs
+
+NUMBERS = (FactKind.SECONDS, FactKind.VALUE, FactKind.COUNT)
+"""The facts that compare a number."""
 
 MOST = 1000
 """Lines that a count may ask for: each one that is found stands in the trial's observation."""
@@ -24,8 +38,8 @@ def _seconds(fact: Fact, observation: Observation) -> Finding:
         return UNKNOWN
     took = step.ended - step.started
     if step.done:
-        return Finding(any_holds(fact.values, took), f"{fact.where}: {took:.1f} s")
-    if observation.ending is not Ending.DEADLINE:
+        return Finding(any_holds(fact.values, took), f"{fact.where}: {took:.1f} s", number=took)
+    if observation.ending is not Ending.DEADLINE or relative(fact.values):
         return UNKNOWN
     if any(one.is_least and one.holds(took) for one in read_all(fact.values)):
         return Finding(True, f"{fact.where}: more than {took:.1f} s")
@@ -37,7 +51,7 @@ def _value(fact: Fact, observation: Observation) -> Finding:
     found = None if step is None else printed.number(step.detail, fact.name)
     if found is None:
         return UNKNOWN
-    return Finding(any_holds(fact.values, found), f"{fact.where}: {fact.name} = {plain(found)}")
+    return Finding(any_holds(fact.values, found), f"{fact.where}: {fact.name} = {plain(found)}", number=found)
 
 
 def _count(fact: Fact, observation: Observation) -> Finding:
@@ -45,6 +59,9 @@ def _count(fact: Fact, observation: Observation) -> Finding:
     watched = (event for event in observation.console if event.kind is EventKind.WATCH)
     lines = sorted(watched, key=lambda event: event.at)
     comparisons, found = read_all(fact.values), len(lines)
+    if relative(fact.values):
+        ended = observation.ending is Ending.FINISHED
+        return Finding(None, f"console: {found} lines", number=float(found)) if ended else UNKNOWN
     certain = [one for one in comparisons if one.is_least and one.holds(found)]
     if certain:
         needed = min(one.enough for one in certain)
@@ -59,12 +76,13 @@ def _count(fact: Fact, observation: Observation) -> Finding:
 
 def most(values: Sequence[str]) -> int:
     """How many lines have to be found before the answer of a count is known: at least one."""
-    return max(1, *(one.enough for one in read_all(values)))
+    return MOST if relative(values) else max(1, *(one.enough for one in read_all(values)))
 
 
 def _countable(values: Sequence[str]) -> Iterator[tuple[int | None, str]]:
+    yield from relative_faults(values)
     for index, one in enumerate(read_all(values)):
-        if not 0 <= one.number <= MOST:
+        if not one.of_good and not 0 <= one.number <= MOST:
             yield index, f"lines are counted from 0 to {MOST}"
 
 
@@ -75,6 +93,7 @@ SECONDS = Row(
     _seconds,
     StepRequirement.ITS_STEP,
     WorkEvidence.ALWAYS,
+    value_faults=relative_faults,
 )
 VALUE = Row(
     FactKind.VALUE,
@@ -83,6 +102,7 @@ VALUE = Row(
     _value,
     StepRequirement.ITS_STEP,
     WorkEvidence.ALWAYS,
+    value_faults=relative_faults,
     misfit=only_of_programs,
     name_faults=printed.name_fault,
     named=True,

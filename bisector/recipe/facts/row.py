@@ -65,11 +65,13 @@ class Finding:
         seen: True where one of the fact's values was found, False where none was, None where the trial cannot show it.
         reason: what showed it, for people; "" where a summary of all facts says as much.
         at: seconds, the time of the console's line that showed it; None where no console did.
+        number: the one that was compared; None where the fact has none, or the trial did not show it.
     """
 
     seen: bool | None
     reason: str = ""
     at: float | None = None
+    number: float | None = None
 
 
 UNKNOWN = Finding(None)
