@@ -24,6 +24,7 @@ from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
 from bisector.verdict.confirm import Draw
 from bisector.verdict.ends import Difference, MoreEndTrials
+from bisector.verdict.numbers import SAMPLE
 from bisector.verdict.rule import Rule
 from bisector.verdict.sequential import Decision, Evidence
 
@@ -88,17 +89,19 @@ def of_releases(supply: str, candidates: int, of_each: int, measured: Measuremen
     return Releases(supply, candidates, trials, seconds, measured)
 
 
-def of_commits(commits: int, rule: Rule, of_cells: int, measured: Measurements) -> Estimate:
+def of_commits(commits: int, rule: Rule, of_cells: int, measured: Measurements, *, numbers: bool = False) -> Estimate:
     """What a search between two ends will take.
 
     Args:
         commits: reachable from one end and not from the other; 1 where the newer end is the only one.
         rule: of the campaign.
         of_cells: cells in which the ends are tried.
+        numbers: whether the ends are measured first, because the recipe compares with the good end's numbers.
     """
     steps = math.ceil(math.log2(max(1, commits)))
     builds = {Stage.ENDS: 2, Stage.SEARCH: steps, Stage.PROOF: EDITS}
     trials = _trials(rule, steps, of_cells)
+    trials[str(Stage.ENDS)] += 2 * SAMPLE * of_cells * numbers
     build_seconds = _of_builds(measured.builds, sum(builds.values()))
     trial_seconds = sum(trials.values()) * statistics.median(measured.trials) if measured.trials else None
     return Estimate(

@@ -34,6 +34,7 @@ def print_estimate(
 
 def _of_commits(context: typer.Context, request: ReleaseRequest, repo: Path) -> Estimate:
     from bisector import estimate
+    from bisector.recipe.plan import question_for
     from bisector.search.gitrepo import UserRepository
     from bisector.session import Session
 
@@ -45,7 +46,8 @@ def _of_commits(context: typer.Context, request: ReleaseRequest, repo: Path) -> 
         seen = estimate.measured(store, recipe)
     finally:
         store.close()
-    return estimate.of_commits(count, Session.rule(recipe, sequential=True), len(request.cells), seen)
+    rule, numbers = Session.rule(recipe, sequential=True), bool(question_for(recipe).required)
+    return estimate.of_commits(count, rule, len(request.cells), seen, numbers=numbers)
 
 
 def _of_releases(context: typer.Context, request: ReleaseRequest) -> Releases:

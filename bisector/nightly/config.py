@@ -22,6 +22,7 @@ from bisector.recipe.base import Base
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import faults_of
+from bisector.recipe.plan import question_for
 from bisector.recipe.resolve import resolved_yaml
 from bisector.recipe.text import MAX_BYTES, Document, Fault, TextError, dotted, read
 from bisector.recipe.text import Path as Keys
@@ -259,6 +260,8 @@ def _item(item: Item, file: Path) -> WatchedRecipe:
 def _unfit(one: WatchedRecipe, before: list[WatchedRecipe]) -> str:
     if subject_of(one.recipe).commits is not TargetKind.KERNEL_SOURCE:
         return f"{one.name} does not test a kernel"
+    if question_for(one.recipe).required:
+        return f"{one.name} compares numbers with a good end's, and a night judges trees one by one; name a number"
     if not one.wanted:
         return f"no cell of {one.name} can run"
     return f"a second recipe named {one.name}" if one.name in [other.name for other in before] else ""

@@ -38,6 +38,12 @@ def test_each_cell_has_ends_and_the_chosen_one_has_them_twice() -> None:
     assert (two["search"], two["proof"]) == (one["search"], one["proof"])
 
 
+def test_ends_that_are_measured_first_take_eighteen_trials_more() -> None:
+    rule = Session.rule(load("raid1-writes-slower"), sequential=True)
+    one, two = (of_commits(32, rule, 1, Measurements(), numbers=numbers).trials["ends"] for numbers in (False, True))
+    assert two == one + 18
+
+
 def test_the_first_build_takes_the_longest_that_was_measured() -> None:
     rule = Session.rule(load("virtio-open-lvm-raid1"), sequential=True)
     found = of_commits(2, rule, 1, Measurements(builds=(300.0, 20.0, 20.0)))

@@ -54,6 +54,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         (("[dio-misaligned-pread]", "[dio-misaligned-pread, dio-misaligned-pread]"), "3:33: recipes[1]: a second"),
         (("[dio-misaligned-pread]", "[{recipe: dio-misaligned-pread, cell: a=b}]"), "recipes[0]: dio-misaligned-pread"),
         (("[dio-misaligned-pread]", "[qcow2-discard-race]"), "recipes[0]: qcow2-discard-race does not test a kernel"),
+        (("[dio-misaligned-pread]", "[raid1-writes-slower]"), "recipes[0]: raid1-writes-slower compares numbers with"),
         (("out: nights", "out: nights\nbudget: 6"), "5:9: budget: the number 6 is not a duration"),
         (("out: nights", "out: nights\ngood: 6.10"), "5:7: good"),
         (("out: nights", "out: nights\ncheck_fixed: yes"), "5:14: check_fixed: expected true or false, found 'yes'"),
