@@ -98,7 +98,7 @@ class _Recheck:
         cell = cell_named(self.recipe, self.outcome.cell)
         case = self.session.case(apply(self.recipe, cell), cell)
         case = replace(case, question=resolved(case.question, self.outcome.numbers))
-        if self.recipe.trials is None and self.outcome.bad:
+        if self.recipe.trials is None and self.outcome.bad and not self.outcome.numbers:
             case = stretched(case, self.outcome.bad.trials)
         trials = max(self.session.trials(self.recipe), *self._clean())
         return replace(case, rule=FixedTrials(trials, OTHER_FAILURES))

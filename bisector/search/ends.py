@@ -100,7 +100,10 @@ def _first_count(case: Case, number: int) -> int:
 
 def _long_enough(judge: Judge, ends: Ends) -> Ends:
     """The ends with a workload that gives the bug the time to show. Another length is another question, so its rate is
-    learnt from trials of its own; where they do not tell the ends apart, the recipe's own length stays."""
+    learnt from trials of its own; where they do not tell the ends apart, the recipe's own length stays. A limit that
+    the ends gave is one of that length, and stays with it."""
+    if ends.case.numbers:
+        return ends
     longer = stretched(ends.case, ends.bad.trials)
     if longer is ends.case:
         return ends

@@ -56,7 +56,7 @@ class Timed(ActedRunner):
         number = GOOD * math.exp(chance.gauss(0.0, self.spread))
         number *= self.factor if "bug" in Path(image.kernel).read_text().split() else 1.0
         printed = "" if chance.random() < self.silent else f"us={number:.3f}\n"
-        step = StepFacts("load", 1.0, 2.0, done=True, exit=0, detail=printed)
+        step = StepFacts("load", 1.0, 1.0 + (plan.steps[0].seconds or 1.0), done=True, exit=0, detail=printed)
         return Observation(Ending.FINISHED, Result(complete=True, steps=(step,)))
 
 
@@ -71,10 +71,12 @@ class TimedSession(ActedSession):
         return self._timed
 
 
-def run(acted: Acted, runner: Timed, wanted: str = "> 1.1 × good", **changes: object) -> tuple[CampaignRow, Outcome]:
+def run(
+    acted: Acted, runner: Timed, wanted: str = "> 1.1 × good", recipe: str = RECIPE, **changes: object
+) -> tuple[CampaignRow, Outcome]:
     setting = Setting(acted.folders, {}, lambda progress: acted.messages.append(progress.detail), 1)
     with TimedSession(setting, runner) as session:
-        request = acted.request("c0", "c29", text=RECIPE.replace("WANTED", wanted), **changes)
+        request = acted.request("c0", "c29", text=recipe.replace("WANTED", wanted), **changes)
         return CommitCampaign(request, session).run()
 
 
@@ -118,6 +120,15 @@ def test_ends_that_differ_too_little_are_told_before_the_search(act: Act) -> Non
     assert "slow is > 1.1 × good" in outcome.summary
     assert len(runner.world.plans) == 18  # nine trials of either end, and no more
     assert outcome.numbers
+
+
+def test_a_workload_that_was_measured_is_not_stretched(act: Act) -> None:
+    acted = act(30, bug=range(17, 30))
+    runner = Timed(World(), factor=1.2, spread=0.15)
+    recipe = RECIPE.replace("run: [dd, 'of={a}']", "run: [dd, 'of={a}'], for: 5s")
+    _, outcome = run(acted, runner, "> 1.2 × good", recipe=recipe)
+    assert acted.named(outcome) == {"c17"}
+    assert {plan.steps[0].seconds for plan in runner.world.plans} == {5.0}
 
 
 def test_a_number_that_is_not_printed_is_no_good_trial(act: Act) -> None:

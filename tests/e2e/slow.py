@@ -4,7 +4,7 @@
     python -m tests.e2e.slow [--percent 20] [--tree TARBALL]
 
 Thirty commits on the tree of tests.e2e.run; one of them makes each write to a raid1 wait, so that it takes so many per
-cent longer. The VM's clock counts instructions (``vm: {icount: true}``), and the arrays lie on null_blk, so that no
+cent longer. The VM's clock counts instructions (``vm: icount``), and the arrays lie on null_blk, so that no
 device of this host is waited for. Ends with ``e2e-slow: N passed, N failed``; exit codes as tests.e2e.run.
 """
 
