@@ -47,6 +47,8 @@ class Guest(GuestControl):
         recorder: Recorder,
         shared: str,
         scratch: str,
+        *,
+        fresh: bool = True,
     ):
         if guest.passthrough and not plan.vm:
             raise Halt("plan", "only a VM's own controllers are passed to a guest")  # law 5: never the host's
@@ -55,7 +57,7 @@ class Guest(GuestControl):
         self._hosts: tuple[str, ...] = ()  # PCI addresses of what is passed
         self._inner = InnerStorage(guest)
         self._layers = storage.opened  # of the VM, as they are now
-        self._fresh = True  # its storage was not made yet
+        self.fresh = fresh
         self._cut_short: int | None = None  # a command that a pause cut short
         self._recorder = recorder
         self._nodes = {drive.of: storage.node(drive.of) for drive in guest.drives}
@@ -134,8 +136,8 @@ class Guest(GuestControl):
         if isinstance(qemu, Outcome):
             return qemu
         nodes = self._nodes_inside(qemu)
-        lines = self._inner.create(nodes) if self._fresh else self._inner.assemble(nodes)
-        self._fresh = False
+        lines = self._inner.create(nodes) if self.fresh else self._inner.assemble(nodes)
+        self.fresh = False
         for line in lines:
             code, text = qemu.run_command(line, until - time.monotonic())
             if code is None:

@@ -32,8 +32,8 @@ class BoundedLog:
     """A log file that keeps its first and its last half MiB; what lay between is counted and left out."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # lives as long as the agent
-        self._written = 0
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # lives as long as the agent
+        self._written = self._file.tell()  # by a boot of the VM before this one
         self._tail: deque[bytes] = deque()
         self._held = 0
         self._lost = 0
@@ -115,15 +115,20 @@ def kmsg_line(record: bytes) -> bytes:
 
 
 class Recorder:
-    """Collects the facts of one trial and writes them to ``SHARED/result.json``; safe to use from several threads."""
+    """Collects the facts of one trial and writes them to ``SHARED/result.json``; safe to use from several threads.
 
-    def __init__(self, shared: str, token: str, *, vm: bool) -> None:
-        self._started = time.monotonic()
+    ``before``: the result as a boot of the VM before this one left it, ``elapsed`` seconds ago began the first.
+    """
+
+    def __init__(
+        self, shared: str, token: str, *, vm: bool, before: Result | None = None, elapsed: float = 0.0
+    ) -> None:
+        self._started = time.monotonic() - elapsed
         self._shared = shared
         self._token = token
         self._vm = vm
         self._lock = threading.RLock()
-        self._result = Result(token=token, kernel=kernel_facts())
+        self._result = before or Result(token=token, kernel=kernel_facts())
         self._kmsg = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC) if vm else -1
         self._log = KernelLog(f"{shared}/kernel.log") if vm else None
 
@@ -180,7 +185,7 @@ class Recorder:
     def write(self, *, complete: bool = False) -> None:
         """Write the result atomically: a kill leaves the last whole state."""
         with self._lock:
-            kernel = replace(self._result.kernel, taint=taint())
+            kernel = replace(self._result.kernel, taint=self._result.kernel.taint | taint())
             self._result = replace(self._result, kernel=kernel, complete=complete, elapsed=round(self.now(), 3))
             path = f"{self._shared}/result.json"
             with open(f"{path}.tmp", "w", encoding="utf-8") as file:

@@ -84,7 +84,10 @@ class Io:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the workload. ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp."""
+    """One step of the workload.
+
+    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp reboot power_cut.
+    """
 
     name: str
     verb: str
@@ -97,12 +100,17 @@ class Step:
     damage: str = ""  # corrupt: the class of damage, or "none"
     direct: bool = False
     caches: str = ""  # verify without direct: drop them before (""), keep them, or remount
-    kill: bool = False  # stamp in the guest: QEMU is killed when ``seconds`` are over, in the middle of the writing
+    kill: bool = False  # stamp: the machine that writes is killed when ``seconds`` are over, in the middle of it
     keep: Natural = 0  # bytes of a program's output that are kept; 0: what is kept of each
     qmp: str = ""  # a command for the inner QEMU's monitor: {"execute": NAME, "arguments": {...}}
     until: str = ""  # qmp: the event of QMP's that is waited for
     to: str = ""  # add: the array, where the layer is no member of one
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
+
+    @property
+    def ends_boot(self) -> bool:
+        """Whether the VM goes down in it, and is booted again."""
+        return self.verb in ("reboot", "power_cut") or (self.kill and self.where == "vm")
 
     def begun(self, at: float) -> StepFacts:
         """Its facts when it has begun, ``at`` seconds from the agent's start, and nothing more is known."""
@@ -154,6 +162,10 @@ class Plan:
     token: str = ""  # (this trial) stands in every marker
     deadline: Seconds = 120.0  # (this trial) seconds from the agent's start to its result
     accel: str = ""  # (this trial) "kvm" or "tcg"
+
+    def boots(self) -> int:
+        """How often the VM is booted at most."""
+        return 1 + sum(step.ends_boot for step in self.steps)
 
     def identity(self) -> str:
         """Hash of the question: equal for two trials whose answers may be put together. 64 hex digits."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..layers import arch
+from . import boots
 from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, end_udev, inside_vm, open_console
 from .plan import Fault, Plan, Result, Step, StepFacts
 from .stamps import Stamps
-from .steps import GuestControl, Workload, demand_programs, perform
+from .steps import GuestControl, Outcome, Workload, demand_programs, perform
 from .storage import Storage, rows
 
 GRACE = 1.5  # seconds past the deadline before a step counts as hung; the trial waits 5
@@ -36,7 +38,12 @@ def main(argv: Sequence[str]) -> int:
     if plan.vm and not inside_vm():
         _refuse(shared, plan.token, "the plan is for a VM, and this is none: nothing was touched")
         return 0
-    Session(shared, plan).run()
+    try:
+        before = boots.left(shared)
+    except Halt as halt:
+        _refuse(shared, plan.token, halt.fault.message)
+        return 0
+    Session(shared, plan, *(before or (None, None))).run()
     return 0
 
 
@@ -47,29 +54,34 @@ def _refuse(shared: str, token: str, why: str) -> None:
 
 
 class Session:
-    """One trial, seen from inside."""
+    """One trial, seen from inside; ``before`` and ``result``: what a boot of the VM before this one left."""
 
-    def __init__(self, shared: str, plan: Plan) -> None:
+    def __init__(
+        self, shared: str, plan: Plan, before: boots.BootState | None = None, result: Result | None = None
+    ) -> None:
         self._shared = shared
         self._plan = plan
+        self._before = before
         self._scratch = SCRATCH if plan.vm else f"{shared}/work"
         if plan.vm:
             open_console()
             if not plan.udev:
                 end_udev()
-        self._recorder = Recorder(shared, plan.token, vm=plan.vm)
+        elapsed = before.now() if before else 0.0
+        self._recorder = Recorder(shared, plan.token, vm=plan.vm, before=result, elapsed=elapsed)
         self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)
         self._stamps = Stamps(plan, shared)
         self._building = True
         self._guest_control: GuestControl | None = None
-        self._current: StepFacts | None = None
+        self._current: StepFacts | None = before.facts if before else None
         self._over = threading.Lock()  # held by who finishes: the plan's end or the watchdog
 
     def run(self) -> None:
         """Do all of the plan, until its end, its deadline or a fault."""
-        self._recorder.mark("begin")
+        if self._before is None:
+            self._recorder.mark("begin")
         self._recorder.write()
-        watchdog = threading.Timer(self._plan.deadline + GRACE, self._hung)
+        watchdog = threading.Timer(max(0.0, self._plan.deadline - self._recorder.now()) + GRACE, self._hung)
         watchdog.daemon = True
         watchdog.start()
         complete = False
@@ -87,14 +99,26 @@ class Session:
         """Storage and steps; whether all of it was done before the deadline."""
         demand_programs(self._plan)
         warm = self._warm_up()
-        self._storage.build(self._plan.layers, vm=self._plan.vm)
+        wrong: list[str] = []
+        if self._before is None:
+            self._storage.build(self._plan.layers, vm=self._plan.vm)
+        else:
+            self._building = False
+            wrong = self._storage.again(self._plan.layers, self._before.standing(self._plan.layers))
+            self._stamps.restore(self._before.stamps)
         self._building = False
         self._recorder.layers(self._storage.facts())
-        self._recorder.mark("storage")
+        if self._before is None:
+            self._recorder.mark("storage")
+        else:
+            self._up_again(self._before, wrong)
         self._recorder.write()
         self._guest_control = self._guest()
-        work = Workload(self._plan, self._storage, self._recorder, self._files(), self._guest_control, self._stamps)
-        for step in self._plan.steps:
+        work = Workload(
+            *(self._plan, self._storage, self._recorder, self._files(), self._guest_control, self._stamps),
+            go_down=self._go_down,
+        )
+        for step in self._plan.steps[self._before.step + 1 if self._before else 0 :]:
             if self._recorder.now() >= self._plan.deadline:
                 self._recorder.event("agent", "deadline", step.name)
                 return False
@@ -114,12 +138,51 @@ class Session:
         self._recorder.mark("step", step.name, "end")
         self._recorder.write()
 
+    def _up_again(self, before: boots.BootState, wrong: list[str]) -> None:
+        """Report the step that ended the boot before this one: ``wrong`` is what could not be assembled."""
+        lines = [line for line in (before.facts.detail, *wrong) if line]
+        errno = ""
+        if lines:
+            from .machine import errno_in  # here: it brings more along than a boot that goes well should pay for
+
+            errno = errno_in("\n".join(lines))
+        code = int(bool(before.facts.exit or wrong))
+        ended = round(self._recorder.now(), 3)
+        failed = before.facts.failed + len(wrong)
+        facts = replace(
+            before.facts, ended=ended, done=True, exit=code, errno=errno, failed=failed, detail="\n".join(lines)
+        )
+        self._current = None
+        self._recorder.step(facts)
+        self._recorder.mark("step", facts.name, "end")
+
+    def _go_down(self, cut: bool, seen: Outcome) -> Outcome:
+        """End this boot of the VM inside the current step. Raises Halt(step) when the VM stays up."""
+        assert self._current is not None
+        facts = replace(self._current, exit=seen.exit, count=seen.count, failed=seen.failed, detail=seen.detail)
+        self._recorder.write()
+        at = next(index for index, step in enumerate(self._plan.steps) if step.name == facts.name)
+        layers = tuple(
+            boots.BuiltState(name, built.node, built.device, built.volume, built.degraded)
+            for name, built in self._storage.standing().items()
+        )
+        fresh = self._guest_control.fresh if self._guest_control else True
+        state = boots.BootState(
+            *(self._before.boots + 1 if self._before else 1, at, facts, self._recorder.now(), time.time()),
+            *(fresh, layers, self._stamps.state()),
+        )
+        boots.go_down(self._shared, state, cut=cut)
+        return seen
+
     def _guest(self) -> GuestControl | None:
         if self._plan.guest is None:
             return None
         from .guest import Guest  # here: a plan without guest does not pay for it
 
-        return Guest(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch)
+        fresh = self._before.fresh if self._before else True
+        return Guest(
+            *(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch), fresh=fresh
+        )
 
     def _files(self) -> str:
         folder = f"{self._shared}/files"

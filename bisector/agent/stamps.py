@@ -6,15 +6,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .blocks import Pattern
 from .command import Halt
 from .integrity import Verification, drop_caches, forget, name, stamp, verify
 from .journal import Extent, Journal
 from .observe import BoundedLog
-from .plan import Plan, Step
+from .plan import DAY, Plan, Step
 from .storage import Storage
 
 OURS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of an open: the VM's want, which says nothing of storage
@@ -44,6 +45,18 @@ class StampTarget:
 
 
 @dataclass(frozen=True)
+class StampState:
+    """A stamped object as one boot of the VM leaves it to the next; runs and extents as in the journal."""
+
+    name: str
+    flushed: tuple[tuple[int, int, int], ...]
+    unsure: tuple[tuple[int, int, int], ...]
+    extents: tuple[tuple[int, int, int], ...]
+    mapped: bool
+    below: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class DamagedBlock:
     """A block, ``place`` bytes into ``node``, as it was before a control's damage and as it is since."""
 
@@ -64,6 +77,7 @@ class Stamps:
         self.vm = plan.vm
         self.damaged: dict[str, list[DamagedBlock]] = {}
         self._objects: dict[str, StampTarget] = {}
+        self._recording = threading.Lock()
         stamping = any(step.verb == "stamp" for step in plan.steps)
         self._log = BoundedLog(f"{shared}/stamps.log") if stamping else None
 
@@ -89,10 +103,39 @@ class Stamps:
     def record(self, line: str) -> None:
         """Take ``NAME LINE`` of a writer."""
         object_name, _, rest = line.partition(" ")
-        with contextlib.suppress(ValueError):  # cut off by a kill: what it reported counts as not reported
+        # A ValueError: the line was cut off by a kill, and what it reported counts as not reported.
+        with self._recording, contextlib.suppress(ValueError):
             self.of(object_name).journal.record(rest)
             if self._log:
                 self._log.write(f"{line}\n".encode())
+
+    def freeze(self) -> None:
+        """From now on no writer goes on, as each waits for its next line to be taken."""
+        self._recording.acquire()
+
+    def state(self) -> tuple[StampState, ...]:
+        """What the next boot of the VM has to know. What was on its way may be there afterwards, or not, or half."""
+        return tuple(
+            StampState(
+                one.name,
+                tuple(one.journal.flushed),
+                (*one.journal.abandoned, *one.journal.pending),
+                tuple((extent.first, extent.place, extent.count) for extent in one.journal.extents),
+                one.mapped,
+                tuple((below.layer, below.shift) for below in one.below),
+            )
+            for one in self._objects.values()
+        )
+
+    def restore(self, states: tuple[StampState, ...]) -> None:
+        """Take up what the boot before this one left."""
+        for state in states:
+            one = self.of(state.name)
+            one.journal.flushed = list(state.flushed)
+            one.journal.abandoned = list(state.unsure)
+            one.journal.extents = [Extent(*extent) for extent in state.extents]
+            one.mapped = state.mapped
+            one.below = tuple(BackingLayer(*below) for below in state.below)
 
     def close(self) -> None:
         """End the log."""
@@ -151,6 +194,19 @@ def stamp_here(stamps: Stamps, storage: Storage, step: Step, seconds: float) -> 
         seconds=min(step.seconds, seconds),
     )
     return done.errno, done.count, done.detail
+
+
+def stamp_until_cut(stamps: Stamps, storage: Storage, step: Step) -> tuple[str, int, str] | None:
+    """Stamp the step's object for its seconds, and stop in the middle: None; else what ``stamp_here`` says."""
+    ended: list[tuple[str, int, str]] = []
+    endless = replace(step, seconds=step.seconds + DAY)
+    writer = threading.Thread(target=lambda: ended.append(stamp_here(stamps, storage, endless, DAY)), daemon=True)
+    writer.start()
+    writer.join(step.seconds)
+    if not writer.is_alive():
+        return ended[0] if ended else ("", 0, "the writer broke off")
+    stamps.freeze()
+    return None
 
 
 def verify_here(stamps: Stamps, storage: Storage, layer: str, step: Step) -> VerifySummary:

@@ -14,7 +14,17 @@ from dataclasses import dataclass, replace
 from .command import TAIL, Halt, environment_of_program, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
-from .stamps import BackingLayer, Stamps, StampTarget, VerifySummary, blocks_of, stamp_here, together, verify_here
+from .stamps import (
+    BackingLayer,
+    Stamps,
+    StampTarget,
+    VerifySummary,
+    blocks_of,
+    stamp_here,
+    stamp_until_cut,
+    together,
+    verify_here,
+)
 from .storage import Storage
 
 PAGE = mmap.PAGESIZE
@@ -35,7 +45,12 @@ class Outcome:
 
 
 class GuestControl(ABC):
-    """What the verbs need of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it."""
+    """What the verbs need of the inner guest; guest.Guest is one. Here so that a plan without guest never loads it.
+
+    ``fresh``: its storage was not made yet.
+    """
+
+    fresh: bool = True
 
     @abstractmethod
     def start(self, seconds: float) -> Outcome:
@@ -84,7 +99,11 @@ class GuestControl(ABC):
 
 @dataclass(frozen=True)
 class Workload:
-    """What the verbs work on. ``files`` is the folder of the recipe's own files."""
+    """What the verbs work on.
+
+    ``files`` is the folder of the recipe's own files; ``go_down`` ends this boot of the VM, by a reboot or a cut of its
+    power (True), with what was seen of the step so far, and does not come back.
+    """
 
     plan: Plan
     storage: Storage
@@ -92,6 +111,7 @@ class Workload:
     files: str
     guest: GuestControl | None
     stamps: Stamps
+    go_down: Callable[[bool, Outcome], Outcome] = lambda cut, seen: seen
 
     def left(self) -> float:
         """Seconds until the deadline, at least a little."""
@@ -273,6 +293,11 @@ def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
 
 def _stamp(work: Workload, step: Step) -> Outcome:
     blocks = blocks_of(step)
+    if step.ends_boot:
+        ended = stamp_until_cut(work.stamps, work.storage, step)
+        if ended is None:
+            return work.go_down(True, Outcome(exit=0, count=work.stamps.of(step.objects[0]).journal.blocks()))
+        return Outcome(exit=1, errno=ended[0], count=ended[1], failed=1, detail=ended[2])
     if step.where != "guest":
         errno, count, detail = stamp_here(work.stamps, work.storage, step, work.left())
         return Outcome(exit=int(bool(errno)), errno=errno, count=count, failed=int(bool(errno)), detail=detail)
@@ -319,6 +344,18 @@ def _corrupt(work: Workload, step: Step) -> Outcome:
         raise Halt("step", f"{step.name}: {error}{hint}") from None
 
 
+def _reboot(work: Workload, step: Step) -> Outcome:
+    """As a shutdown does: the guest is ended, all storage taken off."""
+    guest = work.guest.stop() if work.guest else Outcome()
+    wrong = [] if guest.done else [f"the guest: {guest.detail}"]
+    wrong += work.storage.leave()
+    return work.go_down(False, Outcome(exit=int(bool(wrong)), failed=len(wrong), detail="\n".join(wrong)))
+
+
+def _power_cut(work: Workload, step: Step) -> Outcome:
+    return work.go_down(True, Outcome(exit=0))
+
+
 def _change(work: Workload, step: Step) -> Outcome:
     from .members import change
 
@@ -341,4 +378,6 @@ VERBS: Mapping[str, Verb] = {
     "fail": _change,
     "remove": _change,
     "add": _change,
+    "reboot": _reboot,
+    "power_cut": _power_cut,
 }

@@ -50,9 +50,7 @@ class Storage:
         foreign = [layer.name for layer in ordered if not vm and not _without_vm(layer)]
         if foreign:
             raise Halt("plan", f"without a VM there are only files on their own, not {', '.join(foreign)}")
-        load_modules(ordered)
-        attached = tuple(layer.name for layer in ordered if any(row.device for row in rows([layer])))
-        self._disks = disks.find_disks(attached) if attached else {}
+        self._find(ordered)
         for layer in ordered:
             kind = _kind(layer)
             if kind.mounted:
@@ -60,6 +58,47 @@ class Storage:
             with _halting(layer):
                 self._built[layer.name] = kind.build(self, layer)
         self._sync()
+
+    def _find(self, layers: Sequence[Layer]) -> None:
+        load_modules(layers)
+        attached = tuple(layer.name for layer in layers if any(row.device for row in rows([layer])))
+        self._disks = disks.find_disks(attached) if attached else {}
+
+    def again(self, layers: Sequence[Layer], before: Mapping[str, BuiltLayer]) -> list[str]:
+        """Assemble in a VM that was booted again what was ``before``, and wait for what has to sync; what went wrong.
+
+        A layer that cannot be assembled is reached as it was before, so that steps which use it see that it is gone.
+        Raises Halt(plan), Halt(tools), and Halt(storage) for a disk that does not appear.
+        """
+        self._vm = True
+        ordered = in_order(layers)
+        self._find(ordered)
+        wrong = []
+        for layer in ordered:
+            kind = _kind(layer)
+            try:
+                self._built[layer.name] = (kind.again or kind.build)(self, layer)
+            except (StorageError, Halt, OSError) as error:
+                if isinstance(error, Halt) and error.fault.stage != "storage":
+                    raise
+                wrong.append(f"{layer.name}: {error}")
+                self._built[layer.name] = before[layer.name]
+        self._wait()
+        return wrong
+
+    def leave(self) -> list[str]:
+        """Take all layers off, upper ones first, as a shutdown does; what went wrong. Raises Halt(tools)."""
+        wrong = []
+        for built in reversed(list(self._built.values())):
+            try:
+                if leave := _kind(built.layer).leave:
+                    leave(self, built)
+            except (StorageError, Halt, OSError) as error:
+                if isinstance(error, Halt) and error.fault.stage != "storage":
+                    raise
+                wrong.append(f"{built.layer.name}: {error}")
+        os.sync()
+        return wrong
 
     def built(self, kind: str) -> Sequence[BuiltLayer]:
         """The layers of a kind that stand already."""
@@ -125,6 +164,12 @@ class Storage:
     def facts(self) -> tuple[LayerFacts, ...]:
         """Every layer as it is now."""
         return tuple(_facts(built) for built in list(self._built.values()))
+
+    def _wait(self) -> None:
+        """Wait until no layer syncs any more, for as long as a sync may take."""
+        until = time.monotonic() + self._limit
+        while any(_health(built)[0] == "syncing" for built in self._built.values()) and time.monotonic() < until:
+            time.sleep(SYNC_POLL)
 
     def _sync(self) -> None:
         """Wait until every layer is healthy. Raises Halt(storage): degraded, or still syncing."""

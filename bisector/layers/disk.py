@@ -19,6 +19,7 @@ from .option import Errors, Failure, Number, Power, Switch, Time, Word
 from .row import Kind, Program, Row
 
 LOOP_SET_FD = 0x4C00  # include/uapi/linux/loop.h
+LOOP_CLR_FD = 0x4C01
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_SET_DIRECT_IO = 0x4C08
 LOOP_SET_BLOCK_SIZE = 0x4C09
@@ -97,6 +98,13 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     except OSError as error:
         raise StorageError(f"{layer.name}: the kernel makes no {layer.type}: {error}") from None
     return BuiltLayer(layer, f"/dev/{device}", device)
+
+
+def leave(machine: Machine, built: BuiltLayer) -> None:
+    """Detach a loop device from its file; other disks stay as they are. Raises OSError."""
+    if built.layer.type == "loop":
+        with open(built.node, "rb") as device:
+            fcntl.ioctl(device, LOOP_CLR_FD)
 
 
 def _loop(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
@@ -237,4 +245,5 @@ KIND = Kind(
     single=True,
     smallest=1 << 20,
     first_name="{kind}",
+    leave=leave,
 )

@@ -50,10 +50,9 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
 
     On a squashfs the file is there already: the one that was packed.
     """
-    below = machine.nodes(layer.of)[0] if layer.of else machine.folder
-    path = f"{below}/{layer.name}.{layer.type}" if os.path.isdir(below) else below
-    if any(built.layer.name in layer.of and built.layer.type == "squashfs" for built in machine.built("fs")):
-        return BuiltLayer(layer, f"{below}/{PACKED}")
+    path, packed = _path(machine, layer)
+    if packed:
+        return BuiltLayer(layer, path)
     try:
         if layer.type == "raw":
             make_raw(path, layer.size, full=switch(dict(layer.options).get("full", "")) == "on")
@@ -62,6 +61,22 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     except OSError as error:
         raise StorageError(f"{layer.name}: {path}: {error}") from None
     return BuiltLayer(layer, path)
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """The file that is there already. Raises StorageError."""
+    path, _ = _path(machine, layer)
+    if not os.path.exists(path):
+        raise StorageError(f"{layer.name}: {path} is not there any more")
+    return BuiltLayer(layer, path)
+
+
+def _path(machine: Machine, layer: Layer) -> tuple[str, bool]:
+    """Where the file lies, and whether a squashfs packs it."""
+    below = machine.nodes(layer.of)[0] if layer.of else machine.folder
+    if any(built.layer.name in layer.of and built.layer.type == "squashfs" for built in machine.built("fs")):
+        return f"{below}/{PACKED}", True
+    return f"{below}/{layer.name}.{layer.type}" if os.path.isdir(below) else below, False
 
 
 def _backing(machine: Machine, layer: Layer) -> list[str]:
@@ -96,6 +111,7 @@ def image_command(path: str, layer: Layer, backing: Sequence[str] = ()) -> list[
 KIND = Kind(
     "file",
     build,
+    again=again,
     takes=frozenset({"of", "size", "full", "options"}),
     needs=("size",),
     single=True,

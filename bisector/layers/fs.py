@@ -74,6 +74,12 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make the file system and mount it in a folder of the machine's own. Raises StorageError."""
     device = machine.nodes(layer.of)[0]
     machine.run(_pack(machine, layer, device) if layer.type == "squashfs" else make(layer, device))
+    return again(machine, layer)
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """Mount a file system that is there already."""
+    device = machine.nodes(layer.of)[0]
     point = f"{machine.folder}/{layer.name}"
     os.makedirs(point, exist_ok=True)
     machine.run(mount(layer, device, point))
@@ -117,6 +123,8 @@ KIND = Kind(
     single=True,
     first_name="{type}",
     remount=remount,
+    again=again,
+    leave=lambda machine, built: machine.run(["umount", built.node]),
     inside=GuestCommands(
         create=_create_inside,
         assemble=_mount_inside,

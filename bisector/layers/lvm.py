@@ -126,13 +126,40 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
         members, fast = machine.nodes(layer.of), machine.nodes([given["fast"]] if "fast" in given else [])
         group, made = _group(groups, [*members, *fast])
         made += _volume(layer, group, name, members, fast)
-    folder = f"{machine.folder}/lvm"
-    accept = "".join(f'"a|^{node}$|",' for node in groups)
-    variables = _configured(folder, folder, f'{accept}"r|.*|"')
+    variables = _filtered(machine, groups)
     for command in made:
         machine.run(["lvm", *command], variables)
     node = f"/dev/mapper/{group}-{name}"
     return BuiltLayer(layer, node, dm.device(node), f"{group}-{name}")
+
+
+def _filtered(machine: Machine, groups: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which lvm sees the members of these groups alone. Raises OSError."""
+    folder = f"{machine.folder}/lvm"
+    accept = "".join(f'"a|^{node}$|",' for node in groups)
+    return _configured(folder, folder, f'{accept}"r|.*|"')
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """Activate a volume that is there already. Raises StorageError, OSError."""
+    groups = _groups(machine)
+    if layer.type == "snapshot":
+        below = next(built for built in machine.built("lvm") if built.layer.name in layer.of)
+        group = below.volume.partition("-")[0]
+    else:
+        given = dict(layer.options)
+        group, _ = _group(groups, machine.nodes([*layer.of, *([given["fast"]] if "fast" in given else [])]))
+    name = volume_name(layer.name)
+    machine.run(["lvm", "lvchange", "-q", "-y", "-ay", f"{group}/{name}"], _filtered(machine, groups))
+    node = f"/dev/mapper/{group}-{name}"
+    return BuiltLayer(layer, node, dm.device(node), f"{group}-{name}")
+
+
+def leave(machine: Machine, built: BuiltLayer) -> None:
+    """Deactivate it; a snapshot goes with the volume that it is of."""
+    if built.layer.type != "snapshot":
+        volume = built.volume.replace("-", "/", 1)
+        machine.run(["lvm", "lvchange", "-q", "-y", "-an", volume], _filtered(machine, _groups(machine)))
 
 
 def _group(groups: dict[str, str], members: Sequence[str]) -> tuple[str, list[list[str]]]:
@@ -320,6 +347,8 @@ KIND = Kind(
     needs=("of", "size"),
     whole=True,
     health=_status,
+    again=again,
+    leave=leave,
     misnamed=misnamed,
     environment=environment,
 )

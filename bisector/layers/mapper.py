@@ -103,6 +103,11 @@ def _format_integrity(machine: Machine, leg: str, given: Given) -> int:
     table = f"0 8 integrity {leg} 0 4 {given['mode']} 2 internal_hash:crc32c block_size:{given['block_size']}"
     machine.run(["dmsetup", "create", "bisector-format", "--table", table], _NO_UDEV)
     machine.run(["dmsetup", "remove", "bisector-format"], _NO_UDEV)
+    return _integrity_sectors(leg)
+
+
+def _integrity_sectors(leg: str) -> int:
+    """How many sectors the superblock says there are to map. Raises StorageError, OSError."""
     with open(leg, "rb") as device:
         head = device.read(24)
     if head[:7] != b"integrt":  # struct superblock, drivers/md/dm-integrity.c
@@ -181,10 +186,21 @@ ROWS = (
 def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Make the device. Raises StorageError, OSError."""
     target = _BY_TYPE[layer.type]
+    return _make(machine, layer, target.before)
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """Make the device over what its members hold already. Raises StorageError, OSError."""
+    before = _BY_TYPE[layer.type].before
+    return _make(machine, layer, (lambda machine, leg, given: _integrity_sectors(leg)) if before else None)
+
+
+def _make(machine: Machine, layer: Layer, before: Callable[[Machine, str, Given], int] | None) -> BuiltLayer:
+    target = _BY_TYPE[layer.type]
     legs = machine.nodes(layer.of)
     given = {**target.usual, **dict(layer.options)}
     try:
-        sectors = target.before(machine, legs[0], given) if target.before else 0
+        sectors = before(machine, legs[0], given) if before else 0
         sectors = sectors or target.sectors([size(leg) // SECTOR for leg in legs], given)
         lines = table(layer, legs, sectors)
         file = f"{machine.folder}/{layer.name}.table"
@@ -243,5 +259,7 @@ KIND = Kind(
     needs=("of",),
     whole=True,
     health=_status,
+    again=again,
+    leave=lambda machine, built: machine.run(["dmsetup", "remove", built.volume], _NO_UDEV),
     misnamed=_misnamed,
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -74,6 +75,31 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     if spares := named.get("spare"):  # behind --write-mostly a spare would be so too, and the kernel then fails it
         machine.run(["mdadm", f"/dev/{device}", "--add", *spares], _NO_UDEV)
     return BuiltLayer(layer, f"/dev/{device}", device, device, degraded=row.absent(given) > 0)
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """Assemble the array; what a udev of the VM's has made of its members before is taken apart first."""
+    named = dict(layer.options)
+    members = [*layer.of, *(name for word in ("spare", "journal") for name in named.get(word, "").split(",") if name)]
+    _hurry_resync()
+    number = len(machine.built("md"))
+    if not number:
+        for device in arrays():
+            machine.run(["mdadm", "--stop", f"/dev/{device}"], _NO_UDEV)
+    device = f"md{number}"
+    machine.run(assemble(f"/dev/{device}", machine.nodes(members)), _NO_UDEV)
+    row = next(row for row in ROWS if row.type == layer.type)
+    return BuiltLayer(layer, f"/dev/{device}", device, device, degraded=row.absent(named) > 0)
+
+
+def arrays() -> list[str]:
+    """The names of all arrays that the kernel has."""
+    return sorted(device for device in os.listdir("/sys/block") if os.path.isdir(f"/sys/block/{device}/md"))
+
+
+def leave(machine: Machine, built: BuiltLayer) -> None:
+    """Stop the array."""
+    machine.run(["mdadm", "--stop", built.node], _NO_UDEV)
 
 
 def _hurry_resync() -> None:
@@ -175,6 +201,8 @@ KIND = Kind(
     needs=("of",),
     whole=True,
     health=_status,
+    again=again,
+    leave=leave,
     change=change,
     environment=lambda folder: dict(_NO_UDEV),
     inside=GuestCommands(

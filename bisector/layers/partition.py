@@ -34,6 +34,15 @@ ROWS = (
 
 def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Add a partition behind those of the disk that are there already. Raises StorageError."""
+    return _place(machine, layer, written=False)
+
+
+def again(machine: Machine, layer: Layer) -> BuiltLayer:
+    """Find a partition that the disk's table has already. Raises StorageError."""
+    return _place(machine, layer, written=True)
+
+
+def _place(machine: Machine, layer: Layer, *, written: bool) -> BuiltLayer:
     disk = machine.nodes(layer.of)[0]
     device = os.path.basename(disk)
     others = [built for built in machine.built("partition") if built.layer.of == layer.of]
@@ -44,18 +53,21 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     number = len(parts) + 1
     if layer.type == "dos" and number > 4:
         raise StorageError(f"{layer.name}: a dos table has four partitions", stage="plan")
+    node = f"{disk}{'p' if disk[-1].isdigit() else ''}{number}"
+    found = os.path.exists(f"/sys/class/block/{os.path.basename(node)}")  # by the kernel, which has read the table
     try:
         with open(disk, "r+b") as file:
             block = int(read_text(f"/sys/block/{device}/queue/logical_block_size") or SECTOR)
-            for at, data in table(layer.type, [*parts, (start, count)], file.seek(0, os.SEEK_END), block):
+            lines = table(layer.type, [*parts, (start, count)], file.seek(0, os.SEEK_END), block)
+            for at, data in () if written else lines:
                 file.seek(at)
                 file.write(data)
             file.flush()
-            _add(file.fileno(), number, start, count)
+            if not (written and found):
+                _add(file.fileno(), number, start, count)
     except OSError as error:
         hint = "; a loop device has no partitions" if device.startswith("loop") else ""
         raise StorageError(f"{layer.name}: a partition of {disk}: {error}{hint}") from None
-    node = f"{disk}{'p' if disk[-1].isdigit() else ''}{number}"
     return BuiltLayer(layer, node, device, f"{start}+{count}")
 
 
@@ -130,6 +142,7 @@ def _header(entries: bytes, own: int, other: int, at: int, length: int, last: in
 KIND = Kind(
     "partition",
     build,
+    again=again,
     takes=frozenset({"of", "size"}),
     needs=("of", "size"),
     whole=True,

@@ -79,6 +79,8 @@ class Kind:
         first_name: how ``bisector new --storage`` names a type.
         remount: takes a file system off and mounts it again; None: it is none.
         health: what the kernel says of a layer now: its health, and the line that this was read from; None: none.
+        again: builds one in a VM that was booted again, of what its members hold already; None: as ``build`` does.
+        leave: takes one off before the VM is rebooted, as a shutdown does; None: nothing to do.
         change: the commands that fail, remove or add a member, of the array's node, that word and the member's node.
             The first says how it went, what follows waits. None: its members stay.
         misnamed: what is wrong with a layer's name, of it and the names of such layers before it.
@@ -99,6 +101,8 @@ class Kind:
     first_name: str = "{kind}-{type}"
     remount: Callable[[Machine, BuiltLayer], None] | None = None
     health: Callable[[BuiltLayer], tuple[str, str]] | None = None
+    again: Callable[[Machine, Layer], BuiltLayer] | None = None
+    leave: Callable[[Machine, BuiltLayer], None] | None = None
     change: Callable[[str, str, str], list[list[str]]] | None = None
     misnamed: Callable[[str, Sequence[str]], list[str]] = _any_name
     environment: Callable[[str], dict[str, str]] = _no_variables

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import patterns
+from bisector.recipe import check_boots, patterns
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
 from bisector.recipe.facts.expect import Expect
@@ -21,6 +21,7 @@ from bisector.recipe.values import format_duration, format_size, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
+BOOT_VERBS = ("reboot", "power_cut")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 BLOCK = 4096  # bytes of a stamped block
 MAX_BLOCK = 64 << 20
@@ -39,6 +40,8 @@ TAKES: dict[str, set[str]] = {
     "fail": {"probability"},
     "remove": {"probability"},
     "add": {"to", "probability"},
+    "reboot": {"probability"},
+    "power_cut": {"probability"},
     "qmp": {"until", "probability"},
     "run": {*_COMMON},
 }
@@ -52,6 +55,7 @@ def faults(recipe: Recipe) -> list[Fault]:
         found += _step(recipe, name, step)
     if not found:
         found += _order(recipe)
+        found += check_boots.faults(recipe)
     found += _deadline(recipe)
     too_long = list(_length_of_patterns(recipe))
     return [*found, *(too_long or _conditions(recipe))]
@@ -98,7 +102,7 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _run(recipe, step, path)
     elif verb == "qmp":
         yield from _qmp(recipe, step, path)
-    else:
+    elif verb not in BOOT_VERBS:
         yield from _objects(recipe, step, path)
         if verb == "io" and step.where == "guest":
             yield from _dd(step, path)
@@ -214,26 +218,33 @@ def _stamp(step: Step, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), "is no multiple of 4k, the size of a stamped block")
     if len(step.objects) > 1:
         yield Fault((*path, "stamp"), "one step stamps one object")
-    if step.kill and (step.where != "guest" or step.seconds is None):
-        yield Fault((*path, "kill"), "needs 'in: guest', and 'for' for when QEMU is killed", at_key=True)
+    if step.kill and step.seconds is None:
+        yield Fault((*path, "kill"), "needs 'for', for when the machine that writes is killed", at_key=True)
 
 
 def _order(recipe: Recipe) -> Iterator[Fault]:
     """What must have happened before a step can run."""
     started = stamped = False
     damaged: set[str] = set()
+    forgotten: set[str] = set()
     for name, step in recipe.steps.items():
         path = ("steps", name)
         if step.verb == "start":
             started = True
         elif (step.verb in (*GUEST_VERBS, "qmp") or step.where == "guest") and not started:
             yield Fault(path, "no step before this one starts the guest ('- NAME: {start: guest}')", at_key=True)
+        if step.ends_boot:
+            started = False
+            forgotten |= damaged
+            damaged = set()
         stamped = stamped or step.verb == "stamp"
         if step.verb == "verify" and not stamped:
             yield Fault(path, "nothing was stamped before this step, so there is nothing to verify", at_key=True)
         if step.damage == "restored":
             for layer in sorted(set(step.objects) - damaged):
                 message = f"no step before this one damages {layer}, so there is nothing to restore"
+                if layer in forgotten:
+                    message = "what was damaged before the VM was booted again is not restored"
                 yield Fault((*path, "class"), message, at_key=True)
             damaged -= set(step.objects)
         elif step.damage not in (None, "none"):

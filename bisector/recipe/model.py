@@ -52,8 +52,9 @@ Damage = Literal[
     "restored",
 ]  # fmt: skip
 Verb = Literal[
-    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "qmp", "run"
-]
+    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "reboot",
+    "power_cut", "qmp", "run",
+]  # fmt: skip
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
 
@@ -172,6 +173,8 @@ class Step(Base):
     fail: OneOrMany[Text] | None = None
     remove: OneOrMany[Text] | None = None
     add: OneOrMany[Text] | None = None
+    reboot: Literal["vm"] | None = None
+    power_cut: Literal["vm"] | None = None
     qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None
     run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     where: Literal["vm", "guest"] = Field("vm", alias="in")
@@ -195,6 +198,11 @@ class Step(Base):
     def verb(self) -> Verb:
         """What the step does."""
         return next(verb for verb in VERBS if getattr(self, verb) is not None)
+
+    @property
+    def ends_boot(self) -> bool:
+        """Whether the VM goes down in it, and is booted again."""
+        return bool(self.reboot or self.power_cut or (self.kill and self.where == "vm"))
 
     @property
     def objects(self) -> tuple[str, ...]:

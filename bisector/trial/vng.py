@@ -233,20 +233,42 @@ def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[st
     }
 
 
-def qemu_script(qemu: str, places: Places) -> str:
-    """Stands in for QEMU: vng itself hides whether QEMU was killed or the VM went down."""
+def qemu_script(qemu: str, places: Places, boots: int = 1) -> str:
+    """Stands in for QEMU: vng itself hides whether QEMU was killed or the VM went down.
+
+    It starts QEMU up to ``boots`` times, again where the agent wanted that (agent/boots.py).
+    """
+    start = f'{shlex.quote(qemu)} "$@"\ncode=$?' if boots == 1 else _boots(qemu, places, boots)
     return f"""#!/bin/sh
 [ "$1" = --version ] && exec {shlex.quote(qemu)} --version
-{shlex.quote(qemu)} "$@"
-code=$?
+{start}
 echo $code >{places.qemu_exit}.new && mv {places.qemu_exit}.new {places.qemu_exit}
 exit $code
 """
+
+
+CUT = 0.1
+"""Seconds between two looks for a wish to have the VM's power cut."""
+
+
+def _boots(qemu: str, places: Places, boots: int) -> str:
+    pid = f"{places.root}/qemu.pid"
+    return f"""boot=1
+while :; do
+  ( while sleep {CUT}; do [ -e {places.shared}/cut.$boot ] && kill -9 "$(cat {pid})" && exit; done ) \\
+    </dev/null >/dev/null 2>&1 &
+  sh -c 'echo $$ >"$0"; exec "$@"' {pid} {shlex.quote(qemu)} "$@"
+  code=$?
+  kill $! 2>/dev/null
+  [ $boot -lt {boots} ] || break
+  [ -e {places.shared}/boot.$boot ] || [ -e {places.shared}/cut.$boot ] || break
+  boot=$((boot + 1))
+done"""
 
 
 def start_script(python: str, entry: Path, places: Places, programs: str = "") -> str:
     """What the VM runs: the agent, whose own output (a traceback, at most) goes to a file."""
     shared = places.shared
     first = f"export PATH={shlex.quote(programs)}:$PATH\n" if programs else ""
-    agent = f"exec {python} -I -S {entry} {shared} >{shared}/agent.log 2>&1 </dev/null"
+    agent = f"exec {python} -I -S {entry} {shared} >>{shared}/agent.log 2>&1 </dev/null"
     return f"#!/bin/sh\n{first}{agent}\n"

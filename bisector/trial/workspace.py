@@ -100,7 +100,7 @@ class Workspace:
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
-        _script(places.qemu, vng.qemu_script(qemu, places))
+        _script(places.qemu, vng.qemu_script(qemu, places, plan.boots()))
         _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))
 
     def _agent(self, processes: Processes) -> Path:

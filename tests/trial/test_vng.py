@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,39 @@ def test_the_stand_in_notes_how_qemu_ended(tmp_path: Path) -> None:
         assert not places.qemu_exit.exists()
         processes.run([str(places.qemu), "-m", "1G"], access=HOST, check=False)
         assert places.qemu_exit.read_text().strip() == ending
+
+
+@pytest.mark.parametrize(
+    ("wanted", "starts", "ending"),
+    [
+        ("boot.1 boot.2", 3, "0"),
+        ("boot.1 cut.2", 3, "0"),
+        ("boot.2", 1, "0"),  # the VM went down by itself
+        ("", 1, "0"),
+        ("boot.1 boot.2 boot.3 boot.4", 3, "0"),  # no more than the plan has
+    ],
+)
+def test_the_stand_in_boots_the_vm_again_where_the_agent_wants_it(
+    tmp_path: Path, wanted: str, starts: int, ending: str
+) -> None:
+    """A QEMU that stays up has its power cut; one that goes down is only started again where that was wanted."""
+    places = vng.Places(tmp_path)
+    places.shared.mkdir()
+    for name in wanted.split():
+        (places.shared / name).touch()
+    real = tmp_path / "qemu-real"
+    real.write_text(
+        f"#!/bin/sh\necho started >>{tmp_path}/starts\n"
+        f"[ -e {places.shared}/cut.$(wc -l <{tmp_path}/starts) ] && exec sleep 600\nexit 0\n"
+    )
+    real.chmod(0o755)
+    places.qemu.write_text(vng.qemu_script(str(real), places, boots=3))
+    places.qemu.chmod(0o755)
+    began = time.monotonic()
+    Processes(tmp_path / "records").run([str(places.qemu), "-m", "1G"], access=HOST, check=False)
+    assert time.monotonic() - began < 300
+    assert (tmp_path / "starts").read_text().count("started") == starts
+    assert places.qemu_exit.read_text().strip() == ending
 
 
 def test_the_version_is_that_of_the_vng_which_runs(tmp_path: Path) -> None:

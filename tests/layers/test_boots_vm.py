@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A VM that is booted again inside a trial: storage is assembled, and what was flushed before is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from test_words_vm import errors, tried
+
+IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
+
+STORAGE = """
+a: {disk: nvme, size: 16M}
+b: {disk: virtio-blk, size: 16M}
+c: {disk: nvme, size: 16M}
+d: {disk: nvme, size: 16M}
+e: {disk: virtio-blk, size: 16M}
+m: {md: raid1, of: [a, b]}
+v: {lvm: raid1, of: [c, d], size: 8M}
+"""
+STEPS = """
+- write-m: {stamp: m, size: 4M}
+- write-v: {stamp: v, size: 4M}
+- write-e: {stamp: e, size: 4M}
+- hurt: {corrupt: e, class: zeroed}
+- torn: {stamp: m, size: 4M, for: 1s, kill: true}
+- whole: {verify: [m, v]}
+- damaged: {verify: e}
+- clean: {reboot: vm}
+- again: {verify: [m, v]}
+"""
+
+
+def test_what_was_flushed_outlives_a_power_cut_and_a_reboot(tmp_path: Path) -> None:
+    result = tried(tmp_path, STORAGE, STEPS)
+    seen = {step.name: step.blocks for step in result.steps if step.blocks}
+    assert seen == {"whole": ("clean",), "again": ("clean",), "damaged": ("zeroed",)}
+    assert {step.name: step.exit for step in result.steps if step.exit} == {"damaged": 1}
+    assert set(errors(result).values()) == {""}
+    torn, whole = result.step("torn"), result.step("whole")
+    assert torn is not None and torn.count >= 1024 and torn.ended - torn.started > 2
+    assert whole is not None and whole.count == torn.count + 1024
+    health = {layer.name: layer.health for layer in result.layers}
+    assert (health["m"], health["v"]) == ("healthy", "healthy")
+    assert [step.started for step in result.steps] == sorted(step.started for step in result.steps)
