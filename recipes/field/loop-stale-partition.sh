@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# loop-stale-partition.sh IMAGE TIMES: give IMAGE a partition, attach it, and detach it while others open the device.
-# Ends with 1 where a partition is there and its device has no file.
+# loop-stale-partition.sh IMAGE TIMES: give IMAGE a partition, attach it, and detach it while others open the device,
+# until a partition is there and its device has no file; then it ends with 1.
 set -u
 echo 'start=2048, size=8192, type=83' | sfdisk -q --label dos "$1" || exit 2
 loop=$(losetup --find) || exit 2
@@ -20,7 +20,10 @@ while [ "$attached" -lt "$2" ]; do
 		sleep 0.02
 	done
 	[ -e "/sys/block/$name/loop/backing_file" ] && exit 2
-	if [ -e "/sys/block/$name/${name}p1" ]; then stale=$((stale + 1)); fi
+	if [ -e "/sys/block/$name/${name}p1" ]; then
+		stale=1
+		break
+	fi
 done
 kill "$first" "$second"
 echo "attached=$attached"
