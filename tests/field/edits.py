@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.e2e.edits import FOPS, TreeUnfit, put_check_back
+from tests.e2e.edits import TreeUnfit
 
 RAID1, LOOP, VIRTIO_BLK = "drivers/md/raid1.c", "drivers/block/loop.c", "drivers/block/virtio_blk.c"
 
@@ -59,13 +59,6 @@ class Fault:
         for change in self.changes:
             files[change.path] = change.apply(files.get(change.path, read[change.path]))
         return files
-
-
-class _EntryChecked(Change):
-    """The check that the culprit of the first case took out, as the planted history has it."""
-
-    def apply(self, text: str) -> str:
-        return put_check_back(text)
 
 
 # By the recipe's name below recipes/field/.
@@ -187,10 +180,9 @@ FAULTS = {
         (Change("drivers/md/raid0.c", r"^\tlim\.max_hw_wzeroes_unmap_sectors = .*\n", ""),),
     ),
     "raid1-redirecting-sector": Fault(
-        "5ff3f74e145a",
-        "direct I/O whose segments are not aligned passes the entry of the block device",
-        (_EntryChecked(FOPS, "", ""),),
-        cured=True,
+        "b1a000d3b8ec, as before c964d62f5cab",
+        "a device does not have the alignment that those below it need, so direct I/O that these refuse reaches them",
+        (Change("block/blk-settings.c", r"^\tt->dma_alignment = max\(t->dma_alignment, b->dma_alignment\);\n", ""),),
     ),
     "raid1-slow-rebuilding-member": Fault(
         "c916ca35308d taken back",
