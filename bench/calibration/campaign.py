@@ -148,7 +148,8 @@ class Campaign:
         fresh = {commit: Evidence() for commit in (*bads, *arms)}
         while True:
             tried = [fresh[arm] for arm in bads], [fresh[arm] for arm in arms]
-            step = confirm(*tried, self.belief, number, (edited[0], edited[1]))
+            searched = [self.tried.get(arm, Evidence()) for arm in arms]
+            step = confirm(*tried, self.belief, number, (edited[0], edited[1]), searched)
             if not isinstance(step, Draw):
                 break
             wanted = {**dict(zip(bads, step.bad, strict=True)), **dict(zip(arms, step.good, strict=True))}

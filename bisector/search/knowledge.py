@@ -210,10 +210,10 @@ class Knowledge:
         self._images = {self._judged[oid].image for oid in self.frontier.new if oid in self._judged}
         self.case = replace(self.case, rule=self.case.rule.warned())
 
-    def searched(self, oid: str) -> Evidence:
-        """The trials that the search itself drew of a commit."""
+    def searched(self, oid: str, image: str | None = None) -> Evidence:
+        """The trials that the search itself drew of a commit. ``image``: none, where they were of another image."""
         judged = self._judged.get(oid)
-        return _evidence(judged) if judged else Evidence()
+        return _evidence(judged) if judged and image in (None, judged.image) else Evidence()
 
     def _learn_error(self, side: Verdict, *tried: Evidence) -> None:
         self.case = replace(self.case, rule=self.case.rule.corrected(side, *tried))

@@ -92,7 +92,9 @@ class Proof:
                 return self._no_proof(arms)
             if parent := self._parent_of_same_image(arms):
                 return self._changes_nothing(arms, parent)
-            step = draw_proof(arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms))
+            step = draw_proof(
+                arms.bad, arms.good, self._rule, self.number, arms.edited, self._culprit(arms), self._searched(arms)
+            )
         if stuck := self._stuck(arms, step):
             return UntestableParents(tuple(arm.candidate.revision for arm in stuck))
         if isinstance(step, Confirmation):
@@ -121,6 +123,21 @@ class Proof:
     def _culprit(self, arms: Arms) -> Verdict | None:
         """What the culprit has to be; None where several suspects are left."""
         return self.direction.new if len(arms.suspects) == 1 else None
+
+    def _searched(self, arms: Arms) -> tuple[Evidence | None, ...]:
+        """The trials by which the search called each arm good that must be good; None where they count for an arm
+        before it, which has the same image. Those of an image that the proof has not built itself count for nothing
+        (law 8)."""
+        counted: set[str] = set()
+        found: list[Evidence | None] = []
+        for arm in arms.good:
+            image = arm.made.identity if isinstance(arm.made, Image) else None
+            own = (
+                NOTHING if image is None or arms.is_edited(arm) else self.known.searched(arm.candidate.revision, image)
+            )
+            found.append(None if image in counted else own)
+            counted.update(() if image is None else (image,))
+        return tuple(found)
 
     @property
     def _rule(self) -> Rule:

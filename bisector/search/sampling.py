@@ -127,13 +127,14 @@ def draw_proof(
     number: int,
     edited: tuple[int, int] = (0, 0),
     culprit: Verdict | None = None,
+    searched: Sequence[Evidence | None] = (),
 ) -> Step:
     """Fresh trials of those that must be bad against those that must be good, head to head.
 
-    ``number``: of this proof in the campaign, from 1; ``edited``, ``culprit``: as of ``Rule.proof``.
+    ``number``: of this proof in the campaign, from 1; ``edited``, ``culprit``, ``searched``: as of ``Rule.proof``.
     """
     with (*bad, *good)[0].judge.ahead() as scope:
-        return _draw_proof(bad, good, rule, number, edited, culprit, scope)
+        return _draw_proof(bad, good, rule, number, edited, culprit, searched, scope)
 
 
 def _draw_proof(
@@ -143,6 +144,7 @@ def _draw_proof(
     number: int,
     edited: tuple[int, int],
     culprit: Verdict | None,
+    searched: Sequence[Evidence | None],
     scope: Scope,
 ) -> Step:
     def elsewhere(is_bad: bool, place: int) -> Sample:
@@ -150,7 +152,7 @@ def _draw_proof(
 
     while True:
         tried = [_evidence(series, rule) for series in bad], [_evidence(series, rule) for series in good]
-        step = rule.proof(*tried, number, edited, culprit, elsewhere)
+        step = rule.proof(*tried, number, edited, culprit, elsewhere, searched)
         if not isinstance(step, Draw):
             return step
         wanted = (*zip(bad, step.bad, strict=True), *zip(good, step.good, strict=True))

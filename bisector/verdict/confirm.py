@@ -3,45 +3,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
-from bisector.verdict.budget import RATE_PART, Stage
-from bisector.verdict.chance import as_far_apart, too_few
-from bisector.verdict.hiding import Sample, elsewhere, harness_odds, hidden_odds
-from bisector.verdict.rate import Rate
-from bisector.verdict.sequential import Belief, Evidence, added, first, often_failed
+from bisector.verdict.needs import HIDDEN, NOTHING, REPRODUCTIONS, GoodArm, Needs
+from bisector.verdict.sequential import Belief, Evidence, first
 
-REPRODUCTIONS = 5
-"""Fresh reproductions that the culprit needs: they sharpen p_min, and show its difference from a parent."""
+__all__ = ["HIDDEN", "REPRODUCTIONS"]
 
-REFUTED = 3
-"""Fresh reproductions that make a parent bad: one alone could be a background that the good end did not show."""
-
-UNLIKE = 0.02
-"""Chance (Fisher's exact test) at which a parent that reproduces differs from a bad candidate: it has a background."""
-
-HIDDEN = math.log(30.0)
-"""Odds at which other failures are taken for hidden reproductions, so that the arm cannot be judged."""
-
-NOT_HIDDEN = math.log(100.0)
-"""Odds at which they must speak against it for an arm to be good."""
-
-HARNESS_NOT_HIDDEN = math.log(10.0)
-"""The same for failures of the harness, which have the larger sample to be held against: both sides' (hiding.py). Once
-a proof met failures that may hide the bug, and where the harness fails often, NOT_HIDDEN holds for them too. After as
-many trials as are ever drawn this is enough where it fails often, and elsewhere they need only not speak for hidden
-ones: so many of those would."""
-
-OFTEN = 0.1
-"""Part of the trials of known candidates that the harness failed, above which NOT_HIDDEN holds for its failures from
-the start."""
-
-HIDDEN_ERROR = 0.05
-"""Chance that hidden reproductions are rarer than they are taken to be at least; it only matters where the search went
-wrong and other failures are common."""
+BATCH, GROWTH = 8, 8
+"""Trials at most before a doubt is looked at again, and the part of an arm's trials that is drawn at once where that is
+more: what is drawn of the culprit and of the edits beside it may resolve the doubt sooner."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +108,7 @@ def confirm(
     belief: Belief,
     number: int,
     edited: tuple[int, int] = (0, 0),
+    searched: Sequence[Evidence | None] = (),
 ) -> Step:
     """Whether the fresh trials of a proof are enough.
 
@@ -145,40 +119,54 @@ def confirm(
         belief: as the search left it.
         number: of this proof in the campaign, from 1.
         edited: how many of the last bad and of the last good arms are the culprit's own edits laid over an end. They
-            are drawn with the rest, and count when culprit and parents are decided: what contradicts the search sends
-            it on, whatever the edits say.
+            are drawn last, and count when culprit and parents are decided: what contradicts the search sends it on,
+            whatever the edits say.
+        searched: for each of ``good``, the trials by which the search called it good, no trials where it never did;
+            None where the fresh trials are those of an arm before it as well.
 
     The culprit must reproduce REPRODUCTIONS times, others that must be bad once. Every good arm must stay clean so
-    often that one which reproduces at p_min would do so with the proof's share as chance; and the fresh trials
-    alone must set it apart from the culprit (Fisher's exact test at the level of max_error). Its other failures must
-    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, the culprit is drawn along, which shows
-    how common they are where nothing is hidden. With a background rate each arm is a sequential probability ratio test
-    between the bounds of both rates (Wald, 1945).
+    often, the search's trials of it counted in, that one which is bad would do so with its share as chance; and the
+    fresh trials alone must set it apart from the culprit (Fisher's exact test). A parent's other failures must
+    speak against hidden reproductions at odds of NOT_HIDDEN; while they do not, it is drawn on, with the end without
+    the culprit, and the culprit, which shows how common they are where nothing is hidden. With a background rate each
+    arm is a sequential probability ratio test between the bounds of both rates (Wald, 1945).
     """
-    needs = _Needs(belief, bad[0], number)
     main_bad, main_good = len(bad) - edited[0], len(good) - edited[1]
-    against = _against(bad[:main_bad], good, main_good, needs)
-    if against:
+    before = zip_longest(good, searched[: len(good)], fillvalue=NOTHING)
+    arms = [
+        GoodArm(fresh, tried or NOTHING, at >= main_good, tried is None) for at, (fresh, tried) in enumerate(before)
+    ]
+    needs = _needs(Needs(belief, bad[0], number), arms)
+    if against := _against(bad[:main_bad], arms, needs):
         return against
     doubtful = [needs.in_doubt(evidence) for evidence in good]
     if any(doubtful):  # a good arm reproduced: whether it is bad or a background shows comes first
         return Draw((0,) * len(bad), tuple(doubtful))
-    draw = _more(bad, good, main_bad, needs)
-    if any(draw.bad) or any(draw.good):
+    if draw := _more(bad, arms, main_bad, needs):
         return draw
-    unjudged = [place for place, evidence in enumerate(good) if needs.unjudged(evidence)]
-    if all(place >= main_good for place in unjudged):
-        for place, evidence in enumerate(good[main_good:], main_good):
-            if needs.refuted(evidence):
-                return EditContradiction(False, place, f"reproduced in {evidence.figures} fresh trials")
-        for place, evidence in enumerate(bad[main_bad:], main_bad):
-            if needs.is_good(evidence):
-                return EditContradiction(True, place, f"reproduced in {evidence.figures} fresh trials")
-    judged = [evidence for place, evidence in enumerate(good) if place not in unjudged]
+    return _decided(bad, arms, main_bad, needs)
+
+
+def _decided(bad: Sequence[Evidence], arms: Sequence[GoodArm], main_bad: int, needs: Needs) -> Step:
+    """What the arms come to where none needs more trials."""
+    unjudged = [place for place, arm in enumerate(arms) if needs.unjudged(arm)]
+    missing = tuple(place for place in unjudged if not arms[place].edited)
+    contrary = [(False, place, arm.fresh) for place, arm in enumerate(arms) if arm.edited and needs.refuted(arm.fresh)]
+    contrary += [(True, place, one) for place, one in enumerate(bad) if place >= main_bad and needs.is_good(one)]
+    if contrary and not missing:
+        is_bad, place, evidence = contrary[0]
+        return EditContradiction(is_bad, place, f"reproduced in {evidence.figures} fresh trials")
+    judged = [arm for place, arm in enumerate(arms) if place not in unjudged]
     lost = [(True, place) for place, evidence in enumerate(bad) if not needs.enough_bad(place, evidence)]
-    lost += [(False, place) for place in unjudged if place >= main_good]
-    missing = tuple(place for place in unjudged if place < main_good)
+    lost += [(False, place) for place in unjudged if place not in missing]
     return Confirmation(needs.p_min, 1.0 - needs.rate_error, needs.error(judged), missing, tuple(lost))
+
+
+def _needs(needs: Needs, arms: Sequence[GoodArm]) -> Needs:
+    """With the trials of the edited arms that stand as clean so far and can be judged."""
+    edits = [arm for arm in arms if arm.edited and not arm.shared]
+    beside = [arm.fresh for arm in edits if not arm.fresh.reproduced and not needs.unjudged(arm)]
+    return replace(needs, beside=sum(beside, NOTHING))
 
 
 def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
@@ -186,201 +174,76 @@ def proof_trials(belief: Belief, number: int = 1) -> tuple[int, int]:
 
     The second figure assumes that the culprit reproduces as often as is expected, and that nothing fails otherwise.
     """
-    clean = round(REPRODUCTIONS * belief.rate.all_trials / belief.rate.all_reproduced) - REPRODUCTIONS
-    needs = _Needs(belief, Evidence(REPRODUCTIONS, clean), number)
-    return REPRODUCTIONS, first(lambda count: needs.enough_good(Evidence(clean=count)), 2 * belief.trial_cap)
+    needs = Needs(belief, NOTHING, number).expected()
+    return REPRODUCTIONS, needs.until(GoodArm(NOTHING), needs.enough_good)
 
 
-def _more(bad: Sequence[Evidence], good: Sequence[Evidence], main_bad: int, needs: _Needs) -> Draw:
-    """What every arm still needs; nothing where it is decided, either way."""
-    more_bad = [
-        0
-        if place >= main_bad and (needs.is_good(evidence) or needs.failing(evidence))
-        else needs.more_bad(place, evidence)
-        for place, evidence in enumerate(bad)
+def _more(bad: Sequence[Evidence], arms: Sequence[GoodArm], main_bad: int, needs: Needs) -> Draw | None:
+    """What is drawn next; None where every arm is decided, either way.
+
+    What may contradict the search comes first: the parents, unless good candidates reproduce, too, and the bounds of
+    both rates are still too close to judge one. Then the culprit, which says how many more a parent needs;
+    then the edits, which count only where these stand; at last what failures have left in doubt.
+    """
+    soon = needs.expected()
+    soon_good = [soon.until(arm, soon.enough_clean) if needs.open(arm) else 0 for arm in arms]
+    soon_bad = [
+        0 if _settled(needs, place, main_bad, one) else needs.more_bad(place, one) for place, one in enumerate(bad)
     ]
-    pace = bad[0].conclusive + more_bad[0] if more_bad[0] else 0
-    open_arms = [not (needs.unjudged(evidence) or needs.refuted(evidence)) for evidence in good]
-    more_good = [
-        needs.more_good(evidence, pace) if still else 0 for evidence, still in zip(good, open_arms, strict=True)
-    ]
-    if not pace:
-        behind = [
-            min(more, evidence.conclusive + more - bad[0].conclusive)
-            for evidence, more in zip(good, more_good, strict=True)
-            if more and needs.only_hidden(evidence)
-        ]
-        more_bad[0] = max([0, *behind])
-    return Draw(tuple(more_bad), tuple(more_good))
+    expected = tuple(soon_bad), tuple(soon_good)
+    now_good = [needs.until(arm, needs.enough_clean) if needs.open(arm) else 0 for arm in arms]
+    no_bad, no_good = [0] * len(bad), [0] * len(arms)
+
+    def only(counts: list[int], edited: bool) -> list[int]:
+        return [count if arm.edited is edited else 0 for count, arm in zip(counts, arms, strict=True)]
+
+    main = [count if place < main_bad else 0 for place, count in enumerate(soon_bad)]
+    draws = (
+        (no_bad, no_good if needs.has_background else only(soon_good, False)),
+        (main, no_good),
+        (no_bad, only(now_good, False)),
+        (soon_bad, only(now_good, True)),
+    )
+    draw = next((both for both in draws if any(both[0]) or any(both[1])), None) or _against_hiding(bad, arms, needs)
+    return Draw(tuple(draw[0]), tuple(draw[1]), expected) if any(draw[0]) or any(draw[1]) else None
 
 
-def _against(bad: Sequence[Evidence], good: Sequence[Evidence], main_good: int, needs: _Needs) -> Step | None:
+def _settled(needs: Needs, place: int, main_bad: int, evidence: Evidence) -> bool:
+    """Whether an edited arm that must be bad needs no more: it is good after all, or cannot be judged."""
+    return place >= main_bad and (needs.is_good(evidence) or needs.failing(evidence))
+
+
+def _against_hiding(bad: Sequence[Evidence], arms: Sequence[GoodArm], needs: Needs) -> tuple[list[int], list[int]]:
+    """Trials more where all arms are clean often enough and failures of a parent may hide the bug."""
+    draw_bad, draw_good = [0] * len(bad), [0] * len(arms)
+    beside = [arm.edited and not arm.shared and needs.enough_good(arm) and not needs.at_most(arm.fresh) for arm in arms]
+    for place, arm in enumerate(arms):
+        if not needs.open(arm):
+            continue
+
+        def clear(more: int, arm: GoodArm = arm) -> bool:
+            along = replace(needs, beside=needs.beside + Evidence(clean=more * sum(beside)))
+            return along.enough_good(arm.plus(more))
+
+        most = min(2 * needs.belief.trial_cap - arm.fresh.conclusive, max(BATCH, arm.fresh.conclusive // GROWTH))
+        more = max(1, first(clear, max(1, most)))
+        draw_good[place] = more
+        draw_good = [max(count, more) if with_it else count for count, with_it in zip(draw_good, beside, strict=True)]
+        behind = needs.pooled(arm).conclusive + more - needs.known_others[1]
+        draw_bad[0] = max(draw_bad[0], min(more, behind))
+    return draw_bad, draw_good
+
+
+def _against(bad: Sequence[Evidence], arms: Sequence[GoodArm], needs: Needs) -> Step | None:
     """What ends the proof against the search, None when nothing does."""
-    for place, evidence in enumerate(good):
-        if place < main_good and needs.refuted(evidence):
-            return Contradiction(place, f"reproduced in {evidence.figures} fresh trials")
-        if needs.unlike_bad_end(evidence):
-            return NewBackground(False, place, f"reproduced in {evidence.figures} fresh trials")
+    for place, arm in enumerate(arms):
+        if not arm.edited and needs.refuted(arm.fresh):
+            return Contradiction(place, f"reproduced in {arm.fresh.figures} fresh trials")
+        if needs.unlike_bad_end(arm.fresh):
+            return NewBackground(False, place, f"reproduced in {arm.fresh.figures} fresh trials")
     for place, evidence in enumerate(bad):
         if needs.is_good(evidence) or needs.far_too_few(evidence):
             return NewBackground(True, place, f"reproduced in {evidence.figures} fresh trials only")
         if needs.failing(evidence) and not needs.enough_bad(place, evidence):
             return NoVerdict(place, f"{needs.belief.unjudged(evidence)}: {evidence.figures}")
     return None
-
-
-@dataclass(frozen=True)
-class _Needs:
-    """What one proof needs, from all that is known by then. The rates' bounds are dear: found late, kept."""
-
-    belief: Belief
-    culprit: Evidence
-    number: int
-
-    @property
-    def has_background(self) -> bool:
-        return self.belief.background.reproduced > 0
-
-    @property
-    def rate_error(self) -> float:
-        return self.belief.budget.share(Stage.RATE, self.number)
-
-    @property
-    def share(self) -> float:
-        """With a background both sides may err, so each has half."""
-        return self.belief.budget.share(Stage.PROOF, self.number) / (2 if self.has_background else 1)
-
-    @cached_property
-    def rate(self) -> Rate:
-        fresh = self.culprit
-        return self.belief.rate.plus(fresh.reproduced, fresh.conclusive) if fresh.reproduced else self.belief.rate
-
-    @cached_property
-    def p_min(self) -> float:
-        return self.rate.lower(self.rate_error / (2 if self.has_background else 1))
-
-    @cached_property
-    def least_hidden(self) -> float:
-        """Rate that hidden reproductions have at least."""
-        return self.rate.lower(HIDDEN_ERROR)
-
-    @cached_property
-    def q_max(self) -> float:
-        return self.belief.background.upper(self.rate_error / 2)
-
-    def odds(self, evidence: Evidence) -> float:
-        """Logarithm of how much likelier the trials are at p_min than at the highest background."""
-        if not self.has_background:
-            return math.inf if evidence.reproduced else evidence.clean * math.log1p(-self.p_min)
-        if self.p_min <= self.q_max:
-            return 0.0  # the bounds of the two rates overlap: nothing speaks for either
-        up, down = math.log(self.p_min / self.q_max), math.log((1 - self.p_min) / (1 - self.q_max))
-        return evidence.reproduced * up + evidence.clean * down
-
-    def is_bad(self, evidence: Evidence) -> bool:
-        return evidence.reproduced > 0 and self.odds(evidence) >= -math.log(self.share)
-
-    def is_good(self, evidence: Evidence) -> bool:
-        return evidence.clean > 0 and self.odds(evidence) <= math.log(self.share)
-
-    def refuted(self, evidence: Evidence) -> bool:
-        """A good arm that is bad; without a background one reproduction would do, had one not overlooked one."""
-        if self.unlike_bad_end(evidence):
-            return False
-        return self.is_bad(evidence) and evidence.reproduced >= (1 if self.has_background else REFUTED)
-
-    def far_too_few(self, evidence: Evidence) -> bool:
-        """A bad arm reproduces so rarely that it is no bad candidate."""
-        known, trials = self.belief.rate, evidence.conclusive
-        if self.has_background or not 0 < evidence.reproduced < trials * known.all_reproduced / known.all_trials:
-            return False
-        return too_few(evidence.reproduced, trials, known.lower(self.rate_error)) <= self.share
-
-    def unlike_bad_end(self, evidence: Evidence) -> bool:
-        """A good arm reproduces, but so much less often than the bad end that it is a background."""
-        if self.has_background or not evidence.reproduced:
-            return False
-        return as_far_apart((evidence.reproduced, evidence.conclusive), self.belief.bad_end) <= UNLIKE
-
-    def in_doubt(self, evidence: Evidence) -> int:
-        """Trials more of a good arm that reproduced where no background was seen, before anything else is drawn."""
-        return max(0, REFUTED - evidence.reproduced) if evidence.reproduced and not self.has_background else 0
-
-    def enough_bad(self, place: int, evidence: Evidence) -> bool:
-        return self.is_bad(evidence) and evidence.reproduced >= (REPRODUCTIONS if place == 0 else 1)
-
-    def more_bad(self, place: int, evidence: Evidence) -> int:
-        if self.enough_bad(place, evidence):
-            return 0
-        return max(1, (REPRODUCTIONS if place == 0 else 1) - evidence.reproduced)
-
-    def enough_clean(self, evidence: Evidence) -> bool:
-        ours, theirs = (evidence.reproduced, evidence.conclusive), (self.culprit.reproduced, self.culprit.conclusive)
-        level = (1.0 - RATE_PART) * self.belief.budget.max_error
-        return self.is_good(evidence) and as_far_apart(ours, theirs) <= level
-
-    def enough_good(self, evidence: Evidence) -> bool:
-        if not self.enough_clean(evidence) or self.hidden_by_others(evidence) > -NOT_HIDDEN:
-            return False
-        return self.hidden_by_harness(evidence) <= -self.needed_against_hidden(evidence)
-
-    def needed_against_hidden(self, evidence: Evidence) -> float:
-        """Odds at which failures of the harness must speak against hidden reproductions; 0: not speak for them."""
-        if self.at_most(evidence):
-            return HARNESS_NOT_HIDDEN if self.fails_often else 0.0
-        return NOT_HIDDEN if self.belief.wary or self.fails_often else HARNESS_NOT_HIDDEN
-
-    def only_hidden(self, evidence: Evidence) -> bool:
-        """Clean often enough, and its failures leave a doubt."""
-        return self.enough_clean(evidence) and not self.enough_good(evidence)
-
-    def hidden(self, evidence: Evidence) -> float:
-        """The worse of both kinds of failure: other ones, and the harness's."""
-        return max(self.hidden_by_others(evidence), self.hidden_by_harness(evidence))
-
-    def hidden_by_harness(self, evidence: Evidence) -> float:
-        return harness_odds(evidence.harness, self.harness_bad, self.belief.harness_good, self.least_hidden)
-
-    @cached_property
-    def fails_often(self) -> bool:
-        """Whether the harness fails so often at known candidates that a hidden bug is easily lost in its failures."""
-        failed, trials = elsewhere(self.harness_bad, self.belief.harness_good)
-        return failed > OFTEN * trials
-
-    @cached_property
-    def harness_bad(self) -> Sample:
-        return added(self.belief.harness_bad, self.culprit)
-
-    def hidden_by_others(self, evidence: Evidence) -> float:
-        other, known = self.belief.others
-        fresh = self.culprit
-        known_others = other + fresh.other, known + fresh.other + fresh.conclusive
-        return hidden_odds(evidence.other, evidence.clean, known_others, self.least_hidden)
-
-    def more_good(self, evidence: Evidence, pace: int) -> int:
-        """Trials more of a good arm; while the culprit still draws, no further than it (``pace``)."""
-        if pace:
-            return max(0, pace - evidence.conclusive)
-        most = max(1, 2 * self.belief.trial_cap - evidence.conclusive)
-        return first(lambda more: self.enough_good(evidence + Evidence(clean=more)), most)
-
-    def failing(self, evidence: Evidence) -> bool:
-        if often_failed(evidence) and self.hidden_by_harness(evidence) >= HIDDEN:
-            return True
-        return evidence.other >= self.belief.other_cap + 2 * evidence.conclusive or self.at_most(evidence)
-
-    def at_most(self, evidence: Evidence) -> bool:
-        """Whether as many conclusive trials were drawn as are ever drawn."""
-        return evidence.conclusive >= 2 * self.belief.trial_cap
-
-    def unjudged(self, evidence: Evidence) -> bool:
-        if self.enough_good(evidence):
-            return False
-        return self.failing(evidence) or (self.is_good(evidence) and self.hidden(evidence) >= HIDDEN)
-
-    def error(self, judged: Sequence[Evidence]) -> float:
-        """Search × proof + rate, with the proofs before this one and the trials that this one really drew."""
-        budget, before = self.belief.budget, self.number - 1
-        passed = max((math.exp(self.odds(evidence)) for evidence in judged), default=1.0)
-        proofs = (budget.spent(Stage.PROOF, before) if before else 0.0) + min(1.0, passed)
-        return min(1.0, self.belief.search_error * proofs + budget.spent(Stage.RATE, self.number))

@@ -94,6 +94,7 @@ class FixedTrials:
         edited: tuple[int, int],
         culprit: Verdict | None,
         elsewhere: Callable[[bool, int], Sample],
+        searched: Sequence[Evidence | None] = (),
     ) -> Step:
         """Each arm judged by itself, one trial at a time, the culprit first, up to one that is not as it has to be.
 

@@ -8,7 +8,7 @@ Other failures may: a second bug that crashes just the trials that would have re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 FEW = 3
@@ -18,6 +18,9 @@ APART = math.log(10.0)
 """Odds at which the harness is taken to fail more often at one side of the known candidates than at the other."""
 
 STEPS = 36  # thirds of [0, 1]: the place of the top to 5e-7, its height to far less
+
+SPREAD, POINTS = 4.0, 16
+"""The rate is spread over so many standard deviations of its logarithm to either side, in so many points."""
 
 KEPT = 1 << 12
 """Answers that are kept: a decision needs the same ones again and again."""
@@ -52,7 +55,49 @@ def hidden_odds(other: int, clean: int, known: tuple[int, int], least: float) ->
 
 
 Sample = tuple[int, int]
-"""(trials that the harness failed, all trials)."""
+"""(trials that failed, all trials)."""
+
+
+@lru_cache(KEPT)
+def spread_odds(here: Sample, known: Sample, rate: Sample) -> float:
+    """Logarithm of how much better "bad, but hidden" explains a candidate's failures than "good" does.
+
+    Args:
+        here: the candidate's trials; none of them reproduced.
+        known: those of candidates where nothing is hidden.
+        rate: (reproduced, trials) of candidates known to be bad.
+
+    A Bayes factor (Jeffreys, 1935) over what hidden reproductions may have as a rate, Beta(r, n - r + 1) as the next
+    bad candidate's; the usual rate of failures is at its best on either side. So doubt about the rate counts as far as
+    it is likely, where ``hidden_odds`` takes the lowest rate there can be. Fewer than FEW failures
+    never speak for hiding.
+    """
+    r, n = rate
+    top, width = math.log(r / n), SPREAD / math.sqrt(r)
+    highest = min(top + width, -0.5 * width / POINTS)
+    points = [top - width + (highest - top + width) * (k + 0.5) / POINTS for k in range(POINTS)]
+    weights = [r * x + _log(n - r, 1.0 - math.exp(x)) for x in points]
+    values = [weight + _hidden_fit(here, known, math.exp(x)) for x, weight in zip(points, weights, strict=True)]
+    common = _rate(both(known, here))
+    odds = _log_sum(values) - _log_sum(weights) - _fit(known, common) - _fit(here, common)
+    return odds if here[0] >= FEW else min(0.0, odds)
+
+
+def _hidden_fit(here: Sample, known: Sample, h: float) -> float:
+    """The best likelihood where failures have a rate w at the known candidates and w + (1 - w) × h here.
+
+    Its derivative by w is zero at the positive root of a quadratic equation.
+    """
+    other, usual, rest = here[0], known[0], known[1] - known[0] + here[1] - here[0]
+    square = (1.0 - h) * (usual + rest + other)
+    slope = usual * (1.0 - 2.0 * h) - rest * h + other * (1.0 - h)
+    w = (slope + math.sqrt(slope * slope + 4.0 * square * usual * h)) / (2.0 * square) if square > 0.0 else 0.0
+    return _fit(known, w) + _fit(here, w + (1.0 - w) * h)
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    top = max(logs)
+    return top + math.log(math.fsum(math.exp(each - top) for each in logs)) if top > -math.inf else top
 
 
 @lru_cache(KEPT)
@@ -74,7 +119,7 @@ def harness_odds(here: Sample, bad: Sample, good: Sample, least: float) -> float
     def hidden_at(w: float) -> float:
         return _fit(known, w) + _fit(here, max(_rate(here), w + (1.0 - w) * least))
 
-    usual, common = _rate(known), _rate(_sum(known, here))
+    usual, common = _rate(known), _rate(both(known, here))
     free = _rate(here) >= usual + (1.0 - usual) * least  # no bound on h is in the way
     hidden = hidden_at(usual) if free else _highest(hidden_at)
     return hidden - _fit(known, common) - _fit(here, common)
@@ -86,12 +131,15 @@ def elsewhere(bad: Sample, good: Sample) -> Sample:
     Else it is the side where it fails less often: at bad candidates the bug itself may break the harness now and then,
     and a good end may be one that hides the bug.
     """
-    both, (less, more) = _sum(bad, good), sorted((bad, good), key=_rate)
-    apart = _fit(less, _rate(less)) + _fit(more, _rate(more)) - _fit(less, _rate(both)) - _fit(more, _rate(both))
-    return less if less[1] and apart >= APART else both
+    all_known, (less, more) = both(bad, good), sorted((bad, good), key=_rate)
+    apart = (
+        _fit(less, _rate(less)) + _fit(more, _rate(more)) - _fit(less, _rate(all_known)) - _fit(more, _rate(all_known))
+    )
+    return less if less[1] and apart >= APART else all_known
 
 
-def _sum(one: Sample, other: Sample) -> Sample:
+def both(one: Sample, other: Sample) -> Sample:
+    """The two samples as one."""
     return one[0] + other[0], one[1] + other[1]
 
 

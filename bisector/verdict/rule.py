@@ -55,11 +55,12 @@ class Rule(Protocol):
         edited: tuple[int, int],
         culprit: Verdict | None,
         elsewhere: Callable[[bool, int], Sample],
+        searched: Sequence[Evidence | None] = (),
     ) -> Step:
         """Whether the fresh trials of a proof are enough.
 
         Args:
-            bad, good, number, edited: as of ``confirm``.
+            bad, good, number, edited, searched: as of ``confirm``.
             culprit: which verdict the culprit must have, the first arm of those; None for a set of suspects.
             elsewhere: (whether it is a bad arm, place) to the trials that the harness failed, and all, of other
                 candidates.
@@ -135,9 +136,10 @@ class Sequential:
         edited: tuple[int, int],
         culprit: Verdict | None,
         elsewhere: Callable[[bool, int], Sample],
+        searched: Sequence[Evidence | None] = (),
     ) -> Step:
         """The arms head to head, under the proof's share of the budget."""
-        return confirm(bad, good, self.belief, number, edited)
+        return confirm(bad, good, self.belief, number, edited, searched)
 
     def after(self, verdict: Verdict, evidence: Evidence) -> Sequential:
         """The belief learns from what it judged."""

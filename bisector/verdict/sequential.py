@@ -87,7 +87,7 @@ class Belief:
             candidates cost no share, and the sum over k bounds the search's error.
         called_bad_index: likewise 1 + those that were not bad; spent only where there is a background.
         bad_end: (reproduced, trials) of the bad end alone, which no error of a search can spoil.
-        others: other failures among all trials of candidates known to be bad: (other, all).
+        others, others_good: other failures among all trials of candidates known to be bad, and good: (other, all).
         harness_bad, harness_good: trials that the harness failed among all of candidates known to be bad, and good.
         wary: a proof met a good candidate whose other failures may hide the bug; from then on a candidate is good only
             where its own speak against that.
@@ -102,7 +102,8 @@ class Belief:
     called_good_index: int = 1
     called_bad_index: int = 1
     bad_end: tuple[int, int] = (0, 0)
-    others: tuple[int, int] = (0, 0)
+    others: Sample = (0, 0)
+    others_good: Sample = (0, 0)
     harness_bad: Sample = (0, 0)
     harness_good: Sample = (0, 0)
     wary: bool = False
@@ -113,10 +114,8 @@ class Belief:
     @property
     def may_call_good(self) -> float:
         """Chance allowed that the next candidate, if bad, is called good."""
-        share = self.budget.share(Stage.CALLED_GOOD, self.called_good_index)
-        if self.background.reproduced:
-            return share
-        return share + self.budget.share(Stage.CALLED_BAD, self.called_good_index)
+        stage = Stage.CALLED_GOOD if self.background.reproduced else Stage.CALLED_GOOD_ALONE
+        return self.budget.share(stage, self.called_good_index)
 
     @property
     def may_call_bad(self) -> float:
@@ -128,9 +127,10 @@ class Belief:
         """Chance at most that the search up to here holds an error, the ends' included."""
         if self.unsearched:
             return 1.0
-        spent = ENDS_PART + self.budget.spent(Stage.CALLED_GOOD, self.called_good_index)
-        number = self.called_bad_index if self.background.reproduced else self.called_good_index
-        return spent + self.budget.spent(Stage.CALLED_BAD, number)
+        budget, good = self.budget, self.called_good_index
+        if not self.background.reproduced:
+            return ENDS_PART + budget.spent(Stage.CALLED_GOOD_ALONE, good)
+        return ENDS_PART + budget.spent(Stage.CALLED_GOOD, good) + budget.spent(Stage.CALLED_BAD, self.called_bad_index)
 
     def clean_needed(self) -> int:
         """Clean trials, none reproduced, that make the next candidate good (without a background exact)."""
@@ -185,7 +185,8 @@ class Belief:
             whole += evidence
         seen = self.background
         background = Background(seen.reproduced + whole.reproduced, seen.trials + whole.conclusive)
-        return replace(self, background=background, harness_good=added(self.harness_good, whole))
+        others = _others(self.others_good, whole)
+        return replace(self, background=background, others_good=others, harness_good=added(self.harness_good, whole))
 
     def of_suspect(self) -> Belief:
         """The belief for the proof of a suspect that no search named.

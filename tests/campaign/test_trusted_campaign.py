@@ -21,7 +21,7 @@ from tests.search.planted import Planned, Planted, chain, git
 BUG = range(9, 17)
 
 
-def test_the_proof_tries_both_ways_head_to_head_with_the_rest(act: Act) -> None:
+def test_the_proof_tries_both_ways_when_culprit_and_parent_stand(act: Act) -> None:
     acted = act(17, World(rate=0.5), bug=BUG)
     _, outcome = acted.run("c0", "c16")
     assert outcome.kind is OutcomeKind.CULPRIT
@@ -31,7 +31,7 @@ def test_the_proof_tries_both_ways_head_to_head_with_the_rest(act: Act) -> None:
     assert outcome.proof[2].counts[0] >= 1
     assert outcome.proof[3].counts[0] == 0
     numbers = [[trial.number for trial in judgement.trials] for judgement in outcome.proof]
-    assert max(min(drawn) for drawn in numbers) < min(max(drawn) for drawn in numbers[:2])  # interleaved
+    assert max(map(max, numbers[:2])) < min(map(min, numbers[2:]))  # the edits come last
     assert "chance of error below" in outcome.summary
     assert not [line for line in outcome.unchecked if "the commit" in line]
 
@@ -49,6 +49,22 @@ def test_trials_that_two_sides_of_the_proof_share_count_once(act: Act, text: str
     store.close()
     assert [bool(judgement.trials) for judgement in outcome.proof] == [True, True, False, False]
     assert outcome.summary.count("whose trials count once") == 2
+
+
+def test_the_proof_is_given_the_trials_by_which_the_search_called_the_parent_good(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edits have none of their own."""
+    acted = act(17, World(rate=0.5), bug=BUG)
+    given: list[tuple[Evidence | None, ...]] = []
+    real = proof.draw_proof
+    monkeypatch.setattr(proof, "draw_proof", lambda *args: given.append(args[6]) or real(*args))
+    row, outcome = acted.run("c0", "c16")
+    store = Store(acted.folders.state)
+    searched = [trial for trial in store.trials(row.id, stage="search") if trial.image == outcome.proof[1].image]
+    store.close()
+    assert searched
+    assert given[-1] == (Evidence.of(trial.reading for trial in searched), Evidence())
 
 
 def test_a_revert_that_does_not_apply_is_unchecked_and_blocks_nothing(act: Act) -> None:
@@ -99,7 +115,7 @@ def test_a_background_found_by_the_proof_has_every_verdict_taken_anew(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frontier and verdicts begin anew; rate, background and what was spent of the budget go on."""
-    acted = act(9, World(rate=0.95, background=0.1, late=True), bug=range(5, 9))
+    acted = act(9, World(rate=0.95, background=0.3, late=True), bug=range(5, 9))
     beliefs: list[Belief] = []
     real = proof.draw_proof
     monkeypatch.setattr(proof, "draw_proof", lambda *given: beliefs.append(given[2].belief) or real(*given))

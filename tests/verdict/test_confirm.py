@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The proof's arithmetic: culprit against parents, head to head."""
 
+from dataclasses import replace
+
 import pytest
 
 from bisector.model import Verdict
 from bisector.verdict.budget import Budget, Stage
+from bisector.verdict.chance import as_far_apart
 from bisector.verdict.confirm import (
     REPRODUCTIONS,
     Confirmation,
@@ -15,6 +18,7 @@ from bisector.verdict.confirm import (
     confirm,
     proof_trials,
 )
+from bisector.verdict.needs import SURE, UNLIKE
 from bisector.verdict.rate import Background, Rate
 from bisector.verdict.sequential import Belief, Evidence
 
@@ -56,7 +60,40 @@ def test_a_merge_is_held_against_each_of_its_parents() -> None:
     step, arms = played(RARE, [0, 0, 0, 1] * 100, [[0], [0], [0]])
     assert isinstance(step, Confirmation)
     assert len({arm.clean for arm in arms[1:]}) == 1
-    assert (1 - step.p_min) ** arms[1].clean <= BUDGET.share(Stage.PROOF, 1)
+    known = RARE.rate.plus(arms[0].reproduced, arms[0].conclusive)
+    assert known.missed(arms[1].clean) <= BUDGET.share(Stage.PARENT, 1)
+
+
+def test_the_parents_are_drawn_first_for_they_contradict() -> None:
+    step = confirm([Evidence()], [Evidence(), Evidence()], RARE, 1)
+    assert isinstance(step, Draw)
+    assert step.bad == (0,)
+    assert min(step.good) > 0
+    assert step.expected is not None
+    assert step.expected[0] == (REPRODUCTIONS,)
+
+
+def fresh_trials(belief: Belief, searched: Evidence) -> int:
+    """Clean trials that a parent needs beside those of the search, once the culprit has reproduced."""
+    belief, culprit, clean = replace(belief, others=(0, 500)), Evidence(5, 45), 0
+    while isinstance(step := confirm([culprit], [Evidence(clean=clean)], belief, 1, searched=[searched]), Draw):
+        assert step.bad == (0,)
+        clean += step.good[0]
+    return clean
+
+
+def test_the_trials_by_which_a_search_called_a_parent_good_count_in_its_proof() -> None:
+    alone, with_search = fresh_trials(RARE, Evidence()), fresh_trials(RARE, Evidence(clean=8))
+    assert with_search == alone - 8
+    apart = fresh_trials(RARE, Evidence(clean=10_000))
+    assert apart > 20, "however long the search tried it, the fresh trials alone set it apart"
+
+
+def test_they_do_not_count_where_failures_may_have_misled_the_search() -> None:
+    warned = fresh_trials(RARE.warned(), Evidence(clean=8))
+    assert warned == fresh_trials(RARE.warned(), Evidence())
+    p_min = RARE.rate.plus(5, 50).lower(BUDGET.share(Stage.RATE, 1))
+    assert (1 - p_min) ** warned <= BUDGET.share(Stage.PROOF, 1), "held against the lowest rate besides"
 
 
 def test_a_parent_that_keeps_reproducing_contradicts() -> None:
@@ -67,6 +104,16 @@ def test_a_parent_that_keeps_reproducing_contradicts() -> None:
 def test_a_parent_that_reproduced_once_at_a_deterministic_bug_shows_a_background() -> None:
     step, _ = played(ALWAYS, [1], [[0, 1, 0]])
     assert step == NewBackground(False, 0, step.reason)
+
+
+def test_a_parent_that_is_rarer_by_chance_is_drawn_on_before_it_is_a_background() -> None:
+    """A bad end that reproduced often by luck: its parent is as bad, and was less lucky."""
+    belief = Belief(BUDGET, Rate(6, 12), bad_end=(6, 12))
+    rarer = Evidence(3, 22)
+    assert as_far_apart((3, 25), belief.bad_end) <= UNLIKE
+    assert confirm([Evidence()], [rarer], belief, 1) == Draw((0,), (SURE - 3,))
+    assert isinstance(confirm([Evidence()], [rarer + Evidence(3, 3)], belief, 1), Contradiction)
+    assert isinstance(confirm([Evidence()], [rarer + Evidence(3, 30)], belief, 1), NewBackground)
 
 
 def test_a_culprit_that_does_not_reproduce_again_was_background() -> None:

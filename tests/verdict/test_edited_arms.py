@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The proof's further arms: the culprit's own edits over the ends; and other failures that may hide the bug."""
 
+from dataclasses import replace
+
 import pytest
 
-from bisector.verdict.budget import Budget
+from bisector.verdict.budget import Budget, Stage
 from bisector.verdict.confirm import HIDDEN, Confirmation, Contradiction, Draw, EditContradiction, confirm
 from bisector.verdict.rate import Rate
 from bisector.verdict.sequential import HIDING, Belief, Decision, Evidence, More, Verdict, decide
@@ -25,10 +27,15 @@ def test_both_ways_confirm_with_the_rest() -> None:
     assert step.error <= 0.01
 
 
-def test_edited_arms_are_drawn_in_the_same_rounds() -> None:
-    step = confirm([Evidence(), Evidence()], [Evidence(), Evidence()], HALF, 1, (1, 1))
+def test_edited_arms_are_drawn_last() -> None:
+    for bad, good in (((Evidence(), Evidence()), Evidence()), ((Evidence(), Evidence()), PARENT)):
+        step = confirm(bad, [good, Evidence()], HALF, 1, (1, 1))
+        assert isinstance(step, Draw)
+        assert (step.bad[1], step.good[1]) == (0, 0)
+    step = confirm([CULPRIT, Evidence()], [PARENT, Evidence()], HALF, 1, (1, 1))
     assert isinstance(step, Draw)
-    assert min(*step.bad, *step.good) > 0
+    assert (step.bad[0], step.good[0]) == (0, 0)
+    assert min(step.bad[1], step.good[1]) > 0
 
 
 def test_the_error_stated_covers_the_revert() -> None:
@@ -65,6 +72,17 @@ def test_an_edited_arm_that_cannot_be_judged_blocks_nothing() -> None:
 # ---- hidden reproductions
 
 
+def test_the_end_without_the_culprit_speaks_against_hiding_beside_the_parent() -> None:
+    """As many failures at the parent leave a doubt alone, and none where the revert stands as clean."""
+    belief = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
+    culprit, parent = Evidence(5, 45, 1), Evidence(0, 110, 6)
+    alone = confirm([culprit], [parent], belief, 1)
+    both = confirm([culprit], [parent, parent], belief, 1, (0, 1))
+    assert isinstance(alone, Draw)
+    assert isinstance(both, Confirmation)
+    assert isinstance(confirm([culprit], [parent, Evidence(0, 110, 20)], belief, 1, (0, 1)), Draw)
+
+
 def test_a_parent_is_good_only_where_its_other_failures_speak_against_hiding() -> None:
     belief = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
     step = confirm([Evidence(10, 90, 5)], [Evidence(0, 110, 11)], belief, 1)
@@ -96,3 +114,34 @@ def test_a_wary_search_needs_more_where_other_failures_leave_a_doubt() -> None:
     assert evidence.clean > doubtful.clean
     assert wary.hidden(evidence) <= -HIDING
     assert HIDDEN >= HIDING
+
+
+def test_trials_of_one_image_speak_once_against_hiding() -> None:
+    """Reverted on the bad end the culprit leaves its parent: one image, whose trials are no second witness."""
+    belief = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
+    culprit, parent = Evidence(5, 45, 1), Evidence(0, 110, 6)
+    twice = confirm([culprit], [parent, parent], belief, 1, (0, 1), [Evidence(), None])
+    assert isinstance(twice, Draw)
+
+
+def test_a_doubt_is_looked_at_again_before_it_grows_dear() -> None:
+    belief = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
+    step = confirm([Evidence(5, 45, 2)], [Evidence(0, 110, 11)], belief, 1)
+    assert isinstance(step, Draw)
+    assert 0 < step.good[0] <= 110 / 8
+
+
+def test_the_good_end_shows_how_common_failures_are_where_nothing_is_hidden() -> None:
+    bad = Belief(BUDGET, Rate(12, 120), bad_end=(12, 120), others=(6, 126))
+    arms = [Evidence(5, 45, 2)], [Evidence(0, 160, 8)]
+    assert isinstance(confirm(*arms, bad, 1), Draw)
+    assert isinstance(confirm(*arms, replace(bad, others_good=(16, 250)), 1), Confirmation)
+
+
+def test_a_revert_is_held_against_all_reproductions_and_not_the_culprits_alone() -> None:
+    belief = Belief(BUDGET, Rate(20, 200), bad_end=(20, 200), others=(0, 220))
+    culprit, reverted = Evidence(5, 95), Evidence(0, 60)
+    step = confirm([culprit], [Evidence(0, 200), reverted], belief, 1, (0, 1))
+    assert isinstance(step, Confirmation)
+    assert Rate(25, 300).missed(60) <= BUDGET.share(Stage.PROOF, 1)
+    assert isinstance(confirm([culprit], [reverted], belief, 1), Draw), "a parent is set apart from the culprit itself"

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from bisector.model import Verdict
-from bisector.verdict.budget import CALLED_BAD_PART, CALLED_GOOD_PART, Budget, Stage
+from bisector.verdict.budget import CALLED_GOOD_ALONE_PART, ENDS_PART, Budget, Stage
+from bisector.verdict.confirm import REPRODUCTIONS
 from bisector.verdict.ends import ENOUGH
 from bisector.verdict.rate import Background, Rate, TruncatedSample
 from bisector.verdict.sequential import Belief
@@ -41,7 +42,28 @@ def test_the_search_calls_a_bad_candidate_good_no_more_often_than_its_part_says(
         belief = Belief(BUDGET, Rate(seen, seen), called_good_index=place)
         assert here <= 1.02 * belief.may_call_good + 1e-9, f"bad candidate {place}"
         error, trials = error + here, after
-    assert error <= CALLED_GOOD_PART + CALLED_BAD_PART
+    assert error <= CALLED_GOOD_ALONE_PART
+
+
+@pytest.mark.parametrize("rate", RATES[1:])
+@pytest.mark.parametrize("called_bad", [0, 3, 6])
+def test_a_bad_parent_passes_search_and_proof_no_more_often_than_its_share(rate: float, called_bad: int) -> None:
+    """A bad candidate that the search called good after so many bad ones, and that stays clean all along: its trials of
+    search and proof are one sequence, held against all reproductions of the others, at any rate and without p_min."""
+    longest = int(40 / rate) + 60
+    share, reproduced = BUDGET.share(Stage.PARENT, called_bad + 1), ENOUGH + called_bad + REPRODUCTIONS
+    chance = until(reproduced, rate, longest)
+    passed = sum(
+        chance[trials] * (1 - rate) ** Rate(reproduced, int(trials)).clean_needed(share)
+        for trials in np.flatnonzero(chance > 1e-15)
+    )
+    assert passed <= share
+
+
+@pytest.mark.parametrize("searched", range(1, 13))
+def test_the_shares_of_parents_searched_and_not_sum_to_the_whole_error(searched: int) -> None:
+    parents = BUDGET.spent(Stage.PARENT, searched)
+    assert parents * (1 + ENDS_PART + CALLED_GOOD_ALONE_PART) <= BUDGET.max_error
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])

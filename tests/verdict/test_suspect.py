@@ -33,10 +33,9 @@ def proof(belief: Belief, rates: tuple[float, float], chance: random.Random) -> 
 
 @pytest.mark.parametrize("rate", [0.15, 0.4, 1.0])
 def test_the_error_that_is_printed_counts_on_no_search(rate: float) -> None:
-    chance = random.Random(f"suspect {rate}")
     found = belief(6, round(6 / rate))
-    with_search, fewer = proof(found, (rate, 0.0), chance)
-    alone, more = proof(found.of_suspect(), (rate, 0.0), chance)
+    with_search, fewer = proof(found, (rate, 0.0), random.Random(f"suspect {rate}"))
+    alone, more = proof(found.of_suspect(), (rate, 0.0), random.Random(f"suspect {rate}"))
     assert isinstance(with_search, Confirmation)
     assert isinstance(alone, Confirmation)
     assert alone.error <= MAX_ERROR
