@@ -64,6 +64,10 @@ e2e-field: .make/venv ## Both ends of reports from the field, on kernels with an
 e2e-flaky: .make/venv ## The same with a bug that reproduces in three of ten trials (an hour of trials)
 	$(BIN)/python -m tests.e2e.flaky $(E2E_ARGS)
 
+.PHONY: e2e-slow
+e2e-slow: .make/venv ## The same with a commit that makes each write of a raid1 20 % slower
+	$(BIN)/python -m tests.e2e.slow $(E2E_ARGS)
+
 .PHONY: e2e-kill
 e2e-kill: .make/venv ## Kill -9 at ten moments of a campaign, each followed by --resume (half an hour)
 	$(BIN)/python -m tests.e2e.kill $(E2E_ARGS)
