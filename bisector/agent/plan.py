@@ -86,7 +86,8 @@ class Io:
 class Step:
     """One step of the workload.
 
-    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp reboot power_cut.
+    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp plug unplug reboot
+    power_cut.
     """
 
     name: str

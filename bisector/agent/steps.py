@@ -356,6 +356,16 @@ def _power_cut(work: Workload, step: Step) -> Outcome:
     return work.go_down(True, Outcome(exit=0))
 
 
+def _plug(work: Workload, step: Step) -> Outcome:
+    from .plugs import Plugs
+
+    plugs = Plugs(work.storage)
+    act = plugs.unplug if step.verb == "unplug" else plugs.plug
+    wrong = [said for name in step.objects if (said := act(name, work.left()))]
+    count = len(step.objects) - len(wrong)
+    return Outcome(exit=int(bool(wrong)), count=count, failed=len(wrong), detail="\n".join(wrong))
+
+
 def _change(work: Workload, step: Step) -> Outcome:
     from .members import change
 
@@ -378,6 +388,8 @@ VERBS: Mapping[str, Verb] = {
     "fail": _change,
     "remove": _change,
     "add": _change,
+    "unplug": _plug,
+    "plug": _plug,
     "reboot": _reboot,
     "power_cut": _power_cut,
 }

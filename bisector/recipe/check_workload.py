@@ -21,6 +21,7 @@ from bisector.recipe.values import format_duration, format_size, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
+PLUG_VERBS = ("unplug", "plug")
 BOOT_VERBS = ("reboot", "power_cut")
 PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 BLOCK = 4096  # bytes of a stamped block
@@ -40,6 +41,8 @@ TAKES: dict[str, set[str]] = {
     "fail": {"probability"},
     "remove": {"probability"},
     "add": {"to", "probability"},
+    "unplug": {"probability"},
+    "plug": {"probability"},
     "reboot": {"probability"},
     "power_cut": {"probability"},
     "qmp": {"until", "probability"},
@@ -108,6 +111,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
             yield from _dd(step, path)
         if verb in MEMBER_VERBS:
             yield from _members(recipe, step, path)
+        if verb in PLUG_VERBS:
+            yield from _plugs(recipe, step, path)
     yield from _details(step, path)
 
 
@@ -176,6 +181,15 @@ def _members(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             yield Fault((*path, step.verb, index), f"{name} is no member of an array of {' or '.join(can)}{hint}")
 
 
+def _plugs(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    can = [key[1] for key, row in table.ROWS.items() if row.device]
+    for index, name in enumerate(step.objects):
+        layer = recipe.storage.get(name)
+        if layer and layer.kind and not (layer.kind == "disk" and layer.type in can):
+            message = f"{name} is no disk that can be pulled out: there are {', '.join(can)}"
+            yield Fault((*path, step.verb, index), message)
+
+
 def _details(step: Step, path: Path) -> Iterator[Fault]:
     if step.verb == "io":
         if (step.read is None) is (step.write is None):
@@ -227,14 +241,21 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
     started = stamped = False
     damaged: set[str] = set()
     forgotten: set[str] = set()
+    out: set[str] = set()
     for name, step in recipe.steps.items():
         path = ("steps", name)
         if step.verb == "start":
             started = True
         elif (step.verb in (*GUEST_VERBS, "qmp") or step.where == "guest") and not started:
             yield Fault(path, "no step before this one starts the guest ('- NAME: {start: guest}')", at_key=True)
+        if step.verb == "plug":
+            for layer in sorted(set(step.objects) - out):
+                yield Fault(path, f"no step before this one pulls {layer} out ('- NAME: {{unplug: {layer}}}')", True)
+            out -= set(step.objects)
+        elif step.verb == "unplug":
+            out |= set(step.objects)
         if step.ends_boot:
-            started = False
+            started, out = False, set()
             forgotten |= damaged
             damaged = set()
         stamped = stamped or step.verb == "stamp"

@@ -52,8 +52,8 @@ Damage = Literal[
     "restored",
 ]  # fmt: skip
 Verb = Literal[
-    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "reboot",
-    "power_cut", "qmp", "run",
+    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "unplug",
+    "plug", "reboot", "power_cut", "qmp", "run",
 ]  # fmt: skip
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
@@ -173,6 +173,8 @@ class Step(Base):
     fail: OneOrMany[Text] | None = None
     remove: OneOrMany[Text] | None = None
     add: OneOrMany[Text] | None = None
+    unplug: OneOrMany[Text] | None = None
+    plug: OneOrMany[Text] | None = None
     reboot: Literal["vm"] | None = None
     power_cut: Literal["vm"] | None = None
     qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None

@@ -46,3 +46,29 @@ def test_what_was_flushed_outlives_a_power_cut_and_a_reboot(tmp_path: Path) -> N
     health = {layer.name: layer.health for layer in result.layers}
     assert (health["m"], health["v"]) == ("healthy", "healthy")
     assert [step.started for step in result.steps] == sorted(step.started for step in result.steps)
+
+
+PULLED = """
+a: {disk: nvme, size: 16M}
+b: {disk: virtio-blk, size: 16M}
+c: {disk: scsi, size: 16M}
+m: {md: raid1, of: [a, b]}
+"""
+PULL = """
+- before: {stamp: c, size: 1M}
+- out: {unplug: [a, c]}
+- gone: {io: c, read: 4k}
+- on: {io: m, write: 4k, count: 4, direct: true}
+- back: {plug: [a, c]}
+- there: {verify: c}
+- too: {io: a, read: 4k, direct: true}
+"""
+
+
+def test_a_disk_is_pulled_out_and_put_in_again(tmp_path: Path) -> None:
+    result = tried(tmp_path, PULLED, PULL)
+    assert {step.name: step.exit for step in result.steps if step.exit} == {"gone": 1}
+    assert errors(result)["gone"] in ("ENOENT", "ENXIO", "ENODEV")
+    there = result.step("there")
+    assert there is not None and there.blocks == ("clean",)
+    assert {layer.name: layer.health for layer in result.layers}["m"] == "degraded"

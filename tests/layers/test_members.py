@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Steps that fail, remove and add members of an array."""
+"""Steps that fail, remove and add members of an array, and that pull disks out."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def faults(step: dict[str, Any]) -> str:
         "target": {"kernel": {"config": ["base"]}},
         "storage": {
             **dict.fromkeys(("a", "b", "c", "d", "e"), disk),
+            "f": {"disk": "nvme", "size": "8M"},
             "array": {"md": "raid1", "of": ["a", "b"], "spare": "c"},
             "vol": {"lvm": "linear", "of": "d", "size": "4M"},
         },
@@ -100,6 +101,11 @@ def faults(step: dict[str, Any]) -> str:
         ({"fail": "array"}, "array is no member of an array of md"),
         ({"fail": "nowhere"}, "no layer 'nowhere'"),
         ({"add": "e", "to": "vol"}, "vol is no array of md (allowed: array)"),
+        ({"unplug": "f"}, ""),
+        ({"unplug": ["f", "array"]}, "array is no disk that can be pulled out: there are nvme, virtio-blk, scsi, ahci"),
+        ({"unplug": "a"}, "a is no disk that can be pulled out"),
+        ({"unplug": "f", "in": "guest"}, "the verb unplug has no 'in'"),
+        ({"plug": "f"}, "no step before this one pulls f out"),
         ({"fail": "a", "to": "array"}, "the verb fail has no 'to'"),
         ({"fail": "a", "in": "guest"}, "the verb fail has no 'in'"),
     ],
