@@ -24,7 +24,7 @@ RECIPE = "virtio-open-lvm-raid1"
 PHASES = (
     ("QEMU starts, firmware", "vng's Python, QEMU, firmware, unpacking: until the kernel's clock begins"),
     ("kernel", "to its first process"),
-    ("init", "virtme's: mounts, systemd-tmpfiles, udev and its settling"),
+    ("init", "virtme's: mounts; udev and its settling where they run"),
     ("agent's first line", "Python, its modules, the plan"),
     ("storage", "disks found, volume group, array, sync"),
     ("inner guest", "QEMU opens its drives and ends"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..layers.device import BLOCKS, SERIAL_LENGTH
 from .answers import added, command_outcome, quote
 from .command import Halt, demand
+from .disks import load_modules
 from .guest_blocks import GuestBlocks
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
@@ -19,7 +20,7 @@ from .lines import printable
 from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
 from .modules import devices_of, modules
 from .monitor import command
-from .observe import BoundedLog, Recorder
+from .observe import BoundedLog, Recorder, inside_vm
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Layer, Plan, Step
@@ -164,6 +165,8 @@ class Guest(GuestControl):
     def _boot(self, seconds: float) -> Outcome:
         until = time.monotonic() + seconds
         wanted = self._guest.accel
+        if wanted != "tcg" and inside_vm() and not os.path.exists("/dev/kvm"):
+            load_modules("kvm_intel", "kvm_amd")  # no udev does it by the processor's name
         if wanted == "kvm" or (wanted == "auto" and kvm_opens()):
             self._recorder.guest_accel("kvm")
             qemu = self._launch("kvm", serial=True)

@@ -216,8 +216,16 @@ def inside_vm() -> bool:
     return "virtme" in read_text("/proc/cmdline")
 
 
+def do_without_udev() -> None:
+    """End the VM's udevd, and make up for one that never began, as for systemd-tmpfiles (SERVICES, trial/vng.py)."""
+    end_udev()
+    _write("/sys/kernel/uevent_helper", "\n")  # else a kernel with that option starts a program for each event
+    with contextlib.suppress(OSError):
+        os.mkdir("/run/lock")
+
+
 def end_udev() -> None:
-    """End the VM's udevd, which virtme leaves running: it would open and probe our storage whenever it likes."""
+    """End the VM's udevd, where virtme started it: it would open and probe our storage whenever it likes."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if read_text(f"/proc/{pid}/comm") in ("systemd-udevd", "(udev-worker)", "udevd"):
             with contextlib.suppress(ProcessLookupError):

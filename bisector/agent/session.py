@@ -13,7 +13,7 @@ from ..layers import arch
 from . import boots
 from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
-from .observe import Recorder, end_udev, inside_vm, open_console
+from .observe import Recorder, do_without_udev, inside_vm, open_console
 from .plan import Fault, Plan, Result, Step, StepFacts
 from .stamps import Stamps
 from .steps import GuestControl, Outcome, Workload, demand_programs, perform
@@ -66,7 +66,7 @@ class Session:
         if plan.vm:
             open_console()
             if not plan.udev:
-                end_udev()
+                do_without_udev()
         elapsed = before.now() if before else 0.0
         self._recorder = Recorder(shared, plan.token, vm=plan.vm, before=result, elapsed=elapsed)
         self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)

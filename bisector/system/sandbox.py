@@ -65,11 +65,13 @@ class Access:
         writable: folders that it may change. They must be there.
         readable: files and folders that may lie where the sandbox shows none: below a home folder, /tmp, /run.
         devices: devices that it may open; those that are not there are left out.
+        hidden: folders and files of the host that it does without; those that are not there are left out.
     """
 
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,9 @@ class Sandbox:
             size = TEMPORARY_SIZE if os.fspath(folder) in TEMPORARY else EMPTY_SIZE
             words += ["--perms", "1777" if size == TEMPORARY_SIZE else "0755"]
             words += ["--size", str(size), "--tmpfs", os.fspath(folder)]
-        for secret in _secrets():
-            words += ["--tmpfs" if secret.is_dir() else "--ro-bind", *([] if secret.is_dir() else ["/dev/null"])]
-            words.append(os.fspath(secret))
+        for place in dict.fromkeys((*_secrets(), *(path.resolve() for path in access.hidden if path.exists()))):
+            words += ["--tmpfs"] if place.is_dir() else ["--ro-bind", "/dev/null"]
+            words.append(os.fspath(place))
         for device in access.devices:
             words += ["--dev-bind-try", os.fspath(device), os.fspath(device)]
         folders = f"{env.get('PATH', os.defpath)}:{env.get('LD_LIBRARY_PATH', '')}"

@@ -99,7 +99,7 @@ class VmRunner:
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = vng.environment(workspace.places, self.environ, program)
             tools = (program, qemu, guest_python(), sys.executable)
-            access = vng.access(image, workspace.places, accel=plan.accel, tools=tools, programs=programs)
+            access = vng.access(image, plan, workspace.places, accel=plan.accel, tools=tools, programs=programs)
             with self.processes.start(argv, access=access, cwd=Path("/"), env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)

@@ -92,6 +92,13 @@ looked up, until all translations of the page are taken back: the second start o
 39 s since QEMU forgets them all at once when its buffer is full.
 """
 
+SERVICES = (Path("/usr/lib/systemd"), Path("/lib/systemd"), Path("/usr/bin/systemd-tmpfiles"))
+"""What virtme's init would start and wait for: udev, its trigger and its settling, and systemd-tmpfiles.
+
+It looks for systemd-udevd in the first two, and goes on where it finds none (find_udevd() and run_udevd(),
+virtme_ng_init/src/main.rs); that systemd-tmpfiles does not start is one line on the console (run_cmd(), utils.rs).
+"""
+
 
 ICOUNT = ("-icount", "shift=1")
 """Each instruction takes the VM 2 ns, whatever the host does meanwhile; while the VM waits, its time is the host's.
@@ -211,14 +218,18 @@ def _seen(*folders: Path) -> tuple[str, ...]:
     return tuple(f"--rodir={folder}={folder}" for folder in folders)
 
 
-def access(image: Image, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = "") -> Access:
+def access(
+    image: Image, plan: Plan, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = ""
+) -> Access:
     """What vng and its QEMU may touch. The VM's root is this host's as they see it: the VM sees no more.
 
+    Without a udev that the plan wants, it sees no ``SERVICES``: the agent would end them as the first thing.
     ``tools``: paths of what runs, which may lie below a home folder; the others as of ``arguments``.
     """
     seen = [Path(image.kernel), *_folder_of_modules(image), *_folders_of_programs(programs)]
     seen += [place for tool in tools if "/" in tool for place in installation(tool)]
-    return Access((places.root,), tuple(seen), (Path("/dev/kvm"),) if accel == "kvm" else ())
+    devices = (Path("/dev/kvm"),) if accel == "kvm" else ()
+    return Access((places.root,), tuple(seen), devices, () if plan.udev else SERVICES)
 
 
 def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[str, str]:

@@ -52,6 +52,13 @@ def test_home_folders_and_what_lies_beside_are_empty(processes: Processes, tmp_p
     assert sh(processes, f"cat {tmp_path}/secret", readable=(tmp_path,)).stdout == "x"
 
 
+def test_what_a_command_does_without_is_not_there(processes: Processes) -> None:
+    hidden = (Path("/usr/share"), Path("/lib/no-such-folder"), Path("/usr/bin/env"))
+    script = ["sh", "-c", "ls -A /usr/share; test -x /usr/bin/env || echo no env"]
+    assert processes.run(script, access=Access(hidden=hidden), check=False).stdout == "no env\n"
+    assert len(processes.run(script, access=Access(), check=False).stdout.splitlines()) > 1
+
+
 def test_what_is_readable_is_not_writable(processes: Processes, work: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     assert sh(processes, f"echo y >{tmp_path}/secret", work, readable=(tmp_path,)).returncode != 0
