@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.campaign.acting import World, traits
 from tests.search.planted import Planned
@@ -258,6 +258,16 @@ class _Maker:
         return {name for name, tree in trees.items() if "bug" in traits(tree)}
 
 
-def made(seed: int) -> Made:
-    """The history of that seed."""
-    return _Maker(seed).made()
+def made(seed: int, rate: float = 0.0) -> Made:
+    """The history of a seed, always the same.
+
+    Args:
+        rate: at which its bug reproduces, in place of the one that was drawn; 0: that one. A fixed number of trials is
+            for a bug that always does, so another rate takes it away.
+    """
+    history = _Maker(seed).made()
+    if rate:
+        history.world = replace(history.world, rate=rate)
+        history.fixed_trials &= rate == 1.0
+        history.words.append(f"rate in place of it {rate}")
+    return history

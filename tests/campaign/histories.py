@@ -11,6 +11,7 @@ By hand, any number of them, in a folder that is emptied after each (a RAM disk 
     python -m tests.campaign.histories --count 500 --folder /dev/shm/histories
     python -m tests.campaign.histories --first 17 --count 1 --show
     python -m tests.campaign.histories --count 500 --slots 4 --slots 16
+    python -m tests.campaign.histories --count 500 --slots 4 --slots 16 --rate 1 --rate 0.5 --rate 0.2 --rate 0.1
 """
 
 from __future__ import annotations
@@ -154,12 +155,13 @@ def fault(history: Made, outcome: Outcome, named: set[str]) -> str:
     return ""
 
 
-def judged(seed: int, folder: Path, slots: Sequence[int] = ()) -> tuple[str, Seen]:
+def judged(seed: int, folder: Path, slots: Sequence[int] = (), rate: float = 0.0) -> tuple[str, Seen]:
     """(what is wrong with the campaigns of that history, "" for nothing; the unbroken one). Raises what they raise.
 
     ``slots``: with so many trials at once the campaign is run again, unbroken and broken off, and not with one at once.
+    ``rate``: at which the bug reproduces; 0: the history's own.
     """
-    history = made(seed)
+    history = made(seed, rate)
     lives = Lives(history, folder)
     whole = lives.run("whole")
     assert whole is not None
@@ -188,14 +190,16 @@ def _alike(lives: Lives, whole: Seen, slots: int, seed: int) -> str:
     return wrong
 
 
-def _each(seeds: range, parent: Path | None, slots: Sequence[int]) -> Iterator[tuple[int, str, Seen | None]]:
+def _each(
+    seeds: range, parent: Path | None, slots: Sequence[int], rates: Sequence[float]
+) -> Iterator[tuple[int, float, str, Seen | None]]:
     for seed in seeds:
-        folder = Path(tempfile.mkdtemp(prefix=f"history-{seed}-", dir=parent))
+        folder, rate = Path(tempfile.mkdtemp(prefix=f"history-{seed}-", dir=parent)), rates[seed % len(rates)]
         try:
-            wrong, whole = judged(seed, folder, slots)
-            yield seed, wrong, whole
+            wrong, whole = judged(seed, folder, slots, rate)
+            yield seed, rate, wrong, whole
         except Exception:  # noqa: BLE001 - each is a finding, and the next one is still to be made
-            yield seed, traceback.format_exc(limit=-6), None
+            yield seed, rate, traceback.format_exc(limit=-6), None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -207,14 +211,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
     parser.add_argument("--folder", type=Path, help="where to make them (default: the temporary folder)")
     parser.add_argument("--slots", type=int, action="append", default=[], help="compare with so many trials at once")
+    parser.add_argument("--rate", type=float, action="append", default=[], help="of the bug, one after the other")
     parser.add_argument("--show", action="store_true", help="what each one is and came to")
     options = parser.parse_args()
     kinds: Counter[str] = Counter()
     wrong, began = 0, time.monotonic()
-    for seed, fault_, whole in _each(
-        range(options.first, options.first + options.count), options.folder, options.slots
-    ):
-        history = made(seed)
+    seeds = range(options.first, options.first + options.count)
+    for seed, rate, fault_, whole in _each(seeds, options.folder, options.slots, options.rate or [0.0]):
+        history = made(seed, rate)
         kind = str(whole.outcome.kind) if whole else "exception"
         kinds[kind + ", odd" * history.odd] += 1
         wrong += bool(fault_)
