@@ -24,7 +24,8 @@ def command(qemu: Qemu, text: str, until: str, seconds: float) -> Outcome:
     end = time.monotonic() + seconds
     if not qemu.wait(min(GREETING, seconds), lambda: qemu.greeted):
         return Outcome(done=False, exit=qemu.exit, detail="QEMU's monitor did not open")
-    number, before = qemu.execute(text), len(qemu.events)
+    before = len(qemu.events)  # an event may come before this thread runs again
+    number = qemu.execute(text)
     qemu.wait(end - time.monotonic(), lambda: number in qemu.replies)
     if number not in qemu.replies:
         return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no answer of QEMU: {qemu.output}")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A real inner guest on this host (one level of emulation instead of two): boots, does I/O, pauses, panics."""
 
+import errno
+import json
 import os
 import shutil
 import threading
@@ -12,8 +14,9 @@ import pytest
 
 from bisector.agent.guest import Guest
 from bisector.agent.observe import Recorder
-from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Watch
+from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Step, Watch
 from bisector.agent.plan import Guest as GuestPlan
+from bisector.agent.steps import Outcome
 from bisector.agent.storage import Storage
 from bisector.codec import load
 
@@ -79,6 +82,8 @@ def test_guest_does_io_and_reports_it(setup: GuestSetup, capsys: pytest.CaptureF
     assert setup.guest.io("data", READ, 0.0, 30.0).count == 16
     assert {"STOP", "RESUME"} <= {event.name for event in setup.result().events}
 
+    jobs_end_with_their_events(setup)
+
     crashed = setup.guest.run(("sh", "-c", "echo c >/proc/sysrq-trigger"), 30.0)
     assert (crashed.done, crashed.exit) == (False, 0)
     assert "bisector t0k guest crash" in capsys.readouterr().out
@@ -89,6 +94,35 @@ def test_guest_does_io_and_reports_it(setup: GuestSetup, capsys: pytest.CaptureF
     assert again.done
     assert setup.guest.stop().exit == 0
     assert (setup.folder / "work/img.raw").stat().st_size == 1 << 20
+
+
+def jobs_end_with_their_events(setup: GuestSetup) -> None:
+    """Steps of ``qmp`` with ``until``: a job that works, one that fails, a command that is refused, no event."""
+
+    def asked(command: str, until: str = "", seconds: float = 60.0, **arguments: object) -> Outcome:
+        text = json.dumps({"execute": command, "arguments": arguments})
+        return setup.guest.monitor(Step("x", "qmp", qmp=text, until=until), seconds)
+
+    filled = setup.guest.run(("sh", "-c", "dd if=/dev/urandom of={data} bs=4096 count=8 conv=fsync"), 30.0)
+    assert filled.exit == 0  # zeroes are written in another way
+    job = {"device": "data", "sync": "full", "format": "raw", "mode": "existing", "job-id": "copy"}
+    target = setup.folder / "copy.raw"
+    target.write_bytes(b"x" * (1 << 20))
+    mirrored = asked("drive-mirror", "BLOCK_JOB_READY", target=str(target), **job)
+    assert (mirrored.done, mirrored.exit) == (True, 0), mirrored
+    ended = asked("block-job-cancel", "BLOCK_JOB_COMPLETED", device="copy")
+    assert (ended.exit, target.read_bytes()) == (0, (setup.folder / "work/img.raw").read_bytes())
+
+    rule = {"event": "write_aio", "errno": errno.ENOSPC}
+    full = {"driver": "blkdebug", "image": {"driver": "file", "filename": str(target)}, "inject-error": [rule]}
+    failing = f"json:{json.dumps({'driver': 'raw', 'file': full})}"
+    failed = asked("drive-backup", "BLOCK_JOB_COMPLETED", target=failing, **job)
+    assert (failed.done, failed.exit, failed.errno) == (True, 1, "ENOSPC"), failed
+
+    refused = asked("drive-mirror", "BLOCK_JOB_READY", target=str(target), **{**job, "device": "nobody"})
+    assert (refused.done, refused.exit) == (True, 1) and "nobody" in refused.detail
+    never = asked("query-status", "BLOCK_JOB_READY", seconds=1.0)
+    assert (never.done, never.exit) == (False, None)
 
 
 def test_guest_that_does_not_boot_in_time_is_no_start(setup: GuestSetup) -> None:
