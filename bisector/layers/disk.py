@@ -68,7 +68,9 @@ ROWS = (
         words={
             "logical_block": _BLOCK, "discard": Switch(), "queues": Number(1, 64), "queue_size": Number(1, 1024),
             "slow": Time(1, 10_000), "errors": Errors(("read", "write"), counted=False, errors=("EIO",)),
+            "zoned": Power(1 << 20, 1 << 30), "conventional": Number(1, 1024),
         },
+        by_word={"zoned": (("zoned",), ())},
     ),
     Row(
         "disk", "scsi_debug", fragments=("scsi_debug",), modules=("scsi_debug", "sd_mod"), alike=True,
@@ -157,6 +159,8 @@ def _null_blk(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
     settings = {"size": layer.size >> 20, "memory_backed": 1, "blocksize": given.get("logical_block", 512)}
     words = {"queues": "submit_queues", "queue_size": "hw_queue_depth"}
     settings |= {name: given[word] for word, name in words.items() if word in given}
+    if "zoned" in given:
+        settings |= {"zoned": 1, "zone_size": int(given["zoned"]) >> 20, "zone_nr_conv": given.get("conventional", 0)}
     settings |= {"discard": 1} if given.get("discard") == "on" else {}
     if "slow" in given:  # irqmode 2 completes by a timer
         settings |= {"irqmode": 2, "completion_nsec": int(given["slow"]) * 1_000_000}

@@ -67,6 +67,10 @@ def disk(name: str, **words: object) -> dict[str, Any]:
     [
         (disk("a", logical_block=777), "the number 777 is no value of logical_block (allowed: a power of two from 512"),
         (disk("a", logical_block=4096, physical_block=512), "a physical block is no smaller than a logical one"),
+        (disk("m", conventional=2), "a disk has such zones beside others: 'zoned' says how large each is"),
+        (disk("m", zoned="3M"), "(allowed: a power of two from 1M to 1G)"),
+        (disk("a", zoned="4M"), "a disk virtio-blk has no 'zoned'"),
+        (disk("m", zoned="4M", conventional=2), ""),
         (disk("a", queues=0), "(allowed: a whole number from 1 to 64)"),
         (disk("a", slow="300ms"), "a time from 1ms to 1000ms that divides a second"),
         (disk("a", slow=50), "the number 50 is no value of slow"),
