@@ -100,10 +100,13 @@ class VmRunner:
             env = vng.environment(workspace.places, self.environ, program)
             tools = (program, qemu, guest_python(), sys.executable)
             access = vng.access(image, plan, workspace.places, accel=plan.accel, tools=tools, programs=programs)
+            version = version_of_vng(program)
+            if not vng.without_udev(version):
+                access = replace(access, hidden=())
             with self.processes.start(argv, access=access, cwd=Path("/"), env=env) as child:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)
-        return replace(observation, vng=version_of_vng(program), sandbox=self.processes.sandbox.describe())
+        return replace(observation, vng=version, sandbox=self.processes.sandbox.describe())
 
     def _accelerate(self, image: Image, qemu: str | None, folder: Path, cancel: CancelToken) -> acceleration.Answer:
         def boots() -> Observation:

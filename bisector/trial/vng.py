@@ -99,6 +99,18 @@ It looks for systemd-udevd in the first two, and goes on where it finds none (fi
 virtme_ng_init/src/main.rs); that systemd-tmpfiles does not start is one line on the console (run_cmd(), utils.rs).
 """
 
+ON_CONSOLE = (1, 41)
+"""The first version whose init runs a script on the console where its ports have no names, which udev gives them.
+
+Read in both inits of 1.40 and 1.41 (run_user_script_on_console()).
+"""
+
+
+def without_udev(version: str) -> bool:
+    """Whether virtme-ng of that version ("" when unknown) runs a script in a VM without udev."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= ON_CONSOLE
+
 
 ICOUNT = ("-icount", "shift=1")
 """Each instruction takes the VM 2 ns, whatever the host does meanwhile; while the VM waits, its time is the host's.

@@ -74,6 +74,17 @@ def vm(tmp_path: Path) -> Vm:
     return Vm(tmp_path)
 
 
+@pytest.mark.parametrize("udev", [False, True])
+def test_udev_starts_only_where_the_plan_says_so(vm: Vm, udev: bool) -> None:
+    observation = vm.run(Plan(steps=(sh("look", "ls /run/udev/control"),), udev=udev))
+    assert observation.ending is Ending.FINISHED, observation.detail
+    facts = observation.result.step("look") if observation.result else None
+    assert facts is not None
+    assert (facts.exit == 0) is udev, facts.detail
+    console = (vm.folder / "console.log").read_text(errors="replace")
+    assert ("waiting for udev to settle" in console) is udev
+
+
 def test_the_open_probe_on_a_real_raid1(vm: Vm) -> None:
     observation = vm.run(PROBE)
     assert observation.ending is Ending.FINISHED, observation.detail

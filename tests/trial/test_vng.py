@@ -215,3 +215,11 @@ def test_the_vm_sees_no_udev_but_where_the_plan_wants_one() -> None:
         Plan(steps=())
     )
     assert hidden(Plan(steps=(), udev=True)) == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "without"),
+    [("1.42", True), ("1.41", True), ("1.41.dev3", True), ("2.0", True), ("1.40", False), ("1.9", False), ("", False)],
+)
+def test_an_earlier_virtme_runs_no_script_without_udev(version: str, without: bool) -> None:
+    assert vng.without_udev(version) is without
