@@ -87,9 +87,11 @@ class Judge:
     def ask(self, candidate: Candidate, case: Case, stage: str) -> Judgement:
         """The candidate's verdict in ``case``. Trials of the same image, question and stage are never repeated.
 
+        Those that are stored are taken one by one, and the verdict stands on no more of them than it needs: where the
+        same was judged again later, by more trials, a resumed campaign decides here by those of the first time.
         Raises InfraError when the harness fails, Interrupted when cancelled.
         """
-        return self._judge(self.series(candidate, case, stage))
+        return self._judge(self.series(candidate, case, stage, in_turns=True))
 
     def with_fixups(self, candidate: Candidate) -> Candidate:
         """The candidate with the fixups that it needs."""
@@ -154,7 +156,7 @@ class Judge:
     def series(self, candidate: Candidate, case: Case, stage: str, *, in_turns: bool = False) -> TrialSeries:
         """The candidate's trials of ``stage``, for a caller that decides itself when it has enough.
 
-        ``in_turns``: drawn in turns with other series.
+        ``in_turns``: trials that are stored already are taken one by one, as they were drawn.
         """
         candidate = self.with_fixups(candidate)
         self.report(Phase.CANDIDATE, str(candidate), stage)

@@ -51,8 +51,9 @@ class TrialSource(Protocol):
 class TrialSeries:
     """One candidate's trials of one stage, drawn one at a time.
 
-    ``in_turns``: it is drawn in turns with others, whose end depends on what all of them showed. Trials that are stored
-    already are then taken one by one as they were drawn, so that a resumed campaign decides as an unbroken one.
+    ``in_turns``: trials that are stored already are taken one by one as they were drawn, so that a resumed campaign
+    decides as an unbroken one, which had fewer at that point: others were drawn in turns with these, or these were drawn
+    on after a proof threw doubt on the search. Else all that are stored are there from the start.
     """
 
     judge: TrialSource
@@ -125,7 +126,7 @@ class TrialSeries:
 
     def failed_elsewhere(self) -> Sample:
         """(trials that the harness failed, all trials) of other candidates, up to the last trial of this one."""
-        tools, last = self.judge.tools, self._counted.trials[-1]
+        tools, last = self.judge.tools, self._drawn.trials[-1]
         return harness.elsewhere(tools.store.trials(tools.campaign, plan=last.plan), last)
 
     def _check_harness(self, last: Trial) -> None:

@@ -237,6 +237,25 @@ def test_a_resumed_judge_counts_the_failures_that_are_stored(make: Make) -> None
     assert resumed.evidence == series.evidence == Evidence(clean=1, infra=3)
 
 
+def test_a_resumed_judge_takes_no_more_trials_than_it_had_when_it_judged_first(make: Make) -> None:
+    warier = replace(CASE, rule=FixedTrials(5, 3))
+    judge, *_ = make({"good": [GOOD]})
+    first, second = judge.ask(of("good"), CASE, "search"), judge.ask(of("good"), warier, "search")
+    again, _, runner, _ = make({"good": [BAD]})
+    assert again.ask(of("good"), CASE, "search").trials == first.trials
+    assert again.ask(of("good"), warier, "search").trials == second.trials
+    assert (len(first.trials), len(second.trials), runner.seen) == (2, 5, [])
+
+
+def test_failures_elsewhere_are_those_before_the_last_trial_that_was_taken(make: Make) -> None:
+    judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, GOOD] * 40})
+    judge.ask(of("good"), replace(CASE, rule=FixedTrials(20, 3)), "ends")
+    judgement = judge.ask(of("bad"), CASE, "search")
+    judge.ask(of("good"), replace(CASE, rule=FixedTrials(9, 3)), "proof")
+    again, *_ = make({"good": [GOOD], "bad": [GOOD]})
+    assert again.ask(of("bad"), CASE, "search").reason == judgement.reason
+
+
 def test_infra_in_a_row_ends_with_no_verdict(make: Make) -> None:
     judge, _, runner, store = make({"good": [BROKEN]})
     with pytest.raises(InfraError, match="killed by signal 9"):
