@@ -52,8 +52,8 @@ class TrialSeries:
     """One candidate's trials of one stage, drawn one at a time.
 
     ``in_turns``: trials that are stored already are taken one by one as they were drawn, so that a resumed campaign
-    decides as an unbroken one, which had fewer at that point: others were drawn in turns with these, or these were drawn
-    on after a proof threw doubt on the search. Else all that are stored are there from the start.
+    decides as an unbroken one, which had fewer at that point: others were drawn in turns with these, or more of these
+    were drawn after a proof threw doubt on the search. Else all that are stored are there from the start.
     """
 
     judge: TrialSource
