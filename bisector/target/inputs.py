@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -120,18 +121,32 @@ class Places:
         self.read: set[str] = set()
         self.names: set[str] = set()
         self._seen: set[str] = set()
+        self._real_folder = cache(os.path.realpath)  # of thousands of files most share a folder
 
     def take(self, word: str) -> None:
         """Sort a word: a path from the object folder, from the tree or of this host, or anything else."""
         if not word:
             return
         self.names.add(word.rpartition("/")[2])
-        places = (f"{self._inner}/{word}", word) if word[0] != "/" else (os.path.relpath(word, self._tree),)
-        for place in map(os.path.normpath, places):
+        for place in self._in_tree(word):
             if place in self._seen or place.startswith(("../", f"{self._inner}/")):
                 continue
             self._seen.add(place)
-            if Path(f"{self._tree}/{place}").is_file():
+            path = f"{self._tree}/{place}"
+            if os.path.isfile(path):  # noqa: PTH113  # ten thousand times a build
                 self.read.add(place)
-                real = os.path.realpath(f"{self._tree}/{place}")  # a folder on the way may be a link
+                real = self._real(path)  # a folder on the way may be a link
                 self.read.add(os.path.relpath(real, self._tree) if real.startswith(f"{self._tree}/") else place)
+
+    def _in_tree(self, word: str) -> tuple[str, ...]:
+        """What a word may name, from the tree; where it leaves it, it begins with "..", or there is nothing."""
+        if word[0] != "/":
+            return os.path.normpath(f"{self._inner}/{word}"), os.path.normpath(word)
+        path = os.path.normpath(word)
+        return (path[len(self._tree) + 1 :],) if path.startswith(f"{self._tree}/") else ()
+
+    def _real(self, path: str) -> str:
+        if os.path.islink(path):  # noqa: PTH114
+            return os.path.realpath(path)
+        folder, _, name = path.rpartition("/")
+        return f"{self._real_folder(folder)}/{name}"

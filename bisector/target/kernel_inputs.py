@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
-from bisector.target.inputs import Inputs, Places, below
+from bisector.target.inputs import Inputs, Places
 from bisector.target.kconfig import final_values
 from bisector.target.leftovers import COMMAND_LIMIT
 from bisector.target.make import OBJECTS
@@ -58,7 +58,8 @@ def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tupl
         places.take(word)
     read = frozenset(places.read)
     suffixes = {PurePosixPath(path).suffix for path in read}
-    compiled = {path for path in read if not path.rpartition("/")[2].startswith(BUILD_FILES)}
+    compiled = (path for path in read if not path.rpartition("/")[2].startswith(BUILD_FILES))
+    folders = {str(folder) for path in compiled for folder in PurePosixPath(path).parents}
     others = [f"arch/{entry.name}" for entry in (tree / "arch").glob("*/") if entry.name != arch]
     return Inputs(
         *about,
@@ -66,14 +67,15 @@ def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tupl
         names=frozenset(places.names | _asked_for(tree, read)),
         kinds=KINDS | {kind for kind in SELDOM if kind not in suffixes},
         whole=(*WHOLE, *_read_whole(config, arch)),
-        unread=tuple(each for each in (*UNREAD, *others) if not any(below(path, (each,)) for path in compiled)),
+        unread=tuple(each for each in (*UNREAD, *others) if each not in folders),
         unless=BUILD_FILES,
     )
 
 
 def _words(objects: Path) -> Iterator[str]:
-    """The words of all commands and lists of what was read, each once."""
+    """The words of all commands and lists of what was read, each once. Most lines stand in many lists."""
     seen: set[bytes] = set()
+    lines: set[bytes] = set()
     for folder, _, files in walk(objects):
         for file in files:
             if file.endswith((".cmd", ".d")):
@@ -81,7 +83,9 @@ def _words(objects: Path) -> Iterator[str]:
                     text = read_plain(folder, file, COMMAND_LIMIT)
                 except (NotRegularFile, FileNotFoundError):
                     continue
-                new = set(_WORD.findall(text)) - seen
+                others = set(text.split(b"\n")) - lines
+                lines |= others
+                new = set(_WORD.findall(b"\n".join(others))) - seen
                 seen |= new
                 for word in new:
                     name = os.fsdecode(word).removesuffix(":")
