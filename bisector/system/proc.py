@@ -225,7 +225,9 @@ class Processes:
             raise missing(tuple(argv), errno.ENOENT, "exec")
         ours, theirs = os.pipe()
         try:
-            confined = self.sandbox.command(argv, access, program=find_program(), cwd=cwd, env=env, status=theirs)
+            confined = self.sandbox.command(
+                argv, access, program=find_program(), cwd=cwd, env=env, status=theirs, terminal=terminal
+            )
             return self._guarded(argv, confined, None, env, ends, terminal, (ours, theirs))
         except BaseException:
             os.close(ours)

@@ -93,17 +93,23 @@ class Sandbox:
         cwd: Path | None,
         env: Mapping[str, str],
         status: int,
+        terminal: bool = False,
     ) -> list[str]:
         """The argument list that runs ``argv`` confined.
+
+        Without a terminal it stays in the session of its guard, which has none: a priority is one of the session
+        where the kernel schedules by sessions (sched(7), autogroup).
 
         Args:
             program: path of bwrap.
             cwd: the working folder; / when None.
             env: the command's environment: programs that its PATH names are made visible.
             status: file descriptor that bwrap reports to.
+            terminal: whether it has a terminal, which a session of its own keeps it from typing into.
         """
         hidden = hidden_folders()
-        words = [program, "--die-with-parent", "--new-session", "--cap-drop", "ALL", *NAMESPACES]
+        session = ["--new-session"] if terminal else []
+        words = [program, "--die-with-parent", *session, "--cap-drop", "ALL", *NAMESPACES]
         words += [
             "--ro-bind",
             "/",

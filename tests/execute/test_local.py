@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from bisector.execute.local import LocalExecutor
 from bisector.execute.work import Work, here
+from bisector.system.proc import Processes
+from bisector.system.sandbox import HOST, Access, Trust
 
 
 def test_a_build_does_not_take_a_trials_slot() -> None:
@@ -55,3 +59,15 @@ def test_shutdown_drops_what_did_not_start() -> None:
     assert waiting.cancelled()
     with pytest.raises(RuntimeError):
         pool.submit("trial", str)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without autogroup")
+@pytest.mark.parametrize("access", [HOST, Access()], ids=["on the host", "confined"])
+def test_a_build_ahead_gives_way_to_other_sessions(tmp_path: Path, access: Access | Trust) -> None:
+    processes = Processes(tmp_path / "processes")
+    with LocalExecutor(builds=1, trials=1, ahead=1) as pool:
+        argv = ["cat", "/proc/self/autogroup"]
+        ahead = pool.submit("ahead", processes.run, argv, access=access, env={"PATH": os.defpath}).result(timeout=30)
+        needed = pool.submit("build", processes.run, argv, access=access, env={"PATH": os.defpath}).result(timeout=30)
+    assert ahead.stdout.split()[-1] == "19"
+    assert needed.stdout.split()[-1] == "0"
