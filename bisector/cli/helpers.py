@@ -130,7 +130,7 @@ def open_session(
     _tighten(terminal, places.state, places.cache)
     sandbox = UNCONFINED if no_sandbox else CONFINED
     trials, ahead = trial_slots(slots.trials_at_once, recipes), slots.ahead
-    ahead = idle_builders(recipes) if ahead is None and not slots.cluster else ahead
+    ahead = idle_builders(recipes, trials) if ahead is None and not slots.cluster else ahead
     setting = Setting(
         places, dict(os.environ), listener, jobs, sandbox, trials, ahead, slots.cluster, tuple(recipes), slots.build_all
     )
@@ -185,12 +185,12 @@ def more_at_once(trials: int, recipes: Sequence[Recipe]) -> str:
     )
 
 
-def idle_builders(recipes: Sequence[Recipe]) -> int:
-    """Builds ahead at once: one where a processor is idle while a VM runs."""
+def idle_builders(recipes: Sequence[Recipe], trials: int) -> int:
+    """Builds ahead at once: one where a processor is idle while so many VMs run."""
     from bisector.execute import slots
     from bisector.recipe.plan import largest_vm
 
-    return int(slots.processors() > largest_vm(recipes)[0])
+    return int(slots.processors() > trials * largest_vm(recipes)[0])
 
 
 def applicable(recipe: Recipe, context: typer.Context, overrides: list[str] | None) -> tuple[Cell, ...]:

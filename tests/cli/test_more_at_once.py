@@ -3,7 +3,7 @@
 
 import pytest
 
-from bisector.cli.helpers import more_at_once, trial_slots
+from bisector.cli.helpers import idle_builders, more_at_once, trial_slots
 from bisector.execute import slots
 from bisector.recipe.load import load, override
 from bisector.recipe.model import Recipe
@@ -38,3 +38,12 @@ def test_nothing_is_said_where_the_recipe_says_it_or_one_trial_decides(recipe: R
 def test_nothing_is_said_where_no_more_would_fit(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "memory", lambda: 2 << 30)
     assert more_at_once(1, [recipe]) == ""
+
+
+def test_builds_run_ahead_where_a_processor_is_idle_beside_all_vms(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = override(recipe, "vm.cpus=1")
+    assert (idle_builders([one], 1), idle_builders([one], 2), idle_builders([recipe], 1)) == (1, 0, 0)
+    monkeypatch.setattr(slots, "processors", lambda: 3)
+    assert (idle_builders([one], 2), idle_builders([recipe], 1)) == (1, 1)
