@@ -110,17 +110,8 @@ class Sandbox:
         hidden = hidden_folders()
         session = ["--new-session"] if terminal else []
         words = [program, "--die-with-parent", *session, "--cap-drop", "ALL", *NAMESPACES]
-        words += [
-            "--ro-bind",
-            "/",
-            "/",
-            "--dev",
-            "/dev",
-            "--proc",
-            "/proc",
-            "--remount-ro",
-            "/proc",
-        ]  # root owns /proc/sys
+        words += ["--ro-bind", "/", "/", "--dev", "/dev"]
+        words += ["--proc", "/proc", "--remount-ro", "/proc"]  # root owns /proc/sys
         for folder in hidden:
             size = TEMPORARY_SIZE if os.fspath(folder) in TEMPORARY else EMPTY_SIZE
             words += ["--perms", "1777" if size == TEMPORARY_SIZE else "0755"]
