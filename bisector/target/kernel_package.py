@@ -22,7 +22,7 @@ from bisector.system.distribution import DEBIAN
 from bisector.system.proc import Processes
 from bisector.target.images import Images
 from bisector.target.kernel_file import build_id_of_image
-from bisector.target.packages import KernelRelease, Offer, choose, offered
+from bisector.target.packages import KernelRelease, Offer, begins, choose, offered
 from bisector.target.unpack import UnusableKernel, unpack
 
 FORMAT = 3  # of an unpacked image: a change here makes every earlier one another
@@ -114,7 +114,7 @@ class KernelPackage(Target):
         found = choose(self.offer, wanted)
         if found is None:
             have = ", ".join(".".join(map(str, one.upstream)) for one in self.offer.releases) or "nothing"
-            left = [str(one) for one in self.offer.left_out if one.version.startswith(wanted)]
+            left = [str(one) for one in self.offer.left_out if begins(one.version, wanted)]
             raise UsageError(f"no kernel package {wanted}", hint="\n".join([f"there is: {have}", *left]))
         return candidate(found)
 

@@ -102,8 +102,13 @@ def choose(offer: Offer, wanted: str) -> KernelRelease | None:
     numbers = tuple(map(int, wanted.split("."))) if re.fullmatch(r"\d+(\.\d+)+", wanted) else ()
     exact = [one for one in offer.releases if wanted in (one.version, one.release, *map(_file, one.packages))]
     upstream = [one for one in offer.releases if numbers and one.upstream[: len(numbers)] == numbers]
-    started = [one for one in offer.releases if one.version.startswith(wanted)]
+    started = [one for one in offer.releases if begins(one.version, wanted)]
     return next((found[-1] for found in (exact, upstream, started) if found), None)
+
+
+def begins(version: str, wanted: str) -> bool:
+    """Whether ``version`` begins with ``wanted``, whose last number is whole: 6.18.9-1 does with 6.18, not with 6.1."""
+    return re.match(rf"{re.escape(wanted)}(?!(?<=\d)\d)", version) is not None
 
 
 def _age(one: KernelRelease | IncompleteRelease) -> tuple[tuple[int, ...], bool, tuple[tuple[int, str], ...]]:
