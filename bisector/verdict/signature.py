@@ -246,8 +246,11 @@ def _console_times(condition: Condition, observation: Observation) -> list[float
 
 
 def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent | None:
-    """The first crash of the kernel under test that no bad condition names."""
-    facts = [pair for condition in question.bad for pair in _rows(condition)]
+    """The first crash of the kernel under test that is in no bad condition which holds.
+
+    One that asks for more than the crash (a line of its trace) and did not see it names another crash.
+    """
+    facts = [pair for one in question.bad if holds(one, observation) for pair in _rows(one)]
     naming = [(fact, row) for fact, row in facts if row.names_crash and not fact.negate]
     for event in observation.console:
         if event.kind is EventKind.CRASH and event.where == "vm":

@@ -117,3 +117,23 @@ def test_a_vm_that_never_reached_the_agent_shows_no_fact(kind: FactKind) -> None
 def test_what_is_found_does_not_turn_on_not(kind: FactKind) -> None:
     one = fact(kind, SHOWN[kind][1])
     assert ROWS[kind].evaluate(one, TRIAL) == ROWS[kind].evaluate(replace(one, negate=True), TRIAL)
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("^md_handle_request$", True),  # a function on top of its trace
+        ("raid1_", True),
+        ("raid5_", False),
+        ("oops", False),  # the kind is no function
+        ("oops: raid1_read_request", True),  # a fingerprint with fewer functions
+        ("oops: raid1_read_request < md_handle_request", True),
+        ("oops: raid1_read", False),
+        ("bug: raid1_read_request", False),
+    ],
+)
+def test_a_crash_is_known_by_the_functions_on_top_of_its_trace(value: str, seen: bool) -> None:
+    line = "BUG: kernel NULL pointer dereference, address: 0000000000000010"
+    crash = ConsoleEvent(2.0, "vm", EventKind.CRASH, "oops", line, "oops: raid1_read_request < md_handle_request")
+    trial = replace(TRIAL, console=(crash,))
+    assert ROWS[FactKind.OOPS].evaluate(Fact(FactKind.OOPS, "vm", (value,)), trial).seen is seen

@@ -167,6 +167,26 @@ def test_laws_hold_for_every_observation(ending: Ending, events: list[ConsoleEve
         assert reading.condition in ("leg-failed", "zero-length")
 
 
+@pytest.mark.parametrize(
+    ("value", "place", "signal"),
+    [
+        ("true", "RIP: 0010:raid1_", Signal.OTHER_FAILURE),  # any crash, and a line of its trace that was not there
+        ("^raid1_", "BUG: ", Signal.REPRODUCED),
+        ("^raid5_", "BUG: ", Signal.OTHER_FAILURE),
+    ],
+)
+def test_a_crash_that_is_not_the_conditions_makes_no_other_condition_bad(
+    value: str, place: str, signal: Signal
+) -> None:
+    facts = (Fact(FactKind.OOPS, "vm", (value,)), Fact(FactKind.CONSOLE, "vm", (place,)))
+    named = Condition("crashes", facts)
+    question = replace(QUESTION, bad=(named, *QUESTION.bad))
+    event = replace(crash(3.0), fingerprint="oops: raid1_read_request < md_handle_request")
+    shown = [watch(3.0, "crashes/1")] if place == "BUG: " else []
+    reading = read(seen(result("degraded"), event, *shown, ending=Ending.CRASH), question)
+    assert (reading.signal, reading.condition) == (signal, "crashes" if signal is Signal.REPRODUCED else "")
+
+
 CORRUPT = Condition(
     "corrupt",
     (Fact(FactKind.EXIT, "check", ("2",)), Fact(FactKind.OUTPUT, "check", (r"^ERROR cluster \d+ ", "leaked"))),
