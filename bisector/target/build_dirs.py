@@ -66,6 +66,7 @@ class Notes:
     boot: str = ""
     newest: int = 0  # mtime of the newest object, ns
     tree: str = ""  # id of the tree that was built last
+    configured: str = ""  # names the settings by which that tree's config was made, "" where it was not made
     lines: dict[str, int] = field(default_factory=dict)
 
 

@@ -47,6 +47,11 @@ class Commands:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"# {line}\n")
 
+    def leave_out(self, argv: Sequence[str], why: str) -> None:
+        """Take a command for done whose result is there already."""
+        self.done += (shlex.join(argv),)
+        self.note(f"left out, {why}: {shlex.join(argv)}")
+
     def run(
         self,
         stage: BuildStage,

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bisector.codec import digest
 from bisector.errors import Diagnostic, RecipeError, UsageError
+from bisector.interfaces import Change
 from bisector.model import BuildConfig
 from bisector.recipe.words import unsafe
 
@@ -30,6 +31,25 @@ CONFIG_MODULE_SIG=n # optional
 CONFIG_SYSTEM_TRUSTED_KEYS="" # optional
 CONFIG_SYSTEM_REVOCATION_KEYS="" # optional
 """
+
+
+_SOURCES = (".c", ".h", ".S")
+_PROGRAMS = frozenset(("scripts", "tools"))
+"""Folders, of the tree or of an architecture, of what Kconfig runs and of Kconfig itself."""
+
+
+def may_configure(changes: Iterable[Change]) -> bool:
+    """Whether the config may become another one by these changes of a tree.
+
+    Kconfig reads its own files, runs scripts and the compiler (Documentation/kbuild/kconfig-macro-language.rst), and
+    may look whether a file is there. What the kernel is compiled of it does not read, nor the documentation.
+    """
+    return any(
+        change.added_or_gone
+        or not _PROGRAMS.isdisjoint(PurePosixPath(change.path).parts)
+        or not (change.path.endswith(_SOURCES) or change.path.startswith("Documentation/"))
+        for change in changes
+    )
 
 
 @dataclass(frozen=True)

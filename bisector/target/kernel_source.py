@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError
-from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
+from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, Sources
 from bisector.model import BuildConfig, Candidate, Image
 from bisector.system import shipped
 from bisector.system.foreign import NotRegularFile, copy_plain, open_plain, read_plain, write_plain
@@ -26,7 +26,7 @@ from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.inputs import Inputs
-from bisector.target.kconfig import Fragments, final_values, load
+from bisector.target.kconfig import Fragments, final_values, load, may_configure
 from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
 from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
@@ -110,11 +110,20 @@ class KernelSource(SourceTarget):
         return self._wanted.over(lines).digest()
 
     def _build(
-        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+        self,
+        candidate: Candidate,
+        build_dir: BuildDir,
+        changes: Sequence[Change] | None,
+        log: Path,
+        listener: Listener,
+        cancel: CancelToken,
     ) -> Build:
         access = self._access(build_dir, *self._programs)
         commands = Commands(self.processes, access, self._environment, log, listener, cancel)
-        return _Build(commands, self._make, build_dir, listener, self._wanted.over(candidate.config_lines))
+        settings = self._settings(candidate)
+        same = build_dir.notes.configured == settings and changes is not None and not may_configure(changes)
+        wanted = self._wanted.over(candidate.config_lines)
+        return _Build(commands, self._make, build_dir, listener, wanted, settings, same)
 
 
 def toolchain(make: Make, environ: Mapping[str, str], processes: Processes) -> Tools:
@@ -154,19 +163,36 @@ def described(make: Make, folder: Path, *, base: bool) -> tuple[str, ...]:
 
 @dataclass
 class _Build:
-    """One build in a build folder, from the pristine fragments to files of an image."""
+    """One build in a build folder, from the pristine fragments to files of an image.
+
+    Args:
+        settings: names what the config is made by, the tree apart.
+        same_config: whether Kconfig would read what it read for the folder's objects, and with the same settings.
+    """
 
     commands: Commands
     make: Make
     build_dir: BuildDir
     listener: Listener
     wanted: Fragments
+    settings: str
+    same_config: bool
 
     def configure(self) -> None:
         """Make the .config from the fragments alone, never from an earlier .config; replace that only if it differs.
 
         A new mtime of .config costs a look at every symbol. Raises CannotBeBuilt when a line was dropped.
         """
+        if self.same_config and self._config():
+            target, settings = configuring(self.build_dir.folder, base=bool(self.wanted.base))
+            argv = self.make.argv(self.build_dir.tree, target, settings=settings)
+            self.commands.leave_out(argv, "nothing has changed that Kconfig reads")
+            return
+        self.build_dir.notes.configured = ""
+        self._configure()
+        self.build_dir.notes.configured = self.settings
+
+    def _configure(self) -> None:
         self.listener(Progress(Phase.BUILD, "config"))
         folder = self.build_dir.folder / CONFIG  # new each time, and empty when the tree's Kconfig comes to it
         remove_tree(folder, ignore_errors=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError
-from bisector.interfaces import CancelToken, Listener, Phase, Progress, Sources
+from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, Sources
 from bisector.model import Candidate, Image
 from bisector.system.distribution import install
 from bisector.system.foreign import NotRegularFile, copy_plain, leads_out, read_plain, write_plain
@@ -124,7 +124,13 @@ class QemuSource(SourceTarget):
         return finished.stdout.splitlines()[0]
 
     def _build(
-        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+        self,
+        candidate: Candidate,
+        build_dir: BuildDir,
+        changes: Sequence[Change] | None,
+        log: Path,
+        listener: Listener,
+        cancel: CancelToken,
     ) -> Build:
         env = environment(self._environ, self._cache / "ccache", build_dir.tree)
         access = self._access(build_dir, self._ninja.meson, *filter(None, (self._ninja.python,)))

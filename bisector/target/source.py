@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import ClassVar, Protocol
 from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, ToolchainChanged, UsageError
-from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, Progress, Sources
+from bisector.interfaces import CancelToken, Change, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
@@ -135,9 +136,18 @@ class SourceTarget(ABC):
 
     @abstractmethod
     def _build(
-        self, candidate: Candidate, build_dir: BuildDir, log: Path, listener: Listener, cancel: CancelToken
+        self,
+        candidate: Candidate,
+        build_dir: BuildDir,
+        changes: Sequence[Change] | None,
+        log: Path,
+        listener: Listener,
+        cancel: CancelToken,
     ) -> Build:
-        """A build in ``build_dir``, which holds the candidate's source; its commands are written to ``log``."""
+        """A build in ``build_dir``, which holds the candidate's source; its commands are written to ``log``.
+
+        ``changes``: in which it differs from the source of the folder's objects; None where that is not known.
+        """
 
     def _access(self, build_dir: BuildDir, *tools: str) -> Access:
         """What a build in ``build_dir`` may touch. ``tools``: paths of programs that may lie below a home folder."""
@@ -208,11 +218,6 @@ class SourceTarget(ABC):
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
             raise InfraError(what, hint="bisector cache shows what can go") from error
 
-    def _added(self, build_dir: BuildDir, tree: str) -> frozenset[str]:
-        """Last parts of the paths that the tree has and that of the folder's objects had not."""
-        changes = self.sources.changes(build_dir.notes.tree, tree) if build_dir.notes.tree else None
-        return frozenset(PurePosixPath(change.path).name for change in changes or () if change.old_mode == "000000")
-
     def _record_inputs(self, build: Build, candidate: Candidate, staged: Path) -> None:
         name = str(replace(candidate, label=""))
         if inputs := build.inputs(self.sources.tree_of(candidate), self._settings(candidate), name):
@@ -224,9 +229,11 @@ class SourceTarget(ABC):
         log = self.images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
-        build = self._build(candidate, build_dir, log, listener, cancel)
         tree = self.sources.tree_of(candidate)
-        with build_dir.at_work(self._fit, tree, self._added(build_dir, tree)) as shadowed:
+        changes = self.sources.changes(build_dir.notes.tree, tree) if build_dir.notes.tree else None
+        build = self._build(candidate, build_dir, changes, log, listener, cancel)
+        added = (change.path for change in changes or () if change.old_mode == "000000")
+        with build_dir.at_work(self._fit, tree, frozenset(PurePosixPath(path).name for path in added)) as shadowed:
             if shadowed:
                 build.commands.environment = {**build.commands.environment, "CCACHE_NODIRECT": "1"}
             try:

@@ -13,6 +13,7 @@ import pytest
 from fake_kernel import MAKEFILE, revert
 from kernel_setup import KernelSetup
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError, Interrupted, RecipeError, UsageError
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Image
@@ -219,6 +220,45 @@ def test_a_config_that_stays_the_same_keeps_its_objects(setup: KernelSetup) -> N
     setup.build(target, setup.candidate("two", {"Documentation/x.rst": "words"}))
     assert (setup.build_dir() / "objects" / ".config").stat().st_mtime_ns == stamp
     assert setup.compiled() == 2
+
+
+def configured(setup: KernelSetup) -> int:
+    return [message.detail for message in setup.messages].count("config")
+
+
+@pytest.mark.parametrize("path", ["drivers/core.c", "include/linux/core.h", "Documentation/x.rst"])
+def test_kconfig_does_not_run_where_nothing_changed_that_it_reads(setup: KernelSetup, path: str) -> None:
+    target, files = setup.target(), {"include/linux/core.h": "1\n", "Documentation/x.rst": "1\n"}
+    first = setup.build(target, setup.candidate("one", files))
+    second = setup.build(target, setup.candidate("two", {**files, path: "core 2\n"}))
+    assert configured(setup) == 1
+    assert second.commands[0] == first.commands[0]  # whoever repeats the build by hand needs it
+    assert Path(second.config).read_text() == Path(first.config).read_text()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["drivers/Kconfig", "drivers/Kconfig.disk", "Makefile.config", "scripts/kconfig/conf.c", "scripts/gcc-version.sh",
+     "arch/x86/tools/check.c", "drivers/new.c", "include/linux/gone.h"],
+)  # fmt: skip
+def test_kconfig_runs_where_it_may_read_what_changed(setup: KernelSetup, path: str) -> None:
+    target = setup.target()
+    gone = {"include/linux/gone.h": "1\n"}
+    others = {name: "1\n" for name in (path,) if name not in ("drivers/new.c", "include/linux/gone.h")}
+    setup.build(target, setup.candidate("one", {**gone, **others}))
+    setup.build(target, setup.candidate("two", others if path in gone else {**gone, path: "2\n"}))
+    assert configured(setup) == 2
+
+
+def test_a_config_that_was_refused_is_not_taken_for_the_next_candidates(setup: KernelSetup) -> None:
+    target = setup.target(fragment="CONFIG_BLOCK=y\nCONFIG_LATER=y\n")
+    both = ("BLOCK", "LATER")
+    image = setup.build(target, setup.candidate("one", kconfig=both))
+    setup.failure(target, setup.candidate("two", kconfig=("BLOCK",)))
+    failure = setup.failure(target, setup.candidate("three", {"drivers/core.c": "core 3\n"}, kconfig=("BLOCK",)))
+    assert failure.stage is BuildStage.CONFIG
+    again = setup.build(target, setup.candidate("four", {"drivers/core.c": "core 4\n"}, kconfig=both))
+    assert Path(again.config).read_text() == Path(image.config).read_text()
 
 
 def test_fragments_are_laid_over_a_base_config(setup: KernelSetup) -> None:
