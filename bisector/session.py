@@ -19,7 +19,7 @@ from types import TracebackType
 from bisector.cache import at_work
 from bisector.case import Case
 from bisector.codec import digest
-from bisector.errors import InfraError, UsageError
+from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
 from bisector.execute.share import TrialSlots
@@ -27,7 +27,7 @@ from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, 
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind
-from bisector.recipe import files
+from bisector.recipe import files, load
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, largest_vm, plan_for, question_for
@@ -49,7 +49,7 @@ from bisector.target.qemu_source import QemuSource
 from bisector.target.source import SourceTarget
 from bisector.targets import subject_of
 from bisector.tools import JudgeTools
-from bisector.trial import programs
+from bisector.trial import fio_jobs, programs
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
 from bisector.verdict.budget import Budget
@@ -325,6 +325,8 @@ class Session:
 
     def _require_programs(self, recipe: Recipe) -> None:
         programs.require(recipe, self.setting.environ, self.processes)
+        if faults := fio_jobs.faults(recipe, self.processes):
+            raise RecipeError(load.diagnostics(recipe, faults))
 
     @staticmethod
     def rule(recipe: Recipe, *, sequential: bool) -> Rule:

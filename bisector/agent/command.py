@@ -135,6 +135,21 @@ def environment_of_program(seed: int, more: Mapping[str, str]) -> dict[str, str]
     return {**os.environ, **more, "PATH": search_path(), "BISECTOR_SEED": str(seed)}
 
 
+def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
+    """``argv`` with ``{name}`` put in. Raises Halt(plan) for a name that is not there.
+
+    Plain replacement and not str.format: braces of a program's own (awk, JSON) stay.
+    """
+    import re
+
+    def put(found: re.Match[str]) -> str:
+        return names[found[1]] if found[1] in names else found[0]
+
+    if not argv:
+        raise Halt("plan", "run needs a program")
+    return [re.sub(r"\{([A-Za-z0-9_.-]+)\}", put, word) for word in argv]
+
+
 def is_missing(program: str) -> bool:
     """Whether a program that a recipe names is not in PATH. One with a slash, or ``{layer}``, is a file of its own."""
     if "/" in program or "{" in program:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..layers.device import BLOCKS, SERIAL_LENGTH
 from .answers import added, command_outcome, quote
-from .command import Halt, demand
+from .command import Halt, demand, fill
 from .disks import load_modules
 from .guest_blocks import GuestBlocks
 from .initramfs import guest_root
@@ -26,7 +26,7 @@ from .plan import Guest as GuestPlan
 from .plan import Io, Layer, Plan, Step
 from .qemu import Listeners, Qemu
 from .stamps import StampTarget
-from .steps import GuestControl, Outcome, fill
+from .steps import GuestControl, Outcome
 from .storage import Storage
 
 FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something

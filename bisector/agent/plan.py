@@ -86,8 +86,8 @@ class Io:
 class Step:
     """One step of the workload.
 
-    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run qmp plug unplug reboot
-    power_cut.
+    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run fio qmp plug unplug
+    reboot power_cut. ``argv``: of fio the options of its job, or the name of a job file.
     """
 
     name: str

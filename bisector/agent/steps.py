@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .command import TAIL, Halt, environment_of_program, is_missing, run, search_path
+from .command import TAIL, Halt, environment_of_program, fill, is_missing, run, search_path
 from .observe import Recorder
 from .plan import Io, Plan, Step, StepFacts
 from .stamps import (
@@ -127,8 +127,9 @@ class Workload:
 def demand_programs(plan: Plan) -> None:
     """Find the programs of all steps that run here, before anything is made. Raises Halt(tools)."""
     for step in plan.steps:
-        if step.verb == "run" and step.where == "vm" and step.argv and is_missing(step.argv[0]):
-            raise Halt("tools", f"step {step.name}: {step.argv[0]} is not installed; searched {search_path()}")
+        program = "fio" if step.verb == "fio" else step.argv[0] if step.verb == "run" and step.argv else ""
+        if program and step.where == "vm" and is_missing(program):
+            raise Halt("tools", f"step {step.name}: {program} is not installed; searched {search_path()}")
 
 
 def perform(work: Workload, step: Step) -> StepFacts:
@@ -276,19 +277,10 @@ def _run(work: Workload, step: Step) -> Outcome:
             return Outcome(done=ran.exit is not None, exit=ran.exit, count=count, detail=ran.output)
 
 
-def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
-    """``argv`` with ``{name}`` put in. Raises Halt(plan) for a name that is not there.
+def _fio(work: Workload, step: Step) -> Outcome:
+    from .fio import perform  # here: few plans have it
 
-    Plain replacement and not str.format: braces of a program's own (awk, JSON) stay.
-    """
-    import re
-
-    def put(found: re.Match[str]) -> str:
-        return names[found[1]] if found[1] in names else found[0]
-
-    if not argv:
-        raise Halt("plan", "run needs a program")
-    return [re.sub(r"\{([A-Za-z0-9_.-]+)\}", put, word) for word in argv]
+    return perform(work, step)
 
 
 def _stamp(work: Workload, step: Step) -> Outcome:
@@ -382,6 +374,7 @@ VERBS: Mapping[str, Verb] = {
     "qmp": _qmp,
     "io": _io,
     "run": _run,
+    "fio": _fio,
     "stamp": _stamp,
     "verify": _verify,
     "corrupt": _corrupt,

@@ -38,14 +38,15 @@ def check(
         try:
             loaded = load(name)
             parts = {"cell": cells(loaded), "control": controls(loaded)}
+            every = [cell for some in parts.values() for cell in some]
+            lacking = _lacking(loaded, every)
         except RecipeError as error:
             faults += [str(diagnostic) for diagnostic in error.diagnostics]
             continue
         count = [f"{len(some)} {word}{'s' if len(some) > 1 else ''}" for word, some in parts.items() if some]
         good.append(f"{name}: ok, {', '.join(count)}")
-        every = [cell for some in parts.values() for cell in some]
         good += [f"  not applicable: {cell.name}: {cell.not_applicable}" for cell in every if cell.not_applicable]
-        good += _lacking(loaded, every)
+        good += lacking
     if as_json:
         print_object(terminal, "check", {"ok": not faults, "errors": faults, "notes": good})
     else:
@@ -56,14 +57,23 @@ def check(
 
 
 def _lacking(recipe: Recipe, every: list[Cell]) -> list[str]:
-    """What this host lacks of what the steps start: no fault of the recipe's, and worth a word."""
+    """What this host lacks of what the steps start: no fault of the recipe's, and worth a word.
+
+    Raises RecipeError for what the installed fio does not take.
+    """
+    from bisector.errors import RecipeError
+    from bisector.recipe.load import diagnostics
     from bisector.recipe.matrix import apply
     from bisector.system.proc import Processes
     from bisector.system.xdg import folders
+    from bisector.trial.fio_jobs import faults
     from bisector.trial.programs import missing
 
     processes = Processes(folders(os.environ).state / "processes")
-    applied = (apply(recipe, cell) for cell in every if not cell.not_applicable)
+    applied = [apply(recipe, cell) for cell in every if not cell.not_applicable]
+    refused = [one for some in applied for one in diagnostics(some, faults(some, processes))]
+    if refused:
+        raise RecipeError(tuple(dict.fromkeys(refused)))
     return list(dict.fromkeys(f"  {one.what}" for some in applied for one in missing(some, os.environ, processes)))
 
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import check_boots, patterns
+from bisector.recipe import check_boots, check_fio, patterns
+from bisector.recipe.check_fio import PLACEHOLDER
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
 from bisector.recipe.facts.expect import Expect
@@ -23,7 +23,6 @@ GUEST_VERBS = ("start", "restart", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
 PLUG_VERBS = ("unplug", "plug")
 BOOT_VERBS = ("reboot", "power_cut")
-PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}")
 BLOCK = 4096  # bytes of a stamped block
 MAX_BLOCK = 64 << 20
 """Bytes of one operation of I/O: its buffer lies in the VM's memory."""
@@ -46,6 +45,7 @@ TAKES: dict[str, set[str]] = {
     "reboot": {"probability"},
     "power_cut": {"probability"},
     "qmp": {"until", "probability"},
+    "fio": {"for", "probability"},
     "run": {*_COMMON},
 }
 _KEYS = {"in": "where", "for": "seconds", "class": "damage"}
@@ -103,6 +103,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _guest_verb(recipe, step, path)
     elif verb == "run":
         yield from _run(recipe, step, path)
+    elif verb == "fio":
+        yield from check_fio.faults(recipe, step, path)
     elif verb == "qmp":
         yield from _qmp(recipe, step, path)
     elif verb not in BOOT_VERBS:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from bisector.agent.plan import File
 from bisector.errors import InfraError
+from bisector.recipe import check_fio
+from bisector.recipe.fio import MAX_JOB
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault
 from bisector.recipe.text import Path as Keys
@@ -53,12 +55,23 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
             if name:
                 yield from _unfit(recipe, name, ("guest", key), limit)
     for step_name, step in recipe.steps.items():
+        if isinstance(step.fio, str):
+            yield from _job(recipe, step.fio, ("steps", step_name, "fio"))
         for index, word in enumerate(step.run or ()):
             if word.startswith("./"):
                 place = ("steps", step_name, "run", index)
                 yield from _unfit(recipe, word, place)
                 if index == 0 and recipe.beside(word).is_file() and not os.access(recipe.beside(word), os.X_OK):
                     yield Fault(place, f"{word} is not executable; chmod +x it, or name its interpreter before it")
+
+
+def _job(recipe: Recipe, name: str, place: Keys) -> Iterator[Fault]:
+    """Faults of a job file of fio's; which options fio knows is for the installed one to say (trial/fio_jobs.py)."""
+    unfit = list(_unfit(recipe, name, place, MAX_JOB))
+    yield from unfit
+    if not unfit:
+        with opened(recipe, name) as stream:
+            yield from check_fio.of_text(recipe, stream.read().decode(errors="replace"), place)
 
 
 def is_file(name: str) -> bool:
@@ -87,6 +100,7 @@ def own(recipe: Recipe) -> tuple[str, ...]:
 
 def _workload(recipe: Recipe) -> tuple[str, ...]:
     names = [word for step in recipe.steps.values() for word in step.run or () if word.startswith("./")]
+    names += [step.fio for step in recipe.steps.values() if isinstance(step.fio, str)]
     if recipe.guest:
         names += [name for name in (recipe.guest.kernel, recipe.guest.image) if name]
     return tuple(dict.fromkeys(names))

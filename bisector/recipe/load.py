@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
@@ -125,6 +125,15 @@ def override(recipe: Recipe, assignment: str) -> Recipe:
         if message := files.trouble(changed, name, files.MAX_IMAGE):
             raise UsageError(f"--cell {assignment}: {name}: {message}")
     return changed
+
+
+def diagnostics(recipe: Recipe, faults: Iterable[Fault]) -> tuple[Diagnostic, ...]:
+    """Faults that were found after a recipe was loaded, each at its place in the file, or on its first line."""
+    try:
+        document = read(_content(recipe.file))
+    except (RecipeError, TextError):  # it is gone, or another one by now
+        return tuple(Diagnostic(str(recipe.file), 1, 1, dotted(fault.path), fault.message) for fault in faults)
+    return tuple(_diagnostic(fault, document, recipe.file) for fault in faults)
 
 
 def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:

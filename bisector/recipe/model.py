@@ -23,6 +23,7 @@ from bisector.layers import arch
 from bisector.recipe import values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
+from bisector.recipe.fio import job as job_of_fio
 from bisector.recipe.needs import Needs
 from bisector.recipe.storage import Drive, Layer
 from bisector.recipe.values import (
@@ -53,7 +54,7 @@ Damage = Literal[
 ]  # fmt: skip
 Verb = Literal[
     "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "unplug",
-    "plug", "reboot", "power_cut", "qmp", "run",
+    "plug", "reboot", "power_cut", "qmp", "fio", "run",
 ]  # fmt: skip
 VERBS: tuple[Verb, ...] = get_args(Verb)
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
@@ -178,6 +179,7 @@ class Step(Base):
     reboot: Literal["vm"] | None = None
     power_cut: Literal["vm"] | None = None
     qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None
+    fio: Annotated[dict[str, str] | Text | None, BeforeValidator(job_of_fio)] = None
     run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     where: Literal["vm", "guest"] = Field("vm", alias="in")
     seconds: Duration | None = Field(None, alias="for")
@@ -208,8 +210,8 @@ class Step(Base):
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """What it does it to: layers, drives or ``guest``; for ``run`` and ``qmp`` nothing."""
-        if self.verb in ("run", "qmp"):
+        """What it does it to: layers, drives or ``guest``; for ``run``, ``fio`` and ``qmp`` nothing."""
+        if self.verb in ("run", "fio", "qmp"):
             return ()
         found = getattr(self, self.verb)
         return (found,) if isinstance(found, str) else tuple(found)

@@ -145,7 +145,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         where=step.where,
         seconds=step.seconds or 0.0,
         io=_io(step) if step.verb == "io" else None,
-        argv=step.run or (),
+        argv=step.run or _job(step),
         size=step.size or 0 if step.verb != "io" else 0,
         damage=step.damage or "",
         direct=bool(step.direct),
@@ -159,6 +159,13 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         until=step.until or "",
         probability=1.0 if step.probability is None else step.probability,
     )
+
+
+def _job(step: Step) -> tuple[str, ...]:
+    """Of fio: each option as a line of its job, or the name of the job file."""
+    if isinstance(step.fio, str):
+        return (step.fio,)
+    return tuple(f"{name}={value}" for name, value in (step.fio or {}).items())
 
 
 def _io(step: Step) -> agent.Io:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs that a recipe's own steps start: ``run:``, and the interpreters of the scripts beside the recipe."""
+"""The programs that a recipe's own steps start: ``run:``, ``fio:``, and the interpreters of own scripts."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def of_steps(recipe: Recipe) -> Iterator[StepProgram]:
     """What ``needs:`` names, then in the order of the steps; ``recipe`` has a cell's overrides applied."""
     yield from (StepProgram(name, "") for name in recipe.needs.programs)
     for step_name, step in recipe.steps.items():
+        if step.fio:
+            yield StepProgram("fio", step_name)
         if not step.run:
             continue
         first, in_guest = step.run[0], step.where == "guest"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,12 +60,36 @@ steps: [{look: {run: ['true']}}]
 bad_when: {made: {made: {data: true}, value: {look: {x: 1}}}}
 good_when: {refused: {made: {data: false}}}
 """
+FIO = """\
+recipe: fio
+target: {kernel: {config: [base]}}
+storage:
+  fast: {disk: virtio-blk, size: 32M}
+  tired: {disk: virtio-blk, size: 32M, slow: 20ms}
+  worn: {disk: virtio-blk, size: 32M, errors: [{write: 4096}]}
+steps:
+  - quick: {fio: {filename: '{fast}', rw: randwrite, bs: 4k, direct: 1}, for: 1s}
+  - slow: {fio: {filename: '{tired}', rw: randwrite, bs: 4k, direct: 1}, for: 1s}
+  - write: {fio: ./write.fio}
+  - damage: {io: fast, write: 4k, offset: 64k}
+  - look: {fio: {filename: '{fast}', rw: read, bs: 4k, size: 1M, verify: crc32c, direct: 1}}
+  - refused: {fio: {filename: '{worn}', rw: write, bs: 4k, direct: 1}}
+bad_when:
+  all-of-it:
+    exit: {quick: 0, slow: 0, write: 0, look: 1, refused: 1}
+    value: {quick: {write.iops: '> 200'}, slow: {write.iops: ['< 60']}}
+    errno: {quick: none, look: EILSEQ, refused: EIO}
+good_when:
+  none-of-it: {exit: {quick: 1}}
+"""
+JOB = "[one]\nfilename={fast}\nrw=write\nbs=4k\nsize=1M\nverify=crc32c\ndo_verify=0\ndirect=1\n"
 
 
 def reading(folder: Path, text: str) -> Reading:
     """What one trial of a recipe says."""
     (folder / "say.sh").write_text(SAY)
     (folder / "say.sh").chmod(0o755)
+    (folder / "write.fio").write_text(JOB)
     (folder / "recipe.yaml").write_text(text)
     recipe = load(folder / "recipe.yaml")
     runner = VmRunner(Processes(folder / "records"), folder / "state", os.environ, accel="tcg")
@@ -76,6 +101,12 @@ def reading(folder: Path, text: str) -> Reading:
 
 def test_each_fact_is_seen_where_it_is(tmp_path: Path) -> None:
     found = reading(tmp_path, SEEN)
+    assert (found.signal, found.condition) == (Signal.REPRODUCED, "all-of-it"), found
+
+
+@pytest.mark.skipif(not shutil.which("fio"), reason="fio is not installed")
+def test_fio_sees_a_slow_disk_a_damaged_block_and_an_error_and_none_where_there_is_none(tmp_path: Path) -> None:
+    found = reading(tmp_path, FIO)
     assert (found.signal, found.condition) == (Signal.REPRODUCED, "all-of-it"), found
 
 

@@ -68,7 +68,7 @@ def _errno(fact: Fact, observation: Observation) -> Finding:
 
 def only_of_programs(step: Subject) -> str:
     """Why a fact of what was printed is none of that step, "" where it is."""
-    return "" if step.kind in ("run", "qmp") else f"only a program prints, and {step.name} does {step.kind}"
+    return "" if step.kind in ("run", "fio", "qmp") else f"only a program prints, and {step.name} does {step.kind}"
 
 
 def _errno_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
