@@ -44,3 +44,7 @@ class Cause(StrEnum):
     HARNESS = "harness"  # its trials failed in the harness
     UNDECIDED = "undecided"  # as many trials as are ever drawn leave it open
     NOT_TRIED = "not_tried"
+
+
+HANGS = ("lockup", "hung")
+"""Names of crashes after which the machine may go on, as a trial does: whether a step ends is seen at the deadline."""

@@ -20,6 +20,7 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 
 from bisector.agent.plan import Watch, marker
+from bisector.causes import HANGS
 from bisector.model import ConsoleEvent, EventKind
 from bisector.trial import crash
 from bisector.trial.logfile import BoundedLog
@@ -90,8 +91,7 @@ class Console:
         ]
         self._partial = ""  # the last line, as far as it has come
         self._cut = False  # the rest of the line is left unread
-        self._crash: ConsoleEvent | None = None
-        self._trace: list[str] = []
+        self._crashes: list[tuple[ConsoleEvent, list[str]]] = []  # each with the lines after it
         self._last: deque[str] = deque(maxlen=40)
         self.eof = False
         self.unlogged: OSError | None = None  # the log cannot be written; what comes is read all the same
@@ -126,11 +126,10 @@ class Console:
         """The console's last lines that hold something, for people."""
         return [line for line in self._last if line.strip()][-count:]
 
-    def crash(self) -> ConsoleEvent | None:
-        """The first crash, with the fingerprint of the trace as far as it came."""
-        if self._crash is None:
-            return None
-        return replace(self._crash, fingerprint=crash.fingerprint([self._crash.text, *self._trace]))
+    def with_trace(self, event: ConsoleEvent) -> ConsoleEvent:
+        """A crash with the fingerprint of its trace, as far as that came; any other event as it is."""
+        trace = next((lines for one, lines in self._crashes if one is event), None)
+        return event if trace is None else replace(event, fingerprint=crash.fingerprint([event.text, *trace]))
 
     def _take(self, text: str) -> list[Event]:
         text = self._partial + text
@@ -164,7 +163,7 @@ class Console:
 
     def _worth(self, whole: str) -> bool:
         """Whether to look at the single lines; true too often does no harm."""
-        if self._crash is not None and len(self._trace) < TRACE:
+        if self._crashes and len(self._crashes[-1][1]) < TRACE:
             return True
         if self._marker in whole or _KVM_ERROR in whole or "terminating on signal" in whole:
             return True
@@ -184,13 +183,22 @@ class Console:
             if watching.left and any(map(watching.pattern.search, messages)):
                 watching.left -= 1
                 events.append(ConsoleEvent(at, "vm", EventKind.WATCH, watching.watch.name, line[:TEXT]))
-        if self._crash is not None:
-            if len(self._trace) < TRACE:
-                self._trace.append(line)
-        elif kind := crash.crash_kind(line):
-            self._crash = ConsoleEvent(at, "vm", EventKind.CRASH, kind, line[:TEXT])
-            events.append(self._crash)
+        if found := self._crashed(line, at):
+            events.append(found)
+        elif self._crashes and len(self._crashes[-1][1]) < TRACE:
+            self._crashes[-1][1].append(line)
         return events
+
+    def _crashed(self, line: str, at: float) -> ConsoleEvent | None:
+        """The crash that begins with this line: the first one, and the first one behind a hang."""
+        if self._crashes and self._crashes[-1][0].name not in HANGS:
+            return None
+        kind = crash.crash_kind(line)
+        if not kind or (self._crashes and kind in HANGS):
+            return None
+        event = ConsoleEvent(at, "vm", EventKind.CRASH, kind, line[:TEXT])
+        self._crashes.append((event, []))
+        return event
 
     def _marked(self, before: str, after: str, at: float) -> list[Event]:
         """A line with a marker in it, and what stands before and behind it: consoles run into each other."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bisector.agent.plan import Plan, Result
-from bisector.causes import Trouble
+from bisector.causes import HANGS, Trouble
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.model import ConsoleEvent, Ending, EventKind, Observation, Timing
 from bisector.system.proc import Child
@@ -70,7 +70,7 @@ class Watcher:
         self._decisive = {watch.name for watch in plan.watches if watch.decisive}
         self._marks: dict[Mark, float] = {}
         self._events: list[ConsoleEvent] = []
-        self._crash: ConsoleEvent | None = None  # the kernel's under test
+        self._crash: ConsoleEvent | None = None  # the kernel's under test, that ends the trial
         self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
         self._polled_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
@@ -93,7 +93,7 @@ class Watcher:
             self._starved = waited(child.pid)
             child.kill()
             end = self._see_the_rest(end, console, workspace)
-            self._events = [self._with_trace(event, console) for event in self._events]
+            self._events = [console.with_trace(event) for event in self._events]
             log.close()
             return self._conclude(end, workspace)
         except OSError as error:  # a log that cannot be written; what was read stands
@@ -128,7 +128,7 @@ class Watcher:
         self._events.append(event)
         if event.kind is EventKind.WATCH and event.name in self._decisive:
             return End(Ending.DECISIVE)
-        if event.kind is EventKind.CRASH:
+        if event.kind is EventKind.CRASH and event.name not in HANGS:
             self._crash = self._crash or event
         return None
 
@@ -149,9 +149,6 @@ class Watcher:
         if mark in _NEXT and mark not in self._marks:
             self._tell(Progress(_NEXT[mark]))
         self._marks.setdefault(mark, at)
-
-    def _with_trace(self, event: ConsoleEvent, console: Console) -> ConsoleEvent:
-        return console.crash() or event if event is self._crash else event
 
     # ---- what the clock, the disk and the process say ----
 

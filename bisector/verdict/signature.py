@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from bisector.agent.plan import StepFacts
+from bisector.causes import HANGS
 from bisector.model import (
     Condition,
     ConsoleEvent,
@@ -251,11 +252,12 @@ def _foreign_crash(observation: Observation, question: Question) -> ConsoleEvent
     One that asks for more than the crash (a line of its trace) and did not see it names another crash.
     """
     facts = [pair for one in question.bad if holds(one, observation) for pair in _rows(one)]
-    naming = [(fact, row) for fact, row in facts if row.names_crash and not fact.negate]
+    naming = [(fact, row) for fact, row in facts if not fact.negate]
     for event in observation.console:
         if event.kind is EventKind.CRASH and event.where == "vm":
             alone = dataclasses.replace(observation, console=(event,))
-            if not any(row.evaluate(fact, alone).seen for fact, row in naming):
+            its = [pair for pair in naming if pair[1].names_crash or (pair[1].names_hang and event.name in HANGS)]
+            if not any(row.evaluate(fact, alone).seen for fact, row in its):
                 return event
     return None
 

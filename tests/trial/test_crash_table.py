@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.model import ConsoleEvent
+from bisector.model import ConsoleEvent, EventKind
 from bisector.trial.console import Console
 from bisector.trial.crash import HINTS, crash_kind, fingerprint
 from bisector.trial.logfile import BoundedLog
@@ -151,8 +151,8 @@ def seen(data: bytes, tmp_path: Path) -> tuple[list, str]:
     events = []
     while not console.eof:
         events += console.read(0.1)
-    crash = console.crash()
-    return events, crash.name if crash else ""
+    crashes = [event for event in events if isinstance(event, ConsoleEvent) and event.kind is EventKind.CRASH]
+    return events, " ".join(crash.name for crash in crashes)
 
 
 @pytest.mark.parametrize(

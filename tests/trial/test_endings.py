@@ -200,6 +200,30 @@ def test_a_crash_gets_time_for_its_trace(play: Play) -> None:
     assert observation.result is not None
 
 
+HUNG = """
+    begin()
+    result(steps=(StepFacts('probe', 0.0, 0.0),))
+    say('[  122.0] INFO: task mdadm:77 blocked for more than 120 seconds.')
+    say('[  122.1]  md_handle_request+0x10/0x100')
+"""
+
+
+def test_a_task_that_the_kernel_calls_blocked_does_not_end_the_trial_before_its_deadline(play: Play) -> None:
+    rest = "time.sleep(3); result(events=(AgentEvent(3.0, 'agent', 'deadline', 'probe'),)); mark('end'); time.sleep(9)"
+    observation = play(HUNG + f"    {rest}\n", Plan(steps=STEPS, deadline=3.0))
+    assert observation.ending is Ending.DEADLINE
+    assert [(event.kind, event.name, event.fingerprint) for event in observation.console] == [
+        ("crash", "hung", "hung: md_handle_request")
+    ]
+
+
+def test_a_crash_behind_a_blocked_task_ends_the_trial(play: Play) -> None:
+    panic = "say('[  130.0] Kernel panic - not syncing: hung_task: blocked tasks'); time.sleep(600)"
+    observation = play(HUNG + f"    {panic}\n", Plan(steps=STEPS, deadline=60.0))
+    assert observation.ending is Ending.CRASH
+    assert [event.name for event in observation.console] == ["hung", "panic"]
+
+
 def test_a_crash_that_resets_the_vm_is_a_crash(play: Play) -> None:
     observation = play("play('sysrq-crash-6.18.5.log'); result(); qemu_ended(0)")
     assert observation.ending is Ending.CRASH

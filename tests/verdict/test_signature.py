@@ -187,6 +187,23 @@ def test_a_crash_that_is_not_the_conditions_makes_no_other_condition_bad(
     assert (reading.signal, reading.condition) == (signal, "crashes" if signal is Signal.REPRODUCED else "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "ending", "signal"),
+    [
+        ("hung", Ending.DEADLINE, Signal.REPRODUCED),  # the kernel's word for what the condition is about
+        ("lockup", Ending.DEADLINE, Signal.REPRODUCED),
+        ("oops", Ending.DEADLINE, Signal.OTHER_FAILURE),
+        ("hung", Ending.FINISHED, Signal.OTHER_FAILURE),  # the step ended: something else was blocked
+    ],
+)
+def test_a_hang_that_the_kernel_speaks_of_is_the_recipes_own(kind: str, ending: Ending, signal: Signal) -> None:
+    question = replace(QUESTION, bad=(Condition("hangs", (Fact(FactKind.HANG, "probe", ("true",)),)),))
+    done = ending is Ending.FINISHED
+    made = result(complete=done, steps=(StepFacts("probe", 1.0, 300.0, done=done, exit=0 if done else None),))
+    event = replace(crash(122.0), name=kind, text="INFO: task mdadm:77 blocked for more than 120 seconds.")
+    assert read(seen(made, event, ending=ending), question).signal is signal
+
+
 CORRUPT = Condition(
     "corrupt",
     (Fact(FactKind.EXIT, "check", ("2",)), Fact(FactKind.OUTPUT, "check", (r"^ERROR cluster \d+ ", "leaked"))),

@@ -33,5 +33,6 @@ ROW = Row(
     _evaluate,
     StepRequirement.STEPS_BEFORE_LAST,
     WorkEvidence.NEVER,
+    names_hang=True,
     needs_deadline=True,
 )

@@ -97,6 +97,7 @@ class Row:
         expressions: whether its values are regular expressions.
         watched: whether the plan carries it as a watch of a console.
         names_crash: whether a crash that it is seen in is the recipe's own, and so not another failure.
+        names_hang: the same of what the kernel says of a hang (a blocked task, a processor that is stuck).
         needs_deadline: whether a trial that reaches its deadline is what it looks for, so that none is shortened.
         negated_names_failure: whether ``not:`` of it names a failure of the step too: ``exit: {race: {not: 0}}``.
         named: whether names stand before its values: ``value: {STEP: {NAME: '> 3'}}``; each is a fact of its own.
@@ -117,6 +118,7 @@ class Row:
     expressions: bool = False
     watched: bool = False
     names_crash: bool = False
+    names_hang: bool = False
     needs_deadline: bool = False
     negated_names_failure: bool = False
     named: bool = False
