@@ -62,7 +62,9 @@ def examine(recipe: Recipe | None, folders: Folders, environ: Mapping[str, str])
     findings = [_python(), _git(folders, path), _sandbox(folders)]
     findings += [_program(program, path) for program in _programs(recipe)]
     if recipe is None or recipe.vm is not None:
-        findings += [_vng(environ), _vm_python(), _kvm()]
+        findings += [_vng(environ), _vm_python()]
+    if recipe is None or recipe.vm is not None or recipe.guest:
+        findings.append(_kvm())
     findings += [_space("state", folders.state, GIB), _space("cache", folders.cache, 10 * GIB)]
     findings.append(_store(folders))
     files = subject_of(recipe).build_files if recipe else (*KERNEL_FILES, *QEMU_FILES)
@@ -91,7 +93,7 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         return
     layers = [*recipe.storage.values(), *(recipe.guest.storage.values() if recipe.guest else ())]
     yield from subject_of(recipe).build_programs
-    if recipe.vm is not None:
+    if recipe.vm is not None or recipe.guest:
         yield VM[0]
     if recipe.guest and recipe.guest.os == "linux":
         yield VM[1]

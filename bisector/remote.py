@@ -147,7 +147,7 @@ class RemoteTrial:
     def ready(self) -> bool:
         """The first trial of a campaign in VMs runs alone: by it they learn what all of them run on. The others wait
         for it, and hold no slot meanwhile."""
-        vm = self.runner if isinstance(self.runner, VmRunner) else None
+        vm = self._tries_kvm
         if vm is None or not vm.campaign or self._accelerated():
             return True
         self._alone = self.first.acquire(blocking=False)
@@ -196,11 +196,11 @@ class RemoteTrial:
         return self._kept(Observation(Ending.HARNESS, detail=what))
 
     def _answer(self, call: Call, plan: Plan) -> worker.TrialAnswer:
-        vm = self.runner if isinstance(self.runner, VmRunner) else None
+        vm = self._tries_kvm
         campaign = digest(platform.node(), str(vm and vm.campaign))[:16]
         request = worker.TrialRequest(
-            self.image.identity, plan, vm is not None, vm.accel if vm else "", vm.boot_deadline if vm else 0.0,
-            campaign, self._accelerated(), self.setting.sandbox,
+            self.image.identity, plan, isinstance(self.runner, VmRunner), vm.accel if vm else "",
+            vm.boot_deadline if vm else 0.0, campaign, self._accelerated(), self.setting.sandbox,
         )  # fmt: skip
         boot = (vm.boot_deadline or BOOT) if vm else 0.0
         answer = call.run(worker.run_trial, request, silence=boot + plan.deadline + SILENT)
@@ -209,8 +209,13 @@ class RemoteTrial:
             write_whole(vm.campaign / accel.MEMORY, answer.accelerated)
         return answer
 
+    @property
+    def _tries_kvm(self) -> VmRunner | None:
+        """What finds out whether the campaign runs on KVM; None where nothing of it can."""
+        return self.runner if isinstance(self.runner, VmRunner) else self.runner.kvm
+
     def _accelerated(self) -> str:
-        campaign = self.runner.campaign if isinstance(self.runner, VmRunner) else None
+        campaign = self._tries_kvm.campaign if self._tries_kvm else None
         try:
             return (campaign / accel.MEMORY).read_text(encoding="utf-8") if campaign else ""
         except OSError:

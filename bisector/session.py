@@ -242,19 +242,20 @@ class Session:
         """Takes programs of QEMU that somebody else built, or that are installed."""
         return Programs(self.setting.folders.cache, names, self.setting.environ, self.processes)
 
-    def runner(self, recipe: Recipe) -> Runner:
+    def runner(self, recipe: Recipe) -> VmRunner | SandboxRunner:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
-        if recipe.vm is None:
-            return SandboxRunner(self.processes)
         held = Images(self.setting.folders.cache).held
         folders, environ = self.setting.folders, self.setting.environ
-        return VmRunner(self.processes, folders.state, environ, recipe.vm.accel, kernels=held)
+        if recipe.vm is not None:
+            return VmRunner(self.processes, folders.state, environ, recipe.vm.accel, kernels=held)
+        decides = recipe.other_kernel is not None and recipe.guest is not None and recipe.guest.accel == "auto"
+        kvm = VmRunner(self.processes, folders.state, environ, kernels=held) if decides else None
+        return SandboxRunner(self.processes, kernels=held, kvm=kvm)
 
     def _runner_of(self, campaign: str, recipe: Recipe) -> Runner:
         """The runner for the trials of one campaign (id), all of which run on one acceleration."""
         runner = self.runner(recipe)
-        folder = self.store.campaign_folder(campaign)
-        return replace(runner, campaign=folder) if isinstance(runner, VmRunner) else runner
+        return runner.for_campaign(self.store.campaign_folder(campaign))
 
     def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
         """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
@@ -262,13 +263,14 @@ class Session:
         return self.executor.submit("build", make_image, target, candidate, listener, self.cancel).result()
 
     def vm_kernel(self, recipe: Recipe) -> Image | None:
-        """The kernel that the VM boots where QEMU is under test, made or fetched when it is first needed; else None.
+        """The kernel that the VM (without one: the guest) boots where QEMU is under test; else None.
 
-        Raises InfraError and UsageError when it is not to be had.
+        It is made or fetched when it is first needed. Raises InfraError and UsageError when it is not to be had.
         """
-        if recipe.vm is None or subject_of(recipe).is_vm_kernel:
+        named = recipe.other_kernel
+        if named is None:
             return None
-        named = recipe.vm.kernel or ""
+        machine, key = ("VM", "vm") if recipe.vm is not None else ("guest", "guest")
         if named not in self._vm_kernels:
             target: Target
             if files.is_file(named):
@@ -280,11 +282,11 @@ class Session:
                 target, candidate = packages, packages.candidate(named) if named else packages.newest()
             made = self.made(target, candidate)
             if isinstance(made, BuildFailure):
-                what = f"{candidate}, which the VM should boot, is not to be had: {'; '.join(made.errors)}"
-                raise InfraError(what, hint="name another one in the recipe: vm: {kernel: VERSION or ./FILE}")
+                what = f"{candidate}, which the {machine} should boot, is not to be had: {'; '.join(made.errors)}"
+                raise InfraError(what, hint=f"name another one in the recipe: {key}: {{kernel: VERSION or ./FILE}}")
             self._vm_kernels[named] = made
             name = f"Linux {made.release}" if made.release else str(candidate)
-            self.setting.listener(Progress(Phase.STAGE, f"The VM boots {name}, which is not what is tried"))
+            self.setting.listener(Progress(Phase.STAGE, f"The {machine} boots {name}, which is not what is tried"))
         return self._vm_kernels[named]
 
     def judge(

@@ -226,7 +226,8 @@ class TrialRequest:
 
     Args:
         identity: of the image.
-        vm: whether it runs in a VM, on ``accel``.
+        vm: whether it runs in a VM.
+        accel: what it runs on, without a VM its guest; "" where the plan says so or nothing is to be accelerated.
         accelerated: what the campaign's trials run on, as trial/accel.py keeps it; "" before the first.
         campaign: its id.
     """
@@ -264,12 +265,12 @@ def run_trial(place: Place, request: TrialRequest) -> TrialAnswer:
     if request.accelerated:
         write_whole(campaign / accel.MEMORY, request.accelerated)
     try:
-        runner: VmRunner | SandboxRunner = SandboxRunner(here.processes, here.environ)
-        if request.vm:
-            runner = VmRunner(
-                here.processes, here.folders.state, here.environ, request.accel, request.boot_deadline, images.held,
-                campaign,
-            )  # fmt: skip
+        vm = VmRunner(
+            here.processes, here.folders.state, here.environ, request.accel or "auto", request.boot_deadline,
+            images.held, campaign,
+        )  # fmt: skip
+        kvm = vm if request.accel else None
+        runner = vm if request.vm else SandboxRunner(here.processes, here.environ, images.held, kvm)
         with at_work(here.folders.cache), token(place, here) as cancel:
             observation = runner.run(image, plan, work, listener=reporting(place), cancel=cancel)
         files = packed(work) if work.is_dir() else packed_nothing()

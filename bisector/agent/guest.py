@@ -18,7 +18,7 @@ from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
 from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
-from .modules import devices_of, modules
+from .modules import devices_of, folder_of_modules, modules
 from .monitor import command
 from .observe import BoundedLog, Recorder, inside_vm
 from .passthrough import Passthrough, vfio_options
@@ -63,6 +63,7 @@ class Guest(GuestControl):
         self._recorder = recorder
         self._nodes = {drive.of: storage.node(drive.of) for drive in guest.drives}
         self._kernel = f"{shared}/guest-kernel"
+        self._modules = folder_of_modules(f"{shared}/guest-modules", vm=plan.vm)
         self._initramfs = f"{scratch}/initramfs"
         self._files = (f"{shared}/files", tuple(file.name for file in plan.files))
         self._watches = [(w.name, re.compile(w.pattern)) for w in plan.watches if w.where == "guest"]
@@ -91,7 +92,7 @@ class Guest(GuestControl):
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
         devices = [*devices_of(self._guest, layers), *([BLOCKS] if self._blocks else [])]
-        more = [] if self._guest.kernel else modules(devices, f"/lib/modules/{os.uname().release}")
+        more = [] if self._guest.kernel else modules(devices, self._modules)
         programs = [*self._inner.programs(), *(["filefrag"] if self._blocks and self._inner.has_files() else [])]
         if programs:
             from . import packing  # here: a plan without them does not pay for it
@@ -368,8 +369,8 @@ class Guest(GuestControl):
 
     def monitor(self, step: Step, seconds: float) -> Outcome:
         """Give QEMU the step's QMP command, with what a program opens in place of a layer's name."""
-        if self._qemu is None or self._qemu.exit is not None:
-            return Outcome(done=False, detail="QEMU does not run")
+        if self._qemu is None or self._qemu.exit is not None:  # a crash may come behind the answer to the last step
+            return Outcome(done=False, exit=self._qemu.exit if self._qemu else None, detail="QEMU does not run")
         text = fill((step.qmp,), {**self._layers(), "seed": str(self._seed)})[0]
         return command(self._qemu, text, step.until, seconds)
 

@@ -49,6 +49,16 @@ def modules(devices: Iterable[str], folder: str) -> list[Entry]:
     return entries
 
 
+def folder_of_modules(parent: str, *, vm: bool) -> str:
+    """Modules of the kernel that the guest boots: the VM's own, or the one folder below ``parent`` (else "")."""
+    if vm:
+        return f"/lib/modules/{os.uname().release}"
+    try:
+        return next((entry.path for entry in os.scandir(parent) if entry.is_dir()), "")
+    except OSError:
+        return ""
+
+
 def _is_index(path: str) -> bool:
     """The indexes that busybox's modprobe reads."""
     return path in ("modules.dep", "modules.alias", "modules.symbols", "modules.builtin")

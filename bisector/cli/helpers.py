@@ -88,7 +88,8 @@ def _tighten(terminal: Terminal, *places: Path) -> None:
 def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tuple[Recipe, str]:
     """A recipe with its overrides, and its text as resolved. Raises RecipeError, UsageError.
 
-    ``kernel``: what the VM boots, instead of the recipe's choice: a file, or a version of packages.
+    ``kernel``: what the VM (without one: the guest) boots, instead of the recipe's choice: a file, or a version of
+    packages.
     """
     from bisector.recipe.load import load, override
     from bisector.recipe.resolve import resolved_yaml
@@ -98,7 +99,10 @@ def load_recipe(name: str, overrides: list[str] | None, kernel: str = "") -> tup
         loaded = override(loaded, each)
     if kernel:
         named = str(Path(kernel).resolve()) if "/" in kernel or Path(kernel).is_file() else kernel
-        loaded = override(loaded, f"vm.kernel={json.dumps(named)}")
+        if loaded.vm is None and not loaded.guest:
+            raise UsageError("--kernel: no kernel is booted in this recipe, which has neither a VM nor a guest")
+        machine = "guest" if loaded.vm is None else "vm"
+        loaded = override(loaded, f"{machine}.kernel={json.dumps(named)}")
     return loaded, resolved_yaml(loaded)
 
 

@@ -20,7 +20,9 @@ CellOption = Annotated[
 ]
 KernelOption = Annotated[
     str,
-    typer.Option("--kernel", metavar="FILE|VERSION", help="What the VM boots, for a recipe that tests QEMU in one."),
+    typer.Option(
+        "--kernel", metavar="FILE|VERSION", help="What the VM (without one: the guest) boots, where QEMU is tested."
+    ),
 ]
 CPUS = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]

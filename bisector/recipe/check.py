@@ -9,7 +9,7 @@ from bisector.layers import drive as drives
 from bisector.layers import table
 from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
-from bisector.recipe import check_names, check_workload, options, patterns
+from bisector.recipe import check_names, check_without_vm, check_workload, options, patterns
 from bisector.recipe.model import QEMU_PROGRAMS, Guest, Recipe
 from bisector.recipe.storage import KINDS, Drive, Layer
 from bisector.recipe.text import Fault, Path
@@ -48,16 +48,7 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
     if recipe.vm is not None and recipe.vm.icount and recipe.vm.accel == "kvm":
         yield Fault(("vm", "icount"), "only an emulated processor's instructions are counted: 'accel: tcg', or none")
     if recipe.vm is None:
-        if recipe.target.kernel:
-            yield Fault(("vm",), "a kernel is tried in a VM; 'vm: none' is for target qemu")
-        if recipe.guest:
-            yield Fault(
-                ("guest",), "an inner guest needs a VM around it, and 'vm: none' says there is none", at_key=True
-            )
-        for name, layer in recipe.storage.items():
-            kinds = [table.KINDS[kind] for kind in KINDS if getattr(layer, kind)]
-            if kinds and not any(kind.without_vm for kind in kinds):
-                yield Fault(("storage", name), "without a VM there are only files ('vm: none')", at_key=True)
+        yield from check_without_vm.faults(recipe)
 
 
 # ---- layers --------------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
     if recipe.guest:
         for key, limit in (("kernel", MAX_PROGRAM), ("image", MAX_IMAGE)):
             name = getattr(recipe.guest, key)
-            if name:
+            version = key == "kernel" and recipe.vm is None and not is_file(name or "")
+            if name and not version:
                 yield from _unfit(recipe, name, ("guest", key), limit)
     for step_name, step in recipe.steps.items():
         if isinstance(step.fio, str):
@@ -75,7 +76,7 @@ def _job(recipe: Recipe, name: str, place: Keys) -> Iterator[Fault]:
 
 
 def is_file(name: str) -> bool:
-    """Whether an item of ``config`` is a file and not a shipped fragment; or the VM's kernel, and not a version."""
+    """Whether an item of ``config`` is a file and not a shipped fragment; or the other kernel, and not a version."""
     return "/" in name
 
 
@@ -90,11 +91,11 @@ def of_workload(recipe: Recipe) -> tuple[File, ...]:
 
 
 def own(recipe: Recipe) -> tuple[str, ...]:
-    """Names of all files that the recipe needs beside itself: its workload's, its build's config, the VM's kernel."""
+    """Names of all files that the recipe needs beside itself: its workload's, its build's config, the other kernel."""
     kernel = recipe.target.kernel
     config = [name for name in kernel.config if is_file(name)] if kernel else []
     base = [kernel.base_config] if kernel and kernel.base_config else []
-    booted = [recipe.vm.kernel] if recipe.vm is not None and recipe.vm.kernel and is_file(recipe.vm.kernel) else []
+    booted = [other] if (other := recipe.other_kernel) and is_file(other) else []
     return tuple(dict.fromkeys((*_workload(recipe), *config, *base, *booted)))
 
 
@@ -102,7 +103,8 @@ def _workload(recipe: Recipe) -> tuple[str, ...]:
     names = [word for step in recipe.steps.values() for word in step.run or () if word.startswith("./")]
     names += [step.fio for step in recipe.steps.values() if isinstance(step.fio, str)]
     if recipe.guest:
-        names += [name for name in (recipe.guest.kernel, recipe.guest.image) if name]
+        own = recipe.guest.kernel if recipe.vm is not None else None  # without a VM it is an image like the VM's kernel
+        names += [name for name in (own, recipe.guest.image) if name]
     return tuple(dict.fromkeys(names))
 
 

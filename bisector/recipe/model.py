@@ -289,6 +289,18 @@ class Recipe(Base):
         return self.target.qemu.build if self.target.qemu else ()
 
     @property
+    def other_kernel(self) -> str | None:
+        """The kernel that is booted and not tested: a file, a version of packages, "" for the newest; None: none is.
+
+        It is the VM's where there is one, and its guest's; else the guest's (``vm: none``).
+        """
+        if not self.programs:
+            return None
+        if self.vm is not None:
+            return self.vm.kernel or ""
+        return (self.guest.kernel or "") if self.guest and self.guest.os == "linux" else None
+
+    @property
     def has_blocks_in_guest(self) -> bool:
         """Whether any step stamps or verifies in the inner guest."""
         return any(step.where == "guest" and step.verb in ("stamp", "verify") for step in self.steps.values())

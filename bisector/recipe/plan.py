@@ -126,7 +126,7 @@ def _guest(recipe: Recipe) -> agent.Guest | None:
     ]
     return agent.Guest(
         os=guest.os,
-        kernel=files.name_in_trial(guest.kernel or ""),
+        kernel=files.name_in_trial(guest.kernel or "") if recipe.vm else "",  # without a VM: the plan's
         image=files.name_in_trial(guest.image or ""),
         ready=guest.ready or "",
         drives=tuple(drives),
@@ -269,6 +269,10 @@ def _needed(recipe: Recipe) -> Iterator[str]:
 
 
 def largest_vm(recipes: Iterable[Recipe]) -> tuple[int, int]:
-    """Processors and bytes of memory that a VM of these recipes has at most; 0 where none runs in one."""
-    vms = [recipe.vm for recipe in recipes if recipe.vm]
-    return max((vm.cpus for vm in vms), default=0), max((vm.memory for vm in vms), default=0)
+    """Processors and bytes of memory that a VM of these recipes has at most; 0 where none runs in one.
+
+    Without a VM around it the guest is the machine, and has one processor.
+    """
+    sizes = [(recipe.vm.cpus, recipe.vm.memory) for recipe in recipes if recipe.vm]
+    sizes += [(1, recipe.guest.memory) for recipe in recipes if recipe.vm is None and recipe.guest]
+    return max((cpus for cpus, _ in sizes), default=0), max((memory for _, memory in sizes), default=0)

@@ -53,10 +53,10 @@ class Answer:
     cause: Cause = Cause.WORKS
     at: float = 0.0
 
-    def describe(self) -> str:
-        """A sentence for people."""
+    def describe(self, what: str = "VMs run") -> str:
+        """A sentence for people. ``what`` runs on it."""
         name = "KVM" if self.accel == "kvm" else "software emulation (slow)"
-        return f"VMs run on {name}: {self.reason}"
+        return f"{what} on {name}: {self.reason}"
 
 
 _deciding = threading.Lock()  # two slots begin at once

@@ -30,7 +30,7 @@ MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a
 QEMU = arch.VM.qemu
 
 
-def _no_kernel(identity: str) -> Image | None:
+def no_kernel(identity: str) -> Image | None:
     """Knows none."""
 
 
@@ -53,7 +53,7 @@ class VmRunner:
     environ: Mapping[str, str]
     accel: str = "auto"
     boot_deadline: float = 0.0
-    kernels: Callable[[str], Image | None] = _no_kernel
+    kernels: Callable[[str], Image | None] = no_kernel
     campaign: Path | None = None
 
     def run(self, image: Image, plan: Plan, folder: Path, *, listener: Listener, cancel: CancelToken) -> Observation:
@@ -68,7 +68,7 @@ class VmRunner:
         wanted = "tcg" if plan.icount else plan.accel or self.accel
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
-            answer = self._accelerate(booted, qemu, folder, cancel)
+            answer = self.accelerate(booted, qemu, folder, cancel)
             wanted = answer.accel
             if answer.cause is acceleration.Cause.GONE:
                 return Watcher(plan, "", 0.0, listener, cancel).harness(answer.reason)
@@ -108,7 +108,13 @@ class VmRunner:
             workspace.keep(folder)
         return replace(observation, vng=version, sandbox=self.processes.sandbox.describe())
 
-    def _accelerate(self, image: Image, qemu: str | None, folder: Path, cancel: CancelToken) -> acceleration.Answer:
+    def for_campaign(self, folder: Path) -> VmRunner:
+        """The same, for trials of the campaign in ``folder``."""
+        return replace(self, campaign=folder)
+
+    def accelerate(self, image: Image, qemu: str | None, folder: Path, cancel: CancelToken) -> acceleration.Answer:
+        """What trials run on where the recipe leaves it open: KVM when it boots ``image`` with ``qemu``."""
+
         def boots() -> Observation:
             runner = replace(self, accel="kvm", boot_deadline=acceleration.PATIENCE)
             return runner.run(image, Plan(steps=()), folder / "kvm", listener=lambda _: None, cancel=cancel)

@@ -32,6 +32,8 @@ LEFT = ("result.json", "agent.log", "kernel.log", "qemu.log", "guest-console.log
 """What the agent leaves: nothing else in the shared folder is kept, which the VM may fill as it likes."""
 
 GUEST = "guest"  # folder of a stored trial that holds it; beside it lies what this side of the wall wrote
+GUEST_KERNEL, GUEST_MODULES = "guest-kernel", "guest-modules"
+"""In the shared folder: what an inner Linux guest boots, and (without a VM) the folder of its modules by release."""
 RESERVE = 32 << 20  # bytes below which a disk counts as full: QEMU would stop, or hand the VM an error of ours
 
 
@@ -95,13 +97,26 @@ class Workspace:
             places.modules.mkdir()
         if plan.guest is not None and plan.guest.os == "linux":  # a copy: the VM does not see every folder of the host
             own = places.shared / "files" / plan.guest.kernel if plan.guest.kernel else kernel
-            shutil.copyfile(own, places.shared / "guest-kernel")
+            shutil.copyfile(own, places.shared / GUEST_KERNEL)
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(layer.size)
         _script(places.qemu, vng.qemu_script(qemu, places, plan.boots()))
         _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))
+
+    def fill_for_guest(self, kernel: Image | None) -> tuple[Path, ...]:
+        """Put in what the guest boots where there is no VM around it; the folders of modules that it must be able to
+        see. Raises OSError."""
+        if kernel is None:
+            return ()
+        shared = self.places.shared
+        shutil.copyfile(Path(kernel.kernel).resolve(strict=True), shared / GUEST_KERNEL)
+        if not kernel.modules:
+            return ()
+        modules = (Path(kernel.modules) / "lib/modules").resolve(strict=True)
+        (shared / GUEST_MODULES).symlink_to(modules)
+        return (modules,)
 
     def _agent(self, processes: Processes) -> Path:
         """Put the agent in, as one file that the VM's Python has made here, once for all trials; its entry."""

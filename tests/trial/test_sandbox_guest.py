@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU under test on this host: a real guest in the sandbox, with no VM around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bisector.agent.plan import Drive, Guest, Io, Layer, Plan, Step, StepFacts, Watch
+from bisector.interfaces import CancelToken, Progress
+from bisector.model import Ending, Image, Observation
+from bisector.system.proc import Processes
+from bisector.trial.sandbox import SandboxRunner
+
+KERNEL = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not KERNEL, reason="BISECTOR_TEST_IMAGE names no kernel image")]
+DRIVE = Drive("vda", "img", "virtio-blk", cache_direct=False)
+START, STOP = Step("boot", "start"), Step("stop", "stop")
+LAYERS = (Layer("img", "file", "raw", size=16 << 20), Layer("copy", "file", "qcow2", size=16 << 20))
+ERRORS = (("errors", "read 8192 EIO 0"),)
+
+
+EMULATOR = "for p in /proc/[0-9]*; do case $(readlink $p/exe) in */qemu-system-*) pid=${p#/proc/};; esac; done; "
+RESIDENT = EMULATOR + "awk '/^VmRSS/ {print int($2 / 1024)}' /proc/$pid/status"
+RECIPE = """
+recipe: r
+target: {qemu: {build: [qemu-system-x86_64]}}
+vm: none
+storage: {img: {file: raw, size: 16M}}
+guest: {os: linux, accel: tcg, drives: {vda: {of: img}}}
+steps:
+  - boot: {start: guest}
+  - rest: {run: [sleep, '60'], in: guest}
+bad_when: {b: {exit: {rest: 1}}}
+good_when: {g: {exit: {rest: 0}}}
+"""
+
+
+@dataclass
+class Host:
+    """Runs trials without a VM, and knows what they leave."""
+
+    folder: Path
+    cancel: CancelToken = field(init=False)
+    seen: list[Progress] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cancel = CancelToken(str(self.folder / "cancel"))
+        (self.folder / "work").mkdir()
+
+    def run(self, *steps: Step, programs: str = "", deadline: float = 60.0, drive: Drive = DRIVE) -> Observation:
+        """Run one trial of these steps."""
+        environ = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "work")}
+        processes = Processes(self.folder / "records")
+        runner = SandboxRunner(processes, environ, kernels=lambda identity: Image(identity, KERNEL))
+        guest = Guest("linux", drives=(drive,), accel="tcg")
+        watches = (Watch("error", "guest", "I/O error, dev vda", decisive=False),)
+        plan = Plan(steps, LAYERS, guest, watches, vm=False, kernel="guest's", deadline=deadline)
+        image = Image("i", "", programs=programs)
+        observation = runner.run(image, plan, self.folder / "stored", listener=self.seen.append, cancel=self.cancel)
+        assert not any((self.folder / "work").iterdir()) and not any(processes.records.iterdir())
+        assert not emulators(self.folder)
+        return observation
+
+    def console(self) -> list[str]:
+        """Lines of the guest's console that were watched for."""
+        text = (self.folder / "stored/console.log").read_text(errors="replace")
+        return [line for line in text.splitlines() if " guest error " in line]
+
+
+def under_test(folder: Path, script: str) -> str:
+    """A folder with a QEMU of ours, that says so and goes on with ``script``."""
+    programs = folder / "programs"
+    programs.mkdir()
+    real = shutil.which("qemu-system-x86_64")
+    (programs / "qemu-system-x86_64").write_text(f"#!/bin/sh\necho the one under test >&2\nreal={real}\n{script}\n")
+    (programs / "qemu-system-x86_64").chmod(0o755)
+    return str(programs)
+
+
+def emulators(folder: Path) -> list[str]:
+    """Processes of a trial in ``folder`` that still run."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in lines if "qemu-system" in line and str(folder) in line]
+
+
+def of(observation: Observation, step: str) -> StepFacts:
+    assert observation.result is not None and observation.result.fault is None, observation
+    facts = observation.result.step(step)
+    assert facts is not None
+    return facts
+
+
+def qmp(name: str, command: str, until: str = "", **arguments: object) -> Step:
+    return Step(name, "qmp", qmp=json.dumps({"execute": command, "arguments": arguments}), until=until)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_guest_works_on_the_host_as_in_a_vm(host: Host, tmp_path: Path) -> None:
+    """Nothing is wrong: blocks are clean inside and outside, a job ends, and what QEMU refuses is an error."""
+    backup = {"device": "vda", "target": "{copy}", "sync": "full", "format": "qcow2", "mode": "existing"}
+    seen = host.run(
+        START,
+        Step("stamp", "stamp", ("vda",), "guest", size=1 << 20),
+        qmp("backup", "drive-backup", "BLOCK_JOB_COMPLETED", **backup, **{"job-id": "b"}),
+        qmp("refused", "drive-backup", **{**backup, "device": "nobody"}),
+        qmp("monitor", "human-monitor-command", **{"command-line": "info block"}),
+        Step("inside", "verify", ("vda",), "guest"),
+        Step("outside", "verify", ("img",)),
+        Step("same", "run", argv=("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "-U", "{img}", "{copy}")),
+        Step("resident", "run", argv=("sh", "-c", RESIDENT)),
+        STOP,
+        programs=under_test(tmp_path, 'exec "$real" "$@"'),
+    )
+    assert (seen.ending, seen.accel, host.console()) == (Ending.FINISHED, "none", [])
+    assert seen.result is not None and seen.result.guest_accel == "tcg"
+    assert {
+        name: of(seen, name).exit for name in ("boot", "stamp", "backup", "monitor", "same", "stop")
+    } == dict.fromkeys(("boot", "stamp", "backup", "monitor", "same", "stop"), 0)
+    assert of(seen, "refused").exit == 1 and "nobody" in of(seen, "refused").detail
+    assert of(seen, "inside").blocks == of(seen, "outside").blocks == ("clean",)
+    assert 20 < int(of(seen, "resident").detail) < 1000  # of this trial's QEMU, the only one that is seen
+    assert "the one under test" in (host.folder / "stored/guest/qemu.log").read_text()
+
+
+def test_what_goes_wrong_in_it_is_seen(host: Host) -> None:
+    """A sector that cannot be read, and a QEMU that crashes: the guest's error, its console, the signal."""
+    seen = host.run(
+        START,
+        Step("read", "io", ("vda",), "guest", io=Io("read", 4096, 4, True, offset=4 << 20)),
+        Step("crash", "run", argv=("sh", "-c", EMULATOR + "kill -ABRT $pid; sleep 1")),
+        qmp("after", "query-status"),
+        drive=replace(DRIVE, words=ERRORS),
+    )
+    assert of(seen, "read").errno == "EIO" and of(seen, "read").exit == 1
+    assert host.console() and "I/O error, dev vda" in host.console()[0]
+    assert (of(seen, "after").done, of(seen, "after").exit) == (False, -6)
+
+
+def test_a_guest_that_floods_its_console_ends_at_the_deadline(host: Host) -> None:
+    flood = Step(
+        "flood", "run", where="guest", argv=("sh", "-c", "yes I/O error, dev vda, and more of it >/dev/console")
+    )
+    seen = host.run(START, flood, STOP, deadline=7.0)
+    assert seen.ending is Ending.DEADLINE
+    assert seen.timing.total < 20
+    assert (of(seen, "boot").exit, of(seen, "flood").done) == (0, False)
+    assert seen.result is not None and seen.result.step("stop") is None
+    kept = [path for path in (host.folder / "stored").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in kept) < 4 << 20
+
+
+def test_a_qemu_that_hangs_and_hears_no_signal_ends_at_the_deadline(host: Host, tmp_path: Path) -> None:
+    deaf = under_test(tmp_path, "trap '' TERM HUP INT; while :; do sleep 1; done")
+    seen = host.run(START, programs=deaf, deadline=2.0)
+    assert (seen.ending, of(seen, "boot").done) == (Ending.DEADLINE, False)
+    assert seen.timing.total < 12
+
+
+def test_a_wish_to_stop_ends_it(host: Host) -> None:
+    threading.Timer(1.5, host.cancel.cancel).start()
+    begin = time.monotonic()
+    assert host.run(START, Step("rest", "run", where="guest", argv=("sleep", "60"))).ending is Ending.CANCELLED
+    assert time.monotonic() - begin < 8
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_bisector_is_killed(tmp_path: Path, by: signal.Signals) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "tmp").mkdir()
+    environ = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    environ |= {f"XDG_{name}_HOME": str(tmp_path / name) for name in ("STATE", "CACHE")}
+    command = [sys.executable, "-m", "bisector", "test", str(tmp_path / "r.yaml"), "--kernel", KERNEL]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        assert within(60.0, lambda: bool(emulators(tmp_path)))
+        child.send_signal(by)
+        child.wait(20.0)
+    assert within(5.0, lambda: not emulators(tmp_path)), emulators(tmp_path)
+
+
+def within(seconds: float, reached: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not reached() and time.monotonic() < until:
+        time.sleep(0.05)
+    return reached()
