@@ -24,13 +24,14 @@ class CellAnswer:
 
 @dataclass(frozen=True)
 class Answer:
-    """The whole table, and where its logs lie."""
+    """The whole table, and where its logs lie. ``compares``: the recipe compares a number with the good end's."""
 
     recipe: str
     candidate: Candidate
     rows: tuple[CellAnswer, ...]
     campaign: str
     folder: str
+    compares: bool = False
 
     @property
     def exit_code(self) -> ExitCode:

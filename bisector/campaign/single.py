@@ -85,7 +85,8 @@ def run(request: SingleRequest, session: Session) -> Answer:
             session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
             rows.append(CellAnswer(cell, _judged(judge, candidate, case, rows)))
     folder = str(session.store.campaign_folder(row.id))
-    return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder)
+    compares = any(case is not None and case.question.required for case in cases)
+    return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder, compares)
 
 
 def _case(request: SingleRequest, session: Session, cell: Cell) -> Case:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from bisector.answer import Answer, CellAnswer
 from bisector.model import Cell, Verdict
 from bisector.recipe import matrix, text
+from bisector.recipe.model import Recipe
 from bisector.recipe.parse import parse
+from bisector.recipe.plan import question_for
 from bisector.report import axes, table
 from bisector.report.facts import Facts
 from bisector.stage import CampaignState
@@ -37,7 +39,8 @@ def answer(facts: Facts) -> Answer | None:
     """What the test answered, each cell with its trials; None where it was stopped before its first verdict."""
     if not facts.judgements:
         return None
-    known = {cell.name: cell for cell in _cells(facts.campaign.source)}
+    recipe = _recipe(facts.campaign.source)
+    known = {cell.name: cell for cell in (*matrix.cells(recipe), *matrix.controls(recipe))} if recipe else {}
     rows = [
         CellAnswer(known.get(judged.cell, Cell(judged.cell)), replace(judged, trials=facts.trials_of(stage, judged)))
         for stage, judged in facts.judgements
@@ -46,16 +49,16 @@ def answer(facts: Facts) -> Answer | None:
     place = {name: number for number, name in enumerate(known)}
     rows.sort(key=lambda row: place.get(row.cell.name, len(place)))
     candidate = facts.judgements[0][1].candidate
-    return Answer(facts.campaign.recipe, candidate, tuple(rows), facts.campaign.id, facts.folder)
+    compares = recipe is not None and bool(question_for(recipe).required)
+    return Answer(facts.campaign.recipe, candidate, tuple(rows), facts.campaign.id, facts.folder, compares)
 
 
-def _cells(source: str) -> tuple[Cell, ...]:
-    """Cells and controls of a recipe as resolved; none of one that cannot be read any more."""
+def _recipe(source: str) -> Recipe | None:
+    """A recipe as resolved; None of one that cannot be read any more."""
     try:
-        recipe, _ = parse(text.read(source.encode("utf-8", "surrogatepass")).data)
+        return parse(text.read(source.encode("utf-8", "surrogatepass")).data)[0]
     except text.TextError:
-        return ()
-    return (*matrix.cells(recipe), *matrix.controls(recipe)) if recipe else ()
+        return None
 
 
 def headline(found: Answer | None) -> str:

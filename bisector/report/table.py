@@ -50,7 +50,9 @@ def _why(answer: Answer) -> list[str]:
 
 def hint(answer: Answer) -> str:
     """What to do where every trial was neither bad nor good for one reason; else ""."""
-    return neither.HINT if neither.stops([trial for one in judgements(answer) for trial in one.trials]) else ""
+    if not neither.stops([trial for one in judgements(answer) for trial in one.trials]):
+        return ""
+    return neither.COMPARED if answer.compares else neither.HINT
 
 
 def judgements(answer: Answer) -> list[Judgement]:

@@ -17,6 +17,12 @@ HINT = (
     "('bisector test RECIPE' tries one candidate)"
 )
 
+COMPARED = (
+    "one candidate has no verdict where a number is compared with the good end's: "
+    "'bisector run RECIPE --repo DIR --good REV --bad REV' measures both ends, then searches"
+)
+"""What a test says of a recipe with a number relative to the good end, instead of HINT."""
+
 
 @dataclass(frozen=True)
 class NeverJudged:

@@ -10,9 +10,21 @@ import case
 import pytest
 
 from bisector.agent.plan import Result, StepFacts
+from bisector.answer import Answer, CellAnswer
 from bisector.mail.letter import Letter, body
-from bisector.model import Ending, Judgement, Observation, Outcome, OutcomeKind, Question, Reading, Signal, Verdict
-from bisector.report import html, json_format, printed, text
+from bisector.model import (
+    Cell,
+    Ending,
+    Judgement,
+    Observation,
+    Outcome,
+    OutcomeKind,
+    Question,
+    Reading,
+    Signal,
+    Verdict,
+)
+from bisector.report import html, json_format, printed, table, text
 from bisector.verdict.neither import always_neither, stops
 from bisector.verdict.signature import read
 
@@ -77,3 +89,13 @@ def test_three_trials_that_ended_alike_stop_a_campaign_and_what_they_printed_may
     assert not always_neither((first, second, other))
     clean = replace(third, reading=Reading(Signal.CLEAN))
     assert not stops((first, second, clean))
+
+
+def test_the_hint_of_a_test_fits_what_the_recipe_asks_for() -> None:
+    """Of a recipe that compares with the good end no step has to be corrected: one candidate has nothing to compare."""
+    third = silent_end(case.BAD_END, "us=33").trials[0]
+    skipped = replace(GOOD, trials=(*GOOD.trials[:2], third))
+    plain = Answer("slow", GOOD.candidate, (CellAnswer(Cell(""), skipped),), "test-1", "/folder")
+    assert "correct the step" in table.hint(plain)
+    hint = table.hint(replace(plain, compares=True))
+    assert "bisector run RECIPE --repo" in hint and "correct the step" not in hint

@@ -11,7 +11,7 @@ from bisector.model import Candidate, Judgement, TargetKind, Verdict
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.resolve import resolved_yaml
-from bisector.report import html, text
+from bisector.report import html, single, text
 from bisector.report.facts import Facts, gather
 from bisector.store import Store
 from tests.report import case
@@ -146,3 +146,11 @@ def test_a_skip_says_why(store: Store) -> None:
     facts = replace(facts, judgements=(*facts.judgements, ("test", skipped)))
     for render in (text.render, html.render):
         assert "does not boot in 2 of 2: no agent" in " ".join(render(facts).split())
+
+
+@pytest.mark.parametrize(("name", "compares"), [("raid1-writes-slower", True), ("virtio-open-lvm-raid1", False)])
+def test_a_stored_test_knows_whether_its_recipe_compares_with_the_good_end(
+    store: Store, name: str, compares: bool
+) -> None:
+    found = single.answer(stored(store, ("", Verdict.SKIP, "n"), source=resolved_yaml(load(name))))
+    assert found is not None and found.compares is compares
