@@ -16,15 +16,15 @@ from bisector.cli.options import JsonOption
 from bisector.errors import BisectorError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from bisector.recipe.starter import FailureDescription
+    from bisector.recipe.failure import FailureDescription
     from bisector.terminal import Terminal
 
 commands = typer.Typer()
 
-# As bisector/recipe/starter.py has them (a test compares); here so that --help imports no recipe. Its STORAGE is long
+# As bisector/recipe/failure.py has them (a test compares); here so that --help imports no recipe. Its STORAGE is long
 # and comes from the table of layers, which takes its time: it is imported by whoever needs it.
 TESTED = ("kernel", "qemu")
-WORKLOADS = ("script", "read", "open", "guest")
+WORKLOADS = ("script", "read", "open", "guest", "fio", "reboot", "power-cut", "unplug", "job")
 
 
 NameArgument = Annotated[
@@ -39,9 +39,16 @@ WorkloadOption = Annotated[
     str,
     typer.Option(
         metavar="|".join(WORKLOADS),
-        help="Your script; direct reads; QEMU opening the storage; a Linux guest reading from it.",
+        help="Your script; direct reads; QEMU opening the storage; a Linux guest reading from it; fio; blocks verified "
+        "after a reboot or a power cut; a disk pulled out and put in; a job of QEMU's block layer.",
     ),
 ]
+FioOption = Annotated[str, typer.Option("--fio", metavar="OPTIONS", help="Of fio's job: 'rw=randread bs=4k'.")]
+SlowerOption = Annotated[
+    int, typer.Option(metavar="PERCENT", help="So much slower than the good end a bad one is (script, read, fio).")
+]
+ZonedOption = Annotated[bool, typer.Option("--zoned", help="The disks have zones.")]
+UdevOption = Annotated[bool, typer.Option("--udev", help="A udevd lives in the VM.")]
 ScriptOption = Annotated[
     str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
 ]
@@ -69,6 +76,10 @@ def new(
     good: Annotated[str, typer.Option(help="A revision that is good.")] = "",
     bad: Annotated[str, typer.Option(help="A revision that is bad.")] = "",
     title: Annotated[str, typer.Option(help="The failure in one line.")] = "",
+    fio: FioOption = "",
+    slower: SlowerOption = 0,
+    zoned: ZonedOption = False,
+    udev: UdevOption = False,
     report: ReportOption = "",
     folder: FolderOption = Path(),
     as_json: JsonOption = False,
@@ -77,7 +88,7 @@ def new(
 
     Without a NAME, on a terminal, it asks.
     """
-    from bisector.recipe.starter import STORAGE, FailureDescription
+    from bisector.recipe.failure import STORAGE, FailureDescription
 
     if storage == "list":
         terminal_of(context).write("".join(f"{known}\n" for known in STORAGE))
@@ -89,7 +100,9 @@ def new(
     ):
         if given not in known:
             raise UsageError(f"--{option} {given}: not one of {', '.join(known)}")
-    wishes = FailureDescription(name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)  # type: ignore[arg-type]
+    workload = "fio" if fio and workload == "script" and not script else workload
+    words = (name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)
+    wishes = FailureDescription(*words, fio, slower, zoned, udev)  # type: ignore[arg-type]
     head: tuple[str, ...] = ()
     if report:
         wishes, head = _drafted(wishes, Path(report))
@@ -175,7 +188,7 @@ def _drafted(wishes: FailureDescription, report: Path) -> tuple[FailureDescripti
     text, title = data.decode(errors="replace"), ""
     if mail.subject and mail.text:
         text, title = mail.text, re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mail.subject, flags=re.IGNORECASE)
-    found = findings(text)
+    found = findings(text, title)
     drafted = wishes_from(found, replace(wishes, title=wishes.title or title))
     return drafted, notes(found, report.name)
 
@@ -184,7 +197,7 @@ def _from_answers(wishes: FailureDescription) -> FailureDescription:
     """The wishes from answers; each question offers what the flags said, and comes again until its answer fits."""
     from dataclasses import replace
 
-    from bisector.recipe.starter import STORAGE, refuse_what_does_not_fit
+    from bisector.recipe.failure import STORAGE, TIMED, refuse_what_does_not_fit
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("which name?", hint="bisector new NAME [options]; on a terminal it asks")
@@ -204,8 +217,12 @@ def _from_answers(wishes: FailureDescription) -> FailureDescription:
                 typer.echo(f"not one of {', '.join(choices)}", err=True)
                 continue
             try:
-                then = replace(now, **{field: _number(answer) if field == "bad_exit" else answer})  # type: ignore[arg-type]
+                value = _number(answer) if field == "bad_exit" else int(answer) if field == "slower" else answer
+                then = replace(now, **{field: value})  # type: ignore[arg-type]
                 refuse_what_does_not_fit(then)
+            except ValueError:
+                typer.echo("not a number", err=True)
+                continue
             except UsageError as error:
                 typer.echo(f"{error.what}: {error.hint}" if error.hint else error.what, err=True)
                 continue
@@ -215,12 +232,14 @@ def _from_answers(wishes: FailureDescription) -> FailureDescription:
     wishes = prompt(wishes, "title", "In one line", wishes.title)
     wishes = prompt(wishes, "tested", "Under test", wishes.tested, TESTED)
     wishes = prompt(wishes, "storage", "Storage", wishes.storage, STORAGE)
-    if wishes.tested == "kernel":
-        wishes = prompt(wishes, "workload", "Workload", wishes.workload, WORKLOADS)
+    workloads = WORKLOADS if wishes.tested == "kernel" else ("script", "job")
+    wishes = prompt(wishes, "workload", "Workload", wishes.workload, workloads)
     if wishes.workload == "script":
         wishes = prompt(wishes, "script", "Your script", wishes.script or f"./{wishes.name}.sh")
         wishes = prompt(wishes, "bad_exit", "Its exit code for the failure", str(wishes.bad_exit))
-    if wishes.tested == "kernel":
+    if wishes.workload in TIMED:
+        wishes = prompt(wishes, "slower", "Per cent slower than the good end (0: no number)", str(wishes.slower))
+    if not wishes.without_vm:
         wishes = prompt(wishes, "console", "A console line that is the failure (regex)", wishes.console)
     wishes = prompt(wishes, "good", "A good revision", wishes.good)
     return prompt(wishes, "bad", "A bad revision", wishes.bad)

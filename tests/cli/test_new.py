@@ -17,11 +17,25 @@ import pytest
 
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
+from bisector.recipe.failure import STORAGE
 from bisector.recipe.load import load
-from bisector.recipe.starter import STORAGE
 
 ANSWERS = (
-    *("En tered", "entered", "it fails", "kernel", "lvm-raid2", "lvm-raid1", "script", "../x", "", "abc", "3"),
+    *(
+        "En tered",
+        "entered",
+        "it fails",
+        "kernel",
+        "lvm-raid2",
+        "lvm-raid1",
+        "script",
+        "../x",
+        "",
+        "abc",
+        "3",
+        "x",
+        "0",
+    ),
     *(".*", "I/O error", "v6.17", "v6.17", "v6.18"),
 )
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from bisector.cli import main
+from bisector.mail import received
+from bisector.recipe.failure import FailureDescription
 from bisector.recipe.load import load
 from bisector.recipe.report_reader import ReportedValue, findings, generalized, notes, wishes_from
-from bisector.recipe.starter import FailureDescription
 
+DATA = Path(__file__).parent / "data"
 REPORT = """\
 Hello,
 
@@ -145,6 +147,89 @@ def test_the_draft_passes_check(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "LVM half fails", "v6.17", "7d0a66e4bb9081d75c82ec4957c50034cb0ea449",
     )  # fmt: skip
     assert "found    storage: lvm-raid1" in capsys.readouterr().err
+
+
+REPORTS = {
+    "raid5-iops.eml": {
+        "good": "v6.12", "bad": "v6.14.2", "storage": "md-raid5", "workload": "fio", "slower": "26",
+        "fio": "direct=1 rw=randwrite bs=16k iodepth=32 ioengine=libaio numjobs=2 group_reporting=1",
+    },
+    "power-failure-thin.txt": {
+        "good": "v6.15.11", "bad": "v6.16", "storage": "lvm-thin", "workload": "power-cut",
+    },
+    "nvme-surprise-removal.eml": {
+        "good": "v6.16", "bad": "v6.17", "storage": "md-raid1", "workload": "unplug",
+        "crash": "INFO: task kworker/u64:3:8113 blocked for more than 122 seconds",
+    },
+    "mirror-job-stuck.txt": {"bad": "v10.1.0", "tested": "qemu", "storage": "disk", "workload": "job"},
+    "zoned-crypt.eml": {
+        "good": "v6.13.8", "bad": "v6.14", "storage": "dm-crypt", "zoned": "true", "workload": "fio", "slower": "35",
+        "fio": "ioengine=io_uring direct=1 iodepth=64 rw=randread bs=4k",
+    },
+}  # fmt: skip
+"""Reports in the style of those of the lists, of kinds that the parsers were not written from."""
+
+FACTS = {
+    "raid5-iops.eml": "{value: {repro: {write.iops: '< 0.74 × good'}}}",
+    "power-failure-thin.txt": "{stamp: data, size: 16M, for: 5s, kill: true}",
+    "nvme-surprise-removal.eml": "{unplug: leg0}",
+    "mirror-job-stuck.txt": "until: BLOCK_JOB_READY",
+    "zoned-crypt.eml": "{disk: null_blk, size: 128M, zoned: 4M}",
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_becomes_a_draft_with_the_words_that_it_asks_for(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = DATA / "reports" / name
+    assert main(["new", "drafted", "--from", str(file), "--folder", str(tmp_path)]) == 0
+    mail = received.parse(file.read_bytes())
+    found = findings(mail.text, mail.subject) if mail.subject else findings(file.read_text())
+    assert {one.field: one.value for one in found} == REPORTS[name]
+    assert FACTS[name] in (tmp_path / "drafted.yaml").read_text()
+    assert load(tmp_path / "drafted.yaml").recipe == "drafted"
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("the machine lost power in the middle", "workload", "power-cut"),
+        ("the array is gone after a reboot", "workload", "reboot"),
+        ("echo 1 > /sys/block/sdb/device/delete", "workload", "unplug"),
+        ("virsh blockcopy vm7 vda --dest /srv/x", "workload", "job"),
+        ("Sequential throughput fell by half", "workload", "fio"),
+        ("IOPS went from 120k to 90k IOPS", "slower", "25"),
+        ("that is 12.4 % slower", "slower", "12"),
+        ("udevadm settle never comes back", "udev", "true"),
+        ("mkfs.btrfs on a host-managed disk", "zoned", "true"),
+    ],
+)
+def test_a_line_asks_for_a_word(line: str, field: str, value: str) -> None:
+    assert values_in(line)[field] == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fio --rw=write \\\n  --bs=64k --verify=crc32c --filename=/dev/md0",
+        "> fio --bs 64k --rw write --verify=crc32c --size=100G --name=x",
+        "[one]\nrw=write\nbs=64k\n; a remark\nverify=crc32c\nfilename=/dev/sdb\n\n[two]\nrw=read\n",
+    ],
+)
+def test_a_job_of_fio_is_taken_over_less_what_is_of_the_reporters_machine(text: str) -> None:
+    found = dict(word.split("=") for word in values_in(text)["fio"].split())
+    assert found == {"rw": "write", "bs": "64k", "verify": "crc32c"}
+
+
+def test_what_a_person_says_of_the_workload_leaves_fio_out() -> None:
+    wishes = wishes_from(findings("fio --rw=read --bs=4k: 30% slower"), FailureDescription("mine", workload="guest"))
+    assert (wishes.workload, wishes.fio, wishes.slower) == ("guest", "", 0)
+
+
+@pytest.mark.parametrize("line", ["the disk is 95% full", "100% of the guests", "fiona wrote", "no regression in 6.12"])
+def test_a_line_asks_for_no_word(line: str) -> None:
+    assert not {"workload", "slower", "fio", "zoned"} & set(values_in(line))
 
 
 def test_a_report_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

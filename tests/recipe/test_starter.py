@@ -12,11 +12,12 @@ import pytest
 
 from bisector.cli import new
 from bisector.errors import UsageError
-from bisector.recipe import starter
+from bisector.recipe import failure
+from bisector.recipe.failure import STORAGE, TESTED, WORKLOADS, FailureDescription
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.plan import plan_for, question_for
-from bisector.recipe.starter import STORAGE, TESTED, WORKLOADS, FailureDescription, script_text, text
+from bisector.recipe.starter import script_text, text
 
 DATA = Path(__file__).parent / "data" / "starter"
 EVERY = [FailureDescription("first", *combination) for combination in itertools.product(TESTED, STORAGE, WORKLOADS)]
@@ -36,6 +37,8 @@ BLOCK = {
     ),
     "raw",
 }
+REDUNDANT = {*(f"lvm-{type_}" for type_ in ("raid1", "raid5", "raid6", "raid10", "mirror"))}
+REDUNDANT |= {f"md-{type_}" for type_ in ("raid1", "raid5", "raid6", "raid10")}
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "f2fs", "vfat", "squashfs")
 IMAGES = ("qcow2", "vmdk", "vhdx")
 GOLDEN = {
@@ -52,10 +55,14 @@ GOLDEN = {
 
 def may_be_written(wishes: FailureDescription) -> bool:
     """What fits together, said once more."""
-    if wishes.tested == "qemu":
+    if wishes.tested == "qemu" and wishes.workload != "job":
         return wishes.workload == "script" and wishes.storage in ("none", "raw", *IMAGES) and not wishes.console
     if wishes.workload == "read":
         return wishes.storage in BLOCK
+    if wishes.workload in ("fio", "reboot", "power-cut"):
+        return wishes.storage in BLOCK | {*FILE_SYSTEMS} - {"squashfs"}
+    if wishes.workload == "unplug":
+        return wishes.storage in REDUNDANT | {"disk"}
     return wishes.workload == "script" or wishes.storage in BLOCK | {*IMAGES}
 
 
@@ -95,9 +102,13 @@ def test_each_combination_passes_check_or_is_refused(
         recipe = load(written(wishes, tmp_path))
         assert (recipe.search.good or "", recipe.search.bad or "", recipe.title or "") == (*ends, title)
         passed += 1
-    # a script alone, a script on a file system, all but reads on an image; without a VM a script alone or on a file
+    # a script alone, on a file system, and on an image with open, guest and job; without a VM alone or on a file
     without_vm = 0 if console else 2 + len(IMAGES)
-    assert passed == 4 * len(BLOCK) + 1 + len(FILE_SYSTEMS) + 3 * len(IMAGES) + without_vm
+    job_of_qemu = len(BLOCK) + len(IMAGES)
+    written_to = 3 * (len(BLOCK) + len(FILE_SYSTEMS) - 1)
+    pulled = len(REDUNDANT) + 1
+    others = 5 * len(BLOCK) + 1 + len(FILE_SYSTEMS) + 4 * len(IMAGES)
+    assert passed == others + without_vm + job_of_qemu + written_to + pulled
 
 
 @pytest.mark.parametrize("wishes", [w for w in EVERY if may_be_written(w)], ids=str)
@@ -105,10 +116,24 @@ def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: FailureDescr
     recipe = load(written(wishes, tmp_path))
     (cell,) = cells(recipe)
     plan = plan_for(recipe, cell)
-    assert plan.vm is (wishes.tested == "kernel")
+    assert plan.vm is (wishes.tested == "kernel" or wishes.workload == "job")
     assert bool(plan.files) is (wishes.workload == "script")
-    assert (starter.LAYER in [layer.name for layer in plan.layers]) is (wishes.storage != "none")
+    assert (failure.LAYER in [layer.name for layer in plan.layers]) is (wishes.storage != "none")
     assert question_for(recipe).bad and question_for(recipe).good
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        (FailureDescription("x", slower=20), "  slower: {seconds: {repro: '> 1.2 × good'}}"),
+        (FailureDescription("x", storage="ext4", workload="fio"), "        directory: '{data}'"),
+        (FailureDescription("x", storage="disk", zoned=True), "  data: {disk: null_blk, size: 128M, zoned: 4M}"),
+        (FailureDescription("x", udev=True), "needs: {udev: true}   # else no udev runs in the VM"),
+    ],
+)
+def test_a_wish_is_in_the_recipe(tmp_path: Path, wishes: FailureDescription, words: str) -> None:
+    assert words in text(wishes).splitlines()
+    assert load(written(wishes, tmp_path))
 
 
 def test_every_line_fits_a_terminal() -> None:
@@ -138,6 +163,14 @@ def test_the_script_that_is_begun_says_nothing_yet(tmp_path: Path) -> None:
         (FailureDescription("x", console="a*"), "matches every line"),
         (FailureDescription("x", bad_exit=0), "exit code 0"),
         (FailureDescription("x", good="v6\n"), "not one revision"),
+        (FailureDescription("x", storage="disk", workload="reboot", slower=20), "no number to compare"),
+        (FailureDescription("x", slower=100), "not from 1 to 99"),
+        (FailureDescription("x", fio="rw=read"), "fio is not run"),
+        (FailureDescription("x", storage="disk", workload="fio", fio="--rw=read"), "no option of a job"),
+        (FailureDescription("x", storage="disk", workload="reboot", zoned=True), "null_blk's"),
+        (FailureDescription("x", storage="squashfs", workload="fio"), "cannot be written"),
+        (FailureDescription("x", storage="lvm-thin", workload="unplug"), "does not live on"),
+        (FailureDescription("x", tested="qemu", udev=True), "no udev of its own"),
     ],
 )
 def test_a_wish_that_cannot_be_is_named(wishes: FailureDescription, said: str) -> None:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a person, or a report, says of a failure: the wishes that a first recipe is written from. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, get_args
+
+from bisector.errors import UsageError
+from bisector.layers import table
+from bisector.layers.row import Kind, Row
+from bisector.recipe.values import FILE_NAME, MAX_FILE_NAME, revision, shown
+
+Tested = Literal["kernel", "qemu"]
+STORAGE: tuple[str, ...] = ("none", *table.first_names())
+"""What a workload may stand on: nothing, a disk, a volume or an array by its type, a file system, a file."""
+Workload = Literal["script", "read", "open", "guest", "fio", "reboot", "power-cut", "unplug", "job"]
+TESTED: tuple[Tested, ...] = get_args(Tested)
+WORKLOADS: tuple[Workload, ...] = get_args(Workload)
+LAYER = "data"
+BOOTED = ("reboot", "power-cut")
+WRITING = ("fio", *BOOTED)
+"""Workloads that write, on a file system too."""
+TIMED = ("script", "read", "fio")
+"""Workloads that give a number to compare with the good end's: seconds, and of fio its operations in a second."""
+READ_ONLY = ("squashfs",)
+OTHERS = "--workload open, guest or script"
+
+
+@dataclass(frozen=True)
+class FailureDescription:
+    """What a person said of the failure.
+
+    Args:
+        name: of the recipe and of its file.
+        tested: kernel, or QEMU's programs without a VM.
+        storage: what the workload stands on; ``data`` is its name in the recipe.
+        workload: an own script, direct reads, a QEMU that opens the storage, a Linux guest that reads from it, fio,
+            blocks written before a reboot or a power cut and verified after it, a disk that is pulled out and put in
+            again, a job of QEMU's block layer below a Linux guest.
+        script: the own script, as a path beside the recipe.
+        bad_exit: exit code by which the script says that it failed.
+        console: regular expression of a line on the VM's console that is the failure, "" for none.
+        good, bad: the ends of a search, "" when they are not known yet.
+        title: one line.
+        fio: options of a job of fio's, as NAME=VALUE with blanks between them.
+        slower: how many per cent slower than the good end a bad one is, 0 where the failure is no number.
+        zoned: whether the disks have zones.
+        udev: whether a udevd lives in the VM.
+    """
+
+    name: str
+    tested: Tested = "kernel"
+    storage: str = "none"
+    workload: Workload = "script"
+    script: str = ""
+    bad_exit: int = 1
+    console: str = ""
+    good: str = ""
+    bad: str = ""
+    title: str = ""
+    fio: str = ""
+    slower: int = 0
+    zoned: bool = False
+    udev: bool = False
+
+    @property
+    def own_script(self) -> str:
+        """The script as the recipe names it, "" when it runs none."""
+        if self.workload != "script":
+            return ""
+        return self.script if self.script.startswith("./") else f"./{self.script or self.name + '.sh'}"
+
+    @property
+    def without_vm(self) -> bool:
+        """Whether its steps run on this host: QEMU's programs, by a script."""
+        return self.tested == "qemu" and self.workload == "script"
+
+
+def kind_of(storage: str) -> Kind | None:
+    """The kind of storage of a wish; None for none."""
+    row = table.first_row(storage)
+    return table.KINDS[row.kind] if row else None
+
+
+def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
+    """Raises UsageError for wishes that no recipe can have together, with what to give instead."""
+    workload = wishes.workload
+    row, kind = table.first_row(wishes.storage), kind_of(wishes.storage)
+    _refuse_words(wishes)
+    _refuse_numbers(wishes)
+    if wishes.tested == "qemu" and workload not in ("script", "job"):
+        raise UsageError(
+            "QEMU's programs are tried without a VM, by a script, or in one, by a job", hint="--workload script, or job"
+        )
+    if wishes.without_vm:
+        _refuse_vm(wishes, kind)
+    elif workload != "script":
+        _refuse_storage(wishes, row, kind)
+    if wishes.zoned and (row is None or row.kind == "file" or workload in (*BOOTED, "unplug")):
+        raise UsageError(
+            "disks with zones are null_blk's: in the VM's memory, and no file lies on them",
+            hint="--storage disk, f2fs, btrfs or dm-linear; --workload script, read or fio",
+        )
+    if workload == "script" and wishes.bad_exit == 0:
+        raise UsageError("exit code 0 is how a script says that all is well", hint="--bad-exit 1")
+
+
+def _refuse_words(wishes: FailureDescription) -> None:
+    if not re.fullmatch(FILE_NAME, wishes.name) or len(wishes.name) > MAX_FILE_NAME or wishes.name.endswith(".lock"):
+        raise UsageError(f"{shown(wishes.name)} is no name of a recipe", hint="small letters, digits, dots and dashes")
+    for name, end in (("good", wishes.good), ("bad", wishes.bad)):
+        try:
+            end and revision(end)
+        except ValueError as error:
+            raise UsageError(f"--{name}: {error}", hint="a tag, a branch or a commit") from None
+    if wishes.good and wishes.good == wishes.bad:
+        raise UsageError(f"{wishes.good} cannot be good and bad", hint="leave one of them out for now")
+    own = PurePosixPath(wishes.own_script)
+    if wishes.script.startswith("/") or ".." in own.parts or (wishes.own_script and not own.name):
+        raise UsageError(
+            f"--script {shown(wishes.script)} is no file beside the recipe", hint="copy it there, and give its name"
+        )
+    if not wishes.title.isprintable():
+        raise UsageError("a title is one line that can be printed", hint="write it with other characters")
+    try:
+        every_line = wishes.console and re.search(wishes.console, "")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"--console {shown(wishes.console)} does not compile: {error}") from None
+    if every_line:
+        raise UsageError(
+            f"--console {shown(wishes.console)} matches every line", hint="name what only the failure says"
+        )
+
+
+def _refuse_numbers(wishes: FailureDescription) -> None:
+    if wishes.slower and wishes.workload not in TIMED:
+        raise UsageError(f"{wishes.workload} gives no number to compare", hint=f"--workload {', '.join(TIMED)}")
+    if not 0 <= wishes.slower <= 99:
+        raise UsageError(f"--slower {wishes.slower}: not from 1 to 99", hint="how many per cent slower the bad end is")
+    if wishes.fio and wishes.workload != "fio":
+        raise UsageError("there are options of fio's, and fio is not run", hint="--workload fio")
+    for word in wishes.fio.split():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*=[^'\\\s]+", word):
+            raise UsageError(f"--fio: {shown(word)} is no option of a job", hint="as in --fio 'rw=randwrite bs=4k'")
+
+
+def _refuse_vm(wishes: FailureDescription, kind: Kind | None) -> None:
+    """What needs a VM, where there is none."""
+    if kind and not kind.without_vm:
+        *names, last = (name for name in STORAGE if not (other := kind_of(name)) or other.without_vm)
+        raise UsageError(f"without a VM there is no {wishes.storage}", hint=f"--storage {', '.join(names)} or {last}")
+    if wishes.console:
+        raise UsageError("without a VM there is no console", hint="leave --console out; the exit code says it")
+    if wishes.udev:
+        raise UsageError("without a VM there is no udev of its own", hint="leave --udev out")
+
+
+def _refuse_storage(wishes: FailureDescription, row: Row | None, kind: Kind | None) -> None:
+    """Storage that a workload other than a script cannot stand on."""
+    storage, workload = wishes.storage, wishes.workload
+    if row is None or kind is None:
+        raise UsageError(f"{workload} needs storage, and there is no storage", hint="--storage disk")
+    if row.format != "raw" and workload in ("read", *WRITING):
+        raise UsageError(f"{workload} works on plain bytes, and a {storage} file has tables", hint=OTHERS)
+    if kind.mounted and workload not in WRITING:
+        what = "a disk, an array, a volume or a file"
+        raise UsageError(f"{workload} needs {what}, and {storage} is a file system", hint="--storage disk")
+    if storage in READ_ONLY and workload in WRITING:
+        raise UsageError(f"{workload} writes, and {storage} cannot be written", hint="--storage ext4, xfs ...")
+    if workload == "unplug" and storage != "disk" and not row.redundant:
+        hint = "--storage disk, md-raid1, lvm-raid1 ..."
+        raise UsageError(f"{storage} does not live on without a disk", hint=hint)
+
+
+def quoted(word: str) -> str:
+    """A word as YAML reads it back; plain where nobody could take it for anything else."""
+    if not word.isprintable():
+        raise UsageError(f"{shown(word)} holds what cannot be printed", hint="write it with other characters")
+    if word.startswith("./") and all(character.isalnum() or character in "./_-" for character in word):
+        return word
+    return "'" + word.replace("'", "''") + "'"

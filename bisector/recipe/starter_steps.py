@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Steps, guest and conditions of a first recipe: a row for each workload. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bisector.layers import table
+from bisector.recipe.failure import LAYER, FailureDescription, Workload, kind_of, quoted
+
+COPY = "copy"
+LASTS = "5s"
+FIO = "rw=randwrite bs=4k direct=1"
+"""The job where nobody named one."""
+
+Lines = Iterator[str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a workload puts into a recipe.
+
+    Args:
+        steps: the lines below ``steps:``.
+        bad: those below ``bad_when:``, less what the storage adds.
+        good: facts of the good condition.
+        guest: ``os:`` of the inner guest; None: there is none.
+        broken: whether the storage has lost a member when the steps end, so that its health is no failure.
+    """
+
+    steps: Callable[[FailureDescription], Lines]
+    bad: Callable[[FailureDescription], Lines]
+    good: str = "exit: {repro: 0}"
+    guest: str | None = None
+    broken: bool = False
+
+
+def guest(wishes: FailureDescription) -> Lines:
+    """The lines of ``guest:``."""
+    system = DRAFTS[wishes.workload].guest
+    if system is None:
+        return
+    yield "guest:"
+    if system == "none":
+        yield "  os: none   # QEMU opens its drives and quits: no guest has to boot"
+    else:
+        which = "the kernel under test" if wishes.tested == "kernel" else "the VM's kernel"
+        yield f"  os: linux   # boots {which}"
+    yield "  drives:"
+    yield f"    vda: {{of: {LAYER}, device: virtio-blk, aio: native, cache: {{direct: true}}}}"
+    yield ""
+
+
+def steps(wishes: FailureDescription) -> Lines:
+    """The lines of ``steps:``."""
+    yield "steps:"
+    yield from DRAFTS[wishes.workload].steps(wishes)
+    yield ""
+
+
+def conditions(wishes: FailureDescription) -> Lines:
+    """The conditions. A failure by exit code is a script's word; all else that goes wrong in it says nothing."""
+    draft, row = DRAFTS[wishes.workload], table.first_row(wishes.storage)
+    health = row is not None and row.redundant and not draft.broken
+    yield "# Any of them; a condition's name is the failure's name in every report."
+    yield "bad_when:"
+    yield from draft.bad(wishes)
+    if wishes.slower:
+        yield from _slower(wishes)
+    if health:
+        yield f"  leg-failed: {{health: {{{LAYER}: degraded}}}}"
+    if wishes.console:
+        yield f"  console-line: {{console: {{vm: {quoted(wishes.console)}}}}}"
+    yield "# All of its facts: a workload that did nothing is not good."
+    yield "good_when:"
+    facts = [draft.good] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
+    yield f"  it-held: {{{', '.join(facts)}}}"
+    yield ""
+    yield "# The recipe's own proof, tried by 'bisector test ... --controls': a control"
+    yield "# that must be good, and one that must be bad."
+    yield "# controls:"
+    yield "#   NAME: {expect: good, set: {PATH: VALUE}}"
+
+
+def _slower(wishes: FailureDescription) -> Lines:
+    """A number against the good end's: of fio operations in a second, else how long the step takes."""
+    yield "  # A search measures both ends first. A fixed limit is written '< 500', '> 10s'."
+    if wishes.workload == "fio":
+        ways = dict(word.split("=", 1) for word in (wishes.fio or FIO).split())
+        way = "read" if "read" in ways.get("rw", ways.get("readwrite", "read")) else "write"
+        limit = f"< {1 - wishes.slower / 100:.2g} × good"
+        yield f"  slower: {{value: {{repro: {{{way}.iops: '{limit}'}}}}}}"
+    else:
+        yield f"  slower: {{seconds: {{repro: '> {1 + wishes.slower / 100:.3g} × good'}}}}"
+
+
+# ---- a workload each -----------------------------------------------------------------------------------------------
+
+
+def _script(wishes: FailureDescription) -> Lines:
+    words = [wishes.own_script] + ([f"{{{LAYER}}}"] if wishes.storage != "none" else [])
+    comment = f"   # {{{LAYER}}}: its device or path" if wishes.storage != "none" else ""
+    yield f"  - repro: {{run: [{', '.join(quoted(word) for word in words)}]}}{comment}"
+
+
+def _read(wishes: FailureDescription) -> Lines:
+    yield f"  - repro: {{io: {LAYER}, read: 4k, count: 64, direct: true}}"
+
+
+def _open(wishes: FailureDescription) -> Lines:
+    yield "  - start: {start: guest}"
+
+
+def _guest_reads(wishes: FailureDescription) -> Lines:
+    yield "  - start: {start: guest}"
+    yield "  - repro: {io: vda, in: guest, read: 4k, count: 64, direct: true}"
+
+
+def _fio(wishes: FailureDescription) -> Lines:
+    kind = kind_of(wishes.storage)
+    given = dict(word.split("=", 1) for word in (wishes.fio or FIO).split())
+    place = {"directory" if kind and kind.mounted else "filename": f"{{{LAYER}}}"}
+    if kind and kind.mounted:
+        place["size"] = given.pop("size", "32M")
+    yield "  # Options as in a job file of fio's; one of your own is written fio: ./FILE."
+    yield "  - repro:"
+    yield "      fio:"
+    yield from (f"        {option}: {quoted(value)}" for option, value in {**place, **given}.items())
+    if not {"verify", "loops", "io_size"} & set(given):
+        yield f"      for: {LASTS}"
+
+
+def _reboot(wishes: FailureDescription) -> Lines:
+    yield f"  - write: {{stamp: {LAYER}, size: 16M}}   # blocks that say which they are"
+    yield "  - again: {reboot: vm}   # takes all off, boots, assembles what was made"
+    yield f"  - look: {{verify: {LAYER}}}"
+
+
+def _power_cut(wishes: FailureDescription) -> Lines:
+    yield "  # The power fails while it writes; then the VM boots and assembles all."
+    yield f"  - again: {{stamp: {LAYER}, size: 16M, for: {LASTS}, kill: true}}"
+    yield f"  - look: {{verify: {LAYER}}}   # what was flushed must be there"
+
+
+def _after_boot(wishes: FailureDescription) -> Lines:
+    yield "  not-assembled: {exit: {again: {not: 0}}}"
+    yield "  hangs: {hang: {again: true}}"
+    yield "  lost: {blocks: {look: {not: clean}}}"
+
+
+def _unplug(wishes: FailureDescription) -> Lines:
+    alone = wishes.storage == "disk"
+    disk, read = LAYER if alone else "leg0", f"  - repro: {{io: {LAYER}, read: 4k, count: 64, direct: true}}"
+    yield f"  - write: {{io: {LAYER}, write: 4k, count: 64, direct: true}}"
+    yield f"  - pull: {{unplug: {disk}}}"
+    if not alone:
+        yield read
+    yield f"  - back: {{plug: {disk}}}"
+    if alone:
+        yield read
+
+
+def _pulled(wishes: FailureDescription) -> Lines:
+    yield "  hangs: {hang: {vm: true}}"
+    yield "  io-error: {exit: {repro: {not: 0}}}"
+
+
+def _job(wishes: FailureDescription) -> Lines:
+    yield "  - start: {start: guest}"
+    yield "  # drive-backup, block-stream and block-commit go the same way."
+    yield "  - repro:"
+    yield "      qmp:"
+    yield "        drive-mirror:"
+    yield f"          {{device: vda, target: '{{{COPY}}}', sync: full, mode: existing}}"
+    yield "      until: BLOCK_JOB_READY"
+    yield "  - end: {qmp: {block-job-cancel: {device: vda}}, until: BLOCK_JOB_COMPLETED}"
+
+
+def _one(line: str) -> Callable[[FailureDescription], Lines]:
+    """The same line whatever else is wished."""
+    return lambda wishes: iter([f"  {line}"])
+
+
+def _exit_code(wishes: FailureDescription) -> Lines:
+    yield f"  it-failed: {{exit: {{repro: {wishes.bad_exit}}}}}"
+
+
+def _job_fails(wishes: FailureDescription) -> Lines:
+    yield "  job-failed: {exit: {repro: {not: 0}}}"
+    yield "  hangs: {hang: {repro: true}}"
+
+
+_IO_ERROR = _one("io-error: {exit: {repro: {not: 0}}}")
+_AFTER = "exit: {again: 0}, blocks: {look: clean}"
+DRAFTS: dict[Workload, Draft] = {
+    "script": Draft(_script, _exit_code),
+    "read": Draft(_read, _IO_ERROR),
+    "open": Draft(_open, _one("not-opened: {exit: {start: {not: 0}}}"), "exit: {start: 0}", guest="none"),
+    "guest": Draft(_guest_reads, _IO_ERROR, guest="linux"),
+    "fio": Draft(_fio, _one("io-error: {errno: {repro: {not: none}}}   # EILSEQ: a verify failed")),
+    "reboot": Draft(_reboot, _after_boot, _AFTER),
+    "power-cut": Draft(_power_cut, _after_boot, _AFTER),
+    "unplug": Draft(_unplug, _pulled, "exit: {pull: 0, back: 0, repro: 0}", broken=True),
+    "job": Draft(_job, _job_fails, "exit: {repro: 0, end: 0}", guest="linux"),
+}
