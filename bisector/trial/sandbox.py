@@ -22,6 +22,7 @@ from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.trial import accel as acceleration
+from bisector.trial import vng
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
 from bisector.trial.run import QEMU, VmRunner, no_kernel
@@ -94,11 +95,10 @@ class SandboxRunner:
                 "TMPDIR": str(places.temporary),
                 "LANG": "C.UTF-8",
             }
-            programs = [Path(image.programs)] if image.programs else []
             # Not the folder around them: a step could put a link in the place of the shared one.
             access = Access(
                 writable=(places.shared, places.home, places.temporary),
-                readable=(*installation(sys.executable), *programs, *modules),
+                readable=(*installation(sys.executable), *vng.folders_of_programs(image.programs), *modules),
                 devices=(acceleration.DEVICE,) if plan.guest and plan.guest.accel != "tcg" else (),
             )
             with self.processes.start(argv, access=access, cwd=places.shared, env=env) as child:

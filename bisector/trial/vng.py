@@ -152,7 +152,7 @@ def arguments(
         *("--memory", f"{plan.memory >> 20}M"),
         *("--cpus", str(plan.cpus)),
         f"--rwdir={places.shared}={places.shared}",
-        *_seen(*_folder_of_modules(image), *_folders_of_programs(programs)),
+        *_seen(*_folder_of_modules(image), *folders_of_programs(programs)),
         *("--qemu", str(places.qemu)),
         *(f"--append={option}" for option in kernel_options(plan, accel)),
         f"--qemu-opts={shlex.join((*FEW_QUEUES, *emulation, *devices(plan, places)))}",
@@ -213,12 +213,16 @@ def _folder_of_modules(image: Image) -> tuple[Path, ...]:
     return ((Path(image.modules) / "lib/modules").resolve(),) if image.modules else ()
 
 
-def _folders_of_programs(programs: str) -> tuple[Path, ...]:
-    """The image (a program finds its data at ../share), and where links in it lead to: an emulator is not copied."""
+def folders_of_programs(programs: str) -> tuple[Path, ...]:
+    """The image (a program finds its data at ../share), and where links in it lead to: an emulator is not copied.
+
+    Without one of these another program of that name would be found in PATH, and tried in its place.
+    """
     if not programs:
         return ()
     folder = Path(programs).resolve()
     linked = {link.resolve().parent for link in folder.iterdir() if link.is_symlink()}
+    linked |= {share for place in linked if (share := place.parent / "share").is_dir() and place.name == "bin"}
     return (folder.parent, *sorted(place for place in linked if not place.is_relative_to("/usr")))
 
 
@@ -238,7 +242,7 @@ def access(
     Without a udev that the plan wants, it sees no ``SERVICES``: the agent would end them as the first thing.
     ``tools``: paths of what runs, which may lie below a home folder; the others as of ``arguments``.
     """
-    seen = [Path(image.kernel), *_folder_of_modules(image), *_folders_of_programs(programs)]
+    seen = [Path(image.kernel), *_folder_of_modules(image), *folders_of_programs(programs)]
     seen += [place for tool in tools if "/" in tool for place in installation(tool)]
     devices = (Path("/dev/kvm"),) if accel == "kvm" else ()
     return Access((places.root,), tuple(seen), devices, () if plan.udev else SERVICES)

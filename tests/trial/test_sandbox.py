@@ -116,3 +116,16 @@ def test_programs_of_the_image_come_first_for_layers_and_for_steps(sandbox: Sand
     observation = sandbox.run(look, which, programs=str(programs), layers=(img,))
     assert observation.result is not None and observation.result.fault is None
     assert [step.exit for step in observation.result.steps] == [0, 0]
+
+
+def test_a_program_that_the_image_links_to_is_run_and_not_another_of_its_name(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An emulator is not copied into its image; where the link leads nowhere PATH has the installed one."""
+    for place in ("image", "built/bin", "built/share"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "built/share/data").write_text("the linked one\n")
+    (tmp_path / "built/bin/uname").write_text('#!/bin/sh\ncat "$(dirname "$(readlink -f "$0")")/../share/data"\n')
+    (tmp_path / "built/bin/uname").chmod(0o755)
+    (tmp_path / "image/uname").symlink_to(tmp_path / "built/bin/uname")
+    observation = sandbox.run(sh("which", "uname"), programs=str(tmp_path / "image"))
+    assert observation.result is not None
+    assert observation.result.steps[0].detail == "the linked one\n"
