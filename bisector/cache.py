@@ -29,6 +29,7 @@ PARTS = {
     "builds": "logs of builds, and records of what could not be built",
     "trees": "source trees that campaigns of other hosts sent to be built",
     "files": "files of recipes that campaigns of other hosts sent",
+    "programs": "what stands before the compiler cache in builds of kernels",
     "ccache": "compiler cache (it keeps itself below its own limit)",
 }
 PRUNED = {"images": "image", "packages": "package", "build-dirs": "build folder", "seats": "old build folder",

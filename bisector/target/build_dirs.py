@@ -134,6 +134,11 @@ class BuildDir:
         write_json(self.folder / "state.json", asdict(self.notes))
         self._journal.unlink()
 
+    def empty(self) -> None:
+        """Throw the objects away while make may work in the folder."""
+        for place in self.objects.iterdir():
+            remove_tree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+
     def _roll_back(self) -> bool:
         """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
         if self._whole:

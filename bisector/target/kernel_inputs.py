@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
+from bisector.target.ccache import Embeds
 from bisector.target.inputs import Inputs, Places
 from bisector.target.kconfig import final_values
 from bisector.target.leftovers import COMMAND_LIMIT
@@ -43,20 +44,26 @@ _WORD = re.compile(rb"[^\s\"'`()=,;|<>&\\]+")
 _HAS_INCLUDE = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^>\"]+)[>\"]")
 
 
-def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tuple[str, str, str]) -> Inputs:
+def kernel_inputs(
+    objects: Path, tree: Path, arch: str, config: str, about: tuple[str, str, str], *, careful: bool = True
+) -> Inputs:
     """What the build in the object folder ``objects`` of ``tree`` read.
 
     Args:
         arch: the folder of the architecture below arch/.
         config: the final .config.
         about: the tree's id, the name of the settings, and what was built.
+        careful: whether the compiler's cache has looked at the preprocessed sources.
 
-    Raises OSError.
+    Raises OSError; Embeds where it has not, and would have had to.
     """
     places = Places(tree, OBJECTS)
     for word in _words(objects):
         places.take(word)
     read = frozenset(places.read)
+    names, embedding = _looked_through(tree, read)
+    if not careful and (included := min((path for path in embedding if not _compiled(objects, path)), default="")):
+        raise Embeds(included)
     suffixes = {PurePosixPath(path).suffix for path in read}
     compiled = (path for path in read if not path.rpartition("/")[2].startswith(BUILD_FILES))
     folders = {str(folder) for path in compiled for folder in PurePosixPath(path).parents}
@@ -64,7 +71,7 @@ def kernel_inputs(objects: Path, tree: Path, arch: str, config: str, about: tupl
     return Inputs(
         *about,
         read=read,
-        names=frozenset(places.names | _asked_for(tree, read)),
+        names=frozenset(places.names | names),
         kinds=KINDS | {kind for kind in SELDOM if kind not in suffixes},
         whole=(*WHOLE, *_read_whole(config, arch)),
         unread=tuple(each for each in (*UNREAD, *others) if each not in folders),
@@ -92,16 +99,24 @@ def _words(objects: Path) -> Iterator[str]:
                     yield from filter(None, (name, name[2:] if name.startswith(("-I", "-T")) else ""))
 
 
-def _asked_for(tree: Path, read: Iterable[str]) -> set[str]:
-    """Names that ``__has_include`` looks for in what was read."""
-    names = set()
+def _looked_through(tree: Path, read: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Of what was read: names that ``__has_include`` looks for, and the files that have the word incbin."""
+    names, embedding = set(), set()
     for path in read:
         try:
             text = read_plain(tree, path, SOURCE_LIMIT)
         except (NotRegularFile, FileNotFoundError):
             continue
         names |= {os.fsdecode(name).rpartition("/")[2] for name in _HAS_INCLUDE.findall(text)}
-    return names
+        if b"incbin" in text and path.endswith(tuple(KINDS)):
+            embedding.add(path)
+    return names, embedding
+
+
+def _compiled(objects: Path, path: str) -> bool:
+    """Whether a source was compiled by itself, into an object or a program of the host."""
+    stem = objects / path.rpartition(".")[0]
+    return path.endswith((".c", ".S")) and (stem.is_file() or stem.with_name(f"{stem.name}.o").is_file())
 
 
 def _read_whole(config: str, arch: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import paths_below, remove_tree
 from bisector.target.build_dirs import BuildDir
+from bisector.target.ccache import CAREFUL, in_depend_mode
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.inputs import Inputs
@@ -86,8 +87,8 @@ class KernelSource(SourceTarget):
         self._wanted = config.wanted
         environ = os.environ if environ is None else environ
         self._environment = environment(environ, cache / "ccache")
-        ccache = shutil.which("ccache", path=self._environment["PATH"]) or ""
-        self._make = Make(config.make, jobs, "ccache" if ccache else "")
+        self._ccache = shutil.which("ccache", path=self._environment["PATH"]) or ""
+        self._make = Make(config.make, jobs, "ccache" if self._ccache else "")
         _ = self._make.architecture  # an unknown one is the user's error, said at once
 
     @property
@@ -118,8 +119,10 @@ class KernelSource(SourceTarget):
         listener: Listener,
         cancel: CancelToken,
     ) -> Build:
-        access = self._access(build_dir, *self._programs)
-        commands = Commands(self.processes, access, self._environment, log, listener, cancel)
+        access, environ = self._access(build_dir, *self._programs), self._environment
+        if self._ccache:
+            environ = in_depend_mode(environ, self._ccache, self._cache / "programs")
+        commands = Commands(self.processes, access, environ, log, listener, cancel)
         settings = self._settings(candidate)
         same = build_dir.notes.configured == settings and changes is not None and not may_configure(changes)
         wanted = self._wanted.over(candidate.config_lines)
@@ -246,9 +249,11 @@ class _Build:
         )
 
     def inputs(self, tree: str, fit: str, candidate: str) -> Inputs:
-        """What kbuild noted. Raises OSError."""
-        arch = Path(self.make.architecture.kernel).parts[1]
-        return kernel_inputs(self.build_dir.objects, self.build_dir.tree, arch, self._config(), (tree, fit, candidate))
+        """What kbuild noted. Raises OSError; Embeds where the build is to be repeated as CAREFUL says."""
+        arch, objects = Path(self.make.architecture.kernel).parts[1], self.build_dir.objects
+        careful = not self.make.ccache or CAREFUL.items() <= self.commands.environment.items()
+        about = (tree, fit, candidate)
+        return kernel_inputs(objects, self.build_dir.tree, arch, self._config(), about, careful=careful)
 
     def _release(self) -> str:
         data = _plain(BuildStage.COMPILE, read_plain, self.build_dir.objects, "include/config/kernel.release", 4096)

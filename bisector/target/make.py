@@ -107,8 +107,8 @@ def environment(environ: Mapping[str, str], ccache_folder: Path) -> dict[str, st
         "CCACHE_DIR": str(ccache_folder),
         "CCACHE_CONFIGPATH": os.devnull,  # not in the folder, which builds can write
         "CCACHE_MAXSIZE": "10G",
-        # Never CCACHE_DEPEND, though a miss is 28 % cheaper with it (6.18, gcc 12): without a look at the preprocessed
-        # source ccache does not see .incbin, and piggy.S, whose text names the compressed kernel by its sizes alone,
-        # gave an earlier kernel of the same sizes (seen: a child of the culprit that booted as a good commit).
+        # CCACHE_DEPEND never for all: without a look at the preprocessed source ccache does not see .incbin, and
+        # piggy.S, whose text names the compressed kernel by its sizes alone, gave an earlier kernel of the same sizes
+        # (seen: a child of the culprit that booted as a good commit). ccache.py says where it is safe.
         "CCACHE_NAMESPACE": "2",  # what was stored in that mode is not found any more
     }

@@ -20,6 +20,7 @@ from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.target.build_dirs import BuildDir, take
+from bisector.target.ccache import CAREFUL, Embeds
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images, put_inputs
 from bisector.target.inputs import Inputs
@@ -235,22 +236,32 @@ class SourceTarget(ABC):
         added = (change.path for change in changes or () if change.old_mode == "000000")
         with build_dir.at_work(self._fit, tree, frozenset(PurePosixPath(path).name for path in added)) as shadowed:
             if shadowed:
-                build.commands.environment = {**build.commands.environment, "CCACHE_NODIRECT": "1"}
+                build.commands.environment = {**build.commands.environment, **CAREFUL}
             try:
-                build.configure()
-                build.compile()
-                with self.images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
-                    facts = build.collect(staged)
-                    self._record_inputs(build, candidate, staged)
-                    seconds = round(time.monotonic() - begin, 1)
-                    image = replace(
-                        facts,
-                        tools=(*self.tools, ("sandbox", self.processes.sandbox.describe())),
-                        commands=build.commands.done,
-                        seconds=seconds,
-                    )
-                    return self.images.keep(key, staged, image)
+                try:
+                    return self._made(key, candidate, build, begin)
+                except Embeds as found:
+                    build.commands.note(f"{found}: built again, by its preprocessed sources")
+                    build_dir.empty()
+                    build.commands.environment = {**build.commands.environment, **CAREFUL}
+                    return self._made(key, candidate, build, begin)
             except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
                 self.failed(key, failure)
                 return failure
+
+    def _made(self, key: str, candidate: Candidate, build: Build, begin: float) -> Image:
+        """The image, kept. Raises CannotBeBuilt, Embeds."""
+        build.commands.done = ()
+        build.configure()
+        build.compile()
+        with self.images.staging() as staged:  # not before: the cache may be emptied while a build takes hours
+            facts = build.collect(staged)
+            self._record_inputs(build, candidate, staged)
+            image = replace(
+                facts,
+                tools=(*self.tools, ("sandbox", self.processes.sandbox.describe())),
+                commands=build.commands.done,
+                seconds=round(time.monotonic() - begin, 1),
+            )
+            return self.images.keep(key, staged, image)

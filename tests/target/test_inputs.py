@@ -10,9 +10,11 @@ from fake_qemu import QemuSetup
 from kernel_setup import KernelSetup
 
 from bisector.interfaces import Change
+from bisector.target.ccache import Embeds
 from bisector.target.inputs import Inputs
 from bisector.target.kernel_inputs import kernel_inputs
 
+ABOUT = ("tree", "settings", "candidate")
 FILE, NONE, LINK, PROGRAM = "100644", "000000", "120000", "100755"
 
 COMPILED = """\
@@ -191,6 +193,23 @@ def test_a_record_is_read_back_as_it_was(built: RecordedBuild) -> None:
 def test_a_damaged_record_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"record|JSON|Expecting"):
         Inputs.from_json(text)
+
+
+@pytest.mark.parametrize("path", ["include/linux/disk.h", "lib/vdso/datastore.c"])
+def test_what_is_included_and_embeds_a_file_is_not_left_to_the_caches_short_ways(
+    built: RecordedBuild, path: str
+) -> None:
+    built.write(path, 'asm(".incbin \\"blob\\"");')
+    with pytest.raises(Embeds, match=path):
+        kernel_inputs(built.objects, built.tree, "x86", "", ABOUT, careful=False)
+    assert path in kernel_inputs(built.objects, built.tree, "x86", "", ABOUT).read
+
+
+@pytest.mark.parametrize("compiled", ["drivers/disk.o", "drivers/disk"])
+def test_a_source_that_embeds_a_file_was_seen_to_where_it_was_compiled(built: RecordedBuild, compiled: str) -> None:
+    built.write("drivers/disk.c", 'asm(".incbin \\"blob\\"");')
+    built.write(f".objects/{compiled}", "")
+    assert kernel_inputs(built.objects, built.tree, "x86", "", ABOUT, careful=False).read
 
 
 def test_a_link_in_the_object_folder_is_not_followed(built: RecordedBuild, tmp_path: Path) -> None:

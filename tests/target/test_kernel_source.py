@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from bisector.model import Image
 from bisector.target.debug_info import of_image
 from bisector.target.kernel_file import build_id_of_elf
 from bisector.target.kernel_source import described
-from bisector.target.make import Make, environment
+from bisector.target.make import Make
 
 
 def test_a_candidate_becomes_an_image(setup: KernelSetup) -> None:
@@ -372,15 +370,3 @@ def test_a_kernel_that_is_not_made_of_vmlinux_is_the_harness_failing(setup: Kern
     with pytest.raises(InfraError, match="holds another kernel than vmlinux"):
         setup.build(setup.target(), candidate)
     assert not list((setup.root / "a" / "builds").glob("*.json"))
-
-
-@pytest.mark.skipif(not shutil.which("ccache"), reason="ccache is not installed")
-def test_ccache_never_gives_what_another_included_file_was(tmp_path: Path) -> None:
-    """As arch/x86/boot/compressed/piggy.S includes the compressed kernel: same text, other bytes."""
-    environ = environment(os.environ, tmp_path / "ccache")
-    (tmp_path / "piggy.S").write_text('.section ".rodata..compressed","a",@progbits\n.incbin "kernel.gz"\n')
-    for content in (b"the kernel of one commit", b"the kernel of the other."):
-        (tmp_path / "kernel.gz").write_bytes(content)
-        argv = ["ccache", "gcc", "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", "piggy.S"]
-        subprocess.run(argv, cwd=tmp_path, env=environ, check=True)
-        assert content in (tmp_path / "piggy.o").read_bytes()
