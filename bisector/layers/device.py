@@ -27,6 +27,8 @@ class Device:
         properties: words of a disk (``layers.drive``), each with the property that it sets; ``{}`` is its value. "": it
             sets none, and the device takes the word all the same.
         shared: those that the controller sets, for all disks on it.
+        namespace: words that only a namespace of its own has (nvme-ns), which then is the disk behind the controller.
+        of_namespace: properties that are the namespace's then.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Device:
     passed: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[str, str] = field(default_factory=dict)
+    namespace: Mapping[str, str] = field(default_factory=dict)
+    of_namespace: tuple[str, ...] = ()
 
     def with_words(self, given: Mapping[str, str]) -> str:
         """What the words of a disk add to the value of its ``-device``; each begins with a comma.
@@ -48,6 +52,24 @@ class Device:
         """
         physical = {"physical_block": given["logical_block"]} if "logical_block" in given else {}
         return _settings(self.properties, {**physical, **given})
+
+    def attached(self, place: str, drive: str, serial: str, given: Mapping[str, str]) -> list[str]:
+        """QEMU's options for one disk.
+
+        Args:
+            place: as of ``for_disk``.
+            drive: id of what is below it.
+            serial: its serial number.
+            given: its words.
+        """
+        if not set(self.namespace) & set(given):
+            return ["-device", f"{place}{self.with_words(given)},drive={drive},serial={serial}"]
+        own = {word: value for word, value in given.items() if word in (*self.namespace, *self.of_namespace)}
+        others = {word: value for word, value in given.items() if word not in own}
+        bus = f"{self.name}-{serial}"
+        words = self.with_words(own) + _settings(self.namespace, own)
+        controller = f"{place}{_settings(self.properties, others)},id={bus},serial={serial}"
+        return ["-device", controller, "-device", f"nvme-ns,bus={bus},drive={drive}{words}"]
 
     def for_disk(self, index: int, *, one: bool = False) -> str:
         """The value of ``-device`` for disk ``index`` (from 0) behind such devices, without drive and serial number.
@@ -90,6 +112,7 @@ DEVICES: dict[str, Device] = {
         Device(
             "nvme", "nvme", modules=("nvme",), passed=True,
             properties={**_BLOCK, "queues": "max_ioqpairs={}", "read_only": ""},
+            namespace={"metadata": "ms={}", "protection": "pi={}"}, of_namespace=tuple(_BLOCK),
         ),
         Device(
             "virtio-blk", "virtio-blk-pci", modules=("virtio_blk",),

@@ -51,7 +51,7 @@ ROWS = (
     *(
         Row(
             "disk", device.name, words=drive.words(device), fragments=device.fragments, modules=device.modules,
-            device=device,
+            device=device, by_word=dict.fromkeys(device.namespace, (("nvme-metadata",), ())),
         )
         for device in DEVICES.values()
         if device.of_vm

@@ -23,6 +23,8 @@ WORDS: dict[str, Option] = {
     "queue_size": Power(4, 1024, sized=False),  # hw/block/virtio-blk.c: up to VIRTQUEUE_MAX_SIZE
     "read_only": Switch(),
     "iothread": Switch(),
+    "metadata": Number(1, 64),  # hw/nvme/ns.c: those of a format with it lie apart from the data
+    "protection": Number(1, 3),
     "errors": Errors(),
     "slow": Time(1, 1000, divides=True),
 }
@@ -33,12 +35,21 @@ BELOW = ("discard", "detect_zeroes", "errors", "slow")
 OF_GUEST = ("read_only", "iothread")
 """Words of drives of the inner guest alone."""
 
+OF_VM = ("metadata", "protection")
+"""Words of disks of the VM alone."""
+
 
 def words(device: Device, *, guest: bool = False) -> dict[str, Option]:
     """The words that a disk behind such a device takes; ``guest``: a drive of the inner guest."""
-    taken = {*BELOW, *device.properties, *device.shared}
-    refused = set() if guest else set(OF_GUEST)
+    taken = {*BELOW, *device.properties, *device.shared, *device.namespace}
+    refused = set(OF_VM if guest else OF_GUEST)
     return {word: option for word, option in WORDS.items() if word in taken - refused}
+
+
+def image_bytes(size: int, given: Mapping[str, str]) -> int:
+    """Bytes of the file behind a disk of ``size`` bytes: QEMU keeps the metadata of each block behind all data."""
+    block = int(given.get("logical_block", 512))
+    return size + size // block * int(given.get("metadata", 0))
 
 
 def file_words(path: str, given: Mapping[str, str]) -> list[str]:

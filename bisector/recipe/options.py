@@ -48,6 +48,8 @@ def faults_of_words(what: str, known: Mapping[str, Option], given: Mapping[str, 
     words = carried(known, {name: value for name, value in given.items() if name in known})
     if int(words.get("physical_block", words.get("logical_block", 0))) < int(words.get("logical_block", 0)):
         yield "physical_block", False, "a physical block is no smaller than a logical one"
+    if "protection" in words and int(words.get("metadata") or 0) < 8:
+        yield "protection", True, "its tuple takes 8 bytes of each block: write metadata: 8, or more"
     if "conventional" in words and "zoned" not in words:
         yield "conventional", True, "a disk has such zones beside others: 'zoned' says how large each is"
 

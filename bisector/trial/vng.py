@@ -199,9 +199,9 @@ def devices(plan: Plan, places: Places) -> tuple[str, ...]:
         given = dict(layer.options)
         words = ["if=none", f"id=disk-{layer.name}", "format=raw", "cache=unsafe", *more_words(given)]
         node = ",".join([*file_words(str(places.disk(layer)), given), *words])
-        place = device.for_disk(used[device.name]) + device.with_words(given)
+        place = device.for_disk(used[device.name])
         used[device.name] += 1
-        options += ["-drive", node, "-device", f"{place},drive=disk-{layer.name},serial={layer.name}"]
+        options += ["-drive", node, *device.attached(place, f"disk-{layer.name}", layer.name, given)]
     return tuple(options)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from bisector.agent.plan import Plan, Result
 from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
+from bisector.layers.drive import image_bytes
 from bisector.model import Image
 from bisector.system.proc import Processes
 from bisector.system.records import start_time
@@ -101,7 +102,7 @@ class Workspace:
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
-                disk.truncate(layer.size)
+                disk.truncate(image_bytes(layer.size, dict(layer.options)))
         _script(places.qemu, vng.qemu_script(qemu, places, plan.boots()))
         _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))
 

@@ -99,6 +99,17 @@ FAULTS = {
         (Change(LOOP, r"^\t\treturn lo->lo_min_dio_size;\n", "\t\treturn SECTOR_SIZE;\n"),),
         cured=True,
     ),
+    "nvme-metadata-passthrough": Fault(
+        "43a67dd812c5 taken back",
+        "the metadata of a passthrough command is mapped for the other direction",
+        (
+            Change(
+                "block/blk-integrity.c",
+                r"iov_iter_ubuf\(&iter, rq_data_dir\(rq\), ubuf, bytes\);",
+                "iov_iter_ubuf(&iter, !rq_data_dir(rq), ubuf, bytes);",
+            ),
+        ),
+    ),
     "loop-stale-partition": Fault(
         "18048c1af783 taken back",
         "the only opener's detach clears the device itself, while others may open it",

@@ -40,7 +40,7 @@ from tests.field.edits import FAULTS, Fault
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "field"
 TREE, TOGETHER = "the-tree", "together"  # branches: without any change, and with all
-APART = ("suspend-under-io",)  # its fragment changes what every file of the kernel includes
+APART = ("suspend-under-io", "nvme-metadata-passthrough")  # fragments that change what many files include
 
 
 @dataclass(frozen=True)

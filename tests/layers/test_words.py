@@ -67,6 +67,8 @@ def disk(name: str, **words: object) -> dict[str, Any]:
     [
         (disk("a", logical_block=777), "the number 777 is no value of logical_block (allowed: a power of two from 512"),
         (disk("a", logical_block=4096, physical_block=512), "a physical block is no smaller than a logical one"),
+        (disk("b", protection=1, metadata=4), "8 bytes of each block: write metadata: 8, or more"),
+        (disk("b", protection=1, metadata=8), ""),
         (disk("m", conventional=2), "a disk has such zones beside others: 'zoned' says how large each is"),
         (disk("m", zoned="3M"), "(allowed: a power of two from 1M to 1G)"),
         (disk("a", zoned="4M"), "a disk virtio-blk has no 'zoned'"),

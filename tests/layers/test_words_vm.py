@@ -72,11 +72,16 @@ slow: {disk: nvme, size: 16M, slow: 100ms}
 mem: {disk: null_blk, size: 32M, logical_block: 4096, queues: 2, errors: [{read: 800}]}
 sd: {disk: scsi_debug, size: 8M, discard: true, errors: {read: 4660}}
 z: {disk: zram, size: 16M, algorithm: lz4}
+meta: {disk: nvme, size: 16M, metadata: 8, protection: 1}
 net: {disk: nbd, size: 16M, errors: [{read: 2048}]}
 """
 READS = """
 - block: {run: [blockdev, --getss, --getsz, '{big}']}
 - queues: {run: [sh, -c, 'cd /sys/block/$(basename {big}); ls mq | wc -l; cat queue/write_cache']}
+- beside: {run: [sh, -c, 'cd /sys/block; cat $(basename {meta})/metadata_bytes $(basename {slow})/metadata_bytes']}
+- size: {run: [blockdev, --getsz, '{meta}']}
+- write-meta: {io: meta, write: 4k, count: 4, direct: true}
+- read-meta: {io: meta, read: 4k, count: 4, direct: true}
 - small: {io: big, read: 512, direct: true}
 - read-bad: {io: bad, read: 4k, offset: 2097152, direct: true}
 - read-beside: {io: bad, read: 4k, offset: 2101248, direct: true}
@@ -98,8 +103,11 @@ def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> No
     result = tried(tmp_path, DISKS, READS)
     assert said(result, "block").split() == ["4096", str((64 << 20) // 512)]
     assert said(result, "queues").split("\n") == ["2", "write through"]
+    assert said(result, "beside").split("\n") == ["8", "0"]
+    assert said(result, "size") == str((16 << 20) // 512)
     assert "[lz4]" in said(result, "algorithm")
     seen = errors(result)
+    assert (seen["write-meta"], seen["read-meta"]) == ("", "")
     assert seen["small"] == "EINVAL"  # half a block, past the cache
     assert (seen["read-bad"], seen["read-beside"]) == ("EIO", "")
     assert (seen["write-bad"], seen["write-again"]) == (

@@ -13,6 +13,7 @@ import pytest
 
 from bisector.agent.plan import Guest, Layer, Plan
 from bisector.errors import InfraError
+from bisector.layers.drive import image_bytes
 from bisector.model import Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
@@ -46,6 +47,22 @@ def test_the_whole_list_for_two_nvme_legs() -> None:
         f"--qemu-opts=-global virtio-serial-device.max_ports=2 -accel tcg,tb-size=128 {drives}",
         *("--exec", "/var/tmp/b-1/s/start"),
     ]
+
+
+def test_a_disk_with_metadata_is_a_namespace_of_its_own_with_room_for_it(tmp_path: Path) -> None:
+    options = (("logical_block", "4096"), ("metadata", "8"), ("protection", "1"), ("queues", "2"))
+    plain, meta = (
+        Layer("plain", "disk", "nvme", size=1 << 20),
+        Layer("m", "disk", "nvme", size=1 << 20, options=options),
+    )
+    words = vng.devices(Plan(steps=(), layers=(plain, meta)), PLACES)
+    assert [word for word in words if word.startswith("nvme")] == [
+        "nvme,drive=disk-plain,serial=plain",
+        "nvme,max_ioqpairs=2,id=nvme-m,serial=m",
+        "nvme-ns,bus=nvme-m,drive=disk-m,logical_block_size=4096,physical_block_size=4096,ms=8,pi=1",
+    ]
+    assert image_bytes(1 << 20, dict(options)) == (1 << 20) + 256 * 8
+    assert image_bytes(1 << 20, {}) == 1 << 20
 
 
 def test_programs_under_test_are_seen_in_the_vm_and_come_first(tmp_path: Path) -> None:
