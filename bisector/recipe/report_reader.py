@@ -19,6 +19,7 @@ from bisector.recipe.failure import BOOTED, STORAGE, TIMED, FailureDescription, 
 
 LINES = 20_000  # of a report that are read
 LONGEST = 1_000  # characters of a line that are looked at
+TURN = 40  # characters at a line's end that may begin what the next line ends
 QUOTE = 56  # characters of a line that a draft quotes: its comments fit 80 columns
 
 TAG = r"v?\d{1,2}\.\d{1,3}(?:\.\d{1,4})?(?:-rc\d+)?"
@@ -131,11 +132,15 @@ PARSERS: tuple[Parser, ...] = (
          rf"(?:linux |kernel )?({TAG})\b", "bad", sure=False, rank=1),
     _row(rf"(?i)\b({TAG}) (?:and|or) (?:later|newer|up)\b", "bad", sure=False, rank=1),
     _row(rf"(?i)\b(?:between|from) (?:\w+ )?({TAG})(?: \w+)? (?:and|to) (?:\w+ )?({TAG})\b", "good", "bad", sure=False),
-    _row(rf"(?i)\bon (?:linux |kernel )?({TAG})\b", "bad", sure=False, rank=-1),
+    _row(rf"(?i)\b({TAG}) (?:hangs|fails|crashes|is (?:bad|broken|affected|not (?:fine|good|ok)))\b", "bad",
+         sure=False, rank=1),
+    _row(rf"(?i)\b(?:on|kernel(?: version)?:?|kernel release:?) (?:linux |kernel )?({TAG})\b", "bad",
+         sure=False, rank=-1),
     _row(rf"(?i)^(?:subject: )?(?:\[[^]]*\] ?)*({TAG}): ", "bad", sure=False),
     # the storage
     Parser(re.compile(r"--type[ =](striped|raid\d+|mirror|linear|thin(?:-pool)?|cache(?:-pool)?|writecache)(?![\w-])"),
            _storage),
+    _row(r"\blvcreate\b.* (?:-s|--snapshot)\b", storage="lvm-snapshot"),
     Parser(re.compile(r"\bmdadm\b.*?(?:--level[ =]?|-l ?)(raid\d+|\d+|linear)\b"), _storage),
     _row(r"^md\d+ : active (?:\S+ )?raid1\b", storage="md-raid1"),
     _row(r"^md\d+ : active (?:\S+ )?raid5\b", storage="md-raid5"),
@@ -180,8 +185,9 @@ PARSERS: tuple[Parser, ...] = (
          sure=False, workload="fio"),
     _row(r"(?i)\b(?:drop|regress|degrad)\w*\b.{0,40}\b(?:throughput|iops|bandwidth|performance)\b",
          sure=False, workload="fio"),
-    Parser(re.compile(rf"(?i)\b{LESS}\w*\b.{{0,40}}?(\d+(?:\.\d+)?) ?%"), _slower, sure=False),
-    Parser(re.compile(rf"(?i)(\d+(?:\.\d+)?) ?%.{{0,25}}?\b{LESS}"), _slower, sure=False),
+    _row(r"(?i)\b(?:sequential|random) (?:reads?|writes?)\b", sure=False, workload="fio"),
+    Parser(re.compile(rf"(?i)\b{LESS}\w*\b.{{0,40}}?(\d+(?:\.\d+)?) ?(?:%|per ?cent)"), _slower, sure=False),
+    Parser(re.compile(rf"(?i)(\d+(?:\.\d+)?) ?(?:%|per ?cent).{{0,25}}?\b{LESS}"), _slower, sure=False),
     Parser(re.compile(r"(?i)\bfrom (?:about |~ ?)?(\d+(?:\.\d+)?) ?(k?)(?: ?iops| ?[MG]i?B/s)? to (?:about |~ ?)?"
                       r"(\d+(?:\.\d+)?) ?(k?) ?(?:iops|[MG]i?B/s)"), _fell, sure=False),
     # what else the VM has to have
@@ -216,16 +222,32 @@ def generalized(line: str) -> str:
     return " ".join(words).removesuffix(r"\.")
 
 
+def _plain(line: str) -> str:
+    """A line without what stands before it in a mail or a log."""
+    return _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(line[:LONGEST].split())), count=1)
+
+
+def _goes_on(lines: Sequence[str], number: int) -> bool:
+    """Whether a sentence goes on in the next line."""
+    if number == 0 or number + 1 >= len(lines) or not lines[number] or not lines[number + 1]:
+        return False
+    return lines[number][-1].isalnum() and lines[number + 1][0].isalnum() and len(lines[number]) > TURN
+
+
 def findings(text: str, title: str = "") -> tuple[ReportedValue, ...]:
     """What the report says: one value a field, from the surest line or the first, in the order of the fields.
 
     ``title``: of a mail; it counts as line 0.
     """
     every: dict[str, ReportedValue] = {}
-    for number, raw in enumerate([title, *text.splitlines()[:LINES]]):
-        line = _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(raw[:LONGEST].split())), count=1)
+    lines = [_plain(raw) for raw in (title, *text.splitlines()[:LINES])]
+    for number, line in enumerate(lines):
+        whole = f"{line} {lines[number + 1]}" if _goes_on(lines, number) else line
         for parser in PARSERS:
-            if match := parser.pattern.search(line):
+            match = parser.pattern.search(line) or (
+                parser.pattern.search(whole, len(line) - TURN) if whole != line else None
+            )
+            if match and match.start() < len(line):
                 for field, value in parser.read(match):
                     found = ReportedValue(field, value, number, _quote(line), parser.sure, parser.rank)
                     if field not in every or found.weight > every[field].weight:
