@@ -61,5 +61,6 @@ class ControlBoot:
         """Boot the control at once; says in words that it did, "" when it did not."""
         token = digest("control", time.time_ns())[:12]
         boot_only = replace(case.plan, steps=(), layers=(), guest=None, files=(), token=token, deadline=30.0)
+        boot_only = replace(boot_only, kernels=(), first_kernel="")
         observation = self.run(control, boot_only, f"trials/control-{control.identity[:12]}-{token}", Stage.CONTROL)
         return f"{observation.timing.boot:.0f} s to the agent" if reached_agent(observation) else ""

@@ -16,6 +16,7 @@ from bisector.judge import Judge
 from bisector.mail import fixed, regression
 from bisector.mail.fixed import FixStatus, LaterCommit, Newest
 from bisector.model import Candidate, Edit, EditKind, Judgement, Outcome, Verdict
+from bisector.other_kernels import other_kernels
 from bisector.recipe.matrix import apply, cell_named, cells
 from bisector.recipe.model import Recipe
 from bisector.report.facts import gather
@@ -96,7 +97,9 @@ class _Recheck:
 
     def _case(self) -> Case:
         cell = cell_named(self.recipe, self.outcome.cell)
-        case = self.session.case(apply(self.recipe, cell), cell)
+        recipe, ends = apply(self.recipe, cell), (self.outcome.good, self.outcome.bad)
+        kernels = other_kernels(self.judge, recipe, *(end.candidate if end else None for end in ends))
+        case = self.session.case(recipe, cell, kernels=kernels)
         case = replace(case, question=resolved(case.question, self.outcome.numbers))
         if self.recipe.trials is None and self.outcome.bad and not self.outcome.numbers:
             case = stretched(case, self.outcome.bad.trials)

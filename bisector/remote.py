@@ -223,8 +223,8 @@ class RemoteTrial:
 
     def _images(self) -> Iterator[Image]:
         yield self.image
-        if self.plan.kernel:
-            kernel = Images(self.setting.cache).held(self.plan.kernel)
+        for identity in filter(None, (self.plan.kernel, *(identity for _, identity in self.plan.kernels))):
+            kernel = Images(self.setting.cache).held(identity)
             if kernel is None:
                 raise InfraError("the VM's kernel is gone from the cache", hint="repeat the command")
             yield kernel

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from bisector.cache import at_work
 from bisector.case import Case
@@ -66,6 +66,8 @@ OWN = "own"
 
 OWN_LIMIT = 64 << 20
 """Bytes of such a file; a larger one, a guest's disk, stays where it is and is known by its hash in the plan."""
+
+NO_KERNELS: Mapping[str, str] = MappingProxyType({})
 
 OTHER_FAILURES = 3
 """So many trials that ended in another failure make a candidate a skip."""
@@ -306,12 +308,15 @@ class Session:
         )  # fmt: skip
         return Judge(tools, control, add_fixups)
 
-    def case(self, recipe: Recipe, cell: Cell, *, sequential: bool = False) -> Case:
+    def case(
+        self, recipe: Recipe, cell: Cell, *, sequential: bool = False, kernels: Mapping[str, str] = NO_KERNELS
+    ) -> Case:
         """What every candidate is judged by in one cell; ``recipe`` has the cell's overrides applied.
 
         Args:
             sequential: as a whole campaign asks, which learns the rate of reproduction from its ends; else, and where
                 the recipe says ``trials: N``, by a fixed number of trials.
+            kernels: whose → the identity of what each trial boots beside the candidate (bisector/other_kernels.py).
 
         Raises InfraError when this host lacks a program of the recipe's steps, or the kernel for the VM.
         """
@@ -319,7 +324,11 @@ class Session:
         vm_kernel = self.vm_kernel(recipe)
         return Case(
             cell=cell,
-            plan=replace(plan_for(recipe, cell), kernel=vm_kernel.identity if vm_kernel else ""),
+            plan=replace(
+                plan_for(recipe, cell),
+                kernel=vm_kernel.identity if vm_kernel else "",
+                kernels=tuple((whose, kernels[whose]) for whose in recipe.kernels_beside),
+            ),
             question=question_for(recipe),
             rule=self.rule(recipe, sequential=sequential),
             fixed_deadline=recipe.deadline is not None,

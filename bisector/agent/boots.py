@@ -2,7 +2,8 @@
 """A VM that goes down inside a trial and comes up again: what the agent leaves to its next life, and how it goes down.
 
 The state lies in the shared folder. The script that stands in for QEMU starts it once more where the file ``boot.N`` or
-``cut.N`` is there (N: how many boots there were by then); at ``cut.N`` it kills QEMU first.
+``cut.N`` is there (N: how many boots there were by then); at ``cut.N`` it kills QEMU first. Where ``kernel.N.WHOSE`` is
+there too, that kernel comes up.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class BootState:
     fresh: bool  # the inner guest's storage was not made yet
     layers: tuple[BuiltState, ...]
     stamps: tuple[StampState, ...]
+    kernel: str = ""  # whose comes up, where the trial boots several
 
     def now(self) -> float:
         """Seconds since the agent's start in the first boot, by the VM's clock, which counts whole seconds at boot."""
@@ -81,6 +83,8 @@ def left(shared: str) -> tuple[BootState, Result] | None:
 def go_down(shared: str, state: BootState, *, cut: bool) -> NoReturn:
     """Leave ``state``, and reboot the VM, or have its power cut. Raises Halt(step) when it stays up."""
     _write(f"{shared}/{STATE}", dump(state))
+    if state.kernel:
+        _write(f"{shared}/kernel.{state.boots}.{state.kernel}", "")
     _write(f"{shared}/{'cut' if cut else 'boot'}.{state.boots}", "")
     if not cut:
         import ctypes  # here: every start of the agent would pay for it

@@ -18,7 +18,10 @@ TEXT = 64 << 20  # bytes of JSON that are read when the caller names no limit
 VALUES = 2_000_000  # values in it: what Python allocates for the shortest ones stays below 200 MB
 SHOWN = 60  # characters of a value in an error's text
 LATER = frozenset(
-    {"config_lines", "icount", "keep", "most", "numbers", "qmp", "refused", "to", "udev", "until", "words"}
+    {
+        *("boot_kernel", "config_lines", "first_kernel", "icount", "keep", "kernels", "later_kernels", "most"),
+        *("numbers", "qmp", "refused", "to", "udev", "until", "whose", "words"),
+    }
 )
 """Fields left out of the JSON while they are empty: the store keys rows by the text of types that had none of them."""
 

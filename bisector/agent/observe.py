@@ -118,17 +118,20 @@ class Recorder:
     """Collects the facts of one trial and writes them to ``SHARED/result.json``; safe to use from several threads.
 
     ``before``: the result as a boot of the VM before this one left it, ``elapsed`` seconds ago began the first.
+    ``whose``: the kernel that runs, where the trial boots several.
     """
 
     def __init__(
-        self, shared: str, token: str, *, vm: bool, before: Result | None = None, elapsed: float = 0.0
+        self, shared: str, token: str, *, vm: bool, before: Result | None = None, elapsed: float = 0.0, whose: str = ""
     ) -> None:
         self._started = time.monotonic() - elapsed
         self._shared = shared
         self._token = token
         self._vm = vm
         self._lock = threading.RLock()
-        self._result = before or Result(token=token, kernel=kernel_facts())
+        self._result = before or Result(token=token, kernel=kernel_facts(whose))
+        if before and whose:
+            self._result = replace(before, later_kernels=(*before.later_kernels, kernel_facts(whose)))
         self._kmsg = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC) if vm else -1
         self._log = KernelLog(f"{shared}/kernel.log") if vm else None
 
@@ -185,12 +188,19 @@ class Recorder:
     def write(self, *, complete: bool = False) -> None:
         """Write the result atomically: a kill leaves the last whole state."""
         with self._lock:
-            kernel = replace(self._result.kernel, taint=self._result.kernel.taint | taint())
-            self._result = replace(self._result, kernel=kernel, complete=complete, elapsed=round(self.now(), 3))
+            self._note_taint()
+            self._result = replace(self._result, complete=complete, elapsed=round(self.now(), 3))
             path = f"{self._shared}/result.json"
             with open(f"{path}.tmp", "w", encoding="utf-8") as file:
                 file.write(dump(self._result))
             os.replace(f"{path}.tmp", path)
+
+    def _note_taint(self) -> None:
+        """Of the kernel that runs."""
+        *before, kernel = self._result.kernel, *self._result.later_kernels
+        kernel = replace(kernel, taint=kernel.taint | taint())
+        first, *later = *before, kernel
+        self._result = replace(self._result, kernel=first, later_kernels=tuple(later))
 
     def close(self) -> None:
         """Put the end marker out, and come back when the console has shown it (at most 5 s in a flood)."""
@@ -249,8 +259,11 @@ def drain_console() -> None:
     os.close(console)
 
 
-def kernel_facts() -> KernelFacts:
-    """Facts of the running kernel; its command line in the VM alone, as a host's is none of a trial's business."""
+def kernel_facts(whose: str = "") -> KernelFacts:
+    """Facts of the running kernel; its command line in the VM alone, as a host's is none of a trial's business.
+
+    ``whose``: as in KernelFacts.
+    """
     names = os.uname()
     line = read_text("/proc/cmdline")
     try:
@@ -258,7 +271,7 @@ def kernel_facts() -> KernelFacts:
             identity = build_id(notes.read())
     except OSError:
         identity = ""
-    return KernelFacts(names.release, names.version, identity, taint(), line if "virtme" in line else "")
+    return KernelFacts(names.release, names.version, identity, taint(), line if "virtme" in line else "", whose)
 
 
 def build_id(notes: bytes) -> str:

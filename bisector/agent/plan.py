@@ -17,6 +17,9 @@ SCHEMA = 1
 DAY = 86400.0  # seconds; no step of a recipe lasts longer (``for:``)
 ITEMS = 10_000  # of a list that a person or a program of ours makes
 
+CANDIDATE = "candidate"
+"""The kernel under test, among those that one trial boots."""
+
 
 # A number in 0..the figure, as ``load`` holds it to; of a tuple how many items.
 Seconds = typing.Annotated[float, 1000 * DAY]
@@ -106,6 +109,7 @@ class Step:
     qmp: str = ""  # a command for the inner QEMU's monitor: {"execute": NAME, "arguments": {...}}
     until: str = ""  # qmp: the event of QMP's that is waited for
     to: str = ""  # add: the array, where the layer is no member of one
+    boot_kernel: str = ""  # reboot: whose kernel comes up, CANDIDATE or one of the plan's; "": the one that runs
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
 
     @property
@@ -158,6 +162,8 @@ class Plan:
     udev: bool = False  # the VM's udevd lives, and the storage's tools wait for it
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     icount: bool = False  # the VM's clock counts instructions
+    kernels: typing.Annotated[tuple[tuple[str, str], ...], ITEMS] = ()  # booted beside the candidate's: whose, identity
+    first_kernel: str = ""  # whose is booted first; "": the candidate's
     schema: int = SCHEMA
     seed: int = 0  # (this trial)
     token: str = ""  # (this trial) stands in every marker
@@ -231,13 +237,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """The kernel that runs. ``build_id``: the GNU build id in hex, "" when the kernel shows none."""
+    """A kernel that ran. ``build_id``: the GNU build id in hex, "" when the kernel shows none."""
 
     release: str = ""
     version: str = ""
     build_id: str = ""
     taint: int = 0
     command_line: str = ""
+    whose: str = ""  # where the trial boots several: whose it is, as in Plan.kernels
 
 
 @dataclass(frozen=True)
@@ -254,7 +261,16 @@ class Result:
     guest_accel: str = ""
     tools: tuple[tuple[str, str], ...] = ()  # versions inside the VM: qemu, lvm, python
     elapsed: Seconds = 0.0
+    later_kernels: typing.Annotated[
+        tuple[KernelFacts, ...], ITEMS
+    ] = ()  # of each further boot, where there are several
     schema: int = SCHEMA
+
+    @property
+    def tested(self) -> KernelFacts:
+        """The kernel under test; empty where the trial boots several and that one never ran."""
+        ran = (self.kernel, *self.later_kernels)
+        return next((kernel for kernel in ran if kernel.whose in ("", CANDIDATE)), KernelFacts())
 
     def step(self, name: str) -> StepFacts | None:
         """The facts of the step called ``name``, or None when it was never reached."""
@@ -271,6 +287,7 @@ MARKER = "bisector"
 def marker(token: str, *words: str) -> str:
     """A line that the agent puts on the console; the same words give the same line on both sides of the wall.
 
-    Words are ``begin``, ``storage``, ``step NAME begin``, ``step NAME end``, ``guest WATCH LINE``, ``end``.
+    Words are ``begin``, ``storage``, ``step NAME begin``, ``step NAME end``, ``guest WATCH LINE``, ``end``; where the
+    trial boots several kernels ``boot WHOSE`` (from outside of the VM) and ``up`` (a further boot has its agent).
     """
     return " ".join((MARKER, token, *words))

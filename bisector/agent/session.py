@@ -14,7 +14,7 @@ from . import boots
 from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, do_without_udev, inside_vm, open_console
-from .plan import Fault, Plan, Result, Step, StepFacts
+from .plan import CANDIDATE, Fault, Plan, Result, Step, StepFacts
 from .stamps import Stamps
 from .steps import GuestControl, Outcome, Workload, demand_programs, perform
 from .storage import Storage, rows
@@ -68,7 +68,11 @@ class Session:
             if not plan.udev:
                 do_without_udev()
         elapsed = before.now() if before else 0.0
-        self._recorder = Recorder(shared, plan.token, vm=plan.vm, before=result, elapsed=elapsed)
+        first = plan.first_kernel or CANDIDATE
+        self._kernel = ((before.kernel if before else "") or first) if plan.kernels else ""
+        self._recorder = Recorder(
+            shared, plan.token, vm=plan.vm, before=result, elapsed=elapsed, whose=self._kernel
+        )  # fmt: skip
         self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)
         self._stamps = Stamps(plan, shared)
         self._building = True
@@ -80,6 +84,8 @@ class Session:
         """Do all of the plan, until its end, its deadline or a fault."""
         if self._before is None:
             self._recorder.mark("begin")
+        elif self._kernel:
+            self._recorder.mark("up")
         self._recorder.write()
         watchdog = threading.Timer(max(0.0, self._plan.deadline - self._recorder.now()) + GRACE, self._hung)
         watchdog.daemon = True
@@ -169,7 +175,7 @@ class Session:
         fresh = self._guest_control.fresh if self._guest_control else True
         state = boots.BootState(
             *(self._before.boots + 1 if self._before else 1, at, facts, self._recorder.now(), time.time()),
-            *(fresh, layers, self._stamps.state()),
+            *(fresh, layers, self._stamps.state(), self._plan.steps[at].boot_kernel or self._kernel),
         )
         boots.go_down(self._shared, state, cut=cut)
         return seen
@@ -179,6 +185,10 @@ class Session:
             return None
         from .guest import Guest  # here: a plan without guest does not pay for it
 
+        own = f"guest-kernel.{self._kernel}"
+        if self._kernel and os.path.exists(f"{self._shared}/{own}"):  # it boots the kernel that runs here
+            os.symlink(own, f"{self._shared}/{own}.link")
+            os.replace(f"{self._shared}/{own}.link", f"{self._shared}/guest-kernel")
         fresh = self._before.fresh if self._before else True
         return Guest(
             *(self._plan, self._plan.guest, self._storage, self._recorder, self._shared, self._scratch), fresh=fresh

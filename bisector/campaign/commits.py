@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector import toolchain
+from bisector.case import Case
 from bisector.direction import BUG, Direction
 from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
+from bisector.other_kernels import other_kernels, said
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.search.ahead import SearchAhead
@@ -173,7 +175,7 @@ class _Work:
     def run(self) -> Outcome:
         """Ends, then the suspects named beforehand, then search and proof in turns."""
         recipe = self.request.recipe
-        cases = [self.session.case(apply(recipe, cell), cell, sequential=True) for cell in self.request.cells]
+        cases = [self._case(apply(recipe, cell), cell) for cell in self.request.cells]
         self._stage(f"Ends: {self.good} (good) and {self.bad} (bad)")
         self._ahead.for_ends(self.good, self.bad)
         found = ends_in_cells(self.judge, self.good, self.bad, cases, self.request.direction)
@@ -181,6 +183,10 @@ class _Work:
             return found
         outcome = self._suspected(found) or self._search_and_prove(found)
         return self._said(outcome, found)
+
+    def _case(self, recipe: Recipe, cell: Cell) -> Case:
+        kernels = other_kernels(self.judge, recipe, self.good, self.bad)
+        return self.session.case(recipe, cell, sequential=True, kernels=kernels)
 
     def _suspected(self, ends: Ends) -> Outcome | None:
         """The outcome when one of the suspects stands its proof: no commit has to be searched for. None: search."""
@@ -344,6 +350,7 @@ class _Work:
             assumed.append("only first parents were searched (search.first_parent): a merge stands for its branch")
         if self.request.pinned:
             assumed.append(f"the cell {ends.case.cell.name} was named by the caller")
+        assumed += said(recipe, self.good, self.bad)
         assumed.append(self.session.how_sure(recipe))
         if ends.case.lasting:
             assumed.append(f"the workload was stretched: {ends.case.lasting}")

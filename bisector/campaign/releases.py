@@ -25,6 +25,7 @@ from bisector.model import (
     TargetKind,
     Verdict,
 )
+from bisector.other_kernels import kernels_of_releases
 from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
@@ -176,8 +177,10 @@ class ReleaseCampaign:
         words = supply.text(scan=request.scan)
         self.session.setting.listener(Progress(Phase.STAGE, words, campaign=row.id, recipe=row.recipe, stage=STAGE))
         cell = request.cells[0]
-        case = self.session.case(apply(request.recipe, cell), cell)
         judge = self.session.judge(row.id, request.recipe, supply.target, supply.releases[-1].candidate)
+        recipe = apply(request.recipe, cell)
+        kernels = kernels_of_releases(judge, recipe, supply.releases, request.direction)
+        case = self.session.case(recipe, cell, kernels=kernels)
 
         known = EarlierTrials(self.session.store, row, () if request.fresh else self.session.store.campaigns())
 

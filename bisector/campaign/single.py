@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from bisector.case import Case
 from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress, Target
 from bisector.judge import Judge
-from bisector.model import Candidate, Cell, Judgement, TargetKind, Verdict
+from bisector.model import Candidate, Cell, Image, Judgement, TargetKind, Verdict
+from bisector.other_kernels import usable, words_of
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
@@ -47,6 +48,8 @@ class SingleRequest:
     controls: bool = False
     overrides: tuple[str, ...] = ()  # as given on the command line; they name a cell without axis
     package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
+    good: str = ""  # where each trial boots that end's kernel too: a package, a revision of ``repo``, or an image
+    bad: str = ""
 
 
 def run(request: SingleRequest, session: Session) -> Answer:
@@ -56,6 +59,7 @@ def run(request: SingleRequest, session: Session) -> Answer:
     wanted += controls(request.recipe) if request.controls else ()
     candidate, target = _candidate(request, session, tuple(cell for cell in wanted if not cell.not_applicable))
     session.vm_kernel(request.recipe)  # what is not to be had is said before anything is stored
+    beside = _kernels_beside(request, session, wanted)
     row = session.add_campaign(
         CampaignRow(
             id=f"test-{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",
@@ -73,7 +77,10 @@ def run(request: SingleRequest, session: Session) -> Answer:
         request.recipe,
     )
     judge = session.judge(row.id, request.recipe, target)
-    cases = [None if cell.not_applicable else _case(request, session, cell) for cell in wanted]
+    for other, image, key in beside.values():
+        session.store.add_build(row.id, key, other, image)
+    kernels = {whose: image.identity for whose, (_, image, _) in beside.items()}
+    cases = [None if cell.not_applicable else _case(request, session, cell, kernels) for cell in wanted]
     rows: list[CellAnswer] = []
     with judge.ahead() as scope:
         scope.want(_first_trials(judge, candidate, cases))
@@ -89,9 +96,51 @@ def run(request: SingleRequest, session: Session) -> Answer:
     return Answer(request.recipe.recipe, candidate, tuple(rows), row.id, folder, compares)
 
 
-def _case(request: SingleRequest, session: Session, cell: Cell) -> Case:
-    case = session.case(apply(request.recipe, cell), cell)
+def _case(request: SingleRequest, session: Session, cell: Cell, kernels: Mapping[str, str]) -> Case:
+    case = session.case(apply(request.recipe, cell), cell, kernels=kernels)
     return replace(case, rule=FixedTrials(request.trials, case.rule.other_cap)) if request.trials else case
+
+
+def _kernels_beside(
+    request: SingleRequest, session: Session, wanted: tuple[Cell, ...]
+) -> dict[str, tuple[Candidate, Image, str]]:
+    """Whose → (candidate, image, key of its build) of the kernels that each trial boots beside the one under test."""
+    cells = tuple(cell for cell in wanted if not cell.not_applicable)
+    used = {whose for cell in cells for whose in apply(request.recipe, cell).kernels_beside}
+    named = {"good-end": request.good, "bad-end": request.bad}
+    search = {"good-end": request.recipe.search.good, "bad-end": request.recipe.search.bad}
+    for whose, name in named.items():
+        if name and whose not in used:
+            raise UsageError(f"no trial of this recipe boots the {words_of(whose)}", hint=f"leave {_option(whose)} out")
+    found = {}
+    for whose in sorted(used):
+        name = named[whose] or search[whose] or ""
+        if not name:
+            what = f"each trial boots the {words_of(whose)} too, and none is named"
+            raise UsageError(
+                what, hint=f"give {_option(whose)}: a packaged version, a kernel image, or with --repo a revision"
+            )
+        candidate, target = _kernel_named(name, request, session, cells)
+        made = session.made(target, candidate)
+        found[whose] = (candidate, usable(made, candidate, whose), target.key(candidate))
+        text = f"Each trial boots {candidate} too, as the {words_of(whose)}"
+        session.setting.listener(Progress(Phase.STAGE, text))
+    return found
+
+
+def _option(whose: str) -> str:
+    return f"--{whose.removesuffix('-end')}"
+
+
+def _kernel_named(
+    name: str, request: SingleRequest, session: Session, wanted: tuple[Cell, ...]
+) -> tuple[Candidate, Target]:
+    """A kernel as the command line calls it: an image or build folder, a revision of the repository, a package."""
+    by_image = "/" in name or Path(name).exists()
+    one = replace(request, image=Path(name) if by_image else None, rev=name, package="", good="", bad="")
+    if not by_image and request.repo is None:
+        one = replace(one, package=name.removeprefix("v"))
+    return _candidate(one, session, wanted)
 
 
 def _first_trials(judge: Judge, candidate: Candidate, cases: Iterable[Case | None]) -> Iterator[UpcomingTrial]:

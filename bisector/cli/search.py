@@ -51,6 +51,11 @@ commands = typer.Typer()
 
 NOTHING_GIVEN = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
 
+OTHER_KERNEL = (
+    "Where each trial boots the {} end's kernel too: a packaged version, an image, with --repo a revision; default: the"
+    " recipe's."
+)
+
 GoodOption = Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")]
 BadOption = Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")]
 FindFixOption = Annotated[bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")]
@@ -235,6 +240,8 @@ def test(
     package: Annotated[
         str, typer.Option(metavar="VERSION", help="A packaged kernel (6.18.9, a package version, a .deb) to try.")
     ] = "",
+    good: Annotated[str, typer.Option(help=OTHER_KERNEL.format("good"))] = "",
+    bad: Annotated[str, typer.Option(help=OTHER_KERNEL.format("bad"))] = "",
     trials: Annotated[int, typer.Option(min=0, help="Clean trials that make it good (0: the recipe's).")] = 0,
     cell: CellOption = None,
     kernel: KernelOption = "",
@@ -257,13 +264,11 @@ def test(
     from bisector.report import table
 
     loaded, source = load_recipe(recipe, cell, kernel)
-    given = sum((image is not None, bool(package), repo is not None and bool(rev)))
-    installed = repo is None and not rev and _subject(loaded).installed  # with nothing given
-    if given > 1 or not (given or installed):
-        raise UsageError("what is to be tested?", hint=NOTHING_GIVEN)
+    _check_given(loaded, repo, rev, image, package)
     request = single.SingleRequest(
-        loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package
-    )
+        loaded, source, repo, rev, image, trials, controls, overrides=tuple(cell or ()), package=package,
+        good=good, bad=bad,
+    )  # fmt: skip
     slots = Slots(trials_at_once, 0, cluster, build_all)
     with (
         watched(events, "test", recipe=loaded.recipe) as log,
@@ -273,6 +278,14 @@ def test(
         log.exit_code = answer.exit_code
     terminal_of(context).write(table.as_json(answer) if as_json else table.as_text(answer))
     raise typer.Exit(answer.exit_code)
+
+
+def _check_given(recipe: Recipe, repo: Path | None, rev: str, image: Path | None, package: str) -> None:
+    """Raises UsageError where the command line does not name one kernel, or one QEMU, to test."""
+    given = sum((image is not None, bool(package), repo is not None and bool(rev)))
+    installed = repo is None and not rev and _subject(recipe).installed  # with nothing given
+    if given > 1 or not (given or installed):
+        raise UsageError("what is to be tested?", hint=NOTHING_GIVEN)
 
 
 def _subject(recipe: Recipe) -> Subject:

@@ -76,8 +76,8 @@ def environment(facts: Facts) -> list[str]:
         where = "in a virtual machine" if in_vm else "on the host, without a virtual machine"
         rows.append(("QEMU", f"{tried.release.removeprefix('QEMU ')}, tried {where}"))
     if result and (in_vm or not tried):
-        taint = "not tainted" if not result.kernel.taint else f"tainted: {result.kernel.taint}"
-        rows.append(("kernel", f"{result.kernel.release} ({taint}), booted in a virtual machine"))
+        taint = "not tainted" if not result.tested.taint else f"tainted: {result.tested.taint}"
+        rows.append(("kernel", f"{result.tested.release} ({taint}), booted in a virtual machine"))
     elif side and side.image and side.image.release and not tried:
         rows.append(("kernel", side.image.release))
     rows += list(facts.tools)

@@ -262,6 +262,8 @@ def _unfit(one: WatchedRecipe, before: list[WatchedRecipe]) -> str:
         return f"{one.name} does not test a kernel"
     if question_for(one.recipe).required:
         return f"{one.name} compares numbers with a good end's, and a night judges trees one by one; name a number"
+    if one.recipe.kernels_beside:
+        return f"{one.name} boots the kernel of an end of a search too, and a night judges trees one by one"
     if not one.wanted:
         return f"no cell of {one.name} can run"
     return f"a second recipe named {one.name}" if one.name in [other.name for other in before] else ""

@@ -100,7 +100,7 @@ def _seen(observation: Observation) -> Iterator[tuple[str, str]]:
     """What the agent and the consoles saw; counts that hang on the speed of a machine are left away."""
     result = observation.result
     if result:
-        yield "taint", str(result.kernel.taint)
+        yield "taint", str(result.tested.taint)
         for step in result.steps:
             done = "done" if step.done else "skipped" if step.skipped else "not ended"
             parts = [f"exit {step.exit}"] if step.exit is not None else []

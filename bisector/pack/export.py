@@ -117,6 +117,7 @@ def _gather(gathered: _Evidence, found: Record, folder: Path, with_images: bool)
         if build.failure and build.failure.log:
             gathered.take(f"builds/{number}.log", Path(build.failure.log))
     tried = {trial.image for trial in found.trials}
+    tried |= {identity for plan in _plans(found, folder) for _, identity in plan.kernels}
     return sum(
         _take_image(gathered, image, with_images and identity in tried)
         for identity, image in sorted(found.images().items())

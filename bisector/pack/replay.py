@@ -25,6 +25,7 @@ from bisector.model import (
     TargetKind,
     Trial,
 )
+from bisector.other_kernels import usable, words_of
 from bisector.pack.compare import Line, Side, compare, same_answer
 from bisector.pack.source import Source
 from bisector.recipe.matrix import apply, cell_named, cells, controls
@@ -85,7 +86,10 @@ def run(request: ReplayRequest, source: Source, session: Session) -> ReplayResul
         _refuse_what_runs_here(recipe, request, source.file)
     cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
-    case = _with_numbers(_as_long(session.case(recipe, cell), source.plan(first)), source.record.campaign, first)
+    planned = source.plan(first)
+    kernels = _kernels(planned, source, recipe, session)
+    case = _as_long(session.case(recipe, cell, kernels=kernels), planned)
+    case = _with_numbers(case, source.record.campaign, first)
     image = _image(request, source, first, recipe, session)
     row = session.add_campaign(_row(source, first), recipe)
     trial = _tried(session, row, first, image, case, session.runner(recipe))
@@ -170,8 +174,8 @@ def _image(request: ReplayRequest, source: Source, first: Trial, recipe: Recipe,
         target = _built_from(request.repo, candidate, recipe, session)
     elif found := source.image(first.image, Images(session.setting.folders.cache)):
         return found
-    elif candidate.target is TargetKind.KERNEL_PACKAGE:
-        target = session.kernel_package(recipe, cells(recipe))
+    else:
+        target = _packages(candidate, recipe, session)
     if target is None:
         raise UsageError(
             f"the image of trial {first.number} ({candidate}, {first.image[:12]}) is not at hand",
@@ -182,6 +186,32 @@ def _image(request: ReplayRequest, source: Source, first: Trial, recipe: Recipe,
         first_line = made.errors[0] if made.errors else made.log
         raise UsageError(f"{candidate} cannot be built here: {made.stage} failed: {first_line}", hint=made.log)
     return made
+
+
+def _packages(candidate: Candidate, recipe: Recipe, session: Session) -> Target | None:
+    """What fetches the candidate again, where it is a package."""
+    packaged = candidate.target is TargetKind.KERNEL_PACKAGE
+    return session.kernel_package(recipe, cells(recipe)) if packaged else None
+
+
+def _kernels(planned: Plan | None, source: Source, recipe: Recipe, session: Session) -> dict[str, str]:
+    """Whose → the identity of the kernels that the trial booted beside its candidate's, all of them in the cache."""
+    images = Images(session.setting.folders.cache)
+    known = {build.image.identity: build for build in source.record.builds if build.image}
+    recorded = dict(planned.kernels) if planned else {}
+    found = {}
+    for whose in recipe.kernels_beside:
+        build = known.get(recorded.get(whose, ""))
+        if build is None or build.image is None:
+            raise UsageError(f"it is not recorded which kernel the trial booted as the {words_of(whose)}")
+        image = source.image(build.image.identity, images)
+        if image is None and (target := _packages(build.candidate, recipe, session)):
+            image = usable(session.made(target, build.candidate), build.candidate, whose)
+        if image is None or images.held(image.identity) is None:
+            what = f"the {words_of(whose)} ({build.candidate}), which the trial booted too, is not at hand"
+            raise UsageError(what, hint="ask for an export made --with-images")
+        found[whose] = image.identity
+    return found
 
 
 def _built_from(repo: Path, candidate: Candidate, recipe: Recipe, session: Session) -> Target:

@@ -11,6 +11,7 @@ from bisector.layers.device import DEVICES
 from bisector.layers.row import Row
 from bisector.recipe import check_names, check_without_vm, check_workload, options, patterns
 from bisector.recipe.model import QEMU_PROGRAMS, Guest, Recipe
+from bisector.recipe.reboot import OTHER_KERNELS
 from bisector.recipe.storage import KINDS, Drive, Layer
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_size, suggestion
@@ -43,8 +44,10 @@ def _top(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("confidence",), "either trials or confidence, not both", at_key=True)
     if recipe.search.good is not None and recipe.search.good == recipe.search.bad:
         yield Fault(("search", "bad"), "is the same revision as good")
-    if recipe.vm is not None and recipe.vm.kernel and not recipe.programs:
-        yield Fault(("vm", "kernel"), "the VM boots the kernel under test; 'kernel' is for target qemu")
+    if recipe.vm is not None and recipe.vm.kernel and not recipe.programs and recipe.vm.kernel not in OTHER_KERNELS:
+        others = " or ".join(OTHER_KERNELS)
+        message = f"the VM boots the kernel under test, or {others} before it; another one is for target qemu"
+        yield Fault(("vm", "kernel"), message)
     if recipe.vm is not None and recipe.vm.icount and recipe.vm.accel == "kvm":
         yield Fault(("vm", "icount"), "only an emulated processor's instructions are counted: 'accel: tcg', or none")
     if recipe.vm is None:

@@ -25,6 +25,7 @@ from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
 from bisector.recipe.fio import job as job_of_fio
 from bisector.recipe.needs import Needs
+from bisector.recipe.reboot import OTHER_KERNELS, RebootWord
 from bisector.recipe.storage import Drive, Layer
 from bisector.recipe.values import (
     Duration,
@@ -129,7 +130,8 @@ class Vm(Base):
     """The VM around a trial.
 
     ``kernel``: what it boots where QEMU is under test: a file (with a "/" in its name), or a packaged kernel by its
-    version, the newest of a series by "6.12"; None: the newest package. ``icount``: the VM's clock counts instructions.
+    version, the newest of a series by "6.12"; None: the newest package. Where a kernel is: one of OTHER_KERNELS, which
+    is booted before the one under test. ``icount``: the VM's clock counts instructions.
     """
 
     memory: VmMemory = 2 << 30
@@ -176,7 +178,7 @@ class Step(Base):
     add: OneOrMany[Text] | None = None
     unplug: OneOrMany[Text] | None = None
     plug: OneOrMany[Text] | None = None
-    reboot: Literal["vm"] | None = None
+    reboot: RebootWord | None = None
     power_cut: Literal["vm"] | None = None
     qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None
     fio: Annotated[dict[str, str] | Text | None, BeforeValidator(job_of_fio)] = None
@@ -210,8 +212,8 @@ class Step(Base):
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """What it does it to: layers, drives or ``guest``; for ``run``, ``fio`` and ``qmp`` nothing."""
-        if self.verb in ("run", "fio", "qmp"):
+        """What it does it to: layers, drives or ``guest``; for ``run``, ``fio``, ``qmp`` and ``reboot`` nothing."""
+        if self.verb in ("run", "fio", "qmp", "reboot"):
             return ()
         found = getattr(self, self.verb)
         return (found,) if isinstance(found, str) else tuple(found)
@@ -299,6 +301,17 @@ class Recipe(Base):
         if self.vm is not None:
             return self.vm.kernel or ""
         return (self.guest.kernel or "") if self.guest and self.guest.os == "linux" else None
+
+    @property
+    def kernels_beside(self) -> tuple[str, ...]:
+        """Whose kernels a trial boots beside the one under test (OTHER_KERNELS); () for most recipes."""
+        if self.programs:
+            return ()
+        named = [
+            self.vm.kernel if self.vm else None,
+            *(step.reboot.kernel for step in self.steps.values() if step.reboot),
+        ]
+        return tuple(whose for whose in OTHER_KERNELS if whose in named)
 
     @property
     def has_blocks_in_guest(self) -> bool:

@@ -67,6 +67,7 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         cpus=recipe.vm.cpus,
         append=recipe.vm.append,
         udev=recipe.needs.udev,
+        first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside else "",
         icount=recipe.vm.icount,
     )
 
@@ -152,6 +153,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         caches=step.caches or "",
         kill=bool(step.kill),
         to=step.to or "",
+        boot_kernel=step.reboot.kernel or "" if step.reboot else "",
         keep=keep,
         qmp=json.dumps({"execute": next(iter(step.qmp)), "arguments": next(iter(step.qmp.values()))})
         if step.qmp

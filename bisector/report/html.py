@@ -162,7 +162,7 @@ def _evidence(side: Side) -> Evidence:
         pairs += [("kernel", side.image.release), ("build id", side.image.build_id)]
     result = trial.observation.result if trial else None
     if result:
-        pairs.append(("taint", str(result.kernel.taint) if result.kernel.taint else "none"))
+        pairs.append(("taint", str(result.tested.taint) if result.tested.taint else "none"))
         pairs += [(f"step {step.name}", _step(step.exit, step.errno, step.blocks)) for step in result.steps]
         pairs += [(f"layer {layer.name}", f"{layer.health} {layer.status}") for layer in result.layers if layer.health]
     shown = tuple((name, value) for name, value in pairs if value.strip())

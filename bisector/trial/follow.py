@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.model import ConsoleEvent, Ending, EventKind, Observation, Timing
 from bisector.system.proc import Child
 from bisector.system.starving import waited
+from bisector.trial.boots import BootLog, FurtherBoot
 from bisector.trial.console import Console, Event, Marker, QemuError, refuses_kvm
 from bisector.trial.faults import in_words
 from bisector.trial.logfile import BoundedLog
@@ -56,13 +58,15 @@ class Watcher:
 
     Args:
         plan: with its token and accel filled in.
-        build_id: of the kernel that must run; "" when that is not known.
+        build_ids: of the kernels that must run: whose → the build id, "" when that is not known; the first one first.
         boot: seconds to the agent's first sign.
     """
 
-    def __init__(self, plan: Plan, build_id: str, boot: float, listener: Listener, cancel: CancelToken) -> None:
+    def __init__(
+        self, plan: Plan, build_ids: Mapping[str, str], boot: float, listener: Listener, cancel: CancelToken
+    ) -> None:
         self._plan = plan
-        self._build_id = build_id
+        self._boots = BootLog(plan, build_ids)
         self._boot = boot
         self._tell = listener
         self._cancel = cancel
@@ -75,6 +79,11 @@ class Watcher:
         self._polled_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
         self._starved = 0.0  # seconds without a processor, see Observation
+
+    @property
+    def only_another_kernel(self) -> bool:
+        """Whether no kernel was booted but one that is not under test."""
+        return self._boots.only_another
 
     def harness(self, detail: str) -> Observation:
         """The harness failed. What the console had shown by then stands: its lines are in the observation."""
@@ -143,6 +152,10 @@ class Watcher:
                 self._step = None
             case (Mark.BEGIN | Mark.STORAGE | Mark.END as word,):
                 self._mark(Mark(word), marker.at)
+            case ("boot", whose):
+                self._boots.began(whose, marker.at)
+            case ("up",):
+                self._boots.came_up()
         return None
 
     def _mark(self, mark: Mark, at: float) -> None:
@@ -197,7 +210,7 @@ class Watcher:
                 self._mark(Mark.COMPLETE, self._now())
 
     def _crashed(self) -> End:
-        text = self._crash.text if self._crash else ""
+        text = f"{self._crash.text}{self._boots.of(self._crash.at)}" if self._crash else ""
         if Mark.BEGIN in self._marks:
             return End(Ending.CRASH, text)
         return End(Ending.NO_AGENT, f"the kernel crashed before the agent began: {text}")
@@ -229,10 +242,12 @@ class Watcher:
             result = workspace.result(self._plan.token)
         except ResultBroken as error:
             return self._without_result(end, error.what)
-        booted = result.kernel.build_id if result else ""
-        if booted and self._build_id and booted != self._build_id:
+        if wrong := self._boots.wrong_kernel(result):
             self._events = []  # of another kernel than the one under test
-            return self.harness(f"the wrong kernel booted: its build id is {booted}, the image's {self._build_id}")
+            return self.harness(wrong)
+        missing = self._boots.missing(result)
+        if missing and not (self._crash and self._crash.at < missing.at):
+            return self._not_booted(missing, End(Ending.HARNESS, _full(workspace)) if workspace.full() else end)
         if end.ending is Ending.HARNESS:
             return self._observation(end, None)
         if workspace.full():  # what the VM saw may have been our own disk's failure
@@ -240,6 +255,18 @@ class Watcher:
         if end.ending in (Ending.FINISHED, Ending.VM_GONE, Ending.NO_AGENT, Ending.DEADLINE):
             end = self._weigh(end, result)
         return self._observation(end, result)
+
+    def _not_booted(self, boot: FurtherBoot, end: End) -> Observation:
+        """A further boot of the VM never came as far as the agent: where that is not the candidate's kernel, nothing
+        that it showed is the candidate's doing."""
+        detail = end.detail or ("" if end.ending is Ending.DEADLINE else str(end.ending))
+        words = ": ".join(filter(None, (f"the VM did not come up again with {boot.name}", detail)))
+        if boot.is_tested:
+            ending = end.ending if end.ending in (Ending.DECISIVE, Ending.HARNESS) else Ending.NO_AGENT
+            self._marks.pop(Mark.BEGIN, None)  # of another kernel's agent
+            return self._observation(replace(end, ending=ending, detail=words), None)
+        self._events = [event for event in self._events if event.at < boot.at]
+        return self.harness(words)
 
     def _without_result(self, end: End, detail: str) -> Observation:
         """The trial's facts cannot be believed: what the console had shown stands, else the harness failed."""
@@ -252,7 +279,7 @@ class Watcher:
     def _weigh(self, end: End, result: Result | None) -> End:
         """What the result says of how the trial ended, whichever came first."""
         if self._crash is not None and (result is not None or end.ending is Ending.FINISHED):
-            return self._crashed() if result is None else End(Ending.CRASH, self._crash.text)
+            return self._crashed() if result is None else End(Ending.CRASH, self._crashed().detail)
         if result is None:
             return End(Ending.HARNESS, "the agent ended without a result") if end.ending is Ending.FINISHED else end
         if self._ran_out_of_time(result):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bisector.agent.plan import Plan
 from bisector.codec import dump
+from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Listener, Phase, Progress
 from bisector.layers import arch
 from bisector.model import Ending, Image, Observation
@@ -23,6 +24,7 @@ from bisector.trial import accel as acceleration
 from bisector.trial import vng
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
+from bisector.trial.kernels import Kernels, kernels_of
 from bisector.trial.workspace import Workspace, guest_python
 
 BOOT = {"tcg": 180.0, "kvm": 60.0}  # seconds to the agent's first sign; an idle host takes 7, a crowded one 90
@@ -43,7 +45,7 @@ class VmRunner:
         state: our state folder, where it is remembered whether KVM works on this host.
         environ: PATH and TMPDIR are read from it.
         accel: "kvm", "tcg" or "auto" (KVM when a real boot with it worked); a plan's own ``accel`` goes before.
-        kernels: finds the image of a kernel by its identity: what the VM boots where the plan names one.
+        kernels: finds the image of a kernel by its identity: what the VM boots where the plan names some.
         campaign: folder of the campaign whose trials these are: all of them run on one acceleration.
         boot_deadline: seconds to the agent's first sign; 0: 180 s emulated, 60 s with KVM, twice that with modules.
     """
@@ -62,44 +64,56 @@ class VmRunner:
         ``image`` is the kernel that boots; where the plan names another, it is programs, which come first in the VM's
         PATH. Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
         """
-        booted = self.kernels(plan.kernel) if plan.kernel else image
-        if booted is None:
-            return Watcher(plan, "", 0.0, listener, cancel).harness("the VM's kernel is gone from the cache; repeat it")
+        try:
+            kernels = kernels_of(plan, image, self.kernels)
+        except InfraError as error:
+            return Watcher(plan, {}, 0.0, listener, cancel).harness(error.what)
+        booted = kernels.first
         wanted = "tcg" if plan.icount else plan.accel or self.accel
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
             answer = self.accelerate(booted, qemu, folder, cancel)
             wanted = answer.accel
             if answer.cause is acceleration.Cause.GONE:
-                return Watcher(plan, "", 0.0, listener, cancel).harness(answer.reason)
+                return Watcher(plan, {}, 0.0, listener, cancel).harness(answer.reason)
             if answer.cause is acceleration.Cause.INTERRUPTED and cancel.cancelled():
                 return Observation(Ending.CANCELLED)
             listener(Progress(Phase.ACCEL, answer.describe()))
         plan = replace(plan, accel=wanted, token=plan.token or secrets.token_hex(6))
         boot = BOOT[wanted] * (MODULES if booted.modules else 1.0)
-        watcher = Watcher(plan, booted.build_id, self.boot_deadline or boot, listener, cancel)
+        watcher = Watcher(plan, kernels.build_ids, self.boot_deadline or boot, listener, cancel)
         if qemu is None:
             return watcher.harness(f"{QEMU} was not found in PATH; install qemu-system-x86")
         try:
-            seen = self._run(booted, image.programs, plan, folder, watcher, qemu)
+            seen = self._run(kernels, image.programs, plan, folder, watcher, qemu)
         except FAULTS as error:
             return watcher.harness(in_words(error))
-        if plan.kernel and seen.ending is Ending.NO_AGENT:  # not the candidate's doing, which has not begun
+        if watcher.only_another_kernel and seen.result is None and seen.ending in (Ending.NO_AGENT, Ending.DECISIVE):
+            # not the candidate's doing, which has not begun
             return replace(seen, ending=Ending.HARNESS, console=(), detail=f"the VM did not boot: {seen.detail}")
         return seen
 
-    def _run(self, image: Image, programs: str, plan: Plan, folder: Path, watcher: Watcher, qemu: str) -> Observation:
+    def _run(
+        self, kernels: Kernels, programs: str, plan: Plan, folder: Path, watcher: Watcher, qemu: str
+    ) -> Observation:
         folder.mkdir(parents=True, exist_ok=True)
         program = find_vng(self.environ)
         with Workspace(self.environ) as workspace:
             workspace.fill(plan)
-            workspace.fill_for_vm(image, plan, self.processes, qemu, programs)
-            argv = vng.arguments(image, plan, workspace.places, accel=plan.accel, vng=program, programs=programs)
+            workspace.fill_for_vm(kernels, plan, self.processes, programs)
+            argv = vng.arguments(
+                kernels.first, plan, workspace.places, accel=plan.accel, vng=program, programs=programs,
+                others=tuple(kernels.others.values()),
+            )  # fmt: skip
+            workspace.fill_for_qemu(argv, kernels, plan, qemu)
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = vng.environment(workspace.places, self.environ, program)
             tools = (program, qemu, guest_python(), sys.executable)
-            access = vng.access(image, plan, workspace.places, accel=plan.accel, tools=tools, programs=programs)
+            access = vng.access(
+                tuple(kernels.by_name.values()), plan, workspace.places, accel=plan.accel, tools=tools,
+                programs=programs,
+            )  # fmt: skip
             version = version_of_vng(program)
             if not vng.without_udev(version):
                 access = replace(access, hidden=())

@@ -54,7 +54,7 @@ class SandboxRunner:
         raises for a failing harness, which is the ending HARNESS.
         """
         plan = replace(plan, accel="none", token=plan.token or secrets.token_hex(6))
-        watcher = Watcher(plan, "", START, listener, cancel)
+        watcher = Watcher(plan, {}, START, listener, cancel)
         kernel = self.kernels(plan.kernel) if plan.kernel else None
         if plan.kernel and kernel is None:
             return watcher.harness("the guest's kernel is gone from the cache; repeat it")
@@ -67,7 +67,7 @@ class SandboxRunner:
                     return Observation(Ending.CANCELLED)
                 listener(Progress(Phase.ACCEL, answer.describe("The guest runs")))
                 plan = replace(plan, guest=replace(plan.guest, accel=answer.accel))
-                watcher = Watcher(plan, "", START, listener, cancel)
+                watcher = Watcher(plan, {}, START, listener, cancel)
             return self._run(image, kernel, plan, folder, watcher)
         except FAULTS as error:
             return watcher.harness(in_words(error))

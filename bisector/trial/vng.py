@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from bisector.model import Image
 from bisector.system.sandbox import Access, installation
 
 SAFE = re.compile(r"[A-Za-z0-9_+/.-]+")  # what vng's --rwdir takes, without the blank that its shell would split at
+RUN, QEMU = "--run", "--qemu"  # options of vng
 OPTIONS = 800  # bytes of kernel options; with vng's own 1,000 they stay below the 2,048 that the kernel reads
 CONFIGURATION = '{"default_opts": {}}'  # found first, so that neither the user's nor the host's file is read
 
@@ -43,15 +44,21 @@ class Places:
         """Script that the VM runs."""
         return self.shared / "start"
 
-    @property
-    def kernel(self) -> Path:
-        """Link to the image. vng looks for lib/modules beside the folder that it is in."""
-        return self.shared / "k/boot/vmlinuz"
+    def kernel(self, whose: str = "") -> Path:
+        """Link to an image, the first that is booted or another one's. vng looks for lib/modules beside its folder."""
+        return self.shared / (f"k-{whose}" if whose else "k") / "boot/vmlinuz"
 
-    @property
-    def modules(self) -> Path:
-        """Link to the image's modules, or an empty folder: else vng would take those of the host."""
-        return self.shared / "k/lib/modules"
+    def modules(self, whose: str = "") -> Path:
+        """Link to that image's modules, or an empty folder: else vng would take those of the host."""
+        return self.kernel(whose).parents[1] / "lib/modules"
+
+    def recorder(self, whose: str) -> Path:
+        """Script that stands in for QEMU where vng is asked how it would boot another kernel."""
+        return self.root / f"record-{whose}"
+
+    def recorded(self, whose: str) -> Path:
+        """What it left: with ``.append`` and ``.initrd`` behind it, and ``.log``."""
+        return self.root / f"boot-{whose}"
 
     @property
     def home(self) -> Path:
@@ -132,7 +139,14 @@ def _device(layer: Layer) -> Device | None:
 
 
 def arguments(
-    image: Image, plan: Plan, places: Places, *, accel: str, vng: str = "vng", programs: str = ""
+    image: Image,
+    plan: Plan,
+    places: Places,
+    *,
+    accel: str,
+    vng: str = "vng",
+    programs: str = "",
+    others: Sequence[Image] = (),
 ) -> tuple[str, ...]:
     """The argument list of vng for one trial. Raises InfraError for a path or name that vng or QEMU would cut.
 
@@ -140,24 +154,31 @@ def arguments(
         accel: "kvm" or "tcg".
         vng: the program, by name or path.
         programs: folder of programs under test, "" when it is the kernel.
+        others: kernels that a later boot of the VM may bring up.
     """
     if not SAFE.fullmatch(str(places.root)):
         raise InfraError(f"vng cannot use the folder {places.root}", hint="set TMPDIR to a path without blanks")
     emulation = (*SMALL_BUFFER, *(ICOUNT if plan.icount else ())) if accel != "kvm" else ()
     return (
-        *(vng, "--run", str(places.kernel)),
+        *(vng, RUN, str(places.kernel())),
         *(["--disable-kvm"] if accel != "kvm" else []),
         "--force-9p",  # virtiofs needs a daemon that Debian 12 does not ship
         "--verbose",  # without it the kernel log is dropped
         *("--memory", f"{plan.memory >> 20}M"),
         *("--cpus", str(plan.cpus)),
         f"--rwdir={places.shared}={places.shared}",
-        *_seen(*_folder_of_modules(image), *folders_of_programs(programs)),
-        *("--qemu", str(places.qemu)),
+        *_seen(*_folders_of_modules(image, *others), *folders_of_programs(programs)),
+        *(QEMU, str(places.qemu)),
         *(f"--append={option}" for option in kernel_options(plan, accel)),
         f"--qemu-opts={shlex.join((*FEW_QUEUES, *emulation, *devices(plan, places)))}",
         *("--exec", str(places.start)),
     )
+
+
+def for_another(argv: Sequence[str], places: Places, whose: str) -> tuple[str, ...]:
+    """``arguments`` for another kernel, with the script that keeps what QEMU would be called with in its place."""
+    other = {RUN: str(places.kernel(whose)), QEMU: str(places.recorder(whose))}
+    return tuple(other.get(before, word) for before, word in zip(("", *argv), argv, strict=False))
 
 
 def kernel_options(plan: Plan, accel: str) -> tuple[str, ...]:
@@ -209,8 +230,9 @@ def _passthrough(plan: Plan) -> bool:
     return plan.guest is not None and bool(plan.guest.passthrough)
 
 
-def _folder_of_modules(image: Image) -> tuple[Path, ...]:
-    return ((Path(image.modules) / "lib/modules").resolve(),) if image.modules else ()
+def _folders_of_modules(*images: Image) -> tuple[Path, ...]:
+    found = ((Path(image.modules) / "lib/modules").resolve() for image in images if image.modules)
+    return tuple(dict.fromkeys(found))
 
 
 def folders_of_programs(programs: str) -> tuple[Path, ...]:
@@ -235,14 +257,16 @@ def _seen(*folders: Path) -> tuple[str, ...]:
 
 
 def access(
-    image: Image, plan: Plan, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = ""
+    images: Sequence[Image], plan: Plan, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = ""
 ) -> Access:
     """What vng and its QEMU may touch. The VM's root is this host's as they see it: the VM sees no more.
 
     Without a udev that the plan wants, it sees no ``SERVICES``: the agent would end them as the first thing.
+    ``images``: the kernels that it boots.
     ``tools``: paths of what runs, which may lie below a home folder; the others as of ``arguments``.
     """
-    seen = [Path(image.kernel), *_folder_of_modules(image), *folders_of_programs(programs)]
+    seen = [Path(image.kernel) for image in images]
+    seen += [*_folders_of_modules(*images), *folders_of_programs(programs)]
     seen += [place for tool in tools if "/" in tool for place in installation(tool)]
     devices = (Path("/dev/kvm"),) if accel == "kvm" else ()
     return Access((places.root,), tuple(seen), devices, () if plan.udev else SERVICES)
@@ -260,12 +284,23 @@ def environment(places: Places, environ: Mapping[str, str], vng: str) -> dict[st
     }
 
 
-def qemu_script(qemu: str, places: Places, boots: int = 1) -> str:
+@dataclass(frozen=True)
+class OtherBoots:
+    """Parts of that script for further kernels (trial/kernels.py): at its beginning, and between two boots."""
+
+    before: str = ""
+    between: str = ""
+
+
+SAME = OtherBoots()
+
+
+def qemu_script(qemu: str, places: Places, boots: int = 1, other: OtherBoots = SAME) -> str:
     """Stands in for QEMU: vng itself hides whether QEMU was killed or the VM went down.
 
-    It starts QEMU up to ``boots`` times, again where the agent wanted that (agent/boots.py).
+    It starts QEMU up to ``boots`` times, again where the agent wanted that (agent/boots.py), on ``other`` kernels too.
     """
-    start = f'{shlex.quote(qemu)} "$@"\ncode=$?' if boots == 1 else _boots(qemu, places, boots)
+    start = f'{shlex.quote(qemu)} "$@"\ncode=$?' if boots == 1 else _boots(qemu, places, boots, other)
     return f"""#!/bin/sh
 [ "$1" = --version ] && exec {shlex.quote(qemu)} --version
 {start}
@@ -278,9 +313,9 @@ CUT = 0.1
 """Seconds between two looks for a wish to have the VM's power cut."""
 
 
-def _boots(qemu: str, places: Places, boots: int) -> str:
+def _boots(qemu: str, places: Places, boots: int, other: OtherBoots) -> str:
     pid = f"{places.root}/qemu.pid"
-    return f"""boot=1
+    return f"""{other.before}boot=1
 while :; do
   ( while sleep {CUT}; do [ -e {places.shared}/cut.$boot ] && kill -9 "$(cat {pid})" && exit; done ) \\
     </dev/null >/dev/null 2>&1 &
@@ -289,7 +324,7 @@ while :; do
   kill $! 2>/dev/null
   [ $boot -lt {boots} ] || break
   [ -e {places.shared}/boot.$boot ] || [ -e {places.shared}/cut.$boot ] || break
-  boot=$((boot + 1))
+{other.between}  boot=$((boot + 1))
 done"""
 
 

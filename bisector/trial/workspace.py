@@ -11,11 +11,11 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bisector.agent.plan import Plan, Result
+from bisector.agent.plan import Guest, Plan, Result
 from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
 from bisector.layers.drive import image_bytes
@@ -25,6 +25,7 @@ from bisector.system.records import start_time
 from bisector.system.sandbox import HOST
 from bisector.system.trees import remove_tree
 from bisector.trial import bundle, vng
+from bisector.trial.kernels import Kernels, other_boots, recorder_script
 
 PREFIX = "bisector-"
 RESULT = 4 << 20  # bytes of a result; one that is larger is none of the agent's
@@ -80,30 +81,24 @@ class Workspace:
             copy.chmod(0o755)
         (shared / "plan.json").write_text(dump(plan), encoding="utf-8")
 
-    def fill_for_vm(self, image: Image, plan: Plan, processes: Processes, qemu: str, programs: str = "") -> None:
-        """Put in what the VM needs beside the agent: kernel, disks, scripts. Raises OSError, InfraError.
+    def fill_for_vm(self, kernels: Kernels, plan: Plan, processes: Processes, programs: str = "") -> None:
+        """Put in what the VM needs beside the agent: kernels, disks, its script. Raises OSError, InfraError.
 
         ``programs``: a folder that comes first in the VM's PATH.
         """
         places = self.places
-        for folder in (places.home / ".config/virtme-ng", places.temporary, places.kernel.parent):
+        for folder in (places.home / ".config/virtme-ng", places.temporary):
             folder.mkdir(parents=True)
         (places.home / ".config/virtme-ng/virtme-ng.conf").write_text(vng.CONFIGURATION, encoding="utf-8")
-        kernel = Path(image.kernel).resolve(strict=True)
-        places.kernel.symlink_to(kernel)
-        places.modules.parent.mkdir()
-        if image.modules:
-            places.modules.symlink_to((Path(image.modules) / "lib/modules").resolve(strict=True))
-        else:
-            places.modules.mkdir()
-        if plan.guest is not None and plan.guest.os == "linux":  # a copy: the VM does not see every folder of the host
-            own = places.shared / "files" / plan.guest.kernel if plan.guest.kernel else kernel
-            shutil.copyfile(own, places.shared / GUEST_KERNEL)
+        self._link(kernels.first, "")
+        for whose, image in kernels.others.items():
+            self._link(image, whose)
+        if plan.guest is not None and plan.guest.os == "linux":
+            self._copy_for_guest(plan.guest, kernels)
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(image_bytes(layer.size, dict(layer.options)))
-        _script(places.qemu, vng.qemu_script(qemu, places, plan.boots()))
         _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))
 
     def fill_for_guest(self, kernel: Image | None) -> tuple[Path, ...]:
@@ -118,6 +113,32 @@ class Workspace:
         modules = (Path(kernel.modules) / "lib/modules").resolve(strict=True)
         (shared / GUEST_MODULES).symlink_to(modules)
         return (modules,)
+
+    def fill_for_qemu(self, argv: Sequence[str], kernels: Kernels, plan: Plan, qemu: str) -> None:
+        """Put in what stands in for QEMU; ``argv``: what vng is called with. Raises OSError."""
+        boots = other_boots(argv, self.places, kernels, plan)
+        _script(self.places.qemu, vng.qemu_script(qemu, self.places, plan.boots(), boots))
+        for whose in kernels.others:
+            _script(self.places.recorder(whose), recorder_script(qemu, self.places, whose))
+
+    def _link(self, image: Image, whose: str) -> None:
+        kernel, modules = self.places.kernel(whose), self.places.modules(whose)
+        kernel.parent.mkdir(parents=True)
+        kernel.symlink_to(Path(image.kernel).resolve(strict=True))
+        modules.parent.mkdir()
+        if image.modules:
+            modules.symlink_to((Path(image.modules) / "lib/modules").resolve(strict=True))
+        else:
+            modules.mkdir()
+
+    def _copy_for_guest(self, guest: Guest, kernels: Kernels) -> None:
+        """Copies: the VM does not see every folder of the host."""
+        shared = self.places.shared
+        own = shared / "files" / guest.kernel if guest.kernel else Path(kernels.first.kernel)
+        shutil.copyfile(own, shared / GUEST_KERNEL)
+        if kernels.others and not guest.kernel:
+            for whose, image in kernels.by_name.items():
+                shutil.copyfile(image.kernel, shared / f"{GUEST_KERNEL}.{whose}")
 
     def _agent(self, processes: Processes) -> Path:
         """Put the agent in, as one file that the VM's Python has made here, once for all trials; its entry."""

@@ -7,6 +7,7 @@ One boot for each family: a step reads where it must fail, another where it must
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,16 @@ def tried(tmp_path: Path, storage: str, steps: str) -> Result:
     (cell,) = matrix.cells(recipe)
     (tmp_path / "work").mkdir()
     environ = {**os.environ, "TMPDIR": str(tmp_path / "work")}
-    runner = VmRunner(Processes(tmp_path / "records"), tmp_path / "state", environ, accel="tcg")
+    runner = VmRunner(
+        Processes(tmp_path / "records"),
+        tmp_path / "state",
+        environ,
+        accel="tcg",
+        kernels=lambda identity: Image(identity, IMAGE),
+    )
     cancel = CancelToken(str(tmp_path / "cancel"))
-    made = plan.plan_for(recipe, cell)
+    others = tuple((whose, "words") for whose in recipe.kernels_beside)
+    made = replace(plan.plan_for(recipe, cell), kernels=others)
     seen = runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
     assert seen.ending is Ending.FINISHED, (seen.detail, seen.result and seen.result.fault)
     assert seen.result is not None and seen.result.fault is None, seen.result

@@ -68,3 +68,38 @@ def test_what_a_reboot_needs(steps: list[dict[str, Any]], more: dict[str, Any], 
     _, faults = parsed(*steps, **more)
     said = "\n".join(fault.message for fault in faults)
     assert expected in said if expected else said == ""
+
+
+OLD, NEW = {"old": {"reboot": {"kernel": "good-end"}}}, {"new": {"reboot": {"kernel": "candidate"}}}
+OF_QEMU = {"qemu": {"build": ["qemu-img"]}}
+
+
+def test_a_reboot_names_the_kernel_that_comes_up() -> None:
+    recipe, faults = parsed(STAMP, OLD, NEW, {"off": {"power_cut": "vm"}}, {"look": {"verify": "d"}})
+    assert not faults and recipe.kernels_beside == ("good-end",)
+    plan = plan_for(recipe, Cell(""))
+    assert [step.boot_kernel for step in plan.steps] == ["", "good-end", "candidate", "", ""]
+    assert (plan.first_kernel, plan.boots()) == ("", 4)
+    again, _ = parse(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    assert again == recipe
+    recipe, faults = parsed(STAMP, NEW, {"look": {"verify": "d"}}, vm={"kernel": "bad-end"})
+    assert not faults and recipe.kernels_beside == ("bad-end",)
+    assert plan_for(recipe, Cell("")).first_kernel == "bad-end"
+
+
+@pytest.mark.parametrize(
+    ("steps", "more", "expected"),
+    [
+        ([{"off": {"reboot": {"kernel": "6.17"}}}], {}, "'6.17' is not known"),
+        ([{"off": {"reboot": {}}}], {}, "names no kernel"),
+        ([NEW], {}, "candidate runs already"),
+        ([OLD, {"more": {"reboot": {"kernel": "good-end"}}}], {}, "good-end runs already"),
+        ([STAMP], {"vm": {"kernel": "good-end"}}, "the kernel under test is never booted"),
+        ([STAMP], {"vm": {"kernel": "6.17"}}, "the VM boots the kernel under test, or good-end or bad-end before it"),
+        ([{"old": {"reboot": {"kernel": "good-end"}, "probability": 0.5}}], {}, "in every trial, or in none"),
+        ([OLD], {"target": OF_QEMU}, "the recipe tests QEMU"),
+    ],
+)
+def test_what_another_kernel_needs(steps: list[dict[str, Any]], more: dict[str, Any], expected: str) -> None:
+    _, faults = parsed(*steps, **more)
+    assert expected in "\n".join(fault.message for fault in faults)

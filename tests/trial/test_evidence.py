@@ -106,7 +106,7 @@ def test_what_the_console_showed_last_is_read_too(play: Play) -> None:
 
 def test_a_decisive_line_is_no_good_trial_for_a_broken_result() -> None:
     """The first bad line of a Watcher that is called directly, as the proof of the defect does it."""
-    watcher = Watcher(PLAN, "", 1.0, lambda _: None, CancelToken())
+    watcher = Watcher(PLAN, {}, 1.0, lambda _: None, CancelToken())
     watcher._events = [ConsoleEvent(8.0, "vm", EventKind.WATCH, "failed/0", "md/raid1:mdX: Disk failure on dm-1")]
 
     def broken(_: str) -> None:

@@ -226,7 +226,7 @@ def test_the_version_is_that_of_the_vng_which_runs(tmp_path: Path) -> None:
 
 def test_the_vm_sees_no_udev_but_where_the_plan_wants_one() -> None:
     def hidden(plan: Plan) -> tuple[Path, ...]:
-        return vng.access(IMAGE, plan, PLACES, accel="tcg", tools=()).hidden
+        return vng.access([IMAGE], plan, PLACES, accel="tcg", tools=()).hidden
 
     assert Path("/usr/lib/systemd") in hidden(Plan(steps=())) and Path("/usr/bin/systemd-tmpfiles") in hidden(
         Plan(steps=())
