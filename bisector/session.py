@@ -244,7 +244,7 @@ class Session:
         """Takes programs of QEMU that somebody else built, or that are installed."""
         return Programs(self.setting.folders.cache, names, self.setting.environ, self.processes)
 
-    def runner(self, recipe: Recipe) -> VmRunner | SandboxRunner:
+    def runner(self, recipe: Recipe) -> Runner:
         """What runs a trial of this recipe: a VM, or a sandbox on this host."""
         held = Images(self.setting.folders.cache).held
         folders, environ = self.setting.folders, self.setting.environ
@@ -256,8 +256,8 @@ class Session:
 
     def _runner_of(self, campaign: str, recipe: Recipe) -> Runner:
         """The runner for the trials of one campaign (id), all of which run on one acceleration."""
-        runner = self.runner(recipe)
-        return runner.for_campaign(self.store.campaign_folder(campaign))
+        runner, folder = self.runner(recipe), self.store.campaign_folder(campaign)
+        return runner.for_campaign(folder) if isinstance(runner, VmRunner | SandboxRunner) else runner
 
     def made(self, target: Target, candidate: Candidate) -> Image | BuildFailure:
         """A candidate's image, outside of a campaign's judging. Raises InfraError, Interrupted, UsageError."""
