@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from bisector.agent.plan import AgentEvent, LayerFacts, Result, StepFacts
@@ -211,3 +213,29 @@ def test_a_guest_that_cannot_mount_any_more_does_not_hide_what_lies_on_the_mediu
     gone = step("inside", None, done=False)
     outside = step("outside", 1, blocks=("duplicate",))
     assert read(seen(*steps, gone, step("heal"), outside), question).condition == "media"
+
+
+@pytest.mark.parametrize(
+    ("lines", "signal", "name"),
+    [(0, Signal.CLEAN, "quiet"), (1, Signal.CLEAN, "quiet"), (2, Signal.REPRODUCED, "flood")],
+)
+def test_one_line_of_a_loop_device_over_tmpfs_is_no_flood(lines: int, signal: Signal, name: str) -> None:
+    question = question_for(load("field/loop-write-zeroes-log"))
+    text = "operation not supported error, dev loop1, sector 0 op 0x9:(WRITE_ZEROES) flags 0x8000800"
+    events = [
+        ConsoleEvent(float(at), "vm", EventKind.WATCH, watch, text)
+        for at in range(lines)
+        for watch in ("flood/0", "quiet/1")
+    ]
+    reading = read(dataclasses.replace(seen(step("mkfs")), console=tuple(events)), question)
+    assert (reading.signal, reading.condition) == (signal, name)
+
+
+def test_lvconvert_that_ends_is_good_and_a_mistyped_option_of_it_is_no_verdict() -> None:
+    question = question_for(load("field/lvconvert-hang"))
+    done = [step(name) for name in ("one", "two", "again")]
+    assert read(seen(*done), question).condition == "converted"
+    mistyped = seen(step("one", 3, detail="lvconvert: unrecognized option '--mirors'"), *done[1:])
+    assert (read(mistyped, question).signal, read(mistyped, question).neither) == (Signal.OTHER_FAILURE, True)
+    unfinished = seen(done[0], step("two", None, done=False), ending=Ending.DEADLINE)
+    assert read(unfinished, question).condition == "hangs"
