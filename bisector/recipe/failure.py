@@ -75,8 +75,9 @@ class FailureDescription:
 
     @property
     def without_vm(self) -> bool:
-        """Whether its steps run on this host: QEMU's programs, by a script."""
-        return self.tested == "qemu" and self.workload == "script"
+        """Whether its steps run on this host: QEMU's programs by a script, or a job over files."""
+        kind = kind_of(self.storage)
+        return self.tested == "qemu" and (self.workload == "script" or bool(kind and kind.holds_bytes))
 
 
 def kind_of(storage: str) -> Kind | None:
@@ -92,9 +93,7 @@ def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
     _refuse_words(wishes)
     _refuse_numbers(wishes)
     if wishes.tested == "qemu" and workload not in ("script", "job"):
-        raise UsageError(
-            "QEMU's programs are tried without a VM, by a script, or in one, by a job", hint="--workload script, or job"
-        )
+        raise UsageError("QEMU is tried by a script, or by a job below a guest", hint="--workload script, or job")
     if wishes.without_vm:
         _refuse_vm(wishes, kind)
     elif workload != "script":

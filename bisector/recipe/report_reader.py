@@ -281,7 +281,8 @@ def _make_fit(every: dict[str, ReportedValue]) -> None:
     if "tested" in every and ({"console", "crash"} & set(every) or (kind and not kind.without_vm and not job)):
         del every["tested"]  # there is a kernel's log: QEMU is a bystander
     if workload and kind is None and workload.value not in ("open", "guest"):
-        every["storage"] = replace(workload, field="storage", value="disk", sure=False)
+        value = "raw" if job and "tested" in every else "disk"
+        every["storage"] = replace(workload, field="storage", value=value, sure=False)
     for field in ("", "zoned", "slower", "udev", "workload", "fio", "storage", "tested"):
         every.pop(field, None)
         try:

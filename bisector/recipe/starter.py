@@ -71,7 +71,8 @@ def _lines(wishes: FailureDescription) -> Iterator[str]:
 def _target(wishes: FailureDescription) -> Iterator[str]:
     if wishes.without_vm:
         yield "# What is built of QEMU; without --repo the installed ones are tried."
-        yield "target: {qemu: {build: [qemu-img, qemu-io]}}"
+        programs = "qemu-system-x86_64, qemu-img" if wishes.workload == "job" else "qemu-img, qemu-io"
+        yield f"target: {{qemu: {{build: [{programs}]}}}}"
         yield "vm: none   # the steps run on this host, in a folder of their own"
         return
     if wishes.tested == "qemu":
@@ -113,7 +114,8 @@ def _storage(wishes: FailureDescription) -> Iterator[str]:
     disk = f"size: {format_size(row.example)}" + (f", zoned: {format_size(ZONE)}" if wishes.zoned else "")
     yield from _layers(row, table.KINDS[row.kind], disk, alone=wishes.without_vm)
     if wishes.workload == "job":
-        yield f"  {COPY}: {{disk: nvme, size: 512M}}   # what the job copies to"
+        copy = "file: raw, size: 256M" if wishes.without_vm else "disk: nvme, size: 512M"
+        yield f"  {COPY}: {{{copy}}}   # what the job copies to"
     yield ""
 
 

@@ -46,9 +46,11 @@ def guest(wishes: FailureDescription) -> Lines:
         yield "  os: none   # QEMU opens its drives and quits: no guest has to boot"
     else:
         which = "the kernel under test" if wishes.tested == "kernel" else "the VM's kernel"
+        which = "the newest packaged kernel, or kernel: '6.12'" if wishes.without_vm else which
         yield f"  os: linux   # boots {which}"
     yield "  drives:"
-    yield f"    vda: {{of: {LAYER}, device: virtio-blk, aio: native, cache: {{direct: true}}}}"
+    more = "" if wishes.without_vm else ", aio: native, cache: {direct: true}"
+    yield f"    vda: {{of: {LAYER}, device: virtio-blk{more}}}"
     yield ""
 
 

@@ -161,7 +161,7 @@ REPORTS = {
         "good": "v6.16", "bad": "v6.17", "storage": "md-raid1", "workload": "unplug",
         "crash": "INFO: task kworker/u64:3:8113 blocked for more than 122 seconds",
     },
-    "mirror-job-stuck.txt": {"bad": "v10.1.0", "tested": "qemu", "storage": "disk", "workload": "job"},
+    "mirror-job-stuck.txt": {"bad": "v10.1.0", "tested": "qemu", "storage": "raw", "workload": "job"},
     "zoned-crypt.eml": {
         "good": "v6.13.8", "bad": "v6.14", "storage": "dm-crypt", "zoned": "true", "workload": "fio", "slower": "35",
         "fio": "ioengine=io_uring direct=1 iodepth=64 rw=randread bs=4k",

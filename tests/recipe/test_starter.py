@@ -55,7 +55,9 @@ GOLDEN = {
 
 def may_be_written(wishes: FailureDescription) -> bool:
     """What fits together, said once more."""
-    if wishes.tested == "qemu" and wishes.workload != "job":
+    if wishes.tested == "qemu" and wishes.workload == "job":
+        return wishes.storage in (BLOCK | {*IMAGES}) - ({"raw", *IMAGES} if wishes.console else set())
+    if wishes.tested == "qemu":
         return wishes.workload == "script" and wishes.storage in ("none", "raw", *IMAGES) and not wishes.console
     if wishes.workload == "read":
         return wishes.storage in BLOCK
@@ -104,7 +106,7 @@ def test_each_combination_passes_check_or_is_refused(
         passed += 1
     # a script alone, on a file system, and on an image with open, guest and job; without a VM alone or on a file
     without_vm = 0 if console else 2 + len(IMAGES)
-    job_of_qemu = len(BLOCK) + len(IMAGES)
+    job_of_qemu = len(BLOCK) + len(IMAGES) - (1 + len(IMAGES) if console else 0)
     written_to = 3 * (len(BLOCK) + len(FILE_SYSTEMS) - 1)
     pulled = len(REDUNDANT) + 1
     others = 5 * len(BLOCK) + 1 + len(FILE_SYSTEMS) + 4 * len(IMAGES)
@@ -116,7 +118,9 @@ def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: FailureDescr
     recipe = load(written(wishes, tmp_path))
     (cell,) = cells(recipe)
     plan = plan_for(recipe, cell)
-    assert plan.vm is (wishes.tested == "kernel" or wishes.workload == "job")
+    assert plan.vm is (
+        wishes.tested == "kernel" or (wishes.workload == "job" and wishes.storage not in ("raw", *IMAGES))
+    )
     assert bool(plan.files) is (wishes.workload == "script")
     assert (failure.LAYER in [layer.name for layer in plan.layers]) is (wishes.storage != "none")
     assert question_for(recipe).bad and question_for(recipe).good
