@@ -27,7 +27,7 @@ def check(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Recipe files or names.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Validate recipes, run nothing; errors with line and column."""
+    """Validate recipes, try nothing; errors with line and column."""
     from bisector.errors import RecipeError
     from bisector.recipe.load import load
     from bisector.recipe.matrix import cells, controls

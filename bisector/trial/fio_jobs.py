@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -34,15 +35,20 @@ def _faults(recipe: Recipe, processes: Processes) -> Iterator[Fault]:
         if not step.fio:
             continue
         try:
-            argv = ["fio", "--parse-only", "-"]
-            ran = processes.run(argv, access=Access(), stdin=_text(recipe, name, step), timeout=TIMEOUT, check=False)
+            said = _refusal(processes, _text(recipe, name, step))
         except (InfraError, OSError):
             return
-        if ran.returncode != 0:
-            said = _said(ran.stderr, ran.stdout)
+        if said:
             named = _OPTION.search(said)
             option = (named[1],) if named and isinstance(step.fio, dict) and named[1] in step.fio else ()
             yield Fault(("steps", name, "fio", *option), f"fio does not take this job: {said}")
+
+
+@functools.lru_cache(maxsize=256)  # cells and controls mostly have the same jobs
+def _refusal(processes: Processes, text: str) -> str:
+    """What fio says against a job, "" where it takes it. Raises InfraError."""
+    ran = processes.run(["fio", "--parse-only", "-"], access=Access(), stdin=text, timeout=TIMEOUT, check=False)
+    return _said(ran.stderr, ran.stdout) if ran.returncode != 0 else ""
 
 
 def _text(recipe: Recipe, name: str, step: Step) -> str:
