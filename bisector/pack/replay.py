@@ -87,11 +87,14 @@ def run(request: ReplayRequest, source: Source, session: Session) -> ReplayResul
     cell = cell_named(recipe, first.cell)
     recipe = apply(recipe, cell)
     planned = source.plan(first)
-    kernels = _kernels(planned, source, recipe, session)
+    beside = _kernels(planned, source, recipe, session)
+    kernels = {whose: image.identity for whose, (_, image) in beside.items()}
     case = _as_long(session.case(recipe, cell, kernels=kernels), planned)
     case = _with_numbers(case, source.record.campaign, first)
     image = _image(request, source, first, recipe, session)
     row = session.add_campaign(_row(source, first), recipe)
+    for candidate, other in beside.values():  # so that the repetition can be exported and repeated in its turn
+        session.store.add_build(row.id, other.identity, candidate, other)
     trial = _tried(session, row, first, image, case, session.runner(recipe))
     known = source.record.images().get(first.image) or replace(image, identity=first.image, tools=())
     lines = compare(
@@ -194,8 +197,10 @@ def _packages(candidate: Candidate, recipe: Recipe, session: Session) -> Target 
     return session.kernel_package(recipe, cells(recipe)) if packaged else None
 
 
-def _kernels(planned: Plan | None, source: Source, recipe: Recipe, session: Session) -> dict[str, str]:
-    """Whose → the identity of the kernels that the trial booted beside its candidate's, all of them in the cache."""
+def _kernels(
+    planned: Plan | None, source: Source, recipe: Recipe, session: Session
+) -> dict[str, tuple[Candidate, Image]]:
+    """Whose → the kernels that the trial booted beside its candidate's, all of them in the cache."""
     images = Images(session.setting.folders.cache)
     known = {build.image.identity: build for build in source.record.builds if build.image}
     recorded = dict(planned.kernels) if planned else {}
@@ -210,7 +215,7 @@ def _kernels(planned: Plan | None, source: Source, recipe: Recipe, session: Sess
         if image is None or images.held(image.identity) is None:
             what = f"the {words_of(whose)} ({build.candidate}), which the trial booted too, is not at hand"
             raise UsageError(what, hint="ask for an export made --with-images")
-        found[whose] = image.identity
+        found[whose] = (build.candidate, image)
     return found
 
 

@@ -13,6 +13,9 @@ from bisector.cli import main
 from bisector.errors import InfraError
 from bisector.exitcodes import ExitCode
 from bisector.model import OutcomeKind
+from bisector.nightly.config import WatchedRecipe, _unfit
+from bisector.recipe.load import loads
+from bisector.recipe.matrix import cells
 
 BOTH = RECIPE.replace("steps:\n", "steps:\n  - older: {reboot: {kernel: good-end}}\n")
 
@@ -65,3 +68,8 @@ def test_a_test_has_to_be_given_the_other_kernel(
     kernel.write_bytes(Path("/proc/self/exe").read_bytes())
     assert main(["test", str(recipe), "--image", str(kernel), *options]) != ExitCode.OK
     assert expected in capsys.readouterr().err
+
+
+def test_a_watch_takes_no_recipe_that_needs_an_end(tmp_path: Path) -> None:
+    recipe = loads(BOTH.replace("LASTING", "count: 1"), tmp_path / "acted.yaml")
+    assert "boots the kernel of an end of a search too" in _unfit(WatchedRecipe(recipe, "", cells(recipe), False), [])

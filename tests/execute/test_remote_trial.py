@@ -16,6 +16,7 @@ import pytest
 
 from bisector import cache
 from bisector.agent.plan import File, Plan, Step
+from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor
 from bisector.execute.local import LocalExecutor
 from bisector.interfaces import CancelToken, Progress
@@ -246,3 +247,22 @@ def test_a_worker_prunes_images_and_files_that_nobody_used_for_a_day(tmp_path: P
         removed = {entry.part for entry in cache.prune_received(folders, 0).removed}
     assert removed == {"images", "files"}
     assert (folders.cache / "images/new").exists() and (folders.cache / "trees/old").exists()
+
+
+def test_the_kernels_that_a_trial_boots_beside_its_candidates_go_along(tmp_path: Path) -> None:
+    images = Images(tmp_path / "cache")
+    with images.staging() as staged:
+        (staged / "bin").mkdir()
+        (staged / "bin/program").write_text("#!/bin/sh\n")
+        other = images.keep("other", staged, Image("", ""))
+    setting = remote.ClusterSetting("", (), tmp_path / "cache", tmp_path, CONFINED, print)
+    runner = SandboxRunner(Processes(tmp_path / "records"))
+
+    def brought(*kernels: tuple[str, str]) -> list[str]:
+        words = (Image("tried", ""), Plan(steps=(), kernels=kernels), tmp_path, print, NEVER)
+        return [image.identity for image in remote.RemoteTrial(setting, threading.Lock(), runner, *words)._images()]
+
+    assert brought(("good-end", other.identity)) == ["tried", other.identity]
+    assert brought() == ["tried"]
+    with pytest.raises(InfraError, match="gone from the cache"):
+        brought(("good-end", "pruned"))
