@@ -131,7 +131,8 @@ def _with_numbers(case: Case, campaign: CampaignRow, first: Trial) -> Case:
 def _refuse_what_runs_here(recipe: Recipe, request: ReplayRequest, file: str) -> None:
     """Of somebody else's export nothing runs on this host, outside of a VM, that the person did not agree to."""
     if recipe.vm is None:
-        programs = ", ".join(" ".join(step.run or ("fio",)) for step in recipe.steps.values() if step.run or step.fio)
+        said = [" ".join(step.run or ("fio",)) for step in recipe.steps.values() if step.run or step.fio]
+        programs = ", ".join([*said, *(["QEMU with its guest"] if recipe.guest else [])])
         raise UsageError(
             f"this recipe runs its programs on this host and not in a VM, and they came with {file}",
             hint=f"read them first ({programs}); --trust runs them",

@@ -118,7 +118,8 @@ def _outcome(row: CellAnswer) -> str:
         return judgement.reason if judgement else ""
     named = [trial.reading.condition for trial in judgement.trials if trial.reading.condition]
     last = judgement.trials[-1]
-    seconds = f" ({last.observation.timing.total:.0f} s a trial, {last.observation.accel or 'no VM'})"
+    accel = last.observation.accel if last.observation.accel not in ("", "none") else "no VM"
+    seconds = f" ({last.observation.timing.total:.0f} s a trial, {accel})"
     if named:
         return named[-1] + seconds
     return ("other failure" if last.reading.signal is Signal.OTHER_FAILURE else str(last.reading.signal)) + seconds

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from bisector import cache
-from bisector.agent.plan import File, Plan, Step
+from bisector.agent.plan import File, Guest, Plan, Step
 from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor
 from bisector.execute.local import LocalExecutor
@@ -231,6 +232,23 @@ def test_the_first_trial_in_a_vm_runs_alone_and_the_others_wait_without_a_slot(
     assert {each.result(60).ending for each in (first, *others)} == {Ending.FINISHED}
     assert max(most[1:]) == 2  # and then beside each other
     assert (campaign / accel.MEMORY).read_text() == '{"accel": "tcg"}'
+
+
+def test_without_a_vm_the_guests_kernel_comes_along_and_the_campaign_says_what_it_runs_on(place: Place) -> None:
+    images, campaign = Images(place.root / "cache"), place.root / "campaign"
+    with images.staging() as staged:
+        (staged / "kernel").write_text("the guest's kernel")
+        kernel = images.keep("kernel", staged, Image("", ""))
+    campaign.mkdir()
+    known = {"accel": "tcg", "reason": "tried before", "cause": "refused", "at": 0.0}
+    (campaign / accel.MEMORY).write_text(json.dumps({"campaign": known}))
+    processes = Processes(place.root / "processes")
+    place.runner = SandboxRunner(processes, kvm=VmRunner(processes, place.root / "state", {}, campaign=campaign))
+    look = Step("look", "run", argv=("cat", "../guest-kernel"))
+    plan = Plan((look,), guest=Guest(), vm=False, kernel=kernel.identity, deadline=30.0, token="t1")
+    seen = place.trial(place.image(), plan).result(60)
+    assert seen.result.steps[0].detail == "the guest's kernel"
+    assert json.loads((campaign / "trial/plan.json").read_text())["guest"]["accel"] == "tcg"
 
 
 def test_a_worker_prunes_images_and_files_that_nobody_used_for_a_day(tmp_path: Path) -> None:
