@@ -14,7 +14,7 @@ from bisector.interfaces import CancelToken, ignore
 from bisector.model import Image, Reading, Signal
 from bisector.recipe.facts import printed
 from bisector.recipe.load import load
-from bisector.recipe.matrix import cells
+from bisector.recipe.matrix import cells, override
 from bisector.recipe.plan import plan_for, question_for
 from bisector.system.proc import Processes
 from bisector.trial.run import VmRunner
@@ -114,6 +114,26 @@ def test_a_volume_that_lvcreate_refuses_is_an_answer_only_where_it_is_looked_for
     found = reading(tmp_path, REFUSED)
     assert (found.signal, found.condition) == (Signal.CLEAN, "refused"), found
     assert "data was not made: lvm lvcreate" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "smaller", "condition"),
+    [
+        ("field/loop-write-zeroes-log", "storage.disk.size=64M", "quiet"),
+        ("field/lvconvert-hang", "storage.vol.size=32M", "converted"),
+    ],
+)
+def test_a_healthy_kernel_is_good_by_name(tmp_path: Path, name: str, smaller: str, condition: str) -> None:
+    """One line of a loop device over tmpfs is no flood, and lvconvert ends where no udev lives."""
+    recipe = override(override(load(name), smaller), "vm.cpus=1")
+    runner = VmRunner(Processes(tmp_path / "records"), tmp_path / "state", os.environ)
+    cancel = CancelToken(str(tmp_path / "cancel"))
+    plan = plan_for(recipe, cells(recipe)[0])
+    seen = runner.run(Image("identity", IMAGE), plan, tmp_path / "stored", listener=ignore, cancel=cancel)
+    found = read(seen, question_for(recipe))
+    assert (found.signal, found.condition) == (Signal.CLEAN, condition), found
+    lines = [event for event in seen.console if event.name.startswith("flood/")]
+    assert len(lines) == (1 if condition == "quiet" else 0), lines  # it was refused, once
 
 
 def test_a_vm_that_counts_instructions_takes_the_same_time_for_the_same_work(tmp_path: Path) -> None:
