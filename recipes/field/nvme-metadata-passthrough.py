@@ -38,14 +38,16 @@ def address(memory, offset=0):
 
 
 def main():
-    """Each block over memory of its own, whose pages were not there before a read."""
+    """Each block over memory of its own: what is written comes from what only can be read."""
     disk = os.open(sys.argv[1], os.O_RDWR)
     shift = 1 if sys.argv[2:] == ["other"] else 0
     for block, offset in ((8, 0), (16, 1), (24, 4092)):
         wanted = bytes((block + at) % 256 for at in range(METADATA))
-        data, into, out, back = (mmap.mmap(-1, size) for size in (4096, 4096, 8192, 8192))
+        data, into, out, back = (mmap.mmap(-1, size, mmap.MAP_PRIVATE) for size in (4096, 4096, 8192, 8192))
         data[:BLOCK] = bytes([block]) * BLOCK
         out[offset : offset + METADATA] = wanted
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address(out)), ctypes.c_size_t(8192), mmap.PROT_READ):
+            raise OSError("mprotect")
         try:
             command(disk, WRITE, block, address(data), address(out, offset))
             command(disk, READ, block + shift, address(into), address(back, offset))
@@ -56,8 +58,8 @@ def main():
             return 1
         found = bytes(back[offset : offset + METADATA])
         print(f"block {block}, metadata at {offset} of a page: {found.hex()} of {wanted.hex()}")
-        if found != wanted:
-            return 1
+        if found != wanted or any(mmap.mmap(-1, 8192, mmap.MAP_PRIVATE)[:]):
+            return 1  # or the disk wrote into the page of zeroes that all share
     return 0
 
 
