@@ -77,7 +77,7 @@ class Judge:
         self._checks: list[Trial] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
         self.builds = BuildsAhead(tools.builders_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
-        slots = tools.slots or TrialSlots(partial(tools.executor.count, "trial"), tools.executor.early_trials)
+        slots = tools.slots or TrialSlots(partial(tools.executor.count, "trial"))
         self._ahead = TrialsAhead(slots, self._begin, self._keep, tools.store.keys_ahead(tools.campaign))
 
     def ahead(self) -> AbstractContextManager[Scope]:

@@ -110,7 +110,7 @@ class Session:
         """Closed when all work has ended, while the store is still open."""
         try:
             self.executor = self._executor()
-            self._slots = TrialSlots(partial(self.executor.count, "trial"), self.executor.early_trials)
+            self._slots = TrialSlots(partial(self.executor.count, "trial"))
             self._at_work.enter_context(at_work(setting.folders.cache))
         except BaseException:
             self._at_work.close()

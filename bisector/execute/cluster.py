@@ -162,10 +162,6 @@ class ClusterExecutor:
         idle = max(1, self.cluster.count("build") - 1)
         return idle if self._ahead is None else min(self._ahead, idle)
 
-    def early_trials(self) -> int:
-        """All: builds and trials have slots of their own on each worker, as whoever started it has decided."""
-        return self.count("trial")
-
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""
         for pool in self._pools.values():

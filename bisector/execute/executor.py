@@ -26,8 +26,5 @@ class Executor(Protocol):
     def count(self, slot: Slot) -> int:
         """Jobs of that kind that run at once now; machines may come and go."""
 
-    def early_trials(self) -> int:
-        """Trials that may run now before somebody needs them, those that are needed counted; at most ``count``."""
-
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""

@@ -45,12 +45,6 @@ class LocalExecutor:
         """Jobs of that kind that run at once."""
         return self._sizes[slot]
 
-    def early_trials(self) -> int:
-        """Half of the trials, while a build runs that somebody waits for: it decides when all is done, and VMs on every
-        processor would double its time."""
-        trials = self._sizes["trial"]
-        return (trials + 1) // 2 if self._numbers["build"].busy else trials
-
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more jobs; with ``cancel_futures`` drop those that did not start. Running ones end by their token."""
         for pool in self._pools.values():

@@ -28,11 +28,10 @@ class TrialSlots:
 
     Args:
         count: gives trials at once, another number when machines have come or gone; with one nothing runs ahead.
-        early: gives at how many under way another one may be begun early; see ``Executor.early_trials``.
     """
 
-    def __init__(self, count: Callable[[], int] = lambda: 1, early: Callable[[], int] | None = None) -> None:
-        self._count, self._early = count, early or count
+    def __init__(self, count: Callable[[], int] = lambda: 1) -> None:
+        self._count = count
         self.lock = threading.RLock()
         self._busy = 0
         self._filling = False
@@ -67,7 +66,7 @@ class TrialSlots:
                 return
             self._filling = True
             try:
-                while self._busy < min(self.count, self._early()) and self._begin_one():
+                while self._busy < self.count and self._begin_one():
                     pass
             finally:
                 self._filling = False

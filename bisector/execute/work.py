@@ -51,12 +51,6 @@ class SlotNumbers:
     _most: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def busy(self) -> int:
-        """Numbers that are taken."""
-        with self._lock:
-            return self._most - len(self._free)
-
     @contextmanager
     def taken(self) -> Iterator[int]:
         """A number that nobody else has meanwhile."""

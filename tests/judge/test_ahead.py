@@ -94,36 +94,6 @@ def test_as_many_trials_run_at_once_as_there_are_slots(make: Make) -> None:
     assert judge.tools.runner.most == 4
 
 
-def test_while_a_needed_build_runs_half_of_the_slots_begin_trials_early(make: Make) -> None:
-    """The build decides when all is done; VMs on every processor would double its time (docs/performance.md)."""
-    made, enough = threading.Event(), threading.Event()
-
-    def act(place: int, times: int, cancel: CancelToken) -> Observation:
-        assert enough.wait(10)
-        return GOOD
-
-    def running(trials: int) -> bool:
-        end = time.monotonic() + 10
-        while judge.tools.runner.now != trials and time.monotonic() < end:
-            time.sleep(0.01)
-        time.sleep(0.1)  # and no more
-        return judge.tools.runner.now == trials
-
-    judge = make(act, 4)
-    wanted = list(judge.coming(of("x"), CASE, "proof", 8))
-    build = judge.tools.executor.submit("build", made.wait, 10)
-    with judge.ahead() as scope:
-        scope.want(wanted)
-        beside_the_build = running(2)
-        made.set()
-        assert build.result(10)
-        scope.want(wanted)
-        after_it = running(4)
-        enough.set()
-    assert beside_the_build
-    assert after_it
-
-
 def test_with_one_slot_nothing_runs_ahead(make: Make) -> None:
     judge = make(lambda place, *_: BAD if place == 2 else GOOD, 1)
     assert judged(judge, 8).counts == (1, 3)
