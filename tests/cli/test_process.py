@@ -14,6 +14,7 @@ import pytest
 
 from bisector.exitcodes import ExitCode
 from bisector.store import Store
+from tests.stopping import STOPPING, as_from_a_terminal
 
 ROOT = Path(__file__).parents[2]
 BISECTOR = [sys.executable, "-m", "bisector"]
@@ -118,15 +119,6 @@ def sleeping() -> list[str]:
         except OSError:
             continue
     return found
-
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-
-
-def as_from_a_terminal() -> None:
-    """What a shell without job control has a command in the background ignore, a child would ignore too."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.skipif(not shutil.which("qemu-img"), reason="QEMU's programs are not installed")

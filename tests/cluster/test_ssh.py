@@ -24,6 +24,7 @@ from bisector.store import Store
 from tests.cluster import hosts
 from tests.cluster.counted import wrong
 from tests.search.planted import git
+from tests.stopping import as_from_a_terminal
 
 pytest.importorskip("distributed")
 sys.path.append(str(Path(__file__).parents[1] / "target"))
@@ -53,11 +54,6 @@ good_when:
 """
 
 
-def _obeying_ctrl_c() -> None:
-    """A shell without job control has a command in the background ignore it, and a child would ignore it, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @dataclass
 class Scene:
     """Three hosts, and a history of QEMU whose bug came with commit c5."""
@@ -73,7 +69,7 @@ class Scene:
         with (self.folder / "said").open("a") as said:
             child = subprocess.Popen(
                 self.lab.command(BISECTOR, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
-                env=self.lab.environ, text=True, preexec_fn=_obeying_ctrl_c,
+                env=self.lab.environ, text=True, preexec_fn=as_from_a_terminal,
             )  # fmt: skip
             try:
                 yield child

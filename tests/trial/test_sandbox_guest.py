@@ -23,6 +23,7 @@ from bisector.interfaces import CancelToken, Progress
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.trial.sandbox import SandboxRunner
+from tests.stopping import as_from_a_terminal
 
 KERNEL = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not KERNEL, reason="BISECTOR_TEST_IMAGE names no kernel image")]
@@ -190,7 +191,8 @@ def test_nothing_is_left_when_bisector_is_killed(tmp_path: Path, by: signal.Sign
     environ = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     environ |= {f"XDG_{name}_HOME": str(tmp_path / name) for name in ("STATE", "CACHE")}
     command = [sys.executable, "-m", "bisector", "test", str(tmp_path / "r.yaml"), "--kernel", KERNEL]
-    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environ, preexec_fn=as_from_a_terminal, **quiet) as child:
         assert within(60.0, lambda: bool(emulators(tmp_path)))
         child.send_signal(by)
         child.wait(20.0)
