@@ -148,8 +148,8 @@ class RemoteTrial:
         """The first trial of a campaign in VMs runs alone: by it they learn what all of them run on. The others wait
         for it, and hold no slot meanwhile."""
         vm = self._tries_kvm
-        if vm is None or not vm.campaign or self._accelerated():
-            return True
+        if vm is None or not vm.campaign or self._accel != "auto" or self._accelerated():
+            return True  # the recipe may name what they run on: then no trial finds it out
         self._alone = self.first.acquire(blocking=False)
         return self._alone
 
@@ -159,8 +159,9 @@ class RemoteTrial:
         self.heard_by(Progress(Phase(phase), detail, fraction))
 
     def fits(self, worker: Worker) -> int:
-        """A worker that holds the image is better; one without KVM is none for a campaign that runs on it."""
-        if '"accel": "kvm"' in self._accelerated() and not worker.notes.get("kvm"):
+        """A worker that holds the image is better; one without KVM is none for a trial that runs on it."""
+        found = self._accel == "auto" and '"accel": "kvm"' in self._accelerated()
+        if (found or self._accel == "kvm") and not worker.notes.get("kvm"):
             return 0
         return 2 if self.image.identity in worker.notes.get("images", ()) else 1
 
@@ -208,6 +209,11 @@ class RemoteTrial:
             vm.campaign.mkdir(parents=True, exist_ok=True)
             write_whole(vm.campaign / accel.MEMORY, answer.accelerated)
         return answer
+
+    @property
+    def _accel(self) -> str:
+        """What it is to run on."""
+        return self.runner.accel_of(self.plan)
 
     @property
     def _tries_kvm(self) -> VmRunner | None:

@@ -69,7 +69,7 @@ class VmRunner:
         except InfraError as error:
             return Watcher(plan, {}, 0.0, listener, cancel).harness(error.what)
         booted = kernels.first
-        wanted = "tcg" if plan.icount else plan.accel or self.accel
+        wanted = self.accel_of(plan)
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
             answer = self.accelerate(booted, qemu, folder, cancel)
@@ -121,6 +121,10 @@ class VmRunner:
                 observation = watcher.follow(child, workspace, folder)
             workspace.keep(folder)
         return replace(observation, vng=version, sandbox=self.processes.sandbox.describe())
+
+    def accel_of(self, plan: Plan) -> str:
+        """What a trial of the plan is to run on: kvm, tcg, or auto where a real boot finds that out."""
+        return "tcg" if plan.icount else plan.accel or self.accel
 
     def for_campaign(self, folder: Path) -> VmRunner:
         """The same, for trials of the campaign in ``folder``."""

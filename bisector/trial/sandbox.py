@@ -59,18 +59,23 @@ class SandboxRunner:
         if plan.kernel and kernel is None:
             return watcher.harness("the guest's kernel is gone from the cache; repeat it")
         try:
-            if kernel and self.kvm and plan.guest and plan.guest.accel == "auto":
+            if kernel and self.kvm and self.accel_of(plan) == "auto":
                 answer = self.kvm.accelerate(kernel, shutil.which(QEMU, path=self._path()), folder, cancel)
                 if answer.cause is acceleration.Cause.GONE:
                     return watcher.harness(answer.reason)
                 if answer.cause is acceleration.Cause.INTERRUPTED and cancel.cancelled():
                     return Observation(Ending.CANCELLED)
                 listener(Progress(Phase.ACCEL, answer.describe("The guest runs")))
-                plan = replace(plan, guest=replace(plan.guest, accel=answer.accel))
+                plan = replace(plan, guest=plan.guest and replace(plan.guest, accel=answer.accel))
                 watcher = Watcher(plan, {}, START, listener, cancel)
             return self._run(image, kernel, plan, folder, watcher)
         except FAULTS as error:
             return watcher.harness(in_words(error))
+
+    @staticmethod
+    def accel_of(plan: Plan) -> str:
+        """What a trial's guest is to run on: kvm, tcg, or auto where that is found out; "" where there is no guest."""
+        return plan.guest.accel if plan.guest else ""
 
     def for_campaign(self, folder: Path) -> SandboxRunner:
         """The same, for trials of the campaign in ``folder``: all of its guests run on one acceleration."""

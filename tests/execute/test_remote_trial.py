@@ -20,6 +20,7 @@ from bisector.agent.plan import File, Guest, Plan, Step
 from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor
 from bisector.execute.local import LocalExecutor
+from bisector.execute.remote import Worker
 from bisector.interfaces import CancelToken, Progress
 from bisector.jobs import run_trial
 from bisector.model import Ending, Image, Observation
@@ -232,6 +233,44 @@ def test_the_first_trial_in_a_vm_runs_alone_and_the_others_wait_without_a_slot(
     assert {each.result(60).ending for each in (first, *others)} == {Ending.FINISHED}
     assert max(most[1:]) == 2  # and then beside each other
     assert (campaign / accel.MEMORY).read_text() == '{"accel": "tcg"}'
+
+
+def test_where_the_recipe_names_the_acceleration_no_trial_waits_for_a_first_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    class ActedRunner:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self, *_: object, **__: object) -> Observation:
+            both.wait(20)
+            return Observation(Ending.FINISHED)
+
+    monkeypatch.setattr("bisector.worker.VmRunner", ActedRunner)
+    place.runner = VmRunner(
+        Processes(place.root / "processes"), place.root / "state", {}, "tcg", campaign=place.root / "campaign"
+    )
+    image = place.image()
+    trials = [place.trial(image, name=f"trial-{number}") for number in range(4)]
+    assert [each.result(60).ending for each in trials] == [Ending.FINISHED] * 4
+
+
+def test_a_trial_on_kvm_that_the_recipe_names_gets_no_worker_without_it(tmp_path: Path) -> None:
+    setting = remote.ClusterSetting("", (), tmp_path / "cache", tmp_path, CONFINED, print)
+    processes = Processes(tmp_path / "records")
+
+    def suits(runner: SandboxRunner | VmRunner, plan: Plan, kvm: bool) -> bool:
+        words = (Image("tried", ""), plan, tmp_path, print, NEVER)
+        there = Worker("there", "tcp://there", {"trial": 1}, notes={"kvm": kvm})
+        return bool(remote.RemoteTrial(setting, threading.Lock(), runner, *words).fits(there))
+
+    for accel_named, wants in (("kvm", True), ("tcg", False), ("auto", False)):
+        in_vm = VmRunner(processes, tmp_path, {}, accel_named)
+        without = Plan(steps=(), vm=False, guest=Guest(accel=accel_named))
+        for runner, plan in ((in_vm, Plan(steps=())), (SandboxRunner(processes), without)):
+            assert suits(runner, plan, True) and suits(runner, plan, False) is not wants
 
 
 def test_without_a_vm_the_guests_kernel_comes_along_and_the_campaign_says_what_it_runs_on(place: Place) -> None:
