@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -258,16 +260,37 @@ def test_a_job_that_may_not_begin_yet_holds_no_slot_and_notices_a_stop(opened: O
         future.result(5)
 
 
+@dataclass(eq=False)
+class QueuedJob(ActedJob):
+    """Shows when it waits for a slot, and in which order such jobs got one: the cluster asks both of a job."""
+
+    slot: str = ""
+    taken: list[str] = field(default_factory=list)
+    waits: threading.Event = field(default_factory=threading.Event)
+
+    def cancelled(self) -> bool:
+        self.waits.set()
+        return super().cancelled()
+
+    def ready(self) -> bool:
+        self.taken.append(self.slot)
+        return super().ready()
+
+
 def test_a_build_that_somebody_waits_for_goes_before_one_that_is_ahead(opened: Open) -> None:
     cluster = opened()
-    running = [cluster.submit(ActedJob(seconds=2), "build") for _ in range(2)]
-    order: list[str] = []
-    later = [cluster.submit(ActedJob(), slot) for slot in ("ahead", "ahead", "build", "build")]
-    for name, future in zip(("ahead", "ahead", "build", "build"), later, strict=True):
-        future.add_done_callback(lambda _, name=name: order.append(name))
-    for each in [*running, *later]:
-        each.result(30)
-    assert sorted(order[:2]) == ["build", "build"]
+    running = [ActedJob(seconds=60) for _ in range(2)]
+    futures = [cluster.submit(each, "build") for each in running]
+    cluster.wait(lambda: all(each.messages for each in running))
+    taken: list[str] = []
+    later = [QueuedJob(slot=slot, taken=taken) for slot in ("ahead", "ahead", "build", "build")]
+    futures += [cluster.submit(each, each.slot) for each in later]
+    assert all(each.waits.wait(30) for each in later)
+    for each in running:
+        each.stop = True
+    for future in futures:
+        future.result(30)
+    assert taken == ["build", "build", "ahead", "ahead"]
 
 
 def test_a_job_whose_result_nobody_awaits_any_more_ends_on_its_worker(opened: Open, tmp_path: Path) -> None:
