@@ -13,10 +13,13 @@ from typing import TypeVar
 from bisector import __version__
 from bisector.codec import DecodeError, load
 from bisector.errors import InfraError
-from bisector.store.schema import connect, writer
+from bisector.store.schema import ANOTHER, connect, writer
 from bisector.system.xdg import private
 
 T = TypeVar("T")
+
+DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+"""Codes of SQLite where what the file holds is at fault, not the disk or the rights (sqlite.org/rescode.html)."""
 
 
 class Database:
@@ -45,7 +48,7 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise InfraError(
                 f"the store in {self.folder} cannot be used: {error}",
-                hint="free space or correct the folder's rights, then repeat the command; nothing finished is lost",
+                hint=_advice(error),
             ) from error
 
     def _write(self, statement: str, values: tuple[object, ...]) -> int:
@@ -91,3 +94,10 @@ class Database:
 
     def _of(self, campaign: str, kind: type[T], text: str) -> T:
         return self.read(kind, text, f"campaign {campaign}")
+
+
+def _advice(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", None)  # an extended one has the plain one in its low byte
+    if code is not None and code & 0xFF in DAMAGED:
+        return f"the database is damaged, or is none of bisector's: {ANOTHER}"
+    return "free space or correct the folder's rights, then repeat the command; nothing finished is lost"

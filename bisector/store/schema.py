@@ -20,6 +20,9 @@ from bisector import __version__
 from bisector.errors import InfraError
 from bisector.system.locks import locked
 
+ANOTHER = "move the database away, or give another state folder by XDG_STATE_HOME, to begin anew"
+"""What helps where a database is not to be used."""
+
 BUSY = 30.0
 """Seconds for which a statement waits for another process's transaction."""
 
@@ -60,7 +63,7 @@ def _prepare(db: sqlite3.Connection, file: Path) -> None:
         raise InfraError(
             f"{file} is of schema {version}, written by {writer(db)}; this is bisector {__version__}, which reads "
             f"schemas up to {len(MIGRATIONS)}",
-            hint="use the version that wrote it, or give another state folder by XDG_STATE_HOME to begin anew",
+            hint=f"use the version that wrote it, or {ANOTHER}",
         )
     if db.execute("pragma journal_mode").fetchone()[0] != "wal":
         db.execute("pragma journal_mode=wal")
@@ -68,7 +71,29 @@ def _prepare(db: sqlite3.Connection, file: Path) -> None:
     db.execute("pragma foreign_keys=on")
     if version < len(MIGRATIONS):
         migrate(db, version)
+    if missing := sorted(_columns(_new()) - _columns(db)):
+        raise InfraError(
+            f"{file} says that it is of schema {len(MIGRATIONS)}, and has no {'.'.join(missing[0])}: no released "
+            "version of bisector wrote it so",
+            hint=ANOTHER,
+        )
     _sign(db)
+
+
+def _new() -> sqlite3.Connection:
+    """A database of today's schema in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    migrate(db, 0)
+    return db
+
+
+def _columns(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Names of all tables, each with the names of its columns."""
+    rows = db.execute(
+        "select t.name as its, c.name as name from sqlite_master t, pragma_table_info(t.name) c where t.type='table'"
+    )
+    return {(row["its"], row["name"]) for row in rows}
 
 
 def _sign(db: sqlite3.Connection) -> None:

@@ -151,6 +151,35 @@ def test_a_newer_store_that_names_nobody_is_refused_too(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change", ["drop table endings", "alter table runs drop column ended", "alter table endings rename to other"]
+)
+def test_a_store_whose_tables_are_not_those_of_its_schema_is_refused_with_what_to_do(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A tree between two versions may have written it; a campaign is not to begin and then fail."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    Store(tmp_path / "bisector").close()
+    with sqlite3.connect(tmp_path / "bisector/bisector.db") as db:
+        db.execute(change)
+    assert main(["campaigns"]) == ExitCode.INFRA
+    said = capfd.readouterr().err
+    assert "no released version" in said
+    assert "move the database away" in said and "free space" not in said
+
+
+def test_a_file_that_is_no_database_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "bisector").mkdir()
+    (tmp_path / "bisector/bisector.db").write_bytes(b"not SQLite's" * 1000)
+    assert main(["campaigns"]) == ExitCode.INFRA
+    said = capfd.readouterr().err
+    assert "cannot be used: file is not a database" in said
+    assert "move the database away" in said and "free space" not in said
+
+
 @pytest.mark.parametrize("changes", [{"a_field_of_the_next_version": 1}, {"kind": "enlightened"}])
 def test_what_a_newer_version_wrote_into_an_outcome_is_an_error_with_a_hint_and_lists_still_work(
     tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
