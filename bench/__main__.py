@@ -10,7 +10,7 @@ python -m bench sandbox --image KERNEL --repo REPO   a boot and a one-file build
 python -m bench store                      the store's: a campaign of 2,000 trials listed, looked up, drawn on
 python -m bench parallel                   a series and a campaign with 1 to 64 trials at once (20 minutes)
 python -m bench ahead                      a simulated search with 1 to 8 builders (7 minutes)
-python -m bench slots --repo REPO          a campaign with two trials at once, a build ahead, against one of each
+python -m bench slots --repo REPO          a campaign with two trials at once against one, builds ahead as chosen
 python -m bench campaign --repo REPO       a whole campaign against a plain script for git bisect run (long)
 """
 
@@ -168,8 +168,8 @@ def bench_campaign(given: argparse.Namespace) -> None:
 
 
 def bench_slots(given: argparse.Namespace) -> None:
-    """A whole campaign with two trials at once and a build ahead, against one of each."""
-    campaign.with_slots(given.repo[0], given.ccache, given.work, with_vng(os.environ))
+    """A whole campaign with two trials at once, against one and no build ahead."""
+    campaign.with_slots(given.repo[0], given.option, given.ccache, given.work, with_vng(os.environ))
 
 
 def bench_sandbox(given: argparse.Namespace) -> None:
@@ -195,7 +195,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--modules", type=Path, help="trial: folder that holds lib/modules of the image")
     parser.add_argument("--phases", action="store_true", help="trial: where its time goes")
     parser.add_argument("--repo", type=Path, nargs="+", help="campaign: one history after the other")
-    parser.add_argument("--option", action="append", default=[], help="campaign: one more argument of bisector run")
+    parser.add_argument(
+        "--option", action="append", default=[], help="campaign, slots: one more argument of bisector run"
+    )
     parser.add_argument("--rev", default="good", help="revision of --repo that is built")
     parser.add_argument("--ccache", type=Path, help="compiler's cache that both campaigns start from a copy of")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="where both campaigns put their folders")
