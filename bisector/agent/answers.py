@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .machine import dd_records, errno_in
-from .steps import Outcome
+from .outcome import Outcome
 
 
 def added(seen: Outcome, code: int | None, text: str) -> Outcome:

@@ -19,8 +19,8 @@ VALUES = 2_000_000  # values in it: what Python allocates for the shortest ones 
 SHOWN = 60  # characters of a value in an error's text
 LATER = frozenset(
     {
-        *("boot_kernel", "config_lines", "first_kernel", "icount", "keep", "kernels", "later_kernels", "most"),
-        *("numbers", "qmp", "refused", "to", "udev", "until", "whose", "words"),
+        *("boot_kernel", "config_lines", "during", "first_kernel", "group", "icount", "keep", "kernels"),
+        *("later_kernels", "most", "numbers", "qmp", "refused", "to", "udev", "until", "whose", "words"),
     }
 )
 """Fields left out of the JSON while they are empty: the store keys rows by the text of types that had none of them."""

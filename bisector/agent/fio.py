@@ -9,8 +9,9 @@ import re
 import typing
 
 from .command import TAIL, CommandResult, Halt, environment_of_program, fill, find_tool, run
+from .outcome import Outcome
 from .plan import Step
-from .steps import Outcome, Workload
+from .steps import Workload
 
 OUTPUT = 4 << 20
 """Bytes of what fio prints: some 6 KiB a job."""

@@ -21,12 +21,13 @@ from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qe
 from .modules import devices_of, folder_of_modules, modules
 from .monitor import command
 from .observe import BoundedLog, Recorder, inside_vm
+from .outcome import Again, Outcome
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Layer, Plan, Step
 from .qemu import Listeners, Qemu
 from .stamps import StampTarget
-from .steps import GuestControl, Outcome
+from .steps import GuestControl
 from .storage import Storage
 
 FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
@@ -255,22 +256,21 @@ class Guest(GuestControl):
             return seen
         return self._blocks.go_on(seen, until - time.monotonic())
 
-    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
-        """dd on the drive with this name, once or for ``repeat`` seconds; ends too when the guest pauses."""
+    def io(self, drive: str, io: Io, repeat: float, seconds: float, again: Again = lambda: False) -> Outcome:
+        """dd on the drive with this name, as GuestControl.io says; ends too when the guest pauses."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
         device = qemu.disk(drive[:SERIAL_LENGTH])
         if not device:
             return Outcome(done=False, detail=f"the guest's kernel shows no disk with serial {drive}")
-        start = time.monotonic()
-        seen = Outcome(exit=0)
+        start, seen = time.monotonic(), Outcome(exit=0)
         while True:
             code, text = self._run_command(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
             seen = added(seen, code, text)
             if code is None:
                 return self._unanswered(qemu, seen)
-            if time.monotonic() - start >= min(repeat, seconds):
+            if time.monotonic() - start >= min(repeat, seconds) and not again():
                 return seen
 
     def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:

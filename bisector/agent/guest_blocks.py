@@ -11,10 +11,10 @@ from .command import Halt
 from .inner_blocks import SERIAL, Chunks, Exchange, NoAnswer, StampRun, exchange_options
 from .integrity import judge
 from .machine import errno_in
+from .outcome import Outcome
 from .plan import Step
 from .qemu import Qemu
 from .stamps import StampTarget, summary_of
-from .steps import Outcome
 
 RunCommand = Callable[[Qemu, str, float], tuple[int | None, str]]
 """Runs a shell command in a life of the guest, for at most so many seconds: exit code (None: no answer), output."""

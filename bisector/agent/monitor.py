@@ -7,8 +7,8 @@ import json
 import time
 
 from .machine import errno_in
+from .outcome import Outcome
 from .qemu import Qemu
-from .steps import Outcome
 
 GREETING = 30.0  # seconds that QEMU has for its greeting
 SHOWN = 64 << 10  # characters of an answer that are kept
@@ -29,7 +29,7 @@ def command(qemu: Qemu, text: str, until: str, seconds: float) -> Outcome:
     qemu.wait(end - time.monotonic(), lambda: number in qemu.replies)
     if number not in qemu.replies:
         return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no answer of QEMU: {qemu.output}")
-    answered, said = qemu.replies[number]
+    answered, said = qemu.replies.pop(number)  # a step may ask tens of thousands of times
     if not answered:
         return Outcome(exit=1, errno=errno_in(said), detail=said[:SHOWN])
     if not until:

@@ -118,15 +118,24 @@ class Recorder:
     """Collects the facts of one trial and writes them to ``SHARED/result.json``; safe to use from several threads.
 
     ``before``: the result as a boot of the VM before this one left it, ``elapsed`` seconds ago began the first.
-    ``whose``: the kernel that runs, where the trial boots several.
+    ``whose``: the kernel that runs, where the trial boots several. ``names``: those of the plan's steps.
     """
 
     def __init__(
-        self, shared: str, token: str, *, vm: bool, before: Result | None = None, elapsed: float = 0.0, whose: str = ""
+        self,
+        shared: str,
+        token: str,
+        *,
+        vm: bool,
+        before: Result | None = None,
+        elapsed: float = 0.0,
+        whose: str = "",
+        names: tuple[str, ...] = (),
     ) -> None:
         self._started = time.monotonic() - elapsed
         self._shared = shared
         self._token = token
+        self._names = names
         self._vm = vm
         self._lock = threading.RLock()
         self._result = before or Result(token=token, kernel=kernel_facts(whose))
@@ -164,10 +173,17 @@ class Recorder:
             self._result = replace(self._result, layers=layers)
 
     def step(self, facts: StepFacts) -> None:
-        """Add a step's facts; the same step once more (ended by the deadline while it was ending) is not."""
+        """Add a step's facts; the same step once more (ended by the deadline while it was ending) is not.
+
+        Steps that ran beside each other stand in the plan's order, whichever ended first.
+        """
         with self._lock:
-            if self._result.step(facts.name) is None:
-                self._result = replace(self._result, steps=(*self._result.steps, facts))
+            if self._result.step(facts.name) is not None:
+                return
+            steps = [*self._result.steps, facts]
+            if facts.group:
+                steps.sort(key=lambda one: self._names.index(one.name))
+            self._result = replace(self._result, steps=tuple(steps))
 
     def fault(self, fault: Fault) -> None:
         """Set the harness's own failure; the first one stays."""

@@ -111,6 +111,8 @@ class Step:
     to: str = ""  # add: the array, where the layer is no member of one
     boot_kernel: str = ""  # reboot: whose kernel comes up, CANDIDATE or one of the plan's; "": the one that runs
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
+    group: str = ""  # steps in a row that have the same one run beside each other; "": it runs alone
+    during: str = ""  # io, run, qmp: again and again while this step of its group goes on
 
     @property
     def ends_boot(self) -> bool:
@@ -120,7 +122,7 @@ class Step:
     def begun(self, at: float) -> StepFacts:
         """Its facts when it has begun, ``at`` seconds from the agent's start, and nothing more is known."""
         inside = self.where == "guest" or self.verb in ("start", "restart", "stop", "resume", "qmp")
-        return StepFacts(self.name, at, at, where="guest" if inside else "vm")
+        return StepFacts(self.name, at, at, where="guest" if inside else "vm", group=self.group)
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ class StepFacts:
     blocks: tuple[str, ...] = ()  # verify: classes of mismatch seen; ("clean",) when none
     detail: str = ""
     where: str = "vm"  # vm, guest: what it worked on, or brought up or down
+    group: str = ""  # as in Step: steps of one group ran beside each other
 
 
 @dataclass(frozen=True)

@@ -182,10 +182,11 @@ class Qemu:
 
     def send(self, command: str) -> int:
         """Give the guest a shell command; the number of its answer."""
-        self._sent += 1
-        with contextlib.suppress(OSError):
-            os.write(self._control, f"{self._sent} {command}\n".encode())
-        return self._sent
+        with self._changed:  # another step may give the monitor a command
+            self._sent += 1
+            with contextlib.suppress(OSError):
+                os.write(self._control, f"{self._sent} {command}\n".encode())
+            return self._sent
 
     def answered(self, number: int) -> bool:
         """Whether the command ``number`` has ended, or the guest is paused, in which it cannot."""
@@ -198,9 +199,10 @@ class Qemu:
 
     def execute(self, command: str) -> int:
         """Give the monitor a command (JSON, an object); the number of its answer in ``replies``."""
-        self._sent += 1
-        self._say(f'{{"id": {self._sent}, {command.strip()[1:]}')
-        return self._sent
+        with self._changed:
+            self._sent += 1
+            self._say(f'{{"id": {self._sent}, {command.strip()[1:]}')
+            return self._sent
 
     def disk(self, serial: str) -> str:
         """The guest's node with this serial, "" when the guest has none. A VPD page has a head before the number."""

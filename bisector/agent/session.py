@@ -11,12 +11,14 @@ from dataclasses import replace
 
 from ..layers import arch
 from . import boots
+from .beside import HasEnded, groups, perform_beside
 from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, do_without_udev, inside_vm, open_console
-from .plan import CANDIDATE, Fault, Plan, Result, Step, StepFacts
+from .outcome import Outcome
+from .plan import CANDIDATE, Fault, Plan, Result, Step
 from .stamps import Stamps
-from .steps import GuestControl, Outcome, Workload, demand_programs, perform
+from .steps import GuestControl, Workload, demand_programs, perform
 from .storage import Storage, rows
 
 GRACE = 1.5  # seconds past the deadline before a step counts as hung; the trial waits 5
@@ -71,13 +73,15 @@ class Session:
         first = plan.first_kernel or CANDIDATE
         self._kernel = ((before.kernel if before else "") or first) if plan.kernels else ""
         self._recorder = Recorder(
-            shared, plan.token, vm=plan.vm, before=result, elapsed=elapsed, whose=self._kernel
+            *(shared, plan.token), vm=plan.vm, before=result, elapsed=elapsed, whose=self._kernel,
+            names=tuple(step.name for step in plan.steps),
         )  # fmt: skip
         self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)
         self._stamps = Stamps(plan, shared)
         self._building = True
         self._guest_control: GuestControl | None = None
-        self._current: StepFacts | None = before.facts if before else None
+        self._open = {before.facts.name: before.facts} if before else {}  # steps that began and have not ended
+        self._faults: dict[str, Fault] = {}  # step → what ended it, of those whose neighbours go on
         self._over = threading.Lock()  # held by who finishes: the plan's end or the watchdog
 
     def run(self) -> None:
@@ -124,25 +128,42 @@ class Session:
             *(self._plan, self._storage, self._recorder, self._files(), self._guest_control, self._stamps),
             go_down=self._go_down,
         )
-        for step in self._plan.steps[self._before.step + 1 if self._before else 0 :]:
+        for steps in groups(self._plan.steps[self._before.step + 1 if self._before else 0 :]):
             if self._recorder.now() >= self._plan.deadline:
-                self._recorder.event("agent", "deadline", step.name)
+                self._recorder.event("agent", "deadline", steps[0].name)
                 return False
-            self._step(work, step)
+            self._steps(work, steps)
         warm.join(5.0)
         return True
 
-    def _step(self, work: Workload, step: Step) -> None:
-        self._current = step.begun(round(self._recorder.now(), 3))
-        self._recorder.mark("step", step.name, "begin")
-        facts = perform(work, step)
+    def _steps(self, work: Workload, steps: Sequence[Step]) -> None:
+        """Do one step, or those that run beside each other; what one of them found is written when it ends."""
+        if len(steps) == 1:
+            self._step(work, steps[0])
+        else:
+            perform_beside(steps, lambda step, ended: self._step(work, step, ended))
         if self._over.locked():
             return  # it came back after the deadline; all is reported
-        self._current = None
-        self._recorder.step(facts)
-        self._recorder.layers(self._storage.facts())
-        self._recorder.mark("step", step.name, "end")
+        self._recorder.layers(self._storage.facts())  # which may wait for storage that hangs
+        if len(steps) == 1:
+            self._recorder.mark("step", steps[0].name, "end")
         self._recorder.write()
+
+    def _step(self, work: Workload, step: Step, ended: HasEnded = lambda name: True) -> None:
+        self._open[step.name] = step.begun(round(self._recorder.now(), 3))
+        self._recorder.mark("step", step.name, "begin")
+        try:
+            facts = perform(replace(work, ended=ended), step)
+        except Halt as halt:
+            self._faults[step.name] = halt.fault
+            raise
+        if self._over.locked():
+            return
+        self._recorder.step(facts)
+        del self._open[step.name]
+        if step.group:
+            self._recorder.mark("step", step.name, "end")
+            self._recorder.write()
 
     def _up_again(self, before: boots.BootState, wrong: list[str]) -> None:
         """Report the step that ended the boot before this one: ``wrong`` is what could not be assembled."""
@@ -158,14 +179,14 @@ class Session:
         facts = replace(
             before.facts, ended=ended, done=True, exit=code, errno=errno, failed=failed, detail="\n".join(lines)
         )
-        self._current = None
+        del self._open[facts.name]
         self._recorder.step(facts)
         self._recorder.mark("step", facts.name, "end")
 
     def _go_down(self, cut: bool, seen: Outcome) -> Outcome:
         """End this boot of the VM inside the current step. Raises Halt(step) when the VM stays up."""
-        assert self._current is not None
-        facts = replace(self._current, exit=seen.exit, count=seen.count, failed=seen.failed, detail=seen.detail)
+        (current,) = self._open.values()
+        facts = replace(current, exit=seen.exit, count=seen.count, failed=seen.failed, detail=seen.detail)
         self._recorder.write()
         at = next(index for index, step in enumerate(self._plan.steps) if step.name == facts.name)
         layers = tuple(
@@ -221,15 +242,20 @@ class Session:
         return thread
 
     def _hung(self) -> None:
-        """The deadline and a little more: report a step that hangs, in the kernel perhaps, as one that never ended."""
-        current = self._current
+        """The deadline and a little more: report steps that hang, in the kernel perhaps, as ones that never ended."""
         if self._over.locked():
             return
-        self._recorder.event("agent", "deadline", current.name if current else "")
+        current, faults = dict(self._open), dict(self._faults)
+        names = [step.name for step in self._plan.steps if step.name in {**current, **faults}]
+        self._recorder.event("agent", "deadline", " ".join(name for name in names if name not in faults))
         if self._building:
             self._recorder.fault(Fault("storage", "the storage was not built and synced before the deadline"))
-        if current is not None:
-            self._recorder.step(replace(current, ended=round(self._recorder.now(), 3), detail="did not end in time"))
+        now = round(self._recorder.now(), 3)
+        for name in names:
+            if name in faults:
+                self._recorder.fault(faults[name])
+            else:
+                self._recorder.step(replace(current[name], ended=now, detail="did not end in time"))
         self._finish(complete=False)
 
     def _finish(self, complete: bool) -> None:

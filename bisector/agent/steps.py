@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import errno
-import mmap
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .command import TAIL, Halt, environment_of_program, fill, is_missing, run, search_path
+from .device_io import device_io
 from .observe import Recorder
+from .outcome import Again, Outcome
 from .plan import Io, Plan, Step, StepFacts
 from .stamps import (
     BackingLayer,
@@ -27,21 +27,7 @@ from .stamps import (
 )
 from .storage import Storage
 
-PAGE = mmap.PAGESIZE
 CANNOT_RUN = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP)  # of a program of the host's
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a verb saw; the fields are those of StepFacts."""
-
-    done: bool = True
-    exit: int | None = None
-    errno: str = ""
-    count: int = 0
-    failed: int = 0
-    blocks: tuple[str, ...] = ()
-    detail: str = ""
 
 
 class GuestControl(ABC):
@@ -81,8 +67,8 @@ class GuestControl(ABC):
         """Whether ``name`` is a file system of its."""
 
     @abstractmethod
-    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
-        """Drive ``io`` in it for ``repeat`` seconds (0: once), within ``seconds``."""
+    def io(self, drive: str, io: Io, repeat: float, seconds: float, again: Again = lambda: False) -> Outcome:
+        """Drive ``io`` in it for ``repeat`` seconds (0: once) and as long as ``again`` says, within ``seconds``."""
 
     @abstractmethod
     def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
@@ -102,7 +88,8 @@ class Workload:
     """What the verbs work on.
 
     ``files`` is the folder of the recipe's own files; ``go_down`` ends this boot of the VM, by a reboot or a cut of its
-    power (True), with what was seen of the step so far, and does not come back.
+    power (True), with what was seen of the step so far, and does not come back; ``ended`` says whether a step that
+    began with this one has ended.
     """
 
     plan: Plan
@@ -112,10 +99,25 @@ class Workload:
     guest: GuestControl | None
     stamps: Stamps
     go_down: Callable[[bool, Outcome], Outcome] = lambda cut, seen: seen
+    ended: Callable[[str], bool] = lambda name: True
 
     def left(self) -> float:
         """Seconds until the deadline, at least a little."""
         return max(0.1, self.plan.deadline - self.recorder.now())
+
+    def again(self, step: Step) -> Again:
+        """Whether the step does its work once more: for its seconds, or while another step goes on (``during``).
+
+        Never past the deadline: a step that only waits for another one does not hang when that one does.
+        """
+        until = time.monotonic() + min(step.seconds, self.left())
+
+        def goes_on() -> bool:
+            if step.during:
+                return not self.ended(step.during) and self.recorder.now() < self.plan.deadline
+            return time.monotonic() < until
+
+        return goes_on
 
     def inner(self) -> GuestControl:
         """The inner guest. Raises Halt(plan) when the plan has none."""
@@ -182,89 +184,39 @@ def _resume(work: Workload, step: Step) -> Outcome:
 
 
 def _qmp(work: Workload, step: Step) -> Outcome:
-    return work.inner().monitor(step, work.left())
+    return _repeated(work, step, lambda: work.inner().monitor(step, work.left()))
+
+
+def _repeated(work: Workload, step: Step, once: Callable[[], Outcome]) -> Outcome:
+    """Do ``once`` as often as the step says, until it fails: what the last one saw, and how many were well."""
+    again, count = work.again(step), 0
+    while True:
+        seen = once()
+        well = seen.done and seen.exit == 0
+        count += well
+        if not well or not again():
+            return replace(seen, count=count)
 
 
 def _io(work: Workload, step: Step) -> Outcome:
     if step.io is None or len(step.objects) != 1:
         raise Halt("plan", f"{step.name}: io needs one object and what to do with it")
     if step.where == "guest":
-        return work.inner().io(step.objects[0], step.io, step.seconds, work.left())
+        return work.inner().io(step.objects[0], step.io, step.seconds, work.left(), work.again(step))
     if work.storage.is_mounted(step.objects[0]):
         raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
-    seen = device_io(work.storage.node(step.objects[0]), step.io, min(step.seconds, work.left()))
+    seen = device_io(work.storage.node(step.objects[0]), step.io, work.again(step))
     return replace(seen, exit=int(seen.failed > 0))  # as a program would end, and as dd in the guest does
-
-
-def device_io(path: str, io: Io, seconds: float) -> Outcome:
-    """Do ``io`` on ``path`` once, or over and over for ``seconds``.
-
-    The buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
-    ``errno`` is the first one seen; a short transfer counts as failed and is named in ``detail``.
-    """
-    reading = io.operation == "read"
-    flags = (os.O_RDONLY if reading else os.O_WRONLY) | os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        return Outcome(errno=errno_name(error), failed=1, detail=f"open {path}: {error.strerror}")
-    seen = Outcome()
-    memory = mmap.mmap(-1, io.block + io.buffer_offset + PAGE)
-    buffer = memoryview(memory)[io.buffer_offset : io.buffer_offset + io.block]
-    if not reading:
-        buffer[:] = pattern(io.block)
-    until = time.monotonic() + seconds
-    while True:
-        for index in range(io.count):
-            seen = _transfer(seen, descriptor, buffer, io.offset + index * io.block, reading)
-        if time.monotonic() >= until:
-            break
-    return _flushed(seen, descriptor, flush=io.flush and not reading)
-
-
-def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, reading: bool) -> Outcome:
-    try:
-        moved = os.preadv(descriptor, [buffer], offset) if reading else os.pwritev(descriptor, [buffer], offset)
-    except OSError as error:
-        where = seen.detail or f"at {offset}: {error.strerror}"
-        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
-    if moved == len(buffer):
-        return replace(seen, count=seen.count + 1)
-    short = seen.detail or f"at {offset}: {moved} of {len(buffer)} bytes"
-    return replace(seen, failed=seen.failed + 1, detail=short)
-
-
-def _flushed(seen: Outcome, descriptor: int, *, flush: bool) -> Outcome:
-    try:
-        if flush:
-            os.fsync(descriptor)
-        os.close(descriptor)
-    except OSError as error:
-        where = seen.detail or f"flush: {error.strerror}"
-        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
-    return seen
-
-
-def pattern(size: int) -> bytes:
-    """Bytes that are not zero and differ from one 8-byte word to the next."""
-    words = (size + 7) // 8
-    return b"".join((0xB15EC70200000000 + index).to_bytes(8, "big") for index in range(words))[:size]
-
-
-def errno_name(error: OSError) -> str:
-    """``EINVAL`` for an OSError."""
-    return errno.errorcode.get(error.errno or 0, f"E{error.errno}")
 
 
 def _run(work: Workload, step: Step) -> Outcome:
     names = {**work.storage.opened(), "seed": str(work.plan.seed)}
     if step.where == "guest":
-        return work.inner().run(step.argv, work.left())
+        return _repeated(work, step, lambda: work.inner().run(step.argv, work.left()))
     argv = fill(step.argv, names)
     environment = environment_of_program(work.plan.seed, work.storage.environment())
-    until = time.monotonic() + step.seconds
-    count = 0
-    while True:
+
+    def once() -> Outcome:
         # A name with a slash is the recipe's own file (the working folder is theirs); any other is found in PATH.
         try:
             ran = run(argv, timeout=work.left(), env=environment, cwd=work.files, keep=step.keep or TAIL)
@@ -272,9 +224,9 @@ def _run(work: Workload, step: Step) -> Outcome:
             own = "{" not in step.argv[0] and error.errno in CANNOT_RUN  # else what lies on the storage under test
             why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})"
             raise Halt("tools" if own else "step", why) from None
-        count += ran.exit == 0
-        if ran.exit != 0 or time.monotonic() >= until:
-            return Outcome(done=ran.exit is not None, exit=ran.exit, count=count, detail=ran.output)
+        return Outcome(done=ran.exit is not None, exit=ran.exit, detail=ran.output)
+
+    return _repeated(work, step, once)
 
 
 def _fio(work: Workload, step: Step) -> Outcome:

@@ -57,16 +57,22 @@ def as_text(recipe: Recipe, source: str, host: Host) -> str:
             continue
         plan = plan_for(apply(recipe, cell), cell)
         lines += [f"#   layer {_layer(layer)}" for layer in plan.layers]
-        lines += [f"#   step {step.name}: {step.verb} {_what(step)}" for step in plan.steps]
+        lines += [f"#   step {step.name}{_beside(step)}: {step.verb} {_what(step)}" for step in plan.steps]
         lines.append("#   " + _command(recipe, plan))
     return "\n".join(lines) + "\n"
 
 
+def _beside(step: Step) -> str:
+    """With which steps it runs at once."""
+    return f" (beside the others of {step.group})" if step.group else ""
+
+
 def _what(step: Step) -> str:
     """What a step works on, or the program or command that it gives."""
+    lasts = f" while {step.during}" if step.during else ""
     if step.qmp:
-        return step.qmp + (f" until {step.until}" if step.until else "")
-    return " ".join(step.objects or step.argv)
+        return step.qmp + (f" until {step.until}" if step.until else "") + lasts
+    return " ".join(step.objects or step.argv) + lasts
 
 
 def _layer(layer: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import check_boots, check_fio, patterns
+from bisector.recipe import check_boots, check_fio, check_together, patterns
 from bisector.recipe.check_fio import PLACEHOLDER
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
@@ -33,7 +33,7 @@ TAKES: dict[str, set[str]] = {
     "restart": {"probability"},
     "stop": {"probability"},
     "resume": {"probability"},
-    "io": {*_COMMON, "read", "write", "size", "count", "offset", "direct", "buffer_offset", "flush"},
+    "io": {*_COMMON, "while", "read", "write", "size", "count", "offset", "direct", "buffer_offset", "flush"},
     "stamp": {*_COMMON, "size", "direct", "kill"},
     "verify": {"in", "direct", "caches", "probability"},
     "corrupt": {"class", "probability"},
@@ -44,11 +44,11 @@ TAKES: dict[str, set[str]] = {
     "plug": {"probability"},
     "reboot": {"probability"},
     "power_cut": {"probability"},
-    "qmp": {"until", "probability"},
+    "qmp": {"until", "while", "probability"},
     "fio": {"for", "probability"},
-    "run": {*_COMMON},
+    "run": {*_COMMON, "while"},
 }
-_KEYS = {"in": "where", "for": "seconds", "class": "damage"}
+_KEYS = {"in": "where", "for": "seconds", "class": "damage", "while": "during"}
 
 
 def faults(recipe: Recipe) -> list[Fault]:
@@ -59,6 +59,7 @@ def faults(recipe: Recipe) -> list[Fault]:
     if not found:
         found += _order(recipe)
         found += check_boots.faults(recipe)
+        found += check_together.faults(recipe)
     found += _deadline(recipe)
     too_long = list(_length_of_patterns(recipe))
     return [*found, *(too_long or _conditions(recipe))]
@@ -89,7 +90,7 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
     verbs = [verb for verb in VERBS if getattr(step, verb) is not None]
     if len(verbs) != 1:
         found = f", not {' and '.join(verbs)}" if verbs else ""
-        yield Fault(path, f"a step does one of {', '.join(VERBS)}{found}", at_key=True)
+        yield Fault(path, f"a step does one of {', '.join(VERBS)}{found}; several at once are 'together'", True)
         return
     verb = verbs[0]
     given = {key for key in _all_keys() if _KEYS.get(key, key) in step.model_fields_set}
@@ -342,7 +343,9 @@ def _subject(recipe: Recipe, row: Row, where: str, path: Path) -> Iterator[Fault
     layers = {**recipe.storage, **(recipe.guest.storage if recipe.guest else {})}
     what, known = ("layer", list(layers)) if row.key is Key.LAYER else ("step", list(recipe.steps))
     if where not in known:
-        yield Fault(path, f"no {what} {where!r}{suggestion(where, known)}", at_key=True)
+        beside = check_together.of_group(recipe).get(where, ()) if what == "step" else ()
+        listed = f"{where} is several steps; name one of them: {', '.join(beside)}"
+        yield Fault(path, listed if beside else f"no {what} {where!r}{suggestion(where, known)}", at_key=True)
         return
     if row.key is Key.LAYER:
         subject = Subject(where, layers[where].kind, layers[where].type, _good_values(recipe, row, where))

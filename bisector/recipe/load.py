@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bisector.errors import Diagnostic, RecipeError, UsageError
 from bisector.model import Cell
-from bisector.recipe import files, matrix, parse, text
+from bisector.recipe import files, matrix, parse, text, together
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import MAX_BYTES, Document, Fault, TextError, dotted, read
 from bisector.recipe.text import Path as Keys
@@ -145,20 +145,13 @@ def _diagnostic(fault: Fault, document: Document, file: Path) -> Diagnostic:
     field: Keys = ()
     steps = document.data.get("steps") if isinstance(document.data, dict) else None
     for part in fault.path:
-        if field == ("steps",) and isinstance(steps, list):
-            index = _index_of(steps, part)
-            in_file += () if index is None else (index,)
+        if in_file == ("steps",) and isinstance(steps, list):
             if isinstance(part, int):
-                field = (*field, part) if len(fault.path) == 2 else field
+                in_file, field = (*in_file, part), (*field, part) if len(fault.path) == 2 else field
                 continue
+            in_file += together.place(steps, part)
         if part in ("[key]", "is") or (isinstance(part, int) and (*in_file, part) not in document.values):
             continue
         in_file, field = (*in_file, part), (*field, part)
     place = document.place(in_file, at_key=fault.at_key)
     return Diagnostic(str(file), place.line, place.column, dotted(field), fault.message)
-
-
-def _index_of(steps: list[object], part: str | int) -> int | None:
-    if isinstance(part, int):
-        return part
-    return next((index for index, step in enumerate(steps) if isinstance(step, dict) and part in step), None)

@@ -16,7 +16,7 @@ from typing import Any
 
 from bisector.errors import UsageError
 from bisector.model import Cell, Verdict
-from bisector.recipe import check, text
+from bisector.recipe import check, text, together
 from bisector.recipe.model import Recipe
 from bisector.recipe.parse import allowed_keys, edited
 from bisector.recipe.text import Fault, Path, TextError
@@ -237,14 +237,13 @@ def _set_one(data: dict[str, Any], path: str, value: Any) -> None:
         raise BadPath("the recipe has no guest")
     if not isinstance(data["steps"], list) or not all(isinstance(step, dict) for step in data["steps"]):
         raise BadPath("the steps are overridden as a whole too, and not by a list of steps")
-    place: Any = {**data, "steps": {name: body for step in data["steps"] for name, body in step.items()}}
+    place: Any = {**data, "steps": together.bodies(data["steps"])}
     top = place
     for index, part in enumerate(parts[:-1]):
         place = _inside(place, tuple(parts[:index]), part)
     _check_part(place, tuple(parts[:-1]), parts[-1])
     place[parts[-1]] = copy.deepcopy(value)
-    data.update(top)
-    data["steps"] = [{name: body} for name, body in top["steps"].items()]
+    data.update({**top, "steps": together.nested(top["steps"], together.groups(data["steps"]))})
 
 
 def _inside(place: dict[str, Any], path: Path, part: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -20,7 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from bisector.layers import arch
-from bisector.recipe import values
+from bisector.recipe import together, values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
 from bisector.recipe.fio import job as job_of_fio
@@ -199,6 +200,10 @@ class Step(Base):
     to: Text | None = None
     until: Annotated[Text, StringConstraints(pattern=values.QMP_EVENT)] | None = None
     probability: Fraction | None = None
+    during: Text | None = Field(None, alias="while")
+    together: Text | None = None  # the name of its group, which stands around it in the file (together.py)
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["properties"].pop("together"))
 
     @property
     def verb(self) -> Verb:
@@ -224,12 +229,18 @@ class _ListOfSteps:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         one = {**handler(schema), "minProperties": 1, "maxProperties": 1}
-        return {"type": "array", "minItems": 1, "items": one}
+        inside = {"type": "array", "minItems": 2, "maxItems": together.MOST, "items": one}
+        beside = {"properties": {together.WORD: inside}, "required": [together.WORD], "additionalProperties": False}
+        several = {**one, "additionalProperties": {"type": "object", **beside}}
+        return {"type": "array", "minItems": 1, "items": {"anyOf": [one, several]}}
 
 
-Steps = Annotated[
-    dict[Name, Step], _ListOfSteps(), PlainSerializer(lambda steps: [{name: step} for name, step in steps.items()])
-]
+def _in_file(steps: dict[str, Step]) -> list[dict[str, Any]]:
+    alone = {name: step.model_copy(update={"together": None}) for name, step in steps.items()}
+    return together.nested(alone, {name: step.together for name, step in steps.items() if step.together})
+
+
+Steps = Annotated[dict[Name, Step], _ListOfSteps(), PlainSerializer(_in_file)]
 
 
 class Control(Base):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from bisector.recipe import check, check_workload
+from bisector.recipe import check, check_workload, together
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import FILE_NAME, NAME, shown, suggestion
@@ -48,7 +48,7 @@ def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
     lost += [fault for fault in faults if len(fault.path) == 1]
     rest = _without(data, {fault.path for fault in faults})
     if isinstance(rest.get("steps"), list):
-        rest["steps"] = _by_name(rest["steps"])
+        rest["steps"] = together.by_name(rest["steps"])
     recipe, found = _validated(rest, lost=bool(lost))
     faults += [fault for fault in found if not _follows(fault, faults)]
     if recipe is not None:
@@ -68,16 +68,12 @@ def edited(recipe: Recipe, data: dict[str, Any], changed: Iterable[str]) -> tupl
         for name in changed:
             if any(_empty_values(data[name], (name,))) or (name == "steps" and any(_shape_of_steps(data))):
                 return parse(data)
-            value = data[name] if name != "steps" else _by_name(data["steps"])
+            value = data[name] if name != "steps" else together.by_name(data["steps"])
             sections[name] = _section(name).validate_python(value)
     except ValidationError:
         return parse(data)  # which says what is wrong, and where
     found = recipe.model_copy(update=sections | kept)
     return found, tuple(dict.fromkeys(check.faults(found)))
-
-
-def _by_name(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: body for step in steps for name, body in step.items()}
 
 
 @functools.cache
@@ -147,17 +143,7 @@ def _shape_of_steps(data: dict[str, Any]) -> Iterator[Fault]:
     if not isinstance(steps, list):
         yield Fault(("steps",), f"expected a list of '- NAME: {{VERB: OBJECT}}', found {shown(steps)}")
         return
-    names: set[str] = set()
-    for index, step in enumerate(steps):
-        if not isinstance(step, dict) or len(step) != 1:
-            found = f"a mapping of {len(step)} keys" if isinstance(step, dict) else shown(step)
-            if step is not None:
-                yield Fault(("steps", index), f"expected one '- NAME: {{VERB: OBJECT}}', found {found}")
-            continue
-        name = next(iter(step))
-        if name in names:
-            yield Fault(("steps", index), f"a second step {name!r}; names of steps are unique", at_key=True)
-        names.add(name)
+    yield from together.shape(steps)
 
 
 def _without(data: Any, gone: set[Path]) -> Any:

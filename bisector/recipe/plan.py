@@ -160,6 +160,8 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         else "",
         until=step.until or "",
         probability=1.0 if step.probability is None else step.probability,
+        group=step.together or "",
+        during=step.during or "",
     )
 
 

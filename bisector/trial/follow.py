@@ -75,7 +75,7 @@ class Watcher:
         self._marks: dict[Mark, float] = {}
         self._events: list[ConsoleEvent] = []
         self._crash: ConsoleEvent | None = None  # the kernel's under test, that ends the trial
-        self._step: tuple[str, float] | None = None  # that began and has not ended, by the console, and when
+        self._open: dict[str, float] = {}  # steps that began and have not ended, by the console, and when
         self._polled_at = 0.0  # when the disk and the result file were last looked at
         self._stamp = (0, 0)  # of the result file
         self._starved = 0.0  # seconds without a processor, see Observation
@@ -147,9 +147,9 @@ class Watcher:
                 return self._see(ConsoleEvent(marker.at, "guest", EventKind.WATCH, name, " ".join(rest)))
             case ("step", name, "begin"):
                 self._tell(Progress(Phase.WORKLOAD, name))
-                self._step = (name, marker.at)
-            case ("step", _, "end"):
-                self._step = None
+                self._open[name] = marker.at
+            case ("step", name, "end"):
+                self._open.pop(name, None)
             case (Mark.BEGIN | Mark.STORAGE | Mark.END as word,):
                 self._mark(Mark(word), marker.at)
             case ("boot", whose):
@@ -314,16 +314,18 @@ class Watcher:
         )
 
     def _with_open_step(self, end: End, result: Result | None) -> Result | None:
-        """The result with the step that the machine stopped in, where its agent could not report it any more."""
-        if result is None or self._step is None or end.ending is Ending.FINISHED:
+        """The result with the steps that the machine stopped in, where its agent could not report them any more."""
+        if result is None or end.ending is Ending.FINISHED:
             return result
-        name, at = self._step
-        step = next((step for step in self._plan.steps if step.name == name), None)
-        if step is None or result.step(name) is not None:
-            return result
-        begin = self._marks.get(Mark.BEGIN, at)
-        open_step = replace(step.begun(round(max(0.0, at - begin), 3)), ended=round(self._now() - begin, 3))
-        return replace(result, steps=(*result.steps, open_step))
+        steps = list(result.steps)
+        for step in self._plan.steps:
+            if step.name in self._open and result.step(step.name) is None:
+                at = self._open[step.name]
+                begin = self._marks.get(Mark.BEGIN, at)
+                begun = step.begun(round(max(0.0, at - begin), 3))
+                steps.append(replace(begun, ended=round(self._now() - begin, 3)))
+        order = {step.name: index for index, step in enumerate(self._plan.steps)}
+        return replace(result, steps=tuple(sorted(steps, key=lambda one: order.get(one.name, -1))))
 
     def _timing(self) -> Timing:
         total = self._now()

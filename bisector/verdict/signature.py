@@ -188,10 +188,24 @@ def _stopped_before(
 ) -> StepFacts | None:
     """The step that failed, in a way that the recipe does not name, before what the condition is about; or None."""
     steps = observation.result.steps if observation.result else ()
-    last = _last_named(condition, steps, good=good)
     own = set() if good else {fact.where for fact in condition.facts}  # a bad condition speaks of its own steps
-    before = steps[: last + 1]
-    return next((s for s in before if s.name not in own and _failed(s) and not _named(s, observation, question)), None)
+    last = _last_named(condition, steps, good=good)
+    beside = steps[last].group if last >= 0 else ""  # none of these is before another: each counts for all of them
+    before = [step for index, step in enumerate(steps) if index <= last or (beside and step.group == beside)]
+    others = (s for s in before if s.name not in own and not (own and _same_end(s, condition, steps)))
+    return next((s for s in others if _failed(s) and not _named(s, observation, question)), None)
+
+
+def _same_end(step: StepFacts, condition: Condition, steps: Sequence[StepFacts]) -> bool:
+    """Whether a step met what one beside it met, of which a bad condition speaks: QEMU's end by a signal, a hang."""
+    if not step.group:
+        return False
+    hangs = any(row.rests_on is StepRequirement.STEPS_BEFORE_LAST for _, row in _rows(condition))
+    if hangs and step.group == steps[-1].group and not step.done and step.exit is None:
+        return True
+    own = {fact.where for fact in condition.facts}
+    beside = (one for one in steps if one.group == step.group and one.name in own)
+    return step.exit is not None and step.exit < 0 and any(one.exit == step.exit for one in beside)
 
 
 def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool) -> int:
@@ -203,7 +217,8 @@ def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool)
     if on_all or (good and not named):  # a good condition that names no step rests on the whole workload
         return len(steps) - 1
     if any(rests_on is StepRequirement.STEPS_BEFORE_LAST for _, rests_on in facts):
-        return len(steps) - 2  # the one that hangs is the last
+        hung_beside = bool(steps) and bool(steps[-1].group)
+        return len(steps) - 1 if hung_beside else len(steps) - 2  # the one that hangs is the last
     return max((index for index, step in enumerate(steps) if step.name in named), default=-1)
 
 

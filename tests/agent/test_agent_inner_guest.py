@@ -14,9 +14,9 @@ import pytest
 
 from bisector.agent.guest import Guest
 from bisector.agent.observe import Recorder
+from bisector.agent.outcome import Outcome
 from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Step, Watch
 from bisector.agent.plan import Guest as GuestPlan
-from bisector.agent.steps import Outcome
 from bisector.agent.storage import Storage
 from bisector.codec import load
 

@@ -14,8 +14,10 @@ from drive_vm import prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bisector.agent.command import fill
+from bisector.agent.device_io import device_io, pattern
 from bisector.agent.plan import File, Guest, Io, Layer, Plan, Result, Step
-from bisector.agent.steps import device_io, fill, issued, pattern
+from bisector.agent.steps import issued
 from bisector.codec import dump, load
 
 SANDBOX = Plan(steps=(), vm=False, token="t0k", seed=7)
@@ -77,21 +79,21 @@ def test_direct_read_and_write_are_counted(tmp_path: Path) -> None:
 
 
 def test_errno_of_each_failed_read_is_counted_and_the_first_named(tmp_path: Path) -> None:
-    seen = device_io(str(tmp_path), Io("read", 512, 2), 0.0)  # a folder opens, and no read of it succeeds
+    seen = device_io(str(tmp_path), Io("read", 512, 2))  # a folder opens, and no read of it succeeds
     assert (seen.errno, seen.count, seen.failed) == ("EISDIR", 0, 2)
     assert seen.detail == "at 0: Is a directory"
 
 
 def test_node_that_does_not_open_is_reported_by_its_errno(tmp_path: Path) -> None:
-    seen = device_io(str(tmp_path / "nothing"), Io("write", 512), 0.0)
+    seen = device_io(str(tmp_path / "nothing"), Io("write", 512))
     assert (seen.errno, seen.count, seen.failed) == ("ENOENT", 0, 1)
 
 
 @given(block=st.integers(1, 10000), offset=st.integers(0, 5000), count=st.integers(1, 3))
 def test_buffer_anywhere_in_a_page_moves_the_same_bytes(block: int, offset: int, count: int) -> None:
     with tempfile.NamedTemporaryFile() as file:
-        wrote = device_io(file.name, Io("write", block, count, buffer_offset=offset, flush=True), 0.0)
-        read = device_io(file.name, Io("read", block, count, buffer_offset=offset), 0.0)
+        wrote = device_io(file.name, Io("write", block, count, buffer_offset=offset, flush=True))
+        read = device_io(file.name, Io("read", block, count, buffer_offset=offset))
         assert Path(file.name).read_bytes() == pattern(block) * count
     assert (wrote.count, wrote.failed, read.count, read.failed) == (count, 0, count, 0)
 

@@ -29,10 +29,10 @@ from bisector.agent.inner_blocks import (
     spans,
 )
 from bisector.agent.integrity import Verification, judge
+from bisector.agent.outcome import Outcome
 from bisector.agent.plan import Step
 from bisector.agent.qemu import Qemu
 from bisector.agent.stamps import StampTarget
-from bisector.agent.steps import Outcome
 
 Answer = tuple[int | None, str]
 

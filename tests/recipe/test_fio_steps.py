@@ -11,8 +11,8 @@ import pytest
 
 from bisector.agent import fio
 from bisector.agent.command import CommandResult, Halt
+from bisector.agent.outcome import Outcome
 from bisector.agent.plan import Step
-from bisector.agent.steps import Outcome
 from bisector.codec import dump
 from bisector.errors import RecipeError
 from bisector.model import Cell

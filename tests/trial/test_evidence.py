@@ -192,3 +192,20 @@ def test_a_step_that_the_console_showed_and_no_result_tells_of_is_a_hang(play: P
     assert read(observation, hang).signal is Signal.REPRODUCED
     observation = play("begin(); mark('storage'); time.sleep(600)", frozen)
     assert read(observation, hang).signal is Signal.OTHER_FAILURE
+
+
+def test_steps_that_were_open_at_once_are_told_in_the_plans_order(play: Play) -> None:
+    """A machine that froze while two steps ran beside each other, and the second had ended."""
+    from dataclasses import replace
+
+    steps = tuple(Step(name, "run", argv=("true",), group="busy") for name in ("one", "two", "three"))
+    frozen = replace(PLAN, steps=steps, deadline=1.0)
+    marks = "".join(f"mark('step', '{name}', 'begin'); " for name in ("three", "two", "one"))
+    shown = "result(steps=(StepFacts('two', 0.0, 0.5, done=True, exit=0, group='busy'),)); mark('step', 'two', 'end'); "
+    observation = play(f"begin(); mark('storage'); {marks}{shown}time.sleep(600)", frozen)
+    assert observation.result is not None
+    assert [(step.name, step.done) for step in observation.result.steps] == [
+        ("one", False),
+        ("two", True),
+        ("three", False),
+    ]

@@ -239,3 +239,67 @@ def test_lvconvert_that_ends_is_good_and_a_mistyped_option_of_it_is_no_verdict()
     assert (read(mistyped, question).signal, read(mistyped, question).neither) == (Signal.OTHER_FAILURE, True)
     unfinished = seen(done[0], step("two", None, done=False), ending=Ending.DEADLINE)
     assert read(unfinished, question).condition == "hangs"
+
+
+# ---- steps beside each other ---------------------------------------------------------------------------------------
+
+
+def beside(name: str, exit_code: int | None = 0, **more: object) -> StepFacts:
+    return step(name, exit_code, group="busy", **more)
+
+
+REFUSED = condition("refused", exits("copy", 1))
+COPIED = condition("copied", exits("copy", 0))
+
+
+@pytest.mark.parametrize("order", [("load", "copy"), ("copy", "load")])
+@pytest.mark.parametrize(
+    ("load", "copy", "signal"),
+    [
+        (0, 1, Signal.REPRODUCED),
+        (127, 1, Signal.OTHER_FAILURE),  # a mistyped option of the other one is no verdict
+        (0, 0, Signal.CLEAN),
+        (127, 0, Signal.OTHER_FAILURE),  # and nothing is good when half of the work was not done
+    ],
+)
+def test_steps_beside_each_other_count_for_each_other(
+    order: tuple[str, str], load: int, copy: int, signal: Signal
+) -> None:
+    codes = {"load": load, "copy": copy}
+    ended = [beside(name, codes[name]) for name in order]
+    assert read(seen(*ended), Question((REFUSED,), (COPIED,))).signal is signal
+
+
+def test_the_end_of_qemu_is_one_failure_whichever_step_sees_it() -> None:
+    crashed = condition("crashed", exits("copy", -6))
+    both = seen(beside("load", -6, done=False, where="guest"), beside("copy", -6, where="guest"))
+    assert read(both, Question((crashed,), (COPIED,))).condition == "crashed"
+    other = seen(beside("load", -11, where="guest"), beside("copy", -6, where="guest"))
+    assert read(other, Question((crashed,), (COPIED,))).signal is Signal.OTHER_FAILURE
+
+
+STUCK = {"done": False, "exit_code": None}
+
+
+@pytest.mark.parametrize(
+    ("where", "load", "copy", "signal"),
+    [
+        ("load", STUCK, {}, Signal.REPRODUCED),  # not the last in order
+        ("copy", STUCK, {}, Signal.OTHER_FAILURE),
+        ("copy", STUCK, STUCK, Signal.REPRODUCED),  # both hang: one failure
+        ("vm", STUCK, {}, Signal.REPRODUCED),
+        ("load", STUCK, {"exit_code": 127}, Signal.OTHER_FAILURE),
+        ("copy", STUCK, {"done": False, "exit_code": -6}, Signal.OTHER_FAILURE),  # QEMU ended, which is no hang
+    ],
+)
+def test_a_hang_is_a_fact_of_the_step_that_did_not_end(
+    where: str, load: dict[str, object], copy: dict[str, object], signal: Signal
+) -> None:
+    ended = seen(step("boot"), beside("load", **load), beside("copy", **copy), ending=Ending.DEADLINE)  # type: ignore[arg-type]
+    assert read(ended, hang(where)).signal is signal
+
+
+def test_a_step_before_those_counts_as_before() -> None:
+    ended = (step("fill", 1), beside("load"), beside("copy", 1))
+    assert read(seen(*ended), Question((REFUSED,), ())).reason.startswith("step fill failed")
+    assert read(seen(*ended[1:], step("check", 3)), Question((REFUSED,), ())).condition == "refused"

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from bisector.agent.plan import StepFacts
 from bisector.model import Ending, Fact, FactKind, Observation
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
@@ -16,14 +19,25 @@ class ExpectedFlag(Expect[Flag]):
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
     """Whether the deadline passed in a step that had begun: of that name, any (vm), or one of the guest's."""
     steps = observation.result.steps if observation.result else ()
-    last = steps[-1] if steps and not steps[-1].done and observation.ending is Ending.DEADLINE else None
+    open_ones = _open(steps) if observation.ending is Ending.DEADLINE else []
     if fact.where in ("vm", "guest"):
-        hung = last is not None and fact.where in ("vm", last.where)
+        hung = any(fact.where in ("vm", step.where) for step in open_ones)
         ended = observation.ending is Ending.FINISHED
     else:
-        hung = last is not None and last.name == fact.where
+        hung = any(step.name == fact.where for step in open_ones)
         ended = any(step.name == fact.where and step.done for step in steps)
     return Finding(hung is ("true" in fact.values)) if hung or ended else UNKNOWN
+
+
+def _open(steps: Sequence[StepFacts]) -> list[StepFacts]:
+    """The step that began last, where it did not end; of several beside each other those that did not.
+
+    One beside others may also be cut short because QEMU ended, whose exit code it then has.
+    """
+    last = steps[-1] if steps else None
+    if last is None or not last.group:
+        return [last] if last and not last.done else []
+    return [step for step in steps if step.group == last.group and not step.done and step.exit is None]
 
 
 ROW = Row(

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Steps that run beside each other, in the agent as it is started: who waits, who hangs, what is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_agent_session import SANDBOX, run
+
+from bisector.agent.beside import groups, perform_beside
+from bisector.agent.command import Halt
+from bisector.agent.machine import Ports
+from bisector.agent.monitor import command
+from bisector.agent.plan import Io, Layer, Plan, Step
+from bisector.agent.qemu import Listeners, Qemu
+from bisector.layers import arch
+
+FILE = (Layer("img", "file", "raw", size=65536),)
+READ = Io("read", 4096, 4)
+
+
+def shell(name: str, text: str, **more: object) -> Step:
+    return Step(name, "run", argv=("sh", "-c", text), group="busy", **more)  # type: ignore[arg-type]
+
+
+def test_steps_in_a_row_of_one_group_begin_together() -> None:
+    steps = [Step(name, "run", group=group) for name, group in zip("abcdef", ["", "x", "x", "y", "y", ""], strict=True)]
+    assert [[step.name for step in several] for several in groups(steps)] == [["a"], ["b", "c"], ["d", "e"], ["f"]]
+
+
+def test_each_needs_the_other_and_both_end(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    plan = replace(
+        SANDBOX,
+        steps=(
+            Step("make", "run", argv=("mkfifo", str(fifo))),
+            shell("reader", f"cat {fifo}"),  # opens when the other one opens
+            shell("writer", f"echo hello >{fifo}"),
+            Step("after", "run", argv=("true",)),
+        ),
+    )
+    result, console = run(plan, tmp_path)
+    assert [(step.name, step.exit, step.group) for step in result.steps] == [
+        ("make", 0, ""),
+        ("reader", 0, "busy"),
+        ("writer", 0, "busy"),
+        ("after", 0, ""),
+    ]
+    assert result.complete and result.steps[1].detail == "hello\n"
+    words = [line.split(" ", 2)[2] for line in console]
+    assert words.index("step after begin") > max(words.index(f"step {name} end") for name in ("reader", "writer"))
+
+
+def test_facts_stand_in_the_plans_order_whichever_ends_first(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    waits = shell("waits", f"while ! [ -e {done} ]; do sleep 0.05; done")
+    plan = replace(SANDBOX, steps=(waits, shell("first", f"touch {done}")))
+    result, _ = run(plan, tmp_path)
+    assert [step.name for step in result.steps] == ["waits", "first"]
+    assert result.steps[1].ended <= result.steps[0].ended
+
+
+def test_a_step_repeats_while_the_other_one_goes_on(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    ends = shell("ends", f"while [ $(wc -l <{seen}) -lt 5 ]; do sleep 0.02; done")
+    plan = replace(
+        SANDBOX,
+        layers=FILE,
+        steps=(
+            Step("begin", "run", argv=("touch", str(seen))),
+            ends,
+            shell("again", f"echo x >>{seen}", during="ends"),
+            Step("read", "io", ("img",), io=READ, group="busy", during="ends"),
+        ),
+    )
+    result, _ = run(plan, tmp_path)
+    again, read = result.step("again"), result.step("read")
+    assert again is not None and again.exit == 0 and again.count == len(seen.read_text().splitlines()) >= 5
+    assert read is not None and read.exit == 0 and read.count >= 8
+    assert result.complete
+
+
+def test_a_step_that_fails_ends_its_repetition(tmp_path: Path) -> None:
+    steps = (shell("ends", "sleep 1"), shell("again", "exit 3", during="ends"))
+    result, _ = run(replace(SANDBOX, steps=steps), tmp_path)
+    again = result.step("again")
+    assert again is not None and (again.done, again.exit, again.count) == (True, 3, 0)
+    assert again.ended - again.started < 0.9
+
+
+def test_one_that_hangs_hides_nothing_and_alone_did_not_end(tmp_path: Path) -> None:
+    steps = (
+        shell("hangs", "sleep 600"),
+        shell("finds", "echo found; exit 4"),
+        Step("asks", "io", ("img",), io=READ, group="busy", during="hangs"),
+        Step("after", "run", argv=("true",)),
+    )
+    result, _ = run(replace(SANDBOX, layers=FILE, steps=steps, deadline=2.0), tmp_path)
+    assert [(step.name, step.done, step.exit) for step in result.steps] == [
+        ("hangs", False, None),
+        ("finds", True, 4),
+        ("asks", True, 0),  # it waited for the one that hangs, and does not hang itself
+    ]
+    assert result.steps[1].detail == "found\n"
+    assert [event.name for event in result.events] == ["deadline"] and not result.complete
+
+
+def test_one_that_the_kernel_holds_is_named_by_the_watchdog(tmp_path: Path) -> None:
+    """As ``io`` on storage that does not answer: nothing ends it, and the plan's thread waits for it."""
+    fifo = tmp_path / "fifo"
+    steps = (
+        Step("make", "run", argv=("mkfifo", str(fifo))),
+        Step("held", "io", ("img",), io=READ, group="busy"),
+        shell("finds", "exit 4"),
+    )
+    plan = replace(SANDBOX, layers=FILE, steps=(steps[0], *steps[1:]), deadline=2.0)
+    swap = Step("swap", "run", argv=("mv", str(fifo), "{img}"))
+    result, _ = run(replace(plan, steps=(steps[0], swap, *steps[1:])), tmp_path)
+    assert [(step.name, step.done) for step in result.steps] == [
+        ("make", True),
+        ("swap", True),
+        ("held", False),
+        ("finds", True),
+    ]
+    assert result.step("held").detail == "did not end in time"  # type: ignore[union-attr]
+
+
+def test_a_fault_of_one_is_told_with_what_the_other_found(tmp_path: Path) -> None:
+    steps = (shell("lasts", "sleep 0.5; exit 4"), Step("broken", "run", argv=("./nothing",), group="busy"))
+    result, _ = run(replace(SANDBOX, steps=steps), tmp_path)
+    assert result.fault is not None and (result.fault.stage, "broken: ./nothing" in result.fault.message) == (
+        "tools",
+        True,
+    )
+    assert [(step.name, step.exit) for step in result.steps] == [("lasts", 4)]
+
+
+def test_a_fault_beside_a_hang_is_told_too(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    steps = (
+        Step("make", "run", argv=("mkfifo", str(fifo))),
+        Step("swap", "run", argv=("mv", str(fifo), "{img}")),
+        Step("held", "io", ("img",), io=READ, group="busy"),
+        Step("broken", "run", argv=("./nothing",), group="busy"),
+    )
+    result, _ = run(replace(SANDBOX, layers=FILE, steps=steps, deadline=2.0), tmp_path)
+    assert result.fault is not None and result.fault.stage == "tools"
+    assert [(step.name, step.done) for step in result.steps][2:] == [("held", False)]
+
+
+def test_the_first_fault_in_the_plans_order_is_the_one_that_is_told() -> None:
+    later = threading.Event()
+
+    def do(step: Step, ended: object) -> None:
+        if step.name == "a":
+            later.wait(10.0)
+        else:
+            later.set()
+        raise Halt("step", step.name)
+
+    with pytest.raises(Halt) as caught:
+        perform_beside([Step("a", "run"), Step("b", "run")], do)
+    assert caught.value.fault.message == "a"
+
+
+@pytest.mark.skipif(not shutil.which(arch.VM.qemu), reason=f"{arch.VM.qemu} is not installed")
+def test_commands_of_several_threads_get_each_its_own_answer() -> None:
+    def argv(ports: Ports) -> list[str]:
+        words = [arch.VM.qemu, "-machine", "none", "-nodefaults", "-display", "none", "-accel", "tcg"]
+        return [*words, "-chardev", f"socket,id=qmp,fd={ports.qmp}", "-mon", "chardev=qmp,mode=control"]
+
+    qemu = Qemu(argv, Listeners(lambda line: None, lambda line: None, lambda name, data: None), serial=False)
+    wrong: list[str] = []
+
+    def ask(name: str, key: str) -> None:
+        for _ in range(200):
+            seen = command(qemu, json.dumps({"execute": name}), "", 60.0)
+            if seen.exit != 0 or key not in json.loads(seen.detail):
+                wrong.append(f"{name}: {seen}")
+
+    threads = [
+        threading.Thread(target=ask, args=pair)
+        for pair in (("query-status", "running"), ("query-version", "qemu"), ("query-kvm", "present"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    qemu.quit()
+    assert not wrong
+    assert not qemu.replies  # none is kept
+
+
+def test_a_plan_of_before_has_the_identity_that_it_had() -> None:
+    plan = Plan(steps=(Step("a", "run", argv=("true",)),))
+    assert '"group"' not in json.dumps(plan.identity()) and replace(plan, steps=(shell("a", "true"),)) != plan
