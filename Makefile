@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 # Fragments for the tests in a VM besides those of the end-to-end test's recipe: one of them builds on loop legs.
 IMAGE_FRAGMENTS ?= loop scsi null_blk scsi_debug zram nbd dm dm-crypt dm-delay dm-dust dm-flakey dm-integrity \
-  dm-unstriped md-linear lvm-thin
+  dm-unstriped md-linear lvm-thin zoned
 BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
@@ -184,11 +184,13 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 
 # One kernel that carries every recipe of the book.
 .make/book-image: .make/venv FORCE
-	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ]; }; then \
-		$(BIN)/python -m tests.e2e.image --fragments $(BOOK_FRAGMENTS) > $@.new && mv $@.new $@; fi
+	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ] && [ "$$(cat $@.of)" = "$(BOOK_FRAGMENTS)" ]; } 2>/dev/null; then \
+		$(BIN)/python -m tests.e2e.image --fragments $(BOOK_FRAGMENTS) > $@.new && \
+		echo "$(BOOK_FRAGMENTS)" > $@.of && mv $@.new $@; fi
 
-# Not a stamp alone: the cache that the image lies in may have been removed.
+# Not a stamp alone: the cache that the image lies in may have been removed, and the fragments may be others today.
 .PHONY: FORCE
 .make/image: .make/venv FORCE
-	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ]; }; then \
-		$(BIN)/python -m tests.e2e.image --fragments $(IMAGE_FRAGMENTS) > $@.new && mv $@.new $@; fi
+	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ] && [ "$$(cat $@.of)" = "$(IMAGE_FRAGMENTS)" ]; } 2>/dev/null; then \
+		$(BIN)/python -m tests.e2e.image --fragments $(IMAGE_FRAGMENTS) > $@.new && \
+		echo "$(IMAGE_FRAGMENTS)" > $@.of && mv $@.new $@; fi

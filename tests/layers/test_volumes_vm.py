@@ -9,9 +9,11 @@ from tests.layers.test_words_vm import errors, pytestmark, said, tried
 
 __all__ = ["pytestmark"]
 
-LOOPS = "\n".join(f"{name}: {{disk: loop, size: 32M}}" for name in "abcdefghijklmnopqrs")
+LOOPS = "\n".join(f"{name}: {{disk: loop, size: 32M}}" for name in "abcdefhijkmopqrs")
+PULLED = "\n".join(f"{name}: {{disk: virtio-blk, size: 32M}}" for name in "gln")
 VOLUMES = f"""
 {LOOPS}
+{PULLED}
 stripes: {{lvm: striped, of: [a, b], size: 16M, chunk: 64k}}
 zero: {{lvm: raid0, of: [c, d], size: 16M}}
 five: {{lvm: raid5, of: [e, f, g], size: 16M}}
@@ -19,6 +21,7 @@ six: {{lvm: raid6, of: [h, i, j, k, l], size: 24M}}
 sums: {{lvm: raid1, of: [m, n], size: 8M, integrity: true}}
 thin: {{lvm: thin, of: o, size: 64M, pool: 16M}}
 before: {{lvm: snapshot, of: stripes, size: 8M}}
+small: {{lvm: snapshot, of: stripes, size: 4M}}
 cached: {{lvm: cache, of: p, fast: q, size: 16M, mode: writeback}}
 late: {{lvm: writecache, of: r, fast: s, size: 16M}}
 """
@@ -35,10 +38,16 @@ ON_VOLUMES = """
 - alike: {run: [cmp, '{stripes}', '{before}']}
 - change: {io: stripes, write: 4k, direct: true, flush: true}
 - differ: {run: [sh, -c, '! cmp -s {stripes} {before}']}
+- flood: {io: stripes, write: 64k, count: 80, direct: true, flush: true}
+- whole: {run: [sh, -c, "dmsetup status | grep ' raid '"]}
+- lose: {unplug: [g, l, n]}
+- five-on: {io: five, write: 64k, count: 64, direct: true, flush: true}
+- six-on: {io: six, write: 64k, count: 64, direct: true, flush: true}
+- sums-on: {io: sums, write: 4k, count: 64, direct: true, flush: true}
 """
 
 
-def test_volumes_stand_and_hold_what_is_written(tmp_path: Path) -> None:
+def test_volumes_stand_hold_what_is_written_and_show_a_loss(tmp_path: Path) -> None:
     result = tried(tmp_path, VOLUMES, ON_VOLUMES)
     table = said(result, "targets")
     levels = ("raid0 ", "raid5_", "raid6_", "raid1 ")
@@ -48,7 +57,12 @@ def test_volumes_stand_and_hold_what_is_written(tmp_path: Path) -> None:
     assert set(errors(result).values()) == {""}
     assert {step.name: step.exit for step in result.steps if step.exit} == {}
     health = {layer.name: layer.health for layer in result.layers}
-    assert [health[name] for name in ("five", "six", "sums", "thin", "before")] == [*["healthy"] * 3, "none", "none"]
+    assert [health[name] for name in ("zero", "thin", "cached", "late", "before")] == ["none"] * 5
+    lines = (line.partition(": ") for line in said(result, "whole").splitlines())
+    whole = {name.partition("-")[2]: status.split()[5] for name, _, status in lines}
+    assert whole == {"zero": "AA", "five": "AAA", "six": "AAAAA", "sums": "AA"}
+    assert [health[name] for name in ("five", "six", "sums")] == ["degraded"] * 3  # each lost a member since
+    assert health["small"] == "degraded"  # a snapshot that has overflowed
 
 
 PARTS = """

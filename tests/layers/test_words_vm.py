@@ -16,6 +16,7 @@ from bisector.agent.plan import Result
 from bisector.interfaces import CancelToken
 from bisector.model import Ending, Image
 from bisector.recipe import matrix, plan
+from bisector.recipe.facts import printed
 from bisector.recipe.load import loads
 from bisector.system.proc import Processes
 from bisector.trial.run import VmRunner
@@ -30,6 +31,7 @@ storage:
 {storage}
 steps:
 {steps}
+deadline: 10m
 bad_when: {{no: {{exit: {{{last}: 99}}}}}}
 good_when: {{yes: {{exit: {{{last}: 0}}}}}}
 """
@@ -82,6 +84,10 @@ sd: {disk: scsi_debug, size: 8M, discard: true, errors: {read: 4660}}
 z: {disk: zram, size: 16M, algorithm: lz4}
 meta: {disk: nvme, size: 16M, metadata: 8, protection: 1}
 net: {disk: nbd, size: 16M, errors: [{read: 2048}]}
+zones: {disk: null_blk, size: 32M, zoned: 4M, conventional: 2}
+late: {disk: null_blk, size: 16M, slow: 100ms, queue_size: 16, discard: true}
+fixed: {disk: nbd, size: 16M, read_only: true}
+spare: {disk: nbd, size: 16M, discard: true, detect_zeroes: unmap}
 """
 READS = """
 - block: {run: [blockdev, --getss, --getsz, '{big}']}
@@ -104,7 +110,25 @@ READS = """
 - read-net-beside: {io: net, read: 4k, direct: true}
 - write-z: {io: z, write: 4k, count: 16, flush: true}
 - algorithm: {run: [sh, -c, 'cat /sys/block/$(basename {z})/comp_algorithm']}
-"""
+- zones: {run: [sh, -c, 'cd /sys/block/$(basename {zones})/queue; cat zoned chunk_sectors nr_zones']}
+- at-pointer: {io: zones, write: 4k, count: 2, offset: 8M, direct: true}
+- behind-it: {io: zones, write: 4k, offset: 8M, direct: true}
+- before-it: {io: zones, write: 4k, offset: 8208k, direct: true}
+- no-more: {io: zones, write: 4k, offset: 8200k, direct: true}
+- renew: {run: [blkzone, report, '{zones}']}
+- at-it-again: {io: zones, write: 4k, offset: 8200k, direct: true}
+- conventional: {io: zones, write: 4k, offset: 1M, direct: true}
+- read-late: {io: late, read: 4k, count: 4, direct: true}
+- late: {run: [sh, -c, 'blkdiscard {late}; cat /sys/block/$(basename {late})/queue/nr_requests']}
+- no-discard: {run: [sh, -c, '! blkdiscard {mem}']}
+- protected: {run: [sh, -c, 'cd /sys/block; cat $(basename {meta})/integrity/format']}
+- read-fixed: {io: fixed, read: 4k, direct: true}
+- write-fixed: {io: fixed, write: 4k, direct: true}
+- write-spare: {run: [sh, -c, 'dd if=/dev/urandom of={spare} bs=64k count=16 oflag=direct && SPACE']}
+- zero-spare: {run: [sh, -c, 'dd if=/dev/zero of={spare} bs=64k count=16 oflag=direct && SPACE']}
+""".replace(
+    "SPACE", "stat -Lc space=%b $(readlink -f /proc/$(cat /sys/block/$(basename {spare})/pid)/fd/* | grep spare)"
+)
 
 
 def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> None:
@@ -126,6 +150,17 @@ def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> No
     assert (seen["read-sd"], seen["read-sd-beside"]) == ("ENODATA", "")
     assert (seen["read-net"], seen["read-net-beside"]) == ("EIO", "")
     assert seen["write-z"] == ""
+    assert said(result, "zones").split("\n") == ["host-managed", "8192", "8"]
+    assert (seen["at-pointer"], seen["at-it-again"], seen["conventional"]) == ("", "", "")
+    assert (seen["behind-it"], seen["before-it"]) == ("EIO", "EIO")  # of a zone that is written from its beginning on
+    assert seen["no-more"] == "EIO"  # until the kernel has looked where the zone's pointer is
+    late = result.step("read-late")
+    assert late is not None and late.errno == "" and late.ended - late.started >= 0.4
+    assert said(result, "late") == "16" and "not supported" in said(result, "no-discard")
+    assert said(result, "protected") == "T10-DIF-TYPE1-CRC"
+    assert (seen["read-fixed"], seen["write-fixed"]) == ("", "EPERM")
+    assert printed.number(said(result, "write-spare"), "space") == (1 << 20) // 512
+    assert printed.number(said(result, "zero-spare"), "space") == 0  # given back
     slow = result.step("read-slow")
     assert slow is not None and slow.errno == "" and slow.ended - slow.started > 0.7  # 12 reads, 10 a second
 
@@ -146,6 +181,8 @@ stripes: {dm: striped, of: [a, b], chunk: 64k}
 one: {dm: unstriped, of: stripes, members: 2, member: 1}
 g: {disk: loop, size: 16M}
 late: {dm: delay, of: g, read: 200ms}
+h: {disk: loop, size: 16M}
+checked: {dm: integrity, of: h, mode: D}
 own: {dm: table, of: f, table: ['0 8192 linear {leg} 8192', '8192 8192 error']}
 """
 ON_STACK = """
@@ -156,6 +193,11 @@ ON_STACK = """
 - hidden: {run: [sh, -c, '! cmp -n 4096 {secret} {big}']}
 - write-sums: {io: sums, write: 4k, count: 8, direct: true, flush: true}
 - read-sums: {io: sums, read: 4k, count: 8, direct: true}
+- write-checked: {run: [sh, -c, 'echo bisector-marker | dd of={checked} bs=4k conv=sync,fsync']}
+- read-checked: {io: checked, read: 4k, direct: true}
+- where: {run: [sh, -c, 'grep -abo bisector-marker {h} >at']}
+- spoil: {run: [sh, -c, 'echo X | dd of={h} bs=1 seek=$(cut -d: -f1 at) conv=fsync']}
+- read-spoilt: {io: checked, read: 4k, direct: true}
 - read-dust: {io: dusty, read: 4k, offset: 315392, direct: true}
 - heal-dust: {io: dusty, write: 4k, offset: 315392, direct: true}
 - read-healed: {io: dusty, read: 4k, offset: 315392, direct: true}
@@ -175,6 +217,7 @@ def test_targets_of_device_mapper_do_what_they_are_for(tmp_path: Path) -> None:
     seen = errors(result)
     assert seen["secret-half"] == "EINVAL" and seen["write-secret"] == ""
     assert (seen["write-sums"], seen["read-sums"]) == ("", "")
+    assert (seen["read-checked"], seen["read-spoilt"]) == ("", "EILSEQ")
     assert (seen["read-dust"], seen["heal-dust"], seen["read-healed"]) == ("EIO", "", "")
     assert seen["read-flaky"] == "EIO"
     late = result.step("read-late")
@@ -196,11 +239,16 @@ j: {disk: loop, size: 16M}
 k: {disk: loop, size: 16M}
 l: {disk: loop, size: 16M}
 m: {disk: loop, size: 16M}
+n: {disk: loop, size: 16M}
+o: {disk: loop, size: 16M}
+p: {disk: loop, size: 16M}
+q: {disk: loop, size: 16M}
 zero: {md: raid0, of: [a, b], chunk: 64k}
 one: {md: raid1, of: [c, d], write_mostly: [d], bitmap: internal, spare: [k]}
 five: {md: raid5, of: [e, f, g], journal: h}
 half: {md: raid1, of: [i], missing: 1}
 all: {md: linear, of: [l, m]}
+ten: {md: raid10, of: [n, o, p, q]}
 """
 ON_ARRAYS = """
 - detail: {run: [sh, -c, 'cat /proc/mdstat']}
@@ -208,6 +256,9 @@ ON_ARRAYS = """
 - write: {io: five, write: 4k, count: 16, direct: true, flush: true}
 - write-half: {io: half, write: 4k, count: 4, direct: true}
 - write-zero: {io: zero, write: 4k, offset: 30408704, direct: true}
+- write-ten: {io: ten, write: 4k, count: 16, direct: true, flush: true}
+- lose: {fail: p}
+- write-on: {io: ten, write: 4k, count: 16, direct: true, flush: true}
 """
 
 
@@ -218,5 +269,5 @@ def test_arrays_have_the_members_that_their_words_name(tmp_path: Path) -> None:
     assert said(result, "bitmap") != "none"
     health = {layer.name: layer.health for layer in result.layers}
     assert [health[name] for name in ("zero", "all", "one", "five")] == ["none", "none", "healthy", "healthy"]
-    assert health["half"] == "degraded"
+    assert "[4/4]" in stat and health["ten"] == health["half"] == "degraded"  # the one has lost a member since
     assert set(errors(result).values()) == {""}

@@ -34,7 +34,21 @@ steps:
   - skip: {run: [sh, -c, 'exit 4']}
   - remove: {run: [lvremove, -y, '{data}']}
 bad_when:
+  too-short: {seconds: {wait: '< 2'}}
+  another-number: {value: {say: {lost: 8}}}
+  another-test: {tap: {say: {two: ok}}}
+  more-lines: {count: {vm: {'flood \\d': '= 4'}}}
+  another-line: {console: {vm: flood 9}}
+  another-code: {exit: {skip: KSFT_FAIL}}
+  another-output: {output: {say: lost=8}}
+  an-error: {errno: {say: EIO}}
+  not-made: {made: {data: false}}
+  hung: {hang: {wait: true}}
+  crashed: {oops: {vm: '.+'}}
   all-of-it:
+    console: {vm: flood 2}
+    output: {say: lost=7}
+    errno: {say: none}
     seconds: {wait: '>= 2', remove: '< 60'}
     value: {say: {lost: 7, read.iops: ['< 13', 99], udevd: 1}}
     tap: {say: {two: not ok, 'on*': ok}}
@@ -51,6 +65,21 @@ echo '{"jobs": [{"read": {"iops": 12.5}}]}'
 printf 'TAP version 13\\nok 1 one\\nnot ok 2 two\\n'
 for i in 1 2 3; do echo "<4>flood $i" > /dev/kmsg; done
 echo udevd=$(cat /proc/[0-9]*/comm | grep -cx -e systemd-udevd -e udevd)
+"""
+HUNG = """\
+recipe: hung
+target: {kernel: {config: [base]}}
+deadline: 6s
+steps: [{look: {run: ['true']}}, {wait: {run: [sleep, '600']}}]
+bad_when: {first: {hang: {look: true}}, hung: {hang: {wait: true}}}
+good_when: {ended: {exit: {wait: 0}}}
+"""
+CRASHED = """\
+recipe: crashed
+target: {kernel: {config: [base]}}
+steps: [{crash: {run: [sh, -c, 'echo c >/proc/sysrq-trigger']}}]
+bad_when: {elsewhere: {oops: {vm: raid1_read_request}}, crashed: {oops: {vm: sysrq_handle_crash}}}
+good_when: {ended: {exit: {crash: 0}}}
 """
 REFUSED = """\
 recipe: refused
@@ -102,6 +131,12 @@ def reading(folder: Path, text: str) -> Reading:
 def test_each_fact_is_seen_where_it_is(tmp_path: Path) -> None:
     found = reading(tmp_path, SEEN)
     assert (found.signal, found.condition) == (Signal.REPRODUCED, "all-of-it"), found
+
+
+@pytest.mark.parametrize(("text", "condition"), [(HUNG, "hung"), (CRASHED, "crashed")])
+def test_a_hang_and_a_crash_are_seen_where_they_are(tmp_path: Path, text: str, condition: str) -> None:
+    found = reading(tmp_path, text)
+    assert (found.signal, found.condition) == (Signal.REPRODUCED, condition), found
 
 
 @pytest.mark.skipif(not shutil.which("fio"), reason="fio is not installed")
