@@ -21,7 +21,7 @@ from bisector.codec import digest, dump
 from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor, RemoteCall
 from bisector.execute.local import LocalExecutor
-from bisector.execute.remote import Call, Fitness, RemoteJob, Worker, WorkerMismatch
+from bisector.execute.remote import Call, Fitness, RemoteJob, UnsuitableWorker, Worker, WorkerMismatch
 from bisector.execute.start import StartSetting, reached
 from bisector.execute.work import here
 from bisector.execute.workers import Cluster
@@ -34,6 +34,7 @@ from bisector.system.files import write_whole
 from bisector.system.sandbox import Sandbox
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
+from bisector.target.source import in_words
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -95,8 +96,8 @@ def other_tools(theirs: worker.Tools, ours: worker.Tools) -> tuple[str, ...]:
     """What keeps a worker from building what this host would: another compiler gives other kernels."""
     if set(theirs) == set(ours):
         return ()
-    there = [version for name, version in theirs if (name, version) not in ours]
-    here = [version for name, version in ours if (name, version) not in theirs]
+    there = [in_words(tool) for tool in theirs if tool not in ours]
+    here = [in_words(tool) for tool in ours if tool not in theirs]
     return (f"it has {', '.join(there) or 'less'}, and this campaign builds with {', '.join(here) or 'less'}",)
 
 
@@ -114,7 +115,8 @@ class Jobs:
         if job is make_image and can_travel(args[0]):
             with suppress(EditsDoNotApply):
                 target, candidate, *_ = args
-                if target.known(target.key(candidate)) is None and not target.other_tools():
+                known, same = target.known(target.key(candidate)), not target.other_tools()
+                if known is None and same and target.names_by_all_tools:
                     return RemoteBuild(self.setting.sandbox, self.setting.state, *args)
         return None
 
@@ -160,6 +162,8 @@ class RemoteTrial:
 
     def fits(self, worker: Worker) -> int:
         """A worker that holds the image is better; one without KVM is none for a trial that runs on it."""
+        if self.image.identity in worker.notes.get("lacking", {}):
+            return 0
         found = self._accel == "auto" and '"accel": "kvm"' in self._accelerated()
         if (found or self._accel == "kvm") and not worker.notes.get("kvm"):
             return 0
@@ -179,6 +183,8 @@ class RemoteTrial:
         return (result.detail or "no reason") if result.ending is Ending.HARNESS else ""
 
     def _run(self, call: Call) -> Observation:
+        if self.image.programs:
+            self._require_libraries(call)
         with in_slot(self.listener) as job:
             self.heard_by = job.listener
             if self.deadline:
@@ -191,6 +197,26 @@ class RemoteTrial:
             seen = answer.observation
             job.ended = "stopped" if seen.ending is Ending.CANCELLED else ""
         return self._kept(seen)
+
+    def _require_libraries(self, call: Call) -> None:
+        """Bring the programs there. Raises UnsuitableWorker where libraries are missing that they need."""
+        bring_image(call, self.image, self.setting.sandbox)
+        name, checked = call.worker.name, call.worker.notes.setdefault("checked", set())
+        if self.image.identity in checked:
+            return
+        lacking = call.ask(worker.missing_libraries, self.image.identity, self.setting.sandbox)
+        with call.worker.lock:
+            known = call.worker.notes.setdefault("lacking", {})
+            new = bool(lacking) and self.image.identity not in known
+            if lacking:
+                known[self.image.identity] = lacking
+            else:
+                checked.add(self.image.identity)
+        if new:
+            what = f"{name}: runs no trials of {self.image.release or 'the programs'} ({self.image.identity[:12]}): "
+            self.listener(Progress(Phase.STAGE, f"{what}it lacks {', '.join(lacking)}"))
+        if lacking:
+            raise UnsuitableWorker(name)
 
     def lost(self, what: str) -> Observation:
         """The harness's failure: a trial that takes its host with it may be the bug showing (law 7)."""

@@ -22,9 +22,10 @@ from bisector.model import BuildFailure, Candidate, Image
 from bisector.search.bundles import make_bundle
 from bisector.search.clone import PrivateClone
 from bisector.system.sandbox import Sandbox
-from bisector.target.images import identity_of
+from bisector.target.images import identity_of_staged
 from bisector.target.kernel_file import build_id_of_image
 from bisector.target.kernel_source import KernelSource
+from bisector.target.qemu_source import QemuSource
 
 PART = 16 << 20
 """Bytes of a bundle that travel at once: a kernel's first one has a third of a gigabyte."""
@@ -35,16 +36,16 @@ MOST_BASES = 64  # trees of a worker that are remembered
 
 def can_travel(target: object) -> bool:
     """Whether a worker can build what this target builds."""
-    return isinstance(target, KernelSource) and isinstance(target.sources, PrivateClone)
+    return isinstance(target, KernelSource | QemuSource) and isinstance(target.sources, PrivateClone)
 
 
 @dataclass(eq=False)
 class RemoteBuild:
-    """``jobs.make_image`` of a kernel on a worker. ``state``: our state folder."""
+    """``jobs.make_image`` from source on a worker. ``state``: our state folder."""
 
     sandbox: Sandbox
     state: Path
-    target: KernelSource
+    target: KernelSource | QemuSource
     candidate: Candidate
     listener: Listener
     cancel: CancelToken
@@ -120,11 +121,10 @@ class RemoteBuild:
         with images.staging() as staged:
             worker.unpack(answer.files, staged)
             (staged / "image.json").unlink(missing_ok=True)
-            modules = staged / "modules"
-            found = identity_of(staged / "kernel", modules if modules.is_dir() else None)
+            found = identity_of_staged(staged)
             if found != said.identity:
                 raise WorkerMismatch(f"{name} built image {said.identity[:12]} and sent {found[:12]}")
-            inside = build_id_of_image(staged / "kernel", self.target.processes)
+            inside = build_id_of_image(staged / "kernel", self.target.processes) if said.build_id else ""
             if inside not in ("", said.build_id):
                 raise WorkerMismatch(f"{name} says build id {said.build_id[:12]} of a kernel with {inside[:12]}")
             kept = images.keep(key, staged, said)

@@ -24,7 +24,7 @@ from bisector.target.kernel_source import described
 from bisector.target.make import Make
 from bisector.target.ninja import SYSTEM
 from bisector.target.programs import installed
-from bisector.target.qemu_source import ninja_of
+from bisector.target.qemu_tools import ninja_of
 
 KERNEL_BUILD = (
     Program("gcc", "gcc", "compiles kernels (or name another CC in the recipe's make:)"),

@@ -31,9 +31,10 @@ from bisector.system.proc import Processes
 from bisector.system.sandbox import PACKAGE, Sandbox
 from bisector.system.trees import remove_tree
 from bisector.system.xdg import Folders, folders
-from bisector.target import kernel_source
+from bisector.target import kernel_source, programs
 from bisector.target.images import Images
 from bisector.target.make import Make, environment
+from bisector.target.qemu_tools import QemuTools
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -120,11 +121,15 @@ def check(_: Place, recipes: tuple[Recipe, ...], sandbox: Sandbox) -> Facts:
 
 
 def toolchain(recipes: Iterable[Recipe], here: Site) -> Tools:
-    """Name and version of what compiles the recipes' kernels here, as far as it is there: equal ones build equal images
-    of equal sources."""
-    environ = environment(here.environ, here.folders.cache / "ccache")
+    """Name and version of what builds the recipes' kernels and programs here, as far as it is there, with the libraries
+    that programs are linked to: equal ones build equal images of equal sources."""
+    ccache = here.folders.cache / "ccache"
+    environ = environment(here.environ, ccache)
     found: dict[tuple[str, str], None] = {}
-    subjects = map(targets.subject_of, recipes)
+    subjects = [targets.subject_of(recipe) for recipe in recipes]
+    for names in {subject.programs for subject in subjects if subject.commits is TargetKind.QEMU_SOURCE}:
+        with suppress(BisectorError):
+            found |= dict.fromkeys(QemuTools(here.environ, ccache, here.processes).versions(names))
     for variables in {subject.make for subject in subjects if subject.commits is TargetKind.KERNEL_SOURCE}:
         with suppress(BisectorError, IndexError):
             used = kernel_source.toolchain(Make(variables), environ, here.processes)
@@ -196,6 +201,13 @@ def take_image(_: Place, image: Image, data: bytes, sandbox: Sandbox) -> str:
     with at_work(site(sandbox).folders.cache):
         images = Images(site(sandbox).folders.cache)
         return keep_image(images, digest("received", image.identity), image, data).identity
+
+
+def missing_libraries(_: Place, identity: str, sandbox: Sandbox) -> tuple[str, ...]:
+    """What the programs of an image need of this machine's libraries and do not find."""
+    here = site(sandbox)
+    image = Images(here.folders.cache).held(identity)
+    return programs.missing_libraries(Path(image.programs), here.processes) if image and image.programs else ()
 
 
 def missing_files(_: Place, hashes: tuple[str, ...], sandbox: Sandbox) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a worker of a cluster builds kernels: from trees that came as bundles, with its own compiler's cache.
+"""How a worker of a cluster builds kernels and programs of QEMU: from trees that came as bundles, by its own ccache.
 
 See worker.py; here is what takes part in builds alone.
 """
@@ -15,10 +15,11 @@ from bisector.errors import InfraError
 from bisector.execute.local import give_way
 from bisector.execute.place import Place
 from bisector.model import BuildFailure, Candidate, Image
-from bisector.search.bundles import TreeStore
+from bisector.search.bundles import StoredTree, TreeStore
 from bisector.system.sandbox import Sandbox
 from bisector.target.kernel_source import KernelBuild, KernelSource
-from bisector.worker import BUILD_DIRS, arriving, packed_image, reporting, site, token
+from bisector.target.qemu_source import QemuBuild, QemuSource
+from bisector.worker import BUILD_DIRS, Site, arriving, packed_image, reporting, site, token
 
 LOG_LIMIT = 4 << 20
 """Bytes of the end of a build's log that come back."""
@@ -51,7 +52,7 @@ def take_tree(_: Place, name: str, tree: str, sandbox: Sandbox) -> None:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One kernel for a worker to build.
+    """One image for a worker to build.
 
     Args:
         key: names the build, as the campaign's host computed it: with another toolchain it is another one.
@@ -61,7 +62,7 @@ class BuildRequest:
 
     candidate: Candidate
     tree: str
-    how: KernelBuild
+    how: KernelBuild | QemuBuild
     key: str
     jobs: int
     ahead: bool
@@ -78,7 +79,7 @@ class BuildAnswer:
 
 
 def build(place: Place, request: BuildRequest) -> BuildAnswer:
-    """Build one kernel here, or take it from this machine's cache. Raises InfraError.
+    """Build one image here, or take it from this machine's cache. Raises InfraError.
 
     One that nobody needs yet gives way to all else, in a thread of its own: this one runs trials, too.
     """
@@ -93,9 +94,7 @@ def _build(place: Place, request: BuildRequest) -> BuildAnswer:
     kept, store = here.folders.cache, TreeStore.of(here.folders.cache, here.processes)
     with at_work(kept), token(place, here) as cancel:
         source, build_dirs = store.source(request.tree), kept / "build-dirs" / f"{BUILD_DIRS}{store.folder.name}"
-        target = KernelSource(
-            source, build_dirs, kept, request.how, here.processes, jobs=request.jobs, environ=here.environ
-        )
+        target = _target(request, here, source, build_dirs)
         key = target.key(request.candidate)
         if key != request.key:
             tools = ", ".join(version for _, version in target.tools)
@@ -103,6 +102,14 @@ def _build(place: Place, request: BuildRequest) -> BuildAnswer:
         made = target.image(request.candidate, listener=reporting(place), cancel=cancel)
         files = b"" if isinstance(made, BuildFailure) else packed_image(made)
         return BuildAnswer(made, files, _end_of(target.images.log_of(key)))
+
+
+def _target(request: BuildRequest, here: Site, source: StoredTree, build_dirs: Path) -> KernelSource | QemuSource:
+    """What builds as the campaign's host would."""
+    how, kept, jobs = request.how, here.folders.cache, request.jobs
+    if isinstance(how, QemuBuild):
+        return QemuSource(source, build_dirs, kept, how.programs, here.processes, jobs=jobs, environ=here.environ)
+    return KernelSource(source, build_dirs, kept, how, here.processes, jobs=jobs, environ=here.environ)
 
 
 def _end_of(log: Path) -> bytes:

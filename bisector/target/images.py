@@ -61,6 +61,14 @@ def identity_of_programs(folder: Path) -> str:
     return total.hexdigest()
 
 
+def identity_of_staged(staged: Path) -> str:
+    """That of the kernel, or of the programs, in a folder that holds one image."""
+    if (staged / "bin").is_dir():
+        return identity_of_programs(staged)
+    modules = staged / "modules"
+    return identity_of(staged / "kernel", modules if modules.is_dir() else None)
+
+
 def _listed(folder: Path) -> Iterator[bytes]:
     for path in sorted(paths_below(folder)):
         name = path.relative_to(folder).as_posix()
@@ -131,11 +139,7 @@ class Images:
         ``staged`` holds kernel, config and modules, or bin and share; ``image`` says the rest, its paths and identity
         are set here. Returns the image as it can be found.
         """
-        modules, main = staged / "modules", "bin" if (staged / "bin").is_dir() else "kernel"
-        if main == "bin":
-            identity = identity_of_programs(staged)
-        else:
-            identity = identity_of(staged / "kernel", modules if modules.is_dir() else None)
+        identity, main = identity_of_staged(staged), "bin" if (staged / "bin").is_dir() else "kernel"
         nowhere = replace(image, identity=identity, kernel="", modules="", config="", programs="")
         _write(staged / "image.json", asdict(nowhere))
         staged.chmod(0o755)

@@ -19,8 +19,22 @@ from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
 from bisector.target.ninja import SYSTEM, TARGETS
 
+LDD_TIMEOUT = 60.0  # seconds
 INSTALLED = "installed"
 """The revision that stands for what PATH finds."""
+
+
+_LACKING = (re.compile(r"^\s*(\S+) => not found$", re.MULTILINE), re.compile(r"version [`']([^']+)' not found"))
+"""What the dynamic loader says of a library, or of a version of one, that is not there (ldd(1))."""
+
+
+def missing_libraries(programs: Path, processes: Processes) -> tuple[str, ...]:
+    """Libraries, and versions of them, that the programs in a folder need and this host does not have."""
+    files = [str(path) for path in sorted(programs.iterdir()) if path.is_file()]
+    access, env = Access(readable=(programs,)), {"PATH": os.defpath, "LC_ALL": "C"}
+    said = processes.run(["ldd", *files], access=access, env=env, timeout=LDD_TIMEOUT, check=False)
+    text = f"{said.stdout}\n{said.stderr}"
+    return tuple(dict.fromkeys(name for pattern in _LACKING for name in pattern.findall(text)))
 
 
 def installed() -> Candidate:

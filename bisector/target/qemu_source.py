@@ -19,34 +19,34 @@ from pathlib import Path
 
 from bisector.causes import BuildStage
 from bisector.codec import digest
-from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, Sources
 from bisector.model import Candidate, Image
-from bisector.system.distribution import install
 from bisector.system.foreign import NotRegularFile, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
-from bisector.system.sandbox import Access, installation
 from bisector.system.trees import remove_tree, walk
-from bisector.target import make
 from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.inputs import Inputs
 from bisector.target.ninja import SYSTEM, Ninja, environment
 from bisector.target.qemu_inputs import qemu_inputs
+from bisector.target.qemu_tools import QemuTools, hosts_firmware
 from bisector.target.source import Build, SourceTarget, Tools
 from bisector.target.submodules import stand_in
 
 FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
 TEXT_LIMIT, PROGRAM_LIMIT = 8 << 20, 1 << 30  # bytes of what a tree and its build hold
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
-FIRMWARE = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
-"""What a PC needs to start a kernel; a distribution's source package comes without."""
-HOSTS_FIRMWARE = ("/usr/share/qemu", "/usr/share/seabios")
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
-REMEDY = "{}   (bisector doctor RECIPE names all that is missing)"
 _DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
 _DESCRIPTION_SUFFIXES = (".mak", ".wrap")
 _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
+
+
+@dataclass(frozen=True)
+class QemuBuild:
+    """How programs of QEMU are built, in a form that another machine can use. ``programs``: names (ninja.TARGETS)."""
+
+    programs: tuple[str, ...]
 
 
 class QemuSource(SourceTarget):
@@ -77,51 +77,26 @@ class QemuSource(SourceTarget):
     ) -> None:
         super().__init__(sources, build_dirs, cache, processes)
         self._environ = dict(os.environ if environ is None else environ)
+        self._host_tools = QemuTools(self._environ, cache / "ccache", processes)
         self._programs = tuple(programs)
         self._jobs = jobs
         Ninja(self._programs)  # an unknown one is the user's error, said at once
 
+    @property
+    def how(self) -> QemuBuild:
+        """How it builds, for another machine."""
+        return QemuBuild(self._programs)
+
     @cached_property
     def _ninja(self) -> Ninja:
         """How the tools of this host are called. Raises InfraError when one is missing."""
-        self._which("meson", "meson")
-        self._which("ninja", "ninja-build")
-        return ninja_of(self._programs, self._jobs, self._path)
+        return self._host_tools.ninja(self._programs, self._jobs)
 
     def _tools_now(self) -> Tools:
-        tools = (("compiler", self._ninja.compiler), ("linker", "ld"), ("meson", "meson"), ("ninja", "ninja"))
-        versions = [(name, f"{program}: {self._printed(program, '--version')}") for name, program in tools]
-        libraries = ["glib-2.0", "pixman-1"] if self._ninja.system else ["glib-2.0"]
-        for library in libraries:
-            package = "libglib2.0-dev" if library == "glib-2.0" else "libpixman-1-dev"
-            versions.append((library, self._printed("pkg-config", "--modversion", library, package=package)))
-        if self._ninja.system:
-            versions.append(("firmware", digest([(path.name, _hash(path)) for path in _hosts_firmware()])[:12]))
-        return tuple(versions)
+        return self._host_tools.versions(self._programs)
 
     def _fit_of(self, tools: Tools) -> str:
         return digest("qemu", FORMAT, self._ninja.wishes, sorted(self._programs), tools)
-
-    @property
-    def _path(self) -> str:
-        return self._environ.get("PATH", os.defpath)
-
-    def _which(self, program: str, package: str) -> str:
-        found = shutil.which(program, path=self._path)
-        if not found:
-            raise InfraError(f"{program} is missing: QEMU is built with it", hint=REMEDY.format(install(package)))
-        return found
-
-    def _printed(self, program: str, *arguments: str, package: str = "") -> str:
-        """The first line of what a tool says. Raises InfraError."""
-        path = self._which(program, {"pkg-config": "pkg-config", "ld": "binutils"}.get(program, program))
-        env = make.environment(self._environ, self._cache / "ccache")
-        access = Access(readable=installation(path))
-        finished = self.processes.run([program, *arguments], access=access, env=env, timeout=60, check=False)
-        if finished.returncode:
-            what = f"{' '.join((program, *arguments))}: {(finished.stderr or finished.stdout).strip()[:200]}"
-            raise InfraError(what, hint=REMEDY.format(install(package)) if package else "")
-        return finished.stdout.splitlines()[0]
 
     def _build(
         self,
@@ -136,19 +111,6 @@ class QemuSource(SourceTarget):
         access = self._access(build_dir, self._ninja.meson, *filter(None, (self._ninja.python,)))
         commands = Commands(self.processes, access, env, log, listener, cancel)
         return _Build(commands, self._ninja, build_dir, listener)
-
-
-def ninja_of(programs: Sequence[str], jobs: int, path: str) -> Ninja:
-    """How the tools in ``path`` are called; one that is not there is called by its name."""
-    meson = shutil.which("meson", path=path) or "meson"
-    return Ninja(
-        tuple(programs),
-        jobs,
-        "gcc" if shutil.which("gcc", path=path) else "cc",
-        meson,
-        _interpreter(Path(meson)) if "/" in meson else "",
-        "ccache" if shutil.which("ccache", path=path) else "",
-    )
 
 
 @dataclass
@@ -236,20 +198,10 @@ def _stand_in_for_firmware(tree: Path) -> None:
             packed.touch()
 
 
-def _hosts_firmware() -> list[Path]:
-    """The files of this host that stand in for firmware that a tree lacks. Raises InfraError."""
-    found = [next((p for place in HOSTS_FIRMWARE if (p := Path(place, name)).is_file()), None) for name in FIRMWARE]
-    missing = [name for name, path in zip(FIRMWARE, found, strict=True) if path is None]
-    if missing:
-        hint = REMEDY.format(install("qemu-system-data", "seabios"))
-        raise InfraError(f"firmware for QEMU is missing: {', '.join(missing)}", hint=hint)
-    return [path for path in found if path]
-
-
 def _copy_firmware(build_dir: BuildDir, share: Path) -> None:
     """What the emulator looks for at ../share/qemu: the tree's own, and this host's where the tree has none."""
     share.mkdir(parents=True)
-    for path in _hosts_firmware():
+    for path in hosts_firmware():
         shutil.copyfile(path, share / path.name)
     for folder in (build_dir.tree / "pc-bios", build_dir.objects / "pc-bios"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -258,24 +210,12 @@ def _copy_firmware(build_dir: BuildDir, share: Path) -> None:
                 shutil.copyfile(path, share / path.name)
 
 
-def _interpreter(program: Path) -> str:
-    """The interpreter in a script's first line, "" when it is none or env's choice."""
-    with program.open("rb") as file:
-        first = os.fsdecode(file.readline(256)).strip()
-    words = first.removeprefix("#!").split()
-    return words[0] if first.startswith("#!") and words and Path(words[0]).name != "env" else ""
-
-
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
         else:
             path.unlink()
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _text(folder: Path, name: str) -> str:

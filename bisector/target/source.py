@@ -29,6 +29,12 @@ Tools = tuple[tuple[str, str], ...]
 """Name and version of each tool that builds."""
 
 
+def in_words(tool: tuple[str, str]) -> str:
+    """A tool or library with its version, which says of a tool what it is of ("gcc: gcc 12.2"), of a library not."""
+    name, version = tool
+    return version if ": " in version else f"{name} {version}"
+
+
 class Build(Protocol):
     """One build in a build folder, from sources to files of an image."""
 
@@ -123,12 +129,20 @@ class SourceTarget(ABC):
         """How this host's tools are now other ones than those by which builds are named, "" where they are not. Raises
         InfraError when one is missing."""
         named, now = (self._deciding(t) for t in (self._pinned[0] if self._pinned else self.tools, self._tools_now()))
+        noted = {name for name, _ in named}  # an earlier version of this program noted less
+        now = tuple((name, version) for name, version in now if name in noted)
         if named == now:
             return ""
-        before = ", ".join(version for name, version in named if (name, version) not in now)
-        after = ", ".join(version for name, version in now if (name, version) not in named)
+        before = ", ".join(in_words(tool) for tool in named if tool not in now)
+        after = ", ".join(in_words(tool) for tool in now if tool not in named)
         who = f"campaign {self._pinned[1]}" if self._pinned else "this command"
         return f"{who} began with {before or 'less'}, and this host has {after or 'less'} now"
+
+    @property
+    def names_by_all_tools(self) -> bool:
+        """Whether builds have the names that another host with these tools gives them: a campaign that an earlier
+        version of this program began noted less. Raises InfraError when a tool is missing."""
+        return self._pinned is None or {name for name, _ in self.tools} <= {name for name, _ in self._pinned[0]}
 
     def _require_same_tools(self, candidate: Candidate) -> None:
         """Two compilers build two images of one source. Raises ToolchainChanged."""

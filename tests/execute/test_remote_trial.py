@@ -197,7 +197,7 @@ def test_a_trial_that_comes_back_after_it_was_given_up_counts_once(
 def test_the_first_trial_in_a_vm_runs_alone_and_the_others_wait_without_a_slot(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, most, go = set(), [], threading.Event()
+    running, most, go, both = set(), [], threading.Event(), threading.Barrier(2)
 
     class ActedRunner:
         def __init__(self, *arguments: Any) -> None:
@@ -210,7 +210,8 @@ def test_the_first_trial_in_a_vm_runs_alone_and_the_others_wait_without_a_slot(
             if not (self.campaign / accel.MEMORY).exists():
                 assert go.wait(20)
                 (self.campaign / accel.MEMORY).write_text('{"accel": "tcg"}')
-            time.sleep(0.3)
+            else:
+                both.wait(20)
             running.discard(me)
             return Observation(Ending.FINISHED)
 
@@ -271,6 +272,22 @@ def test_a_trial_on_kvm_that_the_recipe_names_gets_no_worker_without_it(tmp_path
         without = Plan(steps=(), vm=False, guest=Guest(accel=accel_named))
         for runner, plan in ((in_vm, Plan(steps=())), (SandboxRunner(processes), without)):
             assert suits(runner, plan, True) and suits(runner, plan, False) is not wants
+
+
+def test_a_worker_that_lacks_libraries_of_an_image_gets_no_trials_of_it_and_the_output_says_why(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, ...]] = [("libaio.so.1", "GLIBC_2.38"), ()]
+    monkeypatch.setattr("bisector.target.programs.missing_libraries", lambda *_: said.pop(0))
+    image, other = place.image("linked"), place.image("sound")
+    ran = [place.trial(image, name=f"trial-{number}").result(60) for number in range(3)]
+    lacking = next(each for each in place.cluster.workers.values() if each.notes.get("lacking"))
+    assert {each.worker for each in ran} == {each.name for each in place.cluster.workers.values()} - {lacking.name}
+    what = f"{lacking.name}: runs no trials of the programs ({image.identity[:12]}): it lacks libaio.so.1, GLIBC_2.38"
+    assert [progress.detail for progress in place.seen if "lacks" in progress.detail] == [what]
+    assert not place.cluster.faults
+    said += [("libaio.so.1",), ("libaio.so.1",)]
+    assert place.trial(other, name="nowhere").result(60).worker == ""  # the campaign's host
 
 
 def test_without_a_vm_the_guests_kernel_comes_along_and_the_campaign_says_what_it_runs_on(place: Place) -> None:

@@ -12,12 +12,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fake_kernel import FakeSources
-
 from bisector.interfaces import CancelToken, Progress, ignore
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system.proc import Processes
 from bisector.target.qemu_source import QemuSource
+from tests.target.fake_kernel import FakeSources
 
 CONFIGURE = r"""#!/bin/sh
 marks=$CCACHE_DIR/marks-$(basename "$(cd ../.. && pwd)"); mkdir -p $marks
@@ -92,7 +91,7 @@ FILES = {
 }
 
 MESON = "#!/usr/bin/python3\nprint('1.0.1')\n"
-PKG_CONFIG = '#!/bin/sh\n[ "$2" = glib-2.0 ] && echo 2.74.6\n'
+PKG_CONFIG = "#!/bin/sh\ncase $2 in glib-2.0) echo 2.74.6 ;; zlib) echo 1.2.13 ;; *) exit 1 ;; esac\n"
 
 
 class QemuSources(FakeSources):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from bisector.errors import UsageError
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Image, TargetKind
 from bisector.system.proc import Processes
-from bisector.target.programs import Programs, installed
+from bisector.target.programs import Programs, installed, missing_libraries
 
 
 class Host:
@@ -92,3 +93,26 @@ def test_a_program_that_is_not_installed_is_named_with_its_package(host: Host) -
 def test_a_folder_without_the_program_is_named(host: Host) -> None:
     with pytest.raises(UsageError, match="holds no qemu-img"):
         host.target("qemu-img").key(Candidate(TargetKind.GIVEN, str(host.bin)))
+
+
+def test_libraries_that_a_program_does_not_find_are_named(tmp_path: Path) -> None:
+    """One that is gone, and one that is older than what the program was linked with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "lib.c").write_text("int one(void) { return 1; }\n")
+    (tmp_path / "main.c").write_text("int one(void);\nint main(void) { return one(); }\n")
+    (tmp_path / "versions").write_text("NEW_2 { one; };\n")
+
+    def gcc(*words: str) -> None:
+        subprocess.run(["gcc", f"-L{folder}", "-Wl,-rpath,$ORIGIN", *words], cwd=tmp_path, check=True)
+
+    for name in ("gone", "older"):
+        gcc("-shared", "-fPIC", "-o", f"bin/lib{name}.so", "lib.c", "-Wl,--version-script=versions")
+        gcc("-o", f"bin/uses-{name}", "main.c", f"-l{name}")
+    gcc("-o", "bin/sound", "main.c", "lib.c")
+    (folder / "script").write_text("#!/bin/sh\n")
+    assert missing_libraries(folder, Processes(tmp_path / "processes")) == ()
+    (folder / "libgone.so").unlink()
+    (tmp_path / "versions").write_text("OLD_1 { one; };\n")
+    gcc("-shared", "-fPIC", "-o", "bin/libolder.so", "lib.c", "-Wl,--version-script=versions")
+    assert missing_libraries(folder, Processes(tmp_path / "processes")) == ("libgone.so", "NEW_2")

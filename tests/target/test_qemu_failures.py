@@ -131,6 +131,19 @@ def test_glib_without_its_headers_is_named_with_its_package(qemu: QemuSetup) -> 
     assert "libglib2.0-dev" in caught.value.hint
 
 
+def test_what_a_campaign_did_not_note_when_it_began_is_not_compared(qemu: QemuSetup) -> None:
+    """An earlier version of this program noted glib alone of the libraries."""
+    tools = tuple(tool for tool in qemu.target().tools if tool[0] not in ("zlib", "C library"))
+    target = qemu.target()
+    target.pin(tools, "began-earlier")
+    assert target.other_tools() == ""
+    qemu.tool("pkg-config", "#!/bin/sh\n[ $2 = zlib ] && echo 1.3.1 || echo 2.80.0\n")
+    assert (
+        target.other_tools()
+        == "campaign began-earlier began with glib-2.0 2.74.6, and this host has glib-2.0 2.80.0 now"
+    )
+
+
 def test_an_unknown_program_is_said_at_once(qemu: QemuSetup) -> None:
     with pytest.raises(UsageError, match="qemu-tea"):
         qemu.target("qemu-tea")

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import OTHER, QemuSetup
+from fake_qemu import OTHER, PKG_CONFIG, QemuSetup
 
 from bisector.errors import UsageError
 from bisector.interfaces import Phase
 from bisector.recipe.model import QEMU_PROGRAMS
 from bisector.target import build_dirs
 from bisector.target.ninja import TARGETS, Ninja
-from bisector.target.qemu_source import ninja_of
+from bisector.target.qemu_tools import ninja_of
 
 HERE = Path(__file__).parent
 
@@ -89,6 +89,16 @@ def test_another_compiler_is_another_build(qemu: QemuSetup) -> None:
         "gcc", '#!/bin/sh\n[ "$1" != --version ] || { echo "gcc of another kind"; exit; }\nexec /usr/bin/gcc "$@"\n'
     )
     assert qemu.target().key(candidate) != before
+
+
+def test_another_library_is_another_build(qemu: QemuSetup) -> None:
+    candidate = qemu.candidate()
+    keys = {qemu.target().key(candidate)}
+    qemu.tool("pkg-config", PKG_CONFIG.replace("1.2.13", "1.3.1"))
+    keys.add(qemu.target().key(candidate))
+    qemu.tool("getconf", "#!/bin/sh\necho glibc 2.41\n")
+    keys.add(qemu.target().key(candidate))
+    assert len(keys) == 3
 
 
 def test_a_known_key_is_not_built_again(qemu: QemuSetup) -> None:
