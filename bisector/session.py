@@ -387,11 +387,11 @@ def _keep_own(recipe: Recipe, folder: Path) -> None:
 def _birth(clone: PrivateClone) -> str:
     """A name that a clone made anew (its state was removed, the cache was kept) does not share with its forerunner:
     build folders of the old one hold files of which the new one knows nothing."""
-    name, draft = clone.folder / "birth", clone.folder / f"birth-{os.getpid()}"
+    name, draft = clone.folder / "birth", clone.folder / f"birth-{secrets.token_hex(4)}"
     if not name.exists():
         draft.write_text(secrets.token_hex(4), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
-            name.hardlink_to(draft)  # whole or not at all, and only the first of two processes
+            name.hardlink_to(draft)  # whole or not at all, and only the first of two processes or threads
         draft.unlink()
     return name.read_text(encoding="utf-8")
 

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bisector.nightly.ahead import Preview
 from bisector.nightly.deadline import Deadline, Spent
 from bisector.nightly.night import Report
 from bisector.nightly.records import State
+from bisector.search.gitrepo import UserRepository
 from bisector.terminal import Terminal
 
 RECIPES = "[./legs.yaml, ./program.yaml, ./disks.yaml]"
@@ -138,6 +140,28 @@ def searching(meet: Callable[[str], None]) -> Callable[[str, Plan], None]:
             meet(campaign.split("-")[0])
 
     return begin
+
+
+def test_recipes_that_begin_at_once_share_the_build_folders_of_a_new_clone(
+    tree: LinuxNext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find no name of the clone's, and give it one."""
+    both, link = threading.Barrier(2), Path.hardlink_to
+
+    def linked(self: Path, target: Path) -> None:
+        both.wait(PATIENCE)
+        try:
+            link(self, target)
+        finally:
+            both.wait(PATIENCE)
+
+    monkeypatch.setattr(Path, "hardlink_to", linked)
+    day(tree, 1)
+    nights = watch(tmp_path, tree, 2)
+    with nights.session() as session, ThreadPoolExecutor(2) as threads:
+        clone = session.clone(UserRepository(tree.folder))
+        folders = [threads.submit(session._build_dirs, clone) for _ in range(2)]
+        assert folders[0].result() == folders[1].result()
 
 
 def test_searches_run_beside_each_other(tree: LinuxNext, tmp_path: Path) -> None:
