@@ -29,7 +29,7 @@ from bisector.interfaces import CancelToken, EditsDoNotApply, Listener, Phase, P
 from bisector.jobs import in_slot, make_image, run_trial
 from bisector.model import Ending, Image, Observation
 from bisector.recipe.model import Recipe
-from bisector.remote_build import RemoteBuild, can_travel
+from bisector.remote_build import BuildNames, RemoteBuild, can_travel
 from bisector.system.files import write_whole
 from bisector.system.sandbox import Sandbox
 from bisector.system.xdg import Folders
@@ -106,6 +106,7 @@ class Jobs:
 
     def __init__(self, setting: ClusterSetting) -> None:
         self.setting = setting
+        self._builds = BuildNames()
         self._first = threading.Lock()  # held by the trial that finds out what a campaign's trials run on
 
     def translated(self, job: Callable[..., Any], args: tuple[Any, ...]) -> RemoteJob | None:
@@ -115,9 +116,9 @@ class Jobs:
         if job is make_image and can_travel(args[0]):
             with suppress(EditsDoNotApply):
                 target, candidate, *_ = args
-                known, same = target.known(target.key(candidate)), not target.other_tools()
-                if known is None and same and target.names_by_all_tools:
-                    return RemoteBuild(self.setting.sandbox, self.setting.state, *args)
+                key, same = target.key(candidate), not target.other_tools()
+                if target.known(key) is None and same and target.names_by_all_tools:
+                    return RemoteBuild(self.setting.sandbox, self.setting.state, self._builds, key, *args)
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,34 @@ def can_travel(target: object) -> bool:
 
 
 @dataclass(eq=False)
+class BuildNames:
+    """The builds that are at work, by their names."""
+
+    _taken: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, key: str) -> bool:
+        """Whether nobody else is at that build: then the caller is, until ``free``."""
+        with self._lock:
+            free = key not in self._taken
+            self._taken.add(key)
+            return free
+
+    def free(self, key: str) -> None:
+        """It is made, or given up."""
+        with self._lock:
+            self._taken.discard(key)
+
+
+@dataclass(eq=False)
 class RemoteBuild:
-    """``jobs.make_image`` from source on a worker. ``state``: our state folder."""
+    """``jobs.make_image`` from source on a worker. ``state``: our state folder; ``key``: names the build, which is made
+    once where two want it at once (two searches of a night)."""
 
     sandbox: Sandbox
     state: Path
+    at_work: BuildNames
+    key: str
     target: KernelSource | QemuSource
     candidate: Candidate
     listener: Listener
@@ -62,8 +86,8 @@ class RemoteBuild:
         return self.cancel.cancelled()
 
     def ready(self) -> bool:
-        """It needs nothing beside a slot."""
-        return True
+        """Not while the same is built: then it is found built."""
+        return self.at_work.take(self.key)
 
     def trouble(self, result: object) -> str:
         """A build that the harness fails has no result."""
@@ -82,9 +106,15 @@ class RemoteBuild:
 
     def run(self, call: Call) -> Image | BuildFailure:
         """Bring the tree there, have it built, and take over what came of it."""
-        sources = self.target.sources
+        try:
+            return self._run(call)
+        finally:
+            self.at_work.free(self.key)
+
+    def _run(self, call: Call) -> Image | BuildFailure:
+        sources, key = self.target.sources, self.key
         assert isinstance(sources, PrivateClone)  # can_travel
-        key, tree = self.target.key(self.candidate), sources.tree_of(self.candidate)
+        tree = sources.tree_of(self.candidate)
         with in_slot(self.listener, str(self.candidate)) as job:
             self.heard_by = job.listener
             made = self.target.known(key)

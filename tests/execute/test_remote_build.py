@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,19 +115,42 @@ def test_a_build_that_is_stopped_ends_on_its_worker(lab: Lab) -> None:
     assert lab.image(target, candidate).host
 
 
-def test_a_build_that_nobody_needs_yet_gives_way_on_its_worker(lab: Lab) -> None:
-    candidate = lab.commit({"drivers/disk.c": "PAUSE ahead\n"})
-    target = lab.target()
+@contextmanager
+def paused(lab: Lab) -> Iterator[Callable[[], bool]]:
+    """Meanwhile a compiler that meets PAUSE waits on its worker. Gives what says whether one does."""
     marks = [lab.cache_of(f"worker-{number}") / "ccache/marks-0" for number in (1, 2)]
     for each in marks:
         each.mkdir(parents=True, exist_ok=True)
         (each / "reached").unlink(missing_ok=True)
         (each / "pause").touch()
-    future = lab.submit(target, candidate, "ahead")
-    lab.wait(lambda: any((each / "reached").exists() for each in marks))
-    nice = {os.getpriority(os.PRIO_PROCESS, pid) for pid in compilers(lab.root)}
-    for each in marks:
-        (each / "pause").unlink()
+    try:
+        yield lambda: any((each / "reached").exists() for each in marks)
+    finally:
+        for each in marks:
+            (each / "pause").unlink()
+
+
+def test_an_image_that_two_want_at_once_is_built_once(lab: Lab) -> None:
+    """Two searches of a night, with a target each; a worker stays free for what else there is to build."""
+    candidate = lab.commit({"drivers/disk.c": "PAUSE for two\n"})
+    targets = lab.target(), lab.target()
+    with paused(lab) as reached:
+        first = lab.submit(targets[0], candidate)
+        lab.wait(reached)
+        second = lab.submit(targets[1], candidate)
+        assert lab.image(targets[1], lab.commit({"drivers/disk.c": "disk beside it\n"})).host  # meanwhile
+        assert not second.done()
+    assert first.result(60) == second.result(60)
+    logs = [lab.cache_of(f"worker-{n}") / f"builds/{targets[0].key(candidate)}.log" for n in (1, 2)]
+    assert sum(log.exists() for log in logs) == 1
+
+
+def test_a_build_that_nobody_needs_yet_gives_way_on_its_worker(lab: Lab) -> None:
+    candidate = lab.commit({"drivers/disk.c": "PAUSE ahead\n"})
+    with paused(lab) as reached:
+        future = lab.submit(lab.target(), candidate, "ahead")
+        lab.wait(reached)
+        nice = {os.getpriority(os.PRIO_PROCESS, pid) for pid in compilers(lab.root)}
     assert isinstance(future.result(60), Image)
     assert nice == {19}
 
