@@ -13,7 +13,8 @@ from ..layers.device import BLOCKS, SERIAL_LENGTH
 from .answers import added, command_outcome, quote
 from .command import Halt, demand, fill
 from .disks import load_modules
-from .guest_blocks import GuestBlocks
+from .guest_blocks import GuestBlocks, below
+from .guest_plugs import GuestPlugs
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
@@ -63,6 +64,7 @@ class Guest(GuestControl):
         self._cut_short: int | None = None  # a command that a pause cut short
         self._recorder = recorder
         self._nodes = {drive.of: storage.node(drive.of) for drive in guest.drives}
+        self._plugs = GuestPlugs(guest, self._nodes)
         self._kernel = f"{shared}/guest-kernel"
         self._modules = folder_of_modules(f"{shared}/guest-modules", vm=plan.vm)
         self._initramfs = f"{scratch}/initramfs"
@@ -220,6 +222,7 @@ class Guest(GuestControl):
             self._on_output("# " + " ".join(argv))
             return argv
 
+        self._plugs = GuestPlugs(self._guest, self._nodes)
         self._qemu = Qemu(command, self._listeners, serial=serial)
         return self._qemu
 
@@ -258,7 +261,7 @@ class Guest(GuestControl):
 
     def io(self, drive: str, io: Io, repeat: float, seconds: float, again: Again = lambda: False) -> Outcome:
         """dd on the drive with this name, as GuestControl.io says; ends too when the guest pauses."""
-        qemu = self._running()
+        qemu = self._with(drive)
         if isinstance(qemu, Outcome):
             return qemu
         device = qemu.disk(drive[:SERIAL_LENGTH])
@@ -288,7 +291,7 @@ class Guest(GuestControl):
 
     def stamp(self, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float) -> Outcome:
         """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
-        qemu = self._running()
+        qemu = self._with(stamped.name)
         if isinstance(qemu, Outcome):
             return qemu
         blocks, path = self._its_blocks(), self._path(qemu, stamped.name)
@@ -304,7 +307,7 @@ class Guest(GuestControl):
 
     def verify(self, step: Step, stamped: StampTarget, seconds: float) -> Outcome:
         """Verify what was stamped, in the guest."""
-        qemu = self._running()
+        qemu = self._with(stamped.name)
         if isinstance(qemu, Outcome):
             return qemu
         before = []
@@ -325,21 +328,7 @@ class Guest(GuestControl):
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return ()
-        nodes = self._nodes_inside(qemu)
-        drives = {drive.name: drive for drive in self._guest.drives}
-        found = []
-        for leg, array, _ in self._inner.legs(name):
-            shift = 0
-            if array:
-                code, text = qemu.run_command(self._inner.offset_command(array, leg, nodes), 30.0)
-                if code != 0 or not text.strip().isdigit():
-                    continue
-                shift = int(text) * 512
-            if leg not in drives:
-                found.append((leg, shift))
-            elif drives[leg].format == "raw":
-                found.append((drives[leg].of, shift))
-        return tuple(found)
+        return below(self._guest, self._inner, self._nodes_inside(qemu), name, qemu.run_command)
 
     def is_mounted(self, name: str) -> bool:
         """Whether ``name`` is a file system of the guest."""
@@ -373,6 +362,16 @@ class Guest(GuestControl):
             return Outcome(done=False, exit=self._qemu.exit if self._qemu else None, detail="QEMU does not run")
         text = fill((step.qmp,), {**self._layers(), "seed": str(self._seed)})[0]
         return command(self._qemu, text, step.until, seconds)
+
+    def plug(self, step: Step, seconds: float) -> Outcome:
+        """Put the step's drives in, or pull them out."""
+        qemu = self._running()
+        return qemu if isinstance(qemu, Outcome) else self._plugs.act(qemu, step, seconds)
+
+    def _with(self, name: str) -> Qemu | Outcome:
+        """The running guest that has this drive or layer."""
+        qemu = self._running()
+        return qemu if isinstance(qemu, Outcome) else self._plugs.missing(name) or qemu
 
     def _running(self) -> Qemu | Outcome:
         if self._qemu is None:

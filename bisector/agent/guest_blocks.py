@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .blocks import BLOCK
 from .command import Halt
 from .inner_blocks import SERIAL, Chunks, Exchange, NoAnswer, StampRun, exchange_options
+from .inner_storage import InnerStorage
 from .integrity import judge
 from .machine import errno_in
 from .outcome import Outcome
-from .plan import Step
+from .plan import Guest, Step
 from .qemu import Qemu
 from .stamps import StampTarget, summary_of
 
@@ -143,3 +144,32 @@ class GuestBlocks:
 
 def _failed(code: int, text: str, stamping: StampRun) -> Outcome:
     return Outcome(exit=code, errno=errno_in(text), count=stamping.count, failed=1, detail=text)
+
+
+def below(
+    guest: Guest,
+    inner: InnerStorage,
+    nodes: Mapping[str, str],
+    name: str,
+    run: Callable[[str, float], tuple[int | None, str]],
+) -> tuple[tuple[str, int], ...]:
+    """Layers of the VM that hold the bytes of ``name`` as they stand, and how many bytes into them they begin.
+
+    Args:
+        nodes: of drives and passed disks in the guest.
+        run: runs a shell command in the guest for so many seconds, as ``RunCommand`` does.
+    """
+    drives = {drive.name: drive for drive in guest.drives}
+    found = []
+    for leg, array, _ in inner.legs(name):
+        shift = 0
+        if array:
+            code, text = run(inner.offset_command(array, leg, nodes), 30.0)
+            if code != 0 or not text.strip().isdigit():
+                continue
+            shift = int(text) * 512
+        if leg not in drives:
+            found.append((leg, shift))
+        elif drives[leg].format == "raw":
+            found.append((drives[leg].of, shift))
+    return tuple(found)

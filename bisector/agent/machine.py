@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..layers import arch
 from ..layers import drive as below
-from ..layers.device import DEVICES, SERIAL_LENGTH
+from ..layers.device import DEVICES, PORT, SERIAL_LENGTH
 from .command import Halt
 from .plan import Drive, Guest, Io
 
@@ -77,20 +77,44 @@ def drive_option(drive: Drive, path: str) -> str:
 def device_options(drives: Sequence[Drive]) -> list[str]:
     """``-device`` for each drive, with the controllers that they need; the drive's name is the serial number."""
     argv: list[str] = []
-    for drive in drives:
-        if drive.device not in DEVICES:
-            raise Halt("plan", f"{drive.name}: guest device {drive.device} is not supported by this version")
+    values = device_values(drives)
     for device in DEVICES.values():
         own = [drive for drive in drives if drive.device == device.name]
         given = {word: value for drive in own for word, value in _words(drive).items()}
         argv += [*_threads(own), *device.controllers(len(own), one=True, given=given)]
+    for number, drive in enumerate(drives, 1):
+        if has_port(drive):
+            argv += ["-device", f"{PORT},id={_port(drive)},chassis={number},slot={number}"]
+        if dict(drive.words).get("hotplug") != "absent":
+            argv += ["-device", values[drive.name]]
+    return argv
+
+
+def device_values(drives: Sequence[Drive]) -> dict[str, str]:
+    """Name of each drive → the value of its ``-device``, which a drive that is hot-plugged has, too.
+
+    Raises Halt(plan) for a device that is not known.
+    """
     used = dict.fromkeys(DEVICES, 0)
+    values = {}
     for drive in drives:
+        if drive.device not in DEVICES:
+            raise Halt("plan", f"{drive.name}: guest device {drive.device} is not supported by this version")
         place = DEVICES[drive.device].for_disk(used[drive.device], one=True)
         used[drive.device] += 1
+        place += f",bus={_port(drive)}" if has_port(drive) else ""
         more = DEVICES[drive.device].with_words(_words(drive))
-        argv += ["-device", f"{place},id={drive.name},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"]
-    return argv
+        values[drive.name] = f"{place},id={drive.name},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"
+    return values
+
+
+def has_port(drive: Drive) -> bool:
+    """Whether the drive has a PCIe port of its own, that takes hot-plug."""
+    return "hotplug" in dict(drive.words) and DEVICES[drive.device].on_port
+
+
+def _port(drive: Drive) -> str:
+    return f"port-{drive.name}"
 
 
 def _words(drive: Drive) -> dict[str, str]:

@@ -208,6 +208,11 @@ class Qemu:
         """The guest's node with this serial, "" when the guest has none. A VPD page has a head before the number."""
         return next((f"/dev/{device}" for device, text in self._disks.items() if text.endswith(serial)), "")
 
+    def forget(self, serial: str) -> None:
+        """A disk has gone; another may have its name in the guest. Init says ``blocks`` for what is there."""
+        with self._changed:
+            self._disks = {device: text for device, text in self._disks.items() if not text.endswith(serial)}
+
     def go_on(self) -> None:
         """Let a paused guest run again; the RESUME event follows."""
         self._say('{"execute": "cont"}')

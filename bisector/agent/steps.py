@@ -79,6 +79,10 @@ class GuestControl(ABC):
         """Give QEMU the step's QMP command, and wait for its event, within ``seconds``."""
 
     @abstractmethod
+    def plug(self, step: Step, seconds: float) -> Outcome:
+        """Put the step's drives in, or pull them out (``unplug``), within ``seconds``."""
+
+    @abstractmethod
     def close(self) -> None:
         """End it, and all that it writes."""
 
@@ -301,6 +305,8 @@ def _power_cut(work: Workload, step: Step) -> Outcome:
 
 
 def _plug(work: Workload, step: Step) -> Outcome:
+    if step.where == "guest":
+        return work.inner().plug(step, work.left())
     from .plugs import Plugs
 
     plugs = Plugs(work.storage)

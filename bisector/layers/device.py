@@ -45,6 +45,11 @@ class Device:
     namespace: Mapping[str, str] = field(default_factory=dict)
     of_namespace: tuple[str, ...] = ()
 
+    @property
+    def on_port(self) -> bool:
+        """Whether each disk is a PCI device of its own, which takes a port to be hot-plugged."""
+        return not self.controller and not self.board
+
     def with_words(self, given: Mapping[str, str]) -> str:
         """What the words of a disk add to the value of its ``-device``; each begins with a comma.
 
@@ -111,19 +116,20 @@ DEVICES: dict[str, Device] = {
     for device in (
         Device(
             "nvme", "nvme", modules=("nvme",), passed=True,
-            properties={**_BLOCK, "queues": "max_ioqpairs={}", "read_only": ""},
+            properties={**_BLOCK, "queues": "max_ioqpairs={}", "read_only": "", "hotplug": ""},
             namespace={"metadata": "ms={}", "protection": "pi={}"}, of_namespace=tuple(_BLOCK),
         ),
         Device(
             "virtio-blk", "virtio-blk-pci", modules=("virtio_blk",),
             properties={
                 **_BLOCK, "queues": "num-queues={}", "queue_size": "queue-size={}", "discard": "discard={}",
-                "write_zeroes": "write-zeroes={}", "read_only": "", "iothread": "iothread={}",
+                "write_zeroes": "write-zeroes={}", "read_only": "", "iothread": "iothread={}", "hotplug": "",
             },
         ),
         Device(
             "scsi", "scsi-hd,bus=scsi.0", "virtio-scsi-pci,id=scsi",
-            fragments=("scsi",), modules=("virtio_scsi", "sd_mod"), properties={**_BLOCK, "read_only": ""},
+            fragments=("scsi",), modules=("virtio_scsi", "sd_mod"),
+            properties={**_BLOCK, "read_only": "", "hotplug": ""},
             shared={"queues": "num_queues={}", "iothread": "iothread={}"},
         ),
         Device(  # a controller of its own, not the board's, which vfio could not take alone; it has six ports
@@ -136,6 +142,12 @@ DEVICES: dict[str, Device] = {
         ),
     )
 }  # fmt: skip
+
+PORT = "pcie-root-port"
+"""Device of QEMU's q35 that takes one PCI device while its guest runs (docs/pcie.txt); the root bus takes none."""
+
+HOTPLUG = ("hotplug",)
+"""Fragments of the guest's kernel for what comes and goes on such a port."""
 
 BLOCKS = "virtio-blk"
 """Device over which stamped blocks come into an inner guest, and out of it."""

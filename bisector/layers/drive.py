@@ -23,6 +23,7 @@ WORDS: dict[str, Option] = {
     "queue_size": Power(4, 1024, sized=False),  # hw/block/virtio-blk.c: up to VIRTQUEUE_MAX_SIZE
     "read_only": Switch(),
     "iothread": Switch(),
+    "hotplug": Word(("present", "absent")),
     "metadata": Number(1, 64),  # hw/nvme/ns.c: those of a format with it lie apart from the data
     "protection": Number(1, 3),
     "errors": Errors(),
@@ -32,7 +33,7 @@ WORDS: dict[str, Option] = {
 BELOW = ("discard", "detect_zeroes", "errors", "slow")
 """Words that every disk takes, whatever its device."""
 
-OF_GUEST = ("read_only", "iothread")
+OF_GUEST = ("read_only", "iothread", "hotplug")
 """Words of drives of the inner guest alone."""
 
 OF_VM = ("metadata", "protection")

@@ -306,6 +306,7 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
             yield Fault(("guest", "drives"), message, at_key=True)
     for name, drive in guest.drives.items():
         yield from _drive(name, drive, recipe)
+    yield from _hotplug(guest)
     for index, name in enumerate(guest.passthrough):
         layer = recipe.storage.get(name)
         if layer is None:
@@ -316,6 +317,20 @@ def _guest(recipe: Recipe, guest: Guest) -> Iterator[Fault]:
             yield Fault(("guest", "passthrough", index), message)
     yield from _guest_names(recipe, guest)
     yield from _layers(guest.storage, ("guest", "storage"), frozenset({*guest.drives, *guest.passthrough}))
+
+
+def _hotplug(guest: Guest) -> Iterator[Fault]:
+    """A PCIe port takes QEMU's q35; what is plugged in later is no member of what is made at the start."""
+    plugged = {name: drive.words["hotplug"] for name, drive in guest.drives.items() if "hotplug" in drive.words}
+    boards = [name for name, drive in guest.drives.items() if DEVICES[drive.device].board]
+    for name in sorted(plugged if boards else ()):
+        message = f"there are no ports for hot-plug beside {boards[0]} (ide), whose machine has no PCIe"
+        yield Fault(("guest", "drives", name, "hotplug"), message, at_key=True)
+    absent = {name for name, word in plugged.items() if word == "absent"}
+    for name, layer in guest.storage.items():
+        for other in sorted(absent & set(layer.parts)):
+            message = f"{other} is not there when the guest's storage is made ('hotplug: absent')"
+            yield Fault(("guest", "storage", name), message, at_key=True)
 
 
 def _ready(pattern: str, system: str) -> Iterator[Fault]:

@@ -40,8 +40,8 @@ TAKES: dict[str, set[str]] = {
     "fail": {"probability"},
     "remove": {"probability"},
     "add": {"to", "probability"},
-    "unplug": {"probability"},
-    "plug": {"probability"},
+    "unplug": {"in", "probability"},
+    "plug": {"in", "probability"},
     "reboot": {"probability"},
     "power_cut": {"probability"},
     "qmp": {"until", "while", "probability"},
@@ -185,6 +185,13 @@ def _members(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
 
 
 def _plugs(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    if step.where == "guest" and recipe.guest:
+        for index, name in enumerate(step.objects):
+            drive = recipe.guest.drives.get(name)
+            if name in (*recipe.guest.passthrough, *recipe.guest.storage) or (drive and "hotplug" not in drive.words):
+                message = f"{name} is no drive of the guest with 'hotplug: present' or 'hotplug: absent'"
+                yield Fault((*path, step.verb, index), message)
+        return
     can = [key[1] for key, row in table.ROWS.items() if row.device]
     for index, name in enumerate(step.objects):
         layer = recipe.storage.get(name)
@@ -244,9 +251,12 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
     started = stamped = False
     damaged: set[str] = set()
     forgotten: set[str] = set()
-    out: set[str] = set()
+    drives = recipe.guest.drives if recipe.guest else {}
+    out = absent = {name for name, drive in drives.items() if drive.words.get("hotplug") == "absent"}
     for name, step in recipe.steps.items():
         path = ("steps", name)
+        if step.verb in ("start", "restart"):
+            out = (out - set(drives)) | absent
         if step.verb == "start":
             started = True
         elif (step.verb in (*GUEST_VERBS, "qmp") or step.where == "guest") and not started:
@@ -254,11 +264,11 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
         if step.verb == "plug":
             for layer in sorted(set(step.objects) - out):
                 yield Fault(path, f"no step before this one pulls {layer} out ('- NAME: {{unplug: {layer}}}')", True)
-            out -= set(step.objects)
+            out = out - set(step.objects)
         elif step.verb == "unplug":
-            out |= set(step.objects)
+            out = out | set(step.objects)
         if step.ends_boot:
-            started, out = False, set()
+            started, out = False, absent
             forgotten |= damaged
             damaged = set()
         stamped = stamped or step.verb == "stamp"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from bisector.agent import plan as agent
 from bisector.errors import InfraError
 from bisector.layers import table
-from bisector.layers.device import DEVICES
+from bisector.layers.device import DEVICES, HOTPLUG
 from bisector.layers.drive import WORDS
 from bisector.layers.row import Row
 from bisector.model import BuildConfig, Cell, Condition, Fact, FactKind, Question
@@ -264,6 +264,7 @@ def _needed(recipe: Recipe) -> Iterator[str]:
         layers += guest.storage.values()
         for drive in guest.drives.values():
             yield from DEVICES[drive.device].fragments
+            yield from HOTPLUG if "hotplug" in drive.words and DEVICES[drive.device].on_port else ()
     if guest and guest.passthrough:
         yield "vfio"
     if guest and guest.accel == "kvm":

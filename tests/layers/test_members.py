@@ -104,7 +104,7 @@ def faults(step: dict[str, Any]) -> str:
         ({"unplug": "f"}, ""),
         ({"unplug": ["f", "array"]}, "array is no disk that can be pulled out: there are nvme, virtio-blk, scsi, ahci"),
         ({"unplug": "a"}, "a is no disk that can be pulled out"),
-        ({"unplug": "f", "in": "guest"}, "the verb unplug has no 'in'"),
+        ({"unplug": "f", "in": "guest"}, "there is no 'guest:'"),
         ({"plug": "f"}, "no step before this one pulls f out"),
         ({"fail": "a", "to": "array"}, "the verb fail has no 'to'"),
         ({"fail": "a", "in": "guest"}, "the verb fail has no 'in'"),

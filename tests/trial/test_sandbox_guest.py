@@ -27,6 +27,7 @@ from tests.stopping import as_from_a_terminal
 
 KERNEL = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not KERNEL, reason="BISECTOR_TEST_IMAGE names no kernel image")]
+Drives = tuple[Drive, ...]
 DRIVE = Drive("vda", "img", "virtio-blk", cache_direct=False)
 START, STOP = Step("boot", "start"), Step("stop", "stop")
 LAYERS = (Layer("img", "file", "raw", size=16 << 20), Layer("copy", "file", "qcow2", size=16 << 20))
@@ -61,14 +62,16 @@ class Host:
         self.cancel = CancelToken(str(self.folder / "cancel"))
         (self.folder / "work").mkdir()
 
-    def run(self, *steps: Step, programs: str = "", deadline: float = 60.0, drive: Drive = DRIVE) -> Observation:
-        """Run one trial of these steps."""
+    def run(self, *steps: Step, programs: str = "", deadline: float = 60.0, drives: Drives = (DRIVE,)) -> Observation:
+        """Run one trial of these steps; each drive lies on a file of ``LAYERS``, or on one of its own."""
         environ = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "work")}
         processes = Processes(self.folder / "records")
         runner = SandboxRunner(processes, environ, kernels=lambda identity: Image(identity, KERNEL))
-        guest = Guest("linux", drives=(drive,), accel="tcg")
+        guest = Guest("linux", drives=drives, accel="tcg")
+        own = {drive.of for drive in drives} - {layer.name for layer in LAYERS}
+        layers = (*LAYERS, *(Layer(name, "file", "raw", size=16 << 20) for name in sorted(own)))
         watches = (Watch("error", "guest", "I/O error, dev vda", decisive=False),)
-        plan = Plan(steps, LAYERS, guest, watches, vm=False, kernel="guest's", deadline=deadline)
+        plan = Plan(steps, layers, guest, watches, vm=False, kernel="guest's", deadline=deadline)
         image = Image("i", "", programs=programs)
         observation = runner.run(image, plan, self.folder / "stored", listener=self.seen.append, cancel=self.cancel)
         assert not any((self.folder / "work").iterdir()) and not any(processes.records.iterdir())
@@ -150,11 +153,116 @@ def test_what_goes_wrong_in_it_is_seen(host: Host) -> None:
         Step("read", "io", ("vda",), "guest", io=Io("read", 4096, 4, True, offset=4 << 20)),
         Step("crash", "run", argv=("sh", "-c", EMULATOR + "kill -ABRT $pid; sleep 1")),
         qmp("after", "query-status"),
-        drive=replace(DRIVE, words=ERRORS),
+        drives=(replace(DRIVE, words=ERRORS),),
     )
     assert of(seen, "read").errno == "EIO" and of(seen, "read").exit == 1
     assert host.console() and "I/O error, dev vda" in host.console()[0]
     assert (of(seen, "after").done, of(seen, "after").exit) == (False, -6)
+
+
+def on(device: str, name: str, **words: str) -> Drive:
+    """A drive of that name on a file of its own."""
+    return Drive(name, f"{name}-file", device, cache_direct=False, words=tuple(sorted(words.items())))
+
+
+def sh(name: str, script: str, where: str = "guest") -> Step:
+    return Step(name, "run", where=where, argv=("sh", "-c", script))
+
+
+def test_drives_have_their_words_and_fail_where_they_are_to(host: Host) -> None:
+    """One boot for all devices of the new board, each with what its own words do and one beside it without."""
+    space = "stat -c space=%b {zeroes-file}"
+    seen = host.run(
+        START,
+        Step("write-fixed", "io", ("fixed",), "guest", io=Io("write", 4096)),
+        Step("read-fixed", "io", ("fixed",), "guest", io=Io("read", 4096)),
+        sh(
+            "blocks",
+            "blockdev --getss {four}; blockdev --getss {zeroes}; d={fixed}; cat /sys/block/${d##*/}/queue/write_cache",
+        ),
+        Step("read-bad", "io", ("bad",), "guest", io=Io("read", 4096, 1, True, offset=4 << 20)),
+        Step("read-beside", "io", ("bad",), "guest", io=Io("read", 4096, 1, True, offset=8 << 20)),
+        Step("read-late", "io", ("late",), "guest", io=Io("read", 4096, 12, True)),
+        Step("read-quick", "io", ("bad",), "guest", io=Io("read", 4096, 12, True)),
+        sh("fill", "dd if=/dev/urandom of={zeroes} bs=65536 count=16 oflag=direct"),
+        sh("filled", space, "vm"),
+        sh("clear", "dd if=/dev/zero of={zeroes} bs=65536 count=16 oflag=direct"),
+        sh("cleared", space, "vm"),
+        sh("depth", "cat /sys/block/vd[ab]/queue/nr_requests"),
+        qmp("threads", "query-iothreads"),
+        STOP,
+        drives=(
+            on("virtio-blk", "fixed", read_only="on", queue_size="64", write_cache="off"),
+            on("virtio-blk", "zeroes", iothread="on", discard="on", detect_zeroes="unmap", queue_size="128"),
+            on("nvme", "four", logical_block="4096"),
+            on("scsi", "bad", errors="read 8192 EIO 0"),
+            on("nvme", "late", slow="100"),
+        ),
+    )
+    assert of(seen, "write-fixed").exit == 1 and of(seen, "write-fixed").errno in ("EPERM", "EROFS", "EACCES")
+    assert of(seen, "read-fixed").exit == 0
+    assert of(seen, "blocks").detail.split("\n") == ["4096", "512", "write through"]
+    assert (of(seen, "read-bad").errno, of(seen, "read-beside").errno) == ("EIO", "")
+    late, quick = (of(seen, name) for name in ("read-late", "read-quick"))
+    assert (late.exit, quick.exit) == (0, 0)
+    assert late.ended - late.started > 0.7  # 12 reads, 10 a second
+    assert (of(seen, "filled").detail.strip(), of(seen, "cleared").detail.strip()) == (
+        f"space={(1 << 20) // 512}",
+        "space=0",
+    )
+    assert sorted(of(seen, "depth").detail.split()) == ["128", "64"]
+    assert "thread-zeroes" in of(seen, "threads").detail and "thread-fixed" not in of(seen, "threads").detail
+
+
+PLUGGED = (
+    on("nvme", "new", hotplug="absent"),
+    on("virtio-blk", "there", hotplug="present"),
+    on("scsi", "sd", hotplug="present"),
+)
+
+
+def plug(name: str, verb: str, *drives: str) -> Step:
+    return Step(name, verb, drives, "guest")
+
+
+def test_drives_come_and_go_while_the_guest_runs(host: Host) -> None:
+    """What was written before a disk was pulled out is there afterwards, and nothing answers in between."""
+    seen = host.run(
+        START,
+        Step("not-yet", "io", ("new",), "guest", io=Io("read", 4096)),
+        Step("stamp", "stamp", ("there",), "guest", size=1 << 20),
+        plug("in", "plug", "new"),
+        Step("write", "io", ("new",), "guest", io=Io("write", 4096, 16, True, flush=True)),
+        sh("before", "ls /sys/block | wc -l"),
+        plug("out", "unplug", "new", "there", "sd"),
+        sh("after", "ls /sys/block | wc -l"),
+        Step("gone", "io", ("there",), "guest", io=Io("read", 4096)),
+        plug("back", "plug", "sd", "there", "new"),
+        Step("whole", "verify", ("there",), "guest"),
+        Step("read", "io", ("new",), "guest", io=Io("read", 4096, 16, True)),
+        Step("read-sd", "io", ("sd",), "guest", io=Io("read", 4096, 16, True)),
+        plug("twice", "plug", "new"),
+        drives=PLUGGED,
+    )
+    exits = {step.name: step.exit for step in (seen.result.steps if seen.result else ())}
+    assert {name for name, code in exits.items() if code} == {"not-yet", "gone", "twice"}, seen.result
+    assert of(seen, "not-yet").errno == of(seen, "gone").errno == "ENODEV"
+    assert int(of(seen, "before").detail) - int(of(seen, "after").detail) == 3
+    assert of(seen, "whole").blocks == ("clean",)
+    assert "uplicate" in of(seen, "twice").detail
+
+
+def test_a_port_that_takes_no_hot_plug_is_an_error_of_qemus(host: Host, tmp_path: Path) -> None:
+    seen = host.run(
+        START,
+        plug("in", "plug", "new"),
+        Step("write", "io", ("new",), "guest", io=Io("write", 4096)),
+        programs=under_test(tmp_path, 'exec "$real" "$@" -global pcie-root-port.hotplug=off'),
+        drives=PLUGGED[:1],
+    )
+    assert (of(seen, "in").done, of(seen, "in").exit) == (True, 1)
+    assert "hotplug" in of(seen, "in").detail
+    assert of(seen, "write").errno == "ENODEV"
 
 
 def test_a_guest_that_floods_its_console_ends_at_the_deadline(host: Host) -> None:

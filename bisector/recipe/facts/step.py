@@ -71,6 +71,11 @@ def only_of_programs(step: Subject) -> str:
     return "" if step.kind in ("run", "fio", "qmp") else f"only a program prints, and {step.name} does {step.kind}"
 
 
+def _of_what_speaks(step: Subject) -> str:
+    """As ``only_of_programs``, of what was said: where a disk is plugged, QEMU or the kernel says why not."""
+    return "" if step.kind in ("plug", "unplug") else only_of_programs(step)
+
+
 def _errno_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
     for index, name in enumerate(names):
         if name != "none" and name not in errno.errorcode.values():
@@ -95,7 +100,7 @@ OUTPUT = Row(
     StepRequirement.ITS_STEP,
     WorkEvidence.UNLESS_NEGATED,
     value_faults=patterns.faults,
-    misfit=only_of_programs,
+    misfit=_of_what_speaks,
     expressions=True,
 )
 ERRNO = Row(
