@@ -47,7 +47,9 @@ class Cluster:
         self.faults: dict[tuple[str, str, str], list[str]] = {}  # by worker's name, slot and kind: what each was about
         self.barred: set[str] = set()  # names
         self._well: dict[str, set[str]] = {}  # what jobs were about that went well → names of workers
-        self._waiting = dict.fromkeys(RESOURCES, 0)  # jobs that somebody waits for, and that wait for a slot
+        self._waiting: dict[str, set[RemoteJob]] = {
+            slot: set() for slot in RESOURCES
+        }  # for a slot, and somebody for them
         self.dead = ""
         self._heard: dict[str, Callable[[Any], None]] = {}
         self._closed = threading.Event()
@@ -107,18 +109,18 @@ class Cluster:
         Waits. ``ahead``: nobody waits for the job, so it lets the others go before it. Raises Interrupted when the job
         is cancelled meanwhile, InfraError when the scheduler is gone.
         """
-        with self._in_line(slot, ahead):
+        with self._in_line(slot, job, ahead):
             return self._take(slot, job, ahead)
 
     @contextmanager
-    def _in_line(self, slot: str, ahead: bool) -> Iterator[None]:
+    def _in_line(self, slot: str, job: RemoteJob, ahead: bool) -> Iterator[None]:
         with self.changed:
-            self._waiting[slot] += not ahead
+            self._waiting[slot] |= set() if ahead else {job}
         try:
             yield
         finally:
             with self.changed:
-                self._waiting[slot] -= not ahead
+                self._waiting[slot].discard(job)
 
     def _take(self, slot: str, job: RemoteJob, ahead: bool) -> tuple[Worker, int] | None:
         end = time.monotonic() + STARTING
@@ -131,14 +133,23 @@ class Cluster:
                 suits = [(how, worker) for how, worker in fit if how]
                 free = [(-self._faulty(worker, slot), how, -worker.work, worker) for how, worker in suits
                         if worker.free(slot)]  # fmt: skip
-                if free and not (ahead and self._waiting[slot]) and job.ready():
+                if free and not (ahead and self._waiting[slot]) and self._ready(slot, job):
                     worker = max(free, key=lambda each: each[:3])[3]
                     number = next(n for n in range(1, 1 << 20) if n not in worker.busy[slot])
                     worker.busy[slot].add(number)
                     return worker, number
+                if not free and not ahead:
+                    self._waiting[slot].add(job)
                 if not suits and (fit or self._none_is_for(slot) or time.monotonic() > end):
                     return None
                 self.changed.wait(TICK)
+
+    def _ready(self, slot: str, job: RemoteJob) -> bool:
+        """Whether it may begin. While a slot is free that it does not take, it keeps out nobody that is ahead."""
+        ready = job.ready()
+        if not ready:
+            self._waiting[slot].discard(job)
+        return ready
 
     def give_back(self, worker: Worker, slot: str, number: int) -> None:
         """The slot is free."""

@@ -260,6 +260,16 @@ def test_a_job_that_may_not_begin_yet_holds_no_slot_and_notices_a_stop(opened: O
         future.result(5)
 
 
+def test_a_job_that_may_not_begin_yet_leaves_free_slots_to_what_nobody_needs_yet(opened: Open) -> None:
+    """A build that waits until another search has made the same one."""
+    cluster = opened()
+    waiting = ActedJob(wait=True)
+    future = cluster.submit(waiting, "build")
+    assert cluster.submit(ActedJob(), "ahead").result(30)[0] == "done"
+    waiting.wait = False
+    assert future.result(30)[0] == "done"
+
+
 @dataclass(eq=False)
 class QueuedJob(ActedJob):
     """Shows when it waits for a slot, and in which order such jobs got one: the cluster asks both of a job."""
