@@ -20,6 +20,8 @@ from bisector.recipe.model import Recipe
 from bisector.recipe.modules import modules_for, not_applied
 from bisector.recipe.plan import build_config
 from bisector.search.clone import PrivateClone
+from bisector.system import shipped
+from bisector.target.kconfig import load
 from bisector.target.kernel_source import described
 from bisector.target.make import Make
 from bisector.target.ninja import SYSTEM
@@ -195,10 +197,11 @@ class Kernels:
         return ((config.base_config,) if config.base_config else ()) + config.fragments
 
     def build_commands(self, cells: Iterable[Cell], jobs: int, path: str) -> tuple[str, ...]:
-        """By kbuild. Raises InfraError."""
+        """By kbuild. Raises InfraError, UsageError for fragments that are not there."""
         config = build_config(self.recipe, cells)
         ccache = "ccache" if shutil.which("ccache", path=path) else ""
-        return described(Make(config.make, jobs, ccache), Path("BUILD"), base=bool(config.base_config))
+        wanted = load(config, shipped=shipped.kconfigs(), folder=Path())
+        return described(Make(config.make, jobs, ccache), Path("BUILD"), wanted)
 
     def notes(self, cells: Iterable[Cell]) -> tuple[str, ...]:
         """Packaged kernels, and what of the config they do not get."""

@@ -18,6 +18,7 @@ class Architecture:
         name: as `uname -m` says it.
         arch: what kbuild calls it (ARCH=).
         target: of make, which gives ``kernel``, a file below the object folder.
+        direct: the config symbol with which QEMU boots the ELF file ``vmlinux`` itself; "": there is none.
         debian: what Debian calls it.
         qemu: its system emulator; ``softmmu``: what QEMU's configure and make call that.
         console: the serial port that a kernel in a VM prints to.
@@ -27,6 +28,7 @@ class Architecture:
     arch: str
     target: str
     kernel: str
+    direct: str
     debian: str
     qemu: str
     softmmu: str
@@ -34,10 +36,26 @@ class Architecture:
 
 
 X86_64 = Architecture(
-    "x86_64", "x86", "bzImage", "arch/x86/boot/bzImage", "amd64", "qemu-system-x86_64", "x86_64-softmmu", "ttyS0"
+    name="x86_64",
+    arch="x86",
+    target="bzImage",
+    kernel="arch/x86/boot/bzImage",
+    direct="PVH",
+    debian="amd64",
+    qemu="qemu-system-x86_64",
+    softmmu="x86_64-softmmu",
+    console="ttyS0",
 )
 ARM64 = Architecture(
-    "aarch64", "arm64", "Image", "arch/arm64/boot/Image", "arm64", "qemu-system-aarch64", "aarch64-softmmu", "ttyAMA0"
+    name="aarch64",
+    arch="arm64",
+    target="Image",
+    kernel="arch/arm64/boot/Image",
+    direct="",
+    debian="arm64",
+    qemu="qemu-system-aarch64",
+    softmmu="aarch64-softmmu",
+    console="ttyAMA0",
 )
 ROWS = (X86_64, ARM64)
 

@@ -19,6 +19,7 @@ from bisector.system.sandbox import Access
 _SETUP_MAGIC = slice(0x202, 0x206)  # "HdrS"; offsets of Documentation/arch/x86/boot.rst, protocol 2.08 and later
 _SETUP_SECTORS, _VERSION, _KERNEL_VERSION, _PAYLOAD = 0x1F1, 0x206, 0x20E, 0x248
 _PT_NOTE, _NT_GNU_BUILD_ID = 4, 3
+_BANNER = re.compile(rb"Linux version (\d[\x21-\x7e]{0,63}) \(")  # init/version-timestamp.c of the kernel
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -69,9 +70,12 @@ def build_id_of_image(image: Path, processes: Processes | None = None) -> str:
 
 
 def release_of_image(image: Path) -> str:
-    """Kernel release that a bzImage's header names ("6.18.5"); "" for other files."""
+    """Kernel release that a bzImage's header, or an ELF kernel's banner, names ("6.18.5"); "" for other files."""
     with image.open("rb") as file:
         head = file.read(1 << 16)
+        if head[:4] == b"\x7fELF":
+            banner = _BANNER.search(head + file.read())
+            return banner[1].decode() if banner else ""
     if head[_SETUP_MAGIC] != b"HdrS":
         return ""
     at = struct.unpack_from("<H", head, _KERNEL_VERSION)[0] + 0x200

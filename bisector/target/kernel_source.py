@@ -16,6 +16,7 @@ from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError
 from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, Sources
+from bisector.layers.arch import Architecture
 from bisector.model import BuildConfig, Candidate, Image
 from bisector.system import shipped
 from bisector.system.foreign import NotRegularFile, copy_plain, open_plain, read_plain, write_plain
@@ -33,7 +34,7 @@ from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
 from bisector.target.source import Build, SourceTarget, Tools
 
-FORMAT = 2  # of a build: a change here, or in how make is called, makes every earlier build another one
+FORMAT = 3  # of a build: a change here, or in how make is called, makes every earlier build another one
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -152,10 +153,19 @@ def configuring(folder: Path, *, base: bool) -> tuple[str, dict[str, str]]:
     return ("olddefconfig", final) if base else ("allnoconfig", final | {"KCONFIG_ALLCONFIG": str(place / WANTED)})
 
 
-def described(make: Make, folder: Path, *, base: bool) -> tuple[str, ...]:
+def boots_vmlinux(architecture: Architecture, config: Mapping[str, str]) -> bool:
+    """Whether QEMU can boot the ELF file of a kernel with that config (arch/x86/platform/pvh of the kernel, from 5.0).
+
+    Then nothing is compressed by the build, and nothing unpacked by each VM. One with debug info has hundreds of MiB.
+    """
+    return config.get(architecture.direct) == "y" and config.get("DEBUG_INFO") != "y"
+
+
+def described(make: Make, folder: Path, wanted: Fragments) -> tuple[str, ...]:
     """The commands of a build in the build folder ``folder``, as one would type them."""
-    target, settings = configuring(folder, base=base)
-    tree, kernel = folder / "tree", make.architecture.target
+    target, settings = configuring(folder, base=bool(wanted.base))
+    direct = boots_vmlinux(make.architecture, final_values(wanted.text()))
+    tree, kernel = folder / "tree", VMLINUX if direct else make.architecture.target
     modules = make.argv(tree, "modules_install", settings={"INSTALL_MOD_PATH": "IMAGE/modules"})
     return (
         shlex.join(make.argv(tree, target, settings=settings)),
@@ -216,7 +226,8 @@ class _Build:
         values = final_values(self._config())
         default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
         expected = self.build_dir.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
-        targets = [self.make.architecture.target, *(["modules"] if self._modular else [])]
+        direct = boots_vmlinux(self.make.architecture, values)
+        targets = [VMLINUX if direct else self.make.architecture.target, *(["modules"] if self._modular else [])]
         self.build_dir.notes.lines[cold] = self._make(BuildStage.COMPILE, *targets, expected=expected)
 
     def collect(self, staged: Path) -> Image:
@@ -232,10 +243,12 @@ class _Build:
         with _plain(BuildStage.COMPILE, open_plain, objects, VMLINUX) as vmlinux:
             build_id = build_id_of_elf(vmlinux.read(VMLINUX_LIMIT))
             lines = has_lines(Path(f"/proc/self/fd/{vmlinux.fileno()}"))
-        _plain(BuildStage.COMPILE, copy_plain, objects, self.make.architecture.kernel, staged / "kernel", KERNEL_LIMIT)
+        direct = boots_vmlinux(self.make.architecture, final_values(self._config()))
+        kernel = VMLINUX if direct else self.make.architecture.kernel
+        _plain(BuildStage.COMPILE, copy_plain, objects, kernel, staged / "kernel", KERNEL_LIMIT)
         if (inside := build_id_of_image(staged / "kernel", self.commands.processes)) not in ("", build_id):
             raise InfraError(
-                f"{self.make.architecture.kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
+                f"{kernel} holds another kernel than vmlinux: build id {inside}, not {build_id}",
                 hint=f"no verdict may come of it; remove {self.build_dir.folder}, and try without ccache",
             )
         _plain(BuildStage.COMPILE, copy_plain, objects, ".config", staged / "config", CONFIG_LIMIT)

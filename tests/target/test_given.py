@@ -106,6 +106,13 @@ def test_a_damaged_payload_has_no_build_id(tmp_path: Path, vmlinux: Path) -> Non
     assert build_id_of_image(bz_image(tmp_path / "bzImage", damaged)) == ""
 
 
+def test_the_release_of_an_elf_kernel_is_that_of_its_banner(tmp_path: Path, vmlinux: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(vmlinux.read_bytes() + b"\0Linux version %s (%s)\0Linux version 6.18.5-mine (me@here) #1 SMP\0")
+    image = taken(tmp_path / "cache", kernel)
+    assert (image.release, image.build_id) == ("6.18.5-mine", expected_build_id(vmlinux))
+
+
 def test_an_image_file_is_copied_and_known_by_its_content(tmp_path: Path, vmlinux: Path) -> None:
     data = vmlinux.read_bytes()
     path = bz_image(tmp_path / "bzImage", sized(data, gzip.compress(data)))

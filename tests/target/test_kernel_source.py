@@ -34,11 +34,13 @@ def test_a_candidate_becomes_an_image(setup: KernelSetup) -> None:
     assert [command.split()[-1] for command in image.commands] == ["allnoconfig", "bzImage"]
 
 
+@pytest.mark.parametrize("fragment", ["CONFIG_BLOCK=y\n", "CONFIG_BLOCK=y\nCONFIG_PVH=y # optional\n"])
 @pytest.mark.parametrize("base", ["", "CONFIG_OTHER=y\n"])
-def test_show_prints_the_commands_that_run(setup: KernelSetup, base: str) -> None:
-    image = setup.build(setup.target(base=base), setup.candidate())
+def test_show_prints_the_commands_that_run(setup: KernelSetup, base: str, fragment: str) -> None:
+    target = setup.target(base=base, fragment=fragment)
+    image = setup.build(target, setup.candidate(kconfig=("BLOCK", "MODULES", "PVH")))
     make = Make(jobs=2, ccache="ccache" if shutil.which("ccache") else "")
-    shown = described(make, setup.build_dir().resolve(), base=bool(base))
+    shown = described(make, setup.build_dir().resolve(), target.how.wanted)
     assert [line.removesuffix(" [modules]") for line in shown[:2]] == list(image.commands)
     assert shown[2].startswith("[make ") and shown[2].endswith("modules_install]")
 
