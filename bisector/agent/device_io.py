@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
+import struct
 from dataclasses import replace
 
 from .outcome import Again, Outcome
 from .plan import Io
 
 PAGE = mmap.PAGESIZE
+RANGES = {"discard": 0x1277, "write_zeroes": 0x127F}
+"""BLKDISCARD and BLKZEROOUT, which take a begin and a length (include/uapi/linux/fs.h)."""
 
 
 def device_io(path: str, io: Io, again: Again = lambda: False) -> Outcome:
@@ -20,6 +24,8 @@ def device_io(path: str, io: Io, again: Again = lambda: False) -> Outcome:
     The buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
     ``errno`` is the first one seen; a short transfer counts as failed and is named in ``detail``.
     """
+    if io.operation in RANGES:
+        return _ranges(path, io, again)
     reading = io.operation == "read"
     flags = (os.O_RDONLY if reading else os.O_WRONLY) | os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0)
     try:
@@ -39,12 +45,39 @@ def device_io(path: str, io: Io, again: Again = lambda: False) -> Outcome:
     return _flushed(seen, descriptor, flush=io.flush and not reading)
 
 
+def _ranges(path: str, io: Io, again: Again) -> Outcome:
+    """What moves no data: the device does it on a range."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return Outcome(errno=errno_name(error), failed=1, detail=f"open {path}: {error.strerror}")
+    seen = Outcome()
+    while True:
+        for index in range(io.count):
+            begin = io.offset + index * io.block
+            try:
+                fcntl.ioctl(descriptor, RANGES[io.operation], struct.pack("=QQ", begin, io.block))
+            except OSError as error:
+                seen = _failed(seen, error, f"at {begin}: {error.strerror}")
+            else:
+                seen = replace(seen, count=seen.count + 1)
+        if not again():
+            break
+    os.close(descriptor)
+    return seen
+
+
+def _failed(seen: Outcome, error: OSError, where: str) -> Outcome:
+    """With one more error; the first one is named."""
+    named = seen.errno or errno_name(error)
+    return replace(seen, failed=seen.failed + 1, errno=named, detail=seen.detail or where)
+
+
 def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, reading: bool) -> Outcome:
     try:
         moved = os.preadv(descriptor, [buffer], offset) if reading else os.pwritev(descriptor, [buffer], offset)
     except OSError as error:
-        where = seen.detail or f"at {offset}: {error.strerror}"
-        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
+        return _failed(seen, error, f"at {offset}: {error.strerror}")
     if moved == len(buffer):
         return replace(seen, count=seen.count + 1)
     short = seen.detail or f"at {offset}: {moved} of {len(buffer)} bytes"
@@ -57,8 +90,7 @@ def _flushed(seen: Outcome, descriptor: int, *, flush: bool) -> Outcome:
             os.fsync(descriptor)
         os.close(descriptor)
     except OSError as error:
-        where = seen.detail or f"flush: {error.strerror}"
-        return replace(seen, failed=seen.failed + 1, errno=seen.errno or errno_name(error), detail=where)
+        return _failed(seen, error, f"flush: {error.strerror}")
     return seen
 
 

@@ -18,11 +18,11 @@ from .guest_plugs import GuestPlugs
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
-from .machine import Ports, dd_command, errno_in, kvm_opens, overlay_command, qemu_command
+from .machine import Ports, errno_in, io_command, kvm_opens, overlay_command, qemu_command
 from .modules import devices_of, folder_of_modules, modules
 from .monitor import command
 from .observe import BoundedLog, Recorder, inside_vm
-from .outcome import Again, Outcome
+from .outcome import Outcome
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Layer, Plan, Step
@@ -259,8 +259,8 @@ class Guest(GuestControl):
             return seen
         return self._blocks.go_on(seen, until - time.monotonic())
 
-    def io(self, drive: str, io: Io, repeat: float, seconds: float, again: Again = lambda: False) -> Outcome:
-        """dd on the drive with this name, as GuestControl.io says; ends too when the guest pauses."""
+    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
+        """dd on the drive with this name, once or for ``repeat`` seconds; ends too when the guest pauses."""
         qemu = self._with(drive)
         if isinstance(qemu, Outcome):
             return qemu
@@ -269,11 +269,11 @@ class Guest(GuestControl):
             return Outcome(done=False, detail=f"the guest's kernel shows no disk with serial {drive}")
         start, seen = time.monotonic(), Outcome(exit=0)
         while True:
-            code, text = self._run_command(qemu, dd_command(device, io), seconds - (time.monotonic() - start))
+            code, text = self._run_command(qemu, io_command(device, io), seconds - (time.monotonic() - start))
             seen = added(seen, code, text)
             if code is None:
                 return self._unanswered(qemu, seen)
-            if time.monotonic() - start >= min(repeat, seconds) and not again():
+            if time.monotonic() - start >= min(repeat, seconds):
                 return seen
 
     def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:

@@ -144,8 +144,21 @@ def kvm_opens() -> bool:
     return True
 
 
-def dd_command(device: str, io: Io) -> str:
-    """busybox dd that does ``io`` on ``device``. Raises Halt(plan) for what dd cannot do."""
+def io_command(device: str, io: Io) -> str:
+    """busybox's programs that do ``io`` on ``device``. Raises Halt(plan) for what they cannot do."""
+    if io.operation == "write_zeroes":
+        raise Halt("plan", "the guest's busybox has no program that writes zeroes without data")
+    return _discard_command(device, io) if io.operation == "discard" else _dd_command(device, io)
+
+
+def _discard_command(device: str, io: Io) -> str:
+    """One call for each range, up to the first that fails; how many were well is said in dd's words."""
+    one = f"blkdiscard -o $(({io.offset}+$n*{io.block})) -l {io.block} {device}"
+    loop = f"while [ $n -lt {io.count} ] && {one}; do n=$(($n+1)); done"
+    return f"n=0; {loop}; echo $n+0 records out; [ $n = {io.count} ]"
+
+
+def _dd_command(device: str, io: Io) -> str:
     if io.buffer_offset:
         raise Halt("plan", "I/O in the guest has no buffer_offset: its dd aligns its buffer")
     if io.direct and io.block % SECTOR:

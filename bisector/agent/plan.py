@@ -76,7 +76,7 @@ class Guest:
 class Io:
     """Plain I/O on a layer or a guest's drive: ``count`` operations of ``block`` bytes from offset ``offset``."""
 
-    operation: str  # read, write
+    operation: str  # read, write; discard, write_zeroes of a device
     block: Natural
     count: Natural = 1
     direct: bool = False

@@ -27,6 +27,7 @@ from .stamps import (
 )
 from .storage import Storage
 
+MANY, SLACK = 10, 1.0  # times, and seconds, that a repetition may last longer than all before it
 CANNOT_RUN = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP)  # of a program of the host's
 
 
@@ -67,8 +68,8 @@ class GuestControl(ABC):
         """Whether ``name`` is a file system of its."""
 
     @abstractmethod
-    def io(self, drive: str, io: Io, repeat: float, seconds: float, again: Again = lambda: False) -> Outcome:
-        """Drive ``io`` in it for ``repeat`` seconds (0: once) and as long as ``again`` says, within ``seconds``."""
+    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
+        """Drive ``io`` in it for ``repeat`` seconds (0: once), within ``seconds``."""
 
     @abstractmethod
     def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
@@ -192,21 +193,40 @@ def _qmp(work: Workload, step: Step) -> Outcome:
 
 
 def _repeated(work: Workload, step: Step, once: Callable[[], Outcome]) -> Outcome:
-    """Do ``once`` as often as the step says, until it fails: what the last one saw, and how many were well."""
-    again, count = work.again(step), 0
+    """Do ``once`` as often as the step says: what was seen, all counts together. All but ``io`` ends with a failure.
+
+    A repetition that the deadline cuts short, while another step hangs, is none that hangs: what there was before
+    counts. It hangs where it had the time of many before it.
+    """
+    again, longest = work.again(step), 0.0
+    seen: Outcome | None = None
     while True:
-        seen = once()
-        well = seen.done and seen.exit == 0
-        count += well
-        if not well or not again():
-            return replace(seen, count=count)
+        began = time.monotonic()
+        one = once()
+        lasted = time.monotonic() - began
+        if step.verb != "io":
+            one = replace(one, count=int(one.done and one.exit == 0))
+        if seen and step.during and not one.done and one.exit is None and lasted < MANY * longest + SLACK:
+            return seen
+        seen, longest = (_added(seen, one) if seen else one), max(longest, lasted)
+        goes_on = one.done and (one.exit == 0 or (step.verb == "io" and one.exit is not None))
+        if not goes_on or not again():
+            return seen
+
+
+def _added(seen: Outcome, one: Outcome) -> Outcome:
+    """With one repetition more: the first error, and the words of a failure before those of a success."""
+    failed = seen if seen.exit and one.exit == 0 else one
+    errno = seen.errno or one.errno
+    return replace(failed, count=seen.count + one.count, failed=seen.failed + one.failed, errno=errno)
 
 
 def _io(work: Workload, step: Step) -> Outcome:
     if step.io is None or len(step.objects) != 1:
         raise Halt("plan", f"{step.name}: io needs one object and what to do with it")
     if step.where == "guest":
-        return work.inner().io(step.objects[0], step.io, step.seconds, work.left(), work.again(step))
+        drive, io = step.objects[0], step.io
+        return _repeated(work, step, lambda: work.inner().io(drive, io, step.seconds, work.left()))
     if work.storage.is_mounted(step.objects[0]):
         raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
     seen = device_io(work.storage.node(step.objects[0]), step.io, work.again(step))

@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import check_boots, check_fio, check_together, patterns
+from bisector.recipe import check_boots, check_fio, check_io, check_together, patterns
 from bisector.recipe.check_fio import PLACEHOLDER
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
 from bisector.recipe.facts.expect import Expect
 from bisector.recipe.facts.number import NUMBERS
 from bisector.recipe.facts.row import Key, Row, Subject, WorkEvidence
-from bisector.recipe.model import VERBS, Recipe, Step
+from bisector.recipe.model import OPERATIONS, VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import format_duration, format_size, suggestion
+from bisector.recipe.values import format_duration, suggestion
 
 GUEST_VERBS = ("start", "restart", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
 PLUG_VERBS = ("unplug", "plug")
 BOOT_VERBS = ("reboot", "power_cut")
 BLOCK = 4096  # bytes of a stamped block
-MAX_BLOCK = 64 << 20
-"""Bytes of one operation of I/O: its buffer lies in the VM's memory."""
 
 _COMMON = {"in", "for", "probability"}
 TAKES: dict[str, set[str]] = {
@@ -33,7 +31,7 @@ TAKES: dict[str, set[str]] = {
     "restart": {"probability"},
     "stop": {"probability"},
     "resume": {"probability"},
-    "io": {*_COMMON, "while", "read", "write", "size", "count", "offset", "direct", "buffer_offset", "flush"},
+    "io": {*_COMMON, "while", *OPERATIONS, "size", "count", "offset", "direct", "buffer_offset", "flush"},
     "stamp": {*_COMMON, "size", "direct", "kill"},
     "verify": {"in", "direct", "caches", "probability"},
     "corrupt": {"class", "probability"},
@@ -110,13 +108,11 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from _qmp(recipe, step, path)
     elif verb not in BOOT_VERBS:
         yield from _objects(recipe, step, path)
-        if verb == "io" and step.where == "guest":
-            yield from _dd(step, path)
         if verb in MEMBER_VERBS:
             yield from _members(recipe, step, path)
         if verb in PLUG_VERBS:
             yield from _plugs(recipe, step, path)
-    yield from _details(step, path)
+    yield from _details(recipe, step, path)
 
 
 def _all_keys() -> set[str]:
@@ -200,39 +196,15 @@ def _plugs(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             yield Fault((*path, step.verb, index), message)
 
 
-def _details(step: Step, path: Path) -> Iterator[Fault]:
+def _details(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
     if step.verb == "io":
-        if (step.read is None) is (step.write is None):
-            yield Fault(path, "io needs one of 'read: SIZE' and 'write: SIZE', the size of one operation", at_key=True)
-            return
-        block = step.read or step.write or 0
-        key = "read" if step.read else "write"
-        if block > MAX_BLOCK:
-            message = f"one operation moves at most {format_size(MAX_BLOCK)}; 'size' is for all of them"
-            yield Fault((*path, key), message)
-        if step.direct and block % 512:
-            yield Fault((*path, key), f"direct I/O of {block} bytes: no multiple of 512, every kernel refuses it")
-        if step.count is not None and step.size is not None:
-            yield Fault((*path, "size"), "either count or size, not both", at_key=True)
-        if step.size is not None and step.size % block:
-            yield Fault((*path, "size"), f"is no multiple of {key}")
-        if step.flush and step.read:
-            yield Fault((*path, "flush"), "is for writes", at_key=True)
+        yield from check_io.faults(recipe, step, path)
     if step.verb == "stamp":
         yield from _stamp(step, path)
     if step.verb == "verify" and step.direct and step.caches:
         yield Fault((*path, "caches"), "is for buffered reads; direct ones go past the caches", at_key=True)
     if step.verb == "corrupt" and step.damage is None:
         yield Fault(path, "corrupt needs 'class' ('none' leaves the blocks alone)", at_key=True)
-
-
-def _dd(step: Step, path: Path) -> Iterator[Fault]:
-    """What the guest's dd cannot do (agent/machine.py, dd_command)."""
-    block = step.read or step.write or 1
-    if step.buffer_offset:
-        yield Fault((*path, "buffer_offset"), "I/O in the guest has none: its dd aligns its buffer", at_key=True)
-    if (step.offset or 0) % block:
-        yield Fault((*path, "offset"), "I/O in the guest begins at a multiple of its block size")
 
 
 def _stamp(step: Step, path: Path) -> Iterator[Fault]:

@@ -59,6 +59,7 @@ Verb = Literal[
     "plug", "reboot", "power_cut", "qmp", "fio", "run",
 ]  # fmt: skip
 VERBS: tuple[Verb, ...] = get_args(Verb)
+OPERATIONS = ("read", "write", "discard", "write_zeroes")  # of the verb io, each with the size of one
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
 
 Name = Annotated[Text, StringConstraints(pattern=f"^{values.NAME}$", max_length=64)]
@@ -188,6 +189,8 @@ class Step(Base):
     seconds: Duration | None = Field(None, alias="for")
     read: Size | None = None
     write: Size | None = None
+    discard: Size | None = None
+    write_zeroes: Size | None = None
     size: Size | None = None
     count: Annotated[int, BeforeValidator(values.count(1, 1_000_000_000))] | None = None
     offset: Annotated[int, BeforeValidator(lambda v: 0 if v == 0 and v is not False else values.size(v))] | None = None

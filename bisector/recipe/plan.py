@@ -18,7 +18,7 @@ from bisector.recipe import files, matrix, patterns
 from bisector.recipe.conditions import Condition as Wanted
 from bisector.recipe.facts import comparison, number
 from bisector.recipe.facts.table import ROWS
-from bisector.recipe.model import Recipe, Step
+from bisector.recipe.model import OPERATIONS, Recipe, Step
 from bisector.recipe.options import carried
 from bisector.recipe.storage import Layer
 
@@ -173,10 +173,11 @@ def _job(step: Step) -> tuple[str, ...]:
 
 
 def _io(step: Step) -> agent.Io:
-    block = step.read or step.write or 0
+    operation = next((one for one in OPERATIONS if getattr(step, one)), "read")
+    block = getattr(step, operation) or 0
     count = step.count if step.count is not None else (step.size or block) // block
     return agent.Io(
-        operation="read" if step.read else "write",
+        operation=operation,
         block=block,
         count=count,
         direct=bool(step.direct),

@@ -11,7 +11,7 @@ import pytest
 from bisector.agent.command import Halt
 from bisector.agent.initramfs import Entry, cpio, guest_root, is_static
 from bisector.agent.lines import LONGEST, LineSplitter, printable, qmp_event
-from bisector.agent.machine import Ports, dd_command, dd_records, errno_in, qemu_command
+from bisector.agent.machine import Ports, dd_records, errno_in, io_command, qemu_command
 from bisector.agent.modules import devices_of, modules
 from bisector.agent.plan import Drive, Guest, Io, Layer
 
@@ -108,18 +108,29 @@ def test_unknown_guest_device_is_a_fault_of_the_plan() -> None:
             "dd if=/dev/zero of=/dev/vda bs=512 count=2 seek=2 oflag=direct conv=fsync",
         ),
         (Io("write", 512), "dd if=/dev/zero of=/dev/vda bs=512 count=1 seek=0"),
+        (
+            Io("discard", 4096, 3, offset=512),
+            "n=0; while [ $n -lt 3 ] && blkdiscard -o $((512+$n*4096)) -l 4096 /dev/vda; do n=$(($n+1)); done; "
+            "echo $n+0 records out; [ $n = 3 ]",
+        ),
     ],
 )
 def test_io_in_the_guest_is_dd(io: Io, command: str) -> None:
-    assert dd_command("/dev/vda", io) == command
+    assert io_command("/dev/vda", io) == command
 
 
 @pytest.mark.parametrize(
-    "io", [Io("read", 4096, buffer_offset=1), Io("read", 4096, offset=512), Io("read", 100, direct=True)]
+    "io",
+    [
+        Io("read", 4096, buffer_offset=1),
+        Io("read", 4096, offset=512),
+        Io("read", 100, direct=True),
+        Io("write_zeroes", 4096),
+    ],
 )
 def test_what_the_guests_dd_cannot_do_is_refused(io: Io) -> None:
     with pytest.raises(Halt):
-        dd_command("/dev/vda", io)
+        io_command("/dev/vda", io)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_guest_does_io_and_reports_it(setup: GuestSetup, capsys: pytest.CaptureF
     beyond = setup.guest.io("data", Io("write", 4096, 4, offset=255 * 4096), 0.0, 30.0)
     assert (beyond.exit, beyond.errno, beyond.failed) == (1, "ENOSPC", 1)
     assert beyond.count == 1
+    gone = setup.guest.io("data", Io("discard", 4096, 2), 0.0, 30.0)
+    assert (gone.exit, gone.count, gone.errno) == (0, 2, "")
+    off_the_end = setup.guest.io("data", Io("discard", 4096, 2, offset=255 * 4096), 0.0, 30.0)
+    assert (off_the_end.exit, off_the_end.errno, off_the_end.count) == (1, "EINVAL", 1)
     size = setup.guest.run(("blockdev", "--getsize64", "{other}"), 30.0)
     assert (size.exit, size.detail) == (0, str(2 << 20))
     quoted = setup.guest.run(("sh", "-c", 'echo "it\'s $BISECTOR_SEED"; exit 3'), 30.0)

@@ -16,8 +16,13 @@ from bisector.agent.beside import groups, perform_beside
 from bisector.agent.command import Halt
 from bisector.agent.machine import Ports
 from bisector.agent.monitor import command
+from bisector.agent.observe import Recorder
+from bisector.agent.outcome import Outcome
 from bisector.agent.plan import Io, Layer, Plan, Step
 from bisector.agent.qemu import Listeners, Qemu
+from bisector.agent.stamps import Stamps
+from bisector.agent.steps import GuestControl, Workload, perform
+from bisector.agent.storage import Storage
 from bisector.layers import arch
 
 FILE = (Layer("img", "file", "raw", size=65536),)
@@ -115,17 +120,16 @@ def test_one_that_the_kernel_holds_is_named_by_the_watchdog(tmp_path: Path) -> N
     fifo = tmp_path / "fifo"
     steps = (
         Step("make", "run", argv=("mkfifo", str(fifo))),
+        Step("swap", "run", argv=("mv", str(fifo), "{img}")),
         Step("held", "io", ("img",), io=READ, group="busy"),
         shell("finds", "exit 4"),
+        shell("waits", "sleep 0.1", during="held"),
     )
-    plan = replace(SANDBOX, layers=FILE, steps=(steps[0], *steps[1:]), deadline=2.0)
-    swap = Step("swap", "run", argv=("mv", str(fifo), "{img}"))
-    result, _ = run(replace(plan, steps=(steps[0], swap, *steps[1:])), tmp_path)
-    assert [(step.name, step.done) for step in result.steps] == [
-        ("make", True),
-        ("swap", True),
+    result, _ = run(replace(SANDBOX, layers=FILE, steps=steps, deadline=2.0), tmp_path)
+    assert [(step.name, step.done) for step in result.steps][2:] == [
         ("held", False),
         ("finds", True),
+        ("waits", True),  # it only waited for the one that hangs
     ]
     assert result.step("held").detail == "did not end in time"  # type: ignore[union-attr]
 
@@ -199,3 +203,46 @@ def test_commands_of_several_threads_get_each_its_own_answer() -> None:
 def test_a_plan_of_before_has_the_identity_that_it_had() -> None:
     plan = Plan(steps=(Step("a", "run", argv=("true",)),))
     assert '"group"' not in json.dumps(plan.identity()) and replace(plan, steps=(shell("a", "true"),)) != plan
+
+
+class ScriptedGuest(GuestControl):
+    """Answers each ``io`` with the next outcome; QEMU, its guest and their time are the test's own."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+
+    def io(self, drive: str, io: Io, repeat: float, seconds: float) -> Outcome:
+        """The next one."""
+        return self.outcomes.pop(0)
+
+    start = stop = resume = stamp = verify = below = is_mounted = run = monitor = plug = close = None  # type: ignore[assignment]
+
+
+WELL, FAILED = Outcome(exit=0, count=4, detail="fine"), Outcome(exit=1, count=1, failed=1, errno="EIO", detail="no")
+CUT = Outcome(done=False, exit=None, detail="no answer from the guest")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "rounds", "seen"),
+    [
+        ([WELL, WELL], 2, Outcome(exit=0, count=8, detail="fine")),
+        ([WELL, FAILED, WELL], 3, Outcome(exit=1, count=9, failed=1, errno="EIO", detail="no")),
+        ([WELL, CUT], 9, WELL),  # the deadline came while it waited for the other one
+        ([CUT], 9, CUT),  # this one hangs itself
+        ([WELL, Outcome(done=False, exit=-6)], 9, Outcome(done=False, exit=-6, count=4)),
+    ],
+)
+def test_repetitions_in_the_guest_are_one_outcome(
+    tmp_path: Path, outcomes: list[Outcome], rounds: int, seen: Outcome
+) -> None:
+    left = iter(range(rounds))
+    step = Step("load", "io", ("vda",), where="guest", io=READ, group="busy", during="other")
+    plan = Plan(steps=(step,), vm=False)
+    recorder = Recorder(str(tmp_path), "t0k", vm=False)
+    guest, storage = ScriptedGuest(*outcomes), Storage(str(tmp_path), 9.0)
+    stamps = Stamps(plan, str(tmp_path))
+    work = Workload(plan, storage, recorder, "", guest, stamps, ended=lambda name: next(left) >= rounds - 1)
+    facts = perform(work, step)
+    assert (facts.done, facts.exit, facts.count, facts.failed, facts.errno, facts.detail) == (
+        *(seen.done, seen.exit, seen.count, seen.failed, seen.errno, seen.detail),
+    )

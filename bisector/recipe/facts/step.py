@@ -61,9 +61,15 @@ def _output(fact: Fact, observation: Observation) -> Finding:
     return Finding(False)
 
 
+_NUMBERS = {name: number for name, number in vars(errno).items() if name.startswith("E")}
+"""Errors by all their names: EOPNOTSUPP is ENOTSUP, and EWOULDBLOCK is EAGAIN."""
+
+
 def _errno(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
-    return UNKNOWN if step is None else Finding((step.errno or "none") in fact.values)
+    if step is None:
+        return UNKNOWN
+    return Finding(_NUMBERS.get(step.errno, step.errno or "none") in {_NUMBERS.get(one, one) for one in fact.values})
 
 
 def only_of_programs(step: Subject) -> str:
@@ -78,8 +84,8 @@ def _of_what_speaks(step: Subject) -> str:
 
 def _errno_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
     for index, name in enumerate(names):
-        if name != "none" and name not in errno.errorcode.values():
-            hint = suggestion(name, errno.errorcode.values()).split(" (")[0]
+        if name != "none" and name not in _NUMBERS:
+            hint = suggestion(name, _NUMBERS).split(" (")[0]
             yield index, f"{shown(name)} is no error name such as EIO; success is 'none'{hint}"
 
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``io`` that moves no data: ``discard`` and ``write_zeroes``, and the names of errors that two spell differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bisector.agent.device_io import device_io
+from bisector.agent.plan import Io, Result, StepFacts
+from bisector.model import Cell, Ending, Observation, Signal
+from bisector.recipe.parse import parse
+from bisector.recipe.plan import plan_for, question_for
+from bisector.recipe.text import Fault
+from bisector.verdict.signature import read
+
+
+def parsed(step: dict[str, Any], error: str = "EIO") -> tuple[Any, tuple[Fault, ...]]:
+    return parse(
+        {
+            "recipe": "ranges",
+            "target": {"kernel": {"config": ["base"]}},
+            "storage": {
+                "d": {"disk": "nvme", "size": "64M"},
+                "e": {"disk": "nvme", "size": "64M"},
+                "f": {"fs": "ext4", "of": "e"},
+                "img": {"file": "raw", "of": "f", "size": "8M"},
+            },
+            "guest": {"os": "linux", "drives": {"vda": {"of": "d"}}},
+            "steps": [{"boot": {"start": "guest"}}, {"x": step}],
+            "bad_when": {"b": {"errno": {"x": error}}},
+            "good_when": {"g": {"errno": {"x": "none"}}},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "io"),
+    [
+        ({"io": "d", "discard": "1M"}, Io("discard", 1 << 20)),
+        ({"io": "d", "write_zeroes": "4k", "size": "64k", "offset": 512}, Io("write_zeroes", 4096, 16, offset=512)),
+        ({"io": "d", "discard": "128M", "for": "3s"}, Io("discard", 128 << 20)),  # no buffer limits it
+        (
+            {"io": "vda", "in": "guest", "discard": "1M", "count": 3, "offset": 512},
+            Io("discard", 1 << 20, 3, offset=512),
+        ),
+    ],
+)
+def test_a_range_is_an_operation_like_a_read(step: dict[str, Any], io: Io) -> None:
+    recipe, faults = parsed(step)
+    assert not faults
+    assert plan_for(recipe, Cell("plain")).steps[1].io == io
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"io": "d"}, "io needs one of 'read: SIZE', 'write: SIZE', 'discard: SIZE', 'write_zeroes: SIZE'"),
+        ({"io": "d", "discard": "4k", "read": "4k"}, "io needs one of"),
+        ({"io": "d", "discard": 1000}, "no multiple of 512"),
+        ({"io": "d", "write_zeroes": "4k", "offset": 100}, "no multiple of 512"),
+        ({"io": "d", "discard": "4k", "direct": True}, "a discard moves none"),
+        ({"io": "d", "write_zeroes": "4k", "flush": True}, "a write_zeroes moves none"),
+        ({"io": "d", "discard": "4k", "buffer_offset": 1}, "a discard moves none"),
+        ({"io": "d", "discard": "4k", "size": "6k"}, "is no multiple of discard"),
+        ({"io": "f", "discard": "4k"}, "f is a file system"),
+        ({"io": "img", "discard": "4k"}, "img is a file, and a discard goes to a device"),
+        ({"io": "vda", "in": "guest", "write_zeroes": "4k"}, "the guest's busybox has no program for it"),
+        ({"run": ["true"], "discard": "4k"}, "the verb run has no 'discard'"),
+    ],
+)
+def test_what_is_wrong_is_said(step: dict[str, Any], said: str) -> None:
+    _, faults = parsed(step)
+    assert [fault for fault in faults if said in fault.message], faults
+
+
+@pytest.mark.parametrize("operation", ["discard", "write_zeroes"])
+def test_what_is_no_device_refuses_each_range(tmp_path: Path, operation: str) -> None:
+    (tmp_path / "file").write_bytes(bytes(8192))
+    seen = device_io(str(tmp_path / "file"), Io(operation, 4096, 2))
+    assert (seen.errno, seen.count, seen.failed) == ("ENOTTY", 0, 2)
+    assert device_io(str(tmp_path / "none"), Io(operation, 4096, 2)).errno == "ENOENT"
+
+
+@pytest.mark.parametrize("name", ["EOPNOTSUPP", "ENOTSUP"])
+def test_an_error_is_found_by_all_its_names(name: str) -> None:
+    recipe, faults = parsed({"io": "d", "discard": "4k"}, name)
+    assert not faults
+    step = StepFacts("x", 0.0, 1.0, done=True, exit=1, errno="ENOTSUP")
+    seen = Observation(Ending.FINISHED, Result(complete=True, steps=(step,)))
+    assert read(seen, question_for(recipe)).signal is Signal.REPRODUCED
+    other, _ = parsed({"io": "d", "discard": "4k"}, "EINVAL")
+    assert read(seen, question_for(other)).signal is Signal.OTHER_FAILURE
