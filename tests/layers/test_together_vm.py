@@ -18,8 +18,8 @@ b: {disk: scsi, size: 16M}
 c: {disk: virtio-blk, size: 16M}
 """
 QUIET = "{time: {run: [sleep, '1']}}, {stays: {io: a, read: 4k, count: 16, direct: true, while: time}}"
-PULL = "{run: [sh, -c, 'sleep 1; echo 1 >/sys/block/$(basename {b})/device/delete']}"
-READ = "{io: b, read: 4k, count: 16, direct: true, for: 3s}"
+PULL = "{run: [sh, -c, 'sleep 1; echo 1 >/sys/block/$(basename {b})/device/delete; sleep 1']}"
+READ = "{io: b, read: 4k, count: 16, direct: true, while: out}"
 STEPS = f"""
 - quiet: {{together: [{QUIET}]}}
 - pulled: {{together: [{{goes: {READ}}}, {{written: {{stamp: c, size: 4M}}}}, {{out: {PULL}}}]}}
@@ -33,6 +33,6 @@ def test_a_disk_that_goes_while_it_is_read_is_an_error_and_one_that_stays_is_non
     assert [step.name for step in result.steps] == names
     time, stays, goes, written, out, look = result.steps
     assert (stays.exit, stays.errno, stays.failed) == (0, "", 0) and stays.count >= 32
-    assert goes.exit == 1 and goes.count >= 16 and goes.failed >= 16  # first it is read, then there is nothing
+    assert goes.exit == 1 and goes.count and goes.failed  # first it is read, then there is nothing
     assert (written.exit, out.exit, look.blocks) == (0, 0, ("clean",))
-    assert goes.started < out.ended < goes.ended and stays.ended >= time.ended - 0.1
+    assert max(goes.started, written.started) < out.ended <= goes.ended and stays.ended >= time.ended - 0.1
