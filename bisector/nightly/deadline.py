@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from bisector.execute.work import Work
@@ -12,6 +13,8 @@ from bisector.interfaces import Listener, Phase, Progress
 from bisector.session import Session
 
 SPENT = "the night's budget of time is spent"
+LOOK = 5.0
+"""Seconds between two looks at the budgets while nothing is heard of what works: a tree travels, or is checked out."""
 MACHINE_SPENT = "the night's budget of machine time is spent"
 
 Clock = Callable[[], float]
@@ -31,7 +34,8 @@ class Spent:
 
 
 class Deadline:
-    """Stops everything once a budget is spent: builds and trials report that they live, and it is checked then.
+    """Stops everything once a budget is spent: it is looked at each time that something is heard of builds and trials,
+    and every few seconds (``watched``).
 
     Args:
         session: what works until then; its events pass through here.
@@ -70,9 +74,28 @@ class Deadline:
             now = self._clock()
             return Spent(now - self._began, self._machine + sum(now - since for since in self._at_work.values()))
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Meanwhile the budgets are looked at also while nothing is heard."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(ended,), name="deadline", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(LOOK):
+            self._look()
+
     def _listen(self, progress: Progress) -> None:
         self._count(progress)
         self._inner(progress)
+        self._look()
+
+    def _look(self) -> None:
         if not self.spent and not self._cancel.cancelled() and (spent := self._which()):
             self.spent = spent
             self._cancel.cancel()

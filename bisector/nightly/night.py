@@ -129,7 +129,7 @@ class _Work:
         state.save_night(state.night)
         state.emit_night(recipes=[item.name for item in state.watch.items])
         try:
-            with NightAhead(state) as ahead:
+            with state.deadline.watched(), NightAhead(state) as ahead:
                 self._work(ahead)
         except Interrupted:
             return self._interrupted()

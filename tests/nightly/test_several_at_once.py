@@ -258,6 +258,27 @@ def test_the_budget_of_machine_time_ends_a_night(tree: LinuxNext, tmp_path: Path
     assert (again.state, again.machine > 300.0) == (State.DONE, True), "it is what all calls took"
 
 
+def test_a_budget_ends_a_night_also_while_nothing_is_heard_of_what_runs(
+    tree: LinuxNext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree that travels to a worker, or is checked out, takes minutes and says nothing."""
+    monkeypatch.setattr("bisector.nightly.deadline.LOOK", 0.02)
+    nights, now = watch(tmp_path, tree, 1), [0.0]
+    day(tree, 1)
+    with nights.session() as session:
+
+        def silent(number: int) -> None:
+            now[0] = 9 * 3600.0
+            end = time.monotonic() + PATIENCE
+            while not session.cancel.cancelled():
+                assert time.monotonic() < end, "nobody looked"
+                time.sleep(0.01)
+
+        nights.world.on_trial = silent
+        report = night.run(nights.watch(), session, lambda: now[0])
+    assert report.night.stopped == "the night's budget of time is spent"
+
+
 def test_slots_beside_each_other_spend_machine_time_faster_than_time(tmp_path: Path) -> None:
     now = [0.0]
     with Nights(tmp_path, tmp_path).session() as session:
