@@ -73,3 +73,11 @@ def test_a_script_waits_for_udev_where_it_lives(tmp_path: Path) -> None:
 def test_what_is_wrong_with_needs_is_said(needs: dict[str, object], said: str) -> None:
     _, faults = parse({**BASE, "needs": needs})
     assert [fault for fault in faults if said in fault.message or said in fault.path], faults
+
+
+def test_a_packaged_kernel_brings_what_f2fs_asks_for_by_itself() -> None:
+    """Its modules name the library crc32 alone, which is built in, and not the algorithm."""
+    storage = {"d": {"disk": "nvme", "size": "128M"}, "data": {"fs": "f2fs", "of": "d"}}
+    found, faults = parse({**BASE, "storage": storage})
+    assert found is not None and not faults, faults
+    assert {"f2fs", "crc32_generic"} <= set(modules_for(found, [Cell("plain")]))
