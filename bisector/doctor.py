@@ -53,6 +53,7 @@ VM = (
     Program("busybox", "busybox-static", "the inner guest's userspace"),
     Program("file", "file", "virtme-ng finds a kernel's modules by the release that it shows"),
 )
+VOLATILE = (Program("qemu-img", "qemu-utils", "makes volatile disks"),)
 EXTENTS = (Program("filefrag", "e2fsprogs", "says where a file of the inner guest lies"),)
 
 
@@ -99,6 +100,7 @@ def _programs(recipe: Recipe | None) -> Iterator[Program]:
         yield VM[1]
         files = any(table.KINDS[layer.kind].mounted for layer in recipe.guest.storage.values())
         yield from EXTENTS if files and recipe.has_blocks_in_guest else ()
+    yield from VOLATILE if any(layer.words.get("volatile") for layer in layers) else ()
     yield from _of_storage(table.ROWS[layer.kind, layer.type] for layer in layers)
 
 

@@ -50,6 +50,9 @@ def faults_of_words(what: str, known: Mapping[str, Option], given: Mapping[str, 
         yield "physical_block", False, "a physical block is no smaller than a logical one"
     if "protection" in words and int(words.get("metadata") or 0) < 8:
         yield "protection", True, "its tuple takes 8 bytes of each block: write metadata: 8, or more"
+    if words.get("volatile") == "on" and "errors" in words:
+        message = "errors are of sectors of the file, and a volatile disk has its blocks elsewhere in it: use two disks"
+        yield "volatile", True, message
     if "conventional" in words and "zoned" not in words:
         yield "conventional", True, "a disk has such zones beside others: 'zoned' says how large each is"
 

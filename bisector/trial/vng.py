@@ -18,7 +18,7 @@ from bisector.agent.plan import Layer, Plan
 from bisector.errors import InfraError
 from bisector.layers import table
 from bisector.layers.device import DEVICES, SERIAL_LENGTH, Device
-from bisector.layers.drive import file_words, more_words
+from bisector.layers.drive import file_words, format_words, more_words
 from bisector.model import Image
 from bisector.system.sandbox import Access, installation
 
@@ -218,7 +218,7 @@ def devices(plan: Plan, places: Places) -> tuple[str, ...]:
             limit = f"at most {SERIAL_LENGTH} characters"
             raise InfraError(f"disk {layer.name}: a disk's name is its serial number, {limit}")
         given = dict(layer.options)
-        words = ["if=none", f"id=disk-{layer.name}", "format=raw", "cache=unsafe", *more_words(given)]
+        words = ["if=none", f"id=disk-{layer.name}", *format_words(given), "cache=unsafe", *more_words(given)]
         node = ",".join([*file_words(str(places.disk(layer)), given), *words])
         place = device.for_disk(used[device.name])
         used[device.name] += 1

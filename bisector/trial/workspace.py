@@ -18,8 +18,9 @@ from pathlib import Path
 from bisector.agent.plan import Guest, Plan, Result
 from bisector.codec import DecodeError, dump, load
 from bisector.errors import InfraError
-from bisector.layers.drive import image_bytes
+from bisector.layers.drive import image_bytes, image_command
 from bisector.model import Image
+from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.system.records import start_time
 from bisector.system.sandbox import HOST
@@ -97,6 +98,11 @@ class Workspace:
             self._copy_for_guest(plan.guest, kernels)
         for layer in vng.disks(plan):
             places.disk(layer).parent.mkdir(exist_ok=True)
+            if make := image_command(str(places.disk(layer)), layer.size, dict(layer.options)):
+                if not shutil.which(make[0]):
+                    raise InfraError(f"{make[0]} is missing: it makes volatile disks", hint=install("qemu-utils"))
+                processes.run(make, access=HOST, timeout=PACKING)
+                continue
             with places.disk(layer).open("wb") as disk:
                 disk.truncate(image_bytes(layer.size, dict(layer.options)))
         _script(places.start, vng.start_script(guest_python(), self._agent(processes), places, programs))

@@ -48,6 +48,34 @@ def test_what_was_flushed_outlives_a_power_cut_and_a_reboot(tmp_path: Path) -> N
     assert [step.started for step in result.steps] == sorted(step.started for step in result.steps)
 
 
+CACHES = """
+a: {disk: virtio-blk, size: 16M, volatile: true}
+b: {disk: virtio-blk, size: 16M, volatile: true}
+c: {disk: virtio-blk, size: 16M}
+d: {disk: nvme, size: 16M, volatile: true, write_cache: false}
+"""
+CUT = """
+- no-flush: {run: [sh, -c, 'for d in {b} {c} {d}; do
+    echo write through >/sys/block/$(basename $d)/queue/write_cache; done']}
+- write-a: {stamp: a, size: 1M}
+- write-b: {stamp: b, size: 1M}
+- write-c: {stamp: c, size: 1M}
+- write-d: {stamp: d, size: 1M}
+- cut: {power_cut: vm}
+- flushed: {verify: a}
+- not-flushed: {verify: b}
+- plain: {verify: c}
+- through: {verify: d}
+"""
+
+
+def test_a_flush_that_the_kernel_leaves_out_is_seen_on_a_disk_with_a_volatile_cache(tmp_path: Path) -> None:
+    """The kernel is told that there is no cache; a plain disk cannot show what that loses."""
+    result = tried(tmp_path, CACHES, CUT)
+    seen = {step.name: step.blocks for step in result.steps if step.blocks}
+    assert seen == {"flushed": ("clean",), "not-flushed": ("zeroed",), "plain": ("clean",), "through": ("clean",)}
+
+
 PULLED = """
 a: {disk: nvme, size: 16M}
 b: {disk: virtio-blk, size: 16M}

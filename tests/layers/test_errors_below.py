@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bisector.layers import drive
+from bisector.layers.device import DEVICES
 from bisector.layers.option import Errors
+from bisector.recipe import options
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-io"), reason="qemu-io is not installed")
 
@@ -45,3 +47,12 @@ def test_errors_anywhere_and_at_a_sector_beside_each_other(tmp_path: Path) -> No
     errors: list[dict[str, object]] = [{"write": "any", "count": 1}, {"read": 8}]
     seen = did(tmp_path, errors, "write 64k 4k", "write 64k 4k", "read 4k 4k", "read 64k 4k")
     assert seen == ["Input/output error", "", "Input/output error", ""]
+
+
+def test_errors_are_of_sectors_and_a_volatile_disk_has_them_elsewhere() -> None:
+    known = drive.words(DEVICES["nvme"])
+    given = {"volatile": True, "errors": [{"read": 8}]}
+    (fault,) = options.faults_of_words("a disk nvme", known, given)
+    assert fault[0] == "volatile" and "elsewhere" in fault[2]
+    assert not [*options.faults_of_words("a disk nvme", known, {"volatile": True})]
+    assert "volatile" not in drive.words(DEVICES["nvme"], guest=True)

@@ -13,7 +13,7 @@ import pytest
 
 from bisector.agent.plan import Guest, Layer, Plan
 from bisector.errors import InfraError
-from bisector.layers.drive import image_bytes
+from bisector.layers.drive import image_bytes, image_command
 from bisector.model import Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
@@ -63,6 +63,23 @@ def test_a_disk_with_metadata_is_a_namespace_of_its_own_with_room_for_it(tmp_pat
     ]
     assert image_bytes(1 << 20, dict(options)) == (1 << 20) + 256 * 8
     assert image_bytes(1 << 20, {}) == 1 << 20
+
+
+@pytest.mark.parametrize(("size", "cluster"), [(1 << 20, 128), (1 << 30, 128), ((1 << 30) + 1, 256), (5 << 30, 512)])
+def test_a_volatile_disk_has_all_of_its_blocks_in_one_table(size: int, cluster: int) -> None:
+    command = image_command("/x", size, {"volatile": "on"})
+    assert command[:5] == ["qemu-img", "create", "-q", "-f", "qcow2"]
+    assert command[-3:] == [f"cluster_size={cluster << 10},extended_l2=on", "/x", str(size)]
+    assert image_command("/x", size, {}) == image_command("/x", size, {"volatile": "off"}) == []
+
+
+def test_a_volatile_disk_is_given_to_qemu_in_its_format() -> None:
+    layers = (
+        Layer("a", "disk", "nvme", size=1 << 20, options=(("volatile", "on"),)),
+        Layer("b", "disk", "nvme", size=1),
+    )
+    drives = [word for word in vng.devices(Plan((), layers), PLACES) if word.startswith("file=")]
+    assert ["format=qcow2" in drive for drive in drives] == [True, False]
 
 
 def test_programs_under_test_are_seen_in_the_vm_and_come_first(tmp_path: Path) -> None:
