@@ -20,7 +20,8 @@ SHOWN = 60  # characters of a value in an error's text
 LATER = frozenset(
     {
         *("boot_kernel", "config_lines", "during", "first_kernel", "group", "icount", "keep", "kernels"),
-        *("later_kernels", "most", "numbers", "qmp", "refused", "to", "udev", "until", "whose", "words"),
+        *("later_kernels", "most", "numbers", "qmp", "refused", "sync", "to", "udev", "until", "vectors", "whose"),
+        *("words",),
     }
 )
 """Fields left out of the JSON while they are empty: the store keys rows by the text of types that had none of them."""

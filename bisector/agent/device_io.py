@@ -18,31 +18,43 @@ RANGES = {"discard": 0x1277, "write_zeroes": 0x127F}
 """BLKDISCARD and BLKZEROOUT, which take a begin and a length (include/uapi/linux/fs.h)."""
 
 
-def device_io(path: str, io: Io, again: Again = lambda: False) -> Outcome:
+def device_io(path: str, io: Io, again: Again = lambda: False, *, makes: bool = False) -> Outcome:
     """Do ``io`` on ``path`` once, and over and over as long as ``again`` says.
 
-    The buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
+    Each buffer starts ``buffer_offset`` bytes past a page boundary: an mmap is page-aligned, a bytearray is not.
     ``errno`` is the first one seen; a short transfer counts as failed and is named in ``detail``.
+
+    ``makes``: a write makes the file where there is none.
     """
     if io.operation in RANGES:
         return _ranges(path, io, again)
     reading = io.operation == "read"
-    flags = (os.O_RDONLY if reading else os.O_WRONLY) | os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0)
+    flags = os.O_RDONLY if reading else os.O_WRONLY | (os.O_CREAT if makes else 0)
+    flags |= os.O_CLOEXEC | (os.O_DIRECT if io.direct else 0) | (os.O_SYNC if io.sync else 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         return Outcome(errno=errno_name(error), failed=1, detail=f"open {path}: {error.strerror}")
     seen = Outcome()
-    memory = mmap.mmap(-1, io.block + io.buffer_offset + PAGE)
-    buffer = memoryview(memory)[io.buffer_offset : io.buffer_offset + io.block]
-    if not reading:
-        buffer[:] = pattern(io.block)
+    buffers = _buffers(io)
+    for index, buffer in enumerate([] if reading else buffers):
+        buffer[:] = pattern(io.block)[index * len(buffer) : (index + 1) * len(buffer)]
     while True:
         for index in range(io.count):
-            seen = _transfer(seen, descriptor, buffer, io.offset + index * io.block, reading)
+            seen = _transfer(seen, descriptor, buffers, io.offset + index * io.block, reading)
         if not again():
             break
     return _flushed(seen, descriptor, flush=io.flush and not reading)
+
+
+def _buffers(io: Io) -> list[memoryview]:
+    """Memory for one operation: parts of one size, with a page between them, so that none goes on where one ends."""
+    count = io.vectors or 1
+    size = io.block // count
+    stride = -(-(size + io.buffer_offset) // PAGE) * PAGE + PAGE
+    memory = memoryview(mmap.mmap(-1, count * stride))
+    begins = [index * stride + io.buffer_offset for index in range(count)]
+    return [memory[begin : begin + size] for begin in begins]
 
 
 def _ranges(path: str, io: Io, again: Again) -> Outcome:
@@ -73,14 +85,15 @@ def _failed(seen: Outcome, error: OSError, where: str) -> Outcome:
     return replace(seen, failed=seen.failed + 1, errno=named, detail=seen.detail or where)
 
 
-def _transfer(seen: Outcome, descriptor: int, buffer: memoryview, offset: int, reading: bool) -> Outcome:
+def _transfer(seen: Outcome, descriptor: int, buffers: list[memoryview], offset: int, reading: bool) -> Outcome:
     try:
-        moved = os.preadv(descriptor, [buffer], offset) if reading else os.pwritev(descriptor, [buffer], offset)
+        moved = os.preadv(descriptor, buffers, offset) if reading else os.pwritev(descriptor, buffers, offset)
     except OSError as error:
         return _failed(seen, error, f"at {offset}: {error.strerror}")
-    if moved == len(buffer):
+    wanted = sum(map(len, buffers))
+    if moved == wanted:
         return replace(seen, count=seen.count + 1)
-    short = seen.detail or f"at {offset}: {moved} of {len(buffer)} bytes"
+    short = seen.detail or f"at {offset}: {moved} of {wanted} bytes"
     return replace(seen, failed=seen.failed + 1, detail=short)
 
 

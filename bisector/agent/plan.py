@@ -83,6 +83,8 @@ class Io:
     buffer_offset: Natural = 0  # bytes past a page boundary at which the user's buffer starts
     offset: Natural = 0
     flush: bool = False  # write: fsync at the end
+    sync: bool = False  # write: each is on the medium when it ends (O_SYNC)
+    vectors: Natural = 0  # read, write: so many buffers for one operation; 0: one
 
 
 @dataclass(frozen=True)

@@ -227,9 +227,8 @@ def _io(work: Workload, step: Step) -> Outcome:
     if step.where == "guest":
         drive, io = step.objects[0], step.io
         return _repeated(work, step, lambda: work.inner().io(drive, io, step.seconds, work.left()))
-    if work.storage.is_mounted(step.objects[0]):
-        raise Halt("plan", f"{step.name}: io goes to a device or a file, and {step.objects[0]} is a file system")
-    seen = device_io(work.storage.node(step.objects[0]), step.io, work.again(step))
+    path, mounted = work.storage.node(step.objects[0]), work.storage.is_mounted(step.objects[0])
+    seen = device_io(f"{path}/io" if mounted else path, step.io, work.again(step), makes=mounted)
     return replace(seen, exit=int(seen.failed > 0))  # as a program would end, and as dd in the guest does
 
 

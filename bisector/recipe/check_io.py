@@ -29,8 +29,11 @@ def faults(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "size"), "either count or size, not both", at_key=True)
     if step.size is not None and step.size % block:
         yield Fault((*path, "size"), f"is no multiple of {key}")
-    if step.flush and key == "read":
-        yield Fault((*path, "flush"), "is for writes", at_key=True)
+    for word in ("flush", "sync"):
+        if getattr(step, word) and key == "read":
+            yield Fault((*path, word), "is for writes", at_key=True)
+    if len(step.objects) > 1:
+        yield Fault((*path, "io"), "one step does I/O on one object")
     if key in WITHOUT_DATA:
         yield from _range(recipe, step, key, block, path)
     else:
@@ -43,13 +46,15 @@ def _data(step: Step, key: str, block: int, path: Path) -> Iterator[Fault]:
     if block > MAX_BLOCK:
         message = f"one operation moves at most {format_size(MAX_BLOCK)}; 'size' is for all of them"
         yield Fault((*path, key), message)
+    if step.vectors and block % step.vectors:
+        yield Fault((*path, "vectors"), f"{key} is no multiple of it, and all vectors have one size")
     if step.direct and block % 512:
         yield Fault((*path, key), f"direct I/O of {block} bytes: no multiple of 512, every kernel refuses it")
 
 
 def _range(recipe: Recipe, step: Step, key: str, block: int, path: Path) -> Iterator[Fault]:
     """Ranges of a device, in its sectors (BLKDISCARD and BLKZEROOUT, block/ioctl.c)."""
-    for word in ("direct", "buffer_offset", "flush"):
+    for word in ("direct", "buffer_offset", "flush", "sync", "vectors"):
         if getattr(step, word) is not None:
             yield Fault((*path, word), f"is for data, and a {key} moves none", at_key=True)
     if block % 512:
@@ -58,10 +63,9 @@ def _range(recipe: Recipe, step: Step, key: str, block: int, path: Path) -> Iter
         yield Fault((*path, "offset"), "is no multiple of 512, every kernel refuses it")
     for index, name in enumerate(step.objects):
         layer = recipe.storage.get(name)
-        if step.where == "vm" and layer and layer.kind and table.KINDS[layer.kind].holds_bytes:
-            message = (
-                f"{name} is a file, and a {key} goes to a device (in a file: 'run: [fallocate, --punch-hole, ...]')"
-            )
+        kind = table.KINDS[layer.kind] if step.where == "vm" and layer and layer.kind else None
+        if kind and (kind.holds_bytes or kind.mounted):
+            message = f"a {key} goes to a device, not to a file (there 'run: [fallocate, --punch-hole, ...]')"
             yield Fault((*path, "io", index), message)
 
 
@@ -72,5 +76,8 @@ def _in_guest(step: Step, key: str, block: int, path: Path) -> Iterator[Fault]:
         yield Fault((*path, key), message, at_key=True)
     if step.buffer_offset:
         yield Fault((*path, "buffer_offset"), "I/O in the guest has none: its dd aligns its buffer", at_key=True)
+    for word in ("sync", "vectors"):
+        if getattr(step, word) is not None:
+            yield Fault((*path, word), f"I/O in the guest has none: its dd knows no {word}", at_key=True)
     if key not in WITHOUT_DATA and (step.offset or 0) % block:
         yield Fault((*path, "offset"), "I/O in the guest begins at a multiple of its block size")

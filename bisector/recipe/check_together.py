@@ -21,6 +21,9 @@ ALONE = {
 }
 """Verbs that do not stand beside other steps, and why."""
 
+BY_MONITOR = ("plug", "unplug")
+"""Verbs on the guest's drives that QEMU's monitor does; the guest is only asked what it shows."""
+
 CHANGES = ("fail", "remove", "add", "unplug", "plug", "stamp")
 """Verbs of which two on one object would not know of each other."""
 
@@ -62,7 +65,7 @@ def _at_once(steps: Mapping[str, Step]) -> Iterator[Fault]:
     """Pairs that would be in each other's way."""
     for (first, one), (second, other) in itertools.combinations(steps.items(), 2):
         path: Path = ("steps", second)
-        if one.where == other.where == "guest":
+        if one.where == other.where == "guest" and not {one.verb, other.verb} & set(BY_MONITOR):
             message = f"the guest does one step at a time, and {first} is in it; two of its programs are one 'run'"
             yield Fault((*path, "in"), message)
         if one.until and one.until == other.until:

@@ -31,7 +31,19 @@ TAKES: dict[str, set[str]] = {
     "restart": {"probability"},
     "stop": {"probability"},
     "resume": {"probability"},
-    "io": {*_COMMON, "while", *OPERATIONS, "size", "count", "offset", "direct", "buffer_offset", "flush"},
+    "io": {
+        *_COMMON,
+        "while",
+        *OPERATIONS,
+        "size",
+        "count",
+        "offset",
+        "direct",
+        "buffer_offset",
+        "flush",
+        "sync",
+        "vectors",
+    },
     "stamp": {*_COMMON, "size", "direct", "kill"},
     "verify": {"in", "direct", "caches", "probability"},
     "corrupt": {"class", "probability"},
@@ -161,7 +173,7 @@ def _objects(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
             where = "the guest has no" if step.where == "guest" else "no"
             hint = "" if known or step.where == "guest" else "; the recipe has no 'storage:'"
             yield Fault(place, f"{where} layer {name!r}{suggestion(name, known)}{hint}")
-        elif step.verb in ("io", "corrupt"):
+        elif step.verb == "corrupt" or (step.verb == "io" and step.where == "guest"):
             layer = recipe.storage.get(name) or (recipe.guest.storage.get(name) if recipe.guest else None)
             if layer and layer.kind and table.KINDS[layer.kind].mounted:
                 yield Fault(place, f"{name} is a file system; {step.verb} works on a disk, an array, an LV or a file")

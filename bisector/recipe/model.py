@@ -197,6 +197,8 @@ class Step(Base):
     direct: Flag | None = None
     buffer_offset: Annotated[int, BeforeValidator(values.count(0, 4095))] | None = None
     flush: Flag | None = None
+    sync: Flag | None = None
+    vectors: Annotated[int, BeforeValidator(values.count(2, 1024))] | None = None
     caches: Literal["drop", "keep", "remount"] | None = None
     kill: Flag | None = None
     damage: Damage | None = Field(None, alias="class")

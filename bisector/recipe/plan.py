@@ -184,6 +184,8 @@ def _io(step: Step) -> agent.Io:
         buffer_offset=step.buffer_offset or 0,
         offset=step.offset or 0,
         flush=bool(step.flush),
+        sync=bool(step.sync),
+        vectors=step.vectors or 0,
     )
 
 

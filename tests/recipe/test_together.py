@@ -190,3 +190,11 @@ def test_a_fault_inside_is_shown_where_it_stands(tmp_path: Path) -> None:
     (found,) = caught.value.diagnostics
     assert "fro:" in lines[found.line - 1] and lines[found.line - 1][found.column - 1 :].startswith("fro")
     assert found.field == "steps.load.fro"
+
+
+def test_a_drive_of_the_guest_goes_while_it_is_read() -> None:
+    out = {"unplug": "vda", "in": "guest"}
+    read = {"io": "vda", "in": "guest", "read": "4k", "while": "out"}
+    guest = {"os": "linux", "drives": {"vda": {"of": "r", "device": "scsi", "hotplug": "present"}}}
+    _, faults = parsed({"out": out}, {"read": read}, guest=guest)
+    assert not faults
