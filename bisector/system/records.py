@@ -71,11 +71,20 @@ def reap(folder: Path) -> tuple[int, ...]:
 
     Only a process that carries a record's token, or is the recorded guard by pid and start time, is touched.
     """
-    dead = [(path, record) for path in sorted(folder.glob("*.json")) if (record := _read(path)) and not _owned(record)]
+    dead = _left_behind(folder)
     killed = _kill([record for _, record in dead])
     for path, _ in dead:
         path.unlink(missing_ok=True)
     return killed
+
+
+def left_behind(folder: Path) -> tuple[Path, ...]:
+    """Files of the records whose owner is dead. Those of other commands that still work are none of them."""
+    return tuple(path for path, _ in _left_behind(folder))
+
+
+def _left_behind(folder: Path) -> list[tuple[Path, Record]]:
+    return [(path, record) for path in sorted(folder.glob("*.json")) if (record := _read(path)) and not _owned(record)]
 
 
 def reap_one(path: Path) -> tuple[int, ...]:

@@ -229,6 +229,7 @@ def test_reap_leaves_living_owners_and_strangers_alone(processes: Processes, mar
             forged = {**record, "pid": stranger.pid, "started": earlier, "owner": 2**22 + 1, "token": "of nobody"}
             (processes.records / "forged.json").write_text(json.dumps(forged))
             (processes.records / "torn.json").write_text('{"pid": 1')
+            assert [left.name for left in records.left_behind(processes.records)] == ["forged.json"]
             assert processes.reap_orphans() == ()
             assert child.poll() is None
             assert stranger.poll() is None
