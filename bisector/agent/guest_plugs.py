@@ -35,7 +35,6 @@ class GuestPlugs:
         self._devices = device_values(guest.drives)
         self._nodes = nodes
         self._out = {name for name, drive in self._drives.items() if dict(drive.words)["hotplug"] == "absent"}
-        self._dropped: set[str] = set()  # drives that QEMU may have dropped with their device
 
     def missing(self, name: str) -> Outcome | None:
         """What a step on a drive sees that is not plugged in; None for all that are."""
@@ -68,13 +67,11 @@ class GuestPlugs:
 
     def _plug(self, qemu: Qemu, name: str, seconds: float) -> Outcome:
         until = time.monotonic() + min(APPEAR, seconds)
-        if name in self._dropped:
-            words = drive_option(self._drives[name], self._nodes[self._drives[name].of]).replace("\\", "\\\\")
-            line = 'drive_add 0 "' + words.replace('"', '\\"') + '"'
-            made = _ask(qemu, "human-monitor-command", until, **{"command-line": line})
-            if made.exit != 0 or not re.search(r"OK|Duplicate ID", made.detail):
-                return replace(made, exit=made.exit or 1)
-            self._dropped.discard(name)
+        words = drive_option(self._drives[name], self._nodes[self._drives[name].of]).replace("\\", "\\\\")
+        line = 'drive_add 0 "' + words.replace('"', '\\"') + '"'
+        made = _ask(qemu, "human-monitor-command", until, **{"command-line": line})
+        if made.exit != 0 or not re.search(r"OK|Duplicate ID", made.detail):  # it is there still, or from the start
+            return replace(made, exit=made.exit or 1)
         seen = _ask(qemu, "device_add", until, **arguments(self._devices[name]))
         if seen.exit != 0:
             return seen
@@ -99,7 +96,6 @@ class GuestPlugs:
         if not heard("DEVICE_DELETED"):
             return Outcome(exit=1, detail="the guest did not let it go")
         self._out.add(name)
-        self._dropped.add(name)
         if not _shows(qemu, name, until, wanted=False):  # virtio-scsi hears of it afterwards
             return Outcome(exit=1, detail="the guest shows it still")
         return seen

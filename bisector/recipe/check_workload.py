@@ -251,6 +251,8 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
             out = out - set(step.objects)
         elif step.verb == "unplug":
             out = out | set(step.objects)
+        elif "device_del" in (step.qmp or ()):  # by whatever id
+            out = out | set(drives)
         if step.ends_boot:
             started, out = False, absent
             forgotten |= damaged

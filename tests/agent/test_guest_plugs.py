@@ -75,13 +75,13 @@ def test_a_qemu_that_ends_is_its_exit_code_and_no_plugging(start: Start) -> None
     qemu = start("-snapshot")
     assert qemu.wait(LIMIT, lambda: qemu.greeted)
     os.kill(qemu._child.pid, signal.SIGABRT)
-    seen = GuestPlugs(GUEST, {}).act(qemu, step("plug", "n"), LIMIT)
+    seen = GuestPlugs(GUEST, {"l": "/nonexistent"}).act(qemu, step("plug", "n"), LIMIT)
     assert (seen.done, seen.exit) == (True, -signal.SIGABRT)
 
 
 def test_what_qemu_refuses_is_its_error(start: Start) -> None:
     qemu = start("-snapshot", "-global", "pcie-root-port.hotplug=off")
-    seen = GuestPlugs(GUEST, {}).act(qemu, step("plug", "n"), LIMIT)
+    seen = GuestPlugs(GUEST, {"l": "/nonexistent"}).act(qemu, step("plug", "n"), LIMIT)
     assert (seen.done, seen.exit, seen.failed) == (True, 1, 1)
     assert "hotplug" in seen.detail
 

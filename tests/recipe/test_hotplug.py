@@ -48,6 +48,11 @@ def test_the_word_and_the_steps_are_in_the_plan_and_the_kernel_gets_what_it_need
     assert "hotplug" not in added_fragments(plain, [Cell("plain")])
 
 
+def test_a_drive_that_a_command_of_qmps_pulled_out_is_put_in_again() -> None:
+    pull = {"out": {"qmp": {"device_del": {"id": "vda"}}, "until": "DEVICE_DELETED"}}
+    assert not parsed(BOOT, pull, {"in": {"plug": "vda", "in": "guest"}})[1]
+
+
 @pytest.mark.parametrize(
     ("steps", "guest", "said"),
     [
