@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import time
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 
 from ..layers.device import SERIAL_LENGTH
 from ..layers.machine import read_text
-from .command import Halt, demand
+from .command import Halt, find_tool, run
 
 APPEAR = 20.0  # seconds that a disk may take to appear
 POLL = 0.05
+LOAD = 120.0  # seconds to load modules: on a host with twelve processes for two processors XFS was not in after 30
 HDIO_GET_IDENTITY = 0x030D  # include/uapi/linux/hdreg.h; answers struct hd_driveid, serial_no at byte 20
 
 
@@ -37,10 +37,20 @@ def _figure(device: str, name: str) -> int:
 
 
 def load_modules(*names: str) -> None:
-    """Load what may be a module; what is built in, or not there, is no error: the device's absence will say so."""
-    if os.path.exists("/proc/modules"):
-        with contextlib.suppress(Halt):
-            demand(["modprobe", "-q", "-a", *names], stage="tools", timeout=30.0)
+    """Load what may be a module; what is built in, or not there, is no error: the device's absence will say so.
+
+    Raises Halt(tools) for one that takes too long: what lacks it then would look as if the kernel refused it.
+    """
+    if not os.path.exists("/proc/modules"):
+        return
+    try:
+        ran = run([find_tool("modprobe"), "-q", "-a", *names], timeout=LOAD)
+    except (Halt, OSError):  # it is not installed
+        return
+    if ran.exit is None:
+        raise Halt(
+            "tools", f"modprobe {' '.join(names)} did not end in {LOAD:.0f} s, on a host that has too much to do"
+        )
 
 
 def serials(sys_block: str = "/sys/block") -> dict[str, str]:

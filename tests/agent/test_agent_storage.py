@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.command import Halt
+from bisector.agent import disks
+from bisector.agent.command import CommandResult, Halt
 from bisector.agent.plan import Layer
 from bisector.agent.storage import Storage, in_order
 from bisector.layers import lvm, md, table
@@ -95,3 +96,19 @@ def test_without_a_vm_no_block_device_is_made(tmp_path: Path, kind: str) -> None
     with pytest.raises(Halt) as caught:
         Storage(str(tmp_path), 30.0).build((Layer("x", kind, "loop"),), vm=False)
     assert caught.value.fault.stage == "plan"
+
+
+@pytest.mark.parametrize("ended", [0, 1, None])
+def test_modules_that_are_not_loaded_in_time_are_the_harness_s_failure(
+    monkeypatch: pytest.MonkeyPatch, ended: int | None
+) -> None:
+    """A file system whose module a busy host did not load is none that the kernel refuses to mount."""
+    monkeypatch.setattr(disks.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(disks, "find_tool", lambda name: name)
+    monkeypatch.setattr(disks, "run", lambda argv, timeout: CommandResult(ended, ""))
+    if ended is not None:
+        return disks.load_modules("xfs")
+    with pytest.raises(Halt) as caught:
+        disks.load_modules("xfs")
+    assert caught.value.fault.stage == "tools" and not caught.value.refused
+    return None
