@@ -127,6 +127,17 @@ class Step:
         return StepFacts(self.name, at, at, where="guest" if inside else "vm", group=self.group)
 
 
+def lasting(steps: typing.Iterable[tuple[str, float]]) -> float:
+    """Seconds that steps last which have a time, each as its group and its seconds: of a group the longest."""
+    alone, groups = 0.0, dict[str, float]()
+    for group, seconds in steps:
+        if group:
+            groups[group] = max(groups.get(group, 0.0), seconds)
+        else:
+            alone += seconds
+    return alone + sum(groups.values())
+
+
 @dataclass(frozen=True)
 class Watch:
     """A regular expression searched for in a console. ``decisive``: its first match ends the trial.

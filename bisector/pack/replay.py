@@ -37,6 +37,7 @@ from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.images import Images
 from bisector.targets import subject_of
+from bisector.verdict.duration import lasting
 from bisector.verdict.numbers import measuring, resolved
 from bisector.verdict.signature import read
 
@@ -116,7 +117,7 @@ def _as_long(case: Case, recorded: Plan | None) -> Case:
     plan = case.plan
     most = plan.deadline if case.fixed_deadline else LONGEST
     steps = tuple(replace(step, seconds=min(lasted.get(step.name, step.seconds), most)) for step in plan.steps)
-    longer = sum(step.seconds for step in steps) - sum(step.seconds for step in plan.steps)
+    longer = lasting(replace(plan, steps=steps)) - lasting(plan)
     deadline = plan.deadline if case.fixed_deadline else plan.deadline + max(0.0, longer)
     return replace(case, plan=replace(plan, steps=steps, deadline=deadline))
 

@@ -76,7 +76,7 @@ def faults(recipe: Recipe) -> list[Fault]:
 
 
 def _deadline(recipe: Recipe) -> Iterator[Fault]:
-    lasting = sum(step.seconds or 0 for step in recipe.steps.values())
+    lasting = recipe.lasting
     if recipe.deadline is not None and recipe.deadline <= lasting:
         yield Fault(("deadline",), f"the steps' 'for' alone last {format_duration(lasting)}, so no trial could end")
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from bisector.agent.plan import lasting
 from bisector.layers import arch
 from bisector.recipe import together, values
 from bisector.recipe.base import Base
@@ -328,6 +329,11 @@ class Recipe(Base):
             *(step.reboot.kernel for step in self.steps.values() if step.reboot),
         ]
         return tuple(whose for whose in OTHER_KERNELS if whose in named)
+
+    @property
+    def lasting(self) -> float:
+        """Seconds that its steps last by their ``for``."""
+        return lasting((step.together or "", step.seconds or 0.0) for step in self.steps.values())
 
     @property
     def has_blocks_in_guest(self) -> bool:

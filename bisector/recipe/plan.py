@@ -76,7 +76,7 @@ def deadline(recipe: Recipe) -> float:
     """Seconds that a trial gets, from the agent's start: the recipe's own, or enough under software emulation."""
     if recipe.deadline is not None:
         return recipe.deadline
-    seconds = DEADLINE + sum(step.seconds or 0 for step in recipe.steps.values())
+    seconds = DEADLINE + recipe.lasting
     seconds += BOOT * sum(step.ends_boot for step in recipe.steps.values())
     if recipe.guest and recipe.guest.os != "none":
         seconds += GUEST_START * sum(step.verb in ("start", "restart") for step in recipe.steps.values())

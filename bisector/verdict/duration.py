@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bisector.agent.plan import Plan
+from bisector.agent.plan import lasting as seconds_of
 from bisector.model import EventKind, Observation, Reading, Signal
 from bisector.verdict.chance import mean_at_most, rate_at_least
 
@@ -71,7 +72,7 @@ def stretch(
 
 def lasting(plan: Plan) -> float:
     """Seconds that the plan's ``for:`` steps last together."""
-    return sum(step.seconds for step in plan.steps)
+    return seconds_of((step.group, step.seconds) for step in plan.steps)
 
 
 def stretched_plan(plan: Plan, seconds: float) -> Plan:
@@ -131,4 +132,4 @@ def _shown_at(seen: Observation, reading: Reading, plan: Plan) -> float | None:
         return max(0.0, min(events))
     wanted = {step.name: step.seconds for step in plan.steps}
     cut = [step for step in facts if step.ended - step.started < FULL * wanted[step.name]]
-    return max(0.0, cut[0].ended - began) if cut else None
+    return max(0.0, min(step.ended for step in cut) - began) if cut else None

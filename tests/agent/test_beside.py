@@ -237,12 +237,22 @@ def test_repetitions_in_the_guest_are_one_outcome(
 ) -> None:
     left = iter(range(rounds))
     step = Step("load", "io", ("vda",), where="guest", io=READ, group="busy", during="other")
-    plan = Plan(steps=(step,), vm=False)
-    recorder = Recorder(str(tmp_path), "t0k", vm=False)
-    guest, storage = ScriptedGuest(*outcomes), Storage(str(tmp_path), 9.0)
-    stamps = Stamps(plan, str(tmp_path))
-    work = Workload(plan, storage, recorder, "", guest, stamps, ended=lambda name: next(left) >= rounds - 1)
+    work = replace(workload(tmp_path, ScriptedGuest(*outcomes)), ended=lambda name: next(left) >= rounds - 1)
     facts = perform(work, step)
     assert (facts.done, facts.exit, facts.count, facts.failed, facts.errno, facts.detail) == (
         *(seen.done, seen.exit, seen.count, seen.failed, seen.errno, seen.detail),
     )
+
+
+def workload(folder: Path, guest: GuestControl) -> Workload:
+    plan = Plan(steps=(), vm=False)
+    recorder = Recorder(str(folder), "t0k", vm=False)
+    return Workload(plan, Storage(str(folder), 9.0), recorder, "", guest, Stamps(plan, str(folder)))
+
+
+def test_a_program_in_the_guest_repeats_for_its_time(tmp_path: Path) -> None:
+    guest = ScriptedGuest()
+    guest.run = lambda argv, seconds: Outcome(exit=0, detail="said")  # type: ignore[method-assign]
+    step = Step("again", "run", where="guest", argv=("true",), seconds=0.2)
+    facts = perform(workload(tmp_path, guest), step)
+    assert facts.exit == 0 and facts.count > 1 and facts.ended - facts.started >= 0.19

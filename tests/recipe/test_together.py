@@ -198,3 +198,10 @@ def test_a_drive_of_the_guest_goes_while_it_is_read() -> None:
     guest = {"os": "linux", "drives": {"vda": {"of": "r", "device": "scsi", "hotplug": "present"}}}
     _, faults = parsed({"out": out}, {"read": read}, guest=guest)
     assert not faults
+
+
+@pytest.mark.parametrize(("deadline", "right"), [("6s", True), ("5s", False)])
+def test_a_deadline_is_held_against_the_longest_of_them(deadline: str, right: bool) -> None:
+    _, faults = parsed({"load": LOAD}, {"more": {"run": ["true"], "for": "5s"}}, deadline=deadline)
+    assert (not faults) is right, faults
+    assert right or "last 5s" in faults[0].message

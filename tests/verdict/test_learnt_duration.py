@@ -75,3 +75,17 @@ def test_steps_are_stretched_in_their_parts_and_the_question_becomes_another() -
     longer = stretched_plan(PLAN, 80.0)
     assert [step.seconds for step in longer.steps] == [0.0, 60.0, 20.0]
     assert longer.identity() != PLAN.identity()
+
+
+def test_steps_beside_each_other_last_as_long_as_the_longest() -> None:
+    beside = Plan(
+        (
+            Step("load", "io", seconds=20.0, group="busy"),
+            Step("more", "io", seconds=20.0, group="busy"),
+            Step("end", "io", seconds=1.0),
+        )
+    )
+    assert lasting(beside) == 21.0
+    assert lasting(stretched_plan(beside, 42.0)) == 42.0
+    late = [*map(by_line, (11.0, 14.0, 15.0, 17.0, 18.0, 19.0)), *[clean()] * 9]
+    assert found(late, beside) is not None  # beyond the half of 21 seconds, and not of 41
