@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def test_no_function_is_over_its_limit() -> None:
 def test_no_module_is_over_its_limit(folder: str) -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in python(folder)}
     assert {name: lines for name, lines in lengths.items() if lines > MODULE} == {}
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their names alone, and collects nothing where two are the same."""
+    counted = Counter(path.name for path in python("tests") if path.name.startswith("test_"))
+    assert len(counted) > 200
+    assert [name for name, times in counted.items() if times > 1] == []
 
 
 def test_a_long_function_is_found_wherever_it_stands() -> None:
