@@ -83,24 +83,42 @@ def against_plain(
 def with_slots(repo: Path, options: Sequence[str], ccache: Path | None, work: Path, environ: Mapping[str, str]) -> None:
     """One trial at a time and no build ahead, against two, VMs of one processor, the good end built.
 
-    With two there are as many builds ahead as the command chooses by itself, unless ``options`` say otherwise: more
-    arguments of that ``bisector run``. Both begin with a copy of the same folders, at the same path: git's worktrees
-    know themselves by their paths. Prints seconds, exit codes, last lines and the ratio.
+    Four campaigns, in the order one, two, two, one: what only the first or the last one pays falls on both. With two
+    there are as many builds ahead as the command chooses by itself, unless ``options`` say otherwise: more arguments of
+    that ``bisector run``. Each begins with a copy of the same folders, at the same path: git's worktrees know themselves
+    by their paths. All copies are made, written and read before the first begins, and none is removed before the last
+    ends. Prints seconds, exit codes, last lines and the ratio of the sums.
     """
+    one, two = ("--trials-at-once", "1", "--ahead", "0"), ("--trials-at-once", "2", *options)
+    order = (one, two, two, one)
     with tempfile.TemporaryDirectory(prefix="bench-slots-", dir=work) as folder:
-        home, pristine = Path(folder, "home"), Path(folder, "pristine")
+        home = Path(folder, "home")
         (home / "cache/bisector").mkdir(parents=True)
         if ccache:
             shutil.copytree(ccache, home / "cache/bisector/ccache")
         common = [RECIPE, "--repo", str(repo), *CELL, *ONE_PROCESSOR]
         argv = [str(BISECTOR), "test", *common, "--rev", "good", "--trials", "1"]
         Run.of(argv, folders(home, environ)).show("good end")
-        home.rename(pristine)
-        seconds = []
-        for more in (["--trials-at-once", "1", "--ahead", "0"], ["--trials-at-once", "2", *options]):
-            shutil.copytree(pristine, home, symlinks=True)
+        copies = [Path(folder, f"copy-{number}") for number in range(len(order))]
+        for copy in copies:
+            shutil.copytree(home, copy, symlinks=True)
+        shutil.rmtree(home)
+        os.sync()
+        seconds: dict[tuple[str, ...], list[float]] = {one: [], two: []}
+        for more, copy in zip(order, copies, strict=True):
+            _read(copy)
+            copy.rename(home)
             run = Run.of([str(BISECTOR), "run", *common, *ENDS, *more], folders(home, environ))
             run.show(" ".join(more))
-            seconds.append(run.seconds)
-            shutil.rmtree(home)
-    print(f"ratio {seconds[1] / seconds[0]:.2f} (goal: at most 0.75)")
+            seconds[more].append(run.seconds)
+            home.rename(copy)
+    print(f"ratio {sum(seconds[two]) / sum(seconds[one]):.2f} (goal: at most 0.75)")
+
+
+def _read(folder: Path) -> None:
+    """Reads each file once, so that no run finds more of its files in memory than another."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
