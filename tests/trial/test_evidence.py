@@ -12,10 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from trialing import TrialSetup
 
 from bisector.agent.plan import Plan, Step, Watch
 from bisector.interfaces import CancelToken
 from bisector.model import Condition, ConsoleEvent, Ending, EventKind, Fact, FactKind, Observation, Question, Signal
+from bisector.system.starving import waited
 from bisector.trial.follow import End, Watcher
 from bisector.trial.workspace import ResultBroken
 from bisector.verdict.signature import reached_agent, read
@@ -97,10 +99,33 @@ def test_what_another_kernel_showed_is_no_evidence(play: Play) -> None:
         assert read(observation, QUESTION).signal is Signal.INFRA
 
 
-def test_what_the_console_showed_last_is_read_too(play: Play) -> None:
+def test_what_the_console_showed_last_is_read_too(
+    setup: TrialSetup, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The result lies in the share before the console's buffers have been read."""
-    late = f"begin(); result(complete=True, {FINE}); time.sleep(2.3); [say('x' * 1000) for _ in range(40)]; {LINE}"
-    observation = play(f"{late}; time.sleep(600)", PLAN)
+    shared: list[Path] = []
+
+    def ending(pid: int) -> float:
+        """The trial is taken for finished, and its tree lives: the console shows more now, and nobody reads it."""
+        (place,) = setup.work.glob("**/result.json")
+        shared.append(place.parent)
+        (place.parent / "now").touch()
+        end = time.monotonic() + 30
+        while not (place.parent / "shown").exists():
+            assert time.monotonic() < end, "the player did not show its line"
+            time.sleep(0.01)
+        return waited(pid)
+
+    monkeypatch.setattr("bisector.trial.follow.waited", ending)
+    late = f"""
+    begin(); finish({FINE})
+    while not os.path.exists(shared + '/now'):
+        time.sleep(0.01)
+    [say('x' * 1000) for _ in range(2)]; {LINE}
+    open(shared + '/shown', 'w'); time.sleep(600)
+    """
+    observation = play(late, PLAN)
+    assert shared and observation.ending is Ending.DECISIVE
     assert read(observation, QUESTION).condition == "failed"
 
 
