@@ -69,5 +69,6 @@ def test_a_build_ahead_gives_way_to_other_sessions(tmp_path: Path, access: Acces
         argv = ["cat", "/proc/self/autogroup"]
         ahead = pool.submit("ahead", processes.run, argv, access=access, env={"PATH": os.defpath}).result(timeout=30)
         needed = pool.submit("build", processes.run, argv, access=access, env={"PATH": os.defpath}).result(timeout=30)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)  # whoever runs the tests may have lowered it
     assert ahead.stdout.split()[-1] == "19"
-    assert needed.stdout.split()[-1] == "0"
+    assert needed.stdout.split()[-1] == str(max(0, ours))
