@@ -28,8 +28,8 @@ from bisector.printable import printable, printable_line
 LIVE = frozenset((Phase.CHECKOUT, Phase.BUILD, Phase.BOOT, Phase.STORAGE, Phase.WORKLOAD, Phase.DOWNLOAD, Phase.UNPACK))
 """Phases that go on for a while: shown on the live lines of a terminal, and nowhere else."""
 
-HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.TAKEN, Phase.FREE))
-"""Phases for programs alone: people read the verdict, and the summary."""
+HIDDEN = frozenset((Phase.ANSWER, Phase.NIGHT, Phase.OUTCOME, Phase.TAKEN, Phase.FREE))
+"""Phases for programs alone: people read the verdict, the report, the night's news and its summary."""
 
 _STYLE = {Phase.VERDICT: "bold", Phase.SEARCH: "cyan", Phase.STAGE: "bold cyan"}
 _LEAD = {Phase.STAGE: "", Phase.VERDICT: "  → ", Phase.TRIAL: "    "}

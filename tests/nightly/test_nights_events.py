@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A night as a program sees it that watches: enough to draw a dashboard, without the store and without the summary."""
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -13,6 +14,7 @@ from night_session import Nights, day, with_bug
 
 from bisector.events import EventLog
 from bisector.nightly import night
+from bisector.terminal import Terminal
 
 LEG = "legs-leg-failed"
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reports.md"
@@ -75,6 +77,19 @@ def test_a_dashboard_can_be_drawn_from_the_events(
     assert (begin["state"], begin["tag"], begin["recipes"]) == ("open", "next-20261101", ["legs"])
     assert (end["state"], end["exit_code"], end["open"], end["fixed"]) == ("done", 1, 1, 0)
     assert [event["ran"] for event in of(fourth, "night")] == [False]
+
+
+def test_a_person_reads_how_a_search_ended_once(tree: LinuxNext, nights: Nights) -> None:
+    """It is an event of its own for programs, and the night's news for people."""
+    screen = io.StringIO()
+    with_bug(tree, 1)
+    with nights.session() as session:
+        session.setting = replace(session.setting, listener=Terminal(io.StringIO(), screen, {}).listen)
+        night.run(nights.watch(), session)
+    (search,) = nights.searches()
+    assert search.outcome
+    lines = [line for line in screen.getvalue().splitlines() if search.outcome.summary in line]
+    assert lines == [f"  {search.outcome.summary}"]
 
 
 def test_each_event_names_its_campaign_recipe_and_stage(nights: Nights, three: list[list[dict[str, Any]]]) -> None:
