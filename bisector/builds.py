@@ -145,7 +145,14 @@ class BuildsAhead:
                 if key in self._running or key in self._ended or key in self._made_now:
                     continue
                 cancel = self._cancel.child(f"build-{digest(key, len(self._ended))[:12]}")
-                future = self._executor.submit("ahead", make_image, self._target, candidate, self._listener, cancel)
+                try:
+                    if self._cancel.cancelled():
+                        return
+                    future = self._executor.submit("ahead", make_image, self._target, candidate, self._listener, cancel)
+                except RuntimeError:  # its executor takes no more
+                    if self._cancel.cancelled():
+                        return
+                    raise
                 self._running[key] = _Build(future, cancel)
                 future.add_done_callback(partial(self._over, key))
 

@@ -82,6 +82,17 @@ def test_the_likeliest_is_built_first_and_the_next_after_it(make: Make) -> None:
     until(lambda: builder.begun == ["a", "b"])
 
 
+def test_nothing_more_is_begun_once_all_is_stopped(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A session cancels, and then its executor takes no more."""
+    builds, builder = make(1)
+    builds.want(likely("a", "b"))
+    until(lambda: builder.begun == ["a"])
+    builds._cancel.cancel()
+    builds._executor.shutdown()
+    assert builder.begun == ["a"] and builder.stopped.keys() == {"a"}
+    assert caplog.records == []
+
+
 def test_as_many_are_built_at_once_as_there_are_builders(make: Make) -> None:
     builds, builder = make(2)
     builds.want(likely("a", "b", "c"))
