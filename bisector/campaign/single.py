@@ -44,7 +44,7 @@ class SingleRequest:
     repo: Path | None
     rev: str
     image: Path | None
-    trials: int = 0  # 0: the recipe's
+    trials: int = 0  # of each cell, at most, and clean ones that make it good; 0: the recipe's
     controls: bool = False
     overrides: tuple[str, ...] = ()  # as given on the command line; they name a cell without axis
     package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
@@ -98,7 +98,9 @@ def run(request: SingleRequest, session: Session) -> Answer:
 
 def _case(request: SingleRequest, session: Session, cell: Cell, kernels: Mapping[str, str]) -> Case:
     case = session.case(apply(request.recipe, cell), cell, kernels=kernels)
-    return replace(case, rule=FixedTrials(request.trials, case.rule.other_cap)) if request.trials else case
+    if not request.trials:
+        return case
+    return replace(case, rule=FixedTrials(request.trials, case.rule.other_cap, most=request.trials))
 
 
 def _kernels_beside(

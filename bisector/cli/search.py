@@ -56,6 +56,10 @@ OTHER_KERNEL = (
     " recipe's."
 )
 
+TrialsOption = Annotated[
+    int, typer.Option(min=0, help="Trials of each cell at most; all clean: it is good (0: the recipe's).")
+]
+
 GoodOption = Annotated[str, typer.Option(help="A revision that is good; default: the recipe's.")]
 BadOption = Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")]
 FindFixOption = Annotated[bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")]
@@ -242,7 +246,7 @@ def test(
     ] = "",
     good: Annotated[str, typer.Option(help=OTHER_KERNEL.format("good"))] = "",
     bad: Annotated[str, typer.Option(help=OTHER_KERNEL.format("bad"))] = "",
-    trials: Annotated[int, typer.Option(min=0, help="Clean trials that make it good (0: the recipe's).")] = 0,
+    trials: TrialsOption = 0,
     cell: CellOption = None,
     kernel: KernelOption = "",
     controls: Annotated[bool, typer.Option("--controls", help="Run the recipe's controls too.")] = False,

@@ -109,6 +109,9 @@ def _row(name: str, row: CellAnswer, width: int) -> list[str]:
     if row.judgement.trials:
         reason = row.judgement.trials[-1].reading.reason
         lines += textwrap.wrap(reason, 78, initial_indent="    ", subsequent_indent="    ")
+    if failed := row.judgement.harness_failures:
+        words = "1 trial failed" if failed == 1 else f"{failed} trials failed"
+        lines.append(f"    {words} in the harness and {'was' if failed == 1 else 'were'} repeated")
     return lines
 
 

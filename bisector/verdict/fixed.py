@@ -51,11 +51,13 @@ class FixedTrials:
         trials: clean trials that make a candidate good.
         other_cap: other failures after which the candidate is skipped as one that cannot be judged.
         harness: trials that the harness failed among all of other candidates; HONEST where there are none.
+        most: trials at most, whatever they show, without those that the harness fails; 0: no bound of their number.
     """
 
     trials: int = 2
     other_cap: int = OTHER_CAP
     harness: Sample = (0, 0)
+    most: int = 0
 
     @property
     def learns(self) -> bool:
@@ -70,14 +72,23 @@ class FixedTrials:
         if evidence.clean >= self.trials:
             if not often:
                 return Decision(Verdict.GOOD, f"clean in {evidence.clean} of {evidence.clean}")
-            if evidence.clean >= WARY * self.trials:
+            if evidence.clean >= WARY * self.trials or self._left(evidence) == 0:
                 return Decision(Verdict.SKIP, f"{in_harness(evidence.harness, self.harness)}: they may hide the bug")
             return More(1)
         if evidence.other >= self.other_cap:
             return Decision(Verdict.SKIP, self.unjudged(evidence))
         if often and often_failed(evidence):
             return Decision(Verdict.SKIP, in_harness(evidence.harness, self.harness))
-        return More(self.trials - evidence.clean)
+        left = self._left(evidence)
+        if left == 0:
+            bound = f"no more than {self.most} {'is' if self.most == 1 else 'are'} run"
+            return Decision(Verdict.SKIP, f"{self.unjudged(evidence)}, and {bound}")
+        wanted = self.trials - evidence.clean
+        return More(wanted if left is None else min(wanted, left))
+
+    def _left(self, evidence: Evidence) -> int | None:
+        """Trials that may still be run; None where nothing bounds them."""
+        return max(0, self.most - evidence.clean - evidence.other) if self.most else None
 
     def ends(self, good: Evidence, bad: Evidence, number: int) -> None:
         """Each end is judged by itself."""
@@ -138,7 +149,7 @@ class FixedTrials:
 
     def unjudged(self, evidence: Evidence) -> str:
         """Which failures keep a candidate from a verdict, in words."""
-        return f"{evidence.other} trials ended in another failure"
+        return f"{evidence.other} trial{'s' * (evidence.other != 1)} ended in another failure"
 
     def after(self, verdict: Verdict, evidence: Evidence) -> FixedTrials:
         """Nothing is learnt from a judgement."""

@@ -181,6 +181,43 @@ def test_a_test_and_its_replay_are_reported(tmp_path: Path, monkeypatch: pytest.
     assert [event["signal"] for event in records if event["event"] == "trial"] == ["clean"]
 
 
+NEITHER = """\
+recipe: neither
+target: {qemu: {build: [qemu-img]}}
+vm: none
+trials: 5
+steps:
+  - say: {run: [sh, -c, 'exit 5']}
+bad_when: {failed: {exit: {say: 3}}}
+good_when: {passed: {exit: {say: 0}}}
+matrix:
+  steps.say.run: [[sh, -c, 'exit 5'], [sh, -c, 'exit 6'], [sh, -c, 'exit 7']]
+"""
+
+
+@pytest.mark.parametrize(("bound", "each"), [("1", 1), ("2", 2), ("0", 3)])
+def test_no_more_trials_run_than_a_test_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bound: str, each: int
+) -> None:
+    """Of each cell, also where none of them is bad or good; the recipe's own number is one of clean trials."""
+    if not shutil.which("qemu-img"):
+        pytest.skip("no qemu-img here")
+    for kind in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
+    recipe, path = tmp_path / "neither.yaml", tmp_path / "events"
+    recipe.write_text(NEITHER)
+    assert main(["test", str(recipe), "--trials", bound, "--trials-at-once", "2", "--events", str(path)]) != 0
+    trials = [event for event in read(path) if event["event"] in ("trial", "workload", "taken")]
+    begun = [event for event in trials if event["event"] == "taken" and event["slot"].startswith("trial")]
+    assert len([event for event in trials if event["event"] == "trial"]) == 3 * each
+    if bound != "0":
+        assert len(begun) == 3 * each, "none ran ahead beyond it"
+    if bound == "1":
+        verdicts = [event["reason"] for event in read(path) if event["event"] == "verdict"]
+        said = "1 trial ended in another failure, and no more than 1 is run"
+        assert len(verdicts) == 3 and all(reason.startswith(said) for reason in verdicts)
+
+
 def test_every_phase_is_documented_as_an_event() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reports.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name in Phase if name not in rows] == []

@@ -154,3 +154,12 @@ def test_a_stored_test_knows_whether_its_recipe_compares_with_the_good_end(
 ) -> None:
     found = single.answer(stored(store, ("", Verdict.SKIP, "n"), source=resolved_yaml(load(name))))
     assert found is not None and found.compares is compares
+
+
+@pytest.mark.parametrize(("failed", "words"), [(1, "1 trial failed"), (4, "4 trials failed")])
+def test_trials_that_the_harness_failed_are_said_of_their_cell(store: Store, failed: int, words: str) -> None:
+    facts = stored(store, (NATIVE, Verdict.BAD, "n"), (THREADS, Verdict.GOOD, "t"))
+    (stage, first), *others = facts.judgements
+    shown = text.render(replace(facts, judgements=((stage, replace(first, harness_failures=failed)), *others)))
+    was = "was" if failed == 1 else "were"
+    assert shown.count("in the harness") == 1 and f"    {words} in the harness and {was} repeated\n" in shown

@@ -29,6 +29,30 @@ def test_two_trials_three_other_failures(evidence: Evidence, verdict: Verdict | 
     assert (decision.verdict if isinstance(decision, Decision) else None) == verdict
 
 
+@given(st.lists(st.sampled_from(list(Signal)), min_size=100), st.integers(1, 6), st.integers(1, 5))
+def test_a_bound_of_trials_holds_whatever_they_show(signals: list[Signal], most: int, cap: int) -> None:
+    """Those that the harness fails are no trials; three of them in a row end all elsewhere."""
+    rule, drawn = FixedTrials(most, cap, most=most), Evidence()
+    for signal in signals:
+        decision = rule.decide(drawn)
+        if isinstance(decision, Decision):
+            break
+        assert 1 <= decision.count <= most - drawn.clean - drawn.other
+        drawn = drawn.plus(signal)
+    assert drawn.clean + drawn.other + drawn.reproduced <= most
+    decision = rule.decide(drawn)
+    if isinstance(decision, Decision) and decision.verdict is not Verdict.SKIP:
+        assert decision == FixedTrials(most, cap).decide(drawn), "a bound makes nothing good or bad"
+
+
+def test_a_bound_that_is_used_up_is_said() -> None:
+    one = FixedTrials(1, 3, most=1).decide(Evidence(other=1))
+    assert one == Decision(Verdict.SKIP, "1 trial ended in another failure, and no more than 1 is run")
+    three = FixedTrials(3, 3, most=3).decide(Evidence(clean=1, other=2))
+    assert three == Decision(Verdict.SKIP, "2 trials ended in another failure, and no more than 3 are run")
+    assert FixedTrials(3, 3, most=3).decide(Evidence(clean=1, other=1)) == More(1)
+
+
 def test_more_needs_no_trial_that_could_be_wasted() -> None:
     assert FixedTrials(5).decide(Evidence(clean=1)) == More(4)
 
