@@ -175,6 +175,7 @@ class Plan:
     cpus: int = 2
     append: tuple[str, ...] = ()  # further kernel options of the VM
     udev: bool = False  # the VM's udevd lives, and the storage's tools wait for it
+    cgroups: tuple[str, ...] = ()  # controllers of cgroup2 that groups of a script's own have
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     icount: bool = False  # the VM's clock counts instructions
     kernels: typing.Annotated[tuple[tuple[str, str], ...], ITEMS] = ()  # booted beside the candidate's: whose, identity

@@ -108,6 +108,7 @@ class Session:
     def _workload(self) -> bool:
         """Storage and steps; whether all of it was done before the deadline."""
         demand_programs(self._plan)
+        self._kernels_own()
         warm = self._warm_up()
         wrong: list[str] = []
         if self._before is None:
@@ -135,6 +136,13 @@ class Session:
             self._steps(work, steps)
         warm.join(5.0)
         return True
+
+    def _kernels_own(self) -> None:
+        """What few plans ask of the kernel, before anything is made."""
+        if self._plan.cgroups:
+            from .cgroups import provide
+
+            provide(self._plan.cgroups)
 
     def _steps(self, work: Workload, steps: Sequence[Step]) -> None:
         """Do one step, or those that run beside each other; what one of them found is written when it ends."""

@@ -18,6 +18,9 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
     """Faults of a recipe with ``vm: none``."""
     if not recipe.programs:
         yield Fault(("vm",), "a kernel is tried in a VM; 'vm: none' is for target qemu")
+    for word in ("udev", "cgroups"):
+        if getattr(recipe.needs, word):
+            yield Fault(("needs", word), f"without a VM there is no {word} of its own ('vm: none')", at_key=True)
     for name, layer in recipe.storage.items():
         kinds = [table.KINDS[kind] for kind in KINDS if getattr(layer, kind)]
         if kinds and not any(kind.without_vm for kind in kinds):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -35,8 +35,10 @@ class Needs(Base):
         programs: in PATH, seen to by ``doctor`` and before anything is tried.
         modules: of a packaged kernel, unpacked with what they depend on; a script loads them itself (modprobe).
         udev: the VM's udevd lives, and LVM, device-mapper and md wait for it.
+        cgroups: controllers of cgroup2 that groups of a script's own may have.
     """
 
     programs: tuple[Annotated[str, BeforeValidator(program)], ...] = ()
     modules: tuple[Annotated[str, BeforeValidator(module)], ...] = ()
     udev: Flag = False
+    cgroups: tuple[Literal["io", "memory"], ...] = ()

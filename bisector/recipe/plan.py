@@ -67,6 +67,7 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         cpus=recipe.vm.cpus,
         append=recipe.vm.append,
         udev=recipe.needs.udev,
+        cgroups=tuple(sorted(set(recipe.needs.cgroups))),
         first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside else "",
         icount=recipe.vm.icount,
     )
@@ -263,6 +264,7 @@ def added_fragments(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
 def _needed(recipe: Recipe) -> Iterator[str]:
     layers = list(recipe.storage.values())
     guest = recipe.guest
+    yield from (f"cgroup-{name}" for name in recipe.needs.cgroups)
     if guest and guest.os == "linux" and not guest.kernel:  # then the inner kernel is the one under test
         layers += guest.storage.values()
         for drive in guest.drives.values():

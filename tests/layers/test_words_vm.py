@@ -14,7 +14,7 @@ import pytest
 
 from bisector.agent.plan import Result
 from bisector.interfaces import CancelToken
-from bisector.model import Ending, Image
+from bisector.model import Ending, Image, Observation
 from bisector.recipe import matrix, plan
 from bisector.recipe.facts import printed
 from bisector.recipe.load import loads
@@ -41,10 +41,10 @@ def lines(text: str, indent: str) -> str:
     return "\n".join(f"{indent}{line.strip()}" for line in text.strip().splitlines())
 
 
-def tried(tmp_path: Path, storage: str, steps: str) -> Result:
-    """What the agent saw of a recipe with that storage and those steps."""
+def observed(tmp_path: Path, storage: str, steps: str, more: str = "") -> Observation:
+    """A trial of a recipe with that storage and those steps, and ``more`` sections."""
     last = steps.strip().splitlines()[-1].strip(" -").partition(":")[0]
-    text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last)
+    text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last) + more
     recipe = loads(text, tmp_path / "words.yaml")
     (cell,) = matrix.cells(recipe)
     (tmp_path / "work").mkdir()
@@ -59,7 +59,12 @@ def tried(tmp_path: Path, storage: str, steps: str) -> Result:
     cancel = CancelToken(str(tmp_path / "cancel"))
     others = tuple((whose, "words") for whose in recipe.kernels_beside)
     made = replace(plan.plan_for(recipe, cell), kernels=others)
-    seen = runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
+    return runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
+
+
+def tried(tmp_path: Path, storage: str, steps: str, more: str = "") -> Result:
+    """What the agent saw of it, when it came to its end."""
+    seen = observed(tmp_path, storage, steps, more)
     assert seen.ending is Ending.FINISHED, (seen.detail, seen.result and seen.result.fault)
     assert seen.result is not None and seen.result.fault is None, seen.result
     return seen.result

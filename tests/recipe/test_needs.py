@@ -15,7 +15,7 @@ from bisector.model import Cell
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import modules_for
 from bisector.recipe.parse import parse
-from bisector.recipe.plan import plan_for
+from bisector.recipe.plan import added_fragments, plan_for
 from bisector.system.proc import Processes
 from bisector.trial.programs import missing
 
@@ -54,6 +54,23 @@ def test_udev_lives_only_where_it_is_asked_for_and_old_plans_keep_their_identity
     assert '"udev"' not in dump(plain)
 
 
+def test_cgroups_are_in_the_plan_and_in_the_config_and_old_plans_keep_their_identity() -> None:
+    both = recipe({"cgroups": ["memory", "io"]})
+    assert plan_for(both, Cell("plain")).cgroups == ("io", "memory")
+    assert added_fragments(both, [Cell("plain")]) == ("cgroup-io", "cgroup-memory")
+    assert '"cgroups"' not in dump(plan_for(recipe(None), Cell("plain")))
+    assert added_fragments(recipe(None), [Cell("plain")]) == ()
+
+
+@pytest.mark.parametrize("needs", [{"udev": True}, {"cgroups": ["io"]}])
+def test_without_a_vm_there_is_nothing_of_the_vms_to_need(needs: dict[str, object]) -> None:
+    (word,) = needs
+    qemu = {"target": {"qemu": {"build": ["qemu-img"]}}, "vm": "none"}
+    assert not parse({**BASE, **qemu})[1]
+    (fault,) = parse({**BASE, **qemu, "needs": needs})[1]
+    assert (fault.path, fault.message) == (("needs", word), f"without a VM there is no {word} of its own ('vm: none')")
+
+
 def test_a_script_waits_for_udev_where_it_lives(tmp_path: Path) -> None:
     for udev in (False, True):
         storage = Storage(str(tmp_path), 1.0, udev=udev)
@@ -68,6 +85,7 @@ def test_a_script_waits_for_udev_where_it_lives(tmp_path: Path) -> None:
         ({"modules": ["dm thin"]}, "is no name of a module"),
         ({"udev": "on"}, "expected true or false"),
         ({"packages": ["fio"]}, "packages"),
+        ({"cgroups": ["cpu"]}, "'cpu' is not known (allowed: io, memory)"),
     ],
 )
 def test_what_is_wrong_with_needs_is_said(needs: dict[str, object], said: str) -> None:

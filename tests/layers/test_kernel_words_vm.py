@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a recipe asks of the kernel itself, in a real VM: control groups."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from test_words_vm import observed, tried
+
+from bisector.agent.plan import Result
+
+IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
+pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
+
+DISK = "a: {disk: virtio-blk, size: 16M}"
+LIMIT = """\
+#!/bin/sh
+# limit.sh DISK GROUP FILE LIMIT COMMAND...: run COMMAND in a group of its own; DEV in LIMIT is the disk's number
+set -eu
+group=/sys/fs/cgroup/$2
+mkdir "$group"
+echo "$4" | sed "s/DEV/$(cat /sys/block/${1#/dev/}/dev)/" >"$group/$3"
+echo $$ >"$group/cgroup.procs"
+shift 4
+exec "$@"
+"""
+
+
+def seconds(result: Result, name: str) -> float:
+    step = result.step(name)
+    assert step is not None and step.exit == 0, step
+    return step.ended - step.started
+
+
+def test_a_script_limits_io_and_memory_in_groups_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "limit.sh").write_text(LIMIT)
+    (tmp_path / "limit.sh").chmod(0o755)
+    read = "dd, 'if={a}', of=/dev/null, bs=64k, count=48, iflag=direct"
+    eat = "python3, -c, 'len(bytearray(96 << 20))'"
+    steps = f"""
+    - free: {{run: [./limit.sh, '{{a}}', free, io.max, 'DEV rbps=max', {read}]}}
+    - slow: {{run: [./limit.sh, '{{a}}', slow, io.max, 'DEV rbps=1048576', {read}]}}
+    - large: {{run: [./limit.sh, '{{a}}', large, memory.max, 512M, {eat}]}}
+    - small: {{run: [./limit.sh, '{{a}}', small, memory.max, 24M, {eat}]}}
+    """
+    result = tried(tmp_path, DISK, steps, "needs: {cgroups: [io, memory]}")
+    assert seconds(result, "slow") > 2.0 > seconds(result, "free")  # 3 MiB at 1 MiB a second
+    assert seconds(result, "large") < 60.0
+    small = result.step("small")
+    assert small is not None and small.exit == -9, small
+
+
+def test_a_kernel_without_a_controller_says_nothing_of_what_is_tried(tmp_path: Path) -> None:
+    more = "needs: {cgroups: [memory]}\nvm: {append: [cgroup_disable=memory]}"
+    result = observed(tmp_path, DISK, "- x: {run: ['true']}", more).result
+    assert result is not None and result.fault is not None and not result.steps
+    assert result.fault.stage == "tools"
+    assert "offers no controller memory to cgroup2 (CONFIG_MEMCG" in result.fault.message
