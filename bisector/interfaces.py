@@ -126,6 +126,10 @@ class CancelToken:
             Path(self.path).touch()
 
 
+NEVER = CancelToken()
+"""Never set."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One path in which two trees differ. Modes as git writes them; 000000 where there is no such path."""
@@ -147,8 +151,11 @@ class Sources(Protocol):
         """Content identity of the candidate's source with its edits applied. Raises EditsDoNotApply."""
         ...
 
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes. Raises EditsDoNotApply."""
+    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+        """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes.
+
+        Raises EditsDoNotApply, Interrupted: what is half done then is made right by the next checkout there.
+        """
         ...
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:

@@ -59,7 +59,7 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
     """
     folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
-        tree = tree_of(watch, folder, session.processes)
+        tree = tree_of(watch, folder, session.processes, session.cancel)
         session.setting.listener(Progress(Phase.STAGE, f"Looking for a new state of {tree.name} in {watch.repo}"))
         tag, oid = tree.newest()
         nights = nights_of(session.store, watch.name)

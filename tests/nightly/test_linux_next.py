@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The clone of linux-next: fetching with patience, a day and its base, commits found again after a rebase."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import pytest
 from nextgen import LinuxNext
 
-from bisector.errors import InfraError, UsageError
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import CancelToken
 from bisector.nightly.trees import clone as clones
 from bisector.nightly.trees.clone import FETCH_TRIES
 from bisector.nightly.trees.linux_next import LinuxNext as NextTree
 from bisector.system.proc import Processes, ProcessResult
+from tests.slow_git import SlowGit
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,42 @@ def test_a_source_that_answers_late_is_tried_again(tmp_path: Path, source: Linux
     tree = clone(tmp_path, f"file://{source.folder}", before=comes_back)
     assert tree.newest()[0] == "next-20261101"
     assert len(tree.processes.seen) == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", ["ls-remote", " fetch "])
+def test_a_fetch_that_is_stopped_ends_soon_and_the_next_one_is_whole(
+    tmp_path: Path, source: LinuxNext, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    slow, stop = SlowGit.make(tmp_path / "tools"), CancelToken(str(tmp_path / "stop"))
+    monkeypatch.setenv("PATH", slow.path)
+    tree = replace(clone(tmp_path, f"file://{source.folder}"), cancel=stop)
+
+    def look() -> str:
+        tag = tree.newest()[0]
+        tree.fetch(tag)
+        return tag
+
+    with slow.at(words), ThreadPoolExecutor(1) as thread:
+        going = thread.submit(look)
+        while not slow.stands():
+            assert not going.done()
+            time.sleep(0.02)
+        stop.cancel()
+        with pytest.raises(Interrupted, match=r"stopped while .* was fetched"):
+            going.result(10)
+        assert not slow.stands()
+    stop.forget()
+    assert tree.day(look()).base.oid == source.mainline
+
+
+def test_the_pause_before_a_second_try_is_broken_off_too(tmp_path: Path) -> None:
+    stop = CancelToken(str(tmp_path / "stop"))
+    tree = clone(tmp_path, f"file://{tmp_path}/none.git", before=lambda _: stop.cancel())
+    begin = time.monotonic()
+    with pytest.raises(Interrupted):
+        replace(tree, cancel=stop, pause=600.0).newest()
+    assert time.monotonic() - begin < 20
+    assert len(tree.processes.seen) == 1  # type: ignore[attr-defined]
 
 
 def test_a_source_that_never_answers_is_the_harness_failing(tmp_path: Path) -> None:

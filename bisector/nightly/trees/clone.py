@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from bisector.errors import InfraError
+from bisector.errors import InfraError, Interrupted
+from bisector.interfaces import NEVER, CancelToken
 from bisector.model import Commit
 from bisector.nightly.trees.tree import Day
 from bisector.search.clone import SETTINGS, Git, quoted
 from bisector.search.gitrepo import OID, UserRepository, git_environment
 from bisector.system.locks import clear_stale
-from bisector.system.proc import Processes, ProcessFailed, ProcessResult, ProcessTimeout
+from bisector.system.proc import ProcessCancelled, Processes, ProcessFailed, ProcessResult, ProcessTimeout
 from bisector.system.sandbox import HOST
 
 RELEASE = re.compile(r"v\d+\.\d+(\.\d+)?")
 URL = re.compile(r"(https?|git|ssh|file)://|[\w.-]+@[\w.-]+:")
 
 FETCH_TRIES = 4
+TICK = 0.2  # seconds between two looks at the request to stop
 FETCH_LIMIT = 3 * 3600.0  # seconds; the first fetch of a whole history on a slow line
 MOST_PACKS = 20  # each fetch adds one; from so many on every look-up gets slower
 STATES = 20  # of mainline, among which the newest is looked for; each takes git a second in the whole history
@@ -37,12 +40,14 @@ PATCHES = 400  # commits whose patch is compared, newest first
 
 @dataclass(frozen=True)
 class TreeClone:
-    """The clone. ``source``: a URL or a local path. ``pause``: seconds before the second try of a fetch."""
+    """The clone. ``source``: a URL or a local path. ``pause``: seconds before the second try of a fetch. ``cancel``:
+    ends a fetch."""
 
     folder: Path
     source: str
     processes: Processes
     pause: float = 5.0
+    cancel: CancelToken = NEVER
 
     @property
     def git(self) -> Git:
@@ -62,7 +67,7 @@ class TreeClone:
     # ---- fetching: the one part that is tried again
 
     def listed(self, *patterns: str) -> list[tuple[str, str]]:
-        """(id, ref) of the refs that the source has of these. Nothing is fetched. Raises InfraError."""
+        """(id, ref) of the refs that the source has of these. Nothing is fetched. Raises InfraError, Interrupted."""
         self._open()
         arguments = ("ls-remote", "--", self.source, *patterns)
         lines = self._again(lambda: self._remote(*arguments)).stdout.splitlines()
@@ -70,7 +75,7 @@ class TreeClone:
         return [(oid, ref) for oid, ref in found if OID.fullmatch(oid)]
 
     def fetch_refs(self, *refs: str) -> None:
-        """Get these refs as they are now, under the same names. Raises InfraError."""
+        """Get these refs as they are now, under the same names. Raises InfraError, Interrupted."""
         specs = [f"+{ref}:{ref}" for ref in refs]
         quiet = ("--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         self._again(lambda: self._remote("fetch", *quiet, "--", self.source, *specs))
@@ -85,15 +90,24 @@ class TreeClone:
         if len(list((self.folder / "objects/pack").glob("*.pack"))) > MOST_PACKS:
             argv = ["git", f"--git-dir={self.folder}", "repack", "--quiet", "-d", "-l", "--geometric=2"]
             environment = git_environment(os.environ)
-            self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=False)
+            self._run(argv, environment, check=False)
 
     def _remote(self, *arguments: str) -> ProcessResult:
         environment = git_environment(os.environ) | {
             "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # no program may hide behind a URL
             "GIT_CONFIG_GLOBAL": os.fspath(self._trust),
         }
-        argv = ["git", f"--git-dir={self.folder}", *arguments]
-        return self.processes.run(argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT)
+        return self._run(["git", f"--git-dir={self.folder}", *arguments], environment)
+
+    def _run(self, argv: list[str], environment: dict[str, str], *, check: bool = True) -> ProcessResult:
+        """Run a git that takes long. Raises ProcessFailed, ProcessTimeout, Interrupted."""
+        stop = self.cancel.cancelled
+        try:
+            return self.processes.run(
+                argv, access=HOST, cwd=self.folder, env=environment, timeout=FETCH_LIMIT, check=check, cancelled=stop
+            )
+        except ProcessCancelled as error:
+            raise self._stopped() from error
 
     def _again(self, call: Callable[[], ProcessResult]) -> ProcessResult:
         tries = FETCH_TRIES if URL.match(self.source) else 1  # a folder that cannot be read now cannot be read later
@@ -101,12 +115,24 @@ class TreeClone:
             retry=retry_if_exception_type((ProcessFailed, ProcessTimeout)),
             stop=stop_after_attempt(tries),
             wait=wait_exponential(multiplier=self.pause),
+            sleep=self._sleep,
             reraise=True,
         )
         try:
             return again(call)
         except InfraError as error:
             raise InfraError(f"{self.source} cannot be fetched: {error.what}", hint=error.hint) from error
+
+    def _sleep(self, seconds: float) -> None:
+        """The pause between two tries. Raises Interrupted."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.cancel.cancelled():
+                raise self._stopped()
+            time.sleep(min(TICK, left))
+
+    def _stopped(self) -> Interrupted:
+        return Interrupted(f"stopped while {self.source} was fetched", hint="call it again to go on")
 
     @property
     def _trust(self) -> Path:
