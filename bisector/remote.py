@@ -21,7 +21,7 @@ from bisector.codec import digest, dump
 from bisector.errors import InfraError
 from bisector.execute.cluster import ClusterExecutor, RemoteCall
 from bisector.execute.local import LocalExecutor
-from bisector.execute.remote import Call, Fitness, RemoteJob, UnsuitableWorker, Worker, WorkerMismatch
+from bisector.execute.remote import Call, Fitness, RemoteJob, UnsuitableWorker, Worker
 from bisector.execute.start import StartSetting, reached
 from bisector.execute.work import here
 from bisector.execute.workers import Cluster
@@ -35,6 +35,7 @@ from bisector.system.sandbox import Sandbox
 from bisector.system.xdg import Folders
 from bisector.target.images import Images
 from bisector.target.source import in_words
+from bisector.transfer import arrived, bring_image, parts_of
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
 from bisector.trial.sandbox import SandboxRunner
@@ -267,13 +268,16 @@ class RemoteTrial:
         files = tuple(file if file.sha256 else replace(file, sha256=_sha256(file)) for file in self.plan.files)
         if files:
             hashes = tuple(file.sha256 for file in files)
-            with call.worker.lock:
+            with call.alone():
                 missing = call.ask(worker.missing_files, hashes, self.setting.sandbox)
                 for file in files:
                     if file.sha256 in missing:
-                        data = call.send(Path(file.path).read_bytes())
-                        call.ask(worker.take_file, file.sha256, data, self.setting.sandbox)
+                        self._bring_file(call, file)
         return replace(self.plan, files=files)
+
+    def _bring_file(self, call: Call, file: File) -> None:
+        with Path(file.path).open("rb") as content, arrived(call, parts_of(content), self.setting.sandbox) as name:
+            call.ask(worker.take_file, file.sha256, name, self.setting.sandbox)
 
     def _kept(self, seen: Observation) -> Observation:
         work = here()
@@ -282,20 +286,6 @@ class RemoteTrial:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "observation.json").write_text(dump(observation) + "\n", encoding="utf-8")
         return observation
-
-
-def bring_image(call: Call, image: Image, sandbox: Sandbox) -> None:
-    """Have the image on the worker. Raises WorkerMismatch when what arrived there is another one."""
-    with call.worker.lock:
-        held: set[str] = call.worker.notes.setdefault("images", set())
-        if image.identity in held:
-            return
-        if not call.ask(worker.has_image, image.identity, sandbox):
-            data = call.send(worker.packed_image(image))
-            arrived = call.ask(worker.take_image, image, data, sandbox)
-            if arrived != image.identity:
-                raise WorkerMismatch(f"{call.worker.name} got image {image.identity[:12]} and has {arrived[:12]}")
-        held.add(image.identity)
 
 
 def _sha256(file: File) -> str:

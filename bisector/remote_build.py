@@ -7,7 +7,6 @@ worker with another one would make another image, and gets no builds.
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 import threading
 from dataclasses import dataclass, field, replace
@@ -27,9 +26,7 @@ from bisector.target.images import identity_of_staged
 from bisector.target.kernel_file import build_id_of_image
 from bisector.target.kernel_source import KernelSource
 from bisector.target.qemu_source import QemuSource
-
-PART = 16 << 20
-"""Bytes of a bundle that travel at once: a kernel's first one has a third of a gigabyte."""
+from bisector.transfer import arrived, parts_of
 
 SILENT = 3600.0  # seconds without a line of make after which a build hangs; a large link takes minutes
 MOST_BASES = 64  # trees of a worker that are remembered
@@ -120,7 +117,7 @@ class RemoteBuild:
             made = self.target.known(key)
             if made is None:
                 self._failed_on.add(call.worker.name)
-                bring_tree(call, sources, tree, self.sandbox, self.state)
+                bring_tree(call, sources, tree, self.sandbox, self.state, self.cancel)
                 request = worker_build.BuildRequest(
                     self.candidate, tree, self.target.how, key, self._jobs(call.worker), here().ahead, self.sandbox
                 )
@@ -162,9 +159,12 @@ class RemoteBuild:
         return kept
 
 
-def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, state: Path) -> None:
-    """Have the tree on the worker: what is missing there, on top of the trees that it holds. Raises WorkerLost."""
-    with call.worker.lock:
+def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, state: Path, cancel: CancelToken) -> None:
+    """Have the tree on the worker: what is missing there, on top of the trees that it holds.
+
+    Raises WorkerLost, Interrupted.
+    """
+    with call.alone():
         held: list[str] | None = call.worker.notes.get("trees")
         if held is None:
             held = call.worker.notes["trees"] = list(call.ask(worker_build.held_trees, sandbox))
@@ -172,11 +172,9 @@ def bring_tree(call: Call, clone: PrivateClone, tree: str, sandbox: Sandbox, sta
             return
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="bundle-", dir=state) as folder:
-            bundle, name = Path(folder) / "bundle", secrets.token_hex(8)
-            make_bundle(clone, tree, held, bundle)
-            with bundle.open("rb") as file:
-                while part := file.read(PART):
-                    call.ask(worker_build.take_part, name, call.send(part), sandbox)
-        call.ask(worker_build.take_tree, name, tree, sandbox)
+            bundle = Path(folder) / "bundle"
+            make_bundle(clone, tree, held, bundle, cancel)
+            with bundle.open("rb") as file, arrived(call, parts_of(file), sandbox) as name:
+                call.ask(worker_build.take_tree, name, tree, sandbox)
         held.insert(0, tree)
         del held[MOST_BASES:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import threading
 import time
@@ -156,6 +157,29 @@ def arriving(here: Site) -> Path:
     return here.folders.state / "arriving"
 
 
+def take_part(_: Place, name: str, data: bytes, sandbox: Sandbox) -> None:
+    """Append to a file that comes in parts. ``name``: by chance, without a slash."""
+    parts = arriving(site(sandbox))
+    parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (parts / name).open("ab") as file:
+        file.write(data)
+
+
+def drop_parts(_: Place, name: str, sandbox: Sandbox) -> None:
+    """Remove what came of a file that nobody waits for any more."""
+    (arriving(site(sandbox)) / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def taken(here: Site, name: str) -> Iterator[Path]:
+    """A file that came in parts, which is gone afterwards."""
+    path = arriving(here) / name
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
 # ---- images and files
 
 
@@ -196,11 +220,12 @@ def has_image(_: Place, identity: str, sandbox: Sandbox) -> bool:
     return Images(site(sandbox).folders.cache).held(identity) is not None
 
 
-def take_image(_: Place, image: Image, data: bytes, sandbox: Sandbox) -> str:
-    """Keep an image. Returns its identity by its content."""
-    with at_work(site(sandbox).folders.cache):
-        images = Images(site(sandbox).folders.cache)
-        return keep_image(images, digest("received", image.identity), image, data).identity
+def take_image(_: Place, image: Image, name: str, sandbox: Sandbox) -> str:
+    """Keep an image that came in parts as ``name``. Returns its identity by its content."""
+    here = site(sandbox)
+    with taken(here, name) as file, at_work(here.folders.cache):
+        images = Images(here.folders.cache)
+        return keep_image(images, digest("received", image.identity), image, file.read_bytes()).identity
 
 
 def missing_libraries(_: Place, identity: str, sandbox: Sandbox) -> tuple[str, ...]:
@@ -216,12 +241,13 @@ def missing_files(_: Place, hashes: tuple[str, ...], sandbox: Sandbox) -> tuple[
     return tuple(each for each in hashes if not (place / each).is_file())
 
 
-def take_file(_: Place, sha256: str, data: bytes, sandbox: Sandbox) -> None:
-    """Keep a file of a recipe. Its content is checked when a trial takes it."""
+def take_file(_: Place, sha256: str, name: str, sandbox: Sandbox) -> None:
+    """Keep a file of a recipe that came in parts as ``name``. Its content is checked when a trial takes it."""
     place = _files(sandbox)
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f".{sha256}-{os.getpid()}-{threading.get_ident()}"
-    draft.write_bytes(data)
+    with taken(site(sandbox), name) as file:
+        shutil.copyfile(file, draft)
     draft.rename(place / sha256)
 
 

@@ -19,7 +19,7 @@ from bisector.search.bundles import StoredTree, TreeStore
 from bisector.system.sandbox import Sandbox
 from bisector.target.kernel_source import KernelBuild, KernelSource
 from bisector.target.qemu_source import QemuBuild, QemuSource
-from bisector.worker import BUILD_DIRS, Site, arriving, packed_image, reporting, site, token
+from bisector.worker import BUILD_DIRS, Site, packed_image, reporting, site, taken, token
 
 LOG_LIMIT = 4 << 20
 """Bytes of the end of a build's log that come back."""
@@ -31,23 +31,11 @@ def held_trees(_: Place, sandbox: Sandbox) -> tuple[str, ...]:
     return TreeStore.of(here.folders.cache, here.processes).trees()
 
 
-def take_part(_: Place, name: str, data: bytes, sandbox: Sandbox) -> None:
-    """Append to a file that comes in parts. ``name``: by chance, without a slash."""
-    parts = arriving(site(sandbox))
-    parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (parts / name).open("ab") as file:
-        file.write(data)
-
-
-def take_tree(_: Place, name: str, tree: str, sandbox: Sandbox) -> None:
-    """Take in the tree whose bundle came in parts as ``name``. Raises InfraError."""
+def take_tree(place: Place, name: str, tree: str, sandbox: Sandbox) -> None:
+    """Take in the tree whose bundle came in parts as ``name``. Raises InfraError, Interrupted."""
     here = site(sandbox)
-    bundle = arriving(here) / name
-    try:
-        with at_work(here.folders.cache):
-            TreeStore.of(here.folders.cache, here.processes).take(bundle, tree)
-    finally:
-        bundle.unlink(missing_ok=True)
+    with taken(here, name) as bundle, at_work(here.folders.cache), token(place, here) as cancel:
+        TreeStore.of(here.folders.cache, here.processes).take(bundle, tree, cancel)
 
 
 @dataclass(frozen=True)

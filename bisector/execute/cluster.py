@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from bisector.errors import BisectorError, InfraError, Interrupted
@@ -31,6 +32,7 @@ KINDS: dict[type[Exception], str] = {WorkerLost: LOST, WorkerTimeout: HANGS, Wor
 """How a worker's faults are counted and named."""
 ANSWER = 900.0
 """Seconds within which a worker answers a question; taking in a kernel's first tree takes a slow disk a minute."""
+TIDY = 10.0  # seconds for what is removed of a job that was stopped
 MOST = 1024  # jobs at once; as many of them run as the workers have slots
 
 
@@ -61,15 +63,36 @@ class RemoteCall:
 
     def send(self, data: bytes) -> Any:
         """See Call."""
+        self._stop_if_cancelled()
         try:
             return self.cluster.client.scatter(data, workers=[self.worker.address], hash=False)
         except Exception as error:
             self.cluster.require()
             raise WorkerLost(f"{self.worker.name} takes no data: {error or type(error).__name__}") from error
 
+    def tidy(self, function: Callable[..., object], *args: object) -> None:
+        """See Call."""
+        with suppress(WorkerLost, WorkerFailed, InfraError):
+            replace(self, cancelled=lambda: False)._result(function, args, None, TIDY)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See Call."""
+        while not self.worker.lock.acquire(timeout=TICK):
+            self._stop_if_cancelled()
+        try:
+            yield
+        finally:
+            self.worker.lock.release()
+
+    def _stop_if_cancelled(self) -> None:
+        if self.cancelled():
+            raise Interrupted(f"stopped before it began on {self.worker.name}")
+
     def _result(
         self, function: Callable[..., T], args: tuple[object, ...], resources: dict[str, int] | None, silence: float
     ) -> T:
+        self._stop_if_cancelled()
         self._last = time.monotonic()
         client, ended, stopped = self.cluster.client, threading.Event(), False
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -73,7 +74,8 @@ class Call(Protocol):
     def run(self, function: Callable[..., T], *args: object, silence: float) -> T:
         """The job itself, in the slot. ``silence``: seconds without a message of it after which it hangs.
 
-        Raises WorkerLost, WorkerTimeout, InfraError where the scheduler is gone, and its errors.
+        Raises WorkerLost, WorkerTimeout, InfraError where the scheduler is gone, Interrupted where the job is cancelled
+        before it begins, and its errors.
         """
         ...
 
@@ -82,7 +84,18 @@ class Call(Protocol):
         ...
 
     def send(self, data: bytes) -> Any:
-        """Bring data to the worker; what comes back stands for it among the arguments. Raises WorkerLost."""
+        """Bring data to the worker; what comes back stands for it among the arguments. Raises WorkerLost, Interrupted.
+
+        Nothing breaks it off: little data at once.
+        """
+        ...
+
+    def tidy(self, function: Callable[..., object], *args: object) -> None:
+        """``ask``, also once the job is cancelled, to remove what it left. A failure of it is nobody's concern."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Meanwhile no other job brings something to this worker. Raises Interrupted where the job is cancelled."""
         ...
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.interfaces import Change
+from bisector.interfaces import NEVER, CancelToken, Change
 from bisector.model import Candidate
 from bisector.search.clone import SETTINGS, Git, PrivateClone, tree_changes
 from bisector.search.worktree import Worktree
@@ -35,8 +35,8 @@ def anchor(git: Git, tree: str, *parents: str) -> str:
     return git.ask("commit-tree", "-m", "tree", *on_top, tree)
 
 
-def make_bundle(clone: PrivateClone, tree: str, held: Iterable[str], place: Path) -> None:
-    """Write a bundle of ``tree`` to the file ``place``.
+def make_bundle(clone: PrivateClone, tree: str, held: Iterable[str], place: Path, cancel: CancelToken = NEVER) -> None:
+    """Write a bundle of ``tree`` to the file ``place``. Raises InfraError, Interrupted.
 
     Args:
         held: trees that the other side holds, the best to build on first; those that the clone does not know are no
@@ -48,7 +48,8 @@ def make_bundle(clone: PrivateClone, tree: str, held: Iterable[str], place: Path
     ref = f"{SENT}/{secrets.token_hex(8)}"
     git.run("update-ref", ref, anchor(git, tree, *bases))
     try:
-        git.run("bundle", "create", "--quiet", os.fspath(place), ref, *(f"^{base}" for base in bases))
+        argv = ["bundle", "create", "--quiet", os.fspath(place), ref, *(f"^{base}" for base in bases)]
+        git.stopped_by(cancel).run(*argv)
     finally:
         with clone.changing():
             git.run("update-ref", "-d", ref)
@@ -84,9 +85,9 @@ class TreeStore:
         listed = self.git.ask("for-each-ref", "--format=%(refname)", HELD).split()
         return tuple(name.rpartition("/")[2] for name in listed)
 
-    def take(self, bundle: Path, tree: str) -> None:
-        """Take in a tree. Raises InfraError for a bundle that is damaged, or builds on what is not here."""
-        git = self.git
+    def take(self, bundle: Path, tree: str, cancel: CancelToken = NEVER) -> None:
+        """Take in a tree. Raises Interrupted, InfraError for a bundle that is damaged or builds on what is not here."""
+        git = self.git.stopped_by(cancel)
         try:
             git.run("bundle", "unbundle", os.fspath(bundle))
             commit = anchor(git, tree)
@@ -112,10 +113,10 @@ class StoredTree:
         """Id of the tree."""
         return self.tree
 
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the tree. Raises InfraError."""
+    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+        """Make ``folder`` hold exactly the tree. Raises InfraError, Interrupted."""
         self.store.processes.reap_orphans()
-        Worktree.at(folder, self.store.folder / "worktrees", self.store.git).put(self.tree)
+        Worktree.at(folder, self.store.folder / "worktrees", self.store.git.stopped_by(cancel)).put(self.tree)
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """The paths in which two trees differ; None where one of them did not come here."""

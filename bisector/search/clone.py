@@ -8,12 +8,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.interfaces import Change
+from bisector.interfaces import NEVER, CancelToken, Change
 from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
@@ -46,10 +46,15 @@ NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when wh
 
 @dataclass(frozen=True)
 class Git:
-    """Runs git in one repository through system/proc.py, away from anybody's configuration."""
+    """Runs git in one repository through system/proc.py, away from anybody's configuration. ``cancel``: ends it."""
 
     git_dir: Path
     processes: Processes
+    cancel: CancelToken = NEVER
+
+    def stopped_by(self, cancel: CancelToken) -> Git:
+        """The same git, each run of which is ended by ``cancel`` (ProcessCancelled)."""
+        return replace(self, cancel=cancel)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,7 +70,7 @@ class Git:
         stdin: str = "",
         writable: tuple[Path, ...] = (),
     ) -> ProcessResult:
-        """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``.
+        """Run ``git ARGUMENTS``. Raises ProcessFailed when it exits with another code than ``codes``, ProcessCancelled.
 
         ``writable``: for a git that writes files of a tree: it may change these folders alone, and runs confined.
         """
@@ -75,7 +80,10 @@ class Git:
         if writable:
             access = Access(writable, (self.git_dir, *object_stores(self.git_dir)))
             environment = {name: value for name, value in environment.items() if name in CLEAN or name[:4] == "GIT_"}
-        finished = self.processes.run(argv, access=access, cwd=self.git_dir, env=environment, stdin=stdin, check=False)
+        finished = self.processes.run(
+            argv, access=access, cwd=self.git_dir, env=environment, stdin=stdin, check=False,
+            cancelled=self.cancel.cancelled,
+        )  # fmt: skip
         if finished.returncode not in codes:
             raise ProcessFailed(finished)
         return finished
@@ -168,10 +176,14 @@ class PrivateClone:
             history.edited[edited] = edited_tree(self.git, history, candidate)
         return history.edited[edited]
 
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
-        """Make ``folder`` hold exactly the candidate's source; see worktree.py. Raises EditsDoNotApply, InfraError."""
+    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+        """Make ``folder`` hold exactly the candidate's source; see worktree.py.
+
+        Raises EditsDoNotApply, InfraError, Interrupted.
+        """
         self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the worktree
-        Worktree.at(folder, self.folder / "worktrees", self.git).put(self.tree_of(candidate))
+        git = self.git.stopped_by(cancel)
+        Worktree.at(folder, self.folder / "worktrees", git).put(self.tree_of(candidate))
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """The paths in which two trees differ; a rename is a path that is gone and one that was added. None where one

@@ -65,7 +65,8 @@ class Worktree:
     def put(self, tree: str) -> None:
         """Make the folder hold exactly ``tree``. Files that are right already keep their mtime; others get a new one.
 
-        Raises InfraError. After a kill -9 at any moment the next call still ends exactly right.
+        Raises InfraError, and Interrupted where git's token is set. After that, and after a kill -9 at any moment,
+        the next call still ends exactly right.
         """
         done = self.notes / "done"  # the boot during which the last checkout ended
         with locked(self.notes / "lock"), _writing(self.folder):

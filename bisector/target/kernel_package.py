@@ -149,7 +149,7 @@ class KernelPackage(Target):
                 raise Interrupted(f"the download of {candidate} was not started")
             files = [self._fetched(package, listener, cancel) for package in release.packages]
             listener(Progress(Phase.UNPACK, f"{candidate}: kernel and the modules that the recipe needs"))
-            return self._unpacked(key, release, files)
+            return self._unpacked(key, release, files, cancel)
         except FileGone as error:
             return BuildFailure(BuildStage.DOWNLOAD, (error.what,), cause=FailureCause.LACKING)
         except OSError as error:
@@ -169,10 +169,12 @@ class KernelPackage(Target):
         self.downloaded += todo
         return path
 
-    def _unpacked(self, key: str, release: KernelRelease, files: list[Path]) -> Image | BuildFailure:
+    def _unpacked(
+        self, key: str, release: KernelRelease, files: list[Path], cancel: CancelToken
+    ) -> Image | BuildFailure:
         with self._images.staging() as staged:
             try:
-                modules = unpack(files, release.release, self._modules, staged, self._processes)
+                modules = unpack(files, release.release, self._modules, staged, self._processes, cancel)
             except UnusableKernel as error:
                 failure = BuildFailure(BuildStage.UNPACK, (f"{release.version} left out: {error}",))
                 self._images.keep_failure(key, failure)

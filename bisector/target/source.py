@@ -227,7 +227,7 @@ class SourceTarget(ABC):
             self._require_same_tools(candidate)
             with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
                 listener(Progress(Phase.CHECKOUT, str(candidate)))
-                self.sources.checkout(candidate, build_dir.tree)
+                self.sources.checkout(candidate, build_dir.tree, cancel)
                 return self._built(key, candidate, build_dir, listener, cancel)
         except OSError as error:
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"

@@ -20,7 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.errors import InfraError
+from bisector.errors import InfraError, Interrupted
+from bisector.interfaces import CancelToken
 from bisector.system.distribution import install
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST
@@ -32,6 +33,7 @@ ESSENTIAL = ("9p", "9pnet_virtio")
 _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?P<packed>\.xz|\.gz|\.zst)?")
 TIMEOUT = 600.0  # seconds for one package
+CHUNK = 1 << 20  # bytes of a package between two looks at the request to stop
 
 
 class UnusableKernel(Exception):
@@ -59,7 +61,12 @@ class _Contents:
 
 
 def unpack(
-    debs: Sequence[Path], release: str, wanted: Sequence[str], staged: Path, processes: Processes
+    debs: Sequence[Path],
+    release: str,
+    wanted: Sequence[str],
+    staged: Path,
+    processes: Processes,
+    cancel: CancelToken,
 ) -> tuple[str, ...]:
     """Put kernel, config, and the modules ``wanted`` with all they depend on into ``staged``.
 
@@ -73,9 +80,10 @@ def unpack(
     Raises:
         UnusableKernel: no kernel, no modules, or none that can mount the VM's root.
         InfraError: a package is damaged, or the disk is full.
+        Interrupted: by ``cancel``.
     """
     try:
-        needed = _unpack(debs, release, wanted, staged, processes)
+        needed = _unpack(debs, release, wanted, staged, processes, cancel)
     except tarfile.TarError as error:
         names = ", ".join(deb.name for deb in debs)
         raise InfraError(f"{names} cannot be read: {error}", hint="remove it and try again") from error
@@ -84,14 +92,19 @@ def unpack(
 
 
 def _unpack(
-    debs: Sequence[Path], release: str, wanted: Sequence[str], staged: Path, processes: Processes
+    debs: Sequence[Path],
+    release: str,
+    wanted: Sequence[str],
+    staged: Path,
+    processes: Processes,
+    cancel: CancelToken,
 ) -> Mapping[str, bytes]:
     """All but depmod. Returns path → content of the modules."""
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=staged.parent) as scratch, ExitStack() as opened:
         contents = _Contents(opened)
         for number, deb in enumerate(debs):
             tar = Path(scratch, f"{number}.tar")
-            _to_tar(deb, tar, processes)
+            _to_tar(deb, tar, processes, cancel)
             contents.add(tar)
         _kernel(contents, release, staged)
         needed = _modules(contents, release, wanted, processes, Path(scratch))
@@ -165,11 +178,14 @@ def _unpacked(path: str, data: bytes, processes: Processes, scratch: Path) -> by
     return plain.read_bytes()
 
 
-def _to_tar(deb: Path, tar: Path, processes: Processes) -> None:
+def _to_tar(deb: Path, tar: Path, processes: Processes, cancel: CancelToken) -> None:
     """The package's files as one plain tar, in which each can be found without reading what is before it."""
     with processes.start(["dpkg-deb", "--fsys-tarfile", os.fspath(deb)], access=HOST) as child, tar.open("wb") as out:
         with os.fdopen(os.dup(child.fd), "rb") as stream:
-            shutil.copyfileobj(stream, out, 1 << 20)
+            while data := stream.read(CHUNK):
+                out.write(data)
+                if cancel.cancelled():
+                    raise Interrupted(f"stopped while {deb.name} was unpacked")
         code = child.wait(TIMEOUT)
     if code != 0 or not tarfile.is_tarfile(tar):
         tail = tar.read_bytes()[-300:].decode(errors="replace").strip("\0\n").splitlines()[-1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from bisector.remote_build import RemoteBuild
 from bisector.worker_build import BuildAnswer
 from tests.execute.lab import Lab
 from tests.search.planted import git
+from tests.slow_git import SlowGit
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +73,8 @@ def test_a_later_bundle_holds_only_what_the_worker_lacks(tmp_path: Path, monkeyp
     sizes = []
     whole = bundles.make_bundle
 
-    def counted(clone: PrivateClone, tree: str, held: Iterable[str], place: Path) -> None:
-        whole(clone, tree, held, place)
+    def counted(clone: PrivateClone, tree: str, held: Iterable[str], place: Path, cancel: CancelToken) -> None:
+        whole(clone, tree, held, place, cancel)
         sizes.append(place.stat().st_size)
 
     monkeypatch.setattr("bisector.remote_build.make_bundle", counted)
@@ -113,6 +115,38 @@ def test_a_build_that_is_stopped_ends_on_its_worker(lab: Lab) -> None:
     for each in marks:
         (each / "pause").unlink()
     assert lab.image(target, candidate).host
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, SlowGit]]:
+    """One worker; its git and ours stand still where a test says so."""
+    made = Lab(tmp_path_factory.mktemp("slow"))
+    git = SlowGit.make(made.root / "tools")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", git.path)
+        made.commit()
+        with made.cluster(1):
+            yield made, git
+
+
+@pytest.mark.parametrize("words", ["bundle create", "bundle unbundle", "rev-list --objects", "read-tree --reset"])
+def test_whatever_comes_before_a_build_is_broken_off_when_it_is_stopped(slow: tuple[Lab, SlowGit], words: str) -> None:
+    """The tree is packed here, taken in there, and checked out."""
+    lab, git = slow
+    candidate, stop = lab.commit({"drivers/disk.c": f"disk of {words}\n"}), CancelToken(str(lab.root / f"stop {words}"))
+    assert lab.executor
+    with git.at(words):
+        future = lab.executor.submit("build", make_image, lab.target(), candidate, lab.seen.append, stop)
+        lab.wait(git.stands)
+        begin = time.monotonic()
+        stop.cancel()
+        with pytest.raises(Interrupted):
+            future.result(20)
+        assert time.monotonic() - begin < 10 and not git.stands()
+    arriving = lab.root / "state/workers/worker-1/state/bisector/arriving"
+    assert not list(arriving.glob("*")) and not list((lab.root / "state").glob("bundle-*"))
+    assert not lab.executor.cluster.faults  # it is no fault of the worker
+    assert lab.image(lab.target(), candidate).host == "worker-1"
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import pytest
 
 from bisector import cache
 from bisector.agent.plan import File, Guest, Plan, Step
-from bisector.errors import InfraError
-from bisector.execute.cluster import ClusterExecutor
+from bisector.errors import InfraError, Interrupted
+from bisector.execute.cluster import ClusterExecutor, RemoteCall
 from bisector.execute.local import LocalExecutor
 from bisector.execute.remote import Worker
 from bisector.interfaces import CancelToken, Progress
@@ -129,6 +129,53 @@ def test_an_image_travels_to_a_worker_once(place: Place, monkeypatch: pytest.Mon
     for number in range(3):
         assert place.trial(image, name=f"trial-{number}").result(60).ending is Ending.FINISHED
     assert sent == [image.identity]  # the workers share a cache here, and the second asks first
+
+
+def test_images_and_files_arrive_whole_in_many_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bisector.transfer.PART", 1000)
+    (place.root / "big").write_bytes(bytes(range(256)) * 20)
+    (place.root / "empty").write_bytes(b"")
+    files = tuple(File(name, str(place.root / name), "") for name in ("big", "empty"))
+    look = Step("look", "run", argv=("sh", "-c", "program && sha256sum big empty"))
+    seen = place.trial(place.image("in parts"), Plan((look,), files=files, vm=False, deadline=30.0, token="t1"))
+    detail = seen.result(60).result.steps[0].detail
+    assert "in parts" in detail
+    for name in ("big", "empty"):
+        assert f"{hashlib.sha256((place.root / name).read_bytes()).hexdigest()}  {name}" in detail
+    assert not list(worker.arriving(worker.site(CONFINED)).glob("*"))
+
+
+def test_an_image_on_its_way_is_left_there_when_its_trial_is_stopped(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bisector.transfer.PART", 1000)
+    stop, came = CancelToken(str(place.root / "stop")), place.root / "came"
+
+    def slow(there: Any, name: str, data: bytes, sandbox: Any) -> None:  # the worker has a copy of it for each call
+        take(there, name, data, sandbox)
+        (arrived,) = worker.arriving(worker.site(sandbox)).glob("*")
+        came.write_text(str(arrived.stat().st_size))
+        if arrived.stat().st_size == 2000:
+            stop.cancel()
+
+    take = worker.take_part
+    monkeypatch.setattr("bisector.worker.take_part", slow)
+    image = place.image("stopped on its way")
+    with pytest.raises(Interrupted):
+        place.trial(image, cancel=stop).result(60)
+    assert came.read_text() == "2000" and len(worker.packed_image(image)) > 5000
+    assert not list(worker.arriving(worker.site(CONFINED)).glob("*"))
+    assert not place.cluster.faults
+    stop.forget()
+    assert place.trial(image, name="again").result(60).ending is Ending.FINISHED
+
+
+def test_a_job_that_waits_while_another_brings_something_is_stopped_at_once(place: Place) -> None:
+    there = next(iter(place.cluster.workers.values()))
+    stopped = RemoteCall(place.cluster, there, "job", "trial", lambda: True)
+    with RemoteCall(place.cluster, there, "other", "trial").alone(), pytest.raises(Interrupted), stopped.alone():
+        pass
+    assert not there.lock.locked()
 
 
 def test_a_deadline_is_that_of_the_worker(place: Place) -> None:

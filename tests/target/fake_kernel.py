@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.interfaces import Change, EditsDoNotApply
+from bisector.interfaces import NEVER, CancelToken, Change, EditsDoNotApply
 from bisector.model import Candidate, Edit, TargetKind
 
 MAKEFILE = r"""
@@ -147,7 +147,7 @@ class FakeSources:
         differ = sorted(name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name))
         return tuple(Change(name, *("100644" if name in side else "000000" for side in sides)) for name in differ)
 
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
+    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
         """Make ``folder`` hold exactly the tree; files that are right keep their mtime."""
         tree = self.trees[candidate.revision]
         folder.mkdir(exist_ok=True)

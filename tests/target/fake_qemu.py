@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.interfaces import CancelToken, Progress, ignore
+from bisector.interfaces import NEVER, CancelToken, Progress, ignore
 from bisector.model import BuildFailure, Candidate, Image, TargetKind
 from bisector.system.proc import Processes
 from bisector.target.qemu_source import QemuSource
@@ -97,9 +97,9 @@ PKG_CONFIG = "#!/bin/sh\ncase $2 in glib-2.0) echo 2.74.6 ;; zlib) echo 1.2.13 ;
 class QemuSources(FakeSources):
     """As git leaves them: configure can be started."""
 
-    def checkout(self, candidate: Candidate, folder: Path) -> None:
+    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
         """Make ``folder`` hold exactly the tree."""
-        super().checkout(candidate, folder)
+        super().checkout(candidate, folder, cancel)
         if (folder / "configure").exists():
             (folder / "configure").chmod(0o755)
 

@@ -13,8 +13,8 @@ import pytest
 from deb_archive import build_deb, kernel_files, module
 from package_archive import NEEDED, REL, VERSION, Place, made, modules_of
 
-from bisector.errors import InfraError, UsageError
-from bisector.interfaces import CancelToken, ignore
+from bisector.errors import InfraError, Interrupted, UsageError
+from bisector.interfaces import CancelToken, Phase, Progress, ignore
 from bisector.model import BuildFailure, Candidate, TargetKind
 from bisector.target import modinfo
 from bisector.target.kernel_package import FolderSource, KernelPackage
@@ -103,6 +103,22 @@ def test_what_is_offered_by_something_built_in_needs_no_module() -> None:
     for builtin, taken in ((modinfo.builtin("", builtin_info), {"ext4.ko"}), (frozenset(), {"ext4.ko", "odd.ko"})):
         assert modinfo.Modules(paths, files.__getitem__, builtin).closure(["ext4"]).keys() == taken
     assert modinfo.builtin("kernel/fs/9p/9p.ko\nkernel/a-b.ko\n", b"") == {"9p", "a_b"}
+
+
+def test_an_unpacking_that_is_stopped_leaves_nothing_and_is_done_whole_the_next_time(place: Place) -> None:
+    place.deb()
+    source, stop = FolderSource((place.root / "built",), place.processes), CancelToken(str(place.root / "stop"))
+    target = KernelPackage(source, place.root / "cache", place.processes, NEEDED)
+
+    def stop_at_unpack(progress: Progress) -> None:
+        if progress.phase is Phase.UNPACK:
+            stop.cancel()
+
+    with pytest.raises(Interrupted):
+        target.image(target.candidate("6.18.9"), listener=stop_at_unpack, cancel=stop)
+    assert place.images() == []
+    stop.forget()
+    assert "dm-raid.ko" in modules_of(made(target))
 
 
 def test_a_folder_of_packages_serves_too(place: Place) -> None:
