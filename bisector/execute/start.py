@@ -32,6 +32,8 @@ from bisector.system.trees import remove_tree
 
 CONNECT = 20.0  # seconds for a connection to a scheduler
 BEGIN = 60.0  # seconds for a scheduler's start
+RESTARTS = 3  # of one worker of this host, in one command
+PAUSE = 2.0  # seconds before that, in which a scheduler that is gone too has ended
 SCHEMES = ("tcp://", "tls://")
 
 
@@ -96,9 +98,10 @@ def _local(count: int, starting: StartSetting) -> Iterator[Client]:
     with ExitStack() as ending:
         security = Security.temporary()
         folder = ending.enter_context(_session(starting))
-        address = _scheduler(folder, security, starting, ending, "127.0.0.1")
+        scheduler, address = _scheduler(folder, security, starting, ending, "127.0.0.1")
         for number in range(1, count + 1):
-            _worker(f"worker-{number}", address, folder, security, starting, ending)
+            worker = _worker(f"worker-{number}", address, folder, security, starting, scheduler)
+            ending.callback(worker.end)
         with _connected(address, security) as client:
             yield client
 
@@ -109,7 +112,7 @@ def _over_ssh(given: tuple[Host, ...], starting: StartSetting) -> Iterator[Clien
     with ExitStack() as ending:
         security = Security.temporary()
         folder = ending.enter_context(_session(starting))
-        address = _scheduler(folder, security, starting, ending, "")
+        _, address = _scheduler(folder, security, starting, ending, "")
         port = int(address.rpartition(":")[2])
         request = Request(folder.name, "", port, 0, 0, starting.vm_cpus, starting.vm_memory, _pem(security, "worker"))
         made = started(given, StartRequest(request, starting.processes, starting.environ, starting.say))
@@ -131,8 +134,10 @@ def _session(starting: StartSetting) -> Iterator[Path]:
         remove_tree(folder, ignore_errors=True)
 
 
-def _scheduler(folder: Path, security: Security, starting: StartSetting, ending: ExitStack, listen: str) -> str:
-    """Start a scheduler of this host. Returns its address. ``listen``: where it listens, "" for everywhere."""
+def _scheduler(
+    folder: Path, security: Security, starting: StartSetting, ending: ExitStack, listen: str
+) -> tuple[HelperProcess, str]:
+    """Start a scheduler of this host. Returns it and its address. ``listen``: where it listens, "" for everywhere."""
     found = folder / "scheduler.json"
     argv = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "0"]
     argv += ["--host", f"tls://{listen}", "--no-dashboard", "--no-show", "--scheduler-file", str(found)]
@@ -142,7 +147,7 @@ def _scheduler(folder: Path, security: Security, starting: StartSetting, ending:
     end = time.monotonic() + BEGIN
     while True:
         try:
-            return str(json.loads(found.read_text(encoding="utf-8"))["address"])
+            return run, str(json.loads(found.read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError):
             if run.ended.is_set() or time.monotonic() > end:
                 raise InfraError("the scheduler did not start", hint=run.said()) from None
@@ -150,14 +155,15 @@ def _scheduler(folder: Path, security: Security, starting: StartSetting, ending:
 
 
 def _worker(
-    name: str, address: str, folder: Path, security: Security, starting: StartSetting, ending: ExitStack
-) -> None:
+    name: str, address: str, folder: Path, security: Security, starting: StartSetting, scheduler: HelperProcess
+) -> LocalWorker:
+    """Start a worker of this host, with folders of its own."""
     own = starting.folder / "workers" / name
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, *worker_options(name, trials=1, builds=1)]
     environ = {"XDG_CACHE_HOME": str(own / "cache"), "XDG_STATE_HOME": str(own / "state")}
     argv += ["--local-directory", str(folder / name), *key_options(folder, "worker", _pem(security, "worker"))]
-    ending.callback(HelperProcess(argv, folder / f"{name}.log", starting, environ).end)
+    return LocalWorker(name, scheduler, argv, folder / f"{name}.log", starting, environ)
 
 
 def _pem(security: Security, role: str) -> dict[str, str]:
@@ -176,11 +182,24 @@ class HelperProcess:
 
     def _run(self, argv: list[str], processes: Processes, env: dict[str, str]) -> None:
         try:
-            processes.run(argv, access=HOST, env=env, log=self._log, check=False, cancelled=self._stop.is_set)
-        except BisectorError as error:
-            self._error = error.what
+            while self._again(self._once(argv, processes, env)):
+                pass
         finally:
             self.ended.set()
+
+    def _once(self, argv: list[str], processes: Processes, env: dict[str, str]) -> str:
+        """Run it to its end. Returns how it ended."""
+        try:
+            done = processes.run(argv, access=HOST, env=env, log=self._log, check=False, cancelled=self._stop.is_set)
+        except BisectorError as error:
+            self._error = error.what
+            return error.what
+        code = done.returncode
+        return f"with exit code {code}" if code >= 0 else f"by signal {-code}"
+
+    def _again(self, how: str) -> bool:
+        """Whether to start it again. ``how``: it ended."""
+        return False
 
     def said(self) -> str:
         """The end of what it printed."""
@@ -193,3 +212,28 @@ class HelperProcess:
         """End it, with all that it started."""
         self._stop.set()
         self._thread.join(20)
+
+
+class LocalWorker(HelperProcess):
+    """A worker of this host, which is started again where it ends and its scheduler does not: RESTARTS times."""
+
+    def __init__(
+        self,
+        name: str,
+        scheduler: HelperProcess,
+        argv: list[str],
+        log: Path,
+        starting: StartSetting,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._name, self._scheduler, self._say, self._starts = name, scheduler, starting.say, 0
+        super().__init__(argv, log, starting, environ)
+
+    def _again(self, how: str) -> bool:
+        if self._stop.wait(PAUSE) or self._scheduler.ended.is_set():
+            return False
+        self._starts += 1
+        again = self._starts <= RESTARTS
+        what = f"it is started again ({self._starts} of {RESTARTS} times)" if again else "it is not started again"
+        self._say(f"{self._name}: the worker ended {how}; {what}")
+        return again

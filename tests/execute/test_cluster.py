@@ -59,10 +59,10 @@ class Opened:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Any]:
+def started(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[Any]:
     """A client of two workers of their own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with reached("local:2", StartSetting(folder / "state", Processes(folder / "processes"), environ)) as client:
+    with reached("local:2", StartSetting(folder / "state", Processes(folder / "processes"), environ, say)) as client:
         yield client
     assert not list((folder / "processes").glob("*"))
 
@@ -132,6 +132,43 @@ def test_a_trial_whose_worker_dies_is_the_harness_failure_and_its_slots_are_coun
     again = ActedJob()
     assert cluster.submit(again).result(30)[0] == "done"
     assert again.ran_on == ["worker-2"]
+
+
+def test_a_worker_that_dies_is_started_again_three_times_and_the_output_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bisector.execute.start.PAUSE", 0.2)
+    said: list[str] = []
+    with started(tmp_path, said.append) as client:
+        cluster = Opened(client, {})
+        for number in range(1, 5):
+            before = {each.name: each.address for each in cluster.cluster.workers.values()}
+            assert cluster.submit(ActedJob("die", only="worker-1", lost_is="harness")).result(30) == "harness"
+            cluster.wait(lambda: len(said) == number)  # noqa: B023
+            if number < 4:
+                there = cluster.cluster.workers
+                cluster.wait(
+                    lambda: any(
+                        each.name == "worker-1" and each.checked and each.address != before["worker-1"]  # noqa: B023
+                        for each in list(there.values())  # noqa: B023
+                    )
+                )
+        assert said == [
+            *(f"worker-1: the worker ended by signal 9; it is started again ({n} of 3 times)" for n in (1, 2, 3)),
+            "worker-1: the worker ended by signal 9; it is not started again",
+        ]
+        assert cluster.submit(ActedJob()).result(30)[0] == "done"
+        cluster.executor.shutdown(cancel_futures=True)
+
+
+def test_workers_end_with_their_scheduler_and_are_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with started(tmp_path, said.append) as client:
+        client.shutdown()
+        time.sleep(4)
+    assert said == []
 
 
 def test_a_build_whose_worker_dies_runs_on_another(alone: Opened) -> None:
