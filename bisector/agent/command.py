@@ -12,11 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .plan import Fault
+from .plan import LEFT_OUT, Fault
 
 # virtme's PATH, and that of a plain user, may lack the folders of the storage tools.
 TOOL_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 TAIL = 4096  # bytes of a program's output that are kept
+LAST_WORDS = 0.5  # seconds in which the pipe of a program that has ended is read, where a daemon of its own goes on
 
 
 class Halt(Exception):
@@ -30,10 +31,22 @@ class Halt(Exception):
 
 @dataclass(frozen=True)
 class CommandResult:
-    """A program that ended. ``exit`` is negative for a signal, None when the time was over; ``output`` is its tail."""
+    """A program that ended. ``exit`` is negative for a signal, None when the time was over.
+
+    ``output`` is the end of what it printed, ``cut`` whether there was more.
+    """
 
     exit: int | None
     output: str
+    cut: bool = False
+
+    @property
+    def shown(self) -> str:
+        """What it printed, with ``LEFT_OUT`` before it where that is not all.
+
+        So the rest of a line, in which "not ok" may have lost its "not", does not begin one.
+        """
+        return f"{LEFT_OUT}{self.output}" if self.cut else self.output
 
 
 def search_path() -> str:
@@ -77,18 +90,21 @@ def run(
         os.close(given)
         os.close(into)
     try:
-        output = _follow(child, out, time.monotonic() + timeout, keep)
+        output, cut = _follow(child, out, time.monotonic() + timeout, keep)
     finally:
         os.close(out)
     if child.poll() is None:
         kill(child)
-        return CommandResult(None, output)
-    return CommandResult(child.returncode, output)
+        return CommandResult(None, output, cut)
+    return CommandResult(child.returncode, output, cut)
 
 
-def _follow(child: subprocess.Popen[bytes], out: int, until: float, keep: int) -> str:
-    """Read ``out`` until it ends, the time is over, or the child is gone and left it to a daemon of its own."""
-    tail = b""
+def _follow(child: subprocess.Popen[bytes], out: int, until: float, keep: int) -> tuple[str, bool]:
+    """Read ``out`` until it ends, the time is over, or the child is gone and left it to a daemon of its own.
+
+    The end of what came, and whether there was more.
+    """
+    tail, size, gone = b"", 0, False
     watch = select.poll()
     watch.register(out, select.POLLIN)
     while (left := until - time.monotonic()) > 0:
@@ -97,10 +113,13 @@ def _follow(child: subprocess.Popen[bytes], out: int, until: float, keep: int) -
             if not chunk:
                 wait(child, until - time.monotonic())
                 break
+            size += len(chunk)
             tail = (tail + chunk)[-keep:]
+            if not gone and child.poll() is not None:  # all that it printed is in the pipe; a daemon may add to it
+                gone, until = True, min(until, time.monotonic() + LAST_WORDS)
         elif child.poll() is not None:
             break
-    return tail.decode(errors="replace")
+    return tail.decode(errors="replace"), size > keep
 
 
 def wait(child: subprocess.Popen[bytes], timeout: float) -> int | None:

@@ -33,7 +33,7 @@ def limits(device: str) -> Limits:
 
 def _figure(device: str, name: str) -> int:
     text = read_text(f"/sys/block/{device}/queue/{name}") if device else ""
-    return int(text) if text.isdigit() else -1
+    return int(text) if text.isdecimal() else -1
 
 
 def load_modules(*names: str) -> None:

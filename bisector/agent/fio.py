@@ -10,7 +10,7 @@ import typing
 
 from .command import TAIL, CommandResult, Halt, environment_of_program, fill, find_tool, run
 from .outcome import Outcome
-from .plan import Step
+from .plan import LEFT_OUT, Step
 from .steps import Workload
 
 OUTPUT = 4 << 20
@@ -48,7 +48,8 @@ def outcome(step: Step, ran: CommandResult) -> Outcome:
     """
     report, said = _report(ran.output)
     jobs = [job for job in report.get("jobs", ()) if isinstance(job, dict)]
-    messages = said.strip()[-TAIL:]
+    messages = said.strip()
+    messages = messages if len(messages) <= TAIL else LEFT_OUT + messages[-TAIL:]
     if ran.exit is None:
         return Outcome(done=False, detail=messages)
     if (ran.exit > 0 and not jobs) or any(words in said for words in UNUSABLE):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..layers.device import BLOCKS, SERIAL_LENGTH
 from .answers import added, command_outcome, quote
-from .command import Halt, demand, fill
+from .command import TAIL, Halt, demand, fill
 from .disks import load_modules
 from .guest_blocks import GuestBlocks, below
 from .guest_plugs import GuestPlugs
@@ -276,14 +276,14 @@ class Guest(GuestControl):
             if time.monotonic() - start >= min(repeat, seconds):
                 return seen
 
-    def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
+    def run(self, argv: tuple[str, ...], seconds: float, keep: int = TAIL) -> Outcome:
         """Run busybox's or the recipe's program in the guest, in the folder of the recipe's files."""
         qemu = self._running()
         if isinstance(qemu, Outcome):
             return qemu
         names = self._nodes_inside(qemu)
         words = " ".join(quote(word) for word in fill(argv, {**names, "seed": str(self._seed)}))
-        code, text = self._run_command(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds)
+        code, text = self._run_command(qemu, f"BISECTOR_SEED={self._seed} {words}", seconds, keep)
         if code == NOT_FOUND and text.rstrip().endswith(f"{argv[0]}: not found"):  # the words of busybox's shell
             raise Halt("tools", f"{argv[0]} is not in the inner guest: busybox has no such program")
         seen = Outcome(exit=code, detail=text)
@@ -340,11 +340,11 @@ class Guest(GuestControl):
             raise Halt("plan", f"the guest has no {name}")
         return path
 
-    def _run_command(self, qemu: Qemu, command: str, seconds: float) -> tuple[int | None, str]:
+    def _run_command(self, qemu: Qemu, command: str, seconds: float, keep: int = TAIL) -> tuple[int | None, str]:
         """Run a command, and remember what a pause cut short; what an earlier one left undone stays so."""
         if self._blocks is not None:
             self._blocks.drop()
-        number = qemu.send(command)
+        number = qemu.send(command, keep)
         code, text = qemu.answer(number, seconds)
         self._cut_short = number if code is None and qemu.paused else None
         return code, text

@@ -165,7 +165,7 @@ def below(
         shift = 0
         if array:
             code, text = run(inner.offset_command(array, leg, nodes), 30.0)
-            if code != 0 or not text.strip().isdigit():
+            if code != 0 or not text.strip().isdecimal():
                 continue
             shift = int(text) * 512
         if leg not in drives:

@@ -23,6 +23,7 @@ from .qemu import Qemu
 
 APPEAR = 60.0  # seconds for a disk to come, or to go: its guest has a word in it, and may be emulated in an emulated VM
 POLL = 0.1
+DELETED = "DEVICE_DELETED"
 WORDS = ("write-cache", "serial")
 """Properties that are text to QMP whatever they look like (OnOffAuto is an enumeration); others are typed there."""
 
@@ -82,18 +83,17 @@ class GuestPlugs:
 
     def _unplug(self, qemu: Qemu, name: str, seconds: float) -> Outcome:
         until = time.monotonic() + min(APPEAR, seconds)
-        before = len(qemu.events)
-        seen = _ask(qemu, "device_del", until, id=name)
-        if seen.exit != 0:
-            return seen
+        with qemu.listening(DELETED, "DEVICE_UNPLUG_GUEST_ERROR") as events:
+            seen = _ask(qemu, "device_del", until, id=name)
+            if seen.exit != 0:
+                return seen
 
-        def heard(event: str) -> bool:
-            found = [json.loads(data or "{}") for seen, data in qemu.events[before:] if seen == event]
-            return any(data.get("device") == name for data in found)
+            def ends() -> set[str]:
+                return {event for event, data in events if json.loads(data or "{}").get("device") == name}
 
-        ends = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
-        qemu.wait(until - time.monotonic(), lambda: any(map(heard, ends)))
-        if not heard("DEVICE_DELETED"):
+            qemu.wait(until - time.monotonic(), lambda: bool(ends()))
+            gone = DELETED in ends()
+        if not gone:
             return Outcome(exit=1, detail="the guest did not let it go")
         self._out.add(name)
         if not _shows(qemu, name, until, wanted=False):  # virtio-scsi hears of it afterwards
@@ -126,4 +126,4 @@ def arguments(value: str) -> dict[str, object]:
 def _typed(name: str, text: str) -> object:
     if name in WORDS:
         return text
-    return {"on": True, "off": False}.get(text, int(text) if text.isdigit() else text)
+    return {"on": True, "off": False}.get(text, int(text) if text.isdecimal() else text)

@@ -12,9 +12,12 @@ from .command import Halt, find_tool, run
 
 ELF_INTERPRETER = 3  # PT_INTERP, elf(5): a program that names a dynamic loader
 
-# Its commands come over the second serial port, one line each: a number and a shell command. Answers: "O number text"
-# per line of output, "E number exit". Only the shell's own words up to "ready": a fork in an emulated guest of an
-# emulated VM costs a tenth of a second. "read" drops the NULs of a VPD page, and the trailing blanks of an ATA serial.
+# Its commands come over the second serial port, one line each: a number, how many bytes of its output are wanted, and a
+# shell command. Answers: "O number text" per line of output, "E number exit"; where it printed more than is wanted
+# "T number", and then the end of it. Each command has a file of its own, so that what it leaves running writes into no
+# other's; how long that is stands in the position of its descriptor. Only the shell's own words, up to "ready" and for
+# what is short: a fork in an emulated guest of an emulated VM costs a tenth of a second. "read" drops the NULs of a VPD
+# page, and the trailing blanks of an ATA serial.
 INIT = """\
 #!/bin/busybox sh
 export PATH=/bin
@@ -34,13 +37,25 @@ blocks() {
     done
   done
 }
+lines() { while IFS= read -r line || [ "$line" ]; do printf 'O %s %s\\n' $number "$line" >&3; done; }
 blocks
 echo ready >&3
-while read -r number command <&3; do
-  (eval "$command") >/tmp/out 2>&1 </dev/null
+while read -r number keep command <&3; do
+  case $command in blocks) blocks; echo E $number 0 >&3; continue;; esac
+  out=/tmp/out.$number
+  exec 4>$out
+  (eval "$command") >&4 2>&1 </dev/null 3>&- 4>&-
   code=$?
-  while IFS= read -r line || [ "$line" ]; do printf 'O %s %s\\n' $number "$line" >&3; done </tmp/out
-  printf 'E %s %s\\n' $number $code >&3
+  read -r _ size </proc/self/fdinfo/4
+  exec 4>&-
+  if [ $size -le $keep ]; then
+    lines <$out
+  else
+    echo T $number >&3
+    tail -c $keep $out | lines
+  fi
+  : >$out
+  echo E $number $code >&3
 done
 """
 

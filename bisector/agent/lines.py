@@ -13,33 +13,54 @@ LONGEST = 16 << 10  # bytes; a line without end is cut into pieces of this size
 
 
 class LineSplitter:
-    """Bytes in, lines out (without their end, and without the carriage returns of a serial port)."""
+    """Bytes in, lines out (without their end, and without the carriage returns of a serial port).
 
-    def __init__(self, longest: int = LONGEST) -> None:
+    A line of more than ``longest`` bytes comes in pieces; with ``heads`` its first piece alone, as the next one would
+    pass for a line of its own.
+    """
+
+    def __init__(self, longest: int = LONGEST, *, heads: bool = False) -> None:
         self._rest = b""
         self._longest = longest
+        self._heads = heads
+        self._inside = False  # of a line whose first piece has been given
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that ``data`` completes."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > self._longest:
-            whole.append(self._rest[: self._longest])
-            self._rest = self._rest[self._longest :]
-        return [line.decode(errors="replace").replace("\r", "") for line in whole]
+        found: list[bytes] = []
+        for line in whole:
+            found += self._pieces(line)
+            self._inside = False
+        if len(self._rest) > self._longest:
+            end = (len(self._rest) - 1) // self._longest * self._longest
+            found += self._pieces(self._rest[:end])
+            self._rest, self._inside = self._rest[end:], True
+        return [line.decode(errors="replace").replace("\r", "") for line in found]
+
+    def _pieces(self, line: bytes) -> list[bytes]:
+        if self._heads:
+            return [] if self._inside else [line[: self._longest]]
+        return [line[at : at + self._longest] for at in range(0, max(1, len(line)), self._longest)]
 
     def rest(self) -> list[str]:
         """What came after the last line end."""
         left, self._rest = self._rest, b""
-        return [left.decode(errors="replace").replace("\r", "")] if left else []
+        return [one.decode(errors="replace").replace("\r", "") for one in self._pieces(left)] if left else []
 
 
 def pump(
-    descriptor: int, on_line: Callable[[str], None], on_end: Callable[[], None], longest: int = LONGEST
+    descriptor: int,
+    on_line: Callable[[str], None],
+    on_end: Callable[[], None],
+    longest: int = LONGEST,
+    *,
+    heads: bool = False,
 ) -> threading.Thread:
-    """Read ``descriptor`` in a thread until it ends, and close it."""
+    """Read ``descriptor`` in a thread until it ends, and close it. ``longest`` and ``heads`` as of ``LineSplitter``."""
 
     def read() -> None:
-        splitter = LineSplitter(longest)
+        splitter = LineSplitter(longest, heads=heads)
         while True:
             try:
                 data = os.read(descriptor, 1 << 16)

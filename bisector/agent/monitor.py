@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 from .machine import errno_in
 from .outcome import Outcome
+from .plan import LEFT_OUT
 from .qemu import Qemu
 
 GREETING = 30.0  # seconds that QEMU has for its greeting
@@ -24,25 +26,32 @@ def command(qemu: Qemu, text: str, until: str, seconds: float) -> Outcome:
     end = time.monotonic() + seconds
     if not qemu.wait(min(GREETING, seconds), lambda: qemu.greeted):
         return Outcome(done=False, exit=qemu.exit, detail="QEMU's monitor did not open")
-    before = len(qemu.events)  # an event may come before this thread runs again
+    with qemu.listening(until) as heard:  # an event may come before this thread runs again
+        return _executed(qemu, text, until, heard, end)
+
+
+def _executed(qemu: Qemu, text: str, until: str, heard: Sequence[tuple[str, str]], end: float) -> Outcome:
+    """As ``command``, until the time ``end``; ``heard``: the events of that name."""
     number = qemu.execute(text)
     qemu.wait(end - time.monotonic(), lambda: number in qemu.replies)
     if number not in qemu.replies:
         return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no answer of QEMU: {qemu.output}")
     answered, said = qemu.replies.pop(number)  # a step may ask tens of thousands of times
     if not answered:
-        return Outcome(exit=1, errno=errno_in(said), detail=said[:SHOWN])
+        return Outcome(exit=1, errno=errno_in(said), detail=_kept(said))
     if not until:
-        return Outcome(exit=0, detail=said[:SHOWN])
+        return Outcome(exit=0, detail=_kept(said))
 
-    def seen() -> list[str]:
-        return [data for name, data in qemu.events[before:] if name == until]
-
-    qemu.wait(end - time.monotonic(), lambda: bool(seen()))
-    if not seen():
+    qemu.wait(end - time.monotonic(), lambda: bool(heard))
+    if not heard:
         return Outcome(done=qemu.exit is not None, exit=qemu.exit, detail=f"no {until} of QEMU: {qemu.output}")
-    error = _error(seen()[0])
-    return Outcome(exit=int(bool(error)), errno=errno_in(f": {error}"), detail=f"{said[:SHOWN]}\n{until} {seen()[0]}")
+    data = heard[0][1]
+    error = _error(data)
+    return Outcome(exit=int(bool(error)), errno=errno_in(f": {error}"), detail=f"{_kept(said)}\n{until} {data}")
+
+
+def _kept(said: str) -> str:
+    return said if len(said) <= SHOWN else LEFT_OUT + said[-SHOWN:]
 
 
 def _error(data: str) -> str:

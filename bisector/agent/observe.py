@@ -18,10 +18,11 @@ from dataclasses import replace
 from ..layers.machine import read_text
 from .codec import dump
 from .command import Halt, find_tool, run
-from .plan import AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, marker
+from .plan import LEFT_OUT_EVENTS, AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, marker
 
 HEAD = TAIL = 512 << 10  # bytes kept of a log's beginning and of its end
 EVENTS = 500  # kept in a result
+OF_ONE_NAME = 20  # of them: a flood of one says no more than the first ones, and must hide no other
 DETAIL = 2000  # characters of an event's detail
 KMSG_RECORD = 8192  # no record of /dev/kmsg is longer (PRINTKRB_RECORD_MAX and the prefix, kernel/printk)
 CONSOLE_LEVEL = 7  # lets all but debug lines reach the console, our markers (level 5) and an oops alike
@@ -160,10 +161,11 @@ class Recorder:
         """Note something that happened now."""
         with self._lock:
             known = len(self._result.events)
-            if known > EVENTS:
-                return  # a flood of the same; what came first is what counts
+            alike = sum((one.source, one.name) == (source, name) for one in self._result.events)
+            if known > EVENTS or alike >= OF_ONE_NAME:
+                return
             if known == EVENTS and name != "deadline":
-                source, name, detail = "agent", "events-left-out", ""
+                source, name, detail = "agent", LEFT_OUT_EVENTS, ""
             event = AgentEvent(round(self.now(), 3), source, name, detail[:DETAIL])
             self._result = replace(self._result, events=(*self._result.events, event))
 
@@ -252,7 +254,7 @@ def do_without_udev() -> None:
 
 def end_udev() -> None:
     """End the VM's udevd, where virtme started it: it would open and probe our storage whenever it likes."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         if read_text(f"/proc/{pid}/comm") in ("systemd-udevd", "(udev-worker)", "udevd"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -306,7 +308,7 @@ def build_id(notes: bytes) -> str:
 def taint() -> int:
     """The kernel's taint mask, 0 when it shows none."""
     text = read_text("/proc/sys/kernel/tainted")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def tool_version(name: str, option: str = "--version") -> str:

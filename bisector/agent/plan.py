@@ -15,6 +15,12 @@ from .codec import LARGEST, dump
 SCHEMA = 1
 
 DAY = 86400.0  # seconds; no step of a recipe lasts longer (``for:``)
+LEFT_OUT = "[what was printed before this is left out] "
+"""Stands before a step's output of which the end alone was kept, and so before the rest of a line."""
+
+LEFT_OUT_EVENTS = "events-left-out"
+"""The agent's event where there were more than a result holds."""
+
 ITEMS = 10_000  # of a list that a person or a program of ours makes
 
 CANDIDATE = "candidate"

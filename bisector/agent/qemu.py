@@ -9,17 +9,20 @@ import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .command import Halt, find_tool, kill
+from .command import TAIL, Halt, find_tool, kill
 from .lines import pump, qmp_answer, qmp_event
 from .machine import Ports
+from .plan import LEFT_OUT
 
-KEPT_LINES = 40  # of QEMU's own output and of a guest command's
+KEPT_LINES = 40  # of QEMU's own output
+CONTROL_LINE = 1 << 20  # bytes of a line of the guest's init: more than is kept of any command's output
+ANSWER = 1 << 18  # lines of such output, again more than are kept
 QUIT = '{"execute": "quit"}'
 QMP_LINE = 4 << 20  # bytes of an answer of QMP's
-EVENTS = 1000  # of QMP's that a step may wait for
+EVENTS = 1000  # of QMP's that one wait keeps
 QUIT_TIME = 10.0  # seconds that QEMU has for its end after "quit"
 
 
@@ -35,8 +38,7 @@ class Listeners:
 class Qemu:
     """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
 
-    ``greeted``: the monitor takes commands; ``events``: QMP's, name and data;
-    ``replies``: number of a command → whether it worked, and what QEMU said.
+    ``greeted``: the monitor takes commands; ``replies``: number of a command → whether it worked, and what QEMU said.
     """
 
     def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:
@@ -54,18 +56,18 @@ class Qemu:
         self._control = -1
         self._sent = 0
         self.greeted = False
-        self.events: list[tuple[str, str]] = []
+        self._awaited: list[tuple[tuple[str, ...], list[tuple[str, str]]]] = []
         self.replies: dict[int, tuple[bool, str]] = {}
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
         theirs = [pair[1].detach() for pair in pairs]
         self._child = self._spawn(command(Ports(*theirs)), theirs)
         self._qmp = ours[0]
-        pump(ours[0], self._on_qmp, self._note, QMP_LINE)
+        pump(ours[0], self._on_qmp, self._note, QMP_LINE, heads=True)
         if serial:
             self._control = ours[2]
             pump(ours[1], self._on_console, self._note)
-            pump(ours[2], self._on_control, self._note)
+            pump(ours[2], self._on_control, self._note, CONTROL_LINE, heads=True)
 
     def _spawn(self, argv: list[str], theirs: list[int]) -> subprocess.Popen[bytes]:
         out, into = os.pipe()
@@ -122,9 +124,10 @@ class Qemu:
         if event is None:
             return
         self._listeners.event(*event)
-        if len(self.events) < EVENTS:
-            self.events.append(event)
         with self._changed:
+            for names, heard in self._awaited:
+                if event[0] in names and len(heard) < EVENTS:
+                    heard.append(event)
             self._paused = event[0] == "STOP" or (self._paused and event[0] != "RESUME")
             self._changed.notify_all()
 
@@ -135,10 +138,12 @@ class Qemu:
             self._ready = self._ready or line == "ready"
             if kind == "B":
                 self._disks[first] = text
-            elif kind == "O" and first.isdigit():
-                self._answers.setdefault(int(first), deque(maxlen=KEPT_LINES)).append(text)
-            elif kind == "E" and first.isdigit() and text.isdigit():
-                self._exits[int(first)] = int(text)
+            elif kind == "O":
+                self._answers.setdefault(_number(first), deque(maxlen=ANSWER)).append(text)
+            elif kind == "T":  # it printed more than is kept: now the end of that
+                self._answers[_number(first)] = deque([LEFT_OUT], ANSWER)
+            elif kind == "E" and _number(text) >= 0:
+                self._exits[_number(first)] = _number(text)
             self._changed.notify_all()
 
     def _say(self, line: str) -> None:
@@ -180,12 +185,12 @@ class Qemu:
         """Exit code and output of a shell command in the guest; the code is None when it never came (or paused)."""
         return self.answer(self.send(command), seconds)
 
-    def send(self, command: str) -> int:
-        """Give the guest a shell command; the number of its answer."""
+    def send(self, command: str, keep: int = TAIL) -> int:
+        """Give the guest a shell command, of whose output the last ``keep`` bytes come; the number of its answer."""
         with self._changed:  # another step may give the monitor a command
             self._sent += 1
             with contextlib.suppress(OSError):
-                os.write(self._control, f"{self._sent} {command}\n".encode())
+                os.write(self._control, f"{self._sent} {keep} {command}\n".encode())
             return self._sent
 
     def answered(self, number: int) -> bool:
@@ -195,7 +200,24 @@ class Qemu:
     def answer(self, number: int, seconds: float) -> tuple[int | None, str]:
         """The answer to the command ``number``, as ``run_command`` gives it."""
         self.wait(seconds, lambda: self.answered(number))
-        return self._exits.get(number), "\n".join(self._answers.get(number, ()))
+        with self._changed:
+            lines = self._answers.get(number, ())
+            if number in self._exits:
+                self._answers.pop(number, None)  # a step may give many thousands
+            return self._exits.get(number), "\n".join(lines).replace(f"{LEFT_OUT}\n", LEFT_OUT, 1)
+
+    @contextlib.contextmanager
+    def listening(self, *names: str) -> Iterator[list[tuple[str, str]]]:
+        """Meanwhile the events of these names, each with its data, go into the list, however many others come."""
+        heard: list[tuple[str, str]] = []
+        one = (names, heard)
+        with self._changed:
+            self._awaited.append(one)
+        try:
+            yield heard
+        finally:
+            with self._changed:
+                self._awaited = [other for other in self._awaited if other is not one]
 
     def execute(self, command: str) -> int:
         """Give the monitor a command (JSON, an object); the number of its answer in ``replies``."""
@@ -238,3 +260,8 @@ class Qemu:
             kill(self._child)
             self.wait(1.0, lambda: False)
         return self._exit
+
+
+def _number(text: str) -> int:
+    """A number of the guest's init, -1 for what is none: the port may garble it."""
+    return int(text) if text.isdecimal() and len(text) < 10 else -1

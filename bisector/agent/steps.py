@@ -72,8 +72,8 @@ class GuestControl(ABC):
         """Drive ``io`` in it for ``repeat`` seconds (0: once), within ``seconds``."""
 
     @abstractmethod
-    def run(self, argv: tuple[str, ...], seconds: float) -> Outcome:
-        """Run a program in it, within ``seconds``."""
+    def run(self, argv: tuple[str, ...], seconds: float, keep: int) -> Outcome:
+        """Run a program in it, within ``seconds``; the last ``keep`` bytes that it prints come back."""
 
     @abstractmethod
     def monitor(self, step: Step, seconds: float) -> Outcome:
@@ -235,7 +235,7 @@ def _io(work: Workload, step: Step) -> Outcome:
 def _run(work: Workload, step: Step) -> Outcome:
     names = {**work.storage.opened(), "seed": str(work.plan.seed)}
     if step.where == "guest":
-        return _repeated(work, step, lambda: work.inner().run(step.argv, work.left()))
+        return _repeated(work, step, lambda: work.inner().run(step.argv, work.left(), step.keep or TAIL))
     argv = fill(step.argv, names)
     environment = environment_of_program(work.plan.seed, work.storage.environment())
 
@@ -247,7 +247,7 @@ def _run(work: Workload, step: Step) -> Outcome:
             own = "{" not in step.argv[0] and error.errno in CANNOT_RUN  # else what lies on the storage under test
             why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})"
             raise Halt("tools" if own else "step", why) from None
-        return Outcome(done=ran.exit is not None, exit=ran.exit, detail=ran.output)
+        return Outcome(done=ran.exit is not None, exit=ran.exit, detail=ran.shown)
 
     return _repeated(work, step, once)
 

@@ -162,6 +162,18 @@ def test_line_without_end_is_cut_and_not_kept() -> None:
     assert sum(map(len, pieces)) + len(splitter.rest()[0]) == 4 << 20
 
 
+def test_the_rest_of_a_long_line_passes_for_no_line_of_its_own() -> None:
+    """What a program in the guest prints is in the guest's answers, and these are lines: a piece could be one."""
+    forged = b"O 5 " + b"x" * (LONGEST - 4) + b"E 5 0\nE 5 1\n"
+    for cut in range(LONGEST - 6, len(forged) + 1):
+        splitter = LineSplitter(heads=True)
+        lines = [*splitter.feed(forged[:cut]), *splitter.feed(forged[cut:]), *splitter.rest()]
+        assert [line[:4] for line in lines] == ["O 5 ", "E 5 "]
+        assert lines[1] == "E 5 1"
+    endless = LineSplitter(heads=True)
+    assert [len(line) for line in (*endless.feed(b"x" * (4 << 20)), *endless.rest())] == [LONGEST]
+
+
 def test_qmp_events_are_distinguished_from_answers_and_noise() -> None:
     event = '{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}'
     error = '{"event": "BLOCK_IO_ERROR", "data": {"nospace": true, "action": "stop"}}'

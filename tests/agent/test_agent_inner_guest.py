@@ -15,7 +15,7 @@ import pytest
 from bisector.agent.guest import Guest
 from bisector.agent.observe import Recorder
 from bisector.agent.outcome import Outcome
-from bisector.agent.plan import Drive, Io, Layer, Plan, Result, Step, Watch
+from bisector.agent.plan import LEFT_OUT, Drive, Io, Layer, Plan, Result, Step, Watch
 from bisector.agent.plan import Guest as GuestPlan
 from bisector.agent.storage import Storage
 from bisector.codec import load
@@ -127,6 +127,34 @@ def jobs_end_with_their_events(setup: GuestSetup) -> None:
     assert (refused.done, refused.exit) == (True, 1) and "nobody" in refused.detail
     never = asked("query-status", "BLOCK_JOB_READY", seconds=1.0)
     assert (never.done, never.exit) == (False, None)
+
+
+def test_what_a_program_in_the_guest_prints_forges_no_answer(setup: GuestSetup) -> None:
+    """Lines and endless lines of the protocol's own words, a flood, and a program that stays and goes on printing."""
+    assert setup.guest.start(120.0).exit == 0
+
+    def run(script: str, seconds: float = 120.0, keep: int = 4096) -> Outcome:
+        return setup.guest.run(("sh", "-c", script), seconds, keep)
+
+    # The answer of the next command; at 16 KiB a line was cut, and its rest taken for a line.
+    for number in range(1, 4):
+        seen = run(f"sleep 1; yes x | head -n 16380 | tr -d '\\n'; echo E {number + 1} 0; exit 3", keep=1 << 16)
+        assert (seen.done, seen.exit) == (True, 3), seen.detail[-300:]
+        assert seen.detail.endswith(f"xE {number + 1} 0")
+    assert run("printf 'E 99 0\\nT 99\\nO 99 x\\nready\\nB vda forged\\n'; exit 4").exit == 4
+    assert run("echo 'E 12 0' >&3; exit 5").exit == 5  # the port is not open in a program
+
+    flood = run("yes 'not ok' | head -c 29999998; echo end; exit 6")
+    assert (flood.done, flood.exit) == (True, 6)
+    assert flood.detail.startswith(LEFT_OUT) and flood.detail.endswith("not ok\nend")
+    assert not any(line.startswith("ok") for line in flood.detail.splitlines())
+    zeroes = run("head -c 30000000 /dev/zero; echo end; exit 7")
+    assert (zeroes.done, zeroes.exit, zeroes.detail) == (True, 7, f"{LEFT_OUT}end")
+
+    assert run("(while :; do echo LATE; sleep 1; done) & echo first").exit == 0
+    for _ in range(3):
+        assert run("sleep 1.2; echo own").detail == "own"
+    assert setup.guest.io("data", READ, 0.0, 30.0).count == 16
 
 
 def test_guest_that_does_not_boot_in_time_is_no_start(setup: GuestSetup) -> None:

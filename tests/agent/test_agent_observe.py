@@ -5,8 +5,9 @@ import struct
 from pathlib import Path
 
 from bisector.agent.disks import serial_of, serials, vpd_serial
-from bisector.agent.observe import HEAD, TAIL, BoundedLog, build_id, inside_vm, kernel_facts, kmsg_line
-from bisector.agent.plan import marker
+from bisector.agent.observe import HEAD, TAIL, BoundedLog, Recorder, build_id, inside_vm, kernel_facts, kmsg_line
+from bisector.agent.plan import LEFT_OUT_EVENTS, Result, marker
+from bisector.codec import load
 
 
 def note(name: bytes, value: bytes, kind: int) -> bytes:
@@ -55,6 +56,27 @@ def test_short_log_is_there_whole_before_its_end(tmp_path: Path) -> None:
     log.write(b"two\n")
     log.close()
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_flood_of_one_event_hides_no_other(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path), "t0k", vm=False)
+    for _ in range(5_000):
+        recorder.event("qmp", "BLOCK_IO_ERROR", "{}")
+    recorder.event("qmp", "BLOCK_JOB_ERROR", "{}")
+    recorder.write()
+    events = load(Result, (tmp_path / "result.json").read_bytes()).events
+    assert events[0].name == "BLOCK_IO_ERROR" and len(events) < 50
+    assert events[-1].name == "BLOCK_JOB_ERROR"
+
+
+def test_events_without_end_are_said_to_be_left_out(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path), "t0k", vm=False)
+    for number in range(5_000):
+        recorder.event("qmp", f"MADE_UP_{number}", "{}")
+    recorder.write()
+    events = load(Result, (tmp_path / "result.json").read_bytes()).events
+    assert len(events) < 1000
+    assert events[-1].name == LEFT_OUT_EVENTS
 
 
 def test_serial_comes_from_wherever_the_driver_shows_it(tmp_path: Path) -> None:

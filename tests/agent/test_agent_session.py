@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bisector.agent.command import fill
 from bisector.agent.device_io import device_io, pattern
-from bisector.agent.plan import File, Guest, Io, Layer, Plan, Result, Step
+from bisector.agent.plan import LEFT_OUT, File, Guest, Io, Layer, Plan, Result, Step
 from bisector.agent.steps import issued
 from bisector.codec import dump, load
 
@@ -29,6 +29,34 @@ def run(plan: Plan, folder: Path, environ: dict[str, str] | None = None) -> tupl
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environ, check=False)
     assert ended.stderr == ""
     return load(Result, (shared / "result.json").read_bytes()), ended.stdout.splitlines()
+
+
+def test_a_daemon_that_goes_on_printing_does_not_hold_its_step(tmp_path: Path) -> None:
+    daemon = "(while :; do echo FAILED; done) & echo done; exit 3"
+    steps = (Step("leaves", "run", argv=("sh", "-c", daemon)), Step("next", "run", argv=("echo", "next")))
+    result, _ = run(replace(SANDBOX, deadline=30.0, steps=steps), tmp_path)
+    leaves, following = result.steps
+    assert (leaves.done, leaves.exit) == (True, 3)
+    assert leaves.ended - leaves.started < 10
+    assert (following.done, following.exit, following.detail) == (True, 0, "next\n")
+    assert result.complete
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, 4096), (1 << 16, 1 << 16)])
+def test_of_much_output_the_end_is_kept_and_said_to_be_the_end(tmp_path: Path, keep: int, kept: int) -> None:
+    lines = "i=0; while [ $i -lt 20000 ]; do echo not ok $i; i=$((i+1)); done"
+    result, _ = run(replace(SANDBOX, steps=(Step("say", "run", argv=("sh", "-c", lines), keep=keep),)), tmp_path)
+    detail = result.steps[0].detail
+    assert detail.startswith(LEFT_OUT) and len(detail) == len(LEFT_OUT) + kept
+    assert detail.endswith("not ok 19999\n")
+    assert not any(line.startswith("ok") for line in detail.splitlines())
+    assert (result.steps[0].done, result.steps[0].exit) == (True, 0)
+
+
+def test_output_that_is_kept_whole_is_not_said_to_be_cut(tmp_path: Path) -> None:
+    whole = "i=0; while [ $i -lt 1024 ]; do printf 'abc\n'; i=$((i+1)); done"
+    result, _ = run(replace(SANDBOX, steps=(Step("say", "run", argv=("sh", "-c", whole)),)), tmp_path)
+    assert result.steps[0].detail == "abc\n" * 1024
 
 
 def test_program_of_the_recipe_runs_with_placeholders_and_seed(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from bisector.agent.machine import Ports
-from bisector.agent.monitor import command
+from bisector.agent.monitor import SHOWN, command
+from bisector.agent.plan import LEFT_OUT
 from bisector.agent.qemu import Listeners, Qemu
 from bisector.layers import arch
 
@@ -78,3 +79,19 @@ def test_an_event_that_does_not_come_ends_with_the_time(qemu: Qemu) -> None:
 def test_a_qemu_that_ends_is_not_waited_for(qemu: Qemu) -> None:
     seen = command(qemu, said("quit"), "NEVER", LIMIT)
     assert (seen.done, seen.exit) == (True, 0)
+
+
+def test_an_event_is_heard_behind_a_flood_of_others(qemu: Qemu) -> None:
+    """A guest may make thousands (BLOCK_IO_ERROR) while a step waits for the end of a job."""
+    for _ in range(3_000):
+        qemu._on_qmp('{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "BLOCK_IO_ERROR"}')
+    backup = {"job-id": "j", "device": "source", "sync": "full", "target": "target"}
+    seen = command(qemu, said("blockdev-backup", **backup), "BLOCK_JOB_COMPLETED", LIMIT)
+    assert (seen.done, seen.exit) == (True, 0), seen.detail
+
+
+def test_a_long_answer_is_said_to_be_cut(qemu: Qemu) -> None:
+    seen = command(qemu, said("query-qmp-schema"), "", LIMIT)
+    assert (seen.done, seen.exit) == (True, 0)
+    assert seen.detail.startswith(LEFT_OUT)
+    assert len(seen.detail) == len(LEFT_OUT) + SHOWN

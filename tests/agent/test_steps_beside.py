@@ -252,7 +252,7 @@ def workload(folder: Path, guest: GuestControl) -> Workload:
 
 def test_a_program_in_the_guest_repeats_for_its_time(tmp_path: Path) -> None:
     guest = ScriptedGuest()
-    guest.run = lambda argv, seconds: Outcome(exit=0, detail="said")  # type: ignore[method-assign]
+    guest.run = lambda argv, seconds, keep: Outcome(exit=0, detail="said")  # type: ignore[method-assign]
     step = Step("again", "run", where="guest", argv=("true",), seconds=0.2)
     facts = perform(workload(tmp_path, guest), step)
     assert facts.exit == 0 and facts.count > 1 and facts.ended - facts.started >= 0.19
