@@ -49,7 +49,7 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
     except OSError as error:
         raise InfraError(f"recipe {recipe.recipe}: {error.filename}: {error.strerror}") from None
     question = question_for(recipe)
-    kept = {fact.where: ROWS[fact.kind].output for fact in question.facts if ROWS[fact.kind].output}
+    kept = {fact.where: ROWS[fact.kind].output for fact in question.facts if _looks_into(recipe, fact)}
     plan = agent.Plan(
         steps=tuple(_step(name, step, kept.get(name, 0)) for name, step in recipe.steps.items()),
         layers=tuple(_layer(name, layer) for name, layer in _bottom_up(recipe.storage)),
@@ -71,6 +71,12 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside else "",
         icount=recipe.vm.icount,
     )
+
+
+def _looks_into(recipe: Recipe, fact: Fact) -> bool:
+    """Whether a fact is looked for in all that a step printed; ``output`` not in the numbers that fio gives as JSON."""
+    words = fact.kind is FactKind.OUTPUT and recipe.steps[fact.where].verb == "fio"
+    return ROWS[fact.kind].output > 0 and not words
 
 
 def deadline(recipe: Recipe) -> float:

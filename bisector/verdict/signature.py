@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from bisector.agent.plan import StepFacts
+from bisector.agent.plan import LEFT_OUT, StepFacts
 from bisector.causes import HANGS
 from bisector.model import (
     Condition,
@@ -30,6 +30,8 @@ from bisector.recipe.facts.table import ROWS
 
 HARNESS_STAGES = ("plan", "tools")
 """Stages of an agent's fault that are the harness's own; a layer or a guest that cannot be made may be the kernel's."""
+
+LOST_WORDS = "gave more than is kept, and what a bad condition looks for may stand in the rest; let it print less"
 
 TEXT = 160
 """Characters of a program's words in a reason."""
@@ -89,6 +91,8 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
     guest_crash = next((e for e in observation.console if e.kind is EventKind.CRASH), None)
     if guest_crash:
         return Reading(Signal.OTHER_FAILURE, reason=f"crash in the inner guest: {untimed(guest_crash.text)}")
+    if where := _lost(observation, question):
+        return Reading(Signal.OTHER_FAILURE, reason=f"{where}: {LOST_WORDS}", neither=True)
     numbers = [ROWS[fact.kind].evaluate(fact, observation) for fact in question.required]
     missing = next((fact for fact, found in zip(question.required, numbers, strict=True) if found.seen is None), None)
     for condition in question.good:
@@ -98,6 +102,16 @@ def _clean_or_other(observation: Observation, question: Question) -> Reading:
             given = "; ".join(filter(None, (found.reason for found in numbers)))
             return Reading(Signal.CLEAN, condition.name, given or _reason(condition, observation))
     return Reading(Signal.OTHER_FAILURE, reason=_why_neither(observation, question), neither=True)
+
+
+def _lost(observation: Observation, question: Question) -> str:
+    """What a bad condition speaks of that may have been in what was not kept; "" where nothing was left out of it."""
+    for condition in question.bad:
+        found = list(zip(condition.facts, findings(condition, observation), strict=True))
+        lost = [fact.where for fact, one in found if one.lost]
+        if lost and all(one.seen is not fact.negate for fact, one in found):
+            return lost[0]
+    return ""
 
 
 def _no_number(fact: Fact, observation: Observation) -> str:
@@ -125,7 +139,7 @@ def _why_neither(observation: Observation, question: Question) -> str:
 def _ended(step: StepFacts) -> str:
     """How a step ended, and the first line that it printed."""
     how = "it did not end" if not step.done else f"exit {step.exit}"
-    said = next((line.strip() for line in step.detail.splitlines() if line.strip()), "")
+    said = next(filter(None, map(str.strip, step.detail.removeprefix(LEFT_OUT).splitlines())), "")
     return ": ".join(filter(None, (how, step.errno, said[:TEXT])))
 
 

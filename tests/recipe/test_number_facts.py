@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from bisector.agent.plan import Fault, LayerFacts, Result, StepFacts
+from bisector.agent.plan import LEFT_OUT, Fault, LayerFacts, Result, StepFacts
 from bisector.codec import dump
 from bisector.model import (
     Cell,
@@ -222,6 +223,50 @@ def test_tests_are_read_with_those_inside_them() -> None:
 def test_a_test_is_found_by_its_name(name: str, value: str, expected: bool) -> None:
     trial = ended(StepFacts("s", 0.0, 1.0, done=True, exit=1, detail=KTAP))
     assert seen(Fact(FactKind.TAP, "s", (value,), name=name), trial) is expected
+
+
+def test_of_tests_with_one_name_the_worst_counts_and_one_without_goes_by_its_number() -> None:
+    assert tap.results("not ok 1 - a\nok 2 - a\n") == {"a": "not ok"}
+    assert tap.results("ok 1\nnot ok 2\nok\n") == {"1": "ok", "2": "not ok"}
+    assert tap.results("not ok 3 - b #\nnot ok 4 - c # !\n") == {"b": "not ok", "c": "not ok"}
+
+
+def test_a_name_makes_no_line_of_its_own() -> None:
+    for end in ("\x0b", "\x0c", "\x1c", "\x85", "\u2028"):
+        assert tap.results(f"not ok 1 - of file x{end}ok 2 - all\n") == {f"of file x{end}ok 2 - all": "not ok"}
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 250_000, " " * 250_000, "ok" + " " * 250_000 + "#", "ok 1 " + "a " * 125_000 + "#", "[\n" * 125_000]
+)
+def test_output_that_would_cost_its_square_is_read_at_once(text: str) -> None:
+    began = time.process_time()
+    assert printed.number(text, "us") is None
+    tap.results(text)
+    trial = ended(StepFacts("s", 0.0, 1.0, done=True, exit=0, detail=text))
+    seen(Fact(FactKind.OUTPUT, "s", (r"x.*y.*z",)), trial)
+    assert time.process_time() - began < 10
+
+
+CUT = LEFT_OUT + "k 4 - d\nok 5 - e\nus=3\n"
+
+
+@pytest.mark.parametrize(
+    ("fact", "expected", "lost"),
+    [
+        (Fact(FactKind.TAP, "s", ("ok",), name="e"), True, False),
+        (Fact(FactKind.TAP, "s", ("not ok",), name="*"), None, True),
+        (Fact(FactKind.TAP, "s", ("none",), name="f"), None, True),
+        (Fact(FactKind.OUTPUT, "s", ("differ",)), None, True),
+        (Fact(FactKind.OUTPUT, "s", ("ok 5",)), True, False),
+        (Fact(FactKind.VALUE, "s", ("< 5",), name="us"), True, False),
+        (Fact(FactKind.VALUE, "s", ("< 5",), name="iops"), None, True),
+    ],
+)
+def test_what_may_stand_in_what_was_not_kept_is_lost(fact: Fact, expected: bool | None, lost: bool) -> None:
+    trial = ended(StepFacts("s", 0.0, 1.0, done=True, exit=0, detail=CUT))
+    found = ROWS[fact.kind].evaluate(fact, trial)
+    assert (found.seen, found.lost) == (expected, lost)
 
 
 REFUSED = Observation(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bisector.agent.plan import AgentEvent, Fault, LayerFacts, Result, StepFacts
+from bisector.agent.plan import LEFT_OUT, LEFT_OUT_EVENTS, AgentEvent, Fault, LayerFacts, Result, StepFacts
 from bisector.model import (
     Condition,
     ConsoleEvent,
@@ -128,6 +128,38 @@ def test_guest_events_and_blocks() -> None:
     lost = Fact(FactKind.BLOCKS, "verify", ("zeroed", "stale"))
     assert read(seen(made), one(paused, good=True)).signal is Signal.CLEAN
     assert read(seen(made), one(lost)).signal is Signal.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Fact(FactKind.OUTPUT, "probe", ("data differ",)),
+        Fact(FactKind.TAP, "probe", ("not ok",), name="*"),
+        Fact(FactKind.VALUE, "probe", ("> 0",), name="lost"),
+    ],
+)
+def test_a_trial_whose_bad_line_may_not_have_been_kept_is_not_good(fact: Fact) -> None:
+    made = result(steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=0, detail=f"{LEFT_OUT}k 3 - a\nok 4 - b\n"),))
+    reading = read(seen(made), one(fact))
+    assert (reading.signal, reading.neither) == (Signal.OTHER_FAILURE, True)
+    assert "gave more than is kept" in reading.reason
+    whole = result(steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=0, detail="ok 3 - a\nok 4 - b\n"),))
+    assert read(seen(whole), one(fact)).signal is Signal.CLEAN
+
+
+def test_a_bad_condition_that_another_fact_denies_asks_for_no_lost_line() -> None:
+    lost = Fact(FactKind.OUTPUT, "probe", ("data differ",))
+    both = Condition("wanted", (lost, Fact(FactKind.EXIT, "probe", ("1",))))
+    made = result(steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=0, detail=f"{LEFT_OUT}ok\n"),))
+    assert read(seen(made), Question(bad=(both,), good=(HEALTHY,))).signal is Signal.CLEAN
+
+
+def test_an_event_that_may_have_been_left_out_is_not_known() -> None:
+    wanted = one(Fact(FactKind.EVENT, "guest", ("BLOCK_JOB_ERROR",)))
+    flood = tuple(AgentEvent(3.0, "qmp", f"E{number}") for number in range(20))
+    assert read(seen(result(events=flood)), wanted).signal is Signal.CLEAN
+    left = (*flood, AgentEvent(4.0, "agent", LEFT_OUT_EVENTS))
+    assert read(seen(result(events=left)), wanted).signal is Signal.OTHER_FAILURE
 
 
 ENDINGS = st.sampled_from(list(Ending))

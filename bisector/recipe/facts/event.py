@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bisector.agent.plan import LEFT_OUT_EVENTS
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe.facts.expect import ExpectedText
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
+from bisector.recipe.facts.row import LOST, UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.values import shown
 
 
@@ -18,6 +19,8 @@ def _evaluate(fact: Fact, observation: Observation) -> Finding:
         return UNKNOWN
     if any(event.source in ("qmp", fact.where) and event.name in fact.values for event in result.events):
         return Finding(True)
+    if any(event.source == "agent" and event.name == LEFT_OUT_EVENTS for event in result.events):
+        return LOST
     return Finding(False) if result.complete else UNKNOWN
 
 

@@ -21,7 +21,7 @@ from bisector.recipe.facts.comparison import (
     relative_faults,
 )
 from bisector.recipe.facts.console import untimed
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
+from bisector.recipe.facts.row import LOST, UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 from bisector.recipe.facts.step import ended, only_of_programs
 
 NUMBERS = (FactKind.SECONDS, FactKind.VALUE, FactKind.COUNT)
@@ -48,9 +48,11 @@ def _seconds(fact: Fact, observation: Observation) -> Finding:
 
 def _value(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
-    found = None if step is None else printed.number(step.detail, fact.name)
-    if found is None:
+    if step is None:
         return UNKNOWN
+    found = printed.number(step.detail, fact.name)
+    if found is None:
+        return LOST if printed.is_cut(step.detail) else UNKNOWN
     return Finding(any_holds(fact.values, found), f"{fact.where}: {fact.name} = {plain(found)}", number=found)
 
 

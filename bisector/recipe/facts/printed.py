@@ -3,17 +3,38 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from bisector.agent.plan import LEFT_OUT
+
 KEPT = 256 << 10
-"""Bytes of a step's output that are kept where a recipe looks for numbers or tests in it."""
+"""Bytes of a step's output that are kept where a recipe looks into it."""
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.%-]*"
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+
+
+LONGEST = 16 << 10
+"""Characters of a line that are looked at: an expression may take the square of that, or more."""
+
+TRIED = 1_000
+"""Lines that may begin a JSON text: each is read as far as it is one."""
+
+
+def is_cut(text: str) -> bool:
+    """Whether the end of a step's output alone was kept."""
+    return LEFT_OUT in text
+
+
+def lines(text: str) -> list[str]:
+    """The lines of what a program printed. A carriage return ends one too, and none of what str.splitlines takes for
+    an end besides: a file's name, say, may hold it."""
+    return re.split(r"\r\n|\n|\r", text)
 
 
 def name_fault(name: str) -> str:
@@ -28,7 +49,7 @@ def number(text: str, name: str) -> float | None:
     path's words are keys and indexes with dots between them; a key may hold dots itself. In JSON with a list ``jobs``
     of one job, as fio prints it (fio(1), --output-format=json), a path may begin inside that job.
     """
-    lines = re.findall(rf"^\s*{re.escape(name)}\s*=\s*({_NUMBER})\s*$", text, re.MULTILINE)
+    lines = re.findall(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*({_NUMBER})[ \t\r]*$", text, re.MULTILINE)
     if lines:
         return _finite(float(lines[-1]))
     found = _json(text)
@@ -44,7 +65,7 @@ def _finite(value: float) -> float | None:
 
 def _json(text: str) -> Any:
     """The first JSON text that begins a line; an indented one may be a piece of what was cut."""
-    for begin in re.finditer(r"^(?=[{\[])", text, re.MULTILINE):
+    for begin in itertools.islice(re.finditer(r"^(?=[{\[])", text, re.MULTILINE), TRIED):
         try:
             return json.JSONDecoder().raw_decode(text, begin.end())[0]
         except (ValueError, RecursionError):

@@ -66,15 +66,18 @@ class Finding:
         reason: what showed it, for people; "" where a summary of all facts says as much.
         at: seconds, the time of the console's line that showed it; None where no console did.
         number: the one that was compared; None where the fact has none, or the trial did not show it.
+        lost: what it looks for may stand in what was not kept. A trial of which a bad condition says so is not good.
     """
 
     seen: bool | None
     reason: str = ""
     at: float | None = None
     number: float | None = None
+    lost: bool = False
 
 
 UNKNOWN = Finding(None)
+LOST = Finding(None, lost=True)
 
 ValueFaults = Callable[[Sequence[Any]], Iterator[tuple[int | None, str]]]
 """What is wrong with values that the grammar let pass: index of the one (None: all of them together), message."""

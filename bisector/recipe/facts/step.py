@@ -14,8 +14,9 @@ from pydantic import BeforeValidator, WithJsonSchema
 from bisector.agent.plan import StepFacts
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe import patterns, values
+from bisector.recipe.facts import printed
 from bisector.recipe.facts.expect import Expect, ExpectedText
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
+from bisector.recipe.facts.row import LOST, UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
 from bisector.recipe.values import shown, suggestion, wrong
 
 NAMES = {"KSFT_PASS": 0, "KSFT_FAIL": 1, "KSFT_XFAIL": 2, "KSFT_XPASS": 3, "KSFT_SKIP": 4}
@@ -55,10 +56,12 @@ def _output(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
     if step is None:
         return UNKNOWN
-    for line in step.detail.splitlines():
-        if any(re.search(value, line) for value in fact.values):
+    lines = printed.lines(step.detail)
+    for line in lines:
+        if any(re.search(value, line[: printed.LONGEST]) for value in fact.values):
             return Finding(True, f"{fact.where}: {line.strip()}" if line.strip() else "")
-    return Finding(False)
+    lost = printed.is_cut(step.detail) or any(len(line) > printed.LONGEST for line in lines)
+    return LOST if lost else Finding(False)
 
 
 _NUMBERS = {name: number for name, number in vars(errno).items() if name.startswith("E")}
@@ -108,6 +111,7 @@ OUTPUT = Row(
     value_faults=patterns.faults,
     misfit=_of_what_speaks,
     expressions=True,
+    output=printed.KEPT,
 )
 ERRNO = Row(
     FactKind.ERRNO,
