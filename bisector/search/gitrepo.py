@@ -149,6 +149,7 @@ class History:
         if unfit := [oid for oid in wanted if not OID.fullmatch(oid)]:
             raise InfraError(f"{unfit[0]!r} is not the id of a commit")
         if unknown := [oid for oid in wanted if oid not in self._commits]:
+            self._git(c="core.commitGraph=false")  # of the next call: parents as the commits themselves name them
             found = self._listed("--no-walk=unsorted", *unknown, "--")
             self._commits.update({commit.oid: commit for commit in found})
         return tuple(self._commits[oid] for oid in wanted)
@@ -237,8 +238,8 @@ class History:
         return f"it may have to be fetched first: git -C {self.folder} fetch --tags"
 
     def _near(self, revision: str) -> Iterator[str]:
-        names = self._get("for_each_ref", "--format=%(refname:short)").splitlines()
-        names = [name for name in names if not name.startswith("bisect/")]
+        names = self._get("for_each_ref", "--format=%(refname:short)").split("\n")
+        names = [name for name in names if name and not name.startswith("bisect/")]
         # The "v" of a version is what is most often left out, and nearness would rank v6.1 beside v6.18.
         exact = [name for name in names if name == f"v{revision}"]
         yield from exact or difflib.get_close_matches(revision, names, n=NEAR_NAMES)
@@ -274,7 +275,7 @@ class UserRepository(History):
     def _promisor(self) -> str:
         """Name of the remote that a partial clone gets its missing objects from, "" for a whole one."""
         pattern = r"^(extensions\.partialclone|remote\..*\.promisor)$"
-        for line in self._get("config", "--get-regexp", pattern, codes=(0, 1)).splitlines():
+        for line in self._get("config", "--get-regexp", pattern, codes=(0, 1)).split("\n"):
             key, _, value = line.partition(" ")
             if key.startswith("extensions."):
                 return value or "origin"

@@ -96,7 +96,8 @@ def _named(digits: str, names: tuple[str, ...]) -> bool:
 def tags(history: History, *, contains: str = "") -> dict[str, str]:
     """Tags of kernels and linux-next → commit id; only those that hold ``contains`` when it is given."""
     narrowed = [f"--contains={contains}"] if contains else []
-    form = "--format=%(refname:short)%00%(objectname)%00%(*objectname)"
+    # Not refname:short, which says tags/v6.18 where there is a branch of that name too.
+    form = "--format=%(refname:lstrip=2)%00%(objectname)%00%(*objectname)"
     printed = history.query("for_each_ref", form, *narrowed, "refs/tags/v*", "refs/tags/next-*")
     return {name: peeled or oid for name, oid, peeled in _triples(printed)}
 
@@ -112,11 +113,16 @@ def tips(history: History) -> dict[str, str]:
 def branches(history: History, oid: str) -> tuple[str, ...]:
     """Branches, local and remote, that hold a commit."""
     form = "--format=%(refname:short)"
-    return tuple(history.query("for_each_ref", form, f"--contains={oid}", "refs/heads", "refs/remotes").split())
+    return _names(history.query("for_each_ref", form, f"--contains={oid}", "refs/heads", "refs/remotes"))
+
+
+def _names(printed: str) -> tuple[str, ...]:
+    """Names of refs, a line each. They may hold what Python takes for a blank or for the end of a line (U+2028)."""
+    return tuple(filter(None, printed.split("\n")))
 
 
 def _triples(printed: str) -> Iterator[tuple[str, str, str]]:
-    for line in printed.splitlines():
+    for line in _names(printed):
         name, _, rest = line.partition("\0")
         oid, _, peeled = rest.partition("\0")
         yield name, oid, peeled

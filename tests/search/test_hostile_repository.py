@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
-from planted import Planned, git
+from planted import Planned, chain, git
 from searching import SearchSetup
 
 from bisector.errors import BisectorError
@@ -96,3 +97,29 @@ def test_a_clone_and_its_checkouts_run_nothing(
             clone.git.run("diff-tree", "-p", "--no-ext-diff", "--no-textconv", newer.oid)
     assert (tmp_path / "tree/file.c").read_text() == "one\n"
     assert not ran.exists()
+
+
+def forge_parent(graph: bytes, child: str, parent: str) -> bytes:
+    """A commit-graph in which ``child`` has ``parent`` for its first one (gitformat-commit-graph(5))."""
+    entries = [graph[8 + 12 * number :][:12] for number in range(graph[6])]
+    at = {entry[:4]: int.from_bytes(entry[4:], "big") for entry in entries}
+    count = int.from_bytes(graph[at[b"OIDF"] + 255 * 4 :][:4], "big")
+    oids = [graph[at[b"OIDL"] + 20 * number :][:20].hex() for number in range(count)]
+    place = at[b"CDAT"] + 36 * oids.index(child) + 20
+    body = graph[:place] + oids.index(parent).to_bytes(4, "big") + graph[place + 4 : -20]
+    return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+def test_parents_are_those_that_a_commit_names_and_no_graph_says_otherwise(setup: SearchSetup) -> None:
+    """git believes a commit-graph; what a proof tries must not come from there."""
+    planted = setup.plant(chain("a", "b", "c", "d"))
+    git(planted.folder, "commit-graph", "write", "--reachable")
+    file = planted.folder / ".git/objects/info/commit-graph"
+    content = forge_parent(file.read_bytes(), planted.oid["d"], planted.oid["a"])
+    file.unlink()  # it cannot be written
+    file.write_bytes(content)
+    assert git(planted.folder, "rev-list", "--no-walk", "--parents", planted.oid["d"]).split()[1:] == [planted.oid["a"]]
+    user = UserRepository(planted.folder)
+    assert user.commit(planted.oid["d"]).parents == (planted.oid["c"],)
+    clone = PrivateClone.of(user, planted.folder.parent / "state", setup.processes)
+    assert clone.history().commit(planted.oid["d"]).parents == (planted.oid["c"],)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bisector.errors import UsageError
 from bisector.search import refs
 from bisector.search.gitrepo import History
 
@@ -87,3 +88,20 @@ def test_a_revert_of_something_else_that_speaks_of_the_commit_is_none(tree: Tree
     mainline = tree.commit("block: simplify")
     tree.commit(f"Revert\n\nThis reverts commit {'b' * 40}.\n\nIt came after commit {mainline} upstream.\n")
     assert tree.mentions(mainline) == {}
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\u3000", "\xa0"])
+def test_a_name_that_looks_like_several_is_one(tree: Tree, end: str) -> None:
+    """git takes them in names of refs; Python's splitlines and split take some of them for a line's end or a blank."""
+    true, forged = tree.commit("true"), tree.commit("forged")
+    tree.git("tag", "v6.18", true)
+    for name in (f"v6.18{end}x", f"v6.19{end}"):
+        tree.git("tag", name, forged)
+        tree.git("branch", name, forged)
+    history = History(tree.folder)
+    assert refs.tags(history)["v6.18"] == true
+    assert set(refs.tags(history)) == {"v6.18", f"v6.18{end}x", f"v6.19{end}"}
+    assert set(refs.branches(history, forged)) == {"master", f"heads/v6.18{end}x", f"heads/v6.19{end}"}
+    with pytest.raises(UsageError) as caught:
+        history.resolve("v6.19")
+    assert f"v6.19{end}" in caught.value.hint

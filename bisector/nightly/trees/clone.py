@@ -70,7 +70,7 @@ class TreeClone:
         """(id, ref) of the refs that the source has of these. Nothing is fetched. Raises InfraError, Interrupted."""
         self._open()
         arguments = ("ls-remote", "--", self.source, *patterns)
-        lines = self._again(lambda: self._remote(*arguments)).stdout.splitlines()
+        lines = self._again(lambda: self._remote(*arguments)).stdout.split("\n")  # a name may hold U+2028
         found = [(oid, ref) for oid, _, ref in (line.partition("\t") for line in lines)]
         return [(oid, ref) for oid, ref in found if OID.fullmatch(oid)]
 
@@ -175,9 +175,9 @@ class TreeClone:
 
     def last_release(self, base: str) -> str | None:
         """Name of the newest release tag (no candidate) that ``base`` holds and is not, None when there is none."""
-        form = "--format=%(refname:short) %(objectname) %(*objectname)"
+        form = "--format=%(refname:lstrip=2) %(objectname) %(*objectname)"
         names = self.history.query("for_each_ref", form, "--sort=-version:refname", f"--merged={base}", "refs/tags/v*")
-        for name, *oids in map(str.split, names.splitlines()):
+        for name, *oids in (line.split(" ") for line in names.split("\n")):
             if RELEASE.fullmatch(name) and base not in oids:
                 return name
         return None
