@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,7 +72,8 @@ class Database:
             yield
             self._db.execute("commit")
         except BaseException:
-            self._db.execute("rollback")
+            with suppress(sqlite3.Error):  # on a full disk SQLite has rolled back by itself, and says so once more
+                self._db.execute("rollback")
             raise
 
     # ---- types as JSON

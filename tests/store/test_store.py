@@ -3,6 +3,9 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +130,61 @@ def test_full_disk_is_an_infrastructure_error_that_says_what_to_do(tmp_path: Pat
     assert "repeat the command" in caught.value.hint
     kept = store.trials("one")
     assert [t.seed for t in kept] == list(range(len(kept)))
+
+
+FULL = """
+import sys
+from pathlib import Path
+from bisector.errors import InfraError
+from bisector.model import Outcome, OutcomeKind
+from bisector.stage import CampaignState
+from bisector.store import Store
+from tests.store.test_store import row, trial
+folder = Path(sys.argv[1])
+store = Store(folder)
+store.add_campaign(row("one"))
+for seed in range(3):
+    store.add_trial("one", trial(seed))
+(folder / "filler").write_bytes(b"")
+with (folder / "filler").open("ab", buffering=0) as filler:
+    try:
+        while filler.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+long = Outcome(OutcomeKind.UNRESOLVED, summary="x" * 100_000)
+for act in (
+    lambda: [store.add_trial("one", trial(seed)) for seed in range(3, 2000)],
+    lambda: store.finish("one", long),
+    lambda: [store.set_state("one", CampaignState.RUNNING) for _ in range(2000)],
+    lambda: store.add_campaign(row("two", source="x" * 100_000)),
+):
+    try:
+        act()
+        print("done")
+    except InfraError as error:
+        print(error.what.rpartition(": ")[2], "|", error.hint)
+(folder / "filler").unlink()
+again = Store(folder)
+kept = [one.seed for one in again.trials("one")]
+assert kept[:3] == [0, 1, 2] and kept == list(range(len(kept)))
+assert [one.id for one in again.campaigns()] == ["one"]
+again.finish("one", long)
+assert again.campaign("one").outcome == long
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk in a private mount namespace takes root")
+def test_a_disk_that_is_full_loses_nothing_and_says_that_it_is_full(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs -o size=1m small "$1" && exec "$2" -c "$3" "$1"'
+    argv = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, FULL]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout.splitlines()
+    assert len(said) == 4
+    for line in said:
+        assert "full" in line or "No space left" in line, said
+        assert "free space" in line
 
 
 def test_a_state_folder_that_cannot_be_made_is_an_infrastructure_error(tmp_path: Path) -> None:
