@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ WORKLOADS = ("script", "read", "open", "guest", "fio", "reboot", "power-cut", "u
 
 NameArgument = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Argument(metavar="NAME", help="Of the recipe; NAME.yaml is written."),
+    typer.Argument(metavar="NAME", help="The recipe's name; NAME.yaml is written."),
 ]
 TestedOption = Annotated[str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")]
 StorageOption = Annotated[
@@ -43,24 +44,24 @@ WorkloadOption = Annotated[
         "after a reboot or a power cut; a disk pulled out and put in; a job of QEMU's block layer.",
     ),
 ]
-FioOption = Annotated[str, typer.Option("--fio", metavar="OPTIONS", help="Of fio's job: 'rw=randread bs=4k'.")]
+FioOption = Annotated[str, typer.Option("--fio", metavar="OPTIONS", help="Options of a fio job: 'rw=randread bs=4k'.")]
 SlowerOption = Annotated[
-    int, typer.Option(metavar="PERCENT", help="So much slower than the good end a bad one is (script, read, fio).")
+    int, typer.Option(metavar="PERCENT", help="The bad end is so much slower than the good one (script, read, fio).")
 ]
 ZonedOption = Annotated[bool, typer.Option("--zoned", help="The disks have zones.")]
-UdevOption = Annotated[bool, typer.Option("--udev", help="A udevd lives in the VM.")]
+UdevOption = Annotated[bool, typer.Option("--udev", help="Run udevd in the VM.")]
 ScriptOption = Annotated[
     str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
 ]
 BadExitOption = Annotated[
-    int, typer.Option("--bad-exit", min=1, max=255, help="The exit code by which it says that it failed.")
+    int, typer.Option("--bad-exit", min=1, max=255, help="The script's exit code for the failure.")
 ]
-ConsoleOption = Annotated[str, typer.Option(metavar="REGEX", help="A line on the VM's console that is the failure.")]
+ConsoleOption = Annotated[str, typer.Option(metavar="REGEX", help="A line on the VM's console that shows the failure.")]
 ReportOption = Annotated[
     str,
-    typer.Option("--from", metavar="FILE", help="A report of the failure (a mail, a log, plain text): a draft of it."),
+    typer.Option("--from", metavar="FILE", help="Draft it from a report of the failure: a mail, mbox, log or text."),
 ]
-FolderOption = Annotated[Path, typer.Option("--folder", help="Where it is written.")]
+FolderOption = Annotated[Path, typer.Option("--folder", help="Write into this folder.")]
 
 
 @commands.command()
@@ -146,18 +147,18 @@ def _write(wishes: FailureDescription, head: tuple[str, ...], folder: Path) -> _
         own = folder / wishes.own_script if wishes.own_script else None
         if own and not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
+            script = own
             own.write_text(script_text(wishes), encoding="utf-8")
             own.chmod(0o755)
-            script = own
         recipe.write_text(body, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}", hint="give another --folder") from error
-    try:
         load(recipe)
-    except BisectorError:
-        recipe.unlink(missing_ok=True)
-        if script:
-            script.unlink(missing_ok=True)
+    except (OSError, BisectorError) as error:
+        for path in filter(None, (recipe, script)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            what = f"{error.filename or recipe}: {error.strerror}"
+            raise UsageError(what, hint="give another --folder, or free space") from error
         raise
     return _Files(recipe, script)
 
@@ -176,21 +177,46 @@ def _drafted(wishes: FailureDescription, report: Path) -> tuple[FailureDescripti
     """The wishes with what the report says, and comments that say where each value stands in it."""
     from dataclasses import replace
 
-    from bisector.mail.received import LARGEST, parse
-    from bisector.recipe.report_reader import findings, notes, wishes_from
-    from bisector.system.files import ReadError, read_named
+    from bisector.recipe.report_reader import LINES, TEXT, findings, notes, wishes_from
 
-    try:
-        data = read_named(report, LARGEST)
-    except ReadError as error:
-        raise UsageError(f"{report} {error}", hint="--from takes a file with the report's text") from error
-    mail = parse(data)
-    text, title = data.decode(errors="replace"), ""
-    if mail.subject and mail.text:
-        text, title = mail.text, re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mail.subject, flags=re.IGNORECASE)
+    text, title, whole = _read_report(report)
+    source = f"the text of {report.name}" if title else report.name
+    needed = []
+    if not whole or len(text) > TEXT or text.count("\n") >= LINES:
+        text = text[:TEXT]
+        needed.append(f"the rest of it: only the first {min(LINES, text.count(chr(10)) + 1):,} lines were read")
     found = findings(text, title)
     drafted = wishes_from(found, replace(wishes, title=wishes.title or title))
-    return drafted, notes(found, report.name)
+    return drafted, notes(found, source, needed)
+
+
+def _read_report(report: Path) -> tuple[str, str, bool]:
+    """A report's text, its title ("" where it is no mail), and whether that is all of the text.
+
+    Raises UsageError for a file that cannot be read, and for a mail without plain text.
+    """
+    import codecs
+
+    from bisector.mail.received import BODY, LARGEST, parse, split
+    from bisector.recipe.report_reader import plain_line
+    from bisector.system.files import ReadError, read_named, unzipped
+
+    try:
+        data = unzipped(read_named(report, LARGEST), LARGEST)
+        parts = split(data)
+    except ReadError as error:
+        raise UsageError(f"{report} {error}", hint="--from takes a file with the report's text") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace"), "", True
+    mails = [parse(part) for part in parts]
+    text = "\n".join(mail.text for mail in mails)
+    if not mails or not mails[0].subject:
+        return data.decode("utf-8-sig", errors="replace"), "", True
+    if not text.strip():
+        hint = "save its text, or the file that is attached to it, and give that"
+        raise UsageError(f"{report} is a mail without plain text", hint=hint)
+    subject = re.sub(r"^(?:(?:re|fwd?): *|\[[^]]*\] *)+", "", mails[0].subject, flags=re.IGNORECASE)
+    return text, plain_line(subject) or "a report", all(len(part) <= BODY for part in parts)
 
 
 def _from_answers(wishes: FailureDescription) -> FailureDescription:

@@ -8,24 +8,29 @@ Nothing is looked up and nothing is run.
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bisector.errors import UsageError
-from bisector.recipe import report_fio
+from bisector.printable import printable_line
+from bisector.recipe import patterns, report_fio
 from bisector.recipe.failure import BOOTED, STORAGE, TIMED, FailureDescription, kind_of, refuse_what_does_not_fit
 
 LINES = 20_000  # of a report that are read
+TEXT = 2 << 20  # characters of a report that are read: the patterns take 10 s for so many, in long lines
 LONGEST = 1_000  # characters of a line that are looked at
 TURN = 40  # characters at a line's end that may begin what the next line ends
 QUOTE = 56  # characters of a line that a draft quotes: its comments fit 80 columns
 
-TAG = r"v?\d{1,2}\.\d{1,3}(?:\.\d{1,4})?(?:-rc\d+)?"
+TAG = r"v?\d{1,2}\.\d{1,3}(?:\.\d{1,4})?(?:-rc\d{1,2})?(?!\.?\d)"
 LESS = r"(?:drop|regress|fell|slower|down|lower|worse|degrad|less)"
 _REV = rf"(?:{TAG}|[0-9a-f]{{12,40}}|next-\d{{8}})"
 _STAMP = re.compile(r"^(?:\w{3} +\d+ [\d:]{8} \S+ |\d{4}-\d\d-\d\dT\S+ \S+ )?(?:kernel: ?)?(?:\[ *\d+\.\d+\] ?)*")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal whose output somebody copied
 _MAIL_QUOTE = re.compile(r"^(?:> ?)+")
 
 
@@ -89,7 +94,7 @@ def _tag(value: str) -> str:
 
 def _storage(match: re.Match[str]) -> Iterator[tuple[str, str]]:
     kind, level = ("md" if "mdadm" in match[0] else "lvm"), match[1].lower()
-    level = f"raid{level}" if level.isdigit() else level
+    level = f"raid{level}" if level.isdecimal() else level
     level = {"thin-pool": "thin", "cache-pool": "cache"}.get(level, level)
     if f"{kind}-{level}" in STORAGE:
         yield "storage", f"{kind}-{level}"
@@ -98,20 +103,22 @@ def _storage(match: re.Match[str]) -> Iterator[tuple[str, str]]:
 
 
 def _slower(match: re.Match[str]) -> Iterator[tuple[str, str]]:
-    percent = round(float(match[1]))
+    percent = float(match[1])
     if 1 <= percent <= 99:
-        yield "slower", str(percent)
+        yield "slower", str(round(percent))
 
 
 def _fell(match: re.Match[str]) -> Iterator[tuple[str, str]]:
     """From so much to so much, in thousands (k) or not."""
     before, after = (float(match[at]) * (1000 if match[at + 1] else 1) for at in (1, 3))
-    if 0 < after < before:
+    if 0 < after < before < math.inf:
         yield "slower", str(max(1, min(99, round(100 * (1 - after / before)))))
 
 
 def _sign(match: re.Match[str]) -> Iterator[tuple[str, str]]:
-    yield "console", generalized(match[0])
+    expression = generalized(match[0])
+    if expression.isprintable() and not patterns.fault(expression):
+        yield "console", expression
 
 
 PARSERS: tuple[Parser, ...] = (
@@ -224,7 +231,7 @@ def generalized(line: str) -> str:
 
 def _plain(line: str) -> str:
     """A line without what stands before it in a mail or a log."""
-    return _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(line[:LONGEST].split())), count=1)
+    return _STAMP.sub("", _MAIL_QUOTE.sub("", " ".join(_COLOUR.sub("", line[:LONGEST]).split())), count=1)
 
 
 def _goes_on(lines: Sequence[str], number: int) -> bool:
@@ -302,22 +309,29 @@ def wishes_from(found: Sequence[ReportedValue], wishes: FailureDescription) -> F
     return made if made.workload in TIMED else replace(made, slower=wishes.slower)
 
 
-def notes(found: Sequence[ReportedValue], source: str) -> tuple[str, ...]:
+def notes(found: Sequence[ReportedValue], source: str, needed: Sequence[str] = ()) -> tuple[str, ...]:
     """Comment lines for the head of a draft: what was found or guessed and where, and what a person has to say.
 
     Args:
         found: of ``findings``.
-        source: name of the report, as the person gave it.
+        source: what was read, as the person names it.
+        needed: what else the person has to do, a line each.
     """
-    lines = [f"# Drafted from {source}. Check each line that says guessed or needed."]
+    lines = [f"# Drafted from {printable_line(source)}.", "# Check each line that says guessed or needed."]
     for one in found:
         what = "found" if one.sure else "guessed"
         lines += [
             f"#   {what:7}  {_words(one)}",
             f'#            {f"line {one.line}" if one.line else "title"}: "{one.quote}"',
         ]
-    lines += [f"#   needed   {line}" for line in _needed({one.field: one.value for one in found})]
+    lines += [f"#   needed   {line}" for line in (*_needed({one.field: one.value for one in found}), *needed)]
     return (*lines, "#")
+
+
+def plain_line(text: str) -> str:
+    """A text of the report on one line that can be printed; what nobody sees (a soft hyphen, say) is left out."""
+    seen = (one if one.isprintable() else "" if unicodedata.category(one) == "Cf" else " " for one in text)
+    return " ".join("".join(seen).split())
 
 
 def _words(found: ReportedValue) -> str:
@@ -356,5 +370,5 @@ def _needed(fields: Mapping[str, str]) -> Iterator[str]:
 
 
 def _quote(line: str) -> str:
-    text = "".join(character if character.isprintable() else " " for character in line).replace('"', "'")
+    text = plain_line(line).replace('"', "'")
     return text if len(text) <= QUOTE else text[: QUOTE - 3].rstrip() + "..."
