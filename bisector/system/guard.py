@@ -112,7 +112,7 @@ def descendants() -> list[int]:
     """Pids of every living descendant of this process, whatever their group or session."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
+        if not entry.name.isdecimal():
             continue
         try:
             fd = os.open(f"/proc/{entry.name}/stat", os.O_RDONLY)

@@ -59,7 +59,7 @@ def _owners(paths: list[Path]) -> list[tuple[Path, int]]:
     wanted = {(status.st_dev, status.st_ino): path for path in paths if (status := _status(path))}
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+        if not entry.name.isdecimal():
             continue
         try:
             handles = list((entry / "fd").iterdir())

@@ -124,7 +124,7 @@ def _members(records: list[Record]) -> list[int]:
     guards = {(record.pid, record.started) for record in records}
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+        if not entry.name.isdecimal():
             continue
         pid = int(entry.name)
         try:

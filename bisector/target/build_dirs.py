@@ -242,7 +242,7 @@ def manifest(folder: Path) -> dict[str, Stat]:
 
 def _by_promise(folder: Path, fit: str) -> Iterable[Path]:
     """Build folders in the order in which to ask for them; without end, so that one is found."""
-    numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
     fits = {number: _read_notes(folder / str(number)).fit for number in numbers}
     fitting = [number for number in numbers if fits[number] == fit]
     fresh = [number for number in range(MOST_SEATS) if not fits.get(number)]
@@ -266,7 +266,7 @@ def _working_below(folder: Path) -> Iterator[int]:
     """Pids of processes that stand below ``folder``: make and all it starts do."""
     inside = os.path.realpath(folder) + "/"
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+        if entry.name.isdecimal():
             try:
                 place = str(Path(entry.path, "cwd").readlink())
             except OSError:  # it ended, or is another user's
