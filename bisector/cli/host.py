@@ -40,10 +40,11 @@ def doctor(
 def cache(
     context: typer.Context,
     prune: Annotated[
-        str, typer.Option(metavar="SIZE", help="Remove the least recently used images and packages until SIZE (10G).")
+        str,
+        typer.Option(metavar="SIZE", help="Remove images and packages, longest unused first, down to SIZE (10G)."),
     ] = "",
     forget_failures: Annotated[
-        bool, typer.Option("--forget-failures", help="Build again, when needed, what is recorded as not to be built.")
+        bool, typer.Option("--forget-failures", help="Forget what could not be built: it is tried again when needed.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

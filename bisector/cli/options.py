@@ -16,16 +16,18 @@ RepoOption = Annotated[
 ]
 CellOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--cell", metavar="PATH=VALUE", help="Override of the recipe, as in its matrix; may be repeated."),
+    typer.Option(
+        "--cell", metavar="PATH=VALUE", help="Set one value of the recipe, as in steps.load.count=8; may be repeated."
+    ),
 ]
 KernelOption = Annotated[
     str,
     typer.Option(
-        "--kernel", metavar="FILE|VERSION", help="What the VM (without one: the guest) boots, where QEMU is tested."
+        "--kernel", metavar="FILE|VERSION", help="Where QEMU is tested: the kernel that its VM boots, or its guest."
     ),
 ]
 CPUS = os.cpu_count() or 1
-JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Parallel jobs of a build.")]
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Jobs of a build at once (make -j).")]
 AUTO = "auto"
 TrialsAtOnceOption = Annotated[
     str, typer.Option("--trials-at-once", metavar="N|auto", help="Trials at once; auto: by processors and memory.")
@@ -37,7 +39,7 @@ AheadOption = Annotated[
     ),
 ]
 BuildAllOption = Annotated[
-    bool, typer.Option("--build-all", help="Build also what changes nothing that an earlier build reads.")
+    bool, typer.Option("--build-all", help="Build every candidate, also where no file differs that a build reads.")
 ]
 ClusterOption = Annotated[
     str,
@@ -50,14 +52,16 @@ ClusterOption = Annotated[
 ]
 NoSandboxOption = Annotated[
     bool,
-    typer.Option("--no-sandbox", help="What is built and tried may read and change all that you may; reports say so."),
+    typer.Option(
+        "--no-sandbox", help="Run what is built and tried as you, with network and all your rights; reports say so."
+    ),
 ]
 EventsOption = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--events", metavar="FILE", help="Append what happens to this file, a JSON object a line."),
+    typer.Option("--events", metavar="FILE", help="Append what happens to this file, one JSON object a line."),
 ]
 PageOption = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--page", metavar="FILE", help="Write the HTML page here, anew as the campaign goes."),
+    typer.Option("--page", metavar="FILE", help="Write an HTML page here that follows the campaign."),
 ]
 CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Its id, or the start of it.")]

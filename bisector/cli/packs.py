@@ -56,10 +56,10 @@ def replay(
         Optional[int],  # noqa: UP045
         typer.Argument(metavar="[STEP]", help="The trial to repeat; left out: the list of them."),
     ] = None,
-    image: Annotated[Optional[Path], typer.Option(help="Try it on this kernel image or build folder.")] = None,  # noqa: UP045
+    image: Annotated[Optional[Path], typer.Option(help="Repeat it on this kernel image or build folder.")] = None,  # noqa: UP045
     repo: Annotated[Optional[Path], typer.Option(help="Build its candidate from this repository.")] = None,  # noqa: UP045
     trust: Annotated[
-        bool, typer.Option("--trust", help="A recipe without VM from a FILE may run its programs on this host.")
+        bool, typer.Option("--trust", help="Let a recipe without a VM, from a FILE, run its programs on this host.")
     ] = False,
     jobs: JobsOption = CPUS,
     no_sandbox: NoSandboxOption = False,

@@ -87,7 +87,7 @@ def show(
 ) -> None:
     """The recipe as resolved, its cells, and what a build and a trial run.
 
-    BUILD, IMAGE, KERNEL and WORK stand for what is made for each.
+    BUILD, IMAGE, KERNEL and WORK stand for files and folders that are made for each.
     """
     from bisector.cli import plan_text
 

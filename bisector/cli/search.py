@@ -52,8 +52,8 @@ commands = typer.Typer()
 NOTHING_GIVEN = "give one of: --repo DIR --rev REV, --package VERSION, --image PATH"
 
 OTHER_KERNEL = (
-    "Where each trial boots the {} end's kernel too: a packaged version, an image, with --repo a revision; default: the"
-    " recipe's."
+    "For a recipe that also boots the {} end's kernel: which one, a packaged version, an image, or with --repo a"
+    " revision; default: the recipe's."
 )
 
 TrialsOption = Annotated[
@@ -64,9 +64,13 @@ GoodOption = Annotated[str, typer.Option(help="A revision that is good; default:
 BadOption = Annotated[str, typer.Option(help="A revision that is bad; default: the recipe's.")]
 FindFixOption = Annotated[bool, typer.Option("--find-fix", help="Look for the first good commit after a bad one.")]
 ReleasesOption = Annotated[
-    str, typer.Option(metavar="auto|only|off", help="Packaged kernels before commits; default: the recipe's.")
+    str,
+    typer.Option(
+        metavar="auto|only|off",
+        help="Packaged kernels, then commits; packaged kernels only; commits only. Default: the recipe's.",
+    ),
 ]
-ScanOption = Annotated[bool, typer.Option("--scan", help="Test every series of releases, and no commit.")]
+ScanOption = Annotated[bool, typer.Option("--scan", help="Test packaged kernels of every series, and no commits.")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Try releases again that an earlier campaign tried for the same question.")
 ]
@@ -80,7 +84,8 @@ EstimateOption = Annotated[
     bool, typer.Option("--estimate", help="Say what the search would take, by what this host has measured, and end.")
 ]
 CheckFixedOption = Annotated[
-    bool, typer.Option("--check-fixed", help="After the outcome try the newest mainline at hand, and a fix.")
+    bool,
+    typer.Option("--check-fixed", help="After the outcome try the newest mainline in --repo, and a fix that is there."),
 ]
 
 
@@ -259,7 +264,7 @@ def test(
     page: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reproduce on one candidate, in all cells of the matrix.
+    """Try one kernel, or one QEMU, in all cells of the recipe's matrix.
 
     One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
