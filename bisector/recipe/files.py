@@ -43,8 +43,8 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
             if is_file(name):
                 yield from _unfit(recipe, name, place, MAX_CONFIG)
             elif name not in fragments():
-                message = f"no fragment {name!r}{suggestion(name, fragments())}; a file of your own is written ./{name}"
-                yield Fault(place, message)
+                hint = f"what the storage needs is added by itself, and a file of your own is written ./{name}"
+                yield Fault(place, f"no fragment {name!r}{suggestion(name, fragments())}; {hint}")
         if kernel.base_config:
             yield from _unfit(recipe, kernel.base_config, ("target", "kernel", "base_config"), MAX_CONFIG)
     if recipe.vm is not None and recipe.vm.kernel and is_file(recipe.vm.kernel):
