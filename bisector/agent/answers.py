@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .machine import dd_records, errno_in
 from .outcome import Outcome
+from .qemu import Qemu
 
 
 def added(seen: Outcome, code: int | None, text: str) -> Outcome:
@@ -23,6 +24,15 @@ def added(seen: Outcome, code: int | None, text: str) -> Outcome:
 def command_outcome(code: int, text: str) -> Outcome:
     """What a command in the guest saw, by its error's words."""
     return Outcome(exit=code, errno=errno_in(text) if code else "", detail=text)
+
+
+def unanswered(qemu: Qemu, seen: Outcome) -> Outcome:
+    """What a step ``seen`` so far comes to, whose command the guest did not answer."""
+    if qemu.paused:
+        return replace(seen, exit=None, detail=f"the guest paused; {seen.detail}")
+    if qemu.exit is not None:
+        return replace(seen, done=False, exit=qemu.exit, detail=f"QEMU has ended: {qemu.output}")
+    return replace(seen, done=False, exit=None, detail=f"no answer from the guest; {seen.detail}")
 
 
 def quote(word: str) -> str:

@@ -6,26 +6,27 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
-from ..layers.device import BLOCKS, SERIAL_LENGTH
-from .answers import added, command_outcome, quote
+from ..layers.device import SERIAL_LENGTH
+from .answers import added, command_outcome, quote, unanswered
 from .command import TAIL, Halt, demand, fill
 from .disks import load_modules
 from .guest_blocks import GuestBlocks, below
+from .guest_contents import contents
 from .guest_plugs import GuestPlugs
+from .guest_suspend import suspend
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
 from .machine import Ports, errno_in, io_command, kvm_opens, overlay_command, qemu_command
-from .modules import devices_of, folder_of_modules, modules
+from .modules import folder_of_modules
 from .monitor import command
 from .observe import BoundedLog, Recorder, inside_vm
 from .outcome import Outcome
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
-from .plan import Io, Layer, Plan, Step
+from .plan import Io, Plan, Step
 from .qemu import Listeners, Qemu
 from .stamps import StampTarget
 from .steps import GuestControl
@@ -83,24 +84,19 @@ class Guest(GuestControl):
         self._seed = plan.seed
         if guest.os == "linux":
             stamping = any(step.where == "guest" and step.verb in ("stamp", "verify") for step in plan.steps)
-            self._blocks = GuestBlocks(f"{scratch}/blocks", self._run_command, self._unanswered) if stamping else None
-            self._prepare(plan.layers)
+            self._blocks = GuestBlocks(f"{scratch}/blocks", self._run_command, unanswered) if stamping else None
+            self._prepare(plan)
         elif guest.os == "image":
             try:
                 demand(overlay_command(self._image, self._system), stage="tools", timeout=60.0)
             except OSError as error:
                 raise Halt("plan", f"the guest's image is not in the shared folder: {error}") from None
 
-    def _prepare(self, layers: Sequence[Layer]) -> None:
+    def _prepare(self, plan: Plan) -> None:
         if not os.path.exists(self._kernel):
             raise Halt("plan", "the inner guest's kernel is not in the shared folder (guest-kernel)")
-        devices = [*devices_of(self._guest, layers), *([BLOCKS] if self._blocks else [])]
-        more = [] if self._guest.kernel else modules(devices, self._modules)
-        programs = [*self._inner.programs(), *(["filefrag"] if self._blocks and self._inner.has_files() else [])]
-        if programs:
-            from . import packing  # here: a plan without them does not pay for it
-
-            more += packing.tools(programs)
+        stamping = self._blocks is not None
+        more = contents(plan, self._guest, self._inner, self._modules, stamping=stamping)
         with open(self._initramfs, "wb") as file:
             file.write(guest_root(*self._files, more))
 
@@ -146,7 +142,7 @@ class Guest(GuestControl):
         for line in lines:
             code, text = qemu.run_command(line, until - time.monotonic())
             if code is None:
-                return self._unanswered(qemu, Outcome(detail=f"{line}: {text}"))
+                return unanswered(qemu, Outcome(detail=f"{line}: {text}"))
             if code != 0:
                 return Outcome(exit=code, errno=errno_in(text), detail=f"{line}: {text}")
         return booted
@@ -272,7 +268,7 @@ class Guest(GuestControl):
             code, text = self._run_command(qemu, io_command(device, io), seconds - (time.monotonic() - start))
             seen = added(seen, code, text)
             if code is None:
-                return self._unanswered(qemu, seen)
+                return unanswered(qemu, seen)
             if time.monotonic() - start >= min(repeat, seconds):
                 return seen
 
@@ -287,7 +283,7 @@ class Guest(GuestControl):
         if code == NOT_FOUND and text.rstrip().endswith(f"{argv[0]}: not found"):  # the words of busybox's shell
             raise Halt("tools", f"{argv[0]} is not in the inner guest: busybox has no such program")
         seen = Outcome(exit=code, detail=text)
-        return self._unanswered(qemu, seen) if code is None else seen
+        return unanswered(qemu, seen) if code is None else seen
 
     def stamp(self, step: Step, stamped: StampTarget, record: Callable[[str], None], seconds: float) -> Outcome:
         """Stamp the step's object; with ``kill`` QEMU is killed when it has written for the step's own seconds."""
@@ -352,7 +348,7 @@ class Guest(GuestControl):
     def _late(self, qemu: Qemu, number: int, seconds: float) -> Outcome:
         code, text = qemu.answer(number, seconds)
         if code is None:
-            return self._unanswered(qemu, Outcome(detail=text))
+            return unanswered(qemu, Outcome(detail=text))
         self._cut_short = None
         return command_outcome(code, text)
 
@@ -368,6 +364,11 @@ class Guest(GuestControl):
         qemu = self._running()
         return qemu if isinstance(qemu, Outcome) else self._plugs.act(qemu, step, seconds)
 
+    def suspend(self, step: Step, seconds: float) -> Outcome:
+        """Suspend it, and wake it."""
+        qemu = self._running()
+        return qemu if isinstance(qemu, Outcome) else suspend(qemu, self._kernel, step.level, seconds)
+
     def _with(self, name: str) -> Qemu | Outcome:
         """The running guest that has this drive or layer."""
         qemu = self._running()
@@ -381,13 +382,6 @@ class Guest(GuestControl):
         if not self._qemu.ready:
             return Outcome(done=False, detail="the guest never took a command")
         return self._qemu
-
-    def _unanswered(self, qemu: Qemu, seen: Outcome) -> Outcome:
-        if qemu.paused:
-            return replace(seen, exit=None, detail=f"the guest paused; {seen.detail}")
-        if qemu.exit is not None:
-            return replace(seen, done=False, exit=qemu.exit, detail=f"QEMU has ended: {qemu.output}")
-        return replace(seen, done=False, exit=None, detail=f"no answer from the guest; {seen.detail}")
 
     def close(self) -> None:
         """End QEMU if it still runs (at the deadline there is little time), and the logs."""

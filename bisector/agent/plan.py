@@ -98,7 +98,7 @@ class Step:
     """One step of the workload.
 
     ``verb``: start restart stop resume io stamp verify corrupt fail remove add run fio qmp plug unplug
-    reboot power_cut. ``argv``: of fio the options of its job, or the name of a job file.
+    reboot power_cut suspend. ``argv``: of fio the options of its job, or the name of a job file.
     """
 
     name: str
@@ -120,7 +120,8 @@ class Step:
     boot_kernel: str = ""  # reboot: whose kernel comes up, CANDIDATE or one of the plan's; "": the one that runs
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
     group: str = ""  # steps in a row that have the same one run beside each other; "": it runs alone
-    during: str = ""  # io, run, qmp: again and again while this step of its group goes on
+    level: str = ""  # suspend: as far as that test of the kernel's (pm_test); "": to RAM
+    during: str = ""  # io, run, qmp, suspend: again and again while this step of its group goes on
 
     @property
     def ends_boot(self) -> bool:

@@ -38,7 +38,8 @@ class Listeners:
 class Qemu:
     """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
 
-    ``greeted``: the monitor takes commands; ``replies``: number of a command → whether it worked, and what QEMU said.
+    ``greeted``: the monitor takes commands; ``replies``: number of a command → whether it worked, and what QEMU said;
+    ``changes``: how often the guest was suspended to RAM, and was woken.
     """
 
     def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:
@@ -55,8 +56,10 @@ class Qemu:
         self._leaving = False
         self._control = -1
         self._sent = 0
+        self._alone = 0  # number of a command that none is sent behind until it is answered
         self.greeted = False
         self._awaited: list[tuple[tuple[str, ...], list[tuple[str, str]]]] = []
+        self.changes = {"SUSPEND": 0, "WAKEUP": 0}
         self.replies: dict[int, tuple[bool, str]] = {}
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
@@ -128,6 +131,8 @@ class Qemu:
             for names, heard in self._awaited:
                 if event[0] in names and len(heard) < EVENTS:
                     heard.append(event)
+            if event[0] in self.changes:
+                self.changes[event[0]] += 1
             self._paused = event[0] == "STOP" or (self._paused and event[0] != "RESUME")
             self._changed.notify_all()
 
@@ -185,10 +190,15 @@ class Qemu:
         """Exit code and output of a shell command in the guest; the code is None when it never came (or paused)."""
         return self.answer(self.send(command), seconds)
 
-    def send(self, command: str, keep: int = TAIL) -> int:
-        """Give the guest a shell command, of whose output the last ``keep`` bytes come; the number of its answer."""
+    def send(self, command: str, keep: int = TAIL, *, alone: bool = False) -> int:
+        """Give the guest a shell command, of whose output the last ``keep`` bytes come; the number of its answer.
+
+        ``alone``: none is sent before that one has its answer. A guest that suspends its serial port loses what comes.
+        """
         with self._changed:  # another step may give the monitor a command
+            self._changed.wait_for(lambda: self._alone in (0, *self._exits) or self._exit is not None)
             self._sent += 1
+            self._alone = self._sent if alone else 0
             with contextlib.suppress(OSError):
                 os.write(self._control, f"{self._sent} {keep} {command}\n".encode())
             return self._sent

@@ -84,6 +84,10 @@ class GuestControl(ABC):
         """Put the step's drives in, or pull them out (``unplug``), within ``seconds``."""
 
     @abstractmethod
+    def suspend(self, step: Step, seconds: float) -> Outcome:
+        """Suspend it as far as the step's level, and wake it, within ``seconds``."""
+
+    @abstractmethod
     def close(self) -> None:
         """End it, and all that it writes."""
 
@@ -335,6 +339,14 @@ def _plug(work: Workload, step: Step) -> Outcome:
     return Outcome(exit=int(bool(wrong)), count=count, failed=len(wrong), detail="\n".join(wrong))
 
 
+def _suspend(work: Workload, step: Step) -> Outcome:
+    if step.where == "guest":
+        return _repeated(work, step, lambda: work.inner().suspend(step, work.left()))
+    from .suspend import suspend  # here: few plans have it
+
+    return _repeated(work, step, lambda: suspend(step.level))
+
+
 def _change(work: Workload, step: Step) -> Outcome:
     from .members import change
 
@@ -362,4 +374,5 @@ VERBS: Mapping[str, Verb] = {
     "plug": _plug,
     "reboot": _reboot,
     "power_cut": _power_cut,
+    "suspend": _suspend,
 }

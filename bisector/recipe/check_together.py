@@ -68,6 +68,9 @@ def _at_once(steps: Mapping[str, Step]) -> Iterator[Fault]:
         if one.where == other.where == "guest" and not {one.verb, other.verb} & set(BY_MONITOR):
             message = f"the guest does one step at a time, and {first} is in it; two of its programs are one 'run'"
             yield Fault((*path, "in"), message)
+        if one.verb == other.verb == "suspend":
+            message = f"{first} suspends at the same time, and a machine that is suspended does nothing else"
+            yield Fault((*path, "suspend"), message, at_key=True)
         if one.until and one.until == other.until:
             message = f"{first} waits for {one.until} as well, and the event does not say whose it is"
             yield Fault((*path, "until"), message)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import check_boots, check_fio, check_io, check_together, patterns
+from bisector.recipe import check_boots, check_fio, check_io, check_suspend, check_together, patterns
 from bisector.recipe.check_fio import PLACEHOLDER
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
@@ -54,6 +54,7 @@ TAKES: dict[str, set[str]] = {
     "plug": {"in", "probability"},
     "reboot": {"probability"},
     "power_cut": {"probability"},
+    "suspend": {"level", "for", "while", "probability"},
     "qmp": {"until", "while", "probability"},
     "fio": {"for", "probability"},
     "run": {*_COMMON, "while"},
@@ -118,6 +119,8 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
         yield from check_fio.faults(recipe, step, path)
     elif verb == "qmp":
         yield from _qmp(recipe, step, path)
+    elif verb == "suspend":
+        yield from check_suspend.faults(recipe, step, path)
     elif verb not in BOOT_VERBS:
         yield from _objects(recipe, step, path)
         if verb in MEMBER_VERBS:
@@ -243,7 +246,7 @@ def _order(recipe: Recipe) -> Iterator[Fault]:
             out = (out - set(drives)) | absent
         if step.verb == "start":
             started = True
-        elif (step.verb in (*GUEST_VERBS, "qmp") or step.where == "guest") and not started:
+        elif (step.verb in (*GUEST_VERBS, "qmp") or "guest" in (step.where, step.suspend)) and not started:
             yield Fault(path, "no step before this one starts the guest ('- NAME: {start: guest}')", at_key=True)
         if step.verb == "plug":
             for layer in sorted(set(step.objects) - out):

@@ -57,8 +57,10 @@ Damage = Literal[
 ]  # fmt: skip
 Verb = Literal[
     "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "unplug",
-    "plug", "reboot", "power_cut", "qmp", "fio", "run",
+    "plug", "reboot", "power_cut", "suspend", "qmp", "fio", "run",
 ]  # fmt: skip
+Level = Literal["freezer", "devices", "platform", "processors", "core"]
+"""How far a suspend goes (Documentation/power/basic-pm-debugging.rst)."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 OPERATIONS = ("read", "write", "discard", "write_zeroes")  # of the verb io, each with the size of one
 QEMU_PROGRAMS = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", arch.VM.qemu)
@@ -183,6 +185,7 @@ class Step(Base):
     plug: OneOrMany[Text] | None = None
     reboot: RebootWord | None = None
     power_cut: Literal["vm"] | None = None
+    suspend: Literal["vm", "guest"] | None = None
     qmp: Annotated[dict[QmpCommand, dict[str, Any]], BeforeValidator(values.qmp), Field(max_length=1)] | None = None
     fio: Annotated[dict[str, str] | Text | None, BeforeValidator(job_of_fio)] = None
     run: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
@@ -204,6 +207,7 @@ class Step(Base):
     kill: Flag | None = None
     damage: Damage | None = Field(None, alias="class")
     to: Text | None = None
+    level: Level | None = None
     until: Annotated[Text, StringConstraints(pattern=values.QMP_EVENT)] | None = None
     probability: Fraction | None = None
     during: Text | None = Field(None, alias="while")

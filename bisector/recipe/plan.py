@@ -150,7 +150,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         name=name,
         verb=step.verb,
         objects=step.objects,
-        where=step.where,
+        where=step.suspend or step.where,
         seconds=step.seconds or 0.0,
         io=_io(step) if step.verb == "io" else None,
         argv=step.run or _job(step),
@@ -160,6 +160,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         caches=step.caches or "",
         kill=bool(step.kill),
         to=step.to or "",
+        level=step.level or "",
         boot_kernel=step.reboot.kernel or "" if step.reboot else "",
         keep=keep,
         qmp=json.dumps({"execute": next(iter(step.qmp)), "arguments": next(iter(step.qmp.values()))})
@@ -270,6 +271,11 @@ def added_fragments(recipe: Recipe, cells: Iterable[Cell]) -> tuple[str, ...]:
 def _needed(recipe: Recipe) -> Iterator[str]:
     layers = list(recipe.storage.values())
     guest = recipe.guest
+    asleep = {(step.suspend, step.level) for step in recipe.steps.values() if step.suspend}
+    if guest and guest.kernel:
+        asleep = {(machine, level) for machine, level in asleep if machine == "vm"}
+    yield from ["suspend"] if asleep else []
+    yield from ["suspend-ram"] if ("guest", None) in asleep else []
     yield from (f"cgroup-{name}" for name in recipe.needs.cgroups)
     if guest and guest.os == "linux" and not guest.kernel:  # then the inner kernel is the one under test
         layers += guest.storage.values()

@@ -28,14 +28,17 @@ READ = Io("read", 4096, 16, direct=True)
 class GuestSetup:
     """A guest with a recorder and a disk of its own."""
 
-    def __init__(self, folder: Path, accel: str, device: str = "virtio-blk") -> None:
+    def __init__(
+        self, folder: Path, accel: str, device: str = "virtio-blk", *, slow: str = "", steps: tuple[Step, ...] = ()
+    ) -> None:
         self.folder = folder
         shutil.copy(IMAGE, folder / "guest-kernel")
-        drives = (Drive("data", "img", device, cache_direct=False), Drive("other", "img2", "virtio-blk"))
+        words = (("slow", slow),) if slow else ()
+        drives = (Drive("data", "img", device), Drive("other", "img2", "virtio-blk", words=words))
         guest = GuestPlan(os="linux", accel=accel, drives=tuple(replace(d, cache_direct=False) for d in drives))
         layers = (Layer("img", "file", "raw", size=1 << 20), Layer("img2", "file", "raw", size=2 << 20))
         watch = Watch("crash", "guest", "Kernel panic - not syncing", True)
-        plan = Plan(steps=(), layers=layers, guest=guest, watches=(watch,), vm=False)
+        plan = Plan(steps=steps, layers=layers, guest=guest, watches=(watch,), vm=False)
         storage = Storage(str(folder / "work"), 30.0)
         storage.build(layers, vm=False)
         self.recorder = Recorder(str(folder), "t0k", vm=False)

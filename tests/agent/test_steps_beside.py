@@ -215,7 +215,8 @@ class ScriptedGuest(GuestControl):
         """The next one."""
         return self.outcomes.pop(0)
 
-    start = stop = resume = stamp = verify = below = is_mounted = run = monitor = plug = close = None  # type: ignore[assignment]
+    start = stop = resume = stamp = verify = below = None  # type: ignore[assignment]
+    is_mounted = run = monitor = plug = suspend = close = None  # type: ignore[assignment]
 
 
 WELL, FAILED = Outcome(exit=0, count=4, detail="fine"), Outcome(exit=1, count=1, failed=1, errno="EIO", detail="no")

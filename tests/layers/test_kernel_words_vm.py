@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a recipe asks of the kernel itself, in a real VM: control groups."""
+"""What a recipe asks of the kernel itself, in a real VM: control groups, a suspend as far as the tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_words_vm import observed, tried
+from test_words_vm import errors, observed, tried
 
 from bisector.agent.plan import Result
 
@@ -58,3 +58,18 @@ def test_a_kernel_without_a_controller_says_nothing_of_what_is_tried(tmp_path: P
     assert result is not None and result.fault is not None and not result.steps
     assert result.fault.stage == "tools"
     assert "offers no controller memory to cgroup2 (CONFIG_MEMCG" in result.fault.message
+
+
+def test_the_vm_is_suspended_as_far_as_its_tasks_unless_one_does_not_freeze(tmp_path: Path) -> None:
+    """A read below a suspended device waits without an end, and its task cannot freeze."""
+    stop = "dmsetup suspend {m} && (dd if={m} of=/dev/null bs=4k count=1 iflag=direct >/dev/null 2>&1 &) && sleep 2"
+    steps = f"""
+    - asleep: {{suspend: vm, level: freezer}}
+    - fast: {{run: [sh, -c, 'echo 2000 >/sys/power/pm_freeze_timeout']}}
+    - block: {{run: [sh, -c, '{stop}']}}
+    - stuck: {{suspend: vm, level: freezer}}
+    - free: {{run: [dmsetup, resume, '{{m}}']}}
+    - again: {{suspend: vm, level: freezer}}
+    """
+    result = tried(tmp_path, f"{DISK}\nm: {{dm: linear, of: a}}", steps)
+    assert {name: error for name, error in errors(result).items() if error} == {"stuck": "EBUSY"}

@@ -82,7 +82,7 @@ def only_of_programs(step: Subject) -> str:
 
 def _of_what_speaks(step: Subject) -> str:
     """As ``only_of_programs``, of what was said: where a disk is plugged, QEMU or the kernel says why not."""
-    return "" if step.kind in ("plug", "unplug") else only_of_programs(step)
+    return "" if step.kind in ("plug", "unplug", "suspend") else only_of_programs(step)
 
 
 def _errno_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
