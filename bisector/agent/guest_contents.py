@@ -6,8 +6,9 @@ from __future__ import annotations
 from ..layers.device import BLOCKS
 from .initramfs import BESIDE, Entry
 from .inner_storage import InnerStorage
+from .machine import ZEROER
 from .modules import devices_of, modules
-from .plan import Guest, Plan
+from .plan import Guest, Plan, Step
 
 
 def contents(plan: Plan, guest: Guest, inner: InnerStorage, folder: str, *, stamping: bool) -> list[Entry]:
@@ -21,8 +22,13 @@ def contents(plan: Plan, guest: Guest, inner: InnerStorage, folder: str, *, stam
     if any(step.verb == "suspend" and step.group for step in plan.steps):
         found.append(BESIDE)
     programs = [*inner.programs(), *(["filefrag"] if stamping and inner.has_files() else [])]
+    programs += [ZEROER] if any(map(_writes_zeroes, plan.steps)) else []
     if programs:
         from . import packing  # here: a plan without them does not pay for it
 
         found += packing.tools(programs)
     return found
+
+
+def _writes_zeroes(step: Step) -> bool:
+    return step.where == "guest" and step.io is not None and step.io.operation == "write_zeroes"

@@ -17,6 +17,7 @@ from .command import Halt
 from .plan import Drive, Guest, Io
 
 SECTOR = 512
+ZEROER = "fallocate"  # of util-linux: packed where a step asks for zeroes; blkdiscard -z cuts a range that is too long
 KVM_CREATE_VM = 0xAE01  # include/uapi/linux/kvm.h
 # quiet: each line costs time in an emulated guest; init lets all lines through once it runs. The guest is never
 # powered off, and a panic ends QEMU (panic=-1 with -no-reboot). no_timer_check: on a starved host a guest in a guest
@@ -145,15 +146,15 @@ def kvm_opens() -> bool:
 
 
 def io_command(device: str, io: Io) -> str:
-    """busybox's programs that do ``io`` on ``device``. Raises Halt(plan) for what they cannot do."""
-    if io.operation == "write_zeroes":
-        raise Halt("plan", "the guest's busybox has no program that writes zeroes without data")
-    return _discard_command(device, io) if io.operation == "discard" else _dd_command(device, io)
+    """The guest's programs that do ``io`` on ``device``. Raises Halt(plan) for what they cannot do."""
+    return _dd_command(device, io) if io.operation in ("read", "write") else _range_command(device, io)
 
 
-def _discard_command(device: str, io: Io) -> str:
+def _range_command(device: str, io: Io) -> str:
     """One call for each range, up to the first that fails; how many were well is said in dd's words."""
-    one = f"blkdiscard -o $(({io.offset}+$n*{io.block})) -l {io.block} {device}"
+    # Busybox's shell takes its own program, which cannot, for a name without a path.
+    program = f"/bin/{ZEROER} -z" if io.operation == "write_zeroes" else "blkdiscard"
+    one = f"{program} -o $(({io.offset}+$n*{io.block})) -l {io.block} {device}"
     loop = f"while [ $n -lt {io.count} ] && {one}; do n=$(($n+1)); done"
     return f"n=0; {loop}; echo $n+0 records out; [ $n = {io.count} ]"
 

@@ -31,6 +31,8 @@ def of_steps(recipe: Recipe) -> Iterator[StepProgram]:
     for step_name, step in recipe.steps.items():
         if step.fio:
             yield StepProgram("fio", step_name)
+        if step.write_zeroes and step.where == "guest":
+            yield StepProgram("fallocate", step_name)  # it is packed into the guest (agent/machine.py, ZEROER)
         if not step.run:
             continue
         first, in_guest = step.run[0], step.where == "guest"

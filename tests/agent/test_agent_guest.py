@@ -125,7 +125,6 @@ def test_io_in_the_guest_is_dd(io: Io, command: str) -> None:
         Io("read", 4096, buffer_offset=1),
         Io("read", 4096, offset=512),
         Io("read", 100, direct=True),
-        Io("write_zeroes", 4096),
     ],
 )
 def test_what_the_guests_dd_cannot_do_is_refused(io: Io) -> None:

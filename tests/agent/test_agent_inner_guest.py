@@ -103,6 +103,27 @@ def test_guest_does_io_and_reports_it(setup: GuestSetup, capsys: pytest.CaptureF
     assert (setup.folder / "work/img.raw").stat().st_size == 1 << 20
 
 
+def test_zeroes_are_written_in_the_guest_without_data_and_an_error_has_its_name(tmp_path: Path) -> None:
+    zero = Io("write_zeroes", 65536, 4, offset=65536)
+    setup = GuestSetup(tmp_path, "tcg", steps=(Step("z", "io", where="guest", io=zero),))
+    try:
+        assert setup.guest.start(120.0).exit == 0
+        filled = setup.guest.run(
+            ("sh", "-c", "tr '\\0' x </dev/zero | dd of={data} bs=64k count=16 iflag=fullblock conv=fsync"), 60.0
+        )
+        assert filled.exit == 0, filled
+        done = setup.guest.io("data", zero, 0.0, 60.0)
+        assert (done.exit, done.count, done.errno) == (0, 4, ""), done
+        beyond = setup.guest.io("data", replace(zero, offset=15 << 16), 0.0, 60.0)
+        assert (beyond.exit, beyond.count, beyond.errno) == (1, 1, "EINVAL"), beyond
+        assert setup.guest.io("data", replace(zero, operation="discard", count=1), 0.0, 60.0).exit == 0
+        setup.guest.stop()
+        content = (tmp_path / "work/img.raw").read_bytes()
+        assert content == b"x" * (1 << 16) + bytes(4 << 16) + b"x" * (10 << 16) + bytes(1 << 16)
+    finally:
+        setup.guest.close()
+
+
 def jobs_end_with_their_events(setup: GuestSetup) -> None:
     """Steps of ``qmp`` with ``until``: a job that works, one that fails, a command that is refused, no event."""
 
