@@ -140,8 +140,7 @@ class EventKind(StrEnum):
 @dataclass(frozen=True)
 class ConsoleEvent:
     """A console line that mattered. ``at``: seconds from the start of the trial.
-    ``name``: of a watch the watch's, of a crash its kind (panic, oops, bug, lockup, hung).
-    """
+    ``name``: of a watch the watch's, of a crash its kind (panic, oops, bug, lockup, hung)."""
 
     at: float
     where: str  # vm, guest
@@ -200,6 +199,7 @@ class FactKind(StrEnum):
     COUNT = "count"
     TAP = "tap"
     MADE = "made"
+    LEAK = "leak"
 
 
 @dataclass(frozen=True)

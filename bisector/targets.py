@@ -170,9 +170,13 @@ class Kernels:
     programs = ()
     installed = None
     is_vm_kernel = True
-    has_releases = True
     build_programs = KERNEL_BUILD
     build_files = KERNEL_FILES
+
+    @property
+    def has_releases(self) -> bool:
+        """All that is asked of a kernel is in packages, but what looks for leaks."""
+        return not self.recipe.looks_for_leaks
 
     @property
     def make(self) -> tuple[tuple[str, str], ...]:
@@ -189,7 +193,10 @@ class Kernels:
         return makers.given()
 
     def check_package(self) -> None:
-        """Every packaged kernel can be tested."""
+        """Raises UsageError where no packaged kernel answers the recipe."""
+        if self.recipe.looks_for_leaks:
+            why = "the recipe asks for leaks, and packaged kernels are built without what looks for them (kmemleak)"
+            raise UsageError(why, hint="build one: --repo LINUX --rev REV, or give one that has it: --image BZIMAGE")
 
     def config(self, cells: Iterable[Cell]) -> tuple[str, ...]:
         """The base config, then the fragments. Raises InfraError."""
@@ -206,6 +213,8 @@ class Kernels:
     def notes(self, cells: Iterable[Cell]) -> tuple[str, ...]:
         """Packaged kernels, and what of the config they do not get."""
         needed = " ".join(modules_for(self.recipe, (cell for cell in cells if not cell.not_applicable)))
+        if not self.has_releases:
+            return ("no packaged kernel: those are built without what looks for leaks",)
         packaged = f"a packaged kernel (releases, --package): nothing is built; modules {needed}, and what they need"
         return (packaged, *not_applied(self.recipe))
 

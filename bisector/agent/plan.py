@@ -23,6 +23,9 @@ LEFT_OUT_EVENTS = "events-left-out"
 
 ITEMS = 10_000  # of a list that a person or a program of ours makes
 
+LEAK, LEAKS_SOUGHT = "leak", "leaks-sought"
+"""Events of the agent's: a place that leaks, and that leaks were looked for, whether there are any or not."""
+
 CANDIDATE = "candidate"
 """The kernel under test, among those that one trial boots."""
 
@@ -182,6 +185,7 @@ class Plan:
     cpus: int = 2
     append: tuple[str, ...] = ()  # further kernel options of the VM
     udev: bool = False  # the VM's udevd lives, and the storage's tools wait for it
+    leaks: bool = False  # behind the last step, leaks of the kernel are looked for
     cgroups: tuple[str, ...] = ()  # controllers of cgroup2 that groups of a script's own have
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     icount: bool = False  # the VM's clock counts instructions

@@ -16,7 +16,7 @@ from .codec import DecodeError, dump, load
 from .command import Halt, find_tool
 from .observe import Recorder, do_without_udev, inside_vm, open_console
 from .outcome import Outcome
-from .plan import CANDIDATE, Fault, Plan, Result, Step
+from .plan import CANDIDATE, LEAK, LEAKS_SOUGHT, Fault, Plan, Result, Step
 from .stamps import Stamps
 from .steps import GuestControl, Workload, demand_programs, perform
 from .storage import Storage, rows
@@ -79,6 +79,7 @@ class Session:
         self._storage = Storage(self._scratch, plan.deadline, udev=plan.udev)
         self._stamps = Stamps(plan, shared)
         self._building = True
+        self._leaking_since = 0  # jiffies
         self._guest_control: GuestControl | None = None
         self._open = {before.facts.name: before.facts} if before else {}  # steps that began and have not ended
         self._faults: dict[str, Fault] = {}  # step → what ended it, of those whose neighbours go on
@@ -134,6 +135,7 @@ class Session:
                 self._recorder.event("agent", "deadline", steps[0].name)
                 return False
             self._steps(work, steps)
+        self._leaks()
         warm.join(5.0)
         return True
 
@@ -143,6 +145,19 @@ class Session:
             from .cgroups import provide
 
             provide(self._plan.cgroups)
+        if self._plan.leaks:
+            from .leaks import begin
+
+            self._leaking_since = begin()
+
+    def _leaks(self) -> None:
+        if self._plan.leaks:
+            from .leaks import found
+
+            lines = found(self._leaking_since)
+            for line in lines:
+                self._recorder.event("agent", LEAK, line)
+            self._recorder.event("agent", LEAKS_SOUGHT, str(len(lines)))
 
     def _steps(self, work: Workload, steps: Sequence[Step]) -> None:
         """Do one step, or those that run beside each other; what one of them found is written when it ends."""

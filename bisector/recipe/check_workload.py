@@ -302,7 +302,9 @@ def _shows_work(row: Row, expect: Expect[Any]) -> bool:
 
 def _fact(recipe: Recipe, fact: Entry, path: Path) -> Iterator[Fault]:
     row, where, expect, name = fact
-    of_machine = row.key in (Key.MACHINE, Key.GUEST) or (row.key is Key.STEP_OR_MACHINE and where in ("vm", "guest"))
+    of_machine = row.key in (Key.MACHINE, Key.VM, Key.GUEST) or (
+        row.key is Key.STEP_OR_MACHINE and where in ("vm", "guest")
+    )
     if of_machine:
         yield from _machine(recipe, where, path)
     else:

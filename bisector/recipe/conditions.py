@@ -16,6 +16,7 @@ from bisector.recipe.values import Text
 
 _KEYS: dict[Key, Any] = {
     Key.MACHINE: Literal["vm", "guest"],
+    Key.VM: Literal["vm"],
     Key.GUEST: Literal["guest"],
     Key.STEP: Text,
     Key.STEP_OR_MACHINE: Text,

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from bisector.agent.plan import lasting
 from bisector.layers import arch
+from bisector.model import FactKind
 from bisector.recipe import together, values
 from bisector.recipe.base import Base
 from bisector.recipe.conditions import Condition
@@ -338,6 +339,12 @@ class Recipe(Base):
     def lasting(self) -> float:
         """Seconds that its steps last by their ``for``."""
         return lasting((step.together or "", step.seconds or 0.0) for step in self.steps.values())
+
+    @property
+    def looks_for_leaks(self) -> bool:
+        """Whether a condition asks for leaks of the kernel."""
+        conditions = (*self.bad_when.values(), *self.good_when.values())
+        return any(fact.row.kind is FactKind.LEAK for condition in conditions for fact in condition.facts())
 
     @property
     def has_blocks_in_guest(self) -> bool:

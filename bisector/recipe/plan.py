@@ -29,6 +29,9 @@ GUEST_START = 120.0
 """Seconds more for each start of an inner Linux guest: 52 s measured for emulation inside emulation."""
 
 
+LEAKS = 60.0
+"""Seconds more for a look for leaks."""
+
 BOOT = 60.0
 """Seconds more for each further boot of the VM: 7 s measured, 45 s with the modules of a distribution's kernel."""
 
@@ -65,8 +68,9 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         plan,
         memory=recipe.vm.memory,
         cpus=recipe.vm.cpus,
-        append=recipe.vm.append,
+        append=(*recipe.vm.append, *(["kmemleak=on"] if recipe.looks_for_leaks else [])),
         udev=recipe.needs.udev,
+        leaks=recipe.looks_for_leaks,
         cgroups=tuple(sorted(set(recipe.needs.cgroups))),
         first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside else "",
         icount=recipe.vm.icount,
@@ -85,6 +89,7 @@ def deadline(recipe: Recipe) -> float:
         return recipe.deadline
     seconds = DEADLINE + recipe.lasting
     seconds += BOOT * sum(step.ends_boot for step in recipe.steps.values())
+    seconds += LEAKS * recipe.looks_for_leaks
     if recipe.guest and recipe.guest.os != "none":
         seconds += GUEST_START * sum(step.verb in ("start", "restart") for step in recipe.steps.values())
     return seconds
@@ -276,6 +281,8 @@ def _needed(recipe: Recipe) -> Iterator[str]:
         asleep = {(machine, level) for machine, level in asleep if machine == "vm"}
     yield from ["suspend"] if asleep else []
     yield from ["suspend-ram"] if ("guest", None) in asleep else []
+    if recipe.looks_for_leaks:
+        yield "kmemleak"
     yield from (f"cgroup-{name}" for name in recipe.needs.cgroups)
     if guest and guest.os == "linux" and not guest.kernel:  # then the inner kernel is the one under test
         layers += guest.storage.values()

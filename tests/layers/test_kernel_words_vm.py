@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a recipe asks of the kernel itself, in a real VM: control groups, a suspend as far as the tasks."""
+"""What a recipe asks of the kernel itself, in a real VM: control groups, a suspend as far as the tasks, leaks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_words_vm import errors, observed, tried
 
-from bisector.agent.plan import Result
+from bisector.agent.plan import LEAK, LEAKS_SOUGHT, Result
 
 IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
@@ -73,3 +73,39 @@ def test_the_vm_is_suspended_as_far_as_its_tasks_unless_one_does_not_freeze(tmp_
     """
     result = tried(tmp_path, f"{DISK}\nm: {{dm: linear, of: a}}", steps)
     assert {name: error for name, error in errors(result).items() if error} == {"stuck": "EBUSY"}
+
+
+def leaks(result: Result) -> list[str]:
+    assert any(event.name == LEAKS_SOUGHT for event in result.events)
+    return [event.detail for event in result.events if event.name == LEAK]
+
+
+POLL = """\
+import os, select
+poll = select.poll()
+for _ in range(200):
+    poll.register(os.pipe()[0])
+poll.poll()
+"""
+
+
+def test_what_nothing_refers_to_is_a_leak_by_the_function_that_allocated_it(tmp_path: Path) -> None:
+    """What a call of poll(2) allocates is referred to by the stack of its task alone, and stacks are left out here."""
+    (tmp_path / "poll.py").write_text(POLL)
+    steps = """
+    - blind: {run: [sh, -c, 'echo stack=off >/sys/kernel/debug/kmemleak']}
+    - wait: {run: [sh, -c, 'setsid python3 $0 >/dev/null 2>&1 & sleep 2', ./poll.py]}
+    - last: {run: ['true']}
+    """
+    found = leaks(tried(tmp_path, DISK, steps, leaking="{vm: do_sys_poll}"))
+    assert any(line.startswith("do_sys_poll < ") for line in found), found
+
+
+def test_a_workload_that_keeps_what_it_has_leaks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "poll.py").write_text(POLL)
+    steps = """
+    - write: {stamp: a, size: 1M}
+    - wait: {run: [sh, -c, 'setsid python3 $0 >/dev/null 2>&1 & sleep 2', ./poll.py]}
+    - last: {run: ['true']}
+    """
+    assert leaks(tried(tmp_path, DISK, steps, leaking="{vm: true}")) == []

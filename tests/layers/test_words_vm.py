@@ -32,7 +32,7 @@ storage:
 steps:
 {steps}
 deadline: 10m
-bad_when: {{no: {{exit: {{{last}: 99}}}}}}
+bad_when: {{no: {{exit: {{{last}: 99}}}}{leak}}}
 good_when: {{yes: {{exit: {{{last}: 0}}}}}}
 """
 
@@ -41,10 +41,11 @@ def lines(text: str, indent: str) -> str:
     return "\n".join(f"{indent}{line.strip()}" for line in text.strip().splitlines())
 
 
-def observed(tmp_path: Path, storage: str, steps: str, more: str = "") -> Observation:
-    """A trial of a recipe with that storage and those steps, and ``more`` sections."""
+def observed(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "") -> Observation:
+    """A trial of a recipe with that storage and those steps, and ``more`` sections; ``leaking``: a fact leak."""
     last = steps.strip().splitlines()[-1].strip(" -").partition(":")[0]
-    text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last) + more
+    leak = f", leaks: {{leak: {leaking}}}" if leaking else ""
+    text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last, leak=leak) + more
     recipe = loads(text, tmp_path / "words.yaml")
     (cell,) = matrix.cells(recipe)
     (tmp_path / "work").mkdir()
@@ -62,9 +63,9 @@ def observed(tmp_path: Path, storage: str, steps: str, more: str = "") -> Observ
     return runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
 
 
-def tried(tmp_path: Path, storage: str, steps: str, more: str = "") -> Result:
+def tried(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "") -> Result:
     """What the agent saw of it, when it came to its end."""
-    seen = observed(tmp_path, storage, steps, more)
+    seen = observed(tmp_path, storage, steps, more, leaking)
     assert seen.ending is Ending.FINISHED, (seen.detail, seen.result and seen.result.fault)
     assert seen.result is not None and seen.result.fault is None, seen.result
     return seen.result

@@ -32,7 +32,11 @@ TRIAL = Observation(
             StepFacts("check", 2.0, 3.0, done=True, exit=0, blocks=("torn",), detail="1 of 8 blocks"),
             StepFacts("last", 3.0, 4.0),
         ),
-        events=(AgentEvent(1.5, "qmp", "STOP"),),
+        events=(
+            AgentEvent(1.5, "qmp", "STOP"),
+            AgentEvent(3.5, "agent", "leak", "raid1_write_request (3 of 96 bytes)"),
+            AgentEvent(3.5, "agent", "leaks-sought", "1"),
+        ),
     ),
     (
         ConsoleEvent(1.0, "vm", EventKind.WATCH, "lost/0", "[    1.000000] md: lost"),
@@ -54,6 +58,7 @@ SHOWN = {  # what TRIAL shows of each fact: its place and value, another value, 
     FactKind.COUNT: ("vm", "> 0", "> 1", "console, 1 lines or more: md: lost", 1.0),
     FactKind.TAP: ("probe", "not ok", "ok", "probe: not ok direct", None),
     FactKind.MADE: ("lv", "true", "false", "", None),
+    FactKind.LEAK: ("vm", "raid1_", "raid5_", "leak: raid1_write_request (3 of 96 bytes)", None),
 }
 NAMES = {FactKind.VALUE: "iops", FactKind.COUNT: "md: lost", FactKind.TAP: "direct"}
 UNCERTAIN = (
@@ -71,7 +76,7 @@ def test_every_fact_has_a_row_and_their_order_names_the_watches_of_stored_trials
     assert list(ROWS) == list(FactKind) == list(SHOWN)
     assert [kind.value for kind in ROWS] == [
         "console", "exit", "output", "errno", "health", "blocks", "event", "hang", "oops",
-        "seconds", "value", "count", "tap", "made",
+        "seconds", "value", "count", "tap", "made", "leak",
     ]  # fmt: skip
     assert all(row.kind is kind for kind, row in ROWS.items())
 

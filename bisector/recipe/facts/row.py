@@ -16,6 +16,7 @@ class Key(Enum):
     """What stands before the value of a fact: ``exit: {KEY: 0}``."""
 
     MACHINE = auto()  # vm or guest
+    VM = auto()  # vm
     GUEST = auto()  # guest
     STEP = auto()  # the name of a step
     STEP_OR_MACHINE = auto()  # the name of a step, or vm or guest for all steps in there

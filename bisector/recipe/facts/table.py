@@ -7,7 +7,7 @@ A new fact is a member of ``FactKind``, a row (in a module of its own where none
 from __future__ import annotations
 
 from bisector.model import FactKind
-from bisector.recipe.facts import blocks, console, event, hang, health, made, number, oops, step, tap
+from bisector.recipe.facts import blocks, console, event, hang, health, leak, made, number, oops, step, tap
 from bisector.recipe.facts.row import Row
 
 _ROWS = (
@@ -25,5 +25,6 @@ _ROWS = (
     number.COUNT,
     tap.ROW,
     made.ROW,
+    leak.ROW,
 )
 ROWS: dict[FactKind, Row] = {row.kind: row for row in _ROWS}
