@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from bisector.store.schema import ANOTHER, connect, writer
 from bisector.system.xdg import private
 
 T = TypeVar("T")
+
+LEAST_SPACE = 64 << 10
+"""Bytes: SQLite's index of its log alone has 32 KiB (sqlite.org/walformat.html)."""
 
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 """Codes of SQLite where what the file holds is at fault, not the disk or the rights (sqlite.org/rescode.html)."""
@@ -46,8 +50,9 @@ class Database:
             with self._lock:
                 yield
         except (sqlite3.Error, OSError) as error:
+            said = "no space is left on its disk" if _is_full(self.folder) else str(error)
             raise InfraError(
-                f"the store in {self.folder} cannot be used: {error}",
+                f"the store in {self.folder} cannot be used: {said}",
                 hint=_advice(error),
             ) from error
 
@@ -95,6 +100,15 @@ class Database:
 
     def _of(self, campaign: str, kind: type[T], text: str) -> T:
         return self.read(kind, text, f"campaign {campaign}")
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk has no space for as little as SQLite needs to open a file: it says "disk I/O error" then."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize < LEAST_SPACE
 
 
 def _advice(error: Exception) -> str:
