@@ -19,7 +19,7 @@ commands = typer.Typer()
 @commands.command()
 def doctor(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Check for what this recipe needs.")] = "",
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Check for what this recipe needs.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """What this host lacks, with the command that installs it."""

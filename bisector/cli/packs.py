@@ -54,7 +54,7 @@ def replay(
     source: Annotated[str, typer.Argument(metavar="CAMPAIGN|FILE", help="A campaign's id, or a file of 'export'.")],
     step: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Argument(metavar="[STEP]", help="The trial to repeat; left out: the list of them."),
+        typer.Argument(metavar="STEP", help="The trial to repeat; left out: the list of them."),
     ] = None,
     image: Annotated[Optional[Path], typer.Option(help="Repeat it on this kernel image or build folder.")] = None,  # noqa: UP045
     repo: Annotated[Optional[Path], typer.Option(help="Build its candidate from this repository.")] = None,  # noqa: UP045

@@ -85,9 +85,9 @@ def show(
     jobs: JobsOption = CPUS,
     as_json: JsonOption = False,
 ) -> None:
-    """The recipe as resolved, its cells, and what a build and a trial run.
+    """The recipe as resolved, and the commands that it runs.
 
-    BUILD, IMAGE, KERNEL and WORK stand for files and folders that are made for each.
+    Cells are shown one by one. BUILD, IMAGE, KERNEL and WORK stand for files and folders that are made for each.
     """
     from bisector.cli import plan_text
 

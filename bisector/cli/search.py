@@ -264,9 +264,9 @@ def test(
     page: PageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try one kernel, or one QEMU, in all cells of the recipe's matrix.
+    """Try a recipe on one kernel, or on one QEMU, in all its cells.
 
-    One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
+    One cell of its matrix prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
     from bisector.campaign import single
     from bisector.events import watched
