@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from bisector.recipe import check, check_workload, together
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault, Path
-from bisector.recipe.values import FILE_NAME, NAME, shown, suggestion
+from bisector.recipe.values import FILE_NAME, NAME, look_alike, shown, suggestion
 
 _MISSING = {
     "good_when": "is missing: say what a clean trial looks like; a workload that did nothing is never good",
@@ -171,7 +171,11 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
     path, kind, context = tuple(detail["loc"]), detail["type"], detail.get("ctx", {})
     value = detail.get("input")
     if kind == "extra_forbidden":
-        return Fault(path, f"unknown key{suggestion(str(path[-1]), _allowed_beside(path, data, top))}", at_key=True)
+        return Fault(
+            path,
+            f"unknown key{look_alike(str(path[-1]))}{suggestion(str(path[-1]), _allowed_beside(path, data, top))}",
+            at_key=True,
+        )
     if kind == "missing":
         message = _MISSING.get(str(path[-1]), "is missing") if len(path) == 1 else "is missing"
         return Fault(path, message, at_key=True)
@@ -179,10 +183,11 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
         choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         word = value if isinstance(value, str) else ""
         in_key = path[-1:] == ("[key]",)
-        return Fault(path, f"{shown(value)} is not known{suggestion(word, choices)}", at_key=in_key)
+        return Fault(path, f"{shown(value)} is not known{look_alike(word)}{suggestion(word, choices)}", at_key=in_key)
     if kind == "string_pattern_mismatch":
         pattern = str(context.get("pattern"))
-        message = f"{shown(value)} is no name; {_NAMES.get(pattern, f'a name matches {pattern}')}"
+        odd = look_alike(value) if isinstance(value, str) else ""
+        message = f"{shown(value)} is no name; {_NAMES.get(pattern, f'a name matches {pattern}')}{odd}"
         return Fault(path, message, at_key=path[-1:] == ("[key]",))
     if kind in ("model_type", "dict_type", "model_attributes_type", "dataclass_type"):
         return Fault(path, f"expected a mapping, found {shown(value)}")

@@ -94,7 +94,14 @@ def suggestion(word: str, allowed: Iterable[str]) -> str:
     choices = [str(choice) for choice in allowed]
     near = difflib.get_close_matches(word[:64], choices, n=1, cutoff=0.6 if len(word) > 3 else 0.5)
     listed = ", ".join(choices[:24]) + (" ..." if len(choices) > 24 else "")
-    return (f"; did you mean {near[0]!r}?" if near else "") + (f" (allowed: {listed})" if choices else "")
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return meant + (f" (allowed: {listed})" if choices else "")
+
+
+def look_alike(word: str) -> str:
+    """``(its 'е' is U+0435; ...)`` for the first letter of a word that is no plain one, as two may look the same."""
+    odd = next((letter for letter in word[:64] if not letter.isascii()), "")
+    return f" (its {odd!r} is U+{ord(odd):04X}; only plain letters stand here)" if odd else ""
 
 
 def text(value: object) -> str:

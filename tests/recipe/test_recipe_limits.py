@@ -210,6 +210,13 @@ def test_a_character_that_turns_or_breaks_lines_is_refused(character: str, tmp_p
     assert f"the control character U+{ord(character):04X}" in found.message
 
 
+def test_letters_that_look_like_others_are_named(tmp_path: Path) -> None:
+    text = json.dumps(recipe(), indent=1, ensure_ascii=False)
+    assert "its '\u0435' is U+0435" in messages(text.replace('"steps"', '"st\u0435ps"'), tmp_path)
+    assert "its '\u043e' is U+043E" in messages(text.replace('"probe"', '"pr\u043ebe"'), tmp_path)
+    assert "its '\u0440' is U+0440" in messages(text.replace('"nvme"', '"nvm\u0440"'), tmp_path)
+
+
 def test_a_title_of_two_lines_is_refused(tmp_path: Path) -> None:
     data = recipe() | {"title": "one\ntwo\x1b[31m"}
     assert "title: is not one printable line" in messages(data, tmp_path)
