@@ -266,8 +266,7 @@ def test(
 ) -> None:
     """Try a recipe on one kernel, or on one QEMU, in all its cells.
 
-    One cell of its matrix prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing
-    else is named.
+    One cell prints its verdict, several a table. A recipe for QEMU tries the installed one when nothing else is named.
     """
     from bisector.campaign import single
     from bisector.events import watched
