@@ -85,9 +85,9 @@ def with_slots(repo: Path, options: Sequence[str], ccache: Path | None, work: Pa
 
     Four campaigns, in the order one, two, two, one: what only the first or the last one pays falls on both. With two
     there are as many builds ahead as the command chooses by itself, unless ``options`` say otherwise: more arguments of
-    that ``bisector run``. Each begins with a copy of the same folders, at the same path: git's worktrees know themselves
-    by their paths. All copies are made, written and read before the first begins, and none is removed before the last
-    ends. Prints seconds, exit codes, last lines and the ratio of the sums.
+    that ``bisector run``. Each begins with a copy of the same folders, at the same path: git's worktrees know
+    themselves by their paths. All copies are made, written and read before the first begins, and none is removed before
+    the last ends. Prints seconds, exit codes, last lines and the ratio of the sums.
     """
     one, two = ("--trials-at-once", "1", "--ahead", "0"), ("--trials-at-once", "2", *options)
     order = (one, two, two, one)
