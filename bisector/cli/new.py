@@ -50,6 +50,9 @@ SlowerOption = Annotated[
 ]
 ZonedOption = Annotated[bool, typer.Option("--zoned", help="The disks have zones.")]
 UdevOption = Annotated[bool, typer.Option("--udev", help="Run udevd in the VM.")]
+TogetherOption = Annotated[
+    bool, typer.Option("--together", help="I/O goes on beside the workload (script, fio, unplug, job).")
+]
 ScriptOption = Annotated[
     str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
 ]
@@ -81,6 +84,7 @@ def new(
     slower: SlowerOption = 0,
     zoned: ZonedOption = False,
     udev: UdevOption = False,
+    together: TogetherOption = False,
     report: ReportOption = "",
     folder: FolderOption = Path(),
     as_json: JsonOption = False,
@@ -94,16 +98,13 @@ def new(
     if storage == "list":
         terminal_of(context).write("".join(f"{known}\n" for known in STORAGE))
         return
-    for option, given, known in (
-        ("test", tested, TESTED),
-        ("storage", storage, STORAGE),
-        ("workload", workload, WORKLOADS),
-    ):
-        if given not in known:
-            raise UsageError(f"--{option} {given}: not one of {', '.join(known)}")
+    known = {"test": (tested, TESTED), "storage": (storage, STORAGE), "workload": (workload, WORKLOADS)}
+    for option, (given, allowed) in known.items():
+        if given not in allowed:
+            raise UsageError(f"--{option} {given}: not one of {', '.join(allowed)}")
     workload = "fio" if fio and workload == "script" and not script else workload
     words = (name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)
-    wishes = FailureDescription(*words, fio, slower, zoned, udev)  # type: ignore[arg-type]
+    wishes = FailureDescription(*words, fio, slower, zoned, udev, together)  # type: ignore[arg-type]
     head: tuple[str, ...] = ()
     if report:
         wishes, head = _drafted(wishes, Path(report))

@@ -25,6 +25,8 @@ WRITING = ("fio", *BOOTED)
 """Workloads that write, on a file system too."""
 TIMED = ("script", "read", "fio")
 """Workloads that give a number to compare with the good end's: seconds, and of fio its operations in a second."""
+BESIDE = ("script", "fio", "unplug", "job")
+"""Workloads that something else can go on beside."""
 READ_ONLY = ("squashfs",)
 OTHERS = "--workload open, guest or script"
 
@@ -49,6 +51,7 @@ class FailureDescription:
         slower: how many per cent slower than the good end a bad one is, 0 where the failure is no number.
         zoned: whether the disks have zones.
         udev: whether a udevd lives in the VM.
+        together: whether I/O goes on beside the workload.
     """
 
     name: str
@@ -65,6 +68,7 @@ class FailureDescription:
     slower: int = 0
     zoned: bool = False
     udev: bool = False
+    together: bool = False
 
     @property
     def own_script(self) -> str:
@@ -103,6 +107,8 @@ def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
             "disks with zones are null_blk's: in the VM's memory, and no file lies on them",
             hint="--storage disk, f2fs, btrfs or dm-linear; --workload script, read or fio",
         )
+    if wishes.together:
+        _refuse_beside(wishes, row, kind)
     if workload == "script" and wishes.bad_exit == 0:
         raise UsageError("exit code 0 is how a script says that all is well", hint="--bad-exit 1")
 
@@ -172,6 +178,23 @@ def _refuse_storage(wishes: FailureDescription, row: Row | None, kind: Kind | No
     if workload == "unplug" and storage != "disk" and not row.redundant:
         hint = "--storage disk, md-raid1, lvm-raid1 ..."
         raise UsageError(f"{storage} does not live on without a disk", hint=hint)
+
+
+def _refuse_beside(wishes: FailureDescription, row: Row | None, kind: Kind | None) -> None:
+    """Workloads and storage where no I/O can go on beside the workload, or where it must fail."""
+    workload, storage = wishes.workload, wishes.storage
+    if workload not in BESIDE:
+        raise UsageError(f"nothing goes on beside {workload}", hint=f"--workload {', '.join(BESIDE)}")
+    if workload == "unplug" and storage == "disk":
+        hint = "--storage md-raid1, lvm-raid1 ..."
+        raise UsageError("a disk gives errors while it is pulled out, to whatever goes on beside it", hint=hint)
+    if workload == "job" and wishes.zoned:
+        raise UsageError("a guest that writes one place again fails on a zone", hint="leave --zoned out")
+    if workload == "job":
+        return  # the guest's own I/O goes on beside it
+    if row is None or kind is None or wishes.without_vm or row.format != "raw" or storage in READ_ONLY:
+        what = f"what goes on beside {workload} is plain I/O in the VM, and there is nothing for it"
+        raise UsageError(what, hint="--storage disk, lvm-raid1, ext4 ...")
 
 
 def quoted(word: str) -> str:

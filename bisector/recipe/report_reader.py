@@ -200,6 +200,8 @@ PARSERS: tuple[Parser, ...] = (
     # what else the VM has to have
     _row(r"(?i)\b(?:zoned|zone append|host-managed|blkzone|zns)\b", sure=False, zoned="true"),
     _row(r"\budevadm\b|\bsystemd-udevd\b|\budev rules?\b", sure=False, udev="true"),
+    _row(r"(?i)\b(?:at the same time|concurrent(?:ly)?|in parallel|simultaneous(?:ly)?)\b", sure=False,
+         together="true"),
     _row(r"\bqemu-io\b|\bqemu-img (?:check|map|convert|measure|commit)\b", tested="qemu", sure=False),
     # what the failure looks like; a crash is a fact of its own kind, and left to the person
     Parser(re.compile(r"\bmd/raid\d+:\S+: .*(?:Failing raid device|Disk failure on).*"), _sign),
@@ -267,10 +269,15 @@ def findings(text: str, title: str = "") -> tuple[ReportedValue, ...]:
     return tuple(sorted(every.values(), key=lambda found: ORDER.index(found.field)))
 
 
-TYPES: dict[str, Callable[[str], object]] = {"slower": int, "zoned": bool, "udev": bool}
+TYPES: dict[str, Callable[[str], object]] = {
+    "slower": int,
+    "zoned": bool,
+    "udev": bool,
+    "together": bool,
+}
 ORDER = (
-    *("title", "tested", "good", "bad", "culprit", "storage", "unknown", "zoned", "udev", "workload", "fio", "slower"),
-    *("console", "crash"),
+    *("title", "tested", "good", "bad", "culprit", "storage", "unknown", "zoned", "udev", "workload", "fio"),
+    *("together", "slower", "console", "crash"),
 )
 
 
@@ -290,7 +297,7 @@ def _make_fit(every: dict[str, ReportedValue]) -> None:
     if workload and kind is None and workload.value not in ("open", "guest"):
         value = "raw" if job and "tested" in every else "disk"
         every["storage"] = replace(workload, field="storage", value=value, sure=False)
-    for field in ("", "zoned", "slower", "udev", "workload", "fio", "storage", "tested"):
+    for field in ("", "together", "zoned", "slower", "udev", "workload", "fio", "storage", "tested"):
         every.pop(field, None)
         try:
             refuse_what_does_not_fit(wishes_from(tuple(every.values()), FailureDescription("draft")))
@@ -306,7 +313,12 @@ def wishes_from(found: Sequence[ReportedValue], wishes: FailureDescription) -> F
     unsaid = {field: value for field, value in values.items() if getattr(wishes, field) == getattr(default, field)}
     made = replace(wishes, **unsaid)  # type: ignore[arg-type]
     made = made if made.workload == "fio" else replace(made, fio=wishes.fio)
-    return made if made.workload in TIMED else replace(made, slower=wishes.slower)
+    made = made if made.workload in TIMED else replace(made, slower=wishes.slower)
+    try:
+        refuse_what_does_not_fit(made)
+    except UsageError:  # a person's workload or storage may leave no place for it
+        return replace(made, together=wishes.together)
+    return made
 
 
 def notes(found: Sequence[ReportedValue], source: str, needed: Sequence[str] = ()) -> tuple[str, ...]:
@@ -348,6 +360,8 @@ def _words(found: ReportedValue) -> str:
             return f"{found.value} % slower than the good end, which a search measures"
         case "zoned" | "udev":
             return f"{found.field}, as the report names it"
+        case "together":
+            return "together: I/O goes on beside the workload"
         case "fio":
             short = textwrap.shorten(found.value, QUOTE, placeholder=" ...")
             return f"fio: {short}"

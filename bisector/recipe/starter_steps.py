@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bisector.layers import table
@@ -24,16 +24,22 @@ class Draft:
     Args:
         steps: the lines below ``steps:``.
         bad: those below ``bad_when:``, less what the storage adds.
-        good: facts of the good condition.
+        ended: steps that end with 0 where all is well.
+        good: further facts of the good condition.
         guest: ``os:`` of the inner guest; None: there is none.
         broken: whether the storage has lost a member when the steps end, so that its health is no failure.
+        longest: the step that others go on beside.
+        beside: those others, with ``while:`` that one; {}: nothing goes on beside it (``failure.BESIDE``).
     """
 
     steps: Callable[[FailureDescription], Lines]
     bad: Callable[[FailureDescription], Lines]
-    good: str = "exit: {repro: 0}"
+    ended: tuple[str, ...] = ("repro",)
+    good: tuple[str, ...] = ()
     guest: str | None = None
     broken: bool = False
+    longest: str = "repro"
+    beside: Callable[[FailureDescription], Mapping[str, str]] = lambda wishes: {}
 
 
 def guest(wishes: FailureDescription) -> Lines:
@@ -56,9 +62,28 @@ def guest(wishes: FailureDescription) -> Lines:
 
 def steps(wishes: FailureDescription) -> Lines:
     """The lines of ``steps:``."""
+    draft = DRAFTS[wishes.workload]
     yield "steps:"
-    yield from DRAFTS[wishes.workload].steps(wishes)
+    yield from _together(draft, wishes) if wishes.together else draft.steps(wishes)
     yield ""
+
+
+def _together(draft: Draft, wishes: FailureDescription) -> Lines:
+    """The steps, with the longest one in a group with those beside it."""
+    inside = False
+    others = [f"        - {name}: {body}" for name, body in draft.beside(wishes).items()]
+    for line in draft.steps(wishes):
+        if inside and not line.startswith("   "):  # the next step, or what is said of it
+            inside = False
+            yield from others
+        if line.startswith(f"  - {draft.longest}:"):
+            inside = True
+            yield "  # These begin at once; the next step begins when all have ended."
+            yield "  - busy:"
+            yield "      together:"
+        yield f"      {line}" if inside else line
+    if inside:
+        yield from others
 
 
 def conditions(wishes: FailureDescription) -> Lines:
@@ -68,6 +93,8 @@ def conditions(wishes: FailureDescription) -> Lines:
     yield "# Any of them; a condition's name is the failure's name in every report."
     yield "bad_when:"
     yield from draft.bad(wishes)
+    beside = tuple(draft.beside(wishes)) if wishes.together else ()
+    yield from (f"  {name}-failed: {{exit: {{{name}: {{not: 0}}}}}}" for name in beside)
     if wishes.slower:
         yield from _slower(wishes)
     if health:
@@ -76,7 +103,8 @@ def conditions(wishes: FailureDescription) -> Lines:
         yield f"  console-line: {{console: {{vm: {quoted(wishes.console)}}}}}"
     yield "# All of its facts: a workload that did nothing is not good."
     yield "good_when:"
-    facts = [draft.good] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
+    ended = ", ".join(f"{name}: 0" for name in (*draft.ended, *beside))
+    facts = [f"exit: {{{ended}}}", *draft.good] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
     yield f"  it-held: {{{', '.join(facts)}}}"
     yield ""
     yield "# The recipe's own proof, tried by 'bisector test ... --controls': a control"
@@ -193,16 +221,37 @@ def _job_fails(wishes: FailureDescription) -> Lines:
     yield "  hangs: {hang: {repro: true}}"
 
 
+def _io_beside(step: str) -> Callable[[FailureDescription], Mapping[str, str]]:
+    """Reads of the storage as long as ``step`` goes on; of a file system writes, to a file that nothing else uses."""
+
+    def lines(wishes: FailureDescription) -> Mapping[str, str]:
+        kind = kind_of(wishes.storage)
+        what = "write: 64k, count: 16" if kind and kind.mounted else "read: 4k, count: 64, direct: true"
+        return {"load": f"{{io: {LAYER}, {what}, while: {step}}}"}
+
+    return lines
+
+
+def _guest_beside(wishes: FailureDescription) -> Mapping[str, str]:
+    return {
+        "load": "{io: vda, in: guest, write: 64k, count: 16,\n            direct: true, while: repro}",
+        "ask": "{qmp: query-block-jobs, while: repro}",
+    }
+
+
 _IO_ERROR = _one("io-error: {exit: {repro: {not: 0}}}")
-_AFTER = "exit: {again: 0}, blocks: {look: clean}"
 DRAFTS: dict[Workload, Draft] = {
-    "script": Draft(_script, _exit_code),
+    "script": Draft(_script, _exit_code, beside=_io_beside("repro")),
     "read": Draft(_read, _IO_ERROR),
-    "open": Draft(_open, _one("not-opened: {exit: {start: {not: 0}}}"), "exit: {start: 0}", guest="none"),
+    "open": Draft(_open, _one("not-opened: {exit: {start: {not: 0}}}"), ("start",), guest="none"),
     "guest": Draft(_guest_reads, _IO_ERROR, guest="linux"),
-    "fio": Draft(_fio, _one("io-error: {errno: {repro: {not: none}}}   # EILSEQ: a verify failed")),
-    "reboot": Draft(_reboot, _after_boot, _AFTER),
-    "power-cut": Draft(_power_cut, _after_boot, _AFTER),
-    "unplug": Draft(_unplug, _pulled, "exit: {pull: 0, back: 0, repro: 0}", broken=True),
-    "job": Draft(_job, _job_fails, "exit: {repro: 0, end: 0}", guest="linux"),
+    "fio": Draft(
+        _fio, _one("io-error: {errno: {repro: {not: none}}}   # EILSEQ: a verify failed"), beside=_io_beside("repro")
+    ),
+    "reboot": Draft(_reboot, _after_boot, ("again",), ("blocks: {look: clean}",)),
+    "power-cut": Draft(_power_cut, _after_boot, ("again",), ("blocks: {look: clean}",)),
+    "unplug": Draft(
+        _unplug, _pulled, ("pull", "back", "repro"), broken=True, longest="pull", beside=_io_beside("pull")
+    ),
+    "job": Draft(_job, _job_fails, ("repro", "end"), guest="linux", beside=_guest_beside),
 }

@@ -209,6 +209,7 @@ def test_a_report_becomes_a_draft_with_the_words_that_it_asks_for(
         ("the sequential writes of our machines got slower between\nv6.10 and v6.11 here", "good", "v6.10"),
         ("udevadm settle never comes back", "udev", "true"),
         ("mkfs.btrfs on a host-managed disk", "zoned", "true"),
+        ("we run two dd in parallel", "together", "true"),
     ],
 )
 def test_a_line_asks_for_a_word(line: str, field: str, value: str) -> None:
@@ -233,9 +234,17 @@ def test_what_a_person_says_of_the_workload_leaves_fio_out() -> None:
     assert (wishes.workload, wishes.fio, wishes.slower) == ("guest", "", 0)
 
 
-@pytest.mark.parametrize("line", ["the disk is 95% full", "100% of the guests", "fiona wrote", "no regression in 6.12"])
+def test_what_goes_on_at_the_same_time_is_left_out_where_nothing_can() -> None:
+    found = findings("fio --rw=read --bs=4k fails while two of them run in parallel")
+    assert wishes_from(found, FailureDescription("mine")).together
+    assert not wishes_from(found, FailureDescription("mine", storage="disk", workload="reboot")).together
+
+
+@pytest.mark.parametrize(
+    "line", ["the disk is 95% full", "100% of the guests", "fiona wrote", "no regression in 6.12", "a parallel port"]
+)
 def test_a_line_asks_for_no_word(line: str) -> None:
-    assert not {"workload", "slower", "fio", "zoned"} & set(values_in(line))
+    assert not {"workload", "slower", "fio", "zoned", "together"} & set(values_in(line))
 
 
 def test_a_report_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,18 @@ def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: FailureDescr
         (FailureDescription("x", slower=20), "  slower: {seconds: {repro: '> 1.2 × good'}}"),
         (FailureDescription("x", storage="ext4", workload="fio"), "        directory: '{data}'"),
         (FailureDescription("x", storage="disk", zoned=True), "  data: {disk: null_blk, size: 128M, zoned: 4M}"),
+        (
+            FailureDescription("x", storage="md-raid1", workload="unplug", together=True),
+            "        - load: {io: data, read: 4k, count: 64, direct: true, while: pull}",
+        ),
+        (
+            FailureDescription("x", storage="ext4", together=True),
+            "        - load: {io: data, write: 64k, count: 16, while: repro}",
+        ),
+        (
+            FailureDescription("x", tested="qemu", storage="qcow2", workload="job", together=True),
+            "        - ask: {qmp: query-block-jobs, while: repro}",
+        ),
         (FailureDescription("x", udev=True), "needs: {udev: true}   # else no udev runs in the VM"),
     ],
 )
@@ -140,8 +152,43 @@ def test_a_wish_is_in_the_recipe(tmp_path: Path, wishes: FailureDescription, wor
     assert load(written(wishes, tmp_path))
 
 
+def with_others_beside() -> list[FailureDescription]:
+    """Every wish that something can go on beside."""
+    others = [replace(wishes, together=True) for wishes in EVERY]
+    return [wishes for wishes in others if may_be_written(wishes) and may_be_together(wishes)]
+
+
+def may_be_together(wishes: FailureDescription) -> bool:
+    """Where I/O can go on beside the workload, said once more."""
+    if wishes.workload in ("script", "fio"):
+        return wishes.tested == "kernel" and wishes.storage in BLOCK | {*FILE_SYSTEMS} - {"squashfs"}
+    return wishes.workload == "job" or (wishes.workload == "unplug" and wishes.storage in REDUNDANT)
+
+
+def test_what_can_go_on_beside_another_thing_becomes_a_plan_and_all_else_is_refused(tmp_path: Path) -> None:
+    fit = with_others_beside()
+    for plain in EVERY:
+        wishes = replace(plain, together=True)
+        if not may_be_written(plain):
+            continue
+        if wishes not in fit:
+            with pytest.raises(UsageError) as caught:
+                text(wishes)
+            assert caught.value.hint
+            continue
+        recipe = load(written(wishes, tmp_path))
+        plan = plan_for(recipe, cells(recipe)[0])
+        beside = {step.name: step.during for step in plan.steps if step.group}
+        (longest,) = {during for during in beside.values() if during}
+        assert beside[longest] == "" and len(beside) >= 2
+        condition = recipe.good_when["it-held"]
+        assert {*beside} <= set(condition.exit)
+        assert {f"{name}-failed" for name in beside if name != longest} <= set(recipe.bad_when)
+    assert {wishes.workload for wishes in fit} == set(failure.BESIDE)
+
+
 def test_every_line_fits_a_terminal() -> None:
-    for wishes in EVERY:
+    for wishes in [*EVERY, *with_others_beside()]:
         if may_be_written(wishes):
             lines = f"{text(wishes)}{script_text(wishes)}".splitlines()
             assert [line for line in lines if len(line) > 80] == []
@@ -175,6 +222,12 @@ def test_the_script_that_is_begun_says_nothing_yet(tmp_path: Path) -> None:
         (FailureDescription("x", storage="squashfs", workload="fio"), "cannot be written"),
         (FailureDescription("x", storage="lvm-thin", workload="unplug"), "does not live on"),
         (FailureDescription("x", tested="qemu", udev=True), "no udev of its own"),
+        (FailureDescription("x", storage="disk", workload="reboot", together=True), "nothing goes on beside reboot"),
+        (FailureDescription("x", storage="disk", workload="unplug", together=True), "gives errors while it is"),
+        (FailureDescription("x", storage="disk", workload="job", zoned=True, together=True), "fails on a zone"),
+        (FailureDescription("x", together=True), "plain I/O in the VM"),
+        (FailureDescription("x", storage="qcow2", together=True), "plain I/O in the VM"),
+        (FailureDescription("x", tested="qemu", storage="raw", together=True), "plain I/O in the VM"),
     ],
 )
 def test_a_wish_that_cannot_be_is_named(wishes: FailureDescription, said: str) -> None:
