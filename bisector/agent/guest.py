@@ -19,7 +19,7 @@ from .guest_suspend import suspend
 from .initramfs import guest_root
 from .inner_storage import InnerStorage
 from .lines import printable
-from .machine import Ports, errno_in, io_command, kvm_opens, overlay_command, qemu_command
+from .machine import Ports, errno_in, io_command, kvm_opens, overlay_command, qemu_command, without_cache
 from .modules import folder_of_modules
 from .monitor import command
 from .observe import BoundedLog, Recorder, inside_vm
@@ -98,7 +98,7 @@ class Guest(GuestControl):
         stamping = self._blocks is not None
         more = contents(plan, self._guest, self._inner, self._modules, stamping=stamping)
         with open(self._initramfs, "wb") as file:
-            file.write(guest_root(*self._files, more))
+            file.write(guest_root(*self._files, more, without_cache(self._guest, plan.layers)))
 
     def _on_output(self, line: str) -> None:
         self._output.write(f"{line}\n".encode())

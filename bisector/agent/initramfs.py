@@ -31,11 +31,14 @@ busybox stty raw -echo <&3
 [ -e /modules-to-load ] && read -r names </modules-to-load && busybox modprobe -a $names
 echo 8 >/proc/sys/kernel/printk
 cd /files
+through=; [ -e /without-cache ] && read -r through </without-cache
 blocks() {
   for d in /sys/block/*; do
     for f in serial device/serial device/vpd_pg80; do
       s=; [ -r $d/$f ] && read -r s <$d/$f
-      [ "$s" ] && printf 'B %s %s\\n' ${d##*/} "$s" >&3 && break
+      [ "$s" ] || continue
+      case " $through " in *" $s "*) echo write through >$d/queue/write_cache; esac
+      printf 'B %s %s\\n' ${d##*/} "$s" >&3 && break
     done
   done
 }
@@ -110,10 +113,16 @@ def is_static(head: bytes) -> bool:
     return ELF_INTERPRETER.to_bytes(4, "little") not in kinds
 
 
-def guest_root(folder: str, names: Iterable[str], more: Iterable[Entry] = ()) -> bytes:
-    """The inner guest's root: busybox under all its names, our init, the recipe's files ``names`` of ``folder``.
+def guest_root(
+    folder: str, names: Iterable[str], more: Iterable[Entry] = (), without_cache: Iterable[str] = ()
+) -> bytes:
+    """The inner guest's root: busybox under all its names, our init, the recipe's files.
 
-    ``more``: further files and folders, which go before a busybox of the same name.
+    Args:
+        folder: holds the recipe's files.
+        names: of those.
+        more: further files and folders, which go before a busybox of the same name.
+        without_cache: serial numbers of disks whose kernel is told that they have no write cache.
 
     Raises Halt(tools).
     """
@@ -130,6 +139,8 @@ def guest_root(folder: str, names: Iterable[str], more: Iterable[Entry] = ()) ->
     entries.append(Entry("bin/busybox", stat.S_IFREG | 0o755, program))
     entries += [Entry(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox") for name in applets if name != "busybox"]
     entries += more
+    if serials := " ".join(without_cache):
+        entries.append(Entry("without-cache", stat.S_IFREG | 0o644, f"{serials}\n".encode()))
     for name in names:
         entries += _own_file(folder, name)
     return cpio(entries)

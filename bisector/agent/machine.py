@@ -14,7 +14,7 @@ from ..layers import arch
 from ..layers import drive as below
 from ..layers.device import DEVICES, PORT, SERIAL_LENGTH
 from .command import Halt
-from .plan import Drive, Guest, Io
+from .plan import Drive, Guest, Io, Layer
 
 SECTOR = 512
 ZEROER = "fallocate"  # of util-linux: packed where a step asks for zeroes; blkdiscard -z cuts a range that is too long
@@ -107,6 +107,20 @@ def device_values(drives: Sequence[Drive]) -> dict[str, str]:
         more = DEVICES[drive.device].with_words(_words(drive))
         values[drive.name] = f"{place},id={drive.name},drive={drive.name},serial={drive.name[:SERIAL_LENGTH]}{more}"
     return values
+
+
+def without_cache(guest: Guest, layers: Sequence[Layer]) -> list[str]:
+    """Serial numbers of disks of the guest that have no write cache and say that they have one: its kernel is told.
+
+    ``layers``: of the VM, some of which the guest may be passed.
+    """
+    passed = [(layer.name, layer.type, layer.options) for layer in layers if layer.name in guest.passthrough]
+    found = [*((drive.name, drive.device, drive.words) for drive in guest.drives), *passed]
+    return [
+        name[:SERIAL_LENGTH]
+        for name, device, words in found
+        if device in DEVICES and DEVICES[device].always_cached and dict(words).get("write_cache") == "off"
+    ]
 
 
 def has_port(drive: Drive) -> bool:

@@ -138,8 +138,10 @@ class Storage:
 
     def find_again(self, names: Sequence[str], seconds: float) -> None:
         """Find disks whose controller was away for a while: their nodes may be others now. Raises Halt(storage)."""
-        for name, device in disks.find_disks(tuple(names), seconds).items():
-            self._built[name] = BuiltLayer(self._built[name].layer, f"/dev/{device}", device)
+        self._disks |= disks.find_disks(tuple(names), seconds)
+        for layer in [self._built[name].layer for name in names]:
+            with _halting(layer):
+                self._built[layer.name] = _kind(layer).build(self, layer)
 
     def environment(self) -> dict[str, str]:
         """Variables with which a recipe's own program may change the storage. Raises Halt(tools)."""
@@ -184,7 +186,7 @@ class Storage:
 
 
 @contextlib.contextmanager
-def _halting(layer: Layer) -> Iterator[None]:
+def _halting(layer: machine.Layer) -> Iterator[None]:
     """What a kind cannot build is the trial's fault, with its stage, and with the layer where one was refused."""
     try:
         yield

@@ -29,6 +29,8 @@ class Device:
         shared: those that the controller sets, for all disks on it.
         namespace: words that only a namespace of its own has (nvme-ns), which then is the disk behind the controller.
         of_namespace: properties that are the namespace's then.
+        unseen: words whose properties it takes and no kernel sees, so that a recipe has none of them.
+        always_cached: whether it says that it has a write cache whatever ``write_cache`` is: the kernel is told.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Device:
     shared: Mapping[str, str] = field(default_factory=dict)
     namespace: Mapping[str, str] = field(default_factory=dict)
     of_namespace: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    always_cached: bool = False
 
     @property
     def on_port(self) -> bool:
@@ -114,8 +118,8 @@ _IDE = {"physical_block": "physical_block_size={}", "write_cache": "write-cache=
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
-        Device(
-            "nvme", "nvme", modules=("nvme",), passed=True,
+        Device(  # its namespaces never set NPWG, and its VWC says that there is a cache (hw/nvme/ns.c, ctrl.c)
+            "nvme", "nvme", modules=("nvme",), passed=True, unseen=("physical_block",), always_cached=True,
             properties={**_BLOCK, "queues": "max_ioqpairs={}", "read_only": "", "hotplug": ""},
             namespace={"metadata": "ms={}", "protection": "pi={}"}, of_namespace=tuple(_BLOCK),
         ),

@@ -77,7 +77,7 @@ ROWS = (
         kernel_options=_of_scsi_debug,
         words={
             "logical_block": _BLOCK, "physical_block": _BLOCK, "discard": Switch(), "queues": Number(1, 64),
-            "slow": Time(1, 1000), "errors": Errors(("read",), counted=False, errors=("ENODATA",), one=True),
+            "slow": Time(1, 999), "errors": Errors(("read",), counted=False, errors=("ENODATA",), one=True),
         },
     ),
     Row(
@@ -94,9 +94,11 @@ ROWS = (
 
 def build(machine: Machine, layer: Layer) -> BuiltLayer:
     """Find the disk that QEMU attached, or have the kernel make one. Raises StorageError, OSError."""
-    make = _MADE.get(layer.type)
+    make, given = _MADE.get(layer.type), dict(layer.options)
     try:
-        device = make(machine, layer, dict(layer.options)) if make else machine.disk(layer.name)
+        device = make(machine, layer, given) if make else machine.disk(layer.name)
+        if not make and DEVICES[layer.type].always_cached and given.get("write_cache") == "off":
+            _write(f"/sys/block/{device}/queue/write_cache", "write through")
     except OSError as error:
         raise StorageError(f"{layer.name}: the kernel makes no {layer.type}: {error}") from None
     return BuiltLayer(layer, f"/dev/{device}", device)

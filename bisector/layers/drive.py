@@ -44,7 +44,7 @@ OF_VM = ("metadata", "protection", "volatile")
 def words(device: Device, *, guest: bool = False) -> dict[str, Option]:
     """The words that a disk behind such a device takes; ``guest``: a drive of the inner guest."""
     taken = {*BELOW, *device.properties, *device.shared, *device.namespace}
-    refused = set(OF_VM if guest else OF_GUEST)
+    refused = {*(OF_VM if guest else OF_GUEST), *device.unseen}
     return {word: option for word, option in WORDS.items() if word in taken - refused}
 
 

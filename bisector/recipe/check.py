@@ -362,6 +362,10 @@ def _drive(name: str, drive: Drive, recipe: Recipe) -> Iterator[Fault]:
     known = drives.words(DEVICES[drive.device], guest=True)
     for word, at_key, message in options.faults_of_words(f"a drive on {drive.device}", known, drive.words):
         yield Fault((*path, word), message, at_key=at_key)
+    without = drives.WORDS["write_cache"].word(drive.words.get("write_cache")) == "off"
+    if without and DEVICES[drive.device].always_cached and recipe.guest and recipe.guest.os == "image":
+        message = f"{drive.device} says that it has a cache, and in 'os: image' nothing of ours tells the kernel else"
+        yield Fault((*path, "write_cache"), message)
     if drive.aio == "native" and not drive.cache.direct:
         message = "QEMU refuses aio native without 'cache: {direct: true}'"
         yield Fault((*path, "aio"), message, refused=True)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_words_vm import errors, tried
+from test_words_vm import errors, said, tried
 
 IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE is not set")]
@@ -55,7 +55,7 @@ c: {disk: virtio-blk, size: 16M}
 d: {disk: nvme, size: 16M, volatile: true, write_cache: false}
 """
 CUT = """
-- no-flush: {run: [sh, -c, 'for d in {b} {c} {d}; do
+- no-flush: {run: [sh, -c, 'for d in {b} {c}; do
     echo write through >/sys/block/$(basename $d)/queue/write_cache; done']}
 - write-a: {stamp: a, size: 1M}
 - write-b: {stamp: b, size: 1M}
@@ -77,7 +77,7 @@ def test_a_flush_that_the_kernel_leaves_out_is_seen_on_a_disk_with_a_volatile_ca
 
 
 PULLED = """
-a: {disk: nvme, size: 16M}
+a: {disk: nvme, size: 16M, write_cache: false}
 b: {disk: virtio-blk, size: 16M}
 c: {disk: scsi, size: 16M}
 m: {md: raid1, of: [a, b]}
@@ -90,6 +90,7 @@ PULL = """
 - back: {plug: [a, c]}
 - there: {verify: c}
 - too: {io: a, read: 4k, direct: true}
+- words: {run: [sh, -c, 'cat /sys/block/$(basename {a})/queue/write_cache; ls /sys/block/$(basename {c})/mq | wc -l']}
 """
 
 
@@ -100,6 +101,7 @@ def test_a_disk_is_pulled_out_and_put_in_again(tmp_path: Path) -> None:
     there = result.step("there")
     assert there is not None and there.blocks == ("clean",)
     assert {layer.name: layer.health for layer in result.layers}["m"] == "degraded"
+    assert said(result, "words").split("\n") == ["write through", "2"]  # a queue for each processor
 
 
 MADE = """

@@ -80,10 +80,9 @@ def disk(name: str, **words: object) -> dict[str, Any]:
         (disk("a", read_only=True), "a disk virtio-blk has no 'read_only'; it may have detect_zeroes, discard, errors"),
         (disk("d", logical_block=4096), "a disk ahci has no 'logical_block'"),
         (disk("b", queue_size=128), "a disk nvme has no 'queue_size'"),
-        (
-            disk("a", errors=[{"raed": 1}]),
-            "a list of {read or write or discard or write_zeroes or flush: SECTOR or any",
-        ),
+        (disk("b", physical_block=4096), "a disk nvme has no 'physical_block'"),
+        (disk("s", slow="1s"), "'1s' is no value of slow (allowed: a time from 1ms to 999ms)"),
+        (disk("a", errors=[{"raed": 1}]), "a list of {read or write or discard or write_zeroes or flush: SECTOR"),
         (disk("a", errors=[{"read": 1, "write": 2}]), "is no value of errors"),
         (disk("a", errors=[{"read": 1, "errno": "EOOPS"}]), "is no value of errors"),
         (disk("a", errors=[{"read": 1, "count": 0}]), "is no value of errors"),

@@ -156,6 +156,12 @@ def test_a_type_that_is_not_in_the_table_is_no_type_of_the_grammar() -> None:
         ("storage/r10", {"lvm": "raid10", "of": list(DISKS), "size": "8M"}, "even in number"),
         ("guest/drives", {f"d{n}": {"of": "leg3", "device": "ide"} for n in range(5)}, "5 drives on ide"),
         ("guest", {"os": "image", "image": "x", "drives": {"system": {"of": "boot"}}}, "what QEMU calls the disk"),
+        ("guest/drives", {"d": {"of": "leg3", "device": "nvme", "physical_block": 4096}}, "has no 'physical_block'"),
+        (
+            "guest",
+            {"os": "image", "image": "x", "drives": {"d": {"of": "boot", "device": "nvme", "write_cache": False}}},
+            "nvme says that it has a cache",
+        ),
         ("steps/3/own/run", ["echo", "a\nb"], "is one line"),
         ("steps/1/probe/read", "1G", "at most 64M"),
         ("steps/2/inside/buffer_offset", 1, "its dd aligns its buffer"),

@@ -178,7 +178,8 @@ def test_drives_have_their_words_and_fail_where_they_are_to(host: Host) -> None:
         Step("read-fixed", "io", ("fixed",), "guest", io=Io("read", 4096)),
         sh(
             "blocks",
-            "blockdev --getss {four}; blockdev --getss {zeroes}; d={fixed}; cat /sys/block/${d##*/}/queue/write_cache",
+            "blockdev --getss {four}; blockdev --getss {zeroes}; "
+            "for d in {fixed} {four} {late}; do cat /sys/block/${d##*/}/queue/write_cache; done",
         ),
         Step("read-bad", "io", ("bad",), "guest", io=Io("read", 4096, 1, True, offset=4 << 20)),
         Step("read-beside", "io", ("bad",), "guest", io=Io("read", 4096, 1, True, offset=8 << 20)),
@@ -194,14 +195,14 @@ def test_drives_have_their_words_and_fail_where_they_are_to(host: Host) -> None:
         drives=(
             on("virtio-blk", "fixed", read_only="on", queue_size="64", write_cache="off"),
             on("virtio-blk", "zeroes", iothread="on", discard="on", detect_zeroes="unmap", queue_size="128"),
-            on("nvme", "four", logical_block="4096"),
+            on("nvme", "four", logical_block="4096", write_cache="off"),
             on("scsi", "bad", errors="read 8192 EIO 0"),
             on("nvme", "late", slow="100"),
         ),
     )
     assert of(seen, "write-fixed").exit == 1 and of(seen, "write-fixed").errno in ("EPERM", "EROFS", "EACCES")
     assert of(seen, "read-fixed").exit == 0
-    assert of(seen, "blocks").detail.split("\n") == ["4096", "512", "write through"]
+    assert of(seen, "blocks").detail.split("\n") == ["4096", "512", "write through", "write through", "write back"]
     assert (of(seen, "read-bad").errno, of(seen, "read-beside").errno) == ("EIO", "")
     late, quick = (of(seen, name) for name in ("read-late", "read-quick"))
     assert (late.exit, quick.exit) == (0, 0)
