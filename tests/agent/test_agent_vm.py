@@ -135,22 +135,63 @@ def test_vm_killed_from_outside_leaves_the_last_whole_result(tmp_path: Path) -> 
     assert health(drove.result, "boot") == "healthy"
 
 
+MODES = {
+    "back": Drive("back", "disk-back", cache_direct=False),
+    "none": Drive("none", "disk-none"),
+    "through": Drive("through", "disk-through", cache_direct=False, words=(("write_cache", "off"),)),
+    "sync": Drive("sync", "disk-sync", words=(("write_cache", "off"),)),
+}
+"""Drives as QEMU's cache modes are called: writeback, none, writethrough, directsync."""
+STATS = "for d in {}; do set -- $(cat /sys/block/${{d##*/}}/stat); echo $1 $5 ${{16}}; done".format(
+    " ".join(f"{{{drive.of}}}" for drive in MODES.values())
+)
+"""Reads, writes and flushes of each disk below (Documentation/block/stat.rst)."""
+
+
+def each_drive(words: str) -> tuple[str, ...]:
+    return ("sh", "-c", f"for d in {' '.join(f'{{{name}}}' for name in MODES)}; do dd {words} bs=4k count=16; done")
+
+
+def disks_saw_what_each_cache_mode_sends(result: Result) -> None:
+    """16 writes in the guest without a flush, then 16 reads of the same blocks."""
+    looks = []
+    for name in ("before", "written", "read"):
+        facts = result.step(name)
+        assert facts is not None and facts.exit == 0, facts
+        looks.append([tuple(map(int, line.split())) for line in facts.detail.splitlines()])
+    before, written, read = looks
+    writes = {name: after[1] - first[1] for name, first, after in zip(MODES, before, written, strict=True)}
+    flushes = {name: after[2] - first[2] for name, first, after in zip(MODES, before, written, strict=True)}
+    reads = {name: after[0] - first[0] for name, first, after in zip(MODES, written, read, strict=True)}
+    assert writes["back"] == 0 and min(writes[name] for name in ("none", "through", "sync")) >= 16, writes
+    assert flushes["back"] == flushes["none"] == 0 and min(flushes["through"], flushes["sync"]) >= 16, flushes
+    # Where the VM's page cache holds all 16 blocks, what is read is what lies behind them, ahead of need.
+    assert max(reads["back"], reads["through"]) <= 2 and min(reads["none"], reads["sync"]) >= 16, reads
+
+
 def test_inner_guest_does_its_io_on_what_the_vm_built(tmp_path: Path) -> None:
-    layers = (*LEGS, Layer("boot", "lvm", "linear", ("leg0",), 32 * MIB))
-    guest = Guest(os="linux", drives=OPEN.drives)
+    below = tuple(Layer(drive.of, "disk", "virtio-blk", size=16 * MIB) for drive in MODES.values())
+    layers = (*LEGS, Layer("boot", "lvm", "linear", ("leg0",), 32 * MIB), *below)
+    guest = Guest(os="linux", drives=(*OPEN.drives, *MODES.values()))
     watch = Watch("greeting", "guest", "hello from inside", False)
     steps = (
         PROBE,
         Step("load", "io", ("vda",), where="guest", io=Io("read", 4096, 64, direct=True)),
         Step("between", "io", ("boot",), io=Io("read", 4096, 8, direct=True)),
         Step("say", "run", where="guest", argv=("sh", "-c", "echo hello from inside >/dev/console; exit 3")),
+        Step("before", "run", argv=("sh", "-c", STATS)),
+        Step("fill", "run", where="guest", argv=each_drive("if=/dev/zero of=$d oflag=direct conv=notrunc")),
+        Step("written", "run", argv=("sh", "-c", STATS)),
+        Step("take", "run", where="guest", argv=each_drive("if=$d of=/dev/null iflag=direct")),
+        Step("read", "run", argv=("sh", "-c", STATS)),
         Step("off", "stop"),
     )
     plan = Plan(layers=layers, guest=guest, steps=steps, watches=(watch,), token=TOKEN, deadline=240.0)
     drove = boot(Path(BAD), plan, tmp_path, limit=300)
     result = finished(drove)
     assert (saw(result, "load"), saw(result, "between")) == (("", 64, 0), ("", 8, 0))
-    assert [facts.exit for facts in result.steps] == [0, 0, 0, 3, 0]
+    assert [facts.exit for facts in result.steps] == [0, 0, 0, 3, *[0] * 6]
+    disks_saw_what_each_cache_mode_sends(result)
     assert result.guest_accel in ("kvm", "tcg")
     assert f"bisector {TOKEN} guest greeting hello from inside" in drove.console
 

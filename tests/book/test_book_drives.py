@@ -19,11 +19,15 @@ storage:
 guest:
   os: linux
   drives:
-    old: {of: one, device: ide}
+    old: {of: one, device: ide, physical_block: 4096, write_cache: false}
     worn: {of: two, device: ide, errors: [{read: 8192}]}
-    late: {of: three, device: ahci, slow: 100ms}
+    late: {of: three, device: ahci, slow: 100ms, physical_block: 4096, write_cache: false}
 steps:
   - boot: {start: guest}
+  - words:
+      run: [sh, -c, 'echo $(for d in {old} {worn} {late}; do cd /sys/block/${d##*/}/queue; cat physical_block_size
+        write_cache; done)']
+      in: guest
   - write: {io: old, in: guest, write: 4k, count: 4, direct: true, flush: true}
   - stamp: {stamp: late, in: guest, size: 64k}
   - again: {restart: guest}
@@ -34,8 +38,9 @@ steps:
   - bad: {io: worn, in: guest, read: 4k, offset: 4M, direct: true}
 bad_when:
   all-of-it:
-    exit: {boot: 0, write: 0, again: 0, read: 0, slow: 0, beside: 0, bad: 1}
+    exit: {boot: 0, words: 0, write: 0, again: 0, read: 0, slow: 0, beside: 0, bad: 1}
     errno: {bad: EIO}
+    output: {words: '^4096 write through 512 write back 4096 write through$'}
     blocks: {whole: clean}
     seconds: {slow: '> 0.7'}  # 12 reads, 10 a second
 good_when:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.layers.test_words_vm import errors, pytestmark, said, tried
 
 __all__ = ["pytestmark"]
 
-LOOPS = "\n".join(f"{name}: {{disk: loop, size: 32M}}" for name in "abcdefhijkmopqrs")
+LOOPS = "\n".join(f"{name}: {{disk: loop, size: 32M}}" for name in "abcdefhijkmopqrstuvwxyz")
 PULLED = "\n".join(f"{name}: {{disk: virtio-blk, size: 32M}}" for name in "gln")
 VOLUMES = f"""
 {LOOPS}
@@ -24,6 +25,10 @@ before: {{lvm: snapshot, of: stripes, size: 8M}}
 small: {{lvm: snapshot, of: stripes, size: 4M}}
 cached: {{lvm: cache, of: p, fast: q, size: 16M, mode: writeback}}
 late: {{lvm: writecache, of: r, fast: s, size: 16M}}
+fine: {{lvm: raid1, of: [t, u], size: 8M, options: {{region_size: 64k}}}}
+regions: {{lvm: mirror, of: [v, w], size: 8M, options: {{region_size: 256k}}}}
+usual: {{lvm: mirror, of: [x, y], size: 8M}}
+full: {{lvm: thin, of: z, size: 64M, pool: 8M}}
 """
 ON_VOLUMES = """
 - targets: {run: [dmsetup, table]}
@@ -32,6 +37,10 @@ ON_VOLUMES = """
 - six: {io: six, write: 64k, count: 64, direct: true, flush: true}
 - sums: {io: sums, write: 4k, count: 64, direct: true, flush: true}
 - thin: {io: thin, write: 64k, count: 64, direct: true, flush: true}
+- soon: {run: [sh, -c, 'echo 1 >/sys/module/dm_thin_pool/parameters/no_space_timeout']}
+- fill: {io: full, write: 64k, count: 192, direct: true}
+- held: {io: full, read: 64k, count: 64, direct: true}
+- regions: {run: [dmsetup, status]}
 - cached: {io: cached, write: 64k, count: 64, direct: true, flush: true}
 - late: {io: late, write: 64k, count: 64, direct: true, flush: true}
 - zero: {io: zero, write: 64k, count: 64, direct: true}
@@ -54,15 +63,27 @@ def test_volumes_stand_hold_what_is_written_and_show_a_loss(tmp_path: Path) -> N
     for target in ("striped ", *levels, "integrity ", "thin-pool ", "snapshot ", "cache ", "writecache "):
         assert f" {target}" in table, table
     assert said(result, "size") == str(64 << 20)
-    assert set(errors(result).values()) == {""}
-    assert {step.name: step.exit for step in result.steps if step.exit} == {}
+    seen = errors(result)
+    assert seen.pop("fill") == "ENOSPC" and set(seen.values()) == {""}
+    assert {step.name: step.exit for step in result.steps if step.exit} == {"fill": 1}
+    fill = result.step("fill")
+    assert fill is not None and (fill.count, fill.failed) == (128, 64)  # 8 MiB of 12
+    regions_have_their_size(table, said(result, "regions"))
     health = {layer.name: layer.health for layer in result.layers}
     assert [health[name] for name in ("zero", "thin", "cached", "late", "before")] == ["none"] * 5
     lines = (line.partition(": ") for line in said(result, "whole").splitlines())
     whole = {name.partition("-")[2]: status.split()[5] for name, _, status in lines}
-    assert whole == {"zero": "AA", "five": "AAA", "six": "AAAAA", "sums": "AA"}
+    assert whole == {"zero": "AA", "five": "AAA", "six": "AAAAA", "sums": "AA", "fine": "AA"}
     assert [health[name] for name in ("five", "six", "sums")] == ["degraded"] * 3  # each lost a member since
     assert health["small"] == "degraded"  # a snapshot that has overflowed
+
+
+def regions_have_their_size(table: str, status: str) -> None:
+    """Of the volumes of 8 MiB with ``region_size``, and of those without it, where LVM takes 2 MiB."""
+    sectors = dict(re.findall(r"^bisector\d+-(\w+): .* raid1 .* region_size (\d+) ", table, re.MULTILINE))
+    assert (sectors["fine"], sectors["sums"]) == (str((64 << 10) // 512), str((2 << 20) // 512))
+    mirrors = dict(re.findall(r"^bisector\d+-(\w+): \d+ \d+ mirror 2 \S+ \S+ (\d+/\d+) ", status, re.MULTILINE))
+    assert mirrors == {"regions": "32/32", "usual": "4/4"}
 
 
 PARTS = """

@@ -112,6 +112,8 @@ READS = """
 - read-mem-beside: {io: mem, read: 4k, offset: 413696, direct: true}
 - read-sd: {io: sd, read: 512, offset: 2385920, direct: true}
 - read-sd-beside: {io: sd, read: 512, offset: 2385408, direct: true}
+- quick-sd: {io: sd, read: 4k, count: 8, direct: true}
+- plain-sd: {run: [sh, -c, 'cd /sys/block/$(basename {sd}); ls mq | wc -l; cat queue/physical_block_size']}
 - read-net: {io: net, read: 4k, offset: 1048576, direct: true}
 - read-net-beside: {io: net, read: 4k, direct: true}
 - write-z: {io: z, write: 4k, count: 16, flush: true}
@@ -154,6 +156,9 @@ def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> No
     )  # once; virtio-blk knows no other
     assert (seen["read-mem"], seen["read-mem-beside"]) == ("EIO", "")
     assert (seen["read-sd"], seen["read-sd-beside"]) == ("ENODATA", "")
+    quick = result.step("quick-sd")
+    assert quick is not None and quick.errno == "" and quick.ended - quick.started < 0.8
+    assert said(result, "plain-sd").split("\n") == ["1", "512"]
     assert (seen["read-net"], seen["read-net-beside"]) == ("EIO", "")
     assert seen["write-z"] == ""
     assert said(result, "zones").split("\n") == ["host-managed", "8192", "8"]
@@ -188,6 +193,8 @@ one: {dm: unstriped, of: stripes, members: 2, member: 1}
 g: {disk: loop, size: 16M}
 late: {dm: delay, of: g, read: 200ms}
 h: {disk: loop, size: 16M}
+i: {disk: virtio-blk, size: 16M, errors: [{read: 8192}]}
+line: {dm: linear, of: i}
 checked: {dm: integrity, of: h, mode: D}
 own: {dm: table, of: f, table: ['0 8192 linear {leg} 8192', '8192 8192 error']}
 """
@@ -210,6 +217,12 @@ ON_STACK = """
 - read-flaky: {io: flaky, read: 4k, direct: true}
 - read-late: {io: late, read: 4k, count: 4, direct: true}
 - write-late: {io: late, write: 4k, direct: true}
+- mark: {run: [sh, -c, 'echo bisector-marker | dd of={line} bs=4k seek=9 conv=sync,fsync']}
+- same-place: {run: [sh, -c, 'dd if={i} bs=4k skip=9 count=1 iflag=direct | grep -c bisector-marker']}
+- other-place: {run: [sh, -c, '! dd if={i} bs=4k skip=10 count=1 iflag=direct | grep -c bisector-marker']}
+- sizes: {run: [blockdev, --getsz, '{line}', '{i}']}
+- read-worn: {io: line, read: 4k, offset: 4M, direct: true}
+- read-whole: {io: line, read: 4k, offset: 4100k, direct: true}
 - read-own: {io: own, read: 4k, direct: true}
 - read-own-error: {io: own, read: 4k, offset: 4194304, direct: true}
 """
@@ -228,6 +241,9 @@ def test_targets_of_device_mapper_do_what_they_are_for(tmp_path: Path) -> None:
     assert seen["read-flaky"] == "EIO"
     late = result.step("read-late")
     assert late is not None and late.errno == "" and late.ended - late.started >= 0.8
+    assert said(result, "same-place").splitlines()[-1] == "1" and said(result, "other-place")
+    assert said(result, "sizes").split() == [str((16 << 20) // 512)] * 2
+    assert (seen["read-worn"], seen["read-whole"]) == ("EIO", "")
     assert (seen["read-own"], seen["read-own-error"]) == ("", "EIO")
 
 
