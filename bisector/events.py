@@ -25,6 +25,8 @@ from bisector.printable import printable
 SCHEMA = "bisector.event/1"
 LIVE_SECONDS = 1.0
 """A phase that goes on (build 43 %, 44 % ...) is written when it begins and then at most this often."""
+ALWAYS = (Phase.TAKEN, Phase.FREE)
+"""Events that come in pairs: each is written, however short what lies between them is."""
 
 
 class EventLog:
@@ -97,7 +99,7 @@ class EventLog:
         with self._lock:
             detail, at = self._live.get(what, ("", -LIVE_SECONDS))
             another = progress.fraction is None and detail != progress.detail
-            if progress.phase is not Phase.FREE and not another and now - at < LIVE_SECONDS:
+            if progress.phase not in ALWAYS and not another and now - at < LIVE_SECONDS:
                 return False
             self._live[what] = (progress.detail, now)
         return True

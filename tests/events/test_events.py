@@ -136,6 +136,15 @@ def test_an_event_says_which_slot_and_machine_it_is_of(tmp_path: Path) -> None:
     ]
 
 
+def test_each_time_that_a_slot_is_taken_is_an_event_however_short_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    log = EventLog(path, clock=lambda: 1.0)
+    heard = with_context(log.listen, work=Work("trial 1"))
+    for phase in (Phase.TAKEN, Phase.BOOT, Phase.FREE) * 3:
+        heard(Progress(phase))
+    assert [event["event"] for event in read(path) if event["event"] != "boot"] == ["taken", "free"] * 3
+
+
 def test_an_outcome_carries_its_culprit(tmp_path: Path) -> None:
     path = tmp_path / "events"
     EventLog(path).listen(Progress(Phase.OUTCOME, "detail", outcome=case.OUTCOMES["culprit"]))
