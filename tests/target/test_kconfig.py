@@ -19,6 +19,7 @@ SHIPPED = (
     *("nbd", "null_blk", "scsi_debug", "zoned", "zram", "nvme-metadata", "hotplug"),
     *("dm", "dm-crypt", "dm-delay", "dm-dust", "dm-flakey", "dm-integrity", "dm-unstriped"),
     *("btrfs", "ext4", "f2fs", "squashfs", "vfat", "xfs"),
+    *("cgroup-io", "cgroup-memory", "kmemleak", "suspend", "suspend-ram"),
 )
 
 
