@@ -35,6 +35,10 @@ def _word(options: Iterable[Option]) -> Any:
     return Annotated[Any, BeforeValidator(values.plain), WithJsonSchema(schema)]
 
 
+_WORDS = table.words()
+"""Made once: a matrix asks it for each layer of each of its cells."""
+
+
 def _given(keys: Base, words: Iterable[str]) -> dict[str, Any]:
     """Those of the words that a layer or a drive has, with their values."""
     return {word: value for word in words if (value := getattr(keys, word)) is not None}
@@ -73,7 +77,7 @@ class _Layer(_Kinds):
     @property
     def words(self) -> dict[str, Any]:
         """Those of its keys that only some types have, with their values."""
-        return _given(self, table.words())
+        return _given(self, _WORDS)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ else:
         "Layer",
         __base__=_Layer,
         __doc__=_Layer.__doc__,
-        **{word: (_word(options) | None, None) for word, options in table.words().items()},
+        **{word: (_word(options) | None, None) for word, options in _WORDS.items()},
     )
     Drive = create_model(
         "Drive",
