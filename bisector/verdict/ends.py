@@ -24,7 +24,7 @@ from bisector.verdict.sequential import (
 
 ENOUGH = 6
 """Reproductions at the bad end that give its rate: fewer make every good candidate dearer, more cost more than they
-save (session/calibration)."""
+save (``python -m bench.calibration``)."""
 
 NEVER = 120
 """Trials without one reproduction after which the bad end is taken for not bad; at rate 0.05 this happens in 0.2 % of
