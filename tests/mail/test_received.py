@@ -104,6 +104,15 @@ def test_a_thread_whose_mails_name_each_other_without_end_does_not_take_long() -
         (b"From x\n\n\n" * 1001, "holds more than 1000 mails"),
         (bytes((16 << 20) + 1), "is larger than 16 MiB"),
     ],
+    ids=[
+        "gzip cut",
+        "gzip damaged",
+        "no gzip",
+        "gzip of too much",
+        "gzip of five cut",
+        "many mails",
+        "large",
+    ],  # not the bytes: they have the time of day in them
 )
 def test_a_mailbox_that_is_damaged_or_too_large_is_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "x.mbox"
