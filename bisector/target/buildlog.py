@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -139,15 +139,16 @@ class BuildLog:
     """Sees each line of a build's output once; holds little of it.
 
     Args:
-        expected: lines that the build is expected to print, for the fraction done.
+        expected: lines that the build may print, for the fraction done: the next number counts when the one before
+            is exceeded (a change of one file, or of a header that all read).
         listener: gets each line that names a step.
         also: sees every line too.
     """
 
-    def __init__(self, expected: int, listener: Listener, also: Callable[[str], None] | None = None) -> None:
+    def __init__(self, expected: Sequence[int], listener: Listener, also: Callable[[str], None] | None = None) -> None:
         self.lines = 0  # that named a step
         self._faults: dict[Certainty, HostFault] = {}  # the first of each
-        self._expected = max(expected, 1)
+        self._expected = tuple(expected)
         self._listener = listener
         self._also = also
         self._errors: list[str] = []
@@ -161,7 +162,7 @@ class BuildLog:
             self.lines += 1
             self._listener(Progress(Phase.BUILD, " ".join(line.split()), self.fraction))
         elif step := _NINJA_STEP.fullmatch(line):  # ninja knows how many there are
-            self.lines, self._expected = int(step[1]), int(step[2])
+            self.lines, self._expected = int(step[1]), (int(step[2]),)
             self._listener(Progress(Phase.BUILD, step[3], self.fraction))
         elif line:
             self._look_for_errors(line)
@@ -171,7 +172,8 @@ class BuildLog:
     @property
     def fraction(self) -> float:
         """Estimated part that is done, below 1 to the end."""
-        return min(0.99, self.lines / max(self._expected, self.lines * 1.05))
+        expected = next((number for number in self._expected if number > self.lines), self.lines * 1.05)
+        return min(0.99, self.lines / expected)
 
     def errors(self) -> tuple[str, ...]:
         """The first error lines: the tools' own, else make's, else the last lines that were printed."""

@@ -58,7 +58,7 @@ class Commands:
         argv: Sequence[str],
         *,
         cwd: Path | None = None,
-        expected: int = 0,
+        expected: Sequence[int] = (),
         writable: tuple[Path, ...] = (),
     ) -> int:
         """Run one, and return the number of steps that it printed.
@@ -66,7 +66,7 @@ class Commands:
         Args:
             stage: what a failure is called.
             cwd: the working folder, for a program that is bound to it.
-            expected: steps that it is expected to print; 0: its steps are not reported.
+            expected: steps that it may print (``BuildLog``); none: its steps are not reported.
             writable: folders that this one may change beside those of all.
 
         Raises CannotBeBuilt, InfraError, Interrupted.
@@ -87,7 +87,7 @@ class Commands:
         raise CannotBeBuilt(stage, output.errors(), output.cause)
 
     def _once(
-        self, command: str, argv: Sequence[str], cwd: Path | None, access: Access, expected: int
+        self, command: str, argv: Sequence[str], cwd: Path | None, access: Access, expected: Sequence[int]
     ) -> tuple[BuildLog, int]:
         """Run it. Returns what it printed and its exit code. Raises InfraError, Interrupted."""
         with self.log.open("a", encoding="utf-8") as log:

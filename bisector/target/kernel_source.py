@@ -224,11 +224,13 @@ class _Build:
         """Make kernel and modules. Raises CannotBeBuilt."""
         cold = "cold" if not (self.build_dir.objects / "vmlinux").exists() else "warm"
         values = final_values(self._config())
-        default = STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values())
-        expected = self.build_dir.notes.lines.get(cold, int(default if cold == "cold" else default / 40))
+        default = int(STEPS_PER_SYMBOL * sum(value in ("y", "m") for value in values.values()))
+        lines = self.build_dir.notes.lines
+        steps = {"warm": lines.get("warm", default // 40), "cold": lines.get("cold", default)}
+        expected = (steps["cold"],) if cold == "cold" else (steps["warm"], steps["cold"])
         direct = boots_vmlinux(self.make.architecture, values)
         targets = [VMLINUX if direct else self.make.architecture.target, *(["modules"] if self._modular else [])]
-        self.build_dir.notes.lines[cold] = self._make(BuildStage.COMPILE, *targets, expected=expected)
+        lines[cold] = self._make(BuildStage.COMPILE, *targets, expected=expected)
 
     def collect(self, staged: Path) -> Image:
         """Kernel, config, modules. Raises CannotBeBuilt; InfraError for a kernel that is not the one just linked."""
@@ -304,7 +306,7 @@ class _Build:
         self,
         stage: BuildStage,
         *targets: str,
-        expected: int = 0,
+        expected: Sequence[int] = (),
         writable: tuple[Path, ...] = (),
         settings: Mapping[str, str] | None = None,
     ) -> int:

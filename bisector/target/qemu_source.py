@@ -144,7 +144,7 @@ class _Build:
     def compile(self) -> None:
         """Build the programs. Raises CannotBeBuilt."""
         build = self.ninja.build(by_make=self._by_make)
-        self.commands.run(BuildStage.COMPILE, build, cwd=self.build_dir.objects, expected=OBJECTS_EXPECTED)
+        self.commands.run(BuildStage.COMPILE, build, cwd=self.build_dir.objects, expected=(OBJECTS_EXPECTED,))
 
     @property
     def _by_make(self) -> bool:

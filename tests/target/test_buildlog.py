@@ -11,10 +11,19 @@ from bisector.target.buildlog import BuildLog
 
 
 def seen(*lines: str, expected: int = 10) -> BuildLog:
-    log = BuildLog(expected, ignore)
+    log = BuildLog((expected,), ignore)
     for line in lines:
         log(line)
     return log
+
+
+def test_a_build_of_more_than_one_file_is_not_called_nearly_done_from_its_first_second() -> None:
+    heard: list[Progress] = []
+    log = BuildLog((2, 100), heard.append)
+    for number in range(50):
+        log(f"  CC      block/a{number}.o")
+    assert [entry.fraction for entry in heard[:3]] == [0.5, 0.02, 0.03]
+    assert heard[-1].fraction == 0.5
 
 
 def test_the_tools_own_errors_come_before_makes() -> None:
@@ -190,7 +199,7 @@ def test_a_missing_header_of_the_kernel_is_the_candidates() -> None:
 
 def test_progress_names_the_step_and_never_reaches_the_end_too_early() -> None:
     heard: list[Progress] = []
-    log = BuildLog(2, heard.append)
+    log = BuildLog((2,), heard.append)
     for name in ("a", "b", "c", "d"):
         log(f"  CC [M]  drivers/{name}.o")
     log("warning: not a step")
