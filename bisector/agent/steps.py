@@ -13,7 +13,7 @@ from .command import TAIL, Halt, environment_of_program, fill, is_missing, run, 
 from .device_io import device_io
 from .observe import Recorder
 from .outcome import Again, Outcome
-from .plan import Io, Plan, Step, StepFacts
+from .plan import LEFT_OUT, Io, Plan, Step, StepFacts
 from .stamps import (
     BackingLayer,
     Stamps,
@@ -212,17 +212,25 @@ def _repeated(work: Workload, step: Step, once: Callable[[], Outcome]) -> Outcom
             one = replace(one, count=int(one.done and one.exit == 0))
         if seen and step.during and not one.done and one.exit is None and lasted < MANY * longest + SLACK:
             return seen
-        seen, longest = (_added(seen, one) if seen else one), max(longest, lasted)
+        seen, longest = (_added(seen, one, step.keep) if seen else one), max(longest, lasted)
         goes_on = one.done and (one.exit == 0 or (step.verb == "io" and one.exit is not None))
         if not goes_on or not again():
             return seen
 
 
-def _added(seen: Outcome, one: Outcome) -> Outcome:
-    """With one repetition more: the first error, and the words of a failure before those of a success."""
+def _added(seen: Outcome, one: Outcome, keep: int) -> Outcome:
+    """With one repetition more: the first error, and the words of a failure before those of a success.
+
+    Where a condition looks into the words (``keep``), the end of all that was printed is there.
+    """
     failed = seen if seen.exit and one.exit == 0 else one
     errno = seen.errno or one.errno
-    return replace(failed, count=seen.count + one.count, failed=seen.failed + one.failed, errno=errno)
+    detail = failed.detail
+    if keep:
+        between = "" if not seen.detail or seen.detail.endswith("\n") else "\n"
+        detail = f"{seen.detail}{between}{one.detail}"
+        detail = detail if len(detail) <= len(LEFT_OUT) + keep else LEFT_OUT + detail[-keep:]
+    return replace(failed, count=seen.count + one.count, failed=seen.failed + one.failed, errno=errno, detail=detail)
 
 
 def _io(work: Workload, step: Step) -> Outcome:

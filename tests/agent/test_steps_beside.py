@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
@@ -18,7 +19,7 @@ from bisector.agent.machine import Ports
 from bisector.agent.monitor import command
 from bisector.agent.observe import Recorder
 from bisector.agent.outcome import Outcome
-from bisector.agent.plan import Io, Layer, Plan, Step
+from bisector.agent.plan import LEFT_OUT, Io, Layer, Plan, Step
 from bisector.agent.qemu import Listeners, Qemu
 from bisector.agent.stamps import Stamps
 from bisector.agent.steps import GuestControl, Workload, perform
@@ -257,3 +258,26 @@ def test_a_program_in_the_guest_repeats_for_its_time(tmp_path: Path) -> None:
     step = Step("again", "run", where="guest", argv=("true",), seconds=0.2)
     facts = perform(workload(tmp_path, guest), step)
     assert facts.exit == 0 and facts.count > 1 and facts.ended - facts.started >= 0.19
+
+
+def test_what_each_repetition_printed_is_kept_where_a_condition_looks_into_it(tmp_path: Path) -> None:
+    """A mismatch that the third of a hundred runs printed is a mismatch of the step."""
+    guest, words = ScriptedGuest(), iter(["fine\n", "not ok 1 - data", "fine\n"])
+    guest.run = lambda argv, seconds, keep: Outcome(exit=0, detail=next(words, "fine\n"))  # type: ignore[method-assign]
+    step = Step("again", "run", where="guest", argv=("true",), seconds=0.2)
+    assert perform(workload(tmp_path, guest), step).detail == "fine\n"  # for people the last one is enough
+    words = iter(["fine\n", "not ok 1 - data", "fine\n"])
+    left = iter([True, True, False])
+    work = replace(workload(tmp_path, guest), ended=lambda name: not next(left))
+    looked_into = replace(step, keep=4096, seconds=0.0, group="busy", during="other")
+    assert perform(work, looked_into).detail == "fine\nnot ok 1 - data\nfine\n"
+
+
+def test_of_many_repetitions_the_end_is_kept_and_said_to_be_it(tmp_path: Path) -> None:
+    guest, numbers = ScriptedGuest(), itertools.count()
+    guest.run = lambda argv, seconds, keep: Outcome(exit=0, detail=f"n={next(numbers)}\n")  # type: ignore[method-assign]
+    left = iter([True] * 99 + [False])
+    work = replace(workload(tmp_path, guest), ended=lambda name: not next(left))
+    step = Step("again", "run", where="guest", argv=("true",), group="busy", during="other", keep=64)
+    detail = perform(work, step).detail
+    assert detail.startswith(LEFT_OUT) and detail.endswith("\nn=98\nn=99\n") and len(detail) == len(LEFT_OUT) + 64
