@@ -174,6 +174,11 @@ FIO = json.dumps(
         ('{"a": true, "b": "3", "c": 1e999}', "b", None),
         ('{"a": true, "b": "3", "c": 1e999}', "c", None),
         ("[" * 50_000, "a", None),
+        ('{"a": 1' + "0" * 400 + "}", "a", None),  # larger than any float
+        (f"[   12.345678] loop0: detected\n{FIO}\n", "write.iops", 812.5),  # a JSON text, too
+        (f"[{{]\n{FIO}\n", "write.iops", 812.5),
+        ('{"a": 1, "b": {"a": 5}}\n{"a": 2}\n{"b": 3}\n', "a", 2.0),  # as of lines the last one
+        ('{"a": 1}\n' * 3_000 + '{"a": 2}\n', "a", 2.0),
     ],
 )
 def test_a_number_is_read_from_what_was_printed(text: str, name: str, expected: float | None) -> None:

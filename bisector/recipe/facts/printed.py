@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ LONGEST = 16 << 10
 """Characters of a line that are looked at: an expression may take the square of that, or more."""
 
 TRIED = 1_000
-"""Lines that may begin a JSON text: each is read as far as it is one."""
+"""Lines that begin as a JSON text does, and are none: each is read as far as it is one."""
 
 
 def is_cut(text: str) -> bool:
@@ -45,32 +46,36 @@ def name_fault(name: str) -> str:
 def number(text: str, name: str) -> float | None:
     """The number that ``text`` gives to ``name``, None where it gives none.
 
-    A line ``NAME=NUMBER`` (the last one counts) goes before a path into the first JSON text that begins a line. A
-    path's words are keys and indexes with dots between them; a key may hold dots itself. In JSON with a list ``jobs``
-    of one job, as fio prints it (fio(1), --output-format=json), a path may begin inside that job.
+    A line ``NAME=NUMBER`` (the last one counts) goes before a path into a JSON text that begins a line (the last one
+    that has it counts). A path's words are keys and indexes with dots between them; a key may hold dots itself. In JSON
+    with a list ``jobs`` of one job, as fio prints it (fio(1), --output-format=json), a path may begin inside that job.
     """
     lines = re.findall(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*({_NUMBER})[ \t\r]*$", text, re.MULTILINE)
     if lines:
         return _finite(float(lines[-1]))
-    found = _json(text)
-    for top in _tops(found):
-        for value in _at(top, name.split(".")):
-            return value
-    return None
+    value: float | None = None
+    for found in _json(text):
+        at_path = itertools.chain.from_iterable(_at(top, name.split(".")) for top in _tops(found))
+        value = next(at_path, value)
+    return value
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _json(text: str) -> Any:
-    """The first JSON text that begins a line; an indented one may be a piece of what was cut."""
-    for begin in itertools.islice(re.finditer(r"^(?=[{\[])", text, re.MULTILINE), TRIED):
-        try:
-            return json.JSONDecoder().raw_decode(text, begin.end())[0]
-        except (ValueError, RecursionError):
+def _json(text: str) -> Iterator[Any]:
+    """The JSON texts that begin a line, also "[12.5]" of a kernel's; an indented one may be a piece of what was cut."""
+    end = failed = 0
+    for begin in re.finditer(r"^(?=[{\[])", text, re.MULTILINE):
+        if begin.end() < end or failed == TRIED:
             continue
-    return None
+        try:
+            found, end = json.JSONDecoder().raw_decode(text, begin.end())
+        except (ValueError, RecursionError):
+            failed += 1
+        else:
+            yield found
 
 
 def _tops(found: Any) -> Iterator[Any]:
@@ -83,7 +88,7 @@ def _tops(found: Any) -> Iterator[Any]:
 def _at(value: Any, words: list[str]) -> Iterator[float]:
     """Numbers at the path ``words`` below ``value``; the shortest keys first."""
     if not words:
-        if isinstance(value, int | float) and not isinstance(value, bool) and _finite(float(value)) is not None:
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             yield float(value)
     elif isinstance(value, list):
         if words[0].isascii() and words[0].isdigit() and int(words[0][:9]) < len(value):
