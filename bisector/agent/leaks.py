@@ -42,6 +42,8 @@ def begin() -> int:
 def found(since: int) -> list[str]:
     """A line for each place that allocated what leaked since then: how many objects and bytes, by which functions.
 
+    The places with the most objects come first; who reports them takes KINDS.
+
     Takes some AGE seconds and SCANS scans. Raises Halt(tools) where kmemleak has ended itself.
     """
     time.sleep(AGE)
@@ -66,4 +68,4 @@ def lines(text: str, since: int) -> list[str]:
         place = " < ".join(trace[:FUNCTIONS]) or "no trace"
         objects[place] += 1
         size[place] += int(head[1])
-    return [f"{place} ({number} of {size[place]} bytes)" for place, number in objects.most_common(KINDS)]
+    return [f"{place} ({number} of {size[place]} bytes)" for place, number in objects.most_common()]

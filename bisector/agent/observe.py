@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -18,12 +19,25 @@ from dataclasses import replace
 from ..layers.machine import read_text
 from .codec import dump
 from .command import Halt, find_tool, run
-from .plan import LEFT_OUT_EVENTS, AgentEvent, Fault, KernelFacts, LayerFacts, Result, StepFacts, marker
+from .plan import (
+    LEAK,
+    LEFT_OUT,
+    LEFT_OUT_EVENTS,
+    AgentEvent,
+    Fault,
+    KernelFacts,
+    LayerFacts,
+    Result,
+    StepFacts,
+    marker,
+)
 
 HEAD = TAIL = 512 << 10  # bytes kept of a log's beginning and of its end
 EVENTS = 500  # kept in a result
 OF_ONE_NAME = 20  # of them: a flood of one says no more than the first ones, and must hide no other
 DETAIL = 2000  # characters of an event's detail
+WORDS = 2 << 20  # bytes of what all steps printed, as JSON: trial/workspace.py reads no result of more than twice that
+SHORT = 4096  # characters of it that are kept whatever the other steps printed
 KMSG_RECORD = 8192  # no record of /dev/kmsg is longer (PRINTKRB_RECORD_MAX and the prefix, kernel/printk)
 CONSOLE_LEVEL = 7  # lets all but debug lines reach the console, our markers (level 5) and an oops alike
 NT_GNU_BUILD_ID = 3
@@ -162,7 +176,7 @@ class Recorder:
         with self._lock:
             known = len(self._result.events)
             alike = sum((one.source, one.name) == (source, name) for one in self._result.events)
-            if known > EVENTS or alike >= OF_ONE_NAME:
+            if known > EVENTS or (alike >= OF_ONE_NAME and name != LEAK):  # each of those is another place
                 return
             if known == EVENTS and name != "deadline":
                 source, name, detail = "agent", LEFT_OUT_EVENTS, ""
@@ -177,12 +191,16 @@ class Recorder:
     def step(self, facts: StepFacts) -> None:
         """Add a step's facts; the same step once more (ended by the deadline while it was ending) is not.
 
-        Steps that ran beside each other stand in the plan's order, whichever ended first.
+        Steps that ran beside each other stand in the plan's order, whichever ended first. Where all steps have printed
+        more than a result holds, of this one only the end of its words is kept.
         """
         with self._lock:
             if self._result.step(facts.name) is not None:
                 return
             steps = [*self._result.steps, facts]
+            if len(facts.detail) > SHORT and sum(len(json.dumps(one.detail)) for one in steps) > WORDS:
+                facts = replace(facts, detail=LEFT_OUT + facts.detail[-SHORT:])
+                steps[-1] = facts
             if facts.group:
                 steps.sort(key=lambda one: self._names.index(one.name))
             self._result = replace(self._result, steps=tuple(steps))

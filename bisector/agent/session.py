@@ -152,10 +152,10 @@ class Session:
 
     def _leaks(self) -> None:
         if self._plan.leaks:
-            from .leaks import found
+            from .leaks import KINDS, found
 
             lines = found(self._leaking_since)
-            for line in lines:
+            for line in lines[:KINDS]:
                 self._recorder.event("agent", LEAK, line)
             self._recorder.event("agent", LEAKS_SOUGHT, str(len(lines)))
 

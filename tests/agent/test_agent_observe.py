@@ -5,9 +5,11 @@ import struct
 from pathlib import Path
 
 from bisector.agent.disks import serial_of, serials, vpd_serial
+from bisector.agent.leaks import KINDS
 from bisector.agent.observe import HEAD, TAIL, BoundedLog, Recorder, build_id, inside_vm, kernel_facts, kmsg_line
-from bisector.agent.plan import LEFT_OUT_EVENTS, Result, marker
+from bisector.agent.plan import LEAK, LEFT_OUT, LEFT_OUT_EVENTS, Result, StepFacts, marker
 from bisector.codec import load
+from bisector.trial.workspace import RESULT
 
 
 def note(name: bytes, value: bytes, kind: int) -> bytes:
@@ -67,6 +69,25 @@ def test_a_flood_of_one_event_hides_no_other(tmp_path: Path) -> None:
     events = load(Result, (tmp_path / "result.json").read_bytes()).events
     assert events[0].name == "BLOCK_IO_ERROR" and len(events) < 50
     assert events[-1].name == "BLOCK_JOB_ERROR"
+
+
+def test_each_place_that_leaks_is_kept(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path), "t0k", vm=False)
+    for number in range(KINDS):
+        recorder.event("agent", LEAK, f"place_{number} (1 of 64 bytes)")
+    recorder.write()
+    assert len(load(Result, (tmp_path / "result.json").read_bytes()).events) == KINDS
+
+
+def test_what_many_steps_printed_does_not_make_a_result_that_nobody_reads(tmp_path: Path) -> None:
+    """A device's bytes are no text: each becomes six of JSON."""
+    recorder = Recorder(str(tmp_path), "t0k", vm=False)
+    for number in range(40):
+        recorder.step(StepFacts(f"step-{number}", 1.0, 2.0, done=True, exit=0, detail="\ufffd" * (256 << 10)))
+    recorder.write(complete=True)
+    steps = load(Result, (tmp_path / "result.json").read_bytes(), limit=RESULT).steps
+    assert len(steps) == 40 and len(steps[0].detail) == 256 << 10
+    assert steps[-1].detail.startswith(LEFT_OUT)
 
 
 def test_events_without_end_are_said_to_be_left_out(tmp_path: Path) -> None:

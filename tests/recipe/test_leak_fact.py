@@ -75,4 +75,12 @@ def test_a_trial_shows_it_where_it_was_looked_for() -> None:
     place = AgentEvent(9.0, "agent", LEAK, "r1bio_pool_alloc < raid1_write_request (3 of 4096 bytes)")
     looked = AgentEvent(9.0, "agent", LEAKS_SOUGHT, "1")
     assert [seen(value, place, looked) for value in ("true", "raid1_write", "raid5")] == [True, True, False]
-    assert [seen("true", looked), seen("true")] == [False, None]
+    assert [seen("true", AgentEvent(9.0, "agent", LEAKS_SOUGHT, "0")), seen("true")] == [False, None]
+
+
+def test_a_place_that_is_not_among_those_reported_may_be_the_one() -> None:
+    place = AgentEvent(9.0, "agent", LEAK, "r1bio_pool_alloc (3 of 4096 bytes)")
+    fact = Fact(FactKind.LEAK, "vm", ("raid5",))
+    observation = Observation(Ending.FINISHED, Result(events=(place, AgentEvent(9.0, "agent", LEAKS_SOUGHT, "101"))))
+    found = ROWS[FactKind.LEAK].evaluate(fact, observation)
+    assert (found.seen, found.lost) == (None, True)

@@ -12,7 +12,7 @@ from bisector.agent.plan import LEAK, LEAKS_SOUGHT
 from bisector.model import Fact, FactKind, Observation
 from bisector.recipe import patterns, values
 from bisector.recipe.facts.expect import Expect
-from bisector.recipe.facts.row import UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
+from bisector.recipe.facts.row import LOST, UNKNOWN, Finding, Key, Row, StepRequirement, WorkEvidence
 
 Leak = Annotated[str, BeforeValidator(lambda value: "true" if value is True else values.text(value))]
 
@@ -22,12 +22,16 @@ class ExpectedLeak(Expect[Leak]):
 
 
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
-    """Found, or looked for and not found; without that event it was not looked for."""
+    """Found, or looked for and not found; without that event it was not looked for, which says how many there are."""
     events = [event for event in observation.result.events if event.source == "agent"] if observation.result else []
-    for event in events:
-        if event.name == LEAK and any(value == "true" or re.search(value, event.detail) for value in fact.values):
-            return Finding(True, f"leak: {event.detail}")
-    return Finding(False) if any(event.name == LEAKS_SOUGHT for event in events) else UNKNOWN
+    places = [event.detail for event in events if event.name == LEAK]
+    for place in places:
+        if any(value == "true" or re.search(value, place) for value in fact.values):
+            return Finding(True, f"leak: {place}")
+    sought = next((event.detail for event in events if event.name == LEAKS_SOUGHT), None)
+    if sought is None:
+        return UNKNOWN
+    return LOST if sought.isdecimal() and int(sought) > len(places) else Finding(False)
 
 
 ROW = Row(
