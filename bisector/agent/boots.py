@@ -23,6 +23,7 @@ from .stamps import StampState
 STATE = "state.json"
 RB_AUTOBOOT = 0x1234567  # include/uapi/linux/reboot.h
 DOWN = 60.0  # seconds that the VM may take to go down
+LATEST = 10.0  # seconds behind its deadline for which a trial may go on: it ends after 5
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ class BootState:
     stamps: tuple[StampState, ...]
     kernel: str = ""  # whose comes up, where the trial boots several
 
-    def now(self) -> float:
-        """Seconds since the agent's start in the first boot, by the VM's clock, which counts whole seconds at boot."""
-        return self.elapsed + max(0.0, time.time() - self.wall)
+    def now(self, deadline: float = float("inf")) -> float:
+        """Seconds since the agent's start in the first boot, by the VM's clock, which counts whole seconds at boot.
+
+        Far behind the deadline it was not the time that passed (the host was asleep, or its clock was set): the trial
+        outside, whose clock stands meanwhile, would have ended this VM.
+        """
+        now = self.elapsed + max(0.0, time.time() - self.wall)
+        return now if now < deadline + LATEST else self.elapsed
 
     def standing(self, layers: Sequence[Layer]) -> dict[str, machine.BuiltLayer]:
         """What was built of these layers."""

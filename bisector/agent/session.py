@@ -69,7 +69,7 @@ class Session:
             open_console()
             if not plan.udev:
                 do_without_udev()
-        elapsed = before.now() if before else 0.0
+        elapsed = before.now(plan.deadline) if before else 0.0
         first = plan.first_kernel or CANDIDATE
         self._kernel = ((before.kernel if before else "") or first) if plan.kernels else ""
         self._recorder = Recorder(
