@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from bisector.agent import fio
 from bisector.agent.command import CommandResult, Halt
 from bisector.agent.outcome import Outcome
-from bisector.agent.plan import Step
+from bisector.agent.plan import Result, Step, StepFacts
 from bisector.codec import dump
 from bisector.errors import RecipeError
-from bisector.model import Cell
+from bisector.model import Cell, Ending, Fact, FactKind, Observation
 from bisector.recipe.facts import printed
+from bisector.recipe.facts.table import ROWS
 from bisector.recipe.load import load
 from bisector.recipe.parse import parse
 from bisector.recipe.plan import plan_for, question_for
@@ -116,6 +118,15 @@ def test_the_numbers_of_a_job_are_kept_and_summed_up() -> None:
     assert printed.number(found.detail, "write.iops") == 812.5
     assert found.detail.splitlines()[-2:] == ["fio: some remark", "load: write 812.5 IOPS, 3250 KiB/s"]
     assert "{" not in seen(report(), keep=0).detail  # nobody looks for a number
+
+
+def test_its_numbers_are_no_words() -> None:
+    """Where one condition looks for a number, and another for what fio said."""
+    step = replace(StepFacts("load", 1.0, 2.0, done=True, exit=0), detail=seen(SAID + report(note="x" * 20_000)).detail)
+    observation = Observation(Ending.FINISHED, Result(steps=(step,)))
+    for value, expected in (("error", False), ("bad magic", True)):
+        found = ROWS[FactKind.OUTPUT].evaluate(Fact(FactKind.OUTPUT, "load", (value,)), observation)
+        assert (found.seen, found.lost) == (expected, False)
 
 
 def test_a_verify_error_and_one_of_the_disk_are_told_apart_by_errno() -> None:

@@ -19,6 +19,9 @@ from bisector.recipe.facts.expect import Expect, ExpectedText
 from bisector.recipe.facts.row import LOST, UNKNOWN, Finding, Key, Row, StepRequirement, Subject, WorkEvidence
 from bisector.recipe.values import shown, suggestion, wrong
 
+FIO_JSON = '{"fio version":'
+"""So begins the line of numbers that the agent makes of fio's JSON (agent/fio.py), which ``value`` looks into."""
+
 NAMES = {"KSFT_PASS": 0, "KSFT_FAIL": 1, "KSFT_XFAIL": 2, "KSFT_XPASS": 3, "KSFT_SKIP": 4}
 """Names of exit codes that a recipe may write (tools/testing/selftests/kselftest.h); those of signals go as well."""
 
@@ -56,7 +59,7 @@ def _output(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
     if step is None:
         return UNKNOWN
-    lines = printed.lines(step.detail)
+    lines = [line for line in printed.lines(step.detail) if not line.startswith(FIO_JSON)]
     for line in lines:
         if any(re.search(value, line[: printed.LONGEST]) for value in fact.values):
             return Finding(True, f"{fact.where}: {line.strip()}" if line.strip() else "")
