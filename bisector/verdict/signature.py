@@ -25,7 +25,10 @@ from bisector.model import (
     Signal,
 )
 from bisector.recipe.facts.console import untimed
+from bisector.recipe.facts.hang import asks_for_hang
+from bisector.recipe.facts.number import NUMBERS
 from bisector.recipe.facts.row import Finding, Row, StepRequirement
+from bisector.recipe.facts.step import failed
 from bisector.recipe.facts.table import ROWS
 
 HARNESS_STAGES = ("plan", "tools")
@@ -194,8 +197,6 @@ def _rows(condition: Condition) -> Iterator[tuple[Fact, Row]]:
 
 # ---- how far the workload got -------------------------------------------------------------------------------------
 
-KILLED = -9  # exit of a QEMU that the agent killed: a step's ``kill``, or a guest that did not let it end
-
 
 def _stopped_before(
     condition: Condition, observation: Observation, question: Question, *, good: bool = False
@@ -207,7 +208,7 @@ def _stopped_before(
     beside = steps[last].group if last >= 0 else ""  # none of these is before another: each counts for all of them
     before = [step for index, step in enumerate(steps) if index <= last or (beside and step.group == beside)]
     others = (s for s in before if s.name not in own and not (own and _same_end(s, condition, steps)))
-    return next((s for s in others if _failed(s) and not _named(s, observation, question)), None)
+    return next((s for s in others if failed(s) and not _named(s, observation, question)), None)
 
 
 def _same_end(step: StepFacts, condition: Condition, steps: Sequence[StepFacts]) -> bool:
@@ -228,19 +229,16 @@ def _last_named(condition: Condition, steps: Sequence[StepFacts], *, good: bool)
     on_its_step = {StepRequirement.ITS_STEP, StepRequirement.ITS_STEP_IF_GOOD} if good else {StepRequirement.ITS_STEP}
     named = {fact.where for fact, rests_on in facts if rests_on in on_its_step}
     on_all = any(row.absence(fact) and row.rests_on is StepRequirement.ALL_IF_NEGATED for fact, row in _rows(condition))
-    if on_all or (good and not named):  # a good condition that names no step rests on the whole workload
-        return len(steps) - 1
-    if any(rests_on is StepRequirement.STEPS_BEFORE_LAST for _, rests_on in facts):
+    hangs = [fact for fact, rests_on in facts if rests_on is StepRequirement.STEPS_BEFORE_LAST]
+    if good:  # one that names no step rests on the whole workload
+        on_all = on_all or not named or any(fact.where in ("vm", "guest") for fact in hangs)
+        named |= {fact.where for fact in hangs}
+    elif any(map(asks_for_hang, hangs)) or (hangs and not on_all):
         hung_beside = bool(steps) and bool(steps[-1].group)
         return len(steps) - 1 if hung_beside else len(steps) - 2  # the one that hangs is the last
+    if on_all:
+        return len(steps) - 1
     return max((index for index, step in enumerate(steps) if step.name in named), default=-1)
-
-
-def _failed(step: StepFacts) -> bool:
-    """Whether a step did not do what it was for. A verify that found damage did, and so did one that a pause cut."""
-    if step.blocks or step.skipped or (step.where == "guest" and step.exit == KILLED):
-        return False
-    return not step.done or step.exit not in (None, 0)
 
 
 def _named(step: StepFacts, observation: Observation, question: Question) -> bool:
@@ -249,8 +247,8 @@ def _named(step: StepFacts, observation: Observation, question: Question) -> boo
         for fact, row in _rows(condition):
             if fact.where != step.name or row.rests_on is not StepRequirement.ITS_STEP:
                 continue
-            if fact.negate and not row.negated_names_failure:
-                continue
+            if (fact.negate and not row.negated_names_failure) or fact.kind in NUMBERS:
+                continue  # a number says nothing of how it ended
             seen = row.evaluate(fact, observation).seen
             if seen is not None and seen is not fact.negate:
                 return True

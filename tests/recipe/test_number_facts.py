@@ -143,6 +143,7 @@ def test_lines_are_counted_as_far_as_the_trial_went(
         (StepFacts("s", 1.0, 90.0), Ending.DEADLINE, "> 100", None),
         (StepFacts("s", 1.0, 90.0), Ending.CRASH, "> 60", None),
         (StepFacts("s", 1.0, 1.0, done=True, skipped=True, exit=0), Ending.FINISHED, "< 10", None),
+        (StepFacts("s", 1.0, 2.0, done=True, exit=None, where="guest"), Ending.FINISHED, "< 10", None),  # a pause
     ],
 )
 def test_a_time_is_that_of_a_step_that_did_its_work(

@@ -19,6 +19,7 @@ from bisector.model import (
     Question,
     Signal,
 )
+from bisector.recipe.facts.table import ROWS
 from bisector.verdict.signature import read
 
 LEG_FAILED = Condition("leg-failed", (Fact(FactKind.HEALTH, "boot", ("degraded",)),))
@@ -94,6 +95,33 @@ def one(fact: Fact, good: bool = False) -> Question:
 def test_errno_facts(errno: str, fact: Fact, signal: Signal) -> None:
     made = result(steps=(StepFacts("probe", 1.0, 2.0, done=True, exit=0, errno=errno),))
     assert read(seen(made), one(fact)).signal is signal
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (StepFacts("probe", 1.0, 2.0, done=True, exit=0), True),
+        (StepFacts("probe", 1.0, 2.0, done=True, exit=1), None),  # a short transfer, a program, QEMU's own words
+        (StepFacts("probe", 1.0, 2.0, done=True, exit=None, where="guest"), None),  # a pause cut it short
+        (StepFacts("probe", 1.0, 2.0, done=True, exit=1, blocks=("torn",)), True),  # each block could be read
+        (StepFacts("probe", 1.0, 2.0, done=True, exit=-9, where="guest"), True),  # its kill came in time
+    ],
+)
+def test_no_error_is_success_and_not_a_failure_without_a_name(step: StepFacts, expected: bool | None) -> None:
+    none = Fact(FactKind.ERRNO, "probe", ("none",))
+    assert ROWS[FactKind.ERRNO].evaluate(none, seen(result(steps=(step,)))).seen is expected
+    reading = read(seen(result(steps=(step,))), one(none, good=True))
+    assert reading.signal is (Signal.CLEAN if expected else Signal.OTHER_FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "value", "expected"),
+    [("guest", 139, "-11", True), ("guest", 139, "139", True), ("guest", 1, "-11", False), ("vm", 139, "-11", False)],
+)
+def test_the_guest_s_shell_tells_a_signal_in_its_own_way(where: str, code: int, value: str, expected: bool) -> None:
+    ended = StepFacts("probe", 1.0, 2.0, done=True, exit=code, where=where)
+    found = ROWS[FactKind.EXIT].evaluate(Fact(FactKind.EXIT, "probe", (value,)), seen(result(steps=(ended,))))
+    assert found.seen is expected
 
 
 def test_a_step_that_was_not_finished_answers_no_negated_fact() -> None:

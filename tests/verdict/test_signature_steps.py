@@ -78,6 +78,7 @@ ERRORS = condition("errors", exits("check", 2))
         (step("race", None), [ERRORS], [], Signal.REPRODUCED),
         (step("race", 1, blocks=("torn",)), [ERRORS], [], Signal.REPRODUCED),
         (step("race", -9, where="guest"), [ERRORS], [], Signal.REPRODUCED),  # the agent itself killed QEMU
+        (step("race", -9, where="guest", done=False), [ERRORS], [], Signal.OTHER_FAILURE),  # a lack of memory did
         (step("race", -9), [ERRORS], [], Signal.OTHER_FAILURE),
     ],
 )  # fmt: skip
@@ -85,6 +86,12 @@ def test_an_earlier_step_that_failed(
     first: StepFacts, bad: list[Condition], good: list[Condition], signal: Signal
 ) -> None:
     assert read(seen(first, step("check", 2)), Question(tuple(bad), tuple(good))).signal is signal
+
+
+def test_a_number_that_a_failed_step_printed_does_not_make_it_good() -> None:
+    fast = condition("fast", Fact(FactKind.VALUE, "load", ("> 500",), name="iops"))
+    for code, signal in ((0, Signal.CLEAN), (1, Signal.OTHER_FAILURE)):
+        assert read(seen(step("load", code, detail="iops=600")), Question((LOST,), (fast,))).signal is signal
 
 
 def test_a_later_step_that_failed_does_not_matter() -> None:
@@ -171,6 +178,20 @@ def test_that_nothing_hung_is_seen_only_where_the_step_or_the_trial_ended() -> N
     assert read(seen(HANGING, ending=Ending.DEADLINE), hang("load", "false")).signal is Signal.OTHER_FAILURE
     assert read(seen(ending=Ending.VM_GONE), hang("vm", "false")).signal is Signal.OTHER_FAILURE
     assert read(seen(ending=Ending.DEADLINE), hang("load", "false")).signal is Signal.OTHER_FAILURE
+
+
+def test_a_hang_without_a_crash_is_the_step_that_hangs() -> None:
+    silent = condition("silent", Fact(FactKind.HANG, "vm", ("true",)), Fact(FactKind.OOPS, "vm", ("true",), True))
+    assert read(seen(HANGING, ending=Ending.DEADLINE), Question((silent,), ())).condition == "silent"
+    failed = seen(step("boot", 1), HANGING, ending=Ending.DEADLINE)
+    assert read(failed, Question((silent,), ())).signal is Signal.OTHER_FAILURE
+
+
+@pytest.mark.parametrize("where", ["load", "vm"])
+def test_what_is_good_as_nothing_hung_rests_on_those_steps_as_well(where: str) -> None:
+    ended = condition("ended", exits("boot", 0), Fact(FactKind.HANG, where, ("false",)))
+    for code, signal in ((0, Signal.CLEAN), (1, Signal.OTHER_FAILURE)):
+        assert read(seen(step("boot"), step("load", code)), Question((LOST,), (ended,))).signal is signal
 
 
 # ---- the shipped recipes that expect an earlier step to fail -------------------------------------------------------
@@ -276,6 +297,14 @@ def test_the_end_of_qemu_is_one_failure_whichever_step_sees_it() -> None:
     assert read(both, Question((crashed,), (COPIED,))).condition == "crashed"
     other = seen(beside("load", -11, where="guest"), beside("copy", -6, where="guest"))
     assert read(other, Question((crashed,), (COPIED,))).signal is Signal.OTHER_FAILURE
+
+
+def test_a_step_in_the_guest_ends_as_its_qemu_does() -> None:
+    crashed = condition("crashed", exits("load", -6))
+    done = condition("done", exits("boot", 0), exits("load", 0))
+    for code, signal in ((-6, Signal.REPRODUCED), (-9, Signal.OTHER_FAILURE), (0, Signal.OTHER_FAILURE)):
+        ended = seen(step("boot"), step("load", code, done=False, where="guest"))
+        assert read(ended, Question((crashed,), (done,))).signal is signal  # 0: of a guest that panicked
 
 
 STUCK = {"done": False, "exit_code": None}

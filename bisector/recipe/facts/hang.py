@@ -16,6 +16,11 @@ class ExpectedFlag(Expect[Flag]):
     """Yes or no."""
 
 
+def asks_for_hang(fact: Fact) -> bool:
+    """Whether that fact is that something hangs, and not that nothing does."""
+    return ("true" in fact.values) is not fact.negate
+
+
 def _evaluate(fact: Fact, observation: Observation) -> Finding:
     """Whether the deadline passed in a step that had begun: of that name, any (vm), or one of the guest's."""
     steps = observation.result.steps if observation.result else ()

@@ -37,6 +37,8 @@ def _seconds(fact: Fact, observation: Observation) -> Finding:
     if step is None or step.skipped or step.exit not in (None, 0):
         return UNKNOWN
     took = step.ended - step.started
+    if step.done and step.exit is None and step.where == "guest":
+        return UNKNOWN  # a pause cut it short
     if step.done:
         return Finding(any_holds(fact.values, took), f"{fact.where}: {took:.1f} s", number=took)
     if observation.ending is not Ending.DEADLINE or relative(fact.values):

@@ -50,9 +50,28 @@ def ended(fact: Fact, observation: Observation) -> StepFacts | None:
     return step if step and step.done else None
 
 
+SIGNAL = 128
+"""The guest's shell tells the end by a signal as this and the signal's number (POSIX, 2.8.2)."""
+
+KILLED = -9
+"""Exit of a QEMU that the agent killed: a step's ``kill``, or a guest that did not let it end."""
+
+
+def failed(step: StepFacts) -> bool:
+    """Whether a step did not do what it was for. A verify that found damage did, and so did one that a pause cut."""
+    if step.blocks or step.skipped or (step.where == "guest" and step.exit == KILLED and step.done):
+        return False  # where somebody else killed QEMU (a lack of memory, say) the step in the guest has no end
+    return not step.done or step.exit not in (None, 0)
+
+
 def _exit(fact: Fact, observation: Observation) -> Finding:
-    step = ended(fact, observation)
-    return UNKNOWN if step is None or step.exit is None else Finding(str(step.exit) in fact.values)
+    step = observation.result.step(fact.where) if observation.result else None
+    if step is None or step.exit is None or not (step.done or _crashed(step)):
+        return UNKNOWN
+    codes = {step.exit}
+    if step.where == "guest" and step.exit > SIGNAL:
+        codes.add(SIGNAL - step.exit)
+    return Finding(not codes.isdisjoint(map(int, fact.values)))
 
 
 def _output(fact: Fact, observation: Observation) -> Finding:
@@ -75,7 +94,19 @@ def _errno(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
     if step is None:
         return UNKNOWN
+    if not step.errno and "none" in fact.values and (failed(step) or _paused(step)):
+        return UNKNOWN  # no success, and no error that has a name
     return Finding(_NUMBERS.get(step.errno, step.errno or "none") in {_NUMBERS.get(one, one) for one in fact.values})
+
+
+def _crashed(step: StepFacts) -> bool:
+    """Whether the QEMU that it worked on ended by a signal of its own: that is how the step ended."""
+    return step.where == "guest" and step.exit is not None and step.exit < 0 and step.exit != KILLED
+
+
+def _paused(step: StepFacts) -> bool:
+    """Whether a pause of the guest cut it short: ``resume`` says how it ended."""
+    return step.where == "guest" and step.exit is None
 
 
 def only_of_programs(step: Subject) -> str:
