@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bisector.layers import table
-from bisector.recipe import check_boots, check_fio, check_io, check_suspend, check_together, patterns
+from bisector.recipe import check_boots, check_fio, check_io, check_never, check_suspend, check_together, patterns
 from bisector.recipe.check_fio import PLACEHOLDER
 from bisector.recipe.conditions import Entry
 from bisector.recipe.facts import comparison
@@ -289,6 +289,7 @@ def _conditions(recipe: Recipe) -> Iterator[Fault]:
             for one in facts:
                 yield from _fact(recipe, one, (*path, *one.path))
                 yield from _relative(one, section, (*path, *one.path))
+            yield from check_never.faults(recipe, section, facts, path)
             if section == "good_when" and facts and not any(_shows_work(one.row, one.expect) for one in facts):
                 done = "name something that it did (exit, errno, health ...)"
                 yield Fault(path, f"a workload that did nothing would be good; {done}", at_key=True)
@@ -307,6 +308,8 @@ def _fact(recipe: Recipe, fact: Entry, path: Path) -> Iterator[Fault]:
     )
     if of_machine:
         yield from _machine(recipe, where, path)
+        if row.watched and where == "guest" and recipe.guest and recipe.guest.os == "none":
+            yield Fault(path, "a guest with 'os: none' has no console: QEMU opens its drives and ends", at_key=True)
     else:
         yield from _subject(recipe, row, where, path)
     if name and (message := row.name_faults(name)):
@@ -348,12 +351,17 @@ def _subject(recipe: Recipe, row: Row, where: str, path: Path) -> Iterator[Fault
         listed = f"{where} is several steps; name one of them: {', '.join(beside)}"
         yield Fault(path, listed if beside else f"no {what} {where!r}{suggestion(where, known)}", at_key=True)
         return
+    if row.key is Key.LAYER and where not in recipe.storage:
+        message = f"{where} is made by the inner guest, which tells nothing of it; let a step in the guest look at it"
+        yield Fault(path, message, at_key=True)
+        return
     if row.key is Key.LAYER:
         subject = Subject(where, layers[where].kind, layers[where].type, _good_values(recipe, row, where))
     else:
         step = recipe.steps[where]
         one = sum(getattr(step, verb) is not None for verb in VERBS) == 1
-        subject = Subject(where, step.verb if one else "", good=_good_values(recipe, row, where))
+        inside = step.where == "guest"
+        subject = Subject(where, step.verb if one else "", good=_good_values(recipe, row, where), inside=inside)
     if subject.kind and (message := row.misfit(subject)):  # one without a kind has a fault of its own
         yield Fault(path, message, at_key=True)
 

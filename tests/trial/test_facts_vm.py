@@ -41,14 +41,12 @@ bad_when:
   another-line: {console: {vm: flood 9}}
   another-code: {exit: {skip: KSFT_FAIL}}
   another-output: {output: {say: lost=8}}
-  an-error: {errno: {say: EIO}}
   not-made: {made: {data: false}}
   hung: {hang: {wait: true}}
   crashed: {oops: {vm: '.+'}}
   all-of-it:
     console: {vm: flood 2}
     output: {say: lost=7}
-    errno: {say: none}
     seconds: {wait: '>= 2', remove: '< 60'}
     value: {say: {lost: 7, read.iops: ['< 13', 99], udevd: 1}}
     tap: {say: {two: not ok, 'on*': ok}}

@@ -88,6 +88,21 @@ def _countable(values: Sequence[str]) -> Iterator[tuple[int | None, str]]:
     for index, one in enumerate(read_all(values)):
         if not one.of_good and not 0 <= one.number <= MOST:
             yield index, f"lines are counted from 0 to {MOST}"
+        elif not one.of_good and (one.sign, one.number) in ((">=", 0.0), ("<", 0.0)):
+            yield index, f"'{one}' is {'always' if one.is_least else 'never'} so: there are 0 lines or more"
+        elif one.sign == "=" and one.number != int(one.number):
+            yield index, f"{plain(one.number)} lines there are never"
+
+
+def _time_faults(values: Sequence[str]) -> Iterator[tuple[int, str]]:
+    yield from relative_faults(values)
+    for index, one in enumerate(read_all(values)):
+        if one.of_good:
+            continue
+        if one.sign == "=":
+            yield index, f"no step takes {plain(one.number)} s to the millisecond; compare a time by < or >"
+        elif not one.is_least and one.number <= 0:
+            yield index, f"'{one}' is never so: each step takes a time"
 
 
 SECONDS = Row(
@@ -97,7 +112,7 @@ SECONDS = Row(
     _seconds,
     StepRequirement.ITS_STEP,
     WorkEvidence.ALWAYS,
-    value_faults=relative_faults,
+    value_faults=_time_faults,
 )
 VALUE = Row(
     FactKind.VALUE,

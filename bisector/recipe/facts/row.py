@@ -50,12 +50,14 @@ class Subject:
         kind: a step's verb, or a layer's kind.
         type: a layer's type, "" of a step.
         good: all values that the good conditions give to this fact of it.
+        inside: whether it is in the inner guest.
     """
 
     name: str
     kind: str
     type: str = ""
     good: frozenset[object] = frozenset()
+    inside: bool = False
 
 
 @dataclass(frozen=True)

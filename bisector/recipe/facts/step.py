@@ -119,6 +119,15 @@ def _of_what_speaks(step: Subject) -> str:
     return "" if step.kind in ("plug", "unplug", "suspend") else only_of_programs(step)
 
 
+def _without_errno(step: Subject) -> str:
+    """Why no error of that step has a name, "" where it has."""
+    if step.kind in ("plug", "unplug") and step.inside:
+        return ""  # QEMU's monitor says why
+    if step.kind not in ("run", "stop", "corrupt", "fail", "remove", "add", "plug", "unplug"):
+        return ""
+    return f"the error of {step.name} ({step.kind}) has no name; ask for its exit code"
+
+
 def _errno_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
     for index, name in enumerate(names):
         if name != "none" and name not in _NUMBERS:
@@ -155,4 +164,5 @@ ERRNO = Row(
     StepRequirement.ITS_STEP,
     WorkEvidence.ALWAYS,
     value_faults=_errno_names,
+    misfit=_without_errno,
 )
