@@ -129,6 +129,9 @@ def override(recipe: Recipe, assignment: str) -> Recipe:
 
 def diagnostics(recipe: Recipe, faults: Iterable[Fault]) -> tuple[Diagnostic, ...]:
     """Faults that were found after a recipe was loaded, each at its place in the file, or on its first line."""
+    faults = tuple(faults)
+    if not faults:  # nearly always, and once for each cell: the file is not read for it
+        return ()
     try:
         document = read(_content(recipe.file))
     except (RecipeError, TextError):  # it is gone, or another one by now

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import json
 import math
@@ -331,6 +332,11 @@ def _text(value: Any) -> str:
 
 
 def _value(written: str) -> Any:
+    return copy.deepcopy(_read(written))
+
+
+@functools.lru_cache(1024)  # an axis has the same few values in each of its cells
+def _read(written: str) -> Any:
     try:
         document = text.read(written.encode("utf-8", "surrogatepass"))
     except TextError as error:
