@@ -16,6 +16,7 @@ import pytest
 from bisector.cli import main
 from bisector.exitcodes import ExitCode
 from bisector.recipe.load import load
+from tests.work import usual
 
 HEAD = "From: R <r@example.org>\nSubject: [REGRESSION] {subject}\nMIME-Version: 1.0\n"
 SAID = "git bisect good v6.17\ngit bisect bad v6.18\nlvcreate --type raid1 -m1\n"
@@ -79,7 +80,7 @@ def test_a_report_of_any_kind_becomes_a_draft(
     code = main(["new", "drafted", "--from", str(source), "--folder", str(tmp_path)])
     said = capsys.readouterr()
     assert code == ExitCode.OK, said.err
-    assert time.process_time() - began < 20  # two where nobody else works
+    assert usual(time.process_time() - began) < 20  # two where nobody else works
     recipe = load(tmp_path / "drafted.yaml")
     assert (recipe.search.good, recipe.search.bad) == ("v6.17", "v6.18")
     assert recipe.storage["data"].type == "raid1"

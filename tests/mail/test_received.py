@@ -13,6 +13,7 @@ from bisector.errors import UsageError
 from bisector.exitcodes import ExitCode
 from bisector.mail import compose, received, regzbot
 from bisector.mail.thread import load, parse, read, thread_of
+from tests.work import usual
 
 HEAD = b"Message-ID: <a@example.org>\nFrom: A <a@example.org>\nSubject: it fails\n"
 
@@ -79,7 +80,7 @@ def test_no_mail_takes_long(tmp_path: Path, name: str) -> None:
         thread_of(mails[0], mails)
     except UsageError as error:
         assert error.what.isprintable()
-    assert time.process_time() - began < 2
+    assert usual(time.process_time() - began) < 2
 
 
 def test_a_thread_whose_mails_name_each_other_without_end_does_not_take_long() -> None:
@@ -90,7 +91,7 @@ def test_a_thread_whose_mails_name_each_other_without_end_does_not_take_long() -
     ]
     began = time.process_time()
     thread_of(mails[-1], mails)
-    assert time.process_time() - began < 2
+    assert usual(time.process_time() - began) < 2
 
 
 @pytest.mark.parametrize(

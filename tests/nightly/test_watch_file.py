@@ -19,6 +19,7 @@ from bisector.cli import main
 from bisector.cli.app import app
 from bisector.errors import RecipeError
 from bisector.nightly import config
+from tests.work import usual
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/nightly"
 WHOLE = "nightly: x\nrepo: /srv/linux-next\nrecipes: [dio-misaligned-pread]\nout: nights\n"
@@ -229,7 +230,7 @@ def test_a_recipe_that_is_listed_often_is_read_once(tmp_path: Path) -> None:
     started = time.process_time()
     with pytest.raises(RecipeError) as caught:
         config.load(file)
-    assert time.process_time() - started < 2
+    assert usual(time.process_time() - started) < 2
     assert [one.message for one in caught.value.diagnostics] == ["a second recipe named virtio-open-family"] * 63
     file.write_text(file.read_text(encoding="utf-8").replace("[", "[x, "), encoding="utf-8")
     with pytest.raises(RecipeError, match="has more items than 64"):

@@ -15,6 +15,7 @@ from bisector.mail import received
 from bisector.recipe.failure import FailureDescription
 from bisector.recipe.load import load
 from bisector.recipe.report_reader import ReportedValue, findings, generalized, notes, wishes_from
+from tests.work import usual
 
 DATA = Path(__file__).parent / "data"
 REPORT = """\
@@ -273,5 +274,5 @@ def test_noise_makes_a_draft_that_passes_check(tmp_path: Path) -> None:
         source.write_text(" ".join(chance.choices(parts, k=chance.randrange(200))), encoding="utf-8")
         began = time.process_time()
         assert main(["new", f"r{number}", "--from", str(source), "--folder", str(tmp_path)]) == 0
-        assert time.process_time() - began < 2
+        assert usual(time.process_time() - began) < 2
         assert (tmp_path / f"r{number}.yaml").read_text(encoding="utf-8").replace("\n", "").isprintable()
