@@ -127,10 +127,9 @@ class Scene:
         return found
 
     def pid_of(self, worker: str) -> int:
-        """A worker's."""
+        """A worker's. One that it starts has its words until it is another program."""
         words = ("distributed.cli.dask_worker", f"--name {worker} ")
-        (pid,) = (pid for pid, line in self.processes().items() if all(word in line for word in words))
-        return pid
+        return min(pid for pid, line in self.processes().items() if all(word in line for word in words))
 
     def tries(self, worker: str) -> bool:
         """Whether it runs a trial."""
