@@ -14,10 +14,12 @@ export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 IMAGE_FRAGMENTS ?= loop scsi null_blk scsi_debug zram nbd dm dm-crypt dm-delay dm-dust dm-flakey dm-integrity \
   dm-unstriped md-linear lvm-thin zoned hotplug cgroup-io cgroup-memory suspend \
   kmemleak
-BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs
+BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs suspend suspend-ram
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
 PYTEST_ARGS ?=
+# A process for each processor, which takes a file of tests after the other. One after the other: make test TEST_PROCESSES=
+TEST_PROCESSES ?= -n $(shell nproc) --dist loadfile
 
 .PHONY: help
 help: ## This list
@@ -29,11 +31,11 @@ demo: .make/run ## Set up what running needs; then find the release since which 
 
 .PHONY: test
 test: lint image ## Set up everything, lint, all tests (those in a VM too)
-	BISECTOR_TEST_IMAGE="$$(cat .make/image)" $(BIN)/pytest $(PYTEST_ARGS)
+	BISECTOR_TEST_IMAGE="$$(cat .make/image)" $(BIN)/pytest $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 .PHONY: quick
 quick: .make/venv ## Tests that need no VM
-	$(BIN)/pytest -m 'not vm' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not vm' $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: .make/venv ## ruff, mypy strict, which package may import which
