@@ -40,7 +40,9 @@ HEADERS_READ = {
 """Options by which headers are read that nothing includes, and why."""
 
 SOURCE_LIMIT = 4 << 20  # bytes
-_WORD = re.compile(rb"[^\s\"'`()=,;|<>&\\]+")
+_WORD = re.compile(rb"[^\s\"'`();|<>&\\]+")
+_WITHIN = re.compile(r"[=,]")  # between words of an option, and in names: dt-bindings/clock/qcom,rpmcc.h
+_LISTED = re.compile(rb"^ +(\S+) \\$", re.MULTILINE)
 _HAS_INCLUDE = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^>\"]+)[>\"]")
 
 
@@ -57,12 +59,12 @@ def kernel_inputs(
 
     Raises OSError; Embeds where it has not, and would have had to.
     """
-    places = Places(tree, OBJECTS)
-    for word in _words(objects):
+    places, listed = Places(tree, OBJECTS), set[str]()
+    for word in _words(objects, listed):
         places.take(word)
     read = frozenset(places.read)
     names, embedding = _looked_through(tree, read)
-    if not careful and (included := min((path for path in embedding if not _compiled(objects, path)), default="")):
+    if not careful and (included := min(_included(objects, tree, embedding, listed), default="")):
         raise Embeds(included)
     suffixes = {PurePosixPath(path).suffix for path in read}
     compiled = (path for path in read if not path.rpartition("/")[2].startswith(BUILD_FILES))
@@ -79,8 +81,11 @@ def kernel_inputs(
     )
 
 
-def _words(objects: Path) -> Iterator[str]:
-    """The words of all commands and lists of what was read, each once. Most lines stand in many lists."""
+def _words(objects: Path, listed: set[str]) -> Iterator[str]:
+    """The words of all commands and lists of what was read, each once. Most lines stand in many lists.
+
+    ``listed``: is given what stands in lists of fixdep: what an object was made of beside its source.
+    """
     seen: set[bytes] = set()
     lines: set[bytes] = set()
     for folder, _, files in walk(objects):
@@ -92,11 +97,19 @@ def _words(objects: Path) -> Iterator[str]:
                     continue
                 others = set(text.split(b"\n")) - lines
                 lines |= others
-                new = set(_WORD.findall(b"\n".join(others))) - seen
+                joined = b"\n".join(others)
+                listed |= set(map(os.fsdecode, _LISTED.findall(joined)))
+                new = set(_WORD.findall(joined)) - seen
                 seen |= new
                 for word in new:
-                    name = os.fsdecode(word).removesuffix(":")
-                    yield from filter(None, (name, name[2:] if name.startswith(("-I", "-T")) else ""))
+                    yield from _names(os.fsdecode(word))
+
+
+def _names(word: str) -> Iterator[str]:
+    """What may be a path in a word of a command, and words in one of an option. A name may hold a comma."""
+    for part in {word, *word.split("="), *_WITHIN.split(word)} if _WITHIN.search(word) else (word,):
+        name = part.removesuffix(":")
+        yield from filter(None, (name, name[2:] if name.startswith(("-I", "-T")) else ""))
 
 
 def _looked_through(tree: Path, read: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -111,6 +124,17 @@ def _looked_through(tree: Path, read: Iterable[str]) -> tuple[set[str], set[str]
         if b"incbin" in text and path.endswith(tuple(KINDS)):
             embedding.add(path)
     return names, embedding
+
+
+def _included(objects: Path, tree: Path, embedding: set[str], listed: set[str]) -> Iterator[str]:
+    """Of the files that embed others those that another one includes, whether or not they are compiled too: an object
+    may be there from a tree that compiled it by itself."""
+    last = {path.rpartition("/")[2] for path in embedding}
+    included = Places(tree, OBJECTS)
+    for word in listed:
+        if word.rpartition("/")[2] in last:
+            included.take(word)
+    yield from (path for path in embedding if path in included.read or not _compiled(objects, path))
 
 
 def _compiled(objects: Path, path: str) -> bool:

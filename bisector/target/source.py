@@ -25,6 +25,9 @@ from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images, put_inputs
 from bisector.target.inputs import Inputs
 
+RECORDS = 2
+"""Of records of what was read: where more is found in what a build left, earlier ones are of no use."""
+
 Tools = tuple[tuple[str, str], ...]
 """Name and version of each tool that builds."""
 
@@ -180,7 +183,8 @@ class SourceTarget(ABC):
 
     def _settings(self, candidate: Candidate) -> str:
         """Names all of a build but the tree."""
-        return digest(self.kind, self._fit, self._own_config(candidate.config_lines) if candidate.config_lines else "")
+        own = self._own_config(candidate.config_lines) if candidate.config_lines else ""
+        return digest(self.kind, RECORDS, self._fit, own)
 
     def same_inputs(self, candidate: Candidate) -> Image | None:
         """The image of a build that read nothing in which the candidate's tree differs from its own; ``same_inputs`` of

@@ -27,18 +27,22 @@ deps_drivers/disk.o := \\
     $(wildcard include/config/BLOCK) \\
   ../include/linux/kconfig.h \\
   ../include/linux/disk.h \\
+  ../include/dt-bindings/clock/qcom,gcc-disk.h \\
   arch/x86/include/generated/asm/bug.h \\
   ../scripts/dtc/include-prefixes/dt-bindings/clock.h \\
   ../arch/x86/entry/../../../lib/vdso/datastore.c \\
 
 drivers/disk.o: $(deps_drivers/disk.o)
 """
+AWK = "savedcmd_drivers/reg.h := awk -f ../scripts/reg.awk -v from=../include/linux/vendor,reg.h > drivers/reg.h\n"
 SED = "savedcmd_drivers/scsi/tbl.c := sed -n 's/x/y/p' ../include/scsi/devinfo.h > drivers/scsi/tbl.c\n"
 CONFIG = "deps_config := \\\n\tKconfig \\\n\tdrivers/net/Kconfig \\\n\tDocumentation/Kconfig \\\n"
 
 TREE = (
     "Kconfig", "Makefile", "Documentation/Kconfig", "include/linux/kconfig.h", "include/linux/disk.h",
-    "include/linux/phy.h", "include/dt-bindings/clock.h", "include/scsi/devinfo.h", "lib/vdso/datastore.c",
+    "include/linux/phy.h", "include/dt-bindings/clock.h", "include/dt-bindings/clock/qcom,gcc-disk.h",
+    "include/dt-bindings/clock/qcom,gcc-phy.h", "include/linux/vendor,reg.h", "include/scsi/devinfo.h",
+    "lib/vdso/datastore.c",
     "drivers/disk.c", "drivers/net/Kconfig", "drivers/net/phy.c", "arch/arm64/kernel/entry.S", "arch/x86/Kbuild",
     "scripts/mkcompile.sh", "tools/objtool/check.c", "tools/testing/selftests/a.c",
 )  # fmt: skip
@@ -54,6 +58,7 @@ class RecordedBuild:
         (self.tree / "scripts/dtc/include-prefixes").mkdir(parents=True)
         (self.tree / "scripts/dtc/include-prefixes/dt-bindings").symlink_to("../../../include/dt-bindings")
         self.write(".objects/drivers/.disk.o.cmd", COMPILED)
+        self.write(".objects/drivers/.reg.h.cmd", AWK)
         self.write(".objects/drivers/scsi/.tbl.c.cmd", SED)
         self.write(".objects/include/config/auto.conf.cmd", CONFIG)
 
@@ -89,6 +94,7 @@ def gone(path: str) -> Change:
     [
         changed("drivers/net/phy.c"),
         changed("include/linux/phy.h"),
+        changed("include/dt-bindings/clock/qcom,gcc-phy.h"),
         Change("drivers/net/phy.c", FILE, PROGRAM),
         changed("arch/arm64/kernel/entry.S"),
         changed("arch/arm64/boot/dts/board.dts"),
@@ -115,7 +121,9 @@ def test_what_no_build_reads_is_unread(built: RecordedBuild, change: Change) -> 
         gone("include/linux/disk.h"),
         changed("include/dt-bindings/clock.h"),  # read by way of a link
         changed("lib/vdso/datastore.c"),  # named with .. in its path
+        changed("include/dt-bindings/clock/qcom,gcc-disk.h"),  # with a comma in its name
         changed("include/scsi/devinfo.h"),  # given to sed
+        changed("include/linux/vendor,reg.h"),  # given to awk
         added("arch/x86/include/linux/disk.h"),  # a new header before the old one
         added("Documentation/disk.h"),
         added("include/asm/bug.h"),  # before a generated one
@@ -210,6 +218,15 @@ def test_a_source_that_embeds_a_file_was_seen_to_where_it_was_compiled(built: Re
     built.write("drivers/disk.c", 'asm(".incbin \\"blob\\"");')
     built.write(f".objects/{compiled}", "")
     assert kernel_inputs(built.objects, built.tree, "x86", "", ABOUT, careful=False).read
+
+
+def test_a_source_that_is_included_now_was_seen_to_by_nobody_though_its_old_object_is_there(
+    built: RecordedBuild,
+) -> None:
+    built.write("lib/vdso/datastore.c", 'asm(".incbin \\"blob\\"");')
+    built.write(".objects/lib/vdso/datastore.o", "")
+    with pytest.raises(Embeds, match=r"lib/vdso/datastore\.c"):
+        kernel_inputs(built.objects, built.tree, "x86", "", ABOUT, careful=False)
 
 
 def test_a_link_in_the_object_folder_is_not_followed(built: RecordedBuild, tmp_path: Path) -> None:
