@@ -47,6 +47,7 @@ def may_configure(changes: Iterable[Change]) -> bool:
     return any(
         change.added_or_gone
         or not _PROGRAMS.isdisjoint(PurePosixPath(change.path).parts)
+        or PurePosixPath(change.path).name.startswith("Kconfig")  # Documentation has one, too
         or not (change.path.endswith(_SOURCES) or change.path.startswith("Documentation/"))
         for change in changes
     )

@@ -239,7 +239,7 @@ def test_kconfig_does_not_run_where_nothing_changed_that_it_reads(setup: KernelS
 @pytest.mark.parametrize(
     "path",
     ["drivers/Kconfig", "drivers/Kconfig.disk", "Makefile.config", "scripts/kconfig/conf.c", "scripts/gcc-version.sh",
-     "arch/x86/tools/check.c", "drivers/new.c", "include/linux/gone.h"],
+     "arch/x86/tools/check.c", "drivers/new.c", "include/linux/gone.h", "Documentation/Kconfig"],
 )  # fmt: skip
 def test_kconfig_runs_where_it_may_read_what_changed(setup: KernelSetup, path: str) -> None:
     target = setup.target()
