@@ -144,6 +144,10 @@ class Change:
         return "000000" in (self.old_mode, self.new_mode)
 
 
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""The tree of git that holds nothing; git knows it without an object."""
+
+
 class Sources(Protocol):
     """Where source trees come from; search/gitrepo.py is one, a test's folder another."""
 
@@ -159,7 +163,8 @@ class Sources(Protocol):
         ...
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
-        """The paths in which two trees (by content identity) differ; None where one of the trees is not here."""
+        """The paths in which two trees (by content identity, or EMPTY_TREE) differ; None where one of the trees is not
+        here."""
         ...
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.interfaces import NEVER, CancelToken, Change
+from bisector.interfaces import EMPTY_TREE, NEVER, CancelToken, Change
 from bisector.model import Candidate, Commit, Edit
 from bisector.search.edits import edited_tree
 from bisector.search.gitrepo import History, UserRepository, git_environment
@@ -39,7 +39,6 @@ SETTINGS = (
     "user.name=bisector",
 )
 ALTERNATES = "objects/info/alternates"  # in a clone: where the objects are that it borrows
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without an object
 MISSING = 128  # exit code of git where it does not know an object
 NO_DATE = "1000000000 +0000"  # commits made for a computation are equal when what they hold is equal
 

@@ -19,8 +19,9 @@ handled here before make sees the objects:
 * A source that was deleted. Without its source an object has no rule, and make takes a target without a rule for
   current: a kernel would be linked that a clean build cannot make. See ``leftovers``.
 * A header that was added, and is found before the one that an object lists. make looks at what is listed alone, so each
-  object whose list has a path of that name is deleted. ccache's direct mode has the same blind spot (its manual,
-  "Caveats"), and is off for such a build.
+  object whose list has a path of that name is deleted, and all of a build by ninja. Where the tree of the objects is
+  not known any more, all objects go. ccache's direct mode has the same blind spot (see ccache.py), and is off for such
+  a build.
 * A clock that stepped back, or a file system with coarse times. A source written now must be newer than every object
   made before; we wait for that, or throw the objects away. After a reboot they are thrown away too: object data that
   never reached the disk may stand behind a valid stat. ccache, which checks what it reads, makes up for most of it.
@@ -42,7 +43,7 @@ from pathlib import Path
 from bisector.errors import InfraError
 from bisector.system.trees import remove_tree
 from bisector.target.images import write_json
-from bisector.target.leftovers import remove_leftovers, remove_shadowed
+from bisector.target.leftovers import lists_header, remove_leftovers, remove_shadowed
 from bisector.target.make import OBJECTS
 
 MOST_SEATS = 4  # per repository; more only when so many builds run at once
@@ -66,6 +67,7 @@ class Notes:
     boot: str = ""
     newest: int = 0  # mtime of the newest object, ns
     tree: str = ""  # id of the tree that was built last
+    headers: str = ""  # names the set of headers of that tree
     configured: str = ""  # names the settings by which that tree's config was made, "" where it was not made
     lines: dict[str, int] = field(default_factory=dict)
 
@@ -97,15 +99,15 @@ class BuildDir:
             remove_tree(gone)
         if self.objects.is_dir():  # a build was killed before it could move them back
             if self._objects.exists():
-                self._discard()
+                self.discard()
             self.objects.rename(self._objects)
         if self._journal.exists():
             self._wait_for_the_dead()
             if not self._roll_back():
-                self._discard()
+                self.discard()
             self._journal.unlink()
         if not self.cold and (self.notes.boot != _boot() or not self._clock_is_ahead()):
-            self._discard()
+            self.discard()
 
     @contextmanager
     def at_work(self, fit: str, tree: str = "", added: frozenset[str] = frozenset()) -> Iterator[tuple[str, ...]]:
@@ -117,8 +119,8 @@ class BuildDir:
 
         Gives the targets that were removed because one of those names may be found in their making.
         """
-        if not self.cold and self.notes.fit != fit:
-            self._discard()
+        if not self.cold and (self.notes.fit != fit or (self._whole and lists_header(self._objects, added))):
+            self.discard()
         cold = self.cold
         self._objects.mkdir(exist_ok=True)
         remove_leftovers(self._objects, self.tree, OBJECTS)
@@ -143,10 +145,11 @@ class BuildDir:
         """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
         if self._whole:
             return False
-        before = {name: tuple(stat) for name, stat in json.loads(self._journal.read_text(encoding="utf-8")).items()}
         try:
+            listed = json.loads(self._journal.read_text(encoding="utf-8"))
+            before = {name: tuple(stat) for name, stat in listed.items()}
             now = manifest(self._objects)
-        except OSError:
+        except (OSError, ValueError, TypeError, AttributeError):  # a disk may have lost what was on it
             return False
         changed = [name for name in now if now[name] != before.get(name)]
         if any(_GENERATED.match(name) for name in (*changed, *(before.keys() - now.keys()))):
@@ -155,7 +158,7 @@ class BuildDir:
             (self._objects / name).unlink()
         return True
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """Throw the objects away; by a rename first, so that a kill leaves no half of them to be found."""
         gone = self.folder / f"gone-{time.time_ns()}"
         if self._objects.exists():
@@ -169,7 +172,7 @@ class BuildDir:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-        self._discard()
+        self.discard()
         self._objects.mkdir()
         return {}
 

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from bisector.system.foreign import NotRegularFile, read_plain
 from bisector.system.trees import walk
+from bisector.target.ccache import HEADERS
 
 _LAST_PART = re.compile(rb"/([\w.+,-]+)(?![\w./+,-])")
 COMMAND_LIMIT = 4 << 20  # bytes of a command file, which lists the headers of its object too
+NINJA_LIMIT = 256 << 20  # bytes of ninja's notes of headers
 
 _SOURCE = re.compile(rb"^source_\S+ := (\S+)", re.MULTILINE)
 _COMMAND = re.compile(rb"^(?:saved)?cmd_\S+ := (.*)", re.MULTILINE)
@@ -61,6 +63,22 @@ def remove_shadowed(objects: Path, names: frozenset[str]) -> tuple[str, ...]:
             _command_file(objects / target).unlink(missing_ok=True)
             removed.append(target)
     return tuple(sorted(removed))
+
+
+def lists_header(objects: Path, names: frozenset[str]) -> bool:
+    """Whether what ninja noted of headers, or a compiler for make, may have a path that ends in one of ``names``: more
+    is not told apart. Of files that are not headers nothing is looked for."""
+    wanted = [os.fsencode(name) for name in names if name.endswith(HEADERS)]
+    for folder, _, files in walk(objects) if wanted else ():
+        for file in files:
+            if file == ".ninja_deps" or file.endswith(".d"):
+                try:
+                    noted = read_plain(folder, file, NINJA_LIMIT)
+                except NotRegularFile:
+                    return True
+                if any(name in noted for name in wanted):
+                    return True
+    return False
 
 
 class _Places:

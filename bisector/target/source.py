@@ -15,12 +15,12 @@ from typing import ClassVar, Protocol
 from bisector.causes import BuildStage
 from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, ToolchainChanged, UsageError
-from bisector.interfaces import CancelToken, Change, EditsDoNotApply, Listener, Phase, Progress, Sources
+from bisector.interfaces import EMPTY_TREE, CancelToken, Change, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
-from bisector.target.build_dirs import BuildDir, take
-from bisector.target.ccache import CAREFUL, Embeds
+from bisector.target.build_dirs import BuildDir, Notes, take
+from bisector.target.ccache import CAREFUL, Embeds, headers_differ, headers_of, of_headers
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images, put_inputs
 from bisector.target.inputs import Inputs
@@ -250,9 +250,14 @@ class SourceTarget(ABC):
         begin = time.monotonic()
         tree = self.sources.tree_of(candidate)
         changes = self.sources.changes(build_dir.notes.tree, tree) if build_dir.notes.tree else None
+        if changes is None:
+            build_dir.discard()  # a header may be there that is found before one that an object lists
+        headers = self._headers(build_dir.notes, changes, tree)
         build = self._build(candidate, build_dir, changes, log, listener, cancel)
+        build.commands.environment = of_headers(build.commands.environment, headers)
         added = (change.path for change in changes or () if change.old_mode == "000000")
         with build_dir.at_work(self._fit, tree, frozenset(PurePosixPath(path).name for path in added)) as shadowed:
+            build_dir.notes.headers = headers
             if shadowed:
                 build.commands.environment = {**build.commands.environment, **CAREFUL}
             try:
@@ -267,6 +272,13 @@ class SourceTarget(ABC):
                 failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
                 self.failed(key, failure)
                 return failure
+
+    def _headers(self, notes: Notes, changes: Sequence[Change] | None, tree: str) -> str:
+        """Names the tree's set of headers. ``changes``: in which it differs from the tree of ``notes``."""
+        if notes.headers and changes is not None and not headers_differ(changes):
+            return notes.headers
+        everything = self.sources.changes(EMPTY_TREE, tree)
+        return tree if everything is None else headers_of(everything)
 
     def _made(self, key: str, candidate: Candidate, build: Build, begin: float) -> Image:
         """The image, kept. Raises CannotBeBuilt, Embeds."""

@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bisector.interfaces import NEVER, CancelToken, Change, EditsDoNotApply
+from bisector.interfaces import EMPTY_TREE, NEVER, CancelToken, Change, EditsDoNotApply
 from bisector.model import Candidate, Edit, TargetKind
 
 MAKEFILE = r"""
@@ -138,10 +138,12 @@ class FakeSources:
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """Paths that differ between two trees, as git's diff-tree gives them."""
         trees = {self.tree_of(Candidate(TargetKind.KERNEL_SOURCE, each)): folder for each, folder in self.trees.items()}
-        if not {old, new} <= set(trees):
+        if not {old, new} <= {EMPTY_TREE, *trees}:
             return None
         sides = [
             {str(path.relative_to(trees[tree])): path.read_bytes() for path in trees[tree].rglob("*") if path.is_file()}
+            if tree in trees
+            else {}
             for tree in (old, new)
         ]
         differ = sorted(name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name))

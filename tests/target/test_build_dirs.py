@@ -264,3 +264,23 @@ def test_an_object_is_made_anew_where_a_new_file_may_be_found_in_its_place(setup
     assert setup.compiled() == before
     setup.build(target, setup.candidate("three", {"include/disk.c": "1\n"}))
     assert setup.compiled() - before == 1
+
+
+def test_objects_of_a_tree_that_is_not_here_any_more_are_thrown_away(setup: KernelSetup) -> None:
+    """Whether a file was added since, that is found in the place of another, nobody can tell."""
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    two = setup.candidate("two", {"include/disk.c": "1\n"})
+    del setup.sources.trees["one"]
+    before = setup.compiled()
+    setup.build(target, two)
+    assert setup.compiled() - before == 2
+
+
+@pytest.mark.parametrize("journal", ["", '{"drivers/core.o": [1,', "[]", '{"drivers/core.o": 1}'])
+def test_a_journal_that_was_cut_costs_the_objects_and_no_more(setup: KernelSetup, journal: str) -> None:
+    target = setup.target()
+    setup.build(target, setup.candidate("one"))
+    (setup.build_dir() / "journal.json").write_text(journal)
+    changed = setup.candidate("two", {"drivers/disk.c": "disk 2\n"})
+    assert setup.build(target, changed).identity == setup.clean(changed).identity

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from kernel_setup import KernelSetup
 
+from bisector.interfaces import Change
 from bisector.target import kernel_source
-from bisector.target.ccache import Embeds, in_depend_mode
+from bisector.target.ccache import Embeds, headers_differ, headers_of, in_depend_mode, of_headers
 from bisector.target.make import environment
 
 
@@ -34,6 +35,32 @@ def test_ccache_never_gives_what_another_included_file_was(tmp_path: Path, sourc
         argv = ["ccache", "gcc", "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", source]
         subprocess.run(argv, cwd=tmp_path, env=environ, check=True)
         assert content in (tmp_path / "piggy.o").read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("ccache"), reason="ccache is not installed")
+@pytest.mark.parametrize("depend", ["1", ""])
+def test_ccache_never_gives_what_was_made_before_a_header_came_that_is_found_first(tmp_path: Path, depend: str) -> None:
+    """As include/linux/X.h is added, and <linux/X.h> was include/uapi/linux/X.h."""
+    environ = environment(os.environ, tmp_path / "ccache") | ({"CCACHE_DEPEND": depend} if depend else {})
+    (tmp_path / "disk.c").write_text("#include <linux/disk.h>\nint disk = DISK;\n")
+    tree = []
+    for header, content in (("include/uapi/linux/disk.h", b"aaaa"), ("include/linux/disk.h", b"bbbb")):
+        (tmp_path / header).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / header).write_text(f"#define DISK 0x{content.hex()}\n")
+        tree.append(Change(header, "000000", "100644"))
+        headers = headers_of(tree)
+        argv = ["ccache", "gcc", "-Wp,-MMD,disk.d", "-Iinclude", "-Iinclude/uapi", "-c", "-o", "disk.o", "disk.c"]
+        subprocess.run(argv, cwd=tmp_path, env=of_headers(environ, headers), check=True)
+        assert content in (tmp_path / "disk.o").read_bytes()
+
+
+def test_other_headers_are_another_set_and_other_sources_are_not() -> None:
+    one = [Change(path, "000000", "100644") for path in ("include/a.h", "include/b.h", "drivers/a.c")]
+    assert headers_of(one) == headers_of([*reversed(one), Change("drivers/b.c", "000000", "100644")])
+    assert headers_of(one) != headers_of(one[1:])
+    assert headers_differ([Change("include/c.h", "000000", "100644")])
+    assert headers_differ([Change("include/a.h", "100644", "000000")])
+    assert not headers_differ([Change("include/a.h", "100644", "100755"), Change("drivers/b.c", "000000", "100644")])
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ def says(program: str) -> str:
     return subprocess.run([program], check=True, capture_output=True, text=True).stdout.strip()
 
 
+SHADOW = {"where.h": 'static const char *where(void) { return "the one that came"; }\n'}
+
+
+@pytest.mark.parametrize("objects", ["kept", "gone"])
+def test_a_header_that_came_is_found_before_the_one_that_objects_list(qemu: QemuSetup, objects: str) -> None:
+    """ninja and ccache look at what an object lists alone."""
+    target = qemu.target()
+    qemu.build(target, qemu.candidate("one"))
+    if objects == "gone":
+        shutil.rmtree(qemu.root / "a" / "build-dirs")
+    assert says(f"{qemu.build(target, qemu.candidate('two', SHADOW)).programs}/qemu-img") == "the one that came"
+
+
 def test_a_candidate_becomes_a_folder_of_programs(qemu: QemuSetup) -> None:
     image = qemu.build(qemu.target(), qemu.candidate())
     assert sorted(path.name for path in Path(image.programs).iterdir()) == ["qemu-img", "qemu-io"]
