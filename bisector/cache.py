@@ -75,7 +75,8 @@ def entries(folders: Folders, parts: Iterable[str] = tuple(PRUNED)) -> tuple[Ent
     with _errors_named(folders.cache):
         for part in parts:
             for path in _things(folders.cache / part):
-                found.append(Entry(part, path, _size(path), _used(path)))
+                with suppress(FileNotFoundError):  # another command is at work
+                    found.append(Entry(part, path, _size(path), _used(path)))
     return tuple(sorted(found, key=lambda entry: entry.used))
 
 
@@ -190,8 +191,9 @@ def _busy(store: Store, row: CampaignRow) -> bool:
 def _remove(path: Path) -> None:
     """By a rename first: what is half removed must not look whole."""
     gone = path.with_name(f".gone-{path.name}")
-    path.rename(gone)
-    _delete(gone)
+    with suppress(FileNotFoundError):  # another command prunes, too
+        path.rename(gone)
+        _delete(gone)
 
 
 def _sweep(cache: Path) -> None:

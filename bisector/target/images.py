@@ -124,8 +124,8 @@ class Images:
     def staging(self) -> Iterator[Path]:
         """A folder to put an image together in; gone afterwards unless ``keep`` took it."""
         self._images.mkdir(parents=True, exist_ok=True)
-        for left in self._images.glob(".*-*"):  # by builds that were killed
-            if time.time() - left.stat().st_mtime > _ABANDONED:
+        for left in self._images.glob(".*-*"):  # by builds that were killed, or of others that are at work
+            if time.time() - (_modified(left) or time.time()) > _ABANDONED:
                 remove_tree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._images))
         try:
@@ -157,7 +157,7 @@ class Images:
 
     def inputs(self, fit: str) -> Iterator[tuple[str, Inputs]]:
         """What builds with those settings read, each with its image's identity; of the images used last first."""
-        records = [(path.parent.stat().st_mtime, path) for path in self._images.glob(f"*/inputs-{fit[:_NAMED]}-*.json")]
+        records = [(_modified(path.parent), path) for path in self._images.glob(f"*/inputs-{fit[:_NAMED]}-*.json")]
         for _, path in sorted(records, reverse=True)[:MOST_RECORDS]:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 found = Inputs.from_json(path.read_text(encoding="utf-8"))
@@ -248,6 +248,14 @@ def _image_from(content: dict[str, Any], folder: Path, seconds: float) -> Image:
             "seconds": seconds,  # of this build; other sources that gave the same image took their own time
         }
     )
+
+
+def _modified(path: Path) -> float:
+    """Its mtime; 0 where another command has taken it away meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _hash(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -155,6 +156,22 @@ def test_leavings_of_killed_commands_are_swept_and_half_a_download_stays(folders
     cache.prune(folders, store, 10**9)
     assert not leavings.exists()
     assert half.exists()
+
+
+def test_what_another_command_takes_away_meanwhile_is_no_failure(
+    folders: Folders, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two campaigns begin on one worker, and both prune; or one prunes while another puts an image together."""
+    there = image(folders, "aa", 9)
+    listed = cache.entries(folders)
+    (folders.cache / "images/gone").symlink_to("nowhere")  # as what is gone between the look at its name and at itself
+    (folders.cache / "images/.new-gone").symlink_to("nowhere")
+    assert cache.entries(folders) == listed
+    with Images(folders.cache).staging() as staged:
+        assert staged.is_dir()
+    shutil.rmtree(there)
+    monkeypatch.setattr(cache, "entries", lambda *_: listed)
+    assert cache.prune(folders, store, 0).left == 0
 
 
 def test_what_could_not_be_built_can_be_forgotten(folders: Folders, store: Store) -> None:
