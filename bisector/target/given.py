@@ -47,7 +47,10 @@ class GivenKernel(Target):
             listener(Progress(Phase.BUILD, f"copy {candidate}"))
             kernel, build = _located(Path(candidate.revision))
             with self._images.staging() as staged:
-                return self._images.keep(key, staged, self._copied(kernel, build, staged))
+                copied = self._copied(kernel, build, staged)
+                if self.key(candidate) != key:
+                    raise InfraError(f"{candidate.revision} changed while it was copied", hint="repeat the command")
+                return self._images.keep(key, staged, copied)
         except OSError as error:
             raise InfraError(f"{error.filename or candidate.revision}: {error.strerror or error}") from error
 

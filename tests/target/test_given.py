@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.errors import UsageError
+from bisector.errors import InfraError, UsageError
 from bisector.interfaces import CancelToken, ignore
 from bisector.model import Candidate, Image, TargetKind
 from bisector.system.proc import Processes
@@ -99,6 +99,23 @@ def test_the_build_id_is_read_through_zstd(tmp_path: Path, vmlinux: Path) -> Non
     image = bz_image(tmp_path / "bzImage", sized(vmlinux.read_bytes(), packed))
     assert build_id_of_image(image, Processes(tmp_path / "processes")) == expected_build_id(vmlinux)
     assert build_id_of_image(image) == ""
+
+
+def test_a_kernel_that_is_written_while_it_is_copied_is_not_kept_for_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, copyfile = bz_image(tmp_path / "bzImage", b"one"), shutil.copyfile
+
+    def late(source: Path, target: Path) -> Path:
+        bz_image(given, b"two")
+        return copyfile(source, target)
+
+    monkeypatch.setattr("bisector.target.given.shutil.copyfile", late)
+    with pytest.raises(InfraError, match=r"bzImage changed while it was copied"):
+        taken(tmp_path / "cache", given)
+    monkeypatch.undo()
+    bz_image(given, b"one")
+    assert Path(taken(tmp_path / "cache", given).kernel).read_bytes() == given.read_bytes()
 
 
 def test_a_damaged_payload_has_no_build_id(tmp_path: Path, vmlinux: Path) -> None:
