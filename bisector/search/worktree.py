@@ -4,6 +4,9 @@
 An index of its own stands beside (not in) the folder: git compares it with the files by stat(2), as `git status` does.
 That is trusted only while every earlier checkout ended and the machine has not gone down meanwhile; else the contents
 are hashed.
+
+Files have the bytes that the tree holds, whatever its .gitattributes say of line ends, $Id$ and encodings: git applies
+these to the files that it writes, so that a folder would depend on which tree was in it before.
 """
 
 from __future__ import annotations
@@ -18,15 +21,22 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError
+from bisector.system.foreign import write_plain
 from bisector.system.locks import clear_stale, locked
 from bisector.system.proc import ProcessResult
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+ATTRIBUTES = "* -text !eol !ident !filter !working-tree-encoding\n"
+"""In info/attributes of a repository, which goes before a tree's own (gitattributes(5))."""
+
 TRIES, PAUSE = 20, 0.2  # seconds between two tries to take git's lock
 
 
 class _Git(Protocol):
+    @property
+    def git_dir(self) -> Path: ...
+
     def run(
         self,
         *arguments: str,
@@ -71,6 +81,7 @@ class Worktree:
         done = self.notes / "done"  # the boot during which the last checkout ended
         with locked(self.notes / "lock"), _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            _leave_bytes_alone(self.git.git_dir / "info")
             clear_stale([self.notes / "index.lock"])
             if not self._trusted(done):
                 self._from_contents(tree)
@@ -109,6 +120,13 @@ class Worktree:
                 # A git of a campaign that was killed this very moment has taken it; its guard is ending it.
                 time.sleep(PAUSE)
                 clear_stale([self.notes / "index.lock"])
+
+
+def _leave_bytes_alone(info: Path) -> None:
+    place = info / "attributes"
+    if not place.is_file() or place.read_text(encoding="utf-8", errors="replace") != ATTRIBUTES:
+        info.mkdir(exist_ok=True)
+        write_plain(info, place.name, ATTRIBUTES)
 
 
 @contextmanager

@@ -74,6 +74,19 @@ def test_folder_is_made_and_follows_the_candidate(setup: SearchSetup, worktree: 
         assert contents(worktree) == wanted(repository, repository.oid[name])
 
 
+def test_attributes_of_a_tree_change_no_byte_of_its_files(setup: SearchSetup, tmp_path: Path) -> None:
+    repository = setup.plant([Planned("a", (), (("lines.c", "one\ntwo\n"), ("name.c", "$Id$\n")))])
+    (repository.folder / ".gitattributes").write_text("lines.c text eol=crlf\nname.c ident\n")
+    commit_worktree(repository, "b")
+    clone = setup.clone(repository)
+    for number, names in enumerate(["b", "ab", "ba"]):
+        folder = tmp_path / "build-dirs" / str(number) / "tree"
+        for name in names:
+            clone.checkout(candidate(repository, name), folder)
+        assert (folder / "lines.c").read_bytes() == b"one\ntwo\n"
+        assert (folder / "name.c").read_bytes() == b"$Id$\n"
+
+
 def test_only_files_that_differ_get_a_new_mtime(setup: SearchSetup, worktree: Path) -> None:
     same, changed = ("same.c", "int same;"), "changed.c"
     plan = [Planned("a", (), (same, (changed, "one"))), Planned("b", ("a",), ((changed, "two"),))]
