@@ -18,6 +18,7 @@ from bisector.execute.remote import (
     RemoteJob,
     UnsuitableWorker,
     Worker,
+    WorkerBusy,
     WorkerFailed,
     WorkerLost,
     WorkerMismatch,
@@ -47,6 +48,7 @@ class RemoteCall:
     cancelled: Callable[[], bool] = lambda: False
     hear: Callable[[Any], None] = lambda _: None
     _last: float = 0.0  # when it was heard, by the monotonic clock
+    _begun: str = ""  # key of the task that began last
 
     def run(self, function: Callable[..., T], *args: object, silence: float) -> T:
         """See Call."""
@@ -59,7 +61,10 @@ class RemoteCall:
     def heard(self, message: Any) -> None:
         """Take a message of the job."""
         self._last = time.monotonic()
-        self.hear(message)
+        if isinstance(message, dict) and place.BEGUN in message:
+            self._begun = message[place.BEGUN]
+        else:
+            self.hear(message)
 
     def send(self, data: bytes) -> Any:
         """See Call."""
@@ -72,7 +77,7 @@ class RemoteCall:
 
     def tidy(self, function: Callable[..., object], *args: object) -> None:
         """See Call."""
-        with suppress(WorkerLost, WorkerFailed, InfraError):
+        with suppress(WorkerLost, WorkerFailed, WorkerBusy, InfraError):
             replace(self, cancelled=lambda: False)._result(function, args, None, TIDY)
 
     @contextmanager
@@ -111,8 +116,12 @@ class RemoteCall:
                 if not stopped and self.cancelled():
                     stopped = True
                     self._stop()
+                    if self._begun != future.key:  # it waits for what another campaign runs there
+                        self._stop_if_cancelled()
                 if time.monotonic() - self._last > silence:
                     self._stop()
+                    if self._begun != future.key:
+                        raise WorkerBusy(f"{self.worker.name}: it did not begin for {silence:.0f} s")
                     raise WorkerTimeout(f"{self.worker.name} hangs: nothing was heard of its job for {silence:.0f} s")
             return self._taken(future)  # type: ignore[no-any-return]
         finally:
@@ -228,9 +237,12 @@ class ClusterExecutor:
             elif not job.cancelled():
                 self.cluster.worked(worker, slot, job.about)
             return result
+        except WorkerBusy:
+            self.cluster.lose_slot(worker, slot, "none became free in time")
+            raise
         except (WorkerLost, WorkerMismatch, WorkerFailed) as error:
             if isinstance(error, WorkerTimeout):
-                self.cluster.lose_slot(worker, slot)
+                self.cluster.lose_slot(worker, slot, "a job hangs there")
             self.cluster.failed(worker, slot, KINDS[type(error)], str(error), job.about)
             return job.lost(str(error))
         finally:

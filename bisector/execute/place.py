@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 TICK = 0.25  # seconds between two looks at whether somebody still waits
+BEGUN = "begun"  # what a job sends first: {BEGUN: its task's key}
 
 _stops: dict[str, threading.Event] = {}
 """Of the jobs of this worker that are to stop."""
@@ -38,6 +39,7 @@ def in_thread(topic: str, job: str, function: Callable[..., T], *args: object) -
 
     threading.Thread(target=watch, name="watch", daemon=True).start()
     try:
+        worker.log_event(topic, (job, {BEGUN: key}))  # before that it waited for the slot, which others use, too
         return function(Place(lambda message: worker.log_event(topic, (job, message)), stop), *args)
     finally:
         ended.set()

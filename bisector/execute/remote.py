@@ -34,6 +34,10 @@ class UnsuitableWorker(Exception):
     """The worker turned out not to suit this job; it is noted, and another one is taken."""
 
 
+class WorkerBusy(UnsuitableWorker):
+    """A job did not begin there: what others run holds the slot."""
+
+
 @dataclass(frozen=True)
 class Fitness:
     """What a worker is good for. ``slots``: kinds of jobs that it gets; ``reasons``: why it gets no others."""
@@ -74,8 +78,8 @@ class Call(Protocol):
     def run(self, function: Callable[..., T], *args: object, silence: float) -> T:
         """The job itself, in the slot. ``silence``: seconds without a message of it after which it hangs.
 
-        Raises WorkerLost, WorkerTimeout, InfraError where the scheduler is gone, Interrupted where the job is cancelled
-        before it begins, and its errors.
+        Raises WorkerLost, WorkerTimeout, WorkerBusy where it has not begun by then, InfraError where the scheduler is
+        gone, Interrupted where the job is cancelled before it begins, and its errors.
         """
         ...
 

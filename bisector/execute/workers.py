@@ -198,12 +198,12 @@ class Cluster:
             for kind in [key for key in self.faults if key[:2] == (worker.name, slot)]:
                 del self.faults[kind]
 
-    def lose_slot(self, worker: Worker, slot: str) -> None:
-        """A job hangs in a slot of the worker, which has one less from now on."""
+    def lose_slot(self, worker: Worker, slot: str, why: str) -> None:
+        """A slot of the worker is of no use to us, which has one less from now on."""
         with self.changed:
             worker.slots[slot] = max(0, worker.slots.get(slot, 0) - 1)
             left = worker.slots[slot]
-        self._say(f"{worker.name} runs at most {left} of kind {slot} at once from now on: a job hangs there")
+        self._say(f"{worker.name} runs at most {left} of kind {slot} at once from now on: {why}")
 
     # ---- messages of jobs
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -287,6 +285,51 @@ def test_a_job_that_hangs_is_the_harness_failure_and_its_slot_is_not_used_again(
     assert cluster.submit(ActedJob(only="worker-1")).result(30) == "here: done"
 
 
+@contextmanager
+def slot_of_another_campaign(cluster: Opened, folder: Path) -> Iterator[None]:
+    """Meanwhile a trial of another campaign runs on the first worker."""
+    client, mark = cluster.cluster.client, folder / "mark"
+    (address,) = [each.address for each in cluster.cluster.workers.values() if each.name == "worker-1"]
+    future = client.submit(
+        place.in_thread, "topic", "job", mark_stop, str(mark),
+        workers=[address], resources={"trial": 1}, pure=False,
+    )  # fmt: skip
+    cluster.wait(mark.exists)
+    try:
+        yield
+    finally:
+        future.cancel()
+        cluster.wait(lambda: mark.read_text() == "stopped", 5)
+
+
+def test_a_trial_that_does_not_begin_for_another_campaigns_is_no_failure_of_its_candidate(
+    opened: Open, tmp_path: Path
+) -> None:
+    cluster = opened()
+    with slot_of_another_campaign(cluster, tmp_path):
+        trial = ActedJob(lost_is="harness", silence=1.0)
+        trial.only = "worker-1"
+        future = cluster.submit(trial)
+        cluster.wait(lambda: trial.ran_on == ["worker-1"])
+        trial.only = ""
+        assert future.result(20)[0] == "done"
+    assert trial.ran_on == ["worker-1", "worker-2"]
+    assert not cluster.cluster.faults
+    assert "worker-1 runs at most 0 of kind trial at once from now on: none became free in time" in cluster.said
+
+
+def test_a_job_that_has_not_begun_for_another_campaigns_is_stopped_at_once(opened: Open, tmp_path: Path) -> None:
+    cluster = opened()
+    with slot_of_another_campaign(cluster, tmp_path):
+        trial = ActedJob(only="worker-1")
+        future = cluster.submit(trial)
+        cluster.wait(lambda: bool(trial.ran_on))
+        trial.stop = True
+        with pytest.raises(Interrupted):
+            future.result(5)
+        assert not trial.messages
+
+
 def test_a_job_that_may_not_begin_yet_holds_no_slot_and_notices_a_stop(opened: Open) -> None:
     cluster = opened()
     waiting = ActedJob(wait=True)
@@ -350,15 +393,3 @@ def test_a_job_whose_result_nobody_awaits_any_more_ends_on_its_worker(opened: Op
     future.cancel()
     del future
     Opened.wait(lambda: mark.read_text() == "stopped", 5)
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help")])
-def test_without_a_cluster_nothing_of_dask_is_imported(arguments: tuple[str, ...]) -> None:
-    code = (
-        "import sys\nfrom bisector.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-        "import bisector.session\n"
-        "found = {name.partition('.')[0] for name in sys.modules} & {'dask', 'distributed', 'asyncssh'}\n"
-        "assert not found, found\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from bisector.execute.local import LocalExecutor
 from bisector.execute.work import Work, here
 from bisector.system.proc import Processes
 from bisector.system.sandbox import HOST, Access, Trust
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_build_does_not_take_a_trials_slot() -> None:
@@ -72,3 +76,15 @@ def test_a_build_ahead_gives_way_to_other_sessions(tmp_path: Path, access: Acces
     ours = os.getpriority(os.PRIO_PROCESS, 0)  # whoever runs the tests may have lowered it
     assert ahead.stdout.split()[-1] == "19"
     assert needed.stdout.split()[-1] == str(max(0, ours))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help")])
+def test_without_a_cluster_nothing_of_dask_is_imported(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom bisector.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import bisector.session\n"
+        "found = {name.partition('.')[0] for name in sys.modules} & {'dask', 'distributed', 'asyncssh'}\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
