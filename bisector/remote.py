@@ -276,6 +276,8 @@ class RemoteTrial:
         return replace(self.plan, files=files)
 
     def _bring_file(self, call: Call, file: File) -> None:
+        if _sha256(file) != file.sha256:
+            raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
         with Path(file.path).open("rb") as content, arrived(call, parts_of(content), self.setting.sandbox) as name:
             call.ask(worker.take_file, file.sha256, name, self.setting.sandbox)
 

@@ -7,6 +7,7 @@ campaign's host.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -242,13 +243,24 @@ def missing_files(_: Place, hashes: tuple[str, ...], sandbox: Sandbox) -> tuple[
 
 
 def take_file(_: Place, sha256: str, name: str, sandbox: Sandbox) -> None:
-    """Keep a file of a recipe that came in parts as ``name``. Its content is checked when a trial takes it."""
+    """Keep a file of a recipe that came in parts as ``name``: what is here under its hash is not sent again.
+
+    Raises InfraError for one that is damaged, OSError.
+    """
     place = _files(sandbox)
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f".{sha256}-{os.getpid()}-{threading.get_ident()}"
-    with taken(site(sandbox), name) as file:
-        shutil.copyfile(file, draft)
-    draft.rename(place / sha256)
+    try:
+        with taken(site(sandbox), name) as file:
+            shutil.copyfile(file, draft)
+        with draft.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+            os.fsync(content.fileno())
+        if found != sha256:
+            raise InfraError(f"a file of the recipe came as {found[:12]} and is {sha256[:12]}", hint="repeat it")
+        draft.rename(place / sha256)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _files(sandbox: Sandbox) -> Path:

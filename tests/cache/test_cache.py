@@ -142,6 +142,22 @@ def test_what_was_used_today_stays_while_any_command_works(folders: Folders, sto
     assert not today.exists()
 
 
+def test_a_worker_prunes_images_and_files_that_nobody_used_for_a_day(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "cache", tmp_path / "state")
+    for part, name in (("images", "old"), ("files", "old"), ("images", "new"), ("trees", "old")):
+        path = folders.cache / part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 100_000)
+        if name == "old":
+            long_ago = time.time() - 10 * 86400
+            os.utime(path, (long_ago, long_ago))
+    assert not cache.prune_received(folders, 1_000_000).removed
+    with cache.at_work(folders.cache):
+        removed = {entry.part for entry in cache.prune_received(folders, 0).removed}
+    assert removed == {"images", "files"}
+    assert (folders.cache / "images/new").exists() and (folders.cache / "trees/old").exists()
+
+
 def test_an_interrupted_campaign_holds_nothing(folders: Folders, store: Store) -> None:
     gone = image(folders, "mine", 9)
     campaign(store, "cut", "mine")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from bisector import cache
 from bisector.agent.plan import File, Guest, Plan, Step
 from bisector.errors import InfraError, Interrupted
 from bisector.execute.cluster import ClusterExecutor, RemoteCall
@@ -26,7 +24,6 @@ from bisector.jobs import run_trial
 from bisector.model import Ending, Image, Observation
 from bisector.system.proc import Processes
 from bisector.system.sandbox import CONFINED
-from bisector.system.xdg import Folders
 from bisector.target.images import Images
 from bisector.trial import accel
 from bisector.trial.run import VmRunner
@@ -143,6 +140,29 @@ def test_images_and_files_arrive_whole_in_many_parts(place: Place, monkeypatch: 
     for name in ("big", "empty"):
         assert f"{hashlib.sha256((place.root / name).read_bytes()).hexdigest()}  {name}" in detail
     assert not list(worker.arriving(worker.site(CONFINED)).glob("*"))
+
+
+def test_a_file_that_was_changed_meanwhile_is_not_kept_under_the_name_of_what_it_was(place: Place) -> None:
+    helper, there = place.root / "helper.sh", worker.site(CONFINED).folders.cache / "files"
+    read = hashlib.sha256(b"echo as it was read\n").hexdigest()
+    helper.write_text("echo changed\n")
+    files = (File("helper.sh", str(helper), read),)
+    plan = Plan(steps=(Step("say", "run", argv=("program",)),), files=files, vm=False, deadline=30.0, token="t1")
+    with pytest.raises(InfraError, match=r"helper\.sh changed since the recipe was read"):
+        place.trial(place.image(), plan).result(60)
+    assert not (there / read).exists() and not place.cluster.faults
+    helper.write_text("echo as it was read\n")
+    assert place.trial(place.image(), plan, name="again").result(60).ending is Ending.FINISHED
+    assert (there / read).is_file()
+
+
+def test_a_file_that_does_not_arrive_whole_is_not_kept(place: Place) -> None:
+    there, wanted = worker.site(CONFINED).folders.cache / "files", hashlib.sha256(b"the whole file").hexdigest()
+    worker.take_part(None, "part", b"the whole", CONFINED)  # type: ignore[arg-type]
+    with pytest.raises(InfraError, match="a file of the recipe came as"):
+        worker.take_file(None, wanted, "part", CONFINED)  # type: ignore[arg-type]
+    assert worker.missing_files(None, (wanted,), CONFINED) == (wanted,)  # type: ignore[arg-type]
+    assert not list(there.glob(f"*{wanted}*"))
 
 
 def test_an_image_on_its_way_is_left_there_when_its_trial_is_stopped(
@@ -352,22 +372,6 @@ def test_without_a_vm_the_guests_kernel_comes_along_and_the_campaign_says_what_i
     seen = place.trial(place.image(), plan).result(60)
     assert seen.result.steps[0].detail == "the guest's kernel"
     assert json.loads((campaign / "trial/plan.json").read_text())["guest"]["accel"] == "tcg"
-
-
-def test_a_worker_prunes_images_and_files_that_nobody_used_for_a_day(tmp_path: Path) -> None:
-    folders = Folders(tmp_path / "cache", tmp_path / "state")
-    for part, name in (("images", "old"), ("files", "old"), ("images", "new"), ("trees", "old")):
-        path = folders.cache / part / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 100_000)
-        if name == "old":
-            long_ago = time.time() - 10 * 86400
-            os.utime(path, (long_ago, long_ago))
-    assert not cache.prune_received(folders, 1_000_000).removed
-    with cache.at_work(folders.cache):
-        removed = {entry.part for entry in cache.prune_received(folders, 0).removed}
-    assert removed == {"images", "files"}
-    assert (folders.cache / "images/new").exists() and (folders.cache / "trees/old").exists()
 
 
 def test_the_kernels_that_a_trial_boots_beside_its_candidates_go_along(tmp_path: Path) -> None:
