@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
-from bisector.errors import BisectorError, Interrupted
+from bisector.errors import BisectorError, Interrupted, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import Phase, Progress
 from bisector.model import Cell
@@ -55,17 +55,16 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
         clock: the budget is counted by it; a steady one.
 
     Raises InfraError when another night of this watch is at work or the source cannot be fetched, UsageError when the
-    source is no linux-next, Interrupted when stopped (what is finished is kept).
+    source is no linux-next, or another tree than the watch has followed before, Interrupted when stopped (what is
+    finished is kept).
     """
     folder = session.setting.folders.state / "nightly" / watch.name
     with locked(folder / "lock", busy=f"a night of {watch.name} is at work in another process"):
         tree = tree_of(watch, folder, session.processes, session.cancel)
         session.setting.listener(Progress(Phase.STAGE, f"Looking for a new state of {tree.name} in {watch.repo}"))
-        tag, oid = tree.newest()
         nights = nights_of(session.store, watch.name)
-        done = [night for night in nights if night.state is State.DONE]
-        last = max(done, key=lambda night: (night.tag, night.began), default=None)
-        if last and ((last.tag, last.next) == (tag, oid) or tag < last.tag):
+        tag, oid = _newest(watch, tree, nights)
+        if last := _looked_at(nights, tag, oid):
             report = Report(last, regressions_of(session.store, watch.name), nothing=True)
             summary.write_index(watch.out, watch.name, nights, report.regressions)
             facts = {"watch": watch.name, "night": last.name, "tag": tag, "next": oid, "ran": False, "exit_code": 0}
@@ -76,6 +75,23 @@ def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report
         day = tree.day(tag)
         tree.pin(day)
         return _Work(_open_state(watch, session, tree, day, nights, clock)).run()
+
+
+def _newest(watch: Watch, tree: Tree, nights: tuple[Night, ...]) -> tuple[str, str]:
+    """Name and commit of the state to look at. Raises InfraError, UsageError."""
+    tag, oid = tree.newest()
+    if others := {night.tag.rpartition("-")[0] for night in nights} - {tag.rpartition("-")[0]}:
+        what = f"the watch {watch.name} has followed {', '.join(sorted(others))} so far, and not {tree.name}"
+        raise UsageError(what, hint=f"give it another name in {watch.file.name}: what a watch remembers is of one tree")
+    return max([tag, *(night.tag for night in nights)]) if tree.replaced else tag, oid
+
+
+def _looked_at(nights: tuple[Night, ...], tag: str, oid: str) -> Night | None:
+    """The night that was done on exactly this state, or the last one, where the state is older; None for a new one."""
+    done = [night for night in nights if night.state is State.DONE]
+    same = next((night for night in done if (night.tag, night.next) == (tag, oid)), None)
+    last = max(done, key=lambda night: (night.tag, night.began), default=None)
+    return same or (last if last and tag < last.tag else None)
 
 
 def _open_state(

@@ -241,6 +241,9 @@ def test_a_tag_that_was_moved_is_a_night_of_its_own(tree: LinuxNext, nights: Nig
     assert "the tag was moved" in (nights.out / second.night.name / "summary.txt").read_text()
     assert second.night.name != first.night.name
     assert nights.night().nothing
+    tree.git("tag", "-f", "next-20261101", first.night.next)
+    again = nights.night()
+    assert again.nothing and again.night.name == first.night.name
 
 
 def test_a_source_without_days_is_a_usage_error(tmp_path: Path) -> None:

@@ -148,6 +148,29 @@ def test_a_bug_under_review_is_found_followed_when_it_is_rebased_and_fixed_when_
     assert f"trials of stable-rc {BRANCH}" in report.night.news[-1].text
 
 
+def test_a_review_that_is_replaced_by_an_older_one_is_looked_at(review: Review, nights: Nights) -> None:
+    review.publish(3)
+    first = nights.night()
+    review.queue.insert(2, ("md: check less", dict(FLAG)))
+    review.publish(2)
+    second = nights.night()
+    assert (first.exit_code, second.exit_code) == (ExitCode.OK, ExitCode.BAD)
+    assert (second.night.tag, second.night.moved_from) == (first.night.tag, first.night.next)
+    assert nights.night().nothing
+
+
+def test_a_watch_that_is_given_another_branch_is_refused_and_looks_at_none_in_silence(
+    review: Review, nights: Nights, tmp_path: Path
+) -> None:
+    """linux-6.12.y comes before linux-6.18.y, and linux-6.6.y after it."""
+    tip = review.publish(1)
+    nights.night()
+    review.source.git("update-ref", "refs/heads/linux-6.12.y", tip)
+    other = Nights(tmp_path, review.source.folder, more=MORE.replace(BRANCH, "linux-6.12.y"))
+    with pytest.raises(UsageError, match=r"has followed linux-6\.18\.y so far, and not stable-rc linux-6\.12\.y"):
+        other.night()
+
+
 def test_a_bug_of_the_release_is_searched_for_among_the_releases(review: Review, nights: Nights) -> None:
     review.queue.append(("md: check less", dict(FLAG)))
     review.release()

@@ -34,6 +34,7 @@ class LinuxNext(TreeClone):
 
     name = "linux-next"
     base_tree = "mainline"
+    replaced = False
 
     def newest(self) -> tuple[str, str]:
         """The newest day that the source has: its tag, and the id of its commit. Nothing is fetched.

@@ -23,6 +23,7 @@ class StableRc(TreeClone):
 
     branch: str = ""
     base_tree = "the last stable release"
+    replaced = True
 
     @property
     def name(self) -> str:

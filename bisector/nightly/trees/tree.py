@@ -48,6 +48,10 @@ class Tree(Protocol):
         """What people call the tree that it stands on, as in "mainline still has it"."""
 
     @property
+    def replaced(self) -> bool:
+        """Whether it has one state at a time: the one that is there now is to be tried, also where it is older."""
+
+    @property
     def folder(self) -> Path:
         """Our clone of it."""
 
