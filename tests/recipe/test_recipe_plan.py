@@ -224,11 +224,11 @@ def test_every_console_fact_finds_its_watch_by_name(recipe: Recipe) -> None:
 
 
 def test_values_of_facts_are_words() -> None:
-    facts = "{hang: {load: true}, oops: {vm: true}, exit: {load: {not: [0, -9]}}}"
+    facts = "{hang: {load: false}, oops: {vm: true}, exit: {load: {not: [0, -9]}}}"
     recipe = grammar("virtio-dio-lvm-raid1", ("leg-failed: {health: {boot: degraded}}", f"leg-failed: {facts}"))
     bad = question_for(recipe).bad[0]
     assert set(bad.facts) == {
-        Fact(FactKind.HANG, "load", ("true",)),
+        Fact(FactKind.HANG, "load", ("false",)),
         Fact(FactKind.OOPS, "vm", ("true",)),
         Fact(FactKind.EXIT, "load", ("0", "-9"), negate=True),
     }
