@@ -19,7 +19,7 @@ from bisector.recipe.matrix import apply
 from bisector.recipe.model import Recipe
 from bisector.search.ahead import SearchAhead
 from bisector.search.clone import PrivateClone
-from bisector.search.commits import SearchEnd, SearchResult, check_ends, search
+from bisector.search.commits import SearchEnd, SearchResult, check_ends, search, stood_in
 from bisector.search.ends import Ends, ends_anew, ends_in_cells
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.frontier import Frontier
@@ -75,7 +75,7 @@ class CommitCampaign:
         request, store = self.request, self.session.store
         user = UserRepository(request.repo)
         good, bad = user.resolve(request.good), user.resolve(request.bad)
-        assumptions = check_ends(user, *request.direction.old_new(good, bad), request.direction)
+        bases = check_ends(user, *request.direction.old_new(good, bad), request.direction)
         # as the user's repository has them now; our clone's refs are those of the day on which it was made
         fixups = [
             Fixup(user.resolve(each.broken_by), user.resolve(each.fixed_by)) for each in request.recipe.search.fixups
@@ -86,7 +86,7 @@ class CommitCampaign:
             store.set_state(row.id, CampaignState.RUNNING)
             try:
                 clone = self.session.clone(user)
-                outcome = _Work.of(request, self.session, row, clone, good, bad, tuple(fixups), assumptions).run()
+                outcome = _Work.of(request, self.session, row, clone, good, bad, tuple(fixups), bases).run()
             except BaseException:
                 store.set_state(row.id, CampaignState.INTERRUPTED)
                 raise
@@ -132,7 +132,7 @@ class _Work:
     Args:
         good, bad: the ends.
         judge: of this campaign.
-        assumptions: what its ends take for granted.
+        bases: ids of the merge bases that stand in for the older end; none where the newer one holds it.
     """
 
     request: CommitRequest
@@ -145,7 +145,7 @@ class _Work:
     bad: Candidate
     old: Commit
     new: Commit
-    assumptions: tuple[str, ...]
+    bases: tuple[str, ...]
 
     @classmethod
     def of(
@@ -157,7 +157,7 @@ class _Work:
         good: Commit,
         bad: Commit,
         fixups: tuple[Fixup, ...],
-        assumptions: tuple[str, ...],
+        bases: tuple[str, ...],
     ) -> _Work:
         """With the judge and the candidates of this campaign."""
         kind, history = subject_of(request.recipe).commits, clone.history()
@@ -170,7 +170,7 @@ class _Work:
         judge = session.judge(row.id, request.recipe, target, ends[0], Fixups(fixups, history.is_ancestor))
         judge.second = ends[1]
         sides = request.direction.old_new(good, bad)
-        return cls(request, session, row, clone, history, judge, *ends, *sides, assumptions)
+        return cls(request, session, row, clone, history, judge, *ends, *sides, bases)
 
     def run(self) -> Outcome:
         """Ends, then the suspects named beforehand, then search and proof in turns."""
@@ -218,7 +218,7 @@ class _Work:
             place = number + len(self.request.suspects)  # each proof of a campaign has its share of the budget
             answer = self._prove(known, place, result)
             if isinstance(answer, Outcome):
-                return replace(answer, judgements=steps, bisect_log=log, assumptions=result.assumptions)
+                return replace(answer, judgements=steps, bisect_log=log)
             self._stage(f"The proof contradicts the search: {answer.reason}")
             known.correct(answer.correction)
             outcome = Outcome(
@@ -339,7 +339,8 @@ class _Work:
 
     def _said(self, outcome: Outcome, ends: Ends) -> Outcome:
         recipe = self.request.recipe
-        assumed = [*self.assumptions, *outcome.assumptions]
+        searched = stood_in(self.history, self.bases, outcome.judgements) if outcome.judgements else ()
+        assumed = [*searched, *outcome.assumptions]
         if recipe.search.paths:
             assumed.append(f"the change lies under {', '.join(recipe.search.paths)} (search.paths)")
         for fixup in recipe.search.fixups:

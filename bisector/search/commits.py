@@ -64,7 +64,6 @@ class SearchResult:
     merge_base: Commit | None = None
     log: str = ""
     steps: tuple[Judgement, ...] = ()
-    assumptions: tuple[str, ...] = ()
 
     @property
     def weak(self) -> tuple[Judgement, ...]:
@@ -108,7 +107,7 @@ def search(
     Raises UsageError when the ends are in no order that can be searched; InfraError when git fails.
     """
     history, skips = clone.history(), tuple(known_skips)
-    bases = check_ends(history, old, new, direction)
+    check_ends(history, old, new, direction)
     bisection = _Bisection(clone, worktree, processes, direction, tuple(paths), first_parent)
 
     def keep_log() -> None:
@@ -121,8 +120,7 @@ def search(
         ended = dialogue.hold(bisection)
     keep_log()
     bisection.compare(dialogue.steps, skips)
-    result = _result(bisection, ended, history, tuple(dialogue.steps))
-    return replace(result, assumptions=_assumptions(history, bases, result.steps, skips))
+    return _result(bisection, ended, history, tuple(dialogue.steps))
 
 
 def check_ends(history: History, old: Commit, new: Commit, direction: Direction) -> tuple[str, ...]:
@@ -137,14 +135,17 @@ def check_ends(history: History, old: Commit, new: Commit, direction: Direction)
     return () if old.oid in bases else bases
 
 
-def _assumptions(
-    history: History, bases: tuple[str, ...], steps: tuple[Judgement, ...], skips: tuple[str, ...]
-) -> tuple[str, ...]:
-    """What a search between ends on different branches takes for granted."""
+def stood_in(history: History, bases: tuple[str, ...], steps: Iterable[Judgement]) -> tuple[str, ...]:
+    """What a search between ends on different branches takes for granted, in words.
+
+    Args:
+        bases: from ``check_ends``.
+        steps: all that was judged; the last verdict of a commit counts.
+    """
     if not bases:
         return ()
-    judged = {step.candidate.revision for step in steps if step.verdict in (Verdict.GOOD, Verdict.BAD)}
-    skipped = ({step.candidate.revision for step in steps} | set(skips)) - judged
+    last = {step.candidate.revision: step.verdict for step in steps}
+    skipped = {oid for oid, verdict in last.items() if verdict in (Verdict.SKIP, Verdict.WEAK)}
     said = ["the older end is no ancestor of the newer one: their merge base stood in for it"]
     # git goes on without them, as if they were like the older end (git-bisect(1) warns, and so do we).
     said += [f"the merge base {base} cannot be judged" for base in history.commits(set(bases) & skipped)]

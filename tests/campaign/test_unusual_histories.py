@@ -245,3 +245,47 @@ def test_an_end_that_cannot_be_tried_is_named_with_its_reason(act: Act, file: st
     assert outcome.kind is OutcomeKind.UNRESOLVED
     assert f"the end {acted.planted.oid['c2' if bad else 'c0'][:12]} cannot be judged" in outcome.summary
     assert why in outcome.summary
+
+
+# ---- the older end is no ancestor of the newer one
+
+
+def parted(fork: tuple[tuple[str, str], ...] = ()) -> list[Planned]:
+    """g1 and s1 … s3 part at c2; s2 brings the bug. ``fork``: files of c2 alone."""
+    gone = tuple((name, None) for name, _ in fork)
+    plan = [
+        *chain("c0", "c1"),
+        Planned("c2", ("c1",), fork),
+        Planned("g1", ("c2",), gone),
+        Planned("s1", ("c2",), gone),
+    ]
+    return [*plan, Planned("s2", ("s1",), (BUG,)), Planned("s3", ("s2",))]
+
+
+@pytest.mark.parametrize(("fork", "said"), [((), 1), ((BROKEN,), 2)])
+def test_what_stood_in_for_the_older_end_is_said_in_words(
+    act: Act, fork: tuple[tuple[str, str], ...], said: int
+) -> None:
+    """It was said as bare ids of commits, and not at all where the campaign named no culprit."""
+    acted = planted(act, parted(fork))
+    _, outcome = acted.run("g1", "s3")
+    assert acted.named(outcome) == {"s2"}
+    lines = [line for line in outcome.assumptions if "merge base" in line]
+    assert lines[0] == "the older end is no ancestor of the newer one: their merge base stood in for it"
+    assert len(lines) == said
+    assert not [line for line in outcome.assumptions if " " not in line]
+
+
+def test_what_stood_in_is_said_of_a_search_that_names_nobody(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Proof, "run", lambda proof, found: Retry("it is not so", final=True))
+    acted = planted(act, parted())
+    _, outcome = acted.run("g1", "s3")
+    assert outcome.kind is OutcomeKind.NOT_CONFIRMED
+    assert any("their merge base stood in" in line for line in outcome.assumptions)
+
+
+def test_ends_that_do_not_differ_say_nothing_of_a_merge_base(act: Act) -> None:
+    acted = planted(act, parted())
+    _, outcome = acted.run("g1", "s1")
+    assert outcome.kind is OutcomeKind.ENDS_ALIKE
+    assert not [line for line in outcome.assumptions if "merge base" in line or " " not in line]
