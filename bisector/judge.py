@@ -50,7 +50,7 @@ from bisector.store import TrialKey
 from bisector.tools import JudgeTools
 from bisector.verdict import clock
 from bisector.verdict.sequential import Decision
-from bisector.verdict.signature import reached_agent, read
+from bisector.verdict.signature import reached_agent
 
 AddFixups = Callable[[Candidate], Candidate]
 """Lays over a candidate the fixups that it needs to be judged at all (search/fixups.py)."""
@@ -265,9 +265,7 @@ class Judge:
     @staticmethod
     def _reading(observation: Observation, case: Case) -> Reading:
         """What the trial shows; where the VM never came up, no evidence until the control has booted beside it."""
-        reading = read(observation, case.question)
-        if reading.signal is not Signal.INFRA and (busy := clock.too_busy(observation)):
-            return Reading(Signal.INFRA, reason=busy)
+        reading = clock.read_in_time(observation, case.question)
         if reading.signal is Signal.INFRA or reached_agent(observation) or not case.plan.vm:
             return reading
         return replace(reading, signal=Signal.INFRA, awaits_control=True)

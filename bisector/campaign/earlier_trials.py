@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bisector import harness
 from bisector.agent.plan import Plan
-from bisector.model import BuildFailure, Image, Question, Trial
+from bisector.model import BuildFailure, Image, Question, Reading, Trial
 from bisector.stage import Stage
 from bisector.store import CampaignRow, Store
 from bisector.verdict.signature import read
@@ -49,8 +49,7 @@ class EarlierTrials:
             copies = [replace(trial, folder=f"../{row.id}/{trial.folder}") for trial in found]
             new = [copy for copy in copies if copy.folder not in taken]
             for copy in new:
-                reading = read(copy.observation, question) if question else copy.reading
-                self.store.add_trial(self.row.id, replace(copy, reading=reading))
+                self.store.add_trial(self.row.id, replace(copy, reading=_read_again(copy, question)))
             if new:
                 return row.id
         return None
@@ -73,3 +72,9 @@ class EarlierTrials:
         counted = harness.counted(own, self.store.trials(row.id, stage=Stage.CHECK))
         # those that the harness failed go along (law 7), but alone they are nothing to take over
         return [] if all(map(harness.failed, counted)) else counted
+
+
+def _read_again(trial: Trial, question: Question | None) -> Reading:
+    """What a trial shows by other conditions. One that the harness failed stays so: a busy host, and a control that did
+    not boot either, are not in what it saw."""
+    return trial.reading if question is None or harness.failed(trial) else read(trial.observation, question)

@@ -37,9 +37,9 @@ from bisector.stage import CampaignState
 from bisector.store import CampaignRow
 from bisector.target.images import Images
 from bisector.targets import subject_of
+from bisector.verdict.clock import read_in_time
 from bisector.verdict.duration import lasting
 from bisector.verdict.numbers import measuring, resolved
-from bisector.verdict.signature import read
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _tried(session: Session, row: CampaignRow, first: Trial, image: Image, case:
     observation = future.result()
     if observation.ending is Ending.CANCELLED:
         raise Interrupted("stopped during the trial; nothing of it is stored")
-    reading = read(observation, case.question)
+    reading = read_in_time(observation, case.question)
     session.store.add_build(row.id, image.identity, first.candidate, image)
     stored = session.store.add_trial(
         row.id,

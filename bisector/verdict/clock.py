@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from bisector.model import Ending, Observation, Question
+from bisector.model import Ending, Observation, Question, Reading, Signal
 from bisector.recipe.facts.table import ROWS
+from bisector.verdict.signature import read
 
 FACTOR = 5.0
 LEAST = 30.0
@@ -33,6 +34,14 @@ def deadline(whole: float, slowest: float, question: Question) -> float:
     if any(ROWS[fact.kind].needs_deadline for fact in question.facts):
         return max(whole, HANG_FACTOR * slowest)
     return min(whole, max(LEAST, FACTOR * slowest)) if slowest else whole
+
+
+def read_in_time(observation: Observation, question: Question) -> Reading:
+    """The signal of one trial; the harness's failure where the host had no time for it."""
+    reading = read(observation, question)
+    if reading.signal is not Signal.INFRA and (busy := too_busy(observation)):
+        return Reading(Signal.INFRA, reason=busy)
+    return reading
 
 
 def too_busy(observation: Observation) -> str:

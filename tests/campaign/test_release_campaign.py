@@ -18,7 +18,19 @@ from bisector.campaign.releases import ReleaseCampaign, ReleaseRequest
 from bisector.direction import FIX
 from bisector.errors import InfraError, Interrupted, UsageError
 from bisector.interfaces import CancelToken, Listener, Runner, Target, ignore
-from bisector.model import BuildFailure, Candidate, Ending, Image, Observation, Outcome, OutcomeKind, Timing, Verdict
+from bisector.mail.letter import Letter, drafts
+from bisector.model import (
+    BuildFailure,
+    Candidate,
+    Ending,
+    Image,
+    Observation,
+    Outcome,
+    OutcomeKind,
+    Signal,
+    Timing,
+    Verdict,
+)
 from bisector.recipe.load import load
 from bisector.recipe.matrix import cells
 from bisector.recipe.model import Recipe
@@ -230,6 +242,23 @@ def _stopping(session: ReleaseSession, trials: int) -> ReleaseSession:
                 return Observation(Ending.CANCELLED)
             self.left -= 1
             return made.run(image, plan, folder, **how)
+def test_a_trial_that_the_harness_failed_stays_one_when_it_is_taken_over(session: ReleaseSession, debs: Path) -> None:
+    """A busy host is not in what the trial saw: read again, it was the candidate's failure."""
+    inner = ReleaseSession.runner(session, None)  # type: ignore[arg-type]
+    late = [Observation(Ending.DEADLINE, Result(), timing=Timing(total=100.0), starved=90.0)]
+
+    class Busy:
+        def run(self, *given: Any, **how: Any) -> Observation:
+            return late.pop() if late else inner.run(*given, **how)
+
+    session.runner = lambda recipe, campaign="": Busy()  # type: ignore[method-assign]
+    rows = [ReleaseCampaign(request(debs), session).run()[0] for _ in range(2)]
+    seen = [[trial.reading for trial in session.store.trials(row.id)] for row in rows]
+    assert seen[0][0].signal is Signal.INFRA
+    assert "busy host" in seen[0][0].reason
+    assert [reading.signal for reading in seen[1]] == [reading.signal for reading in seen[0]]
+
+
 
     made = ReleaseSession.runner(session, None)  # type: ignore[arg-type]
     session.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bisector.agent.plan import Plan
+from bisector.agent.plan import Plan, Result
 from bisector.case import LONGEST
 from bisector.cli import main
 from bisector.codec import digest, dump
@@ -22,8 +22,8 @@ from bisector.codec import load as load_plan
 from bisector.errors import InfraError, RecipeError, UsageError
 from bisector.exitcodes import ExitCode
 from bisector.interfaces import ignore
-from bisector.model import Candidate, Cell, Image, TargetKind
-from bisector.pack import record
+from bisector.model import Candidate, Cell, Ending, Image, Observation, Signal, TargetKind, Timing
+from bisector.pack import record, replay
 from bisector.pack.archive import PackBroken
 from bisector.pack.export import ExportResult, export
 from bisector.pack.replay import ReplayRequest, ReplayResult, run
@@ -209,6 +209,14 @@ def test_another_answer_is_reported_and_is_no_success(tmp_path: Path, first: Cam
         ("question", "the recorded one", "another one"),  # the program is part of it
         ("step race", "done, exit 7", "done, exit 0"),
     }
+
+
+def test_a_busy_host_gives_no_answer(tmp_path: Path, first: CampaignRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Observation(Ending.DEADLINE, Result(), timing=Timing(total=100.0), starved=90.0)
+    monkeypatch.setattr(replay, "_run", lambda *given: late)
+    with session_in(tmp_path / "first") as session:
+        done = run(ReplayRequest(1), of_campaign(session.store, first), session)
+    assert (done.now.reading.signal, done.exit_code) == (Signal.INFRA, ExitCode.INFRA)
 
 
 def test_an_image_that_is_linked_to_its_host_is_left_out(tmp_path: Path, first: CampaignRow) -> None:
