@@ -2,13 +2,14 @@
 """Trials that the harness failed: whose failure was it, the candidate's or the host's? Pure (law 7).
 
 A run of such failures at one candidate is followed by a trial of another one, stored under Stage.CHECK. Where that
-fails too, the host is broken, and the run says nothing of the candidate. Else the failures are the candidate's, and are
-counted.
+fails too, the host is broken, and what it failed since it last worked says nothing of any candidate. Else the failures
+are the candidate's, and are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from bisector.causes import Cause
 from bisector.model import BuildFailure, Signal, Trial, Verdict
@@ -21,6 +22,26 @@ from bisector.verdict.signature import reached_agent
 def failed(trial: Trial) -> bool:
     """Whether the harness failed the trial."""
     return trial.reading.signal is Signal.INFRA
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A check that failed: the host was broken. ``number``: the check's; ``since``: that of the last trial before it
+    which the harness did not fail, 0 where there was none."""
+
+    number: int
+    since: int
+
+
+def breakdowns(trials: Iterable[Trial]) -> list[Breakdown]:
+    """The times that the host was broken. ``trials``: all of a campaign, or of a question, in order."""
+    found, worked = [], 0
+    for trial in trials:
+        if not failed(trial):
+            worked = trial.number
+        elif trial.stage == Stage.CHECK:
+            found.append(Breakdown(trial.number, worked))
+    return found
 
 
 class Tally:
@@ -37,9 +58,9 @@ class Tally:
         self.trials.append(trial)
         self._count(trial, +1)
 
-    def drop_last_failures(self) -> None:
-        """Take the trials off the end that the harness failed."""
-        while self.trials and failed(self.trials[-1]):
+    def drop_last_failures(self, since: int) -> None:
+        """Take the trials off the end that the harness failed after the trial of the number ``since``."""
+        while self.trials and failed(self.trials[-1]) and self.trials[-1].number > since:
             self._count(self.trials.pop(), -1)
 
     def _count(self, trial: Trial, by: int) -> None:
@@ -53,12 +74,12 @@ class CountedSeries:
     """One series of a candidate's trials in order, without the failures that were the host's.
 
     Args:
-        checks: the campaign's trials of Stage.CHECK, in order; the list may grow.
+        broke: when the host was broken, in order; the list may grow.
     """
 
-    def __init__(self, checks: Sequence[Trial]) -> None:
-        self._checks = checks
-        self._seen_checks = 0
+    def __init__(self, broke: Sequence[Breakdown]) -> None:
+        self._broke = broke
+        self._seen = 0
         self._tally = Tally()
 
     def add(self, trial: Trial) -> None:
@@ -69,20 +90,19 @@ class CountedSeries:
     @property
     def tally(self) -> Tally:
         """What counts, up to now."""
-        if any(failed(check) for check in self._checks[self._seen_checks :]):
-            self._tally.drop_last_failures()
+        for broke in self._broke[self._seen :]:
+            self._tally.drop_last_failures(broke.since)
         return self._tally
 
     def _drop_before(self, number: int) -> None:
-        while self._seen_checks < len(self._checks) and self._checks[self._seen_checks].number < number:
-            if failed(self._checks[self._seen_checks]):
-                self._tally.drop_last_failures()
-            self._seen_checks += 1
+        while self._seen < len(self._broke) and self._broke[self._seen].number < number:
+            self._tally.drop_last_failures(self._broke[self._seen].since)
+            self._seen += 1
 
 
-def counted(trials: Iterable[Trial], checks: Sequence[Trial]) -> list[Trial]:
+def counted(trials: Iterable[Trial], broke: Sequence[Breakdown]) -> list[Trial]:
     """The trials of one series that count: ``CountedSeries`` of all of them."""
-    series = CountedSeries(checks)
+    series = CountedSeries(broke)
     for trial in trials:
         series.add(trial)
     return series.tally.trials
@@ -99,12 +119,12 @@ def elsewhere(trials: Sequence[Trial], last: Trial) -> Sample:
     Args:
         trials: of one campaign and question, in order.
     """
-    checks = [trial for trial in trials if trial.stage == Stage.CHECK]
+    broke = breakdowns(trials)
     series: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         if trial.image != last.image and trial.number < last.number and trial.stage != Stage.CHECK:
             series.setdefault((trial.image, trial.stage), []).append(trial)
-    others = [trial for each in series.values() for trial in counted(each, checks)]
+    others = [trial for each in series.values() for trial in counted(each, broke)]
     return sum(map(failed, others)), len(others)
 
 

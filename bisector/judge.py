@@ -75,6 +75,7 @@ class Judge:
         self.control = control
         self._deadlines = Deadlines(tools.store, tools.campaign)
         self._checks: list[Trial] | None = None
+        self._broke: list[harness.Breakdown] | None = None
         self._control_boot = ControlBoot(tools.store, tools.campaign, self._control_candidates, self._run)
         self.builds = BuildsAhead(tools.builders_ahead, tools.target, tools.executor, tools.cancel, tools.listener)
         slots = tools.slots or TrialSlots(partial(tools.executor.count, "trial"))
@@ -193,6 +194,7 @@ class Judge:
         if known is None or not isinstance(image, Image):
             return None
         checks.append(self.trial(known.candidate, image, case, Stage.CHECK, len(checks)))
+        self.broke[:] = self._breakdowns()
         return checks[-1]
 
     @property
@@ -201,6 +203,17 @@ class Judge:
         if self._checks is None:
             self._checks = list(self.tools.store.trials(self.tools.campaign, stage=Stage.CHECK))
         return self._checks
+
+    @property
+    def broke(self) -> list[harness.Breakdown]:
+        """When the host was broken, read of the store once; grows as checks fail."""
+        if self._broke is None:
+            self._broke = self._breakdowns()
+        return self._broke
+
+    def _breakdowns(self) -> list[harness.Breakdown]:
+        failed = any(map(harness.failed, self.checks))  # else there is none, and nothing to read
+        return harness.breakdowns(self.tools.store.trials(self.tools.campaign)) if failed else []
 
     # ---- one trial
 

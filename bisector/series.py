@@ -34,6 +34,10 @@ class TrialSource(Protocol):
     def checks(self) -> list[Trial]:
         """The trials that were run to see whether the harness works at all."""
 
+    @property
+    def broke(self) -> list[harness.Breakdown]:
+        """When the host was broken."""
+
     def trial(self, candidate: Candidate, image: Image, case: Case, stage: str, index: int) -> Trial:
         """Run one trial and store it."""
 
@@ -66,7 +70,7 @@ class TrialSeries:
     _last: int = field(default=0, init=False, repr=False)  # number of the last trial that was read of the store
 
     def __post_init__(self) -> None:
-        self._stored = CountedSeries(self.judge.checks)
+        self._stored = CountedSeries(self.judge.broke)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -94,7 +98,9 @@ class TrialSeries:
         """One trial more, be it one that the harness fails. Raises InfraError where that is the host's, Interrupted."""
         assert isinstance(self.made, Image)
         if self.take(1):
+            self._check_that_was_cut()
             return self._taken.trials[-1].reading
+        self._check_that_was_cut()
         # The harness's failure is no trial: the one drawn after it is the same trial, with the same seed.
         trial = self.judge.trial(self.candidate, self.made, self.case, self.stage, self._counted.conclusive)
         self._taken.add(trial)
@@ -129,12 +135,25 @@ class TrialSeries:
         tools, last = self.judge.tools, self._drawn.trials[-1]
         return harness.elsewhere(tools.store.trials(tools.campaign, plan=last.plan), last)
 
-    def _check_harness(self, last: Trial) -> None:
-        """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host."""
+    def _check_that_was_cut(self) -> None:
+        """Make up for the check of a run of failures that was stored, and whose process was killed before it."""
+        stored = self._counted.trials
+        if not stored or not harness.failed(stored[-1]) or (self.in_turns and len(self._taken.trials) < len(stored)):
+            return
+        if not any(check.number > stored[-1].number for check in self.judge.checks):
+            self._check_harness(stored[-1], cut=True)
+
+    def _check_harness(self, last: Trial, *, cut: bool = False) -> None:
+        """After a run of failures: is it the host, or this candidate? Raises InfraError where it is the host.
+
+        ``cut``: the run was stored by another process; without another candidate it may be repeated at will.
+        """
         run = harness.in_a_row(self._counted.trials)
         if run % INFRA_IN_A_ROW:
             return
         check = self.judge.check_harness(last, self.case)
+        if cut and check is None:
+            return
         if check and not harness.failed(check):
             words = f"{self.candidate}: {run} trials in a row failed in the harness, one of {check.candidate} did not"
             self.judge.report(Phase.TRIAL, words, self.stage)

@@ -69,7 +69,7 @@ class EarlierTrials:
     def _own(self, row: CampaignRow, image: Image, plan: Plan) -> list[Trial]:
         """Trials that a campaign ran itself; [] where none of them could be taken over."""
         own = [trial for trial in self._stored(row, image, plan) if not trial.taken_from]
-        counted = harness.counted(own, self.store.trials(row.id, stage=Stage.CHECK))
+        counted = harness.counted(own, harness.breakdowns(self.store.trials(row.id)))
         # those that the harness failed go along (law 7), but alone they are nothing to take over
         return [] if all(map(harness.failed, counted)) else counted
 

@@ -225,6 +225,55 @@ def test_failures_of_a_broken_host_are_no_candidates_however_often_it_is_resumed
     assert (judgement.verdict, judgement.harness_failures) == (Verdict.GOOD, 0)
 
 
+def test_a_host_that_breaks_later_takes_no_failure_of_an_earlier_candidate_away(make: Make) -> None:
+    """A check beside the candidate had passed: its failures are its own. What is left of its trials was good."""
+    judge, *_ = make({"good": [GOOD], "bad": [BROKEN], "between": [GOOD]})
+    judge.ask(of("good"), CASE, "ends")
+    first = judge.ask(of("bad"), CASE, "search")
+    assert (first.verdict, first.harness_failures) == (Verdict.SKIP, 5)
+    assert judge.ask(of("between"), CASE, "search").verdict is Verdict.GOOD
+    broken, *_ = make({"good": [BROKEN], "other": [BROKEN]})
+    with pytest.raises(InfraError, match="and so did one of good"):
+        broken.ask(of("other"), CASE, "search")
+    repaired, _, runner, _ = make({"bad": [GOOD], "other": [GOOD]})
+    again = repaired.ask(of("bad"), CASE, "search")
+    assert (again.verdict, again.harness_failures, runner.seen) == (Verdict.SKIP, 5, [])
+    assert repaired.ask(of("other"), CASE, "search").harness_failures == 0
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+@pytest.mark.parametrize("host", [BROKEN, GOOD])
+def test_a_kill_before_the_check_of_the_host_leaves_it_to_be_made_up_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch, host: Observation, in_turns: bool
+) -> None:
+    """Else failures of a broken host stayed the candidate's."""
+    judge, *_ = make({"good": [GOOD], "bad": [BROKEN]})
+    judge.ask(of("good"), CASE, "ends")
+    monkeypatch.setattr(judge, "check_harness", lambda *given: (_ for _ in ()).throw(Interrupted("killed")))
+    with pytest.raises(Interrupted):
+        judge.ask(of("bad"), CASE, "search")
+    again, *_, store = make({"good": [host], "bad": [GOOD]})
+    series = again.series(of("bad"), CASE, "search", in_turns=in_turns)
+    if host is BROKEN:
+        with pytest.raises(InfraError, match="and so did one of good"):
+            for _ in range(4):
+                series.draw()
+        assert again.series(of("bad"), CASE, "search").evidence == Evidence()
+    else:
+        for _ in range(4):
+            series.draw()
+        assert series.evidence.infra == 3
+    assert [trial.stage for trial in store.trials("c1")].count(Stage.CHECK) == 1
+
+
+def test_failures_that_no_other_candidate_can_be_held_against_are_repeated_at_will(make: Make) -> None:
+    judge, *_ = make({"good": [BROKEN]})
+    with pytest.raises(InfraError):
+        judge.ask(of("good"), CASE, "ends")
+    again, *_ = make({"good": [GOOD]})
+    assert again.ask(of("good"), CASE, "ends").verdict in (Verdict.GOOD, Verdict.SKIP)
+
+
 def test_a_resumed_judge_counts_the_failures_that_are_stored(make: Make) -> None:
     judge, *_ = make({"good": [GOOD], "bad": [BROKEN, BROKEN, BROKEN, GOOD]})
     judge.ask(of("good"), replace(CASE, rule=FixedTrials(9, 3)), "ends")
