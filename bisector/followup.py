@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisector import toolchain
+from bisector import harness, toolchain
 from bisector.case import Case, stretched
 from bisector.causes import BuildStage
+from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress
 from bisector.judge import Judge
 from bisector.mail import fixed, regression
@@ -24,6 +25,7 @@ from bisector.report.stages import FIXED
 from bisector.search.fixups import Fixup, Fixups
 from bisector.search.gitrepo import UserRepository
 from bisector.session import OTHER_FAILURES, Session
+from bisector.stage import Stage
 from bisector.store import CampaignRow
 from bisector.targets import subject_of
 from bisector.verdict.fixed import FixedTrials
@@ -101,10 +103,28 @@ class _Recheck:
         kernels = other_kernels(self.judge, recipe, *(end.candidate if end else None for end in ends))
         case = self.session.case(recipe, cell, kernels=kernels)
         case = replace(case, question=resolved(case.question, self.outcome.numbers))
-        if self.recipe.trials is None and self.outcome.bad and not self.outcome.numbers:
-            case = stretched(case, self.outcome.bad.trials)
+        case = self._as_long(case)
         trials = max(self.session.trials(self.recipe), *self._clean())
         return replace(case, rule=FixedTrials(trials, OTHER_FAILURES))
+
+    def _as_long(self, case: Case) -> Case:
+        """The case with the workload of the search: one that was stretched, by the trials that said so.
+
+        Raises UsageError where the recipe's own is not, and does not become, what was searched with.
+        """
+        bad = self.outcome.bad
+        if bad is None or not bad.plan or bad.plan == case.plan.identity():
+            return case
+        ends = self.session.store.trials(self.row.id, image=bad.image, plan=case.plan.identity())
+        chosen = Stage.ENDS.again("again")  # the cell was one of several
+        stage = chosen if any(trial.stage == chosen for trial in ends) else Stage.ENDS
+        longer = stretched(case, [one for one in ends if one.stage == stage and not harness.failed(one)])
+        if longer.plan.identity() != bad.plan:
+            raise UsageError(
+                f"the recipe asks another question than campaign {self.row.id} did",
+                hint="bring back its files, and what its VM boots",
+            )
+        return longer
 
     def _clean(self) -> Iterator[int]:
         """Conclusive trials of each good candidate of the proof, and of the good end."""

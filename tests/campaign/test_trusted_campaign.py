@@ -6,13 +6,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from acting import RECIPE, Act, Acted, World
+from acting import RECIPE, Act, Acted, ActedSession, World
 
 from bisector.direction import FIX
 from bisector.errors import InfraError
 from bisector.model import OutcomeKind, Signal
+from bisector.followup import recheck
+from bisector.interfaces import ignore
 from bisector.search import proof
 from bisector.store import Store
+from bisector.session import Setting
+from bisector.stage import Stage
 from bisector.system.xdg import Folders
 from bisector.verdict.confirm import Confirmation, Contradiction
 from bisector.verdict.sequential import Belief, Evidence
@@ -196,6 +200,18 @@ def test_a_bug_that_shows_after_40_s_is_not_searched_for_with_20(act: Act) -> No
 
 
 @pytest.mark.parametrize(("world", "lasting"), [(World(rate=0.5), 0), (World(shows=1.0), 20), (World(rate=1.0), 20)])
+def test_what_is_tried_after_a_stretched_campaign_lasts_as_long(act: Act) -> None:
+    """The newest mainline was tried with the recipe's own time, in which the bug hardly shows, and called good."""
+    acted = act(19, World(shows=40.0), bug=BUG)
+    row, outcome = acted.run("c0", "c16", lasting=20)
+    recipe = acted.request("c0", "c16", lasting=20).recipe
+    with ActedSession(Setting(acted.folders, {}, ignore, 1), acted.world) as session:
+        recheck(session.store.campaign(row.id), recipe, session)
+        tried = session.store.trials(row.id, stage=Stage.FIXED)
+    assert outcome.bad
+    assert {trial.plan for trial in tried} == {outcome.bad.plan}
+
+
 def test_a_recipe_with_nothing_to_stretch_is_unchanged(act: Act, world: World, lasting: int) -> None:
     acted = act(9, world, bug=range(5, 9))
     _, outcome = acted.run("c0", "c8", lasting=lasting)
