@@ -213,11 +213,13 @@ class Proof:
         return ProofPlanner(judge, known, history, self.old, self.new, way, self._stage, self.target, self.paths)
 
     def _no_proof(self, arms: Arms) -> Outcome:
-        """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself."""
+        """Nothing stands against the newest suspect that could be tried, or it cannot be tried itself. Then the search
+        alone speaks for the set, and that may err often."""
         why = arms.new.untestable or "nothing older than it can be tried"
         suspects, new = self._open(arms.all_suspects), self.direction.git_new
         summary = f"the first {new} commit is one of {len(suspects)}, and no fresh trial proves it: {why}"
-        return self._narrowed(summary, suspects, (), arms.unchecked)
+        unproven = self._narrowed(summary, suspects, (), arms.unchecked)
+        return replace(unproven, kind=OutcomeKind.NOT_CONFIRMED)
 
     def _concluded(self, arms: Arms, step: Confirmation) -> Outcome:
         judged, unchecked = self._judged(arms, step), list(arms.unchecked)

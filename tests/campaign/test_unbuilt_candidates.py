@@ -7,11 +7,14 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
 from file_session import FileRunner, FileSession, FileTarget, History, line, observed, request
 
 from bisector.agent.plan import Plan
 from bisector.campaign.commits import CommitCampaign
+from bisector.causes import BuildStage, FailureCause
 from bisector.interfaces import CancelToken, Listener, Runner, Target
+from bisector.mail.letter import Letter, body
 from bisector.model import BuildFailure, Candidate, Image, Observation, Outcome, OutcomeKind
 from bisector.recipe.model import Recipe
 from bisector.report import facts, html, json_format, text
@@ -170,3 +173,33 @@ def test_an_image_that_is_not_what_its_inputs_promised_is_said(history: History,
         _, outcome = CommitCampaign(request(history, "c0", "c65"), session).run()
     assert outcome.kind is OutcomeKind.CULPRIT
     assert any("its own build gave another one: --build-all" in line for line in outcome.unchecked)
+
+
+@dataclass
+class FailingTarget(InputsTarget):
+    """The culprit's own build fails; the search judged it by another one's image."""
+
+    fails: str = ""
+
+    def image(self, candidate: Candidate, *, listener: Listener, cancel: CancelToken) -> Image | BuildFailure:
+        if candidate.revision == self.fails:
+            return BuildFailure(BuildStage.COMPILE, ("it was killed",), cause=FailureCause.UNKNOWN)
+        return super().image(candidate, listener=listener, cancel=cancel)
+
+
+def test_a_culprit_that_no_fresh_trial_could_prove_is_not_confirmed(
+    history: History, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a narrowed set of one, which a mail reported as a regression; the search alone may err often."""
+    many(history)
+
+    def failing(session: InputsSession, recipe: Recipe, cells: object, clone: PrivateClone) -> Target:
+        return FailingTarget(clone, session.setting.folders.state, [], fails=history.oids[f"c{4 * EACH}"])
+
+    monkeypatch.setattr(InputsSession, "kernel_source", failing)
+    with InputsSession(setting) as session:
+        row, outcome = CommitCampaign(request(history, "c0", "c65"), session).run()
+        drafted = body(Letter(facts.gather(session.store, row)))
+    assert outcome.kind is OutcomeKind.NOT_CONFIRMED
+    assert "and no fresh trial proves it: compile failed: it was killed" in outcome.summary
+    assert "this mail claims no regression" in " ".join(drafted.split())
