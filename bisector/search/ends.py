@@ -130,9 +130,19 @@ def ends_anew(
     at = ends.good.candidate, ends.bad.candidate
     have = _drawn(ends.good), _drawn(ends.bad)
     drawn = _draw(judge, *at, case, ends.stage, drawings, more, have)
+    if isinstance(drawn.result, NoDifference):
+        counted = replace(drawn.result, reason=drawn.result.reason + _counted_in(*more))
+        return _stop(case, replace(drawn, result=counted), direction)
     if not isinstance(drawn.result, Difference):
         return _stop(case, drawn, direction)
     return Ends(drawn.good, drawn.bad, replace(case, rule=rule.started_anew(drawn.result)), ends.stage, drawings, more)
+
+
+def _counted_in(good: Evidence, bad: Evidence) -> str:
+    """What figures of both ends hold beside the ends' own trials, in words."""
+    seen = ((good, "of good commits"), (bad, "of the bad end"))
+    parts = [f"{each.figures} {whose}" for each, whose in seen if each.conclusive]
+    return f", counting what proofs saw: {' and '.join(parts)}" if parts else ""
 
 
 def _draw(
@@ -199,6 +209,7 @@ def _stop(case: Case, drawn: EndTrials, direction: Direction) -> Outcome:
     """The outcome of a campaign that ends at its ends, in words."""
     good, bad = drawn.good, drawn.bad
     kind = OutcomeKind.ENDS_ALIKE
+    swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to search for the fix")
     unjudged = next((one for one in _most_tried(good, bad) if one.verdict in (Verdict.SKIP, Verdict.WEAK)), None)
     if isinstance(drawn.result, NeverJudged):
         kind = OutcomeKind.UNRESOLVED
@@ -207,11 +218,11 @@ def _stop(case: Case, drawn: EndTrials, direction: Direction) -> Outcome:
         kind = OutcomeKind.UNRESOLVED
         one = unjudged or (bad if isinstance(drawn.result, UntestableEnd) and drawn.result.bad else good)
         what = f"the end {one.candidate} cannot be judged: {one.reason}"
+    elif isinstance(drawn.result, NoDifference):  # one that reproduced once need not be bad
+        reason, swapped = drawn.result.reason, f"the ends are the other way round: {drawn.result.reason}; {swap}"
+        what = swapped if drawn.result.reversed else f"the ends do not differ: {reason}. {ADVICE}"
     elif (good.verdict, bad.verdict) == (Verdict.BAD, Verdict.GOOD):
-        swap = "swap --good and --bad" + ("" if direction.find_fix else ", and add --find-fix to search for the fix")
         what = f"the ends are the other way round: {good.candidate} is bad and {bad.candidate} is good; {swap}"
-    elif isinstance(drawn.result, NoDifference):
-        what = f"the ends do not differ: {drawn.result.reason}. {ADVICE}"
     else:
         what = (
             f"both ends are {bad.verdict}: {good.candidate} ({good.reason}), {bad.candidate} ({bad.reason}). {ADVICE}"
