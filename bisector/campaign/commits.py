@@ -239,7 +239,7 @@ class _Work:
                 again = ends_anew(self.judge, ends, answer.good, answer.bad, known.case.rule, self.request.direction)
                 if isinstance(again, Outcome):
                     return replace(again, judgements=steps, bisect_log=log)
-                known, ends = self._knowledge_after(known, again), again
+                known, ends = self._knowledge_after(known, again, answer.searched), again
         return outcome
 
     @property
@@ -264,11 +264,12 @@ class _Work:
         every = not (only.paths or only.first_parent)
         return Knowledge(self.judge, ends.case, frontier, self.history.is_ancestor, self.request.direction, every)
 
-    def _knowledge_after(self, known: Knowledge, ends: Ends) -> Knowledge:
+    def _knowledge_after(self, known: Knowledge, ends: Ends, searched: str | None) -> Knowledge:
         """What the next search knows after the ends were tried anew: every verdict is in doubt, so all are taken
-        again (their trials are stored, and count)."""
+        again (their trials are stored, and count). ``searched``: the commit whose trials of the search the ends count.
+        """
         fresh = self._fresh_knowledge(ends)
-        fresh.steps = known.steps
+        fresh.steps, fresh.counted = known.steps, known.counted_with(searched)
         return fresh
 
     # ---- search

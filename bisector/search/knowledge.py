@@ -86,6 +86,7 @@ class Knowledge:
         tries_edges: whether the edges of a long run of skips are tried; not where only some commits count.
         is_ancestor: answered by the history.
         before: called before a candidate is judged by builds and trials.
+        counted: image → trials of the search that the ends count already, as those of a good commit that reproduced.
     """
 
     judge: Judge
@@ -95,6 +96,7 @@ class Knowledge:
     direction: Direction = BUG
     tries_edges: bool = True
     before: Callable[[Candidate], None] | None = None
+    counted: dict[str, Evidence] = field(default_factory=dict)
     steps: list[Judgement] = field(default_factory=list)
     _judged: dict[str, Judgement] = field(default_factory=dict)
     _images: set[str] = field(default_factory=set)
@@ -192,7 +194,7 @@ class Knowledge:
                     self.frontier = self.frontier.with_skip(oid)
 
     def _new_was_wrong(self, correction: NewEndWrong) -> None:
-        searched = self.searched(correction.commit)
+        searched = self.uncounted(correction.commit)
         self.frontier = self.frontier.is_old_after_all(correction.commit, self.is_ancestor)
         self._learn_error(self.direction.old, searched, correction.fresh)
 
@@ -200,7 +202,7 @@ class Knowledge:
         wrong = self.frontier.wrongly_old(correction.commit, self.is_ancestor)
         judged = [self._judged[each] for each in wrong if each in self._judged]
         # commits of one image share their trials, which count once
-        searched = [_evidence(one) for one in {one.image: one for one in judged}.values()]
+        searched = [self._uncounted(one) for one in {one.image: one for one in judged}.values()]
         self.frontier = self.frontier.is_new_after_all(correction.commit, self.is_ancestor)
         self._learn_error(self.direction.new, correction.culprit, correction.fresh, *searched)
 
@@ -214,6 +216,22 @@ class Knowledge:
         """The trials that the search itself drew of a commit. ``image``: none, where they were of another image."""
         judged = self._judged.get(oid)
         return _evidence(judged) if judged and image in (None, judged.image) else Evidence()
+
+    def uncounted(self, oid: str) -> Evidence:
+        """The same without those that the ends count already."""
+        judged = self._judged.get(oid)
+        return self._uncounted(judged) if judged else Evidence()
+
+    def counted_with(self, oid: str | None) -> dict[str, Evidence]:
+        """What the ends count, with the trials that the search drew of one commit more."""
+        judged = self._judged.get(oid) if oid else None
+        if judged is None:
+            return self.counted
+        before = self.counted.get(judged.image, Evidence())
+        return self.counted | {judged.image: before + self._uncounted(judged)}
+
+    def _uncounted(self, judged: Judgement) -> Evidence:
+        return _evidence(judged).less(self.counted.get(judged.image, Evidence()))
 
     def _learn_error(self, side: Verdict, *tried: Evidence) -> None:
         self.case = replace(self.case, rule=self.case.rule.corrected(side, *tried))

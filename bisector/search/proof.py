@@ -46,6 +46,7 @@ class Retry:
         good: trials of the good end, or of good commits, that reproduced now and then; every verdict is in doubt.
         bad: trials of the bad end, which reproduces more rarely than was thought; likewise.
         instead: what can be said for certain where the search may not go on any more.
+        searched: the commit whose trials of the search are among ``good``.
         impossible: the commit that the search named cannot be it.
         correction: what the search has to take into account, where it goes on.
     """
@@ -54,6 +55,7 @@ class Retry:
     final: bool = False
     good: Evidence = NOTHING
     bad: Evidence = NOTHING
+    searched: str | None = None
     instead: Outcome | None = None
     correction: Correction | None = None
     impossible: bool = False
@@ -311,8 +313,10 @@ class Proof:
         if self.direction.find_fix and self._never_bad(arm, arms):
             correction = OldEndWrong(oid, arm.evidence, arms.new.evidence)
             return Retry(f"{arm.candidate} ({self._commit(arm)}) {reason}", correction=correction)
-        searched = NOTHING if arms.is_edited(arm) else self.known.searched(oid)
-        return Retry(f"{arm.candidate} {reason}: good commits reproduce too", good=searched + arm.evidence)
+        words = f"{arm.candidate} {reason}: good commits reproduce too"
+        if arms.is_edited(arm):
+            return Retry(words, good=arm.evidence)
+        return Retry(words, good=self.known.uncounted(oid) + arm.evidence, searched=oid)
 
     def _never_bad(self, arm: TrialSeries, arms: Arms) -> bool:
         """Whether a parent that had to be bad never was: git took it for granted, by what holds it or as a branch."""

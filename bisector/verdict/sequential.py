@@ -57,6 +57,15 @@ class Evidence:
             self.infra + more.infra,
         )
 
+    def less(self, counted: Evidence) -> Evidence:
+        """Without what was counted before of the same series, which may have gone on since."""
+        return Evidence(
+            max(0, self.reproduced - counted.reproduced),
+            max(0, self.clean - counted.clean),
+            max(0, self.other - counted.other),
+            max(0, self.infra - counted.infra),
+        )
+
     @property
     def conclusive(self) -> int:
         """Conclusive trials: reproduced or clean."""

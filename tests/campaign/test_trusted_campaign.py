@@ -8,17 +8,18 @@ from dataclasses import replace
 import pytest
 from acting import RECIPE, Act, Acted, ActedSession, World
 
+from bisector.campaign import commits
 from bisector.direction import FIX
 from bisector.errors import InfraError
-from bisector.model import OutcomeKind, Signal
 from bisector.followup import recheck
 from bisector.interfaces import ignore
+from bisector.model import OutcomeKind, Signal
 from bisector.search import proof
-from bisector.store import Store
 from bisector.session import Setting
 from bisector.stage import Stage
+from bisector.store import Store
 from bisector.system.xdg import Folders
-from bisector.verdict.confirm import Confirmation, Contradiction
+from bisector.verdict.confirm import Confirmation, Contradiction, NewBackground
 from bisector.verdict.sequential import Belief, Evidence
 from tests.search.planted import Planned, Planted, chain, git
 
@@ -199,7 +200,6 @@ def test_a_bug_that_shows_after_40_s_is_not_searched_for_with_20(act: Act) -> No
     assert len({trial.plan for judgement in outcome.judgements for trial in judgement.trials}) == 1
 
 
-@pytest.mark.parametrize(("world", "lasting"), [(World(rate=0.5), 0), (World(shows=1.0), 20), (World(rate=1.0), 20)])
 def test_what_is_tried_after_a_stretched_campaign_lasts_as_long(act: Act) -> None:
     """The newest mainline was tried with the recipe's own time, in which the bug hardly shows, and called good."""
     acted = act(19, World(shows=40.0), bug=BUG)
@@ -212,6 +212,7 @@ def test_what_is_tried_after_a_stretched_campaign_lasts_as_long(act: Act) -> Non
     assert {trial.plan for trial in tried} == {outcome.bad.plan}
 
 
+@pytest.mark.parametrize(("world", "lasting"), [(World(rate=0.5), 0), (World(shows=1.0), 20), (World(rate=1.0), 20)])
 def test_a_recipe_with_nothing_to_stretch_is_unchanged(act: Act, world: World, lasting: int) -> None:
     acted = act(9, world, bug=range(5, 9))
     _, outcome = acted.run("c0", "c8", lasting=lasting)
@@ -302,3 +303,24 @@ def test_when_no_parent_can_be_judged_the_set_is_what_nothing_vouches_for(
     assert acted.named(outcome) == {f"c{number}" for number in range(1, 10)}
     assert "no verdict in fresh trials for" in outcome.summary
     assert outcome.proof[0].candidate.label == "newest suspect"
+
+
+def test_trials_of_the_search_count_once_as_a_background(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same commit is named again, and its proof finds a background again: its trials were counted each time."""
+    acted = act(9, World(rate=0.9), bug=range(5, 9))
+    given: list[Evidence] = []
+    real_ends, real_proof, left = commits.ends_anew, proof.draw_proof, [True, True]
+    monkeypatch.setattr(commits, "ends_anew", lambda *args: given.append(args[2]) or real_ends(*args))
+    monkeypatch.setattr(
+        proof, "draw_proof", lambda *args: NewBackground(True, 0, "so") if left and left.pop() else real_proof(*args)
+    )
+    row, outcome = acted.run("c0", "c8")
+    assert len(given) == 2
+    store = Store(acted.folders.state)
+    culprit = next(
+        trial.image for trial in store.trials(row.id, stage="search") if trial.reading.signal == "reproduced"
+    )
+    drawn = [trial for trial in store.trials(row.id, stage="search") if trial.image == culprit]
+    store.close()
+    assert outcome.kind is OutcomeKind.CULPRIT
+    assert sum(one.conclusive for one in given) <= len(drawn)
