@@ -42,6 +42,16 @@ class ToolchainChanged(InfraError):
     """What is not built yet would be built by another toolchain than what it is compared with."""
 
 
+class RecipeChanged(UsageError):
+    """A broken-off campaign asked another question than its recipe does now."""
+
+    def __init__(self, what: str, campaign: str) -> None:
+        super().__init__(
+            f"{what} has changed since campaign {campaign} began",
+            hint="bring it back, or leave out --resume to start a new campaign (built images are kept)",
+        )
+
+
 class Interrupted(BisectorError):
     """Stopped by the person or a signal. State is kept."""
 

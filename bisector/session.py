@@ -6,8 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,7 @@ from types import MappingProxyType, TracebackType
 from bisector.cache import at_work
 from bisector.case import Case
 from bisector.codec import digest
-from bisector.errors import InfraError, RecipeError, UsageError
+from bisector.errors import InfraError, RecipeChanged, RecipeError, UsageError
 from bisector.execute.executor import Executor
 from bisector.execute.local import LocalExecutor
 from bisector.execute.share import TrialSlots
@@ -27,7 +25,7 @@ from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, 
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge
 from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind
-from bisector.recipe import files, load
+from bisector.recipe import files, kept, load
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, largest_vm, plan_for, question_for
@@ -60,12 +58,6 @@ from bisector.work_log import WorkLog
 
 DEFAULT_MAX_ERROR = 0.01
 """Chance of a wrong culprit that a campaign allows itself, where the recipe says nothing."""
-
-OWN = "own"
-"""Folder of a campaign with what its recipe names beside itself, so that the campaign can be repeated and sent on."""
-
-OWN_LIMIT = 64 << 20
-"""Bytes of such a file; a larger one, a guest's disk, stays where it is and is known by its hash in the plan."""
 
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
 
@@ -167,7 +159,7 @@ class Session:
         self._require_programs(recipe)
         made = self.store.add_campaign(row)
         try:
-            _keep_own(recipe, self.store.campaign_folder(made.id) / OWN)
+            kept.keep(recipe, self.store.campaign_folder(made.id) / kept.OWN)
         except BaseException as error:
             self.store.remove_campaign(made.id)
             if not isinstance(error, OSError):
@@ -177,6 +169,16 @@ class Session:
                 hint="free space, or correct the rights of the file or of the state folder",
             ) from error
         return made
+
+    def check_own(self, campaign: str, recipe: Recipe) -> None:
+        """Raise RecipeChanged where a file that the recipe names is not what it was when the campaign began, InfraError
+        where one cannot be read."""
+        try:
+            name = kept.changed(recipe, self.store.campaign_folder(campaign) / kept.OWN)
+        except OSError as error:
+            raise InfraError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if name:
+            raise RecipeChanged(name, campaign)
 
     @contextmanager
     def lock(self, campaign: str) -> Iterator[None]:
@@ -366,22 +368,6 @@ class Session:
 def _loses_objects(target: Target) -> bool:
     """Whether a build that is stopped costs the objects of those before it: then nothing is built ahead."""
     return isinstance(target, SourceTarget) and target.whole
-
-
-def _keep_own(recipe: Recipe, folder: Path) -> None:
-    """Copy what the recipe names beside itself, whole or not at all."""
-    draft = folder.with_name(f"{folder.name}.new")
-    for name in files.own(recipe):
-        with files.opened(recipe, name) as source:
-            if os.fstat(source.fileno()).st_size > OWN_LIMIT:
-                continue
-            place = draft / files.name_in_trial(name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-            place.chmod(stat.S_IMODE(os.fstat(source.fileno()).st_mode))  # a program stays one
-    if draft.is_dir():
-        draft.rename(folder)
 
 
 def _birth(clone: PrivateClone) -> str:

@@ -38,12 +38,13 @@ def run(request: ReleaseRequest, repo: Path, session: Session) -> tuple[Campaign
     for old, new in _pairs(outcome.releases, UserRepository(repo), session):
         good, bad = request.direction.good_bad(old, new)
         _say(session, f"Into the source: {old} to {new}, built with the recipe's own config")
-        last = CommitCampaign(_of_commits(request, repo, good, bad, session), session).run()
+        commits = _of_commits(request, repo, good, bad, session)
+        last = _ended_since(row, request.resume, commits, session) or CommitCampaign(commits, session).run()
         if not _elsewhere(last[1]):
             break
     if last is None:
         return row, outcome
-    return _noted(session, last, row, outcome)
+    return last if last[1].releases else _noted(session, last, row, outcome)
 
 
 def _narrowed(request: ReleaseRequest, session: Session) -> tuple[CampaignRow, Outcome] | None:
@@ -99,6 +100,22 @@ def _of_commits(request: ReleaseRequest, repo: Path, good: str, bad: str, sessio
         )
         return replace(commits, resume=known is not None)
     return commits
+
+
+def _ended_since(
+    before: CampaignRow, resume: bool, commits: CommitRequest, session: Session
+) -> tuple[CampaignRow, Outcome] | None:
+    """The search among these commits that a broken-off command has brought to its end since the one ``before`` it."""
+    if not resume or commits.resume:
+        return None
+    user = UserRepository(commits.repo)
+    ends = user.resolve(commits.good).oid, user.resolve(commits.bad).oid
+    wanted = (str(commits.repo.resolve()), *ends, commits.direction.find_fix, commits.source)
+    for row in reversed(session.store.campaigns(recipe=commits.recipe.recipe)):
+        same = (row.repo, row.good, row.bad, row.find_fix, row.source) == wanted
+        if same and row.created >= before.created and row.outcome:
+            return row, row.outcome
+    return None
 
 
 def _pairs(facts: ReleaseFacts, user: UserRepository, session: Session) -> Iterator[tuple[str, str]]:

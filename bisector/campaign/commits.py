@@ -10,7 +10,7 @@ from pathlib import Path
 from bisector import toolchain
 from bisector.case import Case
 from bisector.direction import BUG, Direction
-from bisector.errors import UsageError
+from bisector.errors import RecipeChanged, UsageError
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Commit, Outcome, OutcomeKind, TargetKind
@@ -83,6 +83,8 @@ class CommitCampaign:
         self.session.vm_kernel(request.recipe)
         row = self._open(str(request.repo.resolve()), good, bad)
         with self.session.lock(row.id):
+            if done := store.campaign(row.id).outcome:  # by another command, after we had looked for it
+                return store.campaign(row.id), done
             store.set_state(row.id, CampaignState.RUNNING)
             try:
                 clone = self.session.clone(user)
@@ -104,10 +106,8 @@ class CommitCampaign:
                     hint="leave out --resume to start one; 'bisector campaigns' lists what there is",
                 )
             if row.source != request.source:
-                raise UsageError(
-                    f"the recipe has changed since campaign {row.id} began",
-                    hint="bring it back, or leave out --resume to start a new campaign (built images are kept)",
-                )
+                raise RecipeChanged("the recipe", row.id)
+            self.session.check_own(row.id, request.recipe)
             return row
         row = CampaignRow(
             id=f"{request.recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}",

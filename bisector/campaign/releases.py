@@ -152,6 +152,8 @@ class ReleaseCampaign:
         row = self._open()
         store = self.session.store
         with self.session.lock(row.id):
+            if done := store.campaign(row.id).outcome:  # by another command, after we had looked for it
+                return store.campaign(row.id), done
             store.set_state(row.id, CampaignState.RUNNING)
             try:
                 outcome = self._story(row, supply)
@@ -277,6 +279,7 @@ class ReleaseCampaign:
             row = store.newest_unfinished(recipe, "", request.good, request.bad, request.direction.find_fix)
             if row and row.source == source:
                 return row
+                self.session.check_own(row.id, request.recipe)
             raise UsageError(
                 "there is no unfinished search over releases of this recipe between these ends",
                 hint="leave out --resume to start one; what was downloaded is kept",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bisector.campaign.commits import CommitCampaign, CommitRequest
-from bisector.errors import ToolchainChanged, UsageError
+from bisector.errors import RecipeChanged, ToolchainChanged, UsageError
 from bisector.interfaces import Phase, Progress, with_context
 from bisector.model import Commit, Outcome, OutcomeKind, Verdict
 from bisector.nightly.config import WatchedRecipe
@@ -185,7 +185,7 @@ class RegressionTriage:
         )
         try:
             return CommitCampaign(request, state.session).run()
-        except ToolchainChanged:  # its compiler will hardly come back
+        except (RecipeChanged, ToolchainChanged):  # its compiler will hardly come back, nor a file of the recipe's
             if not request.resume:
                 raise
             return CommitCampaign(replace(request, resume=False), state.session).run()

@@ -16,7 +16,7 @@ from bisector.model import Image
 from bisector.pack import archive, record
 from bisector.pack.archive import AHEAD, LINKS, PLAN, RECIPE, RECORD
 from bisector.pack.record import Record, UnusedTrials
-from bisector.session import OWN, OWN_LIMIT
+from bisector.recipe.kept import OWN, OWN_LIMIT
 from bisector.store import CampaignRow, Store
 from bisector.system import shipped
 from bisector.system.locks import locked

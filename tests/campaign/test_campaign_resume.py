@@ -2,12 +2,17 @@
 """A campaign that was broken off goes on where it was."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from acting import RECIPE, Act, World
 from file_session import FileSession, History, line, request
 
 from bisector.campaign.commits import CommitCampaign
-from bisector.errors import InfraError, UsageError
+from bisector.errors import InfraError, RecipeChanged, UsageError
+from bisector.recipe.load import loads
+from bisector.recipe.matrix import cells
+from bisector.recipe.resolve import resolved_yaml
 from bisector.session import Setting
 from bisector.system.xdg import Folders
 
@@ -68,3 +73,40 @@ def test_a_campaign_at_work_cannot_be_resumed_by_another_process(history: Histor
         pytest.raises(InfraError, match="another process"),
     ):
         CommitCampaign(request(history, "c0", "c5", resume=True), session).run()
+
+
+def test_a_campaign_that_another_command_has_ended_stays_as_it_is(
+    history: History, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended between our look for it and our lock: it was run once more, and stood as running after a kill."""
+    line(history, *["good"] * 3, *["bad"] * 3)
+    with FileSession(setting) as session:
+        row, outcome = CommitCampaign(request(history, "c0", "c5"), session).run()
+        monkeypatch.setattr(session.store, "newest_unfinished", lambda *question, source="": row)
+        session.seen.clear()
+        again = CommitCampaign(request(history, "c0", "c5", resume=True), session).run()
+        assert again[1] == outcome
+        assert session.seen == []
+        assert len(session.store.runs(row.id)) == 1
+
+
+OWN_PROGRAM = RECIPE.replace("LASTING", "count: 1").replace("steps:", "steps:\n  - own: {run: [./own.sh]}")
+
+
+def test_resume_with_another_file_of_the_recipe_is_refused(act: Act, tmp_path: Path) -> None:
+    """Its text is the same, and no trial of before counts for what the file is now."""
+    program = tmp_path / "own.sh"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    acted = act(4, World(fails_after=1), bug=range(2, 4))
+    recipe = loads(OWN_PROGRAM, tmp_path / "acted.yaml")
+    asked = {"recipe": recipe, "source": resolved_yaml(recipe), "cells": cells(recipe)}
+    with pytest.raises(InfraError):
+        acted.run("c0", "c3", **asked)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    acted.world.fails_after = 10**9
+    with pytest.raises(RecipeChanged, match=r"\./own\.sh has changed since campaign acted-"):
+        acted.run("c0", "c3", resume=True, **asked)
+    program.write_text("#!/bin/sh\n")
+    _, outcome = acted.run("c0", "c3", resume=True, **asked)
+    assert acted.named(outcome) == {"c2"}

@@ -417,3 +417,33 @@ def test_alike_ends_in_the_source_name_the_symbols_that_differ(tmp_path: Path, d
     assert "MD y/n" not in outcome.summary  # the same there and here
     assert "BLK_DEV_NVME y/n" in outcome.summary
     assert "SOUND" not in outcome.summary
+
+
+def test_a_search_in_the_source_that_ended_is_not_begun_anew(tmp_path: Path, debs: Path) -> None:
+    """Killed between the end of that search and its note, or in the search of the next pair of tags."""
+    history = tagged(tmp_path, v6_17=("good",), v6_18=("good", "good"), v6_18_5=("good", "bad", "bad"))
+    first, _ = slid(tmp_path, debs, history)
+    again, session = slid(tmp_path, debs, history, resume=True)
+    assert again == first
+    assert again.assumptions.count(first.assumptions[0]) == 1
+    with Session(session.setting) as reopened:
+        assert len(reopened.store.campaigns()) == 3  # of the releases, of either pair of tags
+
+
+def test_a_search_that_was_not_noted_yet_is_noted_when_it_goes_on(
+    tmp_path: Path, debs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = tagged(tmp_path, v6_17=("good",), v6_18=("good", "good", "bad"), v6_18_5=("bad",))
+
+    def killed(*given: object) -> None:
+        raise Interrupted("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(both, "_noted", killed)
+        with pytest.raises(Interrupted):
+            slid(tmp_path, debs, history)
+    outcome, session = slid(tmp_path, debs, history, resume=True)
+    assert outcome.culprit is not None
+    assert outcome.assumptions[0].startswith("releases first:")
+    with Session(session.setting) as reopened:
+        assert len(reopened.store.campaigns()) == 2

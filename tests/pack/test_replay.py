@@ -364,7 +364,7 @@ def test_no_campaign_is_left_whose_files_could_not_be_kept(
     loaded = load(recipe)
     row = CampaignRow("c", "own-program", "", resolved_yaml(loaded), "", "", "x", False, "", 1.0, "test")
     with session_in(tmp_path / "home") as session:
-        monkeypatch.setattr("bisector.session.shutil.copyfileobj", full)
+        monkeypatch.setattr("bisector.recipe.kept.shutil.copyfileobj", full)
         with pytest.raises(InfraError, match=r"race\.sh No space left"):
             session.add_campaign(row, loaded)
         assert session.store.campaigns() == ()
