@@ -218,7 +218,8 @@ class ReleaseCampaign:
         request = self.request
         change = next((one for one in found.changes if one.direction == request.direction), found.change)
         ends = (change.old, change.new) if change else (found.old, found.new)
-        good, bad = (change.direction if change else request.direction).good_bad(*ends)
+        way = change.direction if change else request.direction  # a scan may find no change of the wanted direction
+        good, bad = way.good_bad(*ends)
         facts = ReleaseFacts(
             last=str(change.before) if change else "",
             first=str(change.after) if change else "",
@@ -240,7 +241,7 @@ class ReleaseCampaign:
             cell=cell.name,
             assumptions=self._assumptions(),
             unchecked=self._unchecked(found, cell),
-            find_fix=request.direction.find_fix,
+            find_fix=way.find_fix,
             releases=facts,
         )
 
@@ -278,8 +279,8 @@ class ReleaseCampaign:
         if request.resume:
             row = store.newest_unfinished(recipe, "", request.good, request.bad, request.direction.find_fix)
             if row and row.source == source:
-                return row
                 self.session.check_own(row.id, request.recipe)
+                return row
             raise UsageError(
                 "there is no unfinished search over releases of this recipe between these ends",
                 hint="leave out --resume to start one; what was downloaded is kept",

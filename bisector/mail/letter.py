@@ -151,7 +151,7 @@ def body(letter: Letter) -> str:
         _section("Numbers", [line for one in outcome.numbers for line in wrap(one.summary)]),
         _section("What the steps printed", _printed(outcome)),
         _section("Is it fixed already?", [] if outcome.find_fix else fixed_lines(letter.fixed, facts)),
-        _section("Bisect log", bisect_log(outcome.bisect_log, claimed=_claims(facts))),
+        _section("Bisect log", bisect_log(outcome.bisect_log, proven=outcome.kind is OutcomeKind.CULPRIT)),
         _section("Assumed", [line for each in outcome.assumptions for line in wrap(each, indent="  ", first="- ")]),
         _section("Not checked", not_checked(outcome, letter.fixed, facts.undecoded)),
         wrap(_automated(letter)),
@@ -182,6 +182,11 @@ def symptom(facts: Facts, outcome: Outcome) -> str:
     what = one_line(facts.campaign.title) or f"the recipe {facts.campaign.recipe} shows its failure"
     what = what[:1].upper() + what[1:]
     good, bad = regression.ends(facts)
+    if outcome.find_fix and outcome.kind not in regression.CLAIMS:
+        return (
+            f'I looked for what fixed "{what}" between {bad} and {good} with an automated search, which did not find '
+            "it: this mail names no fix."
+        )
     if outcome.find_fix:
         fix = f"; {outcome.culprit} fixes it" if outcome.culprit else ""
         return f"{what} on {bad} and no longer on {good}{fix}."

@@ -52,13 +52,19 @@ def stable_series(facts: Facts) -> str:
 
 
 def revision(candidate: Candidate, oid: str) -> str:
-    """A candidate as regzbot names it: its tag, the tag of its upstream release, or 12 digits."""
+    """A candidate as regzbot names it: its tag, the tag of its upstream release, or 12 digits.
+
+    Of a given image the path is this host's alone, and the end as a person named it is another release.
+    """
     if _TAG.fullmatch(candidate.label):
         return candidate.label
-    if candidate.target is TargetKind.KERNEL_PACKAGE and (found := version(candidate.revision)):
+    given = candidate.target is TargetKind.GIVEN
+    if (given or candidate.target is TargetKind.KERNEL_PACKAGE) and (
+        found := version(candidate.label if given else candidate.revision)
+    ):
         patch = f".{found[2]}" if found[2] else ""
         return f"v{found[0]}.{found[1]}{patch}" + (f"-rc{found[3]}" if found[3] < 1 << 30 else "")
-    return oid[:12]
+    return "a-given-image" if given else oid[:12]
 
 
 def ends(facts: Facts) -> tuple[str, str]:
@@ -139,7 +145,9 @@ def _inside(claimed: str, tracked: str) -> bool:
 def contradicts(facts: Facts, thread: Thread) -> bool:
     """Whether regzbot has another commit than what was found here; for a note to the person, who decides."""
     outcome = facts.outcome
-    if outcome is None or thread.state is not State.TRACKED or not _HEX.fullmatch(thread.introduced.lower()):
+    if outcome is None or not claims(outcome) or thread.state is not State.TRACKED:
+        return False
+    if not _HEX.fullmatch(thread.introduced.lower()):
         return False
     found = [outcome.culprit] if outcome.culprit else list(outcome.suspects)
     return bool(found) and not any(commit.oid.startswith(thread.introduced.lower()) for commit in found)

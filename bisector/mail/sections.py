@@ -17,6 +17,7 @@ from bisector.report.stages import left_open
 from bisector.search.refs import MentionKind
 
 NAME = 34  # columns of a candidate's name in a table
+NAMED_BY_GIT = re.compile(r"# first '?\w+'? commit: ")
 WIDEST = 20  # columns of a name in the environment's table
 WORDS = {
     MentionKind.FIXES: 'names it in "Fixes:"',
@@ -108,7 +109,12 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
         case _:
             where = ["--image IMAGE"]
     cell = outcome.cell if outcome else ""
-    words = ["bisector test", recipe, *where, *(f"--cell {_quoted(each)}" for each in cells.words(cell))]
+    command = ["bisector test", recipe, *where]
+    if outcome and outcome.numbers and outcome.good and outcome.bad:  # one candidate has no verdict then
+        good, bad = (end.candidate.revision[:12] for end in (outcome.good, outcome.bad))
+        fix = ["--find-fix"] if outcome.find_fix else []
+        command = ["bisector run", recipe, where[0], *fix, f"--good {good}", f"--bad {bad}"]
+    words = [*command, *(f"--cell {_quoted(each)}" for each in cells.words(cell))]
     notes = {
         "--repo LINUX": "LINUX is a git repository of the kernel",
         "--repo QEMU": "QEMU is a git repository of QEMU",
@@ -137,14 +143,14 @@ def _command(words: Sequence[str]) -> Iterator[str]:
 # ---- log and what is open ------------------------------------------------------------------------------------------
 
 
-def bisect_log(log: str, *, claimed: bool = True) -> list[str]:
+def bisect_log(log: str, *, proven: bool = True) -> list[str]:
     """``git bisect log`` that ``git bisect replay`` still takes: ids of 12 digits, comments cut to a mail's width.
 
-    ``claimed``: False leaves out the line in which git names a first bad commit, which the proof did not bear out.
+    ``proven``: False leaves out the line in which git names a first bad (or fixed) commit: no proof bore it out.
     """
     lines = []
     for line in log.replace(" '--no-checkout'", "").split("\n"):  # a reader has a work tree, our clone has none
-        if line.startswith("# first bad commit") and not claimed:
+        if NAMED_BY_GIT.match(line) and not proven:
             continue
         short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", one_line(line))
         if short.startswith("#"):

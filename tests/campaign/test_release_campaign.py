@@ -126,6 +126,17 @@ def test_a_scan_shows_introduction_and_fix(session: ReleaseSession, debs: Path) 
     )
 
 
+def test_a_scan_that_finds_a_fix_alone_reports_no_regression(session: ReleaseSession, debs: Path) -> None:
+    """The mail said [REGRESSION], and gave regzbot the newer release as the good end of the range."""
+    row, outcome = ReleaseCampaign(request(debs, "6.18", "7.2", scan=True), session).run()
+    assert outcome.summary == "bad 6.18, good 7.2; fixed between 6.18.15 and 7.2.6"
+    assert outcome.find_fix
+    (draft,) = drafts(Letter(facts.gather(session.store, row)))[:1]
+    assert "[REGRESSION]" not in draft.subject
+    assert "#regzbot" not in draft.body
+    assert "and no longer on" in draft.body
+
+
 def test_alike_ends_are_no_range(session: ReleaseSession, debs: Path) -> None:
     _, outcome = ReleaseCampaign(request(debs, bad="7.2"), session).run()
     assert outcome.kind is OutcomeKind.ENDS_ALIKE
@@ -231,17 +242,6 @@ def test_what_is_taken_over_is_read_by_the_conditions_of_today(session: ReleaseS
     assert "the other way round" in outcome.summary
 
 
-def _stopping(session: ReleaseSession, trials: int) -> ReleaseSession:
-    """A session that is cancelled after so many trials."""
-
-    class Stopping:
-        left = trials
-
-        def run(self, image: Image, plan: Plan, folder: Path, **how: Any) -> Observation:
-            if self.left == 0:
-                return Observation(Ending.CANCELLED)
-            self.left -= 1
-            return made.run(image, plan, folder, **how)
 def test_a_trial_that_the_harness_failed_stays_one_when_it_is_taken_over(session: ReleaseSession, debs: Path) -> None:
     """A busy host is not in what the trial saw: read again, it was the candidate's failure."""
     inner = ReleaseSession.runner(session, None)  # type: ignore[arg-type]
@@ -259,6 +259,17 @@ def test_a_trial_that_the_harness_failed_stays_one_when_it_is_taken_over(session
     assert [reading.signal for reading in seen[1]] == [reading.signal for reading in seen[0]]
 
 
+def _stopping(session: ReleaseSession, trials: int) -> ReleaseSession:
+    """A session that is cancelled after so many trials."""
+
+    class Stopping:
+        left = trials
+
+        def run(self, image: Image, plan: Plan, folder: Path, **how: Any) -> Observation:
+            if self.left == 0:
+                return Observation(Ending.CANCELLED)
+            self.left -= 1
+            return made.run(image, plan, folder, **how)
 
     made = ReleaseSession.runner(session, None)  # type: ignore[arg-type]
     session.runner = lambda recipe, campaign="": Stopping()  # type: ignore[method-assign]

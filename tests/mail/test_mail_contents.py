@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from bisector.mail import regression
 from bisector.mail.fixed import FixStatus, Newest, Tree
-from bisector.mail.letter import body
-from bisector.model import Commit, ConsoleEvent, EventKind, OutcomeKind, Signal
+from bisector.mail.letter import Letter, body
+from bisector.mail.thread import State
+from bisector.model import Candidate, Commit, ConsoleEvent, EventKind, OutcomeKind, Signal, TargetKind
+from bisector.numbers import Numbers
 from bisector.report.excerpt import LINES, excerpt
 from bisector.report.facts import Facts
-from tests.mail.letters import FIXED, letter
+from tests.mail.letters import FIXED, letter, thread
 from tests.report import case
 
 
@@ -125,3 +128,52 @@ def test_a_message_of_several_lines_is_shown_as_several() -> None:
     assert made.bad.trial is not None
     shown = excerpt("kernel.log", rb"[    8.0] md: Disk failure.\x0amd: Operation continuing." + b"\n", made.bad.trial)
     assert shown.lines == ("[    8.0] md: Disk failure.", "md: Operation continuing.")
+
+
+@pytest.mark.parametrize("outcome", ["ends_alike", "unresolved", "not_confirmed"])
+def test_a_search_for_a_fix_that_found_none_does_not_say_that_it_is_gone(outcome: str) -> None:
+    facts = case.facts(replace(case.OUTCOMES[outcome], find_fix=True))
+    text = " ".join(body(Letter(facts)).split())
+    assert "no longer" not in text
+    assert "did not find it: this mail names no fix." in text
+
+
+@pytest.mark.parametrize("outcome", ["culprit", "narrowed", "not_confirmed"])
+@pytest.mark.parametrize("find_fix", [False, True])
+def test_the_log_names_a_commit_as_git_did_only_where_the_proof_bore_it_out(outcome: str, find_fix: bool) -> None:
+    log = case.BISECT_LOG.replace("# first bad commit", "# first 'fixed' commit") if find_fix else case.BISECT_LOG
+    facts = case.facts(replace(case.OUTCOMES[outcome], find_fix=find_fix, bisect_log=log))
+    assert ("# first " in body(Letter(facts))) is (outcome == "culprit")
+
+
+@pytest.mark.parametrize(("outcome", "find_fix", "said"), [
+    ("culprit", False, True), ("not_confirmed", False, False), ("culprit", True, False),
+])  # fmt: skip
+def test_only_a_claimed_commit_is_another_one_than_regzbot_has(outcome: str, find_fix: bool, said: bool) -> None:
+    facts = case.facts(replace(case.OUTCOMES[outcome], find_fix=find_fix))
+    assert regression.contradicts(facts, thread(State.TRACKED, "0123456789ab")) is said
+
+
+@pytest.mark.parametrize("find_fix", [False, True])
+def test_numbers_of_the_good_end_are_compared_by_a_command_that_has_both_ends(find_fix: bool) -> None:
+    """A test of one candidate has no verdict there."""
+    numbers = Numbers("value", "load", "us", (1.0,) * 9, (2.0,) * 9, (("> 1.2 × good", "> 1.41421"),), 1.0, 2.0, 2.0)
+    facts = case.facts(replace(case.OUTCOMES["culprit"], numbers=(numbers,), find_fix=find_fix))
+    text = " ".join(body(letter("culprit", facts=facts)).replace("\\\n", " ").split())
+    fix = "--find-fix " if find_fix else ""
+    wanted = f"bisector run virtio-dio-lvm-raid1 --repo LINUX {fix}--good {case.GOOD[:12]} --bad {case.BAD[:12]} --cell"
+    assert wanted in text
+    assert "bisector test" not in text
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [("6.17.8", "v6.17.8"), ("6.17.0", "v6.17"), ("own-build", "a-given-image")]
+)
+def test_a_given_image_is_named_by_its_release_and_not_by_where_it_lies(label: str, name: str) -> None:
+    """The end of the search as a person wrote it (6.12) is not what was tried last."""
+    outcome = case.OUTCOMES["range"]
+    assert outcome.good
+    given = Candidate(TargetKind.GIVEN, "/srv/images/of/mine", label=label)
+    made = case.facts(replace(outcome, good=replace(outcome.good, candidate=given)))
+    made = replace(made, campaign=replace(made.campaign, good="6.12", bad="6.18"))
+    assert regression.ends(made) == (name, "v6.18.5")
