@@ -14,7 +14,7 @@ export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 IMAGE_FRAGMENTS ?= loop scsi null_blk scsi_debug zram nbd dm dm-crypt dm-delay dm-dust dm-flakey dm-integrity \
   dm-unstriped md-linear lvm-thin zoned hotplug cgroup-io cgroup-memory suspend \
   kmemleak
-BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs suspend suspend-ram
+BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs
 # Arguments of the end-to-end test: make e2e E2E_ARGS='--seed 7 --culprit 12'
 E2E_ARGS ?=
 PYTEST_ARGS ?=
