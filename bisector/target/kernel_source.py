@@ -34,7 +34,7 @@ from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
 from bisector.target.source import Build, SourceTarget, Tools
 
-FORMAT = 3  # of a build: a change here, or in how make is called, makes every earlier build another one
+FORMAT = 4  # of a build: a change here, or in how make is called, makes every earlier build another one
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from bisector.target.qemu_tools import QemuTools, hosts_firmware
 from bisector.target.source import Build, SourceTarget, Tools
 from bisector.target.submodules import stand_in
 
-FORMAT = 4  # of a build: a change here, or in how configure is called, makes every earlier build another one
+FORMAT = 5  # of a build: a change here, or in how configure is called, makes every earlier build another one
 TEXT_LIMIT, PROGRAM_LIMIT = 8 << 20, 1 << 30  # bytes of what a tree and its build hold
 OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
