@@ -120,8 +120,9 @@ class World:
             self.silent = max(0, self.silent - 1)
             flags = set()
         layers = (LayerFacts("boot", "/dev/x", 511, 512, "degraded" if "leg" in flags else "healthy"),)
-        errno = "EIO" if "escaped" in flags else ""
-        code = 3 if "program" in flags else 0
+        runs = plan.steps[0].verb == "run"
+        errno = "EIO" if "escaped" in flags and not runs else ""
+        code = 3 if "program" in flags and runs else int(bool(errno))
         steps = (StepFacts("probe", 0, 1, done=True, exit=code, errno=errno),)
         result = Result(complete=True, layers=layers, steps=steps)
         return Observation(Ending.FINISHED, result, timing=Timing(6, 2, 4, 12), accel="tcg")
