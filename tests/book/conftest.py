@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each of two workers keeps to a core of its own, and the longest tests come first."""
+"""In the book each of two workers keeps to a core of its own, and the longest tests come first."""
 
 import os
 
 import pytest
+from booking import IMAGE
 
 
 def pytest_configure() -> None:
-    """An emulated VM whose threads share a core takes no more of it than it needs; two that share both wait for each
+    """Where the book is run, and not where its tests are only collected with the others.
+
+    An emulated VM whose threads share a core takes no more of it than it needs; two that share both wait for each
     other (50 % of the time in the kernel, and twice as long for each trial, was seen)."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     cores = sorted(os.sched_getaffinity(0))
-    if worker and len(cores) > 1:
+    if IMAGE and worker and len(cores) > 1:
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""No function is longer than a page, and no module longer than a person reads at once. (ruff holds the lines.)"""
+"""What all code and all tests keep to: lengths of functions and modules, and processors. (ruff holds the lines.)"""
 
 from __future__ import annotations
 
 import ast
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,8 @@ def test_what_differs_by_processor_is_named_in_the_table_alone(word: str) -> Non
         if any(word in text and " " not in text for text in texts):
             found.append(str(path.relative_to(ROOT)))
     assert found == ["bisector/layers/arch.py"]
+
+
+def test_each_process_with_tests_may_use_all_processors() -> None:
+    """A folder's conftest is loaded wherever its tests are collected, and the book's binds its own processes."""
+    assert os.sched_getaffinity(0) == os.sched_getaffinity(os.getppid())
