@@ -39,6 +39,7 @@ OBJECTS_EXPECTED = 600  # steps; ninja says the right figure in its first line
 CONFIGURED = "configured-for"  # file in the object folder: what configure and meson had read
 _DESCRIPTIONS = ("meson.build", "meson_options.txt", "meson.options", "configure", "pythondeps.toml", "VERSION")
 _DESCRIPTION_SUFFIXES = (".mak", ".wrap")
+_GENERATORS = ("scripts", "python")  # folders of what configure and meson run, such as minikconf.py
 _KNOWN_OPTIONS = ("configure", "scripts/meson-buildoptions.sh")
 
 
@@ -179,15 +180,14 @@ class _Build:
 
 
 def _descriptions(tree: Path) -> Iterator[tuple[str, str]]:
-    """Name and hash of each file that says what is built and how."""
+    """Name and hash of each file that says what is built and how, and of each that may be run to find out."""
     for folder, folders, files in walk(tree):
         if folder == tree:
             folders[:] = [name for name in folders if not name.startswith(".")]
+        run = folder != tree and folder.relative_to(tree).parts[0] in _GENERATORS
         for name in files:
-            if name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
+            if run or name in _DESCRIPTIONS or name.startswith("Kconfig") or name.endswith(_DESCRIPTION_SUFFIXES):
                 yield str((folder / name).relative_to(tree)), hashlib.sha256(_text(folder, name).encode()).hexdigest()
-    for name in _KNOWN_OPTIONS[1:]:
-        yield name, hashlib.sha256(_text(tree, name).encode()).hexdigest()
 
 
 def _stand_in_for_firmware(tree: Path) -> None:

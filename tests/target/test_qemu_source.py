@@ -147,11 +147,13 @@ def test_a_changed_source_is_compiled_alone_and_equals_a_build_in_another_place(
     assert qemu.build(qemu.target(name="another-place"), changed).identity == image.identity
 
 
-def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuSetup) -> None:
-    qemu.build(qemu.target(), qemu.candidate("one"))
+@pytest.mark.parametrize("name", ["meson.build", "scripts/minikconf.py", "python/scripts/mkvenv.py"])
+def test_another_description_of_the_build_begins_with_an_empty_folder(qemu: QemuSetup, name: str) -> None:
+    """Of the build itself, or of what configure and meson run to learn what is built."""
+    qemu.build(qemu.target(), qemu.candidate("one", {name: "project('fake')\n"}))
     left = qemu.build_dir() / "objects" / "generated.h"
     left.write_text("of an earlier revision")
-    qemu.build(qemu.target(), qemu.candidate("two", {"meson.build": "project('fake', 'c')\n"}))
+    qemu.build(qemu.target(), qemu.candidate("two", {name: "project('fake', 'c')\n"}))
     assert qemu.count("configured") == 2 and not left.exists()
 
 
