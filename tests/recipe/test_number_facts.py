@@ -198,6 +198,13 @@ ok 2 - bio
 """
 
 
+@pytest.mark.parametrize(("name", "expected"), [("write.iops", None), ("error", True), ("total_err", True)])
+def test_a_job_that_met_an_error_measured_nothing_but_its_errors(name: str, expected: bool | None) -> None:
+    text = '{"jobs": [{"error": 5, "total_err": 1, "write": {"iops": 0.0}}]}'
+    trial = ended(StepFacts("s", 0.0, 1.0, done=True, exit=1, errno="EIO", detail=text))
+    assert seen(Fact(FactKind.VALUE, "s", ("< 500",), name=name), trial) is expected
+
+
 def test_tests_are_read_with_those_inside_them() -> None:
     assert tap.results(KTAP) == {
         "selftests: block: dio/aligned": "ok",

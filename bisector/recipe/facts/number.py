@@ -27,6 +27,9 @@ from bisector.recipe.facts.step import ended, only_of_programs
 NUMBERS = (FactKind.SECONDS, FactKind.VALUE, FactKind.COUNT)
 """The facts that compare a number."""
 
+ERRORS = ("error", "total_err")
+"""Ends of names by which fio counts what went wrong."""
+
 MOST = 1000
 """Lines that a count may ask for: each one that is found stands in the trial's observation."""
 
@@ -52,6 +55,8 @@ def _value(fact: Fact, observation: Observation) -> Finding:
     step = ended(fact, observation)
     if step is None:
         return UNKNOWN
+    if step.errno and step.detail.startswith("{") and not fact.name.endswith(ERRORS):
+        return UNKNOWN  # fio's job met an error and gave up: what it did until then is no measure
     found = printed.number(step.detail, fact.name)
     if found is None:
         return LOST if printed.is_cut(step.detail) else UNKNOWN
