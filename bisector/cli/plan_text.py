@@ -77,7 +77,14 @@ def _what(step: Step) -> str:
 
 def _layer(layer: object) -> str:
     values = dataclasses.asdict(layer)  # type: ignore[call-overload]
-    return " ".join(f"{name}={value}" for name, value in values.items() if value)
+    return " ".join(f"{name}={_shown(value)}" for name, value in values.items() if value)
+
+
+def _shown(value: object) -> str:
+    """``a,b`` of several, ``name=value`` of a pair among them; words of one value stand on lines in the plan."""
+    if not isinstance(value, tuple):
+        return " ".join(str(value).splitlines())
+    return ",".join("=".join(map(_shown, one)) if isinstance(one, tuple) else _shown(one) for one in value)
 
 
 def _cell(recipe: Recipe, cell: Cell) -> dict[str, object]:

@@ -75,3 +75,9 @@ def test_a_config_of_the_recipes_own_is_said_to_be_left_aside(tmp_path: Path, mo
     first, *rest = not_applied(load(tmp_path / "r.yaml"))
     assert "CONFIG_S0, CONFIG_S1, CONFIG_S2, CONFIG_S3 and 5 more" in first
     assert [line.partition(" ")[0] for line in rest] == (["./whole.config"] if more else [])
+
+
+def test_a_layer_is_shown_as_words_on_one_line(tmp_path: Path) -> None:
+    storage = "d: {disk: nvme, size: 64M}, f: {fs: ext4, of: d, mkfs: [-b, 1024]}"
+    said = shown(tmp_path, (KERNEL % "make: {}").replace("d: {disk: nvme, size: 64M}", storage))
+    assert "#   layer name=f kind=fs type=ext4 of=d options=mkfs=-b 1024\n" in said
