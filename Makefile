@@ -19,7 +19,7 @@ BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs
 E2E_ARGS ?=
 PYTEST_ARGS ?=
 # A process for each processor, which takes a file of tests after the other. One after the other: make test TEST_PROCESSES=
-TEST_PROCESSES ?= -n $(shell nproc) --dist loadfile
+TEST_PROCESSES ?= -n $(shell nproc) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## This list

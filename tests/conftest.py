@@ -1,40 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What all tests share."""
 
-import functools
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
-
-ROOT = Path(__file__).parents[1]
 
 # A time limit for one example is a timed test; the machine may be busy. What things cost is measured in bench/.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 
-class InOrder(LoadScopeScheduling):
-    """Hands each process a whole file, for its tests share what it sets up; all files with VMs are one.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where files are handed to several processes, those with VMs come first: they take longest."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("vm")}
+        items.sort(key=lambda item: item.path not in slow)
 
-    A VM has two emulated processors, and two VMs on a host with two wait for each other (docs/performance.md).
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Beside other processes a test in a VM keeps to a processor of its own.
+
+    Of VMs with two emulated processors each, two that share both of a host wait for each other and take twice as long
+    (docs/performance.md). One whose threads share a processor takes no more of it than it needs.
     """
-
-    def _split_scope(self, nodeid: str) -> str:
-        name = nodeid.partition("::")[0]
-        return "vm" if _boots_vms(name) else name
-
-
-@functools.cache
-def _boots_vms(name: str) -> bool:
-    return name.endswith("_vm.py") or "mark.vm" in (ROOT / name).read_text(encoding="utf-8")
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InOrder | None:
-    """For ``--dist loadfile``, which "make test" gives; None: xdist's own."""
-    return InOrder(config, log) if config.getvalue("dist") == "loadfile" else None
+    worker, before = os.environ.get("PYTEST_XDIST_WORKER", ""), os.sched_getaffinity(0)
+    if not worker or item.get_closest_marker("vm") is None:
+        return (yield)
+    cores = sorted(before)
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+    try:
+        return (yield)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(autouse=True)

@@ -97,9 +97,9 @@ def test_a_kernel_that_qemu_writes_anew_is_not_suspended_to_ram(started: Callabl
 def test_a_task_that_waits_for_its_disk_does_not_freeze(
     started: Callable[..., GuestSetup], timeout: int, seen: tuple[int, str]
 ) -> None:
-    """A read of the slow disk takes a second, in which its task cannot freeze."""
+    """Ten reads wait for a disk that gives one a second, and their tasks cannot freeze."""
     setup = started(slow="1000")
-    load = "while :; do dd if={other} of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null; done & sleep 3"
+    load = "for i in $(seq 10); do dd if={other} of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null & done; sleep 2"
     assert shell(setup, f"echo {timeout} >/sys/power/pm_freeze_timeout; {load}").exit == 0
     asleep = setup.guest.suspend(level("freezer"), 120.0)
     assert (asleep.exit, asleep.errno) == seen, asleep
