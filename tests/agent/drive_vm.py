@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bisector import codec
@@ -69,7 +69,11 @@ def prepare(plan: Plan, folder: Path, guest_kernel: Path | None = None) -> Path:
 
 
 def boot(image: Path, plan: Plan, folder: Path, *, limit: float = 240, kill_on: str = "", cpu: str = "") -> Drove:
-    """Boot ``image`` and run ``plan``; kill the VM after ``limit`` seconds or at a console line with ``kill_on``."""
+    """Boot ``image`` and run ``plan``; kill the VM after ``limit`` seconds or at a console line with ``kill_on``.
+
+    It has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md).
+    """
+    plan = replace(plan, cpus=1)
     linux = plan.guest is not None and plan.guest.os == "linux"
     shared = prepare(plan, folder, image if linux else None)
     script = shared / "start.sh"

@@ -42,7 +42,10 @@ def lines(text: str, indent: str) -> str:
 
 
 def observed(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "") -> Observation:
-    """A trial of a recipe with that storage and those steps, and ``more`` sections; ``leaking``: a fact leak."""
+    """A trial of a recipe with that storage and those steps, and ``more`` sections; ``leaking``: a fact leak.
+
+    Its VM has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md).
+    """
     last = steps.strip().splitlines()[-1].strip(" -").partition(":")[0]
     leak = f", leaks: {{leak: {leaking}}}" if leaking else ""
     text = RECIPE.format(storage=lines(storage, "  "), steps=lines(steps, "  "), last=last, leak=leak) + more
@@ -59,7 +62,7 @@ def observed(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: 
     )
     cancel = CancelToken(str(tmp_path / "cancel"))
     others = tuple((whose, "words") for whose in recipe.kernels_beside)
-    made = replace(plan.plan_for(recipe, cell), kernels=others)
+    made = replace(plan.plan_for(recipe, cell), kernels=others, cpus=1)
     return runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
 
 
