@@ -68,12 +68,15 @@ def prepare(plan: Plan, folder: Path, guest_kernel: Path | None = None) -> Path:
     return shared
 
 
-def boot(image: Path, plan: Plan, folder: Path, *, limit: float = 240, kill_on: str = "", cpu: str = "") -> Drove:
+def boot(
+    image: Path, plan: Plan, folder: Path, *, limit: float = 240, kill_on: str = "", cpu: str = "", cpus: int = 1
+) -> Drove:
     """Boot ``image`` and run ``plan``; kill the VM after ``limit`` seconds or at a console line with ``kill_on``.
 
-    It has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md).
+    It has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md), unless the kernel
+    does not let go of the first.
     """
-    plan = replace(plan, cpus=1)
+    plan = replace(plan, cpus=cpus)
     linux = plan.guest is not None and plan.guest.os == "linux"
     shared = prepare(plan, folder, image if linux else None)
     script = shared / "start.sh"

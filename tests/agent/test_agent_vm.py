@@ -117,7 +117,7 @@ def test_arrays_with_parity_are_synced_written_and_seen_to_lose_members(
 def test_step_stuck_in_the_kernel_is_reported_at_the_deadline(tmp_path: Path) -> None:
     mirror = Layer("boot", "lvm", "mirror", ("leg0", "leg1"), 32 * MIB, (("log", "core"),))
     plan = Plan(layers=(*LEGS, mirror), guest=OPEN, steps=(PROBE,), token=TOKEN, deadline=25.0)
-    drove = boot(Path(BAD), plan, tmp_path, limit=200, kill_on=f"bisector {TOKEN} end")
+    drove = boot(Path(BAD), plan, tmp_path, limit=200, kill_on=f"bisector {TOKEN} end", cpus=2)
     assert ", 0 blocks, I/O Error" in drove.console
     result = drove.result
     assert result is not None and not result.complete and result.fault is None

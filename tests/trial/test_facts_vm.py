@@ -120,7 +120,7 @@ def reading(folder: Path, text: str) -> Reading:
     (folder / "recipe.yaml").write_text(text)
     recipe = load(folder / "recipe.yaml")
     runner = VmRunner(Processes(folder / "records"), folder / "state", os.environ, accel="tcg")
-    plan = plan_for(recipe, cells(recipe)[0])
+    plan = replace(plan_for(recipe, cells(recipe)[0]), cpus=1)
     cancel = CancelToken(str(folder / "cancel"))
     observation = runner.run(Image("identity", IMAGE), plan, folder / "stored", listener=ignore, cancel=cancel)
     return read(observation, question_for(recipe))
