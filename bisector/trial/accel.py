@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether KVM works here. /dev/kvm that opens proves nothing: a host may create VMs and still not run a stock kernel.
 
-So a real boot is tried, and a lasting answer remembered for this host kernel, CPU and QEMU: that it works, or that KVM
-itself refuses. What may pass (no memory, a kill) is tried twice and remembered by nobody. All trials of one campaign
-run on one acceleration, also when it is resumed: rates and deadlines learnt on one are not those of the other.
+So a real boot is tried, and a lasting answer remembered for this host kernel, CPU and QEMU: that it works, that KVM
+itself refuses, or that a kernel said nothing with it which emulation then booted in less time. What may pass (no
+memory, a kill) is tried twice and remembered by nobody. All trials of one campaign run on one acceleration, also when
+it is resumed: rates and deadlines learnt on one are not those of the other.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Cause(StrEnum):
     NO_DEVICE = "no_device"  # /dev/kvm is not there, or this user may not open it
     REFUSED = "refused"  # KVM itself cannot run a VM here
     PASSING = "passing"  # QEMU or the host failed in a way that may pass
+    SILENT = "silent"  # a kernel said nothing with KVM in more time than emulation took to boot it
     IMAGE = "image"  # the kernel that was tried did not come up; it, or KVM, is at fault
     INTERRUPTED = "interrupted"  # nobody waited for the answer
     GONE = "gone"  # the campaign began on KVM, which is no longer there
@@ -61,7 +63,8 @@ class Answer:
 
 _deciding = threading.Lock()  # two slots begin at once
 TICK = 0.2  # seconds; so often a slot that waits for the boot of another looks whether it is to stop
-_silent: dict[tuple[Path, str], Answer] = {}  # state and host → what this process found with a kernel that said nothing
+_silent: dict[tuple[Path, str], tuple[str, Answer]] = {}
+"""State and host → an image that did not come up with KVM in this process, and what followed from it."""
 
 
 def choose(
@@ -111,15 +114,31 @@ def _choose(state: Path, qemu: str, image: str, boots: Callable[[], Observation]
         return Answer("tcg", f"{device} {_why_not(device)}", Cause.NO_DEVICE)
     host = _host(qemu)
     memory = _read(state / MEMORY)
-    if found := _lasting(memory.get(host)) or _silent.get((state, host)):
+    if found := _lasting(memory.get(host)):
         return found
+    if (state, host) in _silent:
+        return _silent[state, host][1]
     answer = _tried(boots)
     if answer.cause in (Cause.WORKS, Cause.REFUSED):
         _write(state / MEMORY, {**memory, host: answer})
     elif answer.cause is Cause.IMAGE:  # for this process alone; the next one tries again, with the kernel it has
         answer = replace(answer, reason=f"{answer.reason}; the kernel was {image[:12]}")
-        _silent[state, host] = answer
+        _silent[state, host] = image, answer
     return answer
+
+
+def came_up(state: Path, qemu: str, image: str, seconds: float) -> None:
+    """By emulation an image came up, ``seconds`` after its VM began.
+
+    Where that is less than it was given with KVM, twice, and said nothing, KVM is at fault: it executes so slowly that
+    it is of no use (seen where a host emulates each of its instructions). The next process need not try again.
+    """
+    host = _host(qemu)
+    tried, answer = _silent.get((state, host), ("", None))
+    if answer is None or tried != image or seconds >= PATIENCE:
+        return
+    answer = replace(answer, cause=Cause.SILENT, reason=f"{answer.reason}; by emulation it booted in {seconds:.0f} s")
+    _write(state / MEMORY, {**_read(state / MEMORY), host: answer})
 
 
 def _tried(boots: Callable[[], Observation]) -> Answer:

@@ -69,11 +69,11 @@ class VmRunner:
         except InfraError as error:
             return Watcher(plan, {}, 0.0, listener, cancel).harness(error.what)
         booted = kernels.first
-        wanted = self.accel_of(plan)
+        wanted, unsure = self.accel_of(plan), False
         qemu = shutil.which(QEMU, path=self.environ.get("PATH", os.defpath))
         if wanted == "auto":
             answer = self.accelerate(booted, qemu, folder, cancel)
-            wanted = answer.accel
+            wanted, unsure = answer.accel, answer.cause is acceleration.Cause.IMAGE
             if answer.cause is acceleration.Cause.GONE:
                 return Watcher(plan, {}, 0.0, listener, cancel).harness(answer.reason)
             if answer.cause is acceleration.Cause.INTERRUPTED and cancel.cancelled():
@@ -88,6 +88,8 @@ class VmRunner:
             seen = self._run(kernels, image.programs, plan, folder, watcher, qemu)
         except FAULTS as error:
             return watcher.harness(in_words(error))
+        if unsure and seen.result and seen.ending is not Ending.HARNESS:
+            acceleration.came_up(self.state, qemu, booted.identity, seen.timing.boot)
         if watcher.only_another_kernel and seen.result is None and seen.ending in (Ending.NO_AGENT, Ending.DECISIVE):
             # not the candidate's doing, which has not begun
             return replace(seen, ending=Ending.HARNESS, console=(), detail=f"the VM did not boot: {seen.detail}")

@@ -16,7 +16,7 @@ KERNEL = os.environ.get("BISECTOR_TEST_IMAGE", "")
 RECIPE = """\
 recipe: which-programs
 target: {qemu: {build: [qemu-img]}}
-vm: {memory: 512M, cpus: 1}
+vm: {memory: 512M, cpus: 1, accel: tcg}
 trials: 1
 deadline: 5m
 steps:

@@ -25,7 +25,8 @@ def bisector(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_trial_answers_alike_in_another_home(tmp_path: Path) -> None:
     first = bisector(tmp_path / "a", "test", "virtio-open-lvm-raid1", "--image", IMAGE, "--trials", "1",
-                     "--cell", "guest.drives.vda.aio=native", "--cell", "vm.cpus=1")  # fmt: skip
+                     "--cell", "guest.drives.vda.aio=native", "--cell", "vm.cpus=1",
+                     "--cell", "vm.accel=tcg")  # fmt: skip
     assert first.returncode == 1, first.stderr  # bad
     campaign = json.loads(bisector(tmp_path / "a", "campaigns", "--json").stdout)["campaigns"][0]["id"]
     pack = tmp_path / "x.tar.gz"

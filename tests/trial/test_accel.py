@@ -112,6 +112,24 @@ def test_an_image_that_does_not_boot_decides_for_this_process_alone(tmp_path: Pa
     assert choose(tmp_path, device, Boots(Ending.FINISHED), image="another").accel == "kvm"
 
 
+@pytest.mark.parametrize(
+    ("image", "seconds", "lasts"), [("one", 6.0, True), ("one", accel.PATIENCE, False), ("another", 6.0, False)]
+)
+def test_kvm_under_which_a_kernel_is_silent_that_emulation_boots_sooner_is_not_tried_again(
+    tmp_path: Path, device: Path, image: str, seconds: float, lasts: bool
+) -> None:
+    choose(tmp_path, device, Boots(Ending.NO_AGENT, "no sign of the agent within 30 s"))
+    accel.came_up(tmp_path, "/usr/bin/env", image, seconds)
+    remembered = accel.known(tmp_path, "/usr/bin/env", device=device)
+    assert (remembered is not None) is lasts
+    accel._silent.clear()  # as another process begins
+    boots = Boots(Ending.FINISHED)
+    again = choose(tmp_path, device, boots, image="third")
+    assert (again.accel, boots.count) == (("tcg", 0) if lasts else ("kvm", 1))
+    assert again.cause is (accel.Cause.SILENT if lasts else accel.Cause.WORKS)
+    assert "by emulation it booted in 6 s" in again.reason or not lasts
+
+
 # ---- one campaign, one acceleration --------------------------------------------------------------------------------
 
 
@@ -220,6 +238,23 @@ def test_trials_of_one_campaign_do_not_mix(setup, tmp_path: Path, monkeypatch: p
     setup.play("finish()")
     assert setup.run(accel="auto", campaign=campaign).accel == "tcg"
     assert setup.run(accel="auto", campaign=tmp_path / "other").accel == "kvm"
+
+
+def test_a_trial_says_whether_the_kernel_that_was_silent_with_kvm_came_up_without(
+    setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path / "kvm"
+    device.write_text("")
+    monkeypatch.setattr(accel.choose, "__kwdefaults__", {"device": device, "campaign": None})
+    monkeypatch.setattr(accel, "ATTEMPTS", 1)
+    monkeypatch.setattr(accel, "PATIENCE", 3.0)
+    setup.play("if '--disable-kvm' not in sys.argv: time.sleep(600)\nbegin(); finish()")
+    assert setup.run(accel="auto").accel == "tcg"
+    accel._silent.clear()  # as another process begins
+    setup.play("begin(); finish()")
+    assert setup.run(accel="auto").accel == "tcg"
+    first, second = (progress.detail for progress in setup.phases if progress.phase is Phase.ACCEL)
+    assert "by emulation" not in first and "by emulation it booted in" in second
 
 
 def test_an_interrupted_boot_is_not_remembered(tmp_path: Path, device: Path) -> None:
