@@ -95,7 +95,7 @@ PULL = """
 
 
 def test_a_disk_is_pulled_out_and_put_in_again(tmp_path: Path) -> None:
-    result = tried(tmp_path, PULLED, PULL)
+    result = tried(tmp_path, PULLED, PULL, cpus=2)
     assert {step.name: step.exit for step in result.steps if step.exit} == {"gone": 1}
     assert errors(result)["gone"] in ("ENOENT", "ENXIO", "ENODEV")
     there = result.step("there")

@@ -33,7 +33,7 @@ LOOKS = """
 
 def test_the_kernel_sees_blocks_queues_and_caches_as_the_words_say(tmp_path: Path) -> None:
     """``test_words_vm`` has a disk of scsi_debug without these words, and ``test_boots_vm`` one of scsi."""
-    result = tried(tmp_path, DISKS, LOOKS)
+    result = tried(tmp_path, DISKS, LOOKS, cpus=2)
     seen = errors(result)
     assert (seen["zeroes"], seen["written-zeroes"]) == ("EIO", "")  # the kernel wrote them itself
     offered, none = map(int, said(result, "offers").split())

@@ -41,10 +41,13 @@ def lines(text: str, indent: str) -> str:
     return "\n".join(f"{indent}{line.strip()}" for line in text.strip().splitlines())
 
 
-def observed(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "") -> Observation:
+def observed(
+    tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "", *, cpus: int = 1
+) -> Observation:
     """A trial of a recipe with that storage and those steps, and ``more`` sections; ``leaking``: a fact leak.
 
-    Its VM has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md).
+    Its VM has one processor: emulated, a second one makes it dearer and no faster (docs/performance.md). But a disk has
+    a queue for each processor, and no more.
     """
     last = steps.strip().splitlines()[-1].strip(" -").partition(":")[0]
     leak = f", leaks: {{leak: {leaking}}}" if leaking else ""
@@ -62,13 +65,13 @@ def observed(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: 
     )
     cancel = CancelToken(str(tmp_path / "cancel"))
     others = tuple((whose, "words") for whose in recipe.kernels_beside)
-    made = replace(plan.plan_for(recipe, cell), kernels=others, cpus=1)
+    made = replace(plan.plan_for(recipe, cell), kernels=others, cpus=cpus)
     return runner.run(Image("words", IMAGE), made, tmp_path / "stored", listener=print, cancel=cancel)
 
 
-def tried(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "") -> Result:
+def tried(tmp_path: Path, storage: str, steps: str, more: str = "", leaking: str = "", *, cpus: int = 1) -> Result:
     """What the agent saw of it, when it came to its end."""
-    seen = observed(tmp_path, storage, steps, more, leaking)
+    seen = observed(tmp_path, storage, steps, more, leaking, cpus=cpus)
     assert seen.ending is Ending.FINISHED, (seen.detail, seen.result and seen.result.fault)
     assert seen.result is not None and seen.result.fault is None, seen.result
     return seen.result
@@ -143,7 +146,7 @@ READS = """
 
 
 def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> None:
-    result = tried(tmp_path, DISKS, READS)
+    result = tried(tmp_path, DISKS, READS, cpus=2)
     assert said(result, "block").split() == ["4096", str((64 << 20) // 512)]
     assert said(result, "queues").split("\n") == ["2", "write through"]
     assert said(result, "beside").split("\n") == ["8", "0"]
