@@ -42,12 +42,14 @@ def dump(value: object, *, indent: int | None = None) -> str:
 
     Half of a surrogate pair, which a file's name that is not UTF-8 leaves in a text, becomes U+FFFD.
     """
-    text = json.dumps(dataclasses.asdict(value, dict_factory=_record), sort_keys=True, indent=indent)  # type: ignore[call-overload]
+    text = json.dumps(_record(value), default=_record, sort_keys=True, indent=indent)
     return _SURROGATE.sub(_whole, text) if r"\ud" in text else text
 
 
-def _record(fields: list[tuple[str, typing.Any]]) -> dict[str, typing.Any]:
-    return {name: value for name, value in fields if value or name not in LATER}
+def _record(record: object) -> dict[str, object]:
+    """The fields of a record. json asks for those of each one inside, which is twice as fast as ``asdict``."""
+    pairs = ((one.name, getattr(record, one.name)) for one in dataclasses.fields(record))  # type: ignore[arg-type]
+    return {name: value for name, value in pairs if value or name not in LATER}
 
 
 def _whole(found: re.Match[str]) -> str:
