@@ -157,11 +157,16 @@ def _table(facts: Facts) -> list[str]:
         side = words.side(judgement.verdict)
         lines.append(_wrap(f"{f'{side}, ' if side else ''}{judgement.reason}{cell}", head, indent=len(head)))
     skipped = sum(judgement.verdict is Verdict.SKIP for _, judgement in facts.judgements)
-    counted = f"{len(facts.judgements)} verdicts, {len(facts.trials)} trials"
-    extra = [f"{skipped} skipped"] * bool(skipped) + [f"{facts.infra_count} harness failures"] * bool(facts.infra_count)
-    extra += [f"{facts.same_inputs} builds not made (same inputs)"] * bool(facts.same_inputs)
+    counted = f"{_several(len(facts.judgements), 'verdict')}, {_several(len(facts.trials), 'trial')}"
+    extra = [f"{skipped} skipped"] * bool(skipped)
+    extra += [_several(facts.infra_count, "harness failure")] * bool(facts.infra_count)
+    extra += [f"{_several(facts.same_inputs, 'build')} not made (same inputs)"] * bool(facts.same_inputs)
     lines.append(", ".join([counted, *extra]))
     return lines
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _ahead(facts: Facts) -> list[str]:

@@ -105,6 +105,9 @@ def test_a_build_that_was_not_made_is_shown(history: History, setting: Setting) 
     said = f"same inputs as {named}: nothing it changes is read by this build"
     assert said in " ".join(text.render(gathered).split())
     assert f"{outcome.same_inputs} builds not made (same inputs)" in text.render(gathered)
+    unbuilt = [each for each in gathered.builds if isinstance(each[1], Image) and each[1].same_inputs]
+    one = replace(gathered, judgements=gathered.judgements[:1], builds=tuple(unbuilt[:1]))
+    assert "\n1 verdict, " in text.render(one) and "1 build not made (same inputs)" in text.render(one)
     assert said in json_format.render(gathered)
     assert said in html.render(gathered)
 
