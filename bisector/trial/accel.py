@@ -29,6 +29,7 @@ from bisector.trial.follow import BETWEEN
 PATIENCE = 30.0  # seconds in which a kernel on KVM must have reached the agent
 ATTEMPTS = 2  # boots, where a failure may pass
 LASTS = 30 * 86400.0  # seconds that an answer is remembered
+SILENCE_LASTS = 86400.0  # the same where one kernel alone stands behind it
 DEVICE = Path("/dev/kvm")
 MEMORY = "accel.json"  # in the state folder, and in a campaign's
 
@@ -64,7 +65,7 @@ class Answer:
 _deciding = threading.Lock()  # two slots begin at once
 TICK = 0.2  # seconds; so often a slot that waits for the boot of another looks whether it is to stop
 _silent: dict[tuple[Path, str], tuple[str, Answer]] = {}
-"""State and host → an image that did not come up with KVM in this process, and what followed from it."""
+"""State and host → an image that said nothing with KVM in this process ("" where it crashed), and what followed."""
 
 
 def choose(
@@ -118,12 +119,12 @@ def _choose(state: Path, qemu: str, image: str, boots: Callable[[], Observation]
         return found
     if (state, host) in _silent:
         return _silent[state, host][1]
-    answer = _tried(boots)
+    answer, silent = _tried(boots)
     if answer.cause in (Cause.WORKS, Cause.REFUSED):
         _write(state / MEMORY, {**memory, host: answer})
     elif answer.cause is Cause.IMAGE:  # for this process alone; the next one tries again, with the kernel it has
         answer = replace(answer, reason=f"{answer.reason}; the kernel was {image[:12]}")
-        _silent[state, host] = image, answer
+        _silent[state, host] = image if silent else "", answer
     return answer
 
 
@@ -131,7 +132,8 @@ def came_up(state: Path, qemu: str, image: str, seconds: float) -> None:
     """By emulation an image came up, ``seconds`` after its VM began.
 
     Where that is less than it was given with KVM, twice, and said nothing, KVM is at fault: it executes so slowly that
-    it is of no use (seen where a host emulates each of its instructions). The next process need not try again.
+    it is of no use (seen where a host emulates each of its instructions). Other processes need not try again for a day:
+    a kernel may also hang under KVM alone by a bug of its own.
     """
     host = _host(qemu)
     tried, answer = _silent.get((state, host), ("", None))
@@ -141,12 +143,13 @@ def came_up(state: Path, qemu: str, image: str, seconds: float) -> None:
     _write(state / MEMORY, {**_read(state / MEMORY), host: answer})
 
 
-def _tried(boots: Callable[[], Observation]) -> Answer:
-    answer = _read_answer(boots())
+def _tried(boots: Callable[[], Observation]) -> tuple[Answer, bool]:
+    """What boots say, and whether the last one ran out of time without a word."""
+    seen = boots()
     for _ in range(ATTEMPTS - 1):
-        if answer.cause in (Cause.PASSING, Cause.IMAGE):
-            answer = _read_answer(boots())
-    return answer
+        if _read_answer(seen).cause in (Cause.PASSING, Cause.IMAGE):
+            seen = boots()
+    return _read_answer(seen), seen.ending is Ending.NO_AGENT and seen.timing.total >= PATIENCE
 
 
 def forget(state: Path) -> None:
@@ -171,7 +174,8 @@ def _why_not(device: Path) -> str:
 
 
 def _lasting(answer: Answer | None) -> Answer | None:
-    return answer if answer and 0 <= time.time() - answer.at < LASTS else None
+    lasts = SILENCE_LASTS if answer and answer.cause is Cause.SILENT else LASTS
+    return answer if answer and 0 <= time.time() - answer.at < lasts else None
 
 
 def _read_answer(observation: Observation) -> Answer:
