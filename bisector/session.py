@@ -24,8 +24,8 @@ from bisector.execute.share import TrialSlots
 from bisector.interfaces import CancelToken, Listener, Phase, Progress, Runner, Target, with_context
 from bisector.jobs import make_image
 from bisector.judge import AddFixups, Judge
-from bisector.model import BuildFailure, Candidate, Cell, Image, TargetKind
-from bisector.recipe import files, kept, load
+from bisector.model import BuildFailure, Candidate, Cell, Image
+from bisector.recipe import kept, load
 from bisector.recipe.model import DEFAULT_TRIALS, Recipe
 from bisector.recipe.modules import all_modules, modules_for
 from bisector.recipe.plan import build_config, largest_vm, plan_for, question_for
@@ -54,6 +54,7 @@ from bisector.verdict.budget import Budget
 from bisector.verdict.fixed import FixedTrials
 from bisector.verdict.rule import Rule, Sequential
 from bisector.verdict.sequential import Belief
+from bisector.vm_kernel import VmKernels
 from bisector.work_log import WorkLog
 
 DEFAULT_MAX_ERROR = 0.01
@@ -96,7 +97,10 @@ class Session:
         self.processes.check_sandbox()
         self.store = Store(setting.folders.state)
         self.processes.reap_orphans()
-        self._vm_kernels: dict[str, Image] = {}
+        self._vm_kernels = VmKernels(
+            self.given, lambda recipe: self._packages(recipe, all_modules(), ()), self.made, setting.folders.cache,
+            setting.listener,
+        )  # fmt: skip
         self._at_work = ExitStack()
         self.before_close = ExitStack()
         """Closed when all work has ended, while the store is still open."""
@@ -271,27 +275,11 @@ class Session:
 
         It is made or fetched when it is first needed. Raises InfraError and UsageError when it is not to be had.
         """
-        named = recipe.other_kernel
-        if named is None:
-            return None
-        machine, key = ("VM", "vm") if recipe.vm is not None else ("guest", "guest")
-        if named not in self._vm_kernels:
-            target: Target
-            if files.is_file(named):
-                files.opened(recipe, named).close()  # it may be another one than when the recipe was read
-                path = recipe.beside(named).resolve()
-                target, candidate = self.given(), Candidate(TargetKind.GIVEN, str(path), label=path.name)
-            else:
-                packages = self._packages(recipe, all_modules(), ())
-                target, candidate = packages, packages.candidate(named) if named else packages.newest()
-            made = self.made(target, candidate)
-            if isinstance(made, BuildFailure):
-                what = f"{candidate}, which the {machine} should boot, is not to be had: {'; '.join(made.errors)}"
-                raise InfraError(what, hint=f"name another one in the recipe: {key}: {{kernel: VERSION or ./FILE}}")
-            self._vm_kernels[named] = made
-            name = f"Linux {made.release}" if made.release else str(candidate)
-            self.setting.listener(Progress(Phase.STAGE, f"The {machine} boots {name}, which is not what is tried"))
-        return self._vm_kernels[named]
+        return self._vm_kernels.of(recipe)
+
+    def pin_vm_kernel(self, recipe: Recipe, campaign: str) -> None:
+        """Have a campaign (id) keep the kernel that its VMs began with. Raises as ``vm_kernel`` does."""
+        self._vm_kernels.pin(recipe, self.store.campaign_folder(campaign), campaign)
 
     def judge(
         self,

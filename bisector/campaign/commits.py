@@ -80,11 +80,13 @@ class CommitCampaign:
         fixups = [
             Fixup(user.resolve(each.broken_by), user.resolve(each.fixed_by)) for each in request.recipe.search.fixups
         ]
-        self.session.vm_kernel(request.recipe)
+        if not request.resume:
+            self.session.vm_kernel(request.recipe)  # what is not to be had is said before anything is stored
         row = self._open(str(request.repo.resolve()), good, bad)
         with self.session.lock(row.id):
             if done := store.campaign(row.id).outcome:  # by another command, after we had looked for it
                 return store.campaign(row.id), done
+            self.session.pin_vm_kernel(request.recipe, row.id)
             store.set_state(row.id, CampaignState.RUNNING)
             try:
                 clone = self.session.clone(user)

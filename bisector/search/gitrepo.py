@@ -193,7 +193,7 @@ class History:
         return self._fixed("rev_parse", "--verify", f"{oid}^{{tree}}")
 
     def query(self, verb: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-        """What a git command prints that only reads, for questions of other rooms (``verb``: ``rev_list`` ...).
+        """What a git command prints that only reads, for questions of other packages (``verb``: ``rev_list`` ...).
 
         "" for an exit code of ``codes`` other than 0. Raises InfraError for any other.
         """

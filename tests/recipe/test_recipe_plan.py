@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the other rooms get of a recipe: plan, question, config."""
+"""What the other packages get of a recipe: plan, question, config."""
 
 from __future__ import annotations
 

@@ -342,7 +342,7 @@ setup.search(judge, "a", "j")
 def test_kill_9_leaves_no_process_and_the_next_search_finds_it(setup: SearchSetup, steps: int) -> None:
     repository = setup.plant(LINE)
     program = VICTIM.format(
-        path=[os.fspath(Path(__file__).parent), *sys.path],  # other rooms' tests have a conftest too
+        path=[os.fspath(Path(__file__).parent), *sys.path],  # other packages' tests have a conftest too
         steps=steps,
         folder=os.fspath(setup.folder),
         repository=os.fspath(repository.folder),
