@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     BAD = 1  # test: bad; nightly: new regression
     USAGE = 2
     INFRA = 3  # the harness failed, or an unexpected error
-    UNDECIDED = 4  # run: every other outcome; test: skip or weak
+    UNDECIDED = 4  # run: every other outcome; test: skip or weak; nightly: nothing new, and a recipe without verdict
     INVALID = 5  # recipe or config invalid
     INTERRUPTED = 130
 

@@ -39,12 +39,15 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """3 when the harness failed somewhere, else 1 when there is something new, else 0."""
+        """3 when the harness failed somewhere, else 1 when there is something new, else 4 when a recipe has no verdict,
+        else 0."""
         if self.nothing:
             return ExitCode.OK
         if self.night.troubles:
             return ExitCode.INFRA
-        return ExitCode.BAD if summary.news(self.night, self.regressions, NEW) else ExitCode.OK
+        if summary.news(self.night, self.regressions, NEW):
+            return ExitCode.BAD
+        return ExitCode.UNDECIDED if summary.unjudged(self.night) else ExitCode.OK
 
 
 def run(watch: Watch, session: Session, clock: Clock = time.monotonic) -> Report:

@@ -13,7 +13,7 @@ from bisector import __version__
 from bisector.errors import InfraError
 from bisector.model import Verdict
 from bisector.nightly.config import Watch
-from bisector.nightly.records import Answer, Kind, News, Night, Regression, State
+from bisector.nightly.records import Answer, Kind, News, Night, Regression, Role, State
 from bisector.printable import printable
 from bisector.report.excerpt import printable as bare
 from bisector.report.timeline import duration
@@ -63,12 +63,21 @@ def text(night: Night, regressions: Sequence[Regression]) -> str:
     drafts = [known[name].draft for name in sorted(fresh) if name in known and known[name].draft]
     if drafts:
         lines += ["", *(f"draft of a report (not sent): {draft}" for draft in drafts)]
+    if names := unjudged(night):
+        lines += ["", f"not tested: {', '.join(names)}; whether anything is new there is not known"]
     if night.troubles:
         lines += ["", *(f"the harness failed: {bare(trouble)}" for trouble in night.troubles)]
     lines += ["", "{open} open, {fixed} fixed".format(**counts(regressions)), f"took {took(night)}"]
     if night.stopped:
         lines.append(f"not done: {night.stopped}; the next call goes on")
     return "\n".join(lines) + "\n"
+
+
+def unjudged(night: Night) -> tuple[str, ...]:
+    """Recipes of which the night's tree could be judged in no cell: it does not build or boot, or fails otherwise."""
+    tried = [each for each in night.answers if each.role is Role.NEXT and not each.condition]
+    judged = {each.recipe for each in tried if each.verdict in (Verdict.GOOD, Verdict.BAD)}
+    return tuple(dict.fromkeys(each.recipe for each in tried if each.recipe not in judged))
 
 
 def took(night: Night) -> str:

@@ -70,7 +70,7 @@ class Shelf:
 
 @dataclass
 class CommandRunner:
-    """The behaviour of an image is its exit code. Notes what each VM boots; after ``most`` trials the harness breaks."""
+    """The behaviour of an image is its exit code. Notes what VMs boot; after ``most`` trials the harness breaks."""
 
     kernels: list[str]
     most: int
