@@ -89,11 +89,11 @@ e2e-qemu: .make/venv .make/host-qemu ## The qcow2 race on a planted history of t
 
 .PHONY: book
 # Two at a time: an emulated guest in an emulated VM keeps one core busy.
-book: .make/host-book .make/book-image ## Every recipe of the book on real software, controls included (some 25 minutes)
-	BISECTOR_BOOK_IMAGE="$$(cat .make/book-image)" $(BIN)/pytest -m book -n 2 --dist load --maxschedchunk 1 tests/book $(PYTEST_ARGS)
+book: .make/host-book .make/book-image .make/book-bzimage ## Every recipe of the book on real software, controls included (some 25 minutes)
+	BISECTOR_BOOK_IMAGE="$$(cat .make/book-image)" BISECTOR_BOOK_BZIMAGE="$$(cat .make/book-bzimage)" $(BIN)/pytest -m book -n 2 --dist load --maxschedchunk 1 tests/book $(PYTEST_ARGS)
 
 .PHONY: book-3
-book-3: .make/host-book .make/book-image ## The book three times: the same answers each time
+book-3: .make/host-book .make/book-image .make/book-bzimage ## The book three times: the same answers each time
 	for pass in 1 2 3; do $(MAKE) --no-print-directory book || exit 1; done
 
 .PHONY: bench
@@ -185,15 +185,20 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Not stamps alone: the cache that an image lies in may have been removed, and the fragments may be others today.
+define image_of
+	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ] && [ "$$(cat $@.of)" = "$(1)" ]; } 2>/dev/null; then \
+		$(BIN)/python -m tests.e2e.image --fragments $(1) > $@.new && echo "$(1)" > $@.of && mv $@.new $@; fi
+endef
+
 # One kernel that carries every recipe of the book.
 .make/book-image: .make/venv FORCE
-	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ] && [ "$$(cat $@.of)" = "$(BOOK_FRAGMENTS)" ]; } 2>/dev/null; then \
-		$(BIN)/python -m tests.e2e.image --fragments $(BOOK_FRAGMENTS) > $@.new && \
-		echo "$(BOOK_FRAGMENTS)" > $@.of && mv $@.new $@; fi
+	$(call image_of,$(BOOK_FRAGMENTS))
 
-# Not a stamp alone: the cache that the image lies in may have been removed, and the fragments may be others today.
+# The same as a bzImage, which a boot loader takes. It is built behind the other: little of it is new.
+.make/book-bzimage: .make/book-image FORCE
+	$(call image_of,$(BOOK_FRAGMENTS) suspend-ram)
+
 .PHONY: FORCE
 .make/image: .make/venv FORCE
-	@if ! { [ -s $@ ] && [ -e "$$(cat $@)" ] && [ "$$(cat $@.of)" = "$(IMAGE_FRAGMENTS)" ]; } 2>/dev/null; then \
-		$(BIN)/python -m tests.e2e.image --fragments $(IMAGE_FRAGMENTS) > $@.new && \
-		echo "$(IMAGE_FRAGMENTS)" > $@.of && mv $@.new $@; fi
+	$(call image_of,$(IMAGE_FRAGMENTS))

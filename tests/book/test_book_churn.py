@@ -77,4 +77,4 @@ def test_no_finding_on_a_gibibyte_of_churn_with_the_guest_killed(tmp_path: Path)
         assert steps[name]["blocks"] == ["clean"], steps[name]
     written = sum(step["count"] for name, step in steps.items() if name.startswith("write")) * 4096
     assert written >= 1024 * MIB
-    assert cut_short(Path(answer["folder"], trial["folder"], "stamps.log")) == KILLS
+    assert cut_short(Path(answer["folder"], trial["folder"], "guest/stamps.log")) == KILLS
