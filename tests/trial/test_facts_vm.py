@@ -159,7 +159,7 @@ def test_a_volume_that_lvcreate_refuses_is_an_answer_only_where_it_is_looked_for
 def test_a_healthy_kernel_is_good_by_name(tmp_path: Path, name: str, smaller: str, condition: str) -> None:
     """One line of a loop device over tmpfs is no flood, and lvconvert ends where no udev lives."""
     recipe = override(override(load(name), smaller), "vm.cpus=1")
-    runner = VmRunner(Processes(tmp_path / "records"), tmp_path / "state", os.environ)
+    runner = VmRunner(Processes(tmp_path / "records"), tmp_path / "state", os.environ, accel="tcg")
     cancel = CancelToken(str(tmp_path / "cancel"))
     plan = plan_for(recipe, cells(recipe)[0])
     seen = runner.run(Image("identity", IMAGE), plan, tmp_path / "stored", listener=ignore, cancel=cancel)
