@@ -3,8 +3,8 @@
 
 So a real boot is tried, and a lasting answer remembered for this host kernel, CPU and QEMU: that it works, that KVM
 itself refuses, or that a kernel said nothing with it which emulation then booted in less time. What may pass (no
-memory, a kill) is tried twice and remembered by nobody. All trials of one campaign run on one acceleration, also when
-it is resumed: rates and deadlines learnt on one are not those of the other.
+memory, a kill, a crash) is tried twice and remembered by nobody. All trials of one campaign run on one acceleration,
+also when it is resumed: rates and deadlines learnt on one are not those of the other.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ def _choose(state: Path, qemu: str, image: str, boots: Callable[[], Observation]
 def came_up(state: Path, qemu: str, image: str, seconds: float) -> None:
     """By emulation an image came up, ``seconds`` after its VM began.
 
-    Where that is less than it was given with KVM, twice, and said nothing, KVM is at fault: it executes so slowly that
-    it is of no use (seen where a host emulates each of its instructions). Other processes need not try again for a day:
-    a kernel may also hang under KVM alone by a bug of its own.
+    Where that is less than it was given with KVM, and said nothing, KVM is at fault: it executes so slowly that it is
+    of no use (seen where a host emulates each of its instructions). Other processes need not try again for a day: a
+    kernel may also hang under KVM alone by a bug of its own.
     """
     host = _host(qemu)
     tried, answer = _silent.get((state, host), ("", None))
@@ -144,12 +144,18 @@ def came_up(state: Path, qemu: str, image: str, seconds: float) -> None:
 
 
 def _tried(boots: Callable[[], Observation]) -> tuple[Answer, bool]:
-    """What boots say, and whether the last one ran out of time without a word."""
+    """What boots say, and whether the last one ran out of time without a word. Silence is not tried twice: the boot by
+    emulation that follows tells whether the host was busy, and another one would cost as many seconds again.
+    """
     seen = boots()
     for _ in range(ATTEMPTS - 1):
-        if _read_answer(seen).cause in (Cause.PASSING, Cause.IMAGE):
+        if _read_answer(seen).cause in (Cause.PASSING, Cause.IMAGE) and not _ran_out(seen):
             seen = boots()
-    return _read_answer(seen), seen.ending is Ending.NO_AGENT and seen.timing.total >= PATIENCE
+    return _read_answer(seen), _ran_out(seen)
+
+
+def _ran_out(seen: Observation) -> bool:
+    return seen.ending is Ending.NO_AGENT and seen.timing.total >= PATIENCE
 
 
 def forget(state: Path) -> None:
