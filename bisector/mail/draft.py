@@ -10,11 +10,10 @@ from pathlib import Path
 
 from bisector import __version__
 from bisector.errors import BisectorError, UsageError
-from bisector.mail import fixed, recipients, regression
+from bisector.mail import fixed, recipients, regression, repeat
 from bisector.mail.letter import Draft, Letter, drafts
 from bisector.mail.thread import NEW, Address, State, Thread, address, load
 from bisector.model import Commit
-from bisector.report import cells
 from bisector.report.decode import decoded
 from bisector.report.facts import Facts, gather
 from bisector.search.gitrepo import History
@@ -134,9 +133,9 @@ def _notes(letter: Letter) -> tuple[str, ...]:
         notes.append("\n".join((fixed.HINT, *letter.fixed.hints)))
     untested = [each for each in letter.fixed.newest if each.verdict is None and each.tree is fixed.Tree.MAINLINE]
     if untested:
-        row, outcome = letter.facts.campaign, letter.facts.outcome
+        row = letter.facts.campaign
         words = ["bisector", "test", row.recipe, "--repo", row.repo, "--rev", untested[0].name]
-        words += cells.options(outcome.cell) if outcome else []
+        words += (word for option in repeat.options(letter.facts) for word in option)
         notes.append(
             "maintainers will ask for the newest mainline; let 'bisector run' try it (--check-fixed), or test it and "
             f"draft again:\n{shlex.join(words)}"

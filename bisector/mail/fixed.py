@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from bisector.errors import BisectorError
 from bisector.mail.regression import version
+from bisector.mail.repeat import asks_the_same
 from bisector.model import Commit, Edit, EditKind, Judgement, TargetKind, Verdict
-from bisector.report.cells import question
 from bisector.report.facts import Facts
 from bisector.search import refs
 from bisector.search.gitrepo import History
@@ -240,10 +240,9 @@ def _holds(history: History, newer: str, older: str) -> bool:
 def _answered(newest: Newest, facts: Facts) -> Newest:
     """With the newest verdict on that kernel that answers this campaign's question, in the cell that was searched: from
     this campaign, or from a test of it."""
-    identity = question(facts.campaign.source, facts.outcome.cell if facts.outcome else "")
     for known in reversed(facts.of_recipe):
         judged = known.judgement
-        if _is(newest, judged) and question(known.source, judged.cell) == identity:
+        if _is(newest, judged) and asks_the_same(facts, known.source, judged):
             return replace(newest, verdict=judged.verdict, reproduced=known.reproduced, conclusive=known.conclusive)
     return newest
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from bisector.direction import place_of
+from bisector.mail import repeat
 from bisector.mail.compose import COLUMNS, fold, wrap
 from bisector.mail.fixed import FixResult, FixStatus, LaterCommit, Newest, Tree
 from bisector.mail.regzbot import one_line
 from bisector.model import EditKind, Judgement, Outcome, Signal, TargetKind, Verdict
-from bisector.report import cells
 from bisector.report.facts import NOT_DECODED, Facts
 from bisector.report.stages import left_open
 from bisector.search.refs import MentionKind
@@ -108,13 +109,13 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
             where = [f"--package '{shown.revision}'"]
         case _:
             where = ["--image IMAGE"]
-    cell = outcome.cell if outcome else ""
-    command = ["bisector test", recipe, *where]
+    command, options = ["bisector test", recipe, *where], repeat.options(facts)
     if outcome and outcome.numbers and outcome.good and outcome.bad:  # one candidate has no verdict then
         good, bad = (end.candidate.revision[:12] for end in (outcome.good, outcome.bad))
         fix = ["--find-fix"] if outcome.find_fix else []
         command = ["bisector run", recipe, where[0], *fix, f"--good {good}", f"--bad {bad}"]
-    words = [*command, *(f"--cell {_quoted(each)}" for each in cells.words(cell))]
+        options = tuple(each for each in options if each[0] == "--cell")
+    words = [*command, *(f"{option} {_shown(option, value)}" for option, value in options)]
     notes = {
         "--repo LINUX": "LINUX is a git repository of the kernel",
         "--repo QEMU": "QEMU is a git repository of QEMU",
@@ -126,8 +127,8 @@ def reproduce(facts: Facts, shipped: bool) -> list[str]:
     return [*_command(words), *(["", *wrap(note)] if note else [])]
 
 
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"
+def _shown(option: str, value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'" if option == "--cell" else shlex.quote(value)
 
 
 def _command(words: Sequence[str]) -> Iterator[str]:

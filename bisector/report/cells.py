@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from bisector.errors import BisectorError
 from bisector.model import Judgement, Trial
 from bisector.recipe import matrix, text
+from bisector.recipe.model import Recipe
 from bisector.recipe.parse import parse
 
 PARTS = ("target", "vm", "storage", "guest", "steps", "bad_when", "good_when")
@@ -35,14 +36,23 @@ def question(source: str, cell: str) -> object:
 
     A recipe that cannot be read any more is equal to itself alone.
     """
+    recipe = recipe_in(source, cell)
+    return (source, cell) if recipe is None else question_of(recipe)
+
+
+def question_of(recipe: Recipe) -> object:
+    """The same of a recipe that is in its cell already."""
+    data = matrix.plain(recipe)
+    return {name: data.get(name) for name in PARTS}
+
+
+def recipe_in(source: str, cell: str) -> Recipe | None:
+    """A recipe, as resolved, in a cell; None where it cannot be read any more."""
     try:
         recipe, _ = parse(text.read(source.encode("utf-8", "surrogatepass")).data)
-        if recipe is None:
-            return source, cell
-        data = matrix.plain(matrix.apply(recipe, matrix.cell_named(recipe, cell)))
+        return None if recipe is None else matrix.apply(recipe, matrix.cell_named(recipe, cell))
     except (BisectorError, text.TextError):
-        return source, cell
-    return {name: data.get(name) for name in PARTS}
+        return None
 
 
 def trials_of(trials: Iterable[Trial], stage: str, judgement: Judgement) -> tuple[Trial, ...]:

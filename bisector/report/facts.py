@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisector.agent.plan import Plan
+from bisector.codec import DecodeError, load
 from bisector.model import BuildFailure, Candidate, Image, Judgement, Outcome, Signal, Trial, Verdict
 from bisector.report import environment
 from bisector.report.cells import options, trials_of
@@ -44,7 +46,8 @@ class OtherFailure:
 class Side:
     """One side of the evidence: a judged candidate and the trial that shows best what it does.
 
-    ``log``: the whole console as printable lines. ``config``: the text of the .config.
+    ``log``: the whole console as printable lines. ``config``: the text of the .config. ``plan``: the trial's, where it
+    can be read.
     """
 
     judgement: Judgement
@@ -53,6 +56,7 @@ class Side:
     excerpt: Excerpt = NOTHING
     log: tuple[str, ...] = ()
     config: str = ""
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,14 @@ def _side(verdict: Verdict, judgements: tuple[Judgement, ...], images: dict[str,
     trial = shown[-1]
     name, data = _log(trial, folder / trial.folder)
     whole = readable(_read(folder / trial.folder / "console.log")) or readable(data)
-    return Side(judged, trial, image, excerpt(name, data, trial), whole, config)
+    return Side(judged, trial, image, excerpt(name, data, trial), whole, config, _plan(folder / trial.folder))
+
+
+def _plan(folder: Path) -> Plan | None:
+    try:
+        return load(Plan, _read(folder / "plan.json"))
+    except DecodeError:
+        return None
 
 
 def _log(trial: Trial, folder: Path) -> tuple[str, bytes]:
