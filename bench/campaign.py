@@ -25,25 +25,36 @@ ENDS = ("--good", "good", "--bad", "bad")
 
 @dataclass(frozen=True)
 class Run:
-    """A command's wall seconds, exit code and last lines."""
+    """A command's wall seconds, the seconds that the host's processors were busy meanwhile, exit code, last lines."""
 
     seconds: float
+    busy: float
     code: int
     lines: tuple[str, ...]
 
     @classmethod
     def of(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Run:
         os.sync()  # what was copied for it is not written while it runs
-        began = time.monotonic()
+        began, before = time.monotonic(), busy()
         done = subprocess.run(
             argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8"
         )
         lines = (done.stdout or done.stderr).splitlines()
-        return cls(time.monotonic() - began, done.returncode, tuple(lines[-12:]))
+        return cls(time.monotonic() - began, busy() - before, done.returncode, tuple(lines[-12:]))
 
     def show(self, name: str) -> None:
-        print(f"{name:<34} {self.seconds:8.0f} s  exit {self.code}")
+        used = self.busy / self.seconds / (os.cpu_count() or 1)
+        print(f"{name:<34} {self.seconds:8.0f} s  processors {self.busy:.0f} s ({used:.0%})  exit {self.code}")
         print("\n".join("    " + line for line in self.lines), flush=True)
+
+
+def busy() -> float:
+    """Seconds since its boot that the host's processors worked, all of them together: a sandbox's processes are
+    nobody's children, so they are counted with the rest (proc(5), /proc/stat; waiting for a disk is no work).
+    """
+    with Path("/proc/stat").open(encoding="utf-8") as file:
+        user, nice, system, _, _, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def folders(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
