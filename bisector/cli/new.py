@@ -53,6 +53,7 @@ UdevOption = Annotated[bool, typer.Option("--udev", help="Run udevd in the VM.")
 TogetherOption = Annotated[
     bool, typer.Option("--together", help="I/O goes on beside the workload (script, fio, unplug, job).")
 ]
+HangsOption = Annotated[bool, typer.Option("--hangs", help="The failure is a step that does not end.")]
 ScriptOption = Annotated[
     str, typer.Option(metavar="FILE", help="Your script, beside the recipe; NAME.sh is begun without it.")
 ]
@@ -85,6 +86,7 @@ def new(
     zoned: ZonedOption = False,
     udev: UdevOption = False,
     together: TogetherOption = False,
+    hangs: HangsOption = False,
     report: ReportOption = "",
     folder: FolderOption = Path(),
     as_json: JsonOption = False,
@@ -104,7 +106,7 @@ def new(
             raise UsageError(f"--{option} {given}: not one of {', '.join(allowed)}")
     workload = "fio" if fio and workload == "script" and not script else workload
     words = (name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)
-    wishes = FailureDescription(*words, fio, slower, zoned, udev, together)  # type: ignore[arg-type]
+    wishes = FailureDescription(*words, fio, slower, zoned, udev, together, hangs)  # type: ignore[arg-type]
     head: tuple[str, ...] = ()
     if report:
         wishes, head = _drafted(wishes, Path(report))

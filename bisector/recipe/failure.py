@@ -52,6 +52,7 @@ class FailureDescription:
         zoned: whether the disks have zones.
         udev: whether a udevd lives in the VM.
         together: whether I/O goes on beside the workload.
+        hangs: whether a step that does not end is the failure.
     """
 
     name: str
@@ -69,6 +70,7 @@ class FailureDescription:
     zoned: bool = False
     udev: bool = False
     together: bool = False
+    hangs: bool = False
 
     @property
     def own_script(self) -> str:

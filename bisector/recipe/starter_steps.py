@@ -92,7 +92,10 @@ def conditions(wishes: FailureDescription) -> Lines:
     health = row is not None and row.redundant and not draft.broken
     yield "# Any of them; a condition's name is the failure's name in every report."
     yield "bad_when:"
-    yield from draft.bad(wishes)
+    bad = [*draft.bad(wishes)]
+    yield from bad
+    if wishes.hangs and not any("{hang: " in line for line in bad):
+        yield f"  hangs: {{hang: {{{'repro' if wishes.without_vm else 'vm'}: true}}}}   # a step does not end"
     beside = tuple(draft.beside(wishes)) if wishes.together else ()
     yield from (f"  {name}-failed: {{exit: {{{name}: {{not: 0}}}}}}" for name in beside)
     if wishes.slower:

@@ -14,7 +14,8 @@ from bisector.cli import main
 from bisector.mail import received
 from bisector.recipe.failure import FailureDescription
 from bisector.recipe.load import load
-from bisector.recipe.report_reader import ReportedValue, findings, generalized, notes, wishes_from
+from bisector.recipe.report_parsers import generalized
+from bisector.recipe.report_reader import ReportedValue, findings, notes, wishes_from
 from tests.work import usual
 
 DATA = Path(__file__).parent / "data"
@@ -160,8 +161,9 @@ REPORTS = {
     },
     "nvme-surprise-removal.eml": {
         "good": "v6.16", "bad": "v6.17", "storage": "md-raid1", "workload": "unplug",
-        "crash": "INFO: task kworker/u64:3:8113 blocked for more than 122 seconds",
+        "hangs": "true",
     },
+    "raid5-writer-stuck.txt": {"good": "v6.9.7", "bad": "v6.10.2", "storage": "md-raid5", "hangs": "true"},
     "mirror-job-stuck.txt": {"bad": "v10.1.0", "tested": "qemu", "storage": "raw", "workload": "job"},
     "zoned-crypt.eml": {
         "good": "v6.13.8", "bad": "v6.14", "storage": "dm-crypt", "zoned": "true", "workload": "fio", "slower": "35",
@@ -174,6 +176,7 @@ FACTS = {
     "raid5-iops.eml": "{value: {repro: {write.iops: '< 0.74 × good'}}}",
     "power-failure-thin.txt": "{stamp: data, size: 16M, for: 5s, kill: true}",
     "nvme-surprise-removal.eml": "{unplug: leg0}",
+    "raid5-writer-stuck.txt": "hangs: {hang: {vm: true}}",
     "mirror-job-stuck.txt": "until: BLOCK_JOB_READY",
     "zoned-crypt.eml": "{disk: null_blk, size: 128M, zoned: 4M}",
 }
@@ -211,6 +214,18 @@ def test_a_report_becomes_a_draft_with_the_words_that_it_asks_for(
         ("udevadm settle never comes back", "udev", "true"),
         ("mkfs.btrfs on a host-managed disk", "zoned", "true"),
         ("we run two dd in parallel", "together", "true"),
+        ("Re: [REGRESSION] 6.7.1: md: a hang", "bad", "v6.7.1"),
+        ("after we had upgraded these machines to the 6.7.1 kernel", "bad", "v6.7.1"),
+        ("going back to 6.6.9 makes it go away", "good", "v6.6.9"),
+        ("we do not see it on 6.6.9", "good", "v6.6.9"),
+        ("introduced between Linux kernel 6.18 and 6.19", "good", "v6.18"),
+        ("top shows md0_raid5 at 100 %", "storage", "md-raid5"),
+        ("two disks as a software RAID-1", "storage", "md-raid1"),
+        ("an Ext4 file system over NFS", "storage", "ext4"),
+        ("watchdog: BUG: soft lockup - CPU#3 stuck for 26s!", "hangs", "true"),
+        ("INFO: task dd:811 blocked for more than 122 seconds.", "hangs", "true"),
+        ("after some minutes the writer is stuck", "hangs", "true"),
+        ("lvconvert never returns", "hangs", "true"),
     ],
 )
 def test_a_line_asks_for_a_word(line: str, field: str, value: str) -> None:
@@ -242,10 +257,13 @@ def test_what_goes_on_at_the_same_time_is_left_out_where_nothing_can() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["the disk is 95% full", "100% of the guests", "fiona wrote", "no regression in 6.12", "a parallel port"]
-)
+    "line", [
+        "the disk is 95% full", "100% of the guests", "fiona wrote", "no regression in 6.12", "a parallel port",
+        "it works, unchanged", "a hangar", "stuckness",
+    ],
+)  # fmt: skip
 def test_a_line_asks_for_no_word(line: str) -> None:
-    assert not {"workload", "slower", "fio", "zoned", "together"} & set(values_in(line))
+    assert not {"workload", "slower", "fio", "zoned", "together", "hangs"} & set(values_in(line))
 
 
 def test_a_report_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

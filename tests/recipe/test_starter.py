@@ -145,11 +145,19 @@ def test_each_becomes_a_plan_and_a_question(tmp_path: Path, wishes: FailureDescr
             "        - ask: {qmp: query-block-jobs, while: repro}",
         ),
         (FailureDescription("x", udev=True), "needs: {udev: true}   # else no udev runs in the VM"),
+        (FailureDescription("x", hangs=True), "  hangs: {hang: {vm: true}}   # a step does not end"),
+        (FailureDescription("x", tested="qemu", hangs=True), "  hangs: {hang: {repro: true}}   # a step does not end"),
     ],
 )
 def test_a_wish_is_in_the_recipe(tmp_path: Path, wishes: FailureDescription, words: str) -> None:
     assert words in text(wishes).splitlines()
     assert load(written(wishes, tmp_path))
+
+
+def test_a_workload_that_may_hang_anyway_says_so_once() -> None:
+    for wishes in EVERY:
+        if may_be_written(wishes):
+            assert text(replace(wishes, hangs=True)).count("{hang: ") == 1
 
 
 def with_others_beside() -> list[FailureDescription]:
