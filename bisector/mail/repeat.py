@@ -21,6 +21,8 @@ def asks_the_same(facts: Facts, source: str, judged: Judgement) -> bool:
 
     Args:
         source: the recipe of the verdict's campaign, as resolved.
+
+    Where each trial boots the kernel of an end, too, the recipe does not say which kernel that was: only the plan does.
     """
     cell = _cell(facts)
     if facts.bad and judged.plan and judged.plan == facts.bad.judgement.plan:
@@ -28,6 +30,8 @@ def asks_the_same(facts: Facts, source: str, judged: Judgement) -> bool:
     recipe = cells.recipe_in(facts.campaign.source, cell)
     if recipe is None:
         return (source, judged.cell) == (facts.campaign.source, cell)
+    if recipe.kernels_beside:
+        return False
     for _, word in _longer(facts, recipe):
         recipe = matrix.override(recipe, word)
     return cells.question(source, judged.cell) == cells.question_of(recipe)

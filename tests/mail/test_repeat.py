@@ -95,3 +95,13 @@ def test_a_shorter_workload_than_the_campaigns_answers_nothing(seconds: float, s
     assert asks_the_same(facts, TEXT, judged) is short
     assert asks_the_same(facts, TEXT.replace("20s", "1m").replace("10s", "30s"), judged) is long
     assert asks_the_same(facts, TEXT, replace(judged, plan="asked")), "a trial of the campaign itself"
+
+
+def test_beside_another_kernel_of_an_end_a_verdict_answers_something_else() -> None:
+    both = TEXT.replace("steps:\n", "steps:\n  - older: {reboot: {kernel: good-end}}\n")
+    facts = facts_of(both)
+    assert facts.bad
+    facts = replace(facts, bad=replace(facts.bad, judgement=replace(facts.bad.judgement, plan="asked")))
+    judged = replace(case.SEARCH_GOOD, plan="beside another kernel")
+    assert not asks_the_same(facts, both, judged)
+    assert asks_the_same(facts, both, replace(judged, plan="asked"))
