@@ -58,6 +58,14 @@ def test_a_source_that_answers_late_is_tried_again(tmp_path: Path, source: Linux
     assert len(tree.processes.seen) == 3  # type: ignore[attr-defined]
 
 
+def test_a_tag_of_a_day_to_come_hides_no_day(tmp_path: Path, source: LinuxNext) -> None:
+    source.git("tag", "next-29991231", source.mainline)
+    tree = clone(tmp_path, f"file://{source.folder}")
+    assert tree.newest()[0] == "next-20261101"
+    source.git("tag", "-d", "next-20261101")
+    assert tree.newest()[0] == "next-29991231"  # the host's clock may be wrong
+
+
 @pytest.mark.parametrize("words", ["ls-remote", " fetch "])
 def test_a_fetch_that_is_stopped_ends_soon_and_the_next_one_is_whole(
     tmp_path: Path, source: LinuxNext, monkeypatch: pytest.MonkeyPatch, words: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from bisector.errors import InfraError, UsageError
 from bisector.nightly.trees.clone import TreeClone
@@ -28,6 +28,11 @@ def is_day(tag: str) -> bool:
     return True
 
 
+def _has_come(tag: str) -> bool:
+    """Whether the day of a tag has come anywhere: it begins up to 14 hours before ours."""
+    return date.fromisoformat(tag.removeprefix("next-")) <= datetime.now(UTC).date() + timedelta(days=1)
+
+
 @dataclass(frozen=True)
 class LinuxNext(TreeClone):
     """Our clone of linux-next."""
@@ -39,6 +44,9 @@ class LinuxNext(TreeClone):
     def newest(self) -> tuple[str, str]:
         """The newest day that the source has: its tag, and the id of its commit. Nothing is fetched.
 
+        A tag of a day to come is a slip, and would hide all days until then; where every tag is one, it is this host's
+        clock that is wrong.
+
         Raises InfraError when the source cannot be reached, UsageError when it has no such tag.
         """
         found: dict[str, str] = {}
@@ -48,7 +56,7 @@ class LinuxNext(TreeClone):
                 found[name] = oid
         if not found:
             raise UsageError(f"{self.source} has no tag next-YYYYMMDD", hint="name a repository of linux-next")
-        newest = max(found)
+        newest = max(filter(_has_come, found), default=max(found))
         return newest, found[newest]
 
     def fetch(self, tag: str) -> None:
