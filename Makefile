@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Folder of the planted history, its builds and campaigns; about 12 GB.
 export BISECTOR_E2E ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bisector-e2e
 # Fragments for the tests in a VM besides those of the end-to-end test's recipe: one of them builds on loop legs.
-IMAGE_FRAGMENTS ?= loop scsi null_blk scsi_debug zram nbd dm dm-crypt dm-delay dm-dust dm-flakey dm-integrity \
+IMAGE_FRAGMENTS ?= loop scsi null_blk scsi_debug zram nbd nvmf dm dm-crypt dm-delay dm-dust dm-flakey dm-integrity \
   dm-unstriped md-linear lvm-thin zoned hotplug cgroup-io cgroup-memory suspend \
   kmemleak
 BOOK_FRAGMENTS ?= loop scsi ahci ext4 xfs vfio btrfs f2fs vfat squashfs

@@ -127,13 +127,14 @@ DEVICES: dict[str, Device] = {
             "virtio-blk", "virtio-blk-pci", modules=("virtio_blk",),
             properties={
                 **_BLOCK, "queues": "num-queues={}", "queue_size": "queue-size={}", "discard": "discard={}",
-                "write_zeroes": "write-zeroes={}", "read_only": "", "iothread": "iothread={}", "hotplug": "",
+                "write_zeroes": "write-zeroes={}", "optimal_io": "opt_io_size={}", "read_only": "",
+                "iothread": "iothread={}", "hotplug": "",
             },
         ),
         Device(
             "scsi", "scsi-hd,bus=scsi.0", "virtio-scsi-pci,id=scsi",
             fragments=("scsi",), modules=("virtio_scsi", "sd_mod"),
-            properties={**_BLOCK, "read_only": "", "hotplug": ""},
+            properties={**_BLOCK, "optimal_io": "opt_io_size={}", "read_only": "", "hotplug": ""},
             shared={"queues": "num_queues={}", "iothread": "iothread={}"},
         ),
         Device(  # a controller of its own, not the board's, which vfio could not take alone; it has six ports

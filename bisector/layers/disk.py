@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disks of the VM: emulated behind a controller, or made by the kernel itself (loop, null_blk, scsi_debug, zram, nbd).
+"""Disks of the VM: emulated behind a controller, or made by the kernel itself (loop, null_blk, scsi_debug, zram, nbd,
+nvmf).
 
 What the kernel makes is a function in ``_MADE``, which names the block device; what its options mean stands there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from . import drive
+from . import configfs, drive, nvmf
 from .device import DEVICES
 from .machine import BuiltLayer, Layer, Machine, StorageError, read_text
 from .option import Errors, Failure, Number, Power, Switch, Time, Word
@@ -23,7 +23,6 @@ LOOP_CLR_FD = 0x4C01
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_SET_DIRECT_IO = 0x4C08
 LOOP_SET_BLOCK_SIZE = 0x4C09
-CONFIGFS = "/sys/kernel/config"
 PSEUDO = "/sys/bus/pseudo/devices"  # bus of the hosts of scsi_debug
 APPEAR = 20.0  # seconds that a disk may take to appear
 _BLOCK = Power(512, 4096)
@@ -89,6 +88,15 @@ ROWS = (
         programs=(Program("qemu-nbd", "qemu-utils", "serves nbd disks"),),
         words={word: drive.WORDS[word] for word in ("discard", "detect_zeroes", "errors", "read_only")},
     ),
+    Row(
+        "disk", "nvmf", fragments=("nvmf", "loop"),
+        modules=("nvmet", "nvmet_tcp", "nvme_loop", "nvme_tcp", "loop"),
+        also=("of",), on=("disk", "partition", "lvm", "md", "dm"), sized_by=("of",),
+        # drivers/nvme/host/fabrics.h: NVMF_MIN_QUEUE_SIZE, NVMF_MAX_QUEUE_SIZE
+        words={
+            "transport": Word(("loop", "tcp")), "queues": Number(1, 64), "queue_size": Number(16, 1024),
+        },
+    ),
 )  # fmt: skip
 
 
@@ -98,14 +106,19 @@ def build(machine: Machine, layer: Layer) -> BuiltLayer:
     try:
         device = make(machine, layer, given) if make else machine.disk(layer.name)
         if not make and DEVICES[layer.type].always_cached and given.get("write_cache") == "off":
-            _write(f"/sys/block/{device}/queue/write_cache", "write through")
+            configfs.write(f"/sys/block/{device}/queue/write_cache", "write through")
     except OSError as error:
         raise StorageError(f"{layer.name}: the kernel makes no {layer.type}: {error}") from None
     return BuiltLayer(layer, f"/dev/{device}", device)
 
 
 def leave(machine: Machine, built: BuiltLayer) -> None:
-    """Detach a loop device from its file; other disks stay as they are. Raises OSError."""
+    """Detach a loop device from its file, and a disk of nvmf from its target; others stay as they are.
+
+    Raises OSError.
+    """
+    if built.layer.type == "nvmf":
+        nvmf.leave(built.layer.name)
     if built.layer.type == "loop":
         with open(built.node, "rb") as device:
             fcntl.ioctl(device, LOOP_CLR_FD)
@@ -154,9 +167,8 @@ def attach_loop(file: str, options: Mapping[str, str]) -> str:
 
 def _null_blk(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
     """Through configfs, where each has settings of its own; its data is in memory."""
-    if not os.path.isdir(f"{CONFIGFS}/nullb"):
-        machine.run(["mount", "-t", "configfs", "none", CONFIGFS])
-    folder = f"{CONFIGFS}/nullb/{layer.name}"
+    configfs.mount(machine, "nullb")
+    folder = f"{configfs.ROOT}/nullb/{layer.name}"
     os.mkdir(folder)
     settings = {"size": layer.size >> 20, "memory_backed": 1, "blocksize": given.get("logical_block", 512)}
     words = {"queues": "submit_queues", "queue_size": "hw_queue_depth"}
@@ -167,10 +179,10 @@ def _null_blk(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
     if "slow" in given:  # irqmode 2 completes by a timer
         settings |= {"irqmode": 2, "completion_nsec": int(given["slow"]) * 1_000_000}
     for name, value in settings.items():
-        _write(f"{folder}/{name}", str(value))
+        configfs.write(f"{folder}/{name}", value)
     for failure in Failure.read(given.get("errors", "")):
-        _write(f"{folder}/badblocks", f"+{failure.sector}-{failure.sector}")
-    _write(f"{folder}/power", "1")
+        configfs.write(f"{folder}/badblocks", f"+{failure.sector}-{failure.sector}")
+    configfs.write(f"{folder}/power", 1)
     # since 6.5 the device has the folder's name, before that the next number (drivers/block/null_blk/main.c)
     index = read_text(f"{folder}/index")
     names = [layer.name, *([f"nullb{index}"] if index else [])]
@@ -191,8 +203,8 @@ def _zram(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
         raise StorageError(f"{layer.name}: the kernel has no zram")
     folder = f"/sys/block/zram{number}"
     if "algorithm" in given:
-        _write(f"{folder}/comp_algorithm", given["algorithm"])
-    _write(f"{folder}/disksize", str(layer.size))
+        configfs.write(f"{folder}/comp_algorithm", given["algorithm"])
+    configfs.write(f"{folder}/disksize", layer.size)
     return f"zram{number}"
 
 
@@ -217,6 +229,12 @@ def _nbd(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
     return device
 
 
+def _nvmf(machine: Machine, layer: Layer, given: Mapping[str, str]) -> str:
+    """Over what it lies on, or over a file of its own; a block device serves either, as a file has blocks of 4 KiB."""
+    node = machine.nodes(layer.of)[0] if layer.of else f"/dev/{attach_loop(_backing(machine, layer), {})}"
+    return nvmf.make(machine, layer.name, node, given)
+
+
 def _appeared(pattern: str) -> str:
     """The first path that matches, once there is one. Raises StorageError."""
     import glob  # here: every start of the agent would pay for it
@@ -230,17 +248,13 @@ def _appeared(pattern: str) -> str:
         time.sleep(0.05)
 
 
-def _write(path: str, text: str) -> None:
-    with contextlib.closing(open(path, "w", encoding="utf-8")) as file:
-        file.write(text)
-
-
 _MADE: Mapping[str, Callable[[Machine, Layer, Mapping[str, str]], str]] = {
     "loop": _loop,
     "null_blk": _null_blk,
     "scsi_debug": _scsi_debug,
     "zram": _zram,
     "nbd": _nbd,
+    "nvmf": _nvmf,
 }
 
 KIND = Kind(

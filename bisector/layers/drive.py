@@ -15,6 +15,7 @@ from .option import Errors, Failure, Number, Option, Power, Switch, Time, Word
 WORDS: dict[str, Option] = {
     "logical_block": Power(512, 64 << 10),  # QEMU takes up to 2M, Linux none above what it has for a page
     "physical_block": Power(512, 2 << 20),
+    "optimal_io": Number(4 << 10, 16 << 20, sized=True, multiple=4 << 10),
     "write_cache": Switch(),
     "discard": Switch("unmap", "ignore"),
     "write_zeroes": Switch(),

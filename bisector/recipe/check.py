@@ -197,12 +197,18 @@ def _misplaced(layer: Layer, leg: str, on: Layer) -> str:
     kind, below = table.KINDS[layer.kind], table.KINDS[on.kind]
     row = _row(layer)
     if row.on and on.kind not in row.on:
-        return f"a {row.name} lies on an {' or '.join(row.on)}, and {leg} is of kind {on.kind}"
+        return f"a {row.name} lies on {' or '.join(map(_with_article, row.on))}, and {leg} is of kind {on.kind}"
     if below.mounted and not kind.holds_bytes:
         return f"{layer.kind} cannot lie on an fs, and {leg} is of kind {on.kind}"
     if below.holds_bytes and not (row.on or kind.holds_bytes):
         return f"{layer.kind} lies on a device, and {leg} is a file; a disk of loop makes one of it"
     return ""
+
+
+def _with_article(kind: str) -> str:
+    """``an fs``, ``an lvm``, ``a disk``: letters alone are read out one by one."""
+    spoken = kind[0] in "aeiou" if set(kind) & set("aeiou") else kind[0] in "fhlmnrsx"
+    return f"{'an' if spoken else 'a'} {kind}"
 
 
 def _takes_all(recipe: Recipe, layer: Layer, leg: str) -> bool:

@@ -18,7 +18,8 @@ b: {disk: virtio-blk, size: 16M}
 c: {disk: nvme, size: 16M}
 d: {disk: nvme, size: 16M}
 e: {disk: virtio-blk, size: 16M}
-m: {md: raid1, of: [a, b]}
+far: {disk: nvmf, of: b, transport: tcp}
+m: {md: raid1, of: [a, far]}
 v: {lvm: raid1, of: [c, d], size: 8M}
 """
 STEPS = """

@@ -127,7 +127,7 @@ def disk(name: str, **words: object) -> dict[str, Any]:
         ({"x": {"partition": "dos", "of": "a", "size": "8M", "start": 1}}, "a whole number from 34 to"),
         ({"x": {"partition": "dos", "of": "a", "size": "8M"}, "y": {"fs": "ext4", "of": "a"}}, "a is used by"),
         ({"x": {"disk": "loop"}}, "x: needs 'size' or 'of'"),
-        ({"x": {"disk": "loop", "of": "a"}}, "a disk loop lies on an file, and a is of kind disk"),
+        ({"x": {"disk": "loop", "of": "a"}}, "a disk loop lies on a file, and a is of kind disk"),
         ({"x": {"file": "qcow2", "of": "a", "size": "8M"}, "y": {"fs": "ext4", "of": "a"}}, "a is used by"),
     ],
 )

@@ -100,6 +100,10 @@ zones: {disk: null_blk, size: 32M, zoned: 4M, conventional: 2}
 late: {disk: null_blk, size: 16M, slow: 100ms, queue_size: 16, discard: true}
 fixed: {disk: nbd, size: 16M, read_only: true}
 spare: {disk: nbd, size: 16M, discard: true, detect_zeroes: unmap}
+wide: {disk: virtio-blk, size: 16M, optimal_io: 64k}
+worn: {disk: null_blk, size: 32M, errors: [{read: 800}]}
+far: {disk: nvmf, of: worn, transport: tcp, queue_size: 32}
+near: {disk: nvmf, size: 16M}
 """
 READS = """
 - block: {run: [blockdev, --getss, --getsz, '{big}']}
@@ -139,6 +143,14 @@ READS = """
 - read-fixed: {io: fixed, read: 4k, direct: true}
 - write-fixed: {io: fixed, write: 4k, direct: true}
 - write-spare: {run: [sh, -c, 'dd if=/dev/urandom of={spare} bs=64k count=16 oflag=direct && SPACE']}
+- optimal: {run: [sh, -c, 'cat /sys/block/$(basename {wide})/queue/optimal_io_size']}
+- read-far: {io: far, read: 4k, offset: 409600, direct: true}
+- read-far-beside: {io: far, read: 4k, offset: 413696, direct: true}
+- write-near: {io: near, write: 4k, count: 4, direct: true, flush: true}
+- transport-far: {run: [sh, -c, 'cd /sys/block/$(basename {far})/device; cat transport sqsize']}
+- transport-near: {run: [sh, -c, 'cd /sys/block/$(basename {near})/device; cat transport sqsize']}
+- mark-far: {run: [sh, -c, 'echo marked | dd of={far} bs=4k seek=9 conv=sync,fsync']}
+- below-far: {run: [sh, -c, 'dd if={worn} bs=4k skip=9 count=1 iflag=direct status=none | grep -ac marked']}
 - zero-spare: {run: [sh, -c, 'dd if=/dev/zero of={spare} bs=64k count=16 oflag=direct && SPACE']}
 """.replace(
     "SPACE", "stat -Lc space=%b $(readlink -f /proc/$(cat /sys/block/$(basename {spare})/pid)/fd/* | grep spare)"
@@ -178,6 +190,11 @@ def test_disks_have_their_words_and_fail_where_they_are_to(tmp_path: Path) -> No
     assert (seen["read-fixed"], seen["write-fixed"]) == ("", "EPERM")
     assert printed.number(said(result, "write-spare"), "space") == (1 << 20) // 512
     assert printed.number(said(result, "zero-spare"), "space") == 0  # given back
+    assert said(result, "optimal") == str(64 << 10)
+    assert (seen["read-far"], seen["read-far-beside"], seen["write-near"]) == ("EIO", "", "")
+    assert said(result, "transport-far").split() == ["tcp", "31"]
+    assert said(result, "transport-near").split() == ["loop", "127"]
+    assert said(result, "below-far") == "1"
     slow = result.step("read-slow")
     assert slow is not None and slow.errno == "" and slow.ended - slow.started > 0.7  # 12 reads, 10 a second
 

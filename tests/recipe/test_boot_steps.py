@@ -53,6 +53,7 @@ FILE = {"img": {"file": "raw", "size": "4M"}, "on": {"disk": "loop", "of": "img"
         ([{"off": {"reboot": "vm", "in": "guest"}}], {}, "the verb reboot has no 'in'"),
         ([{"off": {"reboot": "vm"}}], {"vm": "none"}, "there is no VM"),
         ([OFF], {"storage": {"z": {"disk": "zram", "size": "4M"}}}, "would be gone after the power_cut of step off"),
+        ([OFF], {"storage": {"z": {"disk": "nvmf", "size": "4M"}}}, "would be gone after the power_cut of step off"),
         ([OFF], {"storage": FILE}, "would be gone after the power_cut"),
         ([{"start": {"start": "guest"}}, OFF, {"stop": {"stop": "guest"}}], {"guest": GUEST}, "starts the guest"),
         ([{"start": {"start": "guest"}}, OFF, {"up": {"start": "guest"}}], {"guest": GUEST}, ""),

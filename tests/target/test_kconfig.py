@@ -16,7 +16,7 @@ from bisector.target.kconfig import Fragments, final_values, load, read
 
 SHIPPED = (
     *("ahci", "base", "kvm", "loop", "lvm-raid", "lvm-thin", "md-linear", "scsi", "vfio"),
-    *("nbd", "null_blk", "scsi_debug", "zoned", "zram", "nvme-metadata", "hotplug"),
+    *("nbd", "nvmf", "null_blk", "scsi_debug", "zoned", "zram", "nvme-metadata", "hotplug"),
     *("dm", "dm-crypt", "dm-delay", "dm-dust", "dm-flakey", "dm-integrity", "dm-unstriped"),
     *("btrfs", "ext4", "f2fs", "squashfs", "vfat", "xfs"),
     *("cgroup-io", "cgroup-memory", "kmemleak", "suspend", "suspend-ram"),
