@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels that each trial of a recipe boots beside the one under test: those of the ends of its search."""
+"""What each trial of a recipe uses beside the software under test: kernels, or programs of QEMU, of its ends."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from bisector.search.releases import Release
 from bisector.stage import Stage
 
 
-def words_of(whose: str) -> str:
-    """Whose kernel it is, for people: "good end's kernel"."""
-    return f"{whose.replace('-', ' ')}'s kernel"
+def words_of(recipe: Recipe, whose: str) -> str:
+    """What of whose it is, for people: "good end's kernel"."""
+    return f"{whose.replace('-', ' ')}'s {'QEMU' if recipe.programs else 'kernel'}"
+
+
+def verb_of(recipe: Recipe) -> str:
+    """What each trial does with it, for people."""
+    return "uses" if recipe.programs else "boots"
 
 
 def other_kernels(judge: Judge, recipe: Recipe, good: Candidate | None, bad: Candidate | None) -> dict[str, str]:
-    """Whose → the identity of its image, for the kernels that a trial of ``recipe`` boots beside the candidate.
+    """Whose → the identity of its image, for the kernels that a trial of ``recipe`` boots beside the candidate, or the
+    programs of QEMU that it uses beside it.
 
     They are the same in all trials of a campaign, its proof's among them, so they are built whole (law 8).
     Raises InfraError when one is not to be had.
     """
     ends = {"good-end": good, "bad-end": bad}
-    return {whose: _first(judge, filter(None, [ends[whose]]), whose) for whose in recipe.kernels_beside}
+    return {whose: _first(judge, filter(None, [ends[whose]]), recipe, whose) for whose in recipe.kernels_beside}
 
 
 def kernels_of_releases(
@@ -42,38 +48,40 @@ def kernels_of_releases(
     sides = direction.good_bad([*older, *releases], [*newer, *reversed(releases)])
     ends = dict(zip(("good-end", "bad-end"), sides, strict=True))
     return {
-        whose: _first(judge, [one.candidate for one in dict.fromkeys(ends[whose])], whose)
+        whose: _first(judge, [one.candidate for one in dict.fromkeys(ends[whose])], recipe, whose)
         for whose in recipe.kernels_beside
     }
 
 
-def _first(judge: Judge, candidates: Iterable[Candidate], whose: str) -> str:
+def _first(judge: Judge, candidates: Iterable[Candidate], recipe: Recipe, whose: str) -> str:
     failed: BuildFailure | None = None
     named: Candidate | None = None
     for named in candidates:
         made = judge.image(judge.with_fixups(named), Stage.PROOF)
         if isinstance(made, Image):
-            judge.report(Phase.STAGE, f"Each trial boots {named} too, as the {words_of(whose)}")
+            judge.report(Phase.STAGE, f"Each trial {verb_of(recipe)} {named} too, as the {words_of(recipe, whose)}")
             return made.identity
         failed = failed or made
-    raise _missing(named, failed, whose)
+    raise _missing(named, failed, recipe, whose)
 
 
-def usable(made: Image | BuildFailure, candidate: Candidate, whose: str) -> Image:
+def usable(made: Image | BuildFailure, candidate: Candidate, recipe: Recipe, whose: str) -> Image:
     """The image. Raises InfraError for one that is not to be had."""
     if isinstance(made, BuildFailure):
-        raise _missing(candidate, made, whose)
+        raise _missing(candidate, made, recipe, whose)
     return made
 
 
-def _missing(candidate: Candidate | None, failure: BuildFailure | None, whose: str) -> InfraError:
+def _missing(candidate: Candidate | None, failure: BuildFailure | None, recipe: Recipe, whose: str) -> InfraError:
     why = f": {'; '.join(failure.errors)}" if failure and failure.errors else ""
-    what = f"the {words_of(whose)} ({candidate}), which each trial boots too, is not to be had{why}"
-    return InfraError(what, hint="take another end, or a recipe whose trials boot one kernel")
+    verb, one = verb_of(recipe), "QEMU" if recipe.programs else "kernel"
+    what = f"the {words_of(recipe, whose)} ({candidate}), which each trial {verb} too, is not to be had{why}"
+    return InfraError(what, hint=f"take another end, or a recipe whose trials {verb.removesuffix('s')} one {one}")
 
 
 def said(recipe: Recipe, good: Candidate, bad: Candidate) -> Iterator[str]:
     """What a search takes for granted by it, for the outcome."""
     for whose in recipe.kernels_beside:
         end = good if whose == "good-end" else bad
-        yield f"each trial boots {end} too (the {words_of(whose)}): what differs between trials is the candidate"
+        which = f"{end} too (the {words_of(recipe, whose)})"
+        yield f"each trial {verb_of(recipe)} {which}: what differs between trials is the candidate"

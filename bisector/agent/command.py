@@ -49,15 +49,20 @@ class CommandResult:
         return f"{LEFT_OUT}{self.output}" if self.cut else self.output
 
 
-def search_path() -> str:
-    """PATH with the folders of the storage tools behind what is already there."""
-    known = os.environ.get("PATH", "").split(":")
+def search_path(first: str = "") -> str:
+    """PATH with the folders of the storage tools behind what is already there; ``first``: a folder before them."""
+    known = [first, *os.environ.get("PATH", "").split(":")]
     return ":".join([*filter(None, known), *(folder for folder in TOOL_FOLDERS if folder not in known)])
 
 
-def find_tool(name: str) -> str:
-    """Path of a program. Raises Halt(tools) when the VM's root does not have it."""
-    for folder in search_path().split(":"):
+def programs_of(shared: str, whose: str) -> str:
+    """The folder of the programs of QEMU that do a step in place of those under test; "" for those themselves."""
+    return f"{shared}/programs/{whose}" if whose else ""
+
+
+def find_tool(name: str, first: str = "") -> str:
+    """Path of a program; ``first``: a folder before all others. Raises Halt(tools) when the VM's root has none."""
+    for folder in search_path(first).split(":"):
         path = f"{folder}/{name}"
         if os.access(path, os.X_OK):
             return path
@@ -149,9 +154,10 @@ def demand(argv: Sequence[str], *, stage: str, timeout: float, env: Mapping[str,
     return ran.output
 
 
-def environment_of_program(seed: int, more: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a recipe's own program: ours, ``more``, the full search path, the trial's seed."""
-    return {**os.environ, **more, "PATH": search_path(), "BISECTOR_SEED": str(seed)}
+def environment_of_program(seed: int, more: Mapping[str, str], first: str = "") -> dict[str, str]:
+    """Environment of a recipe's own program: ours, ``more``, the full search path (``first``: a folder before all
+    others), the trial's seed."""
+    return {**os.environ, **more, "PATH": search_path(first), "BISECTOR_SEED": str(seed)}
 
 
 def fill(argv: tuple[str, ...], names: Mapping[str, str]) -> list[str]:

@@ -80,6 +80,7 @@ class Guest(GuestControl):
         self._image = f"{shared}/files/{guest.image}"
         self._listeners = Listeners(self._on_output, self._on_console, self._on_event)
         self._qemu: Qemu | None = None
+        self._programs = ""  # the folder of QEMU, where it is not the one under test
         self._blocks: GuestBlocks | None = None
         self._seed = plan.seed
         if guest.os == "linux":
@@ -115,11 +116,12 @@ class Guest(GuestControl):
                 self._recorder.event("guest", name, line[:LINE_LIMIT])
                 self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
 
-    def start(self, seconds: float) -> Outcome:
+    def start(self, seconds: float, programs: str = "") -> Outcome:
         """Open the drives (none), boot until init takes commands (linux) or until its console says so (image).
 
         A linux guest then makes its storage, or assembles what its last life left.
         """
+        self._programs = programs
         if self._qemu is not None and self._qemu.exit is None:
             raise Halt("plan", "the inner guest is started while it runs")
         self._cut_short, self._is_up = None, False
@@ -219,7 +221,7 @@ class Guest(GuestControl):
             return argv
 
         self._plugs = GuestPlugs(self._guest, self._nodes)
-        self._qemu = Qemu(command, self._listeners, serial=serial)
+        self._qemu = Qemu(command, self._listeners, serial=serial, programs=self._programs)
         return self._qemu
 
     def stop(self) -> Outcome:

@@ -125,6 +125,7 @@ class Step:
     group: str = ""  # steps in a row that have the same one run beside each other; "": it runs alone
     level: str = ""  # suspend: as far as that test of the kernel's (pm_test); "": to RAM
     during: str = ""  # io, run, qmp, suspend: again and again while this step of its group goes on
+    by: str = ""  # start, restart, run: whose programs of QEMU do it, of the plan's; "": the candidate's
 
     @property
     def ends_boot(self) -> bool:
@@ -189,13 +190,18 @@ class Plan:
     cgroups: tuple[str, ...] = ()  # controllers of cgroup2 that groups of a script's own have
     kernel: str = ""  # identity of the kernel that the VM boots, "" for the one under test
     icount: bool = False  # the VM's clock counts instructions
-    kernels: typing.Annotated[tuple[tuple[str, str], ...], ITEMS] = ()  # booted beside the candidate's: whose, identity
+    kernels: typing.Annotated[tuple[tuple[str, str], ...], ITEMS] = ()  # used beside the candidate's: whose, identity
     first_kernel: str = ""  # whose is booted first; "": the candidate's
     schema: int = SCHEMA
     seed: int = 0  # (this trial)
     token: str = ""  # (this trial) stands in every marker
     deadline: Seconds = 120.0  # (this trial) seconds from the agent's start to its result
     accel: str = ""  # (this trial) "kvm" or "tcg"
+
+    @property
+    def by_others(self) -> bool:
+        """Whether ``kernels`` are programs of QEMU, that do some of the steps, and no kernels."""
+        return any(step.by for step in self.steps)
 
     def boots(self) -> int:
         """How often the VM is booted at most."""

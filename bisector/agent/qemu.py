@@ -42,7 +42,9 @@ class Qemu:
     ``changes``: how often the guest was suspended to RAM, and was woken.
     """
 
-    def __init__(self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool) -> None:
+    def __init__(
+        self, command: Callable[[Ports], list[str]], listeners: Listeners, *, serial: bool, programs: str = ""
+    ) -> None:
         self._listeners = listeners
         self._changed = threading.Condition()
         self._exit: int | None = None
@@ -64,7 +66,7 @@ class Qemu:
         pairs = [socket.socketpair() for _ in range(3 if serial else 1)]
         ours = [pair[0].detach() for pair in pairs]
         theirs = [pair[1].detach() for pair in pairs]
-        self._child = self._spawn(command(Ports(*theirs)), theirs)
+        self._child = self._spawn(command(Ports(*theirs)), theirs, programs)
         self._qmp = ours[0]
         pump(ours[0], self._on_qmp, self._note, QMP_LINE, heads=True)
         if serial:
@@ -72,11 +74,11 @@ class Qemu:
             pump(ours[1], self._on_console, self._note)
             pump(ours[2], self._on_control, self._note, CONTROL_LINE, heads=True)
 
-    def _spawn(self, argv: list[str], theirs: list[int]) -> subprocess.Popen[bytes]:
+    def _spawn(self, argv: list[str], theirs: list[int], programs: str) -> subprocess.Popen[bytes]:
         out, into = os.pipe()
         try:
             child = subprocess.Popen(
-                [find_tool(argv[0]), *argv[1:]],
+                [find_tool(argv[0], programs), *argv[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=into,
                 stderr=subprocess.STDOUT,

@@ -71,7 +71,7 @@ class Session:
                 do_without_udev()
         elapsed = before.now(plan.deadline) if before else 0.0
         first = plan.first_kernel or CANDIDATE
-        self._kernel = ((before.kernel if before else "") or first) if plan.kernels else ""
+        self._kernel = ((before.kernel if before else "") or first) if plan.kernels and not plan.by_others else ""
         self._recorder = Recorder(
             *(shared, plan.token), vm=plan.vm, before=result, elapsed=elapsed, whose=self._kernel,
             names=tuple(step.name for step in plan.steps),

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .command import TAIL, Halt, environment_of_program, fill, is_missing, run, search_path
+from .command import TAIL, Halt, environment_of_program, fill, is_missing, programs_of, run, search_path
 from .device_io import device_io
 from .observe import Recorder
 from .outcome import Again, Outcome
@@ -40,8 +41,8 @@ class GuestControl(ABC):
     fresh: bool = True
 
     @abstractmethod
-    def start(self, seconds: float) -> Outcome:
-        """Start it, within ``seconds``."""
+    def start(self, seconds: float, programs: str = "") -> Outcome:
+        """Start it, within ``seconds``, by QEMU in the folder ``programs``; "": by the one under test."""
 
     @abstractmethod
     def stop(self) -> Outcome:
@@ -110,6 +111,10 @@ class Workload:
     go_down: Callable[[bool, Outcome], Outcome] = lambda cut, seen: seen
     ended: Callable[[str], bool] = lambda name: True
 
+    def programs(self, step: Step) -> str:
+        """The folder of the programs of QEMU that do the step; "" for those under test."""
+        return programs_of(os.path.dirname(self.files), step.by)
+
     def left(self) -> float:
         """Seconds until the deadline, at least a little."""
         return max(0.1, self.plan.deadline - self.recorder.now())
@@ -176,7 +181,7 @@ def issued(step: Step, seed: int) -> bool:
 
 
 def _start(work: Workload, step: Step) -> Outcome:
-    return work.inner().start(work.left())
+    return work.inner().start(work.left(), work.programs(step))
 
 
 def _stop(work: Workload, step: Step) -> Outcome:
@@ -185,7 +190,7 @@ def _stop(work: Workload, step: Step) -> Outcome:
 
 def _restart(work: Workload, step: Step) -> Outcome:
     work.inner().stop()
-    return work.inner().start(work.left())
+    return _start(work, step)
 
 
 def _resume(work: Workload, step: Step) -> Outcome:
@@ -249,7 +254,7 @@ def _run(work: Workload, step: Step) -> Outcome:
     if step.where == "guest":
         return _repeated(work, step, lambda: work.inner().run(step.argv, work.left(), step.keep or TAIL))
     argv = fill(step.argv, names)
-    environment = environment_of_program(work.plan.seed, work.storage.environment())
+    environment = environment_of_program(work.plan.seed, work.storage.environment(), work.programs(step))
 
     def once() -> Outcome:
         # A name with a slash is the recipe's own file (the working folder is theirs); any other is found in PATH.
@@ -257,7 +262,7 @@ def _run(work: Workload, step: Step) -> Outcome:
             ran = run(argv, timeout=work.left(), env=environment, cwd=work.files, keep=step.keep or TAIL)
         except OSError as error:
             own = "{" not in step.argv[0] and error.errno in CANNOT_RUN  # else what lies on the storage under test
-            why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {search_path()})"
+            why = f"{step.name}: {argv[0]} cannot be run: {error} (PATH {environment['PATH']})"
             raise Halt("tools" if own else "step", why) from None
         return Outcome(done=ran.exit is not None, exit=ran.exit, detail=ran.shown)
 

@@ -15,7 +15,7 @@ from bisector.errors import UsageError
 from bisector.interfaces import Phase, Progress, Target
 from bisector.judge import Judge
 from bisector.model import Candidate, Cell, Image, Judgement, TargetKind, Verdict
-from bisector.other_kernels import usable, words_of
+from bisector.other_kernels import usable, verb_of, words_of
 from bisector.recipe.matrix import apply, cells, controls
 from bisector.recipe.model import Recipe
 from bisector.recipe.modules import not_applied
@@ -48,7 +48,7 @@ class SingleRequest:
     controls: bool = False
     overrides: tuple[str, ...] = ()  # as given on the command line; they name a cell without axis
     package: str = ""  # a released kernel: a package version, an upstream version, or a .deb file
-    good: str = ""  # where each trial boots that end's kernel too: a package, a revision of ``repo``, or an image
+    good: str = ""  # where each trial uses that end's software too: a package, a revision of ``repo``, or an image
     bad: str = ""
 
 
@@ -106,26 +106,27 @@ def _case(request: SingleRequest, session: Session, cell: Cell, kernels: Mapping
 def _kernels_beside(
     request: SingleRequest, session: Session, wanted: tuple[Cell, ...]
 ) -> dict[str, tuple[Candidate, Image, str]]:
-    """Whose → (candidate, image, key of its build) of the kernels that each trial boots beside the one under test."""
+    """Whose → (candidate, image, key of its build) of what each trial uses beside the software under test."""
+    verb = verb_of(request.recipe)
     cells = tuple(cell for cell in wanted if not cell.not_applicable)
     used = {whose for cell in cells for whose in apply(request.recipe, cell).kernels_beside}
     named = {"good-end": request.good, "bad-end": request.bad}
     search = {"good-end": request.recipe.search.good, "bad-end": request.recipe.search.bad}
     for whose, name in named.items():
         if name and whose not in used:
-            raise UsageError(f"no trial of this recipe boots the {words_of(whose)}", hint=f"leave {_option(whose)} out")
+            what = f"no trial of this recipe {verb} the {words_of(request.recipe, whose)}"
+            raise UsageError(what, hint=f"leave {_option(whose)} out")
     found = {}
     for whose in sorted(used):
         name = named[whose] or search[whose] or ""
         if not name:
-            what = f"each trial boots the {words_of(whose)} too, and none is named"
-            raise UsageError(
-                what, hint=f"give {_option(whose)}: a packaged version, a kernel image, or with --repo a revision"
-            )
+            what = f"each trial {verb} the {words_of(request.recipe, whose)} too, and none is named"
+            either = "a folder of programs" if request.recipe.programs else "a packaged version, a kernel image"
+            raise UsageError(what, hint=f"give {_option(whose)}: {either}, or with --repo a revision")
         candidate, target = _kernel_named(name, request, session, cells)
         made = session.made(target, candidate)
-        found[whose] = (candidate, usable(made, candidate, whose), target.key(candidate))
-        text = f"Each trial boots {candidate} too, as the {words_of(whose)}"
+        found[whose] = (candidate, usable(made, candidate, request.recipe, whose), target.key(candidate))
+        text = f"Each trial {verb} {candidate} too, as the {words_of(request.recipe, whose)}"
         session.setting.listener(Progress(Phase.STAGE, text))
     return found
 
@@ -137,7 +138,7 @@ def _option(whose: str) -> str:
 def _kernel_named(
     name: str, request: SingleRequest, session: Session, wanted: tuple[Cell, ...]
 ) -> tuple[Candidate, Target]:
-    """A kernel as the command line calls it: an image or build folder, a revision of the repository, a package."""
+    """What the command line names: an image or a folder, a revision of the repository, a packaged kernel."""
     by_image = "/" in name or Path(name).exists()
     one = replace(request, image=Path(name) if by_image else None, rev=name, package="", good="", bad="")
     if not by_image and request.repo is None:

@@ -202,7 +202,7 @@ def _packages(candidate: Candidate, recipe: Recipe, session: Session) -> Target 
 def _kernels(
     planned: Plan | None, source: Source, recipe: Recipe, session: Session
 ) -> dict[str, tuple[Candidate, Image]]:
-    """Whose → the kernels that the trial booted beside its candidate's, all of them in the cache."""
+    """Whose → what the trial used beside its candidate, all of it in the cache."""
     images = Images(session.setting.folders.cache)
     known = {build.image.identity: build for build in source.record.builds if build.image}
     recorded = dict(planned.kernels) if planned else {}
@@ -210,12 +210,12 @@ def _kernels(
     for whose in recipe.kernels_beside:
         build = known.get(recorded.get(whose, ""))
         if build is None or build.image is None:
-            raise UsageError(f"it is not recorded which kernel the trial booted as the {words_of(whose)}")
+            raise UsageError(f"it is not recorded what the trial used as the {words_of(recipe, whose)}")
         image = source.image(build.image.identity, images)
         if image is None and (target := _packages(build.candidate, recipe, session)):
-            image = usable(session.made(target, build.candidate), build.candidate, whose)
+            image = usable(session.made(target, build.candidate), build.candidate, recipe, whose)
         if image is None or images.held(image.identity) is None:
-            what = f"the {words_of(whose)} ({build.candidate}), which the trial booted too, is not at hand"
+            what = f"the {words_of(recipe, whose)} ({build.candidate}), which the trial used too, is not at hand"
             raise UsageError(what, hint="ask for an export made --with-images")
         found[whose] = (build.candidate, image)
     return found

@@ -23,12 +23,14 @@ GUEST_VERBS = ("start", "restart", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
 PLUG_VERBS = ("unplug", "plug")
 BOOT_VERBS = ("reboot", "power_cut")
+BY_QEMU = ("start", "restart", "run")
+"""Verbs that a QEMU of an end of the search may do."""
 BLOCK = 4096  # bytes of a stamped block
 
 _COMMON = {"in", "for", "probability"}
 TAKES: dict[str, set[str]] = {
-    "start": {"probability"},
-    "restart": {"probability"},
+    "start": {"by", "probability"},
+    "restart": {"by", "probability"},
     "stop": {"probability"},
     "resume": {"probability"},
     "io": {
@@ -57,7 +59,7 @@ TAKES: dict[str, set[str]] = {
     "suspend": {"level", "for", "while", "probability"},
     "qmp": {"until", "while", "probability"},
     "fio": {"for", "probability"},
-    "run": {*_COMMON, "while"},
+    "run": {*_COMMON, "by", "while"},
 }
 _KEYS = {"in": "where", "for": "seconds", "class": "damage", "while": "during"}
 
@@ -127,7 +129,20 @@ def _step(recipe: Recipe, name: str, step: Step) -> Iterator[Fault]:
             yield from _members(recipe, step, path)
         if verb in PLUG_VERBS:
             yield from _plugs(recipe, step, path)
+    if step.by:
+        yield from _by(recipe, step, path)
     yield from _details(recipe, step, path)
+
+
+def _by(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
+    """What a step needs that another QEMU than the one under test does."""
+    if not recipe.programs:
+        message = "the recipe tests a kernel; that of an end is booted: 'reboot: {kernel: good-end}'"
+        yield Fault((*path, "by"), message)
+    elif step.where == "guest":
+        yield Fault((*path, "by"), "what runs in the guest is no program of QEMU")
+    elif all(other.by for other in recipe.steps.values() if other.verb in BY_QEMU):
+        yield Fault((*path, "by"), "no step is left for the QEMU under test")
 
 
 def _all_keys() -> set[str]:

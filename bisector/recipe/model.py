@@ -212,6 +212,7 @@ class Step(Base):
     until: Annotated[Text, StringConstraints(pattern=values.QMP_EVENT)] | None = None
     probability: Fraction | None = None
     during: Text | None = Field(None, alias="while")
+    by: Literal["good-end", "bad-end"] | None = None
     together: Text | None = None  # the name of its group, which stands around it in the file (together.py)
 
     model_config = ConfigDict(json_schema_extra=lambda schema: schema["properties"].pop("together"))
@@ -326,9 +327,11 @@ class Recipe(Base):
 
     @property
     def kernels_beside(self) -> tuple[str, ...]:
-        """Whose kernels a trial boots beside the one under test (OTHER_KERNELS); () for most recipes."""
+        """Whose kernels a trial boots beside the one under test (OTHER_KERNELS), or whose programs of QEMU do some of
+        its steps; () for most recipes."""
         if self.programs:
-            return ()
+            others = {step.by for step in self.steps.values()}
+            return tuple(whose for whose in OTHER_KERNELS if whose in others)
         named = [
             self.vm.kernel if self.vm else None,
             *(step.reboot.kernel for step in self.steps.values() if step.reboot),

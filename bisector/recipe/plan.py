@@ -72,7 +72,7 @@ def plan_for(recipe: Recipe, cell: Cell) -> agent.Plan:
         udev=recipe.needs.udev,
         leaks=recipe.looks_for_leaks,
         cgroups=tuple(sorted(set(recipe.needs.cgroups))),
-        first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside else "",
+        first_kernel=recipe.vm.kernel or "" if recipe.kernels_beside and not recipe.programs else "",
         icount=recipe.vm.icount,
     )
 
@@ -175,6 +175,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         probability=1.0 if step.probability is None else step.probability,
         group=step.together or "",
         during=step.during or "",
+        by=step.by or "",
     )
 
 

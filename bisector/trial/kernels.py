@@ -63,6 +63,20 @@ def kernels_of(plan: Plan, image: Image, held: Callable[[str], Image | None]) ->
     return Kernels(found.pop(first), first, found)
 
 
+def programs_beside(plan: Plan, held: Callable[[str], Image | None]) -> dict[str, str]:
+    """Whose → the folder of the programs of QEMU that do some steps of a trial in place of those under test.
+
+    Raises InfraError for one that is gone.
+    """
+    found = {}
+    for whose, identity in plan.kernels if plan.by_others else ():
+        image = held(identity)
+        if image is None or not image.programs:
+            raise InfraError(f"the {whose.replace('-', ' ')}'s QEMU is gone from the cache; repeat it")
+        found[whose] = image.programs
+    return found
+
+
 def other_boots(argv: Sequence[str], places: vng.Places, kernels: Kernels, plan: Plan) -> vng.OtherBoots:
     """How the script that stands in for QEMU brings up another kernel; ``argv``: what vng is called with.
 

@@ -24,12 +24,15 @@ from bisector.trial import accel as acceleration
 from bisector.trial import vng
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
-from bisector.trial.kernels import Kernels, kernels_of
+from bisector.trial.kernels import Kernels, kernels_of, programs_beside
 from bisector.trial.workspace import Workspace, guest_python
 
 BOOT = {"tcg": 180.0, "kvm": 60.0}  # seconds to the agent's first sign; an idle host takes 7, a crowded one 90
 MODULES = 2.0  # times as long for a kernel with modules: 25-45 s emulated for a distribution's, on an idle host
 QEMU = arch.VM.qemu
+
+Programs = tuple[str, Mapping[str, str]]
+"""The folder of programs of QEMU under test, and whose → that of programs which do some of the steps beside them."""
 
 
 def no_kernel(identity: str) -> Image | None:
@@ -65,7 +68,7 @@ class VmRunner:
         PATH. Never raises for what a kernel does, nor for a failing harness, which is the ending HARNESS.
         """
         try:
-            kernels = kernels_of(plan, image, self.kernels)
+            kernels, beside = kernels_of(plan, image, self.kernels), programs_beside(plan, self.kernels)
         except InfraError as error:
             return Watcher(plan, {}, 0.0, listener, cancel).harness(error.what)
         booted = kernels.first
@@ -85,7 +88,7 @@ class VmRunner:
         if qemu is None:
             return watcher.harness(f"{QEMU} was not found in PATH; install qemu-system-x86")
         try:
-            seen = self._run(kernels, image.programs, plan, folder, watcher, qemu)
+            seen = self._run(kernels, (image.programs, beside), plan, folder, watcher, qemu)
         except FAULTS as error:
             return watcher.harness(in_words(error))
         if unsure and seen.result and seen.ending is not Ending.HARNESS:
@@ -96,15 +99,16 @@ class VmRunner:
         return seen
 
     def _run(
-        self, kernels: Kernels, programs: str, plan: Plan, folder: Path, watcher: Watcher, qemu: str
+        self, kernels: Kernels, tested: Programs, plan: Plan, folder: Path, watcher: Watcher, qemu: str
     ) -> Observation:
         folder.mkdir(parents=True, exist_ok=True)
-        program = find_vng(self.environ)
+        program, (programs, beside) = find_vng(self.environ), tested
+        every = (programs, *beside.values())
         with Workspace(self.environ) as workspace:
-            workspace.fill(plan)
+            workspace.fill(plan, beside)
             workspace.fill_for_vm(kernels, plan, self.processes, programs)
             argv = vng.arguments(
-                kernels.first, plan, workspace.places, accel=plan.accel, vng=program, programs=programs,
+                kernels.first, plan, workspace.places, accel=plan.accel, vng=program, programs=every,
                 others=tuple(kernels.others.values()),
             )  # fmt: skip
             workspace.fill_for_qemu(argv, kernels, plan, qemu)
@@ -114,7 +118,7 @@ class VmRunner:
             tools = (program, qemu, guest_python(), sys.executable)
             access = vng.access(
                 tuple(kernels.by_name.values()), plan, workspace.places, accel=plan.accel, tools=tools,
-                programs=programs,
+                programs=every,
             )  # fmt: skip
             version = version_of_vng(program)
             if not vng.without_udev(version):

@@ -25,7 +25,8 @@ from bisector.trial import accel as acceleration
 from bisector.trial import vng
 from bisector.trial.faults import FAULTS, in_words
 from bisector.trial.follow import Watcher
-from bisector.trial.run import QEMU, VmRunner, no_kernel
+from bisector.trial.kernels import programs_beside
+from bisector.trial.run import QEMU, Programs, VmRunner, no_kernel
 from bisector.trial.workspace import Workspace, send_agent
 
 START = 20.0  # seconds to the agent's first sign
@@ -59,6 +60,7 @@ class SandboxRunner:
         if plan.kernel and kernel is None:
             return watcher.harness("the guest's kernel is gone from the cache; repeat it")
         try:
+            beside = programs_beside(plan, self.kernels)
             if kernel and self.kvm and self.accel_of(plan) == "auto":
                 answer = self.kvm.accelerate(kernel, shutil.which(QEMU, path=self._path()), folder, cancel)
                 if answer.cause is acceleration.Cause.GONE:
@@ -68,7 +70,7 @@ class SandboxRunner:
                 listener(Progress(Phase.ACCEL, answer.describe("The guest runs")))
                 plan = replace(plan, guest=plan.guest and replace(plan.guest, accel=answer.accel))
                 watcher = Watcher(plan, {}, START, listener, cancel)
-            return self._run(image, kernel, plan, folder, watcher)
+            return self._run((image.programs, beside), kernel, plan, folder, watcher)
         except FAULTS as error:
             return watcher.harness(in_words(error))
 
@@ -81,11 +83,11 @@ class SandboxRunner:
         """The same, for trials of the campaign in ``folder``: all of its guests run on one acceleration."""
         return replace(self, kvm=self.kvm.for_campaign(folder)) if self.kvm else self
 
-    def _run(self, image: Image, kernel: Image | None, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
-        environ = os.environ if self.environ is None else self.environ
+    def _run(self, tested: Programs, kernel: Image | None, plan: Plan, folder: Path, watcher: Watcher) -> Observation:
+        programs, beside = tested
         folder.mkdir(parents=True, exist_ok=True)
-        with Workspace(environ) as workspace:
-            workspace.fill(plan)
+        with Workspace(os.environ if self.environ is None else self.environ) as workspace:
+            workspace.fill(plan, beside)
             modules = workspace.fill_for_guest(kernel)
             places = workspace.places
             for private in (places.home, places.temporary):
@@ -95,7 +97,7 @@ class SandboxRunner:
             (folder / "plan.json").write_text(dump(plan) + "\n", encoding="utf-8")
             (folder / "command").write_text(shlex.join(argv) + "\n", encoding="utf-8")
             env = {
-                "PATH": ":".join(filter(None, (image.programs, self._path()))),
+                "PATH": ":".join(filter(None, (programs, self._path()))),
                 "HOME": str(places.home),
                 "TMPDIR": str(places.temporary),
                 "LANG": "C.UTF-8",
@@ -103,7 +105,11 @@ class SandboxRunner:
             # Not the folder around them: a step could put a link in the place of the shared one.
             access = Access(
                 writable=(places.shared, places.home, places.temporary),
-                readable=(*installation(sys.executable), *vng.folders_of_programs(image.programs), *modules),
+                readable=(
+                    *installation(sys.executable),
+                    *vng.folders_of_programs(programs, *beside.values()),
+                    *modules,
+                ),
                 devices=(acceleration.DEVICE,) if plan.guest and plan.guest.accel != "tcg" else (),
             )
             with self.processes.start(argv, access=access, cwd=places.shared, env=env) as child:

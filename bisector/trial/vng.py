@@ -145,7 +145,7 @@ def arguments(
     *,
     accel: str,
     vng: str = "vng",
-    programs: str = "",
+    programs: Sequence[str] = (),
     others: Sequence[Image] = (),
 ) -> tuple[str, ...]:
     """The argument list of vng for one trial. Raises InfraError for a path or name that vng or QEMU would cut.
@@ -153,7 +153,7 @@ def arguments(
     Args:
         accel: "kvm" or "tcg".
         vng: the program, by name or path.
-        programs: folder of programs under test, "" when it is the kernel.
+        programs: folders of programs of QEMU that the trial runs; none when the kernel is under test.
         others: kernels that a later boot of the VM may bring up.
     """
     if not SAFE.fullmatch(str(places.root)):
@@ -167,7 +167,7 @@ def arguments(
         *("--memory", f"{plan.memory >> 20}M"),
         *("--cpus", str(plan.cpus)),
         f"--rwdir={places.shared}={places.shared}",
-        *_seen(*_folders_of_modules(image, *others), *folders_of_programs(programs)),
+        *_seen(*_folders_of_modules(image, *others), *folders_of_programs(*programs)),
         *(QEMU, str(places.qemu)),
         *(f"--append={option}" for option in kernel_options(plan, accel)),
         f"--qemu-opts={shlex.join((*FEW_QUEUES, *emulation, *devices(plan, places)))}",
@@ -235,13 +235,16 @@ def _folders_of_modules(*images: Image) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def folders_of_programs(programs: str) -> tuple[Path, ...]:
-    """The image (a program finds its data at ../share), and where links in it lead to: an emulator is not copied.
+def folders_of_programs(*programs: str) -> tuple[Path, ...]:
+    """Of images with programs: each image (a program finds its data at ../share), and where links in it lead to, as an
+    emulator is not copied.
 
     Without one of these another program of that name would be found in PATH, and tried in its place.
     """
-    if not programs:
-        return ()
+    return tuple(dict.fromkeys(place for one in programs if one for place in _folders_of_programs(one)))
+
+
+def _folders_of_programs(programs: str) -> tuple[Path, ...]:
     folder = Path(programs).resolve()
     linked = {link.resolve().parent for link in folder.iterdir() if link.is_symlink()}
     linked |= {share for place in linked if (share := place.parent / "share").is_dir() and place.name == "bin"}
@@ -257,7 +260,13 @@ def _seen(*folders: Path) -> tuple[str, ...]:
 
 
 def access(
-    images: Sequence[Image], plan: Plan, places: Places, *, accel: str, tools: tuple[str, ...], programs: str = ""
+    images: Sequence[Image],
+    plan: Plan,
+    places: Places,
+    *,
+    accel: str,
+    tools: tuple[str, ...],
+    programs: Sequence[str] = (),
 ) -> Access:
     """What vng and its QEMU may touch. The VM's root is this host's as they see it: the VM sees no more.
 
@@ -266,7 +275,7 @@ def access(
     ``tools``: paths of what runs, which may lie below a home folder; the others as of ``arguments``.
     """
     seen = [Path(image.kernel) for image in images]
-    seen += [*_folders_of_modules(*images), *folders_of_programs(programs)]
+    seen += [*_folders_of_modules(*images), *folders_of_programs(*programs)]
     seen += [place for tool in tools if "/" in tool for place in installation(tool)]
     devices = (Path("/dev/kvm"),) if accel == "kvm" else ()
     return Access((places.root,), tuple(seen), devices, () if plan.udev else SERVICES)

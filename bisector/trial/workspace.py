@@ -66,8 +66,11 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         remove_tree(self.places.root, ignore_errors=True)
 
-    def fill(self, plan: Plan) -> None:
-        """Put plan and the recipe's own files into the shared folder. Raises OSError, InfraError."""
+    def fill(self, plan: Plan, programs: Mapping[str, str]) -> None:
+        """Put plan and the recipe's own files into the shared folder. Raises OSError, InfraError.
+
+        ``programs``: whose → the folder of programs of QEMU that do some of the steps, beside those under test.
+        """
         shared = self.places.shared
         (shared / "files").mkdir(parents=True)
         for file in plan.files:
@@ -80,6 +83,9 @@ class Workspace:
                 if file.sha256 and hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
                     raise InfraError(f"{file.path} changed since the recipe was read", hint="start again")
             copy.chmod(0o755)
+        for whose, folder in programs.items():
+            (shared / "programs").mkdir(exist_ok=True)
+            (shared / "programs" / whose).symlink_to(Path(folder).resolve(strict=True))
         (shared / "plan.json").write_text(dump(plan), encoding="utf-8")
 
     def fill_for_vm(self, kernels: Kernels, plan: Plan, processes: Processes, programs: str = "") -> None:

@@ -62,16 +62,27 @@ class Host:
         self.cancel = CancelToken(str(self.folder / "cancel"))
         (self.folder / "work").mkdir()
 
-    def run(self, *steps: Step, programs: str = "", deadline: float = 60.0, drives: Drives = (DRIVE,)) -> Observation:
-        """Run one trial of these steps; each drive lies on a file of ``LAYERS``, or on one of its own."""
+    def run(
+        self,
+        *steps: Step,
+        programs: str = "",
+        deadline: float = 60.0,
+        drives: Drives = (DRIVE,),
+        other: str = "",
+    ) -> Observation:
+        """Run one trial of these steps; each drive lies on a file of ``LAYERS``, or on one of its own.
+
+        ``other``: the programs of the good end.
+        """
         environ = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "work")}
         processes = Processes(self.folder / "records")
-        runner = SandboxRunner(processes, environ, kernels=lambda identity: Image(identity, KERNEL))
+        runner = SandboxRunner(processes, environ, kernels=lambda identity: Image(identity, KERNEL, programs=other))
         guest = Guest("linux", drives=drives, accel="tcg")
         own = {drive.of for drive in drives} - {layer.name for layer in LAYERS}
         layers = (*LAYERS, *(Layer(name, "file", "raw", size=16 << 20) for name in sorted(own)))
         watches = (Watch("error", "guest", "I/O error, dev vda", decisive=False),)
         plan = Plan(steps, layers, guest, watches, vm=False, kernel="guest's", deadline=deadline)
+        plan = replace(plan, kernels=(("good-end", "other"),) if other else ())
         image = Image("i", "", programs=programs)
         observation = runner.run(image, plan, self.folder / "stored", listener=self.seen.append, cancel=self.cancel)
         assert not any((self.folder / "work").iterdir()) and not any(processes.records.iterdir())
@@ -84,9 +95,9 @@ class Host:
         return [line for line in text.splitlines() if " guest error " in line]
 
 
-def under_test(folder: Path, script: str) -> str:
+def under_test(folder: Path, script: str, name: str = "programs") -> str:
     """A folder with a QEMU of ours, that says so and goes on with ``script``."""
-    programs = folder / "programs"
+    programs = folder / name
     programs.mkdir()
     real = shutil.which("qemu-system-x86_64")
     (programs / "qemu-system-x86_64").write_text(f"#!/bin/sh\necho the one under test >&2\nreal={real}\n{script}\n")
@@ -144,6 +155,23 @@ def test_a_guest_works_on_the_host_as_in_a_vm(host: Host, tmp_path: Path) -> Non
     assert of(seen, "inside").blocks == of(seen, "outside").blocks == ("clean",)
     assert 20 < int(of(seen, "resident").detail) < 1000  # of this trial's QEMU, the only one that is seen
     assert "the one under test" in (host.folder / "stored/guest/qemu.log").read_text()
+
+
+def test_a_guest_that_one_qemu_has_written_is_read_by_another(host: Host, tmp_path: Path) -> None:
+    """The emulator of an end of the search, then the one under test, on the same image."""
+    other = under_test(tmp_path, 'echo "and not under test" >&2; exec "$real" "$@"', "other")
+    seen = host.run(
+        replace(START, by="good-end"),
+        Step("stamp", "stamp", ("vda",), "guest", size=1 << 20),
+        Step("again", "restart"),
+        Step("inside", "verify", ("vda",), "guest"),
+        STOP,
+        programs=under_test(tmp_path, 'exec "$real" "$@"'),
+        other=other,
+    )
+    assert of(seen, "inside").blocks == ("clean",)
+    said = (host.folder / "stored/guest/qemu.log").read_text()
+    assert said.count("the one under test") == 2 and said.count("and not under test") == 1
 
 
 def test_what_goes_wrong_in_it_is_seen(host: Host) -> None:

@@ -89,7 +89,7 @@ def test_programs_under_test_are_seen_in_the_vm_and_come_first(tmp_path: Path) -
     (build / "qemu-system-x86_64").touch()
     (tmp_path / "image/bin/qemu-system-x86_64").symlink_to(build / "qemu-system-x86_64")
     (tmp_path / "image/bin/qemu-img").symlink_to("/usr/bin/env")
-    argv = vng.arguments(IMAGE, Plan(steps=()), PLACES, accel="tcg", programs=str(tmp_path / "image/bin"))
+    argv = vng.arguments(IMAGE, Plan(steps=()), PLACES, accel="tcg", programs=(str(tmp_path / "image/bin"),))
     seen = [word for word in argv if word.startswith("--rodir=")]
     assert seen == [f"--rodir={folder}={folder}" for folder in (tmp_path / "image", build)]
     script = vng.start_script("python3", PLACES.shared / "agent.pyc", PLACES, "/cache/image/bin")
