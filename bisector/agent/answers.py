@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .machine import dd_records, errno_in
 from .outcome import Outcome
-from .qemu import Qemu
+from .qemu import LOST, Qemu
 
 
 def added(seen: Outcome, code: int | None, text: str) -> Outcome:
@@ -28,6 +28,8 @@ def command_outcome(code: int, text: str) -> Outcome:
 
 def unanswered(qemu: Qemu, seen: Outcome) -> Outcome:
     """What a step ``seen`` so far comes to, whose command the guest did not answer."""
+    if seen.detail == LOST or seen.detail.endswith(f"; {LOST}"):
+        return replace(seen, exit=None)
     if qemu.paused:
         return replace(seen, exit=None, detail=f"the guest paused; {seen.detail}")
     if qemu.exit is not None:

@@ -14,6 +14,7 @@ from .command import TAIL, Halt, demand, fill
 from .disks import load_modules
 from .guest_blocks import GuestBlocks, below
 from .guest_contents import contents
+from .guest_kvm import lives
 from .guest_plugs import GuestPlugs
 from .guest_suspend import suspend
 from .initramfs import guest_root
@@ -27,17 +28,15 @@ from .outcome import Outcome
 from .passthrough import Passthrough, vfio_options
 from .plan import Guest as GuestPlan
 from .plan import Io, Plan, Step
-from .qemu import Listeners, Qemu
+from .qemu import LOST, Listeners, Qemu
 from .stamps import StampTarget
 from .steps import GuestControl
 from .storage import Storage
 
-FIRST_SIGN = 20.0  # seconds in which a guest on KVM must say something
 WATCH_LIMIT = 20  # matches of one watch that are reported; a flood repeats itself
 LINE_LIMIT = 300
 LEAVE = 300.0  # seconds for an orderly end of the guest's storage, in a guest in a guest on a crowded host
 NOT_FOUND = 127  # a shell's exit code for a program that is not there
-KVM_BROKEN = re.compile(r"KVM internal error|failed to initialize kvm|Could not access KVM", re.IGNORECASE)
 
 
 class Guest(GuestControl):
@@ -172,27 +171,12 @@ class Guest(GuestControl):
         if wanted == "kvm" or (wanted == "auto" and kvm_opens()):
             self._recorder.guest_accel("kvm")
             qemu = self._launch("kvm", serial=True)
-            if wanted == "kvm" or self._lives(qemu, until):
+            if wanted == "kvm" or lives(qemu, lambda: self._up(qemu), until):
                 return self._booted(qemu, until)
             qemu.quit(1.0)
             self._recorder.event("agent", "guest-kvm-failed", qemu.output or "no sign of life")
         self._recorder.guest_accel("tcg")
         return self._booted(self._launch("tcg", serial=True), until)
-
-    def _lives(self, qemu: Qemu, until: float) -> bool:
-        """Whether a guest on KVM gets going. /dev/kvm that opens proves nothing: only this does.
-
-        A KVM that cannot run the guest's code ends QEMU, or pauses the guest, or leaves it without a word.
-        """
-
-        def broken() -> bool:
-            return qemu.exit is not None or qemu.paused or bool(KVM_BROKEN.search(qemu.output))
-
-        first_sign = min(FIRST_SIGN, until - time.monotonic())
-        if not qemu.wait(first_sign, lambda: qemu.heard or qemu.ready or broken()):
-            return False
-        qemu.wait(until - time.monotonic(), lambda: self._up(qemu) or broken())
-        return not broken()
 
     def _up(self, qemu: Qemu) -> bool:
         """Whether the guest is up: by its init's word, or by its console's; a foreign one without marker by any."""
@@ -237,6 +221,20 @@ class Guest(GuestControl):
         if code is not None:
             self._passed.give_back()
         return Outcome(done=code is not None, exit=code, detail=left or self._qemu.output)
+
+    def reset(self, seconds: float) -> Outcome:
+        """Reset it; a linux guest then assembles its storage, as after a ``restart``. What it did is cut off."""
+        from .guest_reset import reset  # here: few plans have it
+
+        qemu = self._running(commands=self._guest.os == "linux")
+        if isinstance(qemu, Outcome):
+            return qemu
+        until = time.monotonic() + seconds
+        self._is_up, self._cut_short = False, None
+        seen = reset(qemu, lambda: self._up(qemu), seconds)
+        if self._guest.storage and seen.done and seen.exit == 0:
+            return self._storage(until, seen)
+        return seen
 
     def resume(self, seconds: float = 5.0) -> Outcome:
         """Let the guest go on after a pause, and wait for the end of the step that the pause cut short.
@@ -376,12 +374,15 @@ class Guest(GuestControl):
         qemu = self._running()
         return qemu if isinstance(qemu, Outcome) else self._plugs.missing(name) or qemu
 
-    def _running(self) -> Qemu | Outcome:
+    def _running(self, *, commands: bool = True) -> Qemu | Outcome:
+        """QEMU, or why there is none; ``commands``: that takes some for the guest."""
         if self._qemu is None:
             return Outcome(done=False, detail="the guest was not started")
         if self._qemu.exit is not None:
             return Outcome(done=False, exit=self._qemu.exit, detail=f"QEMU has ended: {self._qemu.output}")
-        if not self._qemu.ready:
+        if commands and not self._qemu.ready:
+            if self._qemu.resets:
+                return Outcome(detail=LOST)
             return Outcome(done=False, detail="the guest never took a command")
         return self._qemu
 

@@ -18,6 +18,7 @@ ELF_INTERPRETER = 3  # PT_INTERP, elf(5): a program that names a dynamic loader
 # other's; how long that is stands in the position of its descriptor. Only the shell's own words, up to "ready" and for
 # what is short: a fork in an emulated guest of an emulated VM costs a tenth of a second. "read" drops the NULs of a VPD
 # page, and the trailing blanks of an ATA serial.
+# A line that a reset has cut off ends with the first thing it says.
 # With a file /beside it does not wait for the end of one before the next; who reads the commands is then no parent of
 # theirs, as the end of a child in a "read" loses what was read of a line.
 INIT = """\
@@ -43,6 +44,7 @@ blocks() {
   done
 }
 lines() { while IFS= read -r line || [ "$line" ]; do printf 'O %s %s\\n' $number "$line" >&3; done; }
+echo >&3
 blocks
 echo ready >&3
 answer() {

@@ -100,7 +100,7 @@ class Io:
 class Step:
     """One step of the workload.
 
-    ``verb``: start restart stop resume io stamp verify corrupt fail remove add run fio qmp plug unplug
+    ``verb``: start restart reset stop resume io stamp verify corrupt fail remove add run fio qmp plug unplug
     reboot power_cut suspend. ``argv``: of fio the options of its job, or the name of a job file.
     """
 
@@ -134,7 +134,7 @@ class Step:
 
     def begun(self, at: float) -> StepFacts:
         """Its facts when it has begun, ``at`` seconds from the agent's start, and nothing more is known."""
-        inside = self.where == "guest" or self.verb in ("start", "restart", "stop", "resume", "qmp")
+        inside = self.where == "guest" or self.verb in ("start", "restart", "reset", "stop", "resume", "qmp")
         return StepFacts(self.name, at, at, where="guest" if inside else "vm", group=self.group)
 
 

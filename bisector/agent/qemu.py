@@ -20,6 +20,8 @@ from .plan import LEFT_OUT
 KEPT_LINES = 40  # of QEMU's own output
 CONTROL_LINE = 1 << 20  # bytes of a line of the guest's init: more than is kept of any command's output
 ANSWER = 1 << 18  # lines of such output, again more than are kept
+LOST = "the guest was reset"
+"""What comes in place of the output of a command that a reset cut off."""
 QUIT = '{"execute": "quit"}'
 QMP_LINE = 4 << 20  # bytes of an answer of QMP's
 EVENTS = 1000  # of QMP's that one wait keeps
@@ -39,7 +41,7 @@ class Qemu:
     """Runs QEMU and follows it. Every wait has its time; nothing here blocks on a QEMU that is stuck.
 
     ``greeted``: the monitor takes commands; ``replies``: number of a command → whether it worked, and what QEMU said;
-    ``changes``: how often the guest was suspended to RAM, and was woken.
+    ``changes``: how often the guest was suspended to RAM, and was woken; ``resets``: how often it was reset.
     """
 
     def __init__(
@@ -58,6 +60,9 @@ class Qemu:
         self._leaving = False
         self._control = -1
         self._sent = 0
+        self._given: set[int] = set()  # numbers of commands that the guest has not answered
+        self._lost: set[int] = set()  # of those that it never will: it was reset
+        self.resets = 0
         self._alone = 0  # number of a command that none is sent behind until it is answered
         self.greeted = False
         self._awaited: list[tuple[tuple[str, ...], list[tuple[str, str]]]] = []
@@ -135,8 +140,18 @@ class Qemu:
                     heard.append(event)
             if event[0] in self.changes:
                 self.changes[event[0]] += 1
+            if event[0] == "RESET":
+                self._begin_anew()
             self._paused = event[0] == "STOP" or (self._paused and event[0] != "RESUME")
             self._changed.notify_all()
+
+    def _begin_anew(self) -> None:
+        """The guest was reset: it takes no commands until its init says so, and those that it had are lost."""
+        self.resets += 1
+        self._ready = self._heard = False
+        self._disks.clear()
+        self._lost |= self._given
+        self._given.clear()
 
     def _on_control(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
@@ -151,6 +166,7 @@ class Qemu:
                 self._answers[_number(first)] = deque([LEFT_OUT], ANSWER)
             elif kind == "E" and _number(text) >= 0:
                 self._exits[_number(first)] = _number(text)
+                self._given.discard(_number(first))
             self._changed.notify_all()
 
     def _say(self, line: str) -> None:
@@ -198,21 +214,24 @@ class Qemu:
         ``alone``: none is sent before that one has its answer. A guest that suspends its serial port loses what comes.
         """
         with self._changed:  # another step may give the monitor a command
-            self._changed.wait_for(lambda: self._alone in (0, *self._exits) or self._exit is not None)
+            self._changed.wait_for(lambda: self._alone in (0, *self._exits, *self._lost) or self._exit is not None)
             self._sent += 1
+            self._given.add(self._sent)
             self._alone = self._sent if alone else 0
             with contextlib.suppress(OSError):
                 os.write(self._control, f"{self._sent} {keep} {command}\n".encode())
             return self._sent
 
     def answered(self, number: int) -> bool:
-        """Whether the command ``number`` has ended, or the guest is paused, in which it cannot."""
-        return number in self._exits or self._paused
+        """Whether the command ``number`` has ended, or cannot: the guest is paused, or was reset."""
+        return number in self._exits or number in self._lost or self._paused
 
     def answer(self, number: int, seconds: float) -> tuple[int | None, str]:
         """The answer to the command ``number``, as ``run_command`` gives it."""
         self.wait(seconds, lambda: self.answered(number))
         with self._changed:
+            if number in self._lost:
+                return None, LOST
             lines = self._answers.get(number, ())
             if number in self._exits:
                 self._answers.pop(number, None)  # a step may give many thousands

@@ -49,6 +49,10 @@ class GuestControl(ABC):
         """End it."""
 
     @abstractmethod
+    def reset(self, seconds: float) -> Outcome:
+        """Reset it, and wait until it is up again, within ``seconds``."""
+
+    @abstractmethod
     def resume(self, seconds: float) -> Outcome:
         """Let it go on after a pause, and wait for the end of what the pause cut short, within ``seconds``."""
 
@@ -191,6 +195,10 @@ def _stop(work: Workload, step: Step) -> Outcome:
 def _restart(work: Workload, step: Step) -> Outcome:
     work.inner().stop()
     return _start(work, step)
+
+
+def _reset(work: Workload, step: Step) -> Outcome:
+    return work.inner().reset(work.left())
 
 
 def _resume(work: Workload, step: Step) -> Outcome:
@@ -372,6 +380,7 @@ VERBS: Mapping[str, Verb] = {
     "start": _start,
     "stop": _stop,
     "restart": _restart,
+    "reset": _reset,
     "resume": _resume,
     "qmp": _qmp,
     "io": _io,

@@ -19,7 +19,7 @@ from bisector.recipe.model import OPERATIONS, VERBS, Recipe, Step
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import format_duration, suggestion
 
-GUEST_VERBS = ("start", "restart", "stop", "resume")
+GUEST_VERBS = ("start", "restart", "reset", "stop", "resume")
 MEMBER_VERBS = ("fail", "remove", "add")
 PLUG_VERBS = ("unplug", "plug")
 BOOT_VERBS = ("reboot", "power_cut")
@@ -31,6 +31,7 @@ _COMMON = {"in", "for", "probability"}
 TAKES: dict[str, set[str]] = {
     "start": {"by", "probability"},
     "restart": {"by", "probability"},
+    "reset": {"probability"},
     "stop": {"probability"},
     "resume": {"probability"},
     "io": {
@@ -154,6 +155,8 @@ def _guest_verb(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:
         yield Fault((*path, step.verb), f"only the guest is started and stopped: '{step.verb}: guest'")
     elif recipe.guest is None:
         yield Fault((*path, step.verb), "there is no 'guest:' to " + step.verb)
+    elif step.verb == "reset" and recipe.guest.os == "none":
+        yield Fault((*path, "reset"), "a guest with 'os: none' ends when its drives are open")
 
 
 def _qmp(recipe: Recipe, step: Step, path: Path) -> Iterator[Fault]:

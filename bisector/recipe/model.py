@@ -57,8 +57,8 @@ Damage = Literal[
     "restored",
 ]  # fmt: skip
 Verb = Literal[
-    "start", "restart", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add", "unplug",
-    "plug", "reboot", "power_cut", "suspend", "qmp", "fio", "run",
+    "start", "restart", "reset", "stop", "resume", "io", "stamp", "verify", "corrupt", "fail", "remove", "add",
+    "unplug", "plug", "reboot", "power_cut", "suspend", "qmp", "fio", "run",
 ]  # fmt: skip
 Level = Literal["freezer", "devices", "platform", "processors", "core"]
 """How far a suspend goes (Documentation/power/basic-pm-debugging.rst)."""
@@ -173,6 +173,7 @@ class Step(Base):
 
     start: Text | None = None
     restart: Text | None = None
+    reset: Text | None = None
     stop: Text | None = None
     resume: Text | None = None
     io: OneOrMany[Text] | None = None

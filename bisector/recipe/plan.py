@@ -91,7 +91,7 @@ def deadline(recipe: Recipe) -> float:
     seconds += BOOT * sum(step.ends_boot for step in recipe.steps.values())
     seconds += LEAKS * recipe.looks_for_leaks
     if recipe.guest and recipe.guest.os != "none":
-        seconds += GUEST_START * sum(step.verb in ("start", "restart") for step in recipe.steps.values())
+        seconds += GUEST_START * sum(step.verb in ("start", "restart", "reset") for step in recipe.steps.values())
     return seconds
 
 

@@ -141,9 +141,16 @@ def _why_neither(observation: Observation, question: Question) -> str:
 
 def _ended(step: StepFacts) -> str:
     """How a step ended, and the first line that it printed."""
-    how = "it did not end" if not step.done else f"exit {step.exit}"
+    how = "it did not end" if not step.done else _code(step)
     said = next(filter(None, map(str.strip, step.detail.removeprefix(LEFT_OUT).splitlines())), "")
     return ": ".join(filter(None, (how, step.errno, said[:TEXT])))
+
+
+def _code(step: StepFacts) -> str:
+    """How a step came to its end: a pause or a reset of its guest leaves it without an exit code."""
+    if step.exit is not None:
+        return f"exit {step.exit}"
+    return "cut off" if step.done else ""
 
 
 def _why_unfinished(observation: Observation) -> str:
@@ -169,8 +176,8 @@ def summarize(observation: Observation) -> str:
     if not observation.result:
         return "no facts"
     steps = [
-        f"{s.name}: " + ", ".join(filter(None, (f"exit {s.exit}" if s.exit is not None else "", s.errno, *s.blocks)))
-        for s in observation.result.steps
+        f"{step.name}: {', '.join(filter(None, (_code(step), step.errno, *step.blocks)))}"
+        for step in observation.result.steps
     ]
     health = [f"{layer.name} {layer.health}" for layer in observation.result.layers if layer.health not in ("", "none")]
     return "; ".join(steps + health) or "no facts"

@@ -63,6 +63,20 @@ FILE = {"img": {"file": "raw", "size": "4M"}, "on": {"disk": "loop", "of": "img"
             "what was damaged before the VM was booted again is not restored",
         ),
         ([{"w": {"stamp": "d", "size": "4M", "kill": True}}], {}, "needs 'for'"),
+        ([{"press": {"reset": "guest"}}], {}, "there is no 'guest:' to reset"),
+        ([{"press": {"reset": "guest"}}], {"guest": GUEST}, "no step before this one starts the guest"),
+        ([{"up": {"start": "guest"}}, {"press": {"reset": "vm"}}], {"guest": GUEST}, "'reset: guest'"),
+        (
+            [{"up": {"start": "guest"}}, {"press": {"reset": "guest"}}], {"guest": {**GUEST, "os": "none"}},
+            "a guest with 'os: none' ends when its drives are open",
+        ),
+        (
+            [{"up": {"start": "guest"}}, {"g": {"together": [
+                {"load": {"io": "vda", "in": "guest", "write": "4k", "for": "9s"}}, {"press": {"reset": "guest"}},
+            ]}}],
+            {"guest": GUEST, "bad_when": {"b": {"exit": {"press": 1}}}, "good_when": {"g": {"exit": {"press": 0}}}},
+            "",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_reboot_needs(steps: list[dict[str, Any]], more: dict[str, Any], expected: str) -> None:

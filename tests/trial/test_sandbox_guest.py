@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.skipif(not KERNEL, reason="BISECTOR_TE
 Drives = tuple[Drive, ...]
 DRIVE = Drive("vda", "img", "virtio-blk", cache_direct=False)
 START, STOP = Step("boot", "start"), Step("stop", "stop")
+PRESS = Step("press", "reset", ("guest",))
+WRITES = Io("write", 64 << 10, 64, True, offset=8 << 20)
 LAYERS = (Layer("img", "file", "raw", size=16 << 20), Layer("copy", "file", "qcow2", size=16 << 20))
 ERRORS = (("errors", "read 8192 EIO 0"),)
 
@@ -172,6 +174,30 @@ def test_a_guest_that_one_qemu_has_written_is_read_by_another(host: Host, tmp_pa
     assert of(seen, "inside").blocks == ("clean",)
     said = (host.folder / "stored/guest/qemu.log").read_text()
     assert said.count("the one under test") == 2 and said.count("and not under test") == 1
+
+
+def test_a_reset_cuts_off_what_the_guest_does_and_boots_it_again(host: Host) -> None:
+    """Twice, beside a program and beside writes; what was flushed before is there, and a panic still ends QEMU."""
+    seen = host.run(
+        START,
+        Step("stamp", "stamp", ("vda",), "guest", size=1 << 20),
+        sh("mark", "touch /tmp/mark"),
+        replace(sh("rest", "printf half-a-line >/dev/ttyS1; sleep 600"), group="g"),
+        replace(PRESS, group="g"),
+        sh("marked", "test -e /tmp/mark"),
+        Step("inside", "verify", ("vda",), "guest"),
+        Step("load", "io", ("vda",), "guest", io=WRITES, seconds=600, group="h"),
+        Step("again", "reset", ("guest",), group="h"),
+        Step("read", "io", ("vda",), "guest", io=Io("read", 4096, 4, True)),
+        sh("panic", "echo c >/proc/sysrq-trigger; sleep 60"),
+        deadline=90.0,
+    )
+    for cut in ("rest", "load"):
+        assert (of(seen, cut).done, of(seen, cut).exit, of(seen, cut).detail) == (True, None, "the guest was reset")
+    assert [of(seen, name).exit for name in ("press", "again", "marked", "read")] == [0, 0, 1, 0]
+    assert of(seen, "inside").blocks == ("clean",)
+    assert not of(seen, "panic").done and "QEMU has ended" in of(seen, "panic").detail
+    assert seen.ending is Ending.FINISHED
 
 
 def test_what_goes_wrong_in_it_is_seen(host: Host) -> None:
