@@ -19,7 +19,7 @@ VALUES = 2_000_000  # values in it: what Python allocates for the shortest ones 
 SHOWN = 60  # characters of a value in an error's text
 LATER = frozenset(
     {
-        *("boot_kernel", "by", "cgroups", "config_lines", "during", "first_kernel", "group", "icount", "keep"),
+        *("after", "boot_kernel", "by", "cgroups", "config_lines", "during", "first_kernel", "group", "icount", "keep"),
         *("kernels", "later_kernels", "leaks", "level", "most", "numbers", "qmp", "refused", "sync", "to", "udev"),
         *("until", "vectors", "whose", "words"),
     }

@@ -124,6 +124,7 @@ class Step:
     probability: float = 1.0  # issue the step with this chance, drawn from the seed (a flaky probe, for tests)
     group: str = ""  # steps in a row that have the same one run beside each other; "": it runs alone
     level: str = ""  # suspend: as far as that test of the kernel's (pm_test); "": to RAM
+    after: typing.Annotated[float, DAY] = 0.0  # seconds that it begins later than the others of its group
     during: str = ""  # io, run, qmp, suspend: again and again while this step of its group goes on
     by: str = ""  # start, restart, run: whose programs of QEMU do it, of the plan's; "": the candidate's
 

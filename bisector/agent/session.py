@@ -173,6 +173,10 @@ class Session:
         self._recorder.write()
 
     def _step(self, work: Workload, step: Step, ended: HasEnded = lambda name: True) -> None:
+        if step.after:
+            time.sleep(step.after)
+            if self._recorder.now() >= self._plan.deadline:
+                return
         self._open[step.name] = step.begun(round(self._recorder.now(), 3))
         self._recorder.mark("step", step.name, "begin")
         try:

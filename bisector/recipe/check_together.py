@@ -41,8 +41,9 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
     """Faults of steps whose own keys are right."""
     for name, step in recipe.steps.items():
         path: Path = ("steps", name)
-        if step.during is not None and not step.together:
-            yield Fault((*path, "while"), "no step runs beside this one ('together: [STEP, STEP]')", at_key=True)
+        for key, given in (("while", step.during), ("after", step.after)):
+            if given is not None and not step.together:
+                yield Fault((*path, key), "no step runs beside this one ('together: [STEP, STEP]')", at_key=True)
         for other in ("for", "until") if step.during is not None else ():
             if getattr(step, {"for": "seconds"}.get(other, other)) is not None:
                 yield Fault((*path, "while"), f"either while or {other}, not both", at_key=True)

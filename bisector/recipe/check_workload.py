@@ -28,7 +28,7 @@ BY_QEMU = ("start", "restart", "run")
 BLOCK = 4096  # bytes of a stamped block
 
 _COMMON = {"in", "for", "probability"}
-TAKES: dict[str, set[str]] = {
+_OWN: dict[str, set[str]] = {
     "start": {"by", "probability"},
     "restart": {"by", "probability"},
     "reset": {"probability"},
@@ -62,6 +62,7 @@ TAKES: dict[str, set[str]] = {
     "fio": {"for", "probability"},
     "run": {*_COMMON, "by", "while"},
 }
+TAKES = {verb: own | ({"after"} if verb not in check_together.ALONE else set()) for verb, own in _OWN.items()}
 _KEYS = {"in": "where", "for": "seconds", "class": "damage", "while": "during"}
 
 

@@ -213,6 +213,7 @@ class Step(Base):
     until: Annotated[Text, StringConstraints(pattern=values.QMP_EVENT)] | None = None
     probability: Fraction | None = None
     during: Text | None = Field(None, alias="while")
+    after: Duration | None = None
     by: Literal["good-end", "bad-end"] | None = None
     together: Text | None = None  # the name of its group, which stands around it in the file (together.py)
 
@@ -342,7 +343,8 @@ class Recipe(Base):
     @property
     def lasting(self) -> float:
         """Seconds that its steps last by their ``for``."""
-        return lasting((step.together or "", step.seconds or 0.0) for step in self.steps.values())
+        steps = self.steps.values()
+        return lasting((step.together or "", (step.seconds or 0.0) + (step.after or 0.0)) for step in steps)
 
     @property
     def looks_for_leaks(self) -> bool:

@@ -174,6 +174,7 @@ def _step(name: str, step: Step, keep: int) -> agent.Step:
         until=step.until or "",
         probability=1.0 if step.probability is None else step.probability,
         group=step.together or "",
+        after=step.after or 0.0,
         during=step.during or "",
         by=step.by or "",
     )

@@ -91,6 +91,20 @@ def test_a_step_repeats_while_the_other_one_goes_on(tmp_path: Path) -> None:
     assert result.complete
 
 
+def test_a_step_begins_later_than_the_others_of_its_group(tmp_path: Path) -> None:
+    steps = (shell("load", "sleep 0.9"), shell("late", "true", after=0.6), Step("next", "run", argv=("true",)))
+    result, _ = run(replace(SANDBOX, steps=steps), tmp_path)
+    load, late, following = result.steps
+    assert 0.5 < late.started - load.started < load.ended - load.started
+    assert following.started >= load.ended and result.complete
+
+
+def test_a_step_whose_time_comes_behind_the_deadline_never_began(tmp_path: Path) -> None:
+    steps = (shell("load", "sleep 9"), shell("late", "true", after=60.0))
+    result, _ = run(replace(SANDBOX, steps=steps, deadline=1.0), tmp_path)
+    assert [(step.name, step.done) for step in result.steps] == [("load", False)]
+
+
 def test_a_step_that_fails_ends_its_repetition(tmp_path: Path) -> None:
     steps = (shell("ends", "sleep 1"), shell("again", "exit 3", during="ends"))
     result, _ = run(replace(SANDBOX, steps=steps), tmp_path)
@@ -216,7 +230,7 @@ class ScriptedGuest(GuestControl):
         """The next one."""
         return self.outcomes.pop(0)
 
-    start = stop = resume = stamp = verify = below = None  # type: ignore[assignment]
+    start = reset = stop = resume = stamp = verify = below = None  # type: ignore[assignment]
     is_mounted = run = monitor = plug = suspend = close = None  # type: ignore[assignment]
 
 

@@ -117,6 +117,19 @@ def test_what_an_override_breaks_is_said_at_the_override() -> None:
     assert "no step 'boot' beside this one" in fault.message
 
 
+def test_a_step_of_a_group_may_begin_later_and_the_trial_has_the_time() -> None:
+    recipe, faults = parsed({"load": LOAD}, {"ask": {**ASK, "after": "20s"}})
+    sooner, _ = parsed({"load": LOAD}, {"ask": ASK})
+    assert recipe is not None and sooner is not None and not faults
+    plan = plan_for(recipe, Cell("plain"))
+    assert [step.after for step in plan.steps if step.after] == [20.0]
+    assert plan.deadline >= plan_for(sooner, Cell("plain")).deadline
+    _, faults = parsed({"load": LOAD}, more=[{"rest": {"run": ["true"], "after": "2s"}}])
+    assert [(fault.path, "no step runs beside this one" in fault.message) for fault in faults] == [
+        (("steps", "rest", "after"), True)
+    ]
+
+
 RUN = {"run": ["true"]}
 
 
