@@ -166,6 +166,19 @@ FAULTS = {
             Change("drivers/md/dm-raid.c", r"^\t\tmd_stop_writes\(&rs->md\);\n(\t\tmddev_suspend)", r"\1"),
         ),
     ),
+    "md-bitmap-on-nvme-tcp": Fault(
+        "ab99a87542f1 and 6af7331a70b4 taken back",
+        "the last page of a bitmap is written with what follows it, as long as the disk would like to be asked for, "
+        "and of pages that follow each other the first one alone is looked at before they are sent",
+        (
+            Change(
+                "drivers/md/md-bitmap.c",
+                r"\(int\)min\(size, bitmap_limit\)",
+                "(int)max(size, bitmap_limit ? 0 : size)",
+            ),
+            Change("drivers/nvme/host/tcp.c", r"!sendpages_ok\(page, len, offset\)", "!sendpage_ok(page)"),
+        ),
+    ),
     "nvmet-namespaces": Fault(
         "be647e2c76b2, as before ff0ffe5b7c3c",
         "the whole list goes where only its end should",
