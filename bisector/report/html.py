@@ -163,7 +163,7 @@ def _evidence(side: Side) -> Evidence:
     result = trial.observation.result if trial else None
     if result:
         pairs.append(("taint", str(result.tested.taint) if result.tested.taint else "none"))
-        pairs += [(f"step {step.name}", _step(step.exit, step.errno, step.blocks)) for step in result.steps]
+        pairs += [(f"step {step.name}", printed.ended(step)) for step in result.steps]
         pairs += [(f"layer {layer.name}", f"{layer.health} {layer.status}") for layer in result.layers if layer.health]
     shown = tuple((name, value) for name, value in pairs if value.strip())
     log = side.log[-LOG_LINES:]
@@ -183,11 +183,6 @@ def _name(side: Side) -> str:
     judgement = side.judgement
     is_test = bool(side.trial and side.trial.stage == Stage.TEST and judgement.cell)
     return candidate_name(judgement.candidate) + (f", {judgement.cell}" if is_test else "")
-
-
-def _step(code: int | None, errno: str, blocks: tuple[str, ...]) -> str:
-    parts = [f"exit {code}"] if code is not None else []
-    return ", ".join([*parts, *([errno] if errno else []), *blocks]) or "done"
 
 
 def _cells(facts: Facts) -> tuple[CellRow, ...]:

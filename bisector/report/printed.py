@@ -60,10 +60,11 @@ def _of_trial(trial: Trial) -> Iterator[StepOutput]:
     for step in result.steps if result else ():
         lines = [printable_line(line.rstrip()) for line in step.detail.splitlines() if line.strip()]
         name = printable_line(str(trial.candidate))
-        yield StepOutput(name, trial.cell, trial.number, step.name, _ended(step), tuple(lines[-LINES:]))
+        yield StepOutput(name, trial.cell, trial.number, step.name, ended(step), tuple(lines[-LINES:]))
 
 
-def _ended(step: StepFacts) -> str:
+def ended(step: StepFacts) -> str:
+    """How a step ended, in words. A pause or a reset of its guest leaves it without an exit code."""
     if step.skipped:
         return "not issued, by its probability"
     if not step.done:
@@ -71,4 +72,4 @@ def _ended(step: StepFacts) -> str:
     parts = [f"exit {step.exit}"] if step.exit is not None else []
     parts += [step.errno] if step.errno else []
     parts += [f"{step.failed} of {step.count + step.failed} operations failed"] if step.failed else []
-    return ", ".join([*parts, *step.blocks]) or "done"
+    return ", ".join([*parts, *step.blocks]) or "cut off"

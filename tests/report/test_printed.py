@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import case
@@ -67,6 +68,18 @@ def test_page_json_and_mail_show_it_too() -> None:
     written = body(Letter(facts))
     assert "What the steps printed" in written
     assert written.count("invalid option") == 2
+
+
+def test_a_step_that_hung_is_not_called_done() -> None:
+    """Nor is one whose guest was reset: it has come to no end of its own."""
+    facts = case.facts(case.OUTCOMES["culprit"])
+    assert facts.bad is not None and facts.bad.trial is not None
+    steps = (StepFacts("load", 0, 60), StepFacts("rest", 0, 9, done=True, detail="the guest was reset"))
+    seen = replace(facts.bad.trial.observation, result=Result(complete=False, steps=steps))
+    hung = replace(facts, bad=replace(facts.bad, trial=replace(facts.bad.trial, observation=seen)))
+    shown = " ".join(html.render(hung).split())
+    for step, words in (("load", "did not end"), ("rest", "cut off")):
+        assert re.search(rf"step {step}</[a-z]+> *<[a-z]+[^>]*>{words}<", shown), step
 
 
 def test_a_culprit_needs_no_such_lines() -> None:
