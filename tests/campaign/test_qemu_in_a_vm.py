@@ -67,6 +67,22 @@ def test_programs_under_test_come_first_in_the_vm_and_another_kernel_is_another_
     assert (good["plan"] == bad["plan"], good["image"] == bad["image"]) == (True, False)
 
 
+@pytest.mark.vm
+@pytest.mark.skipif(not KERNEL, reason="BISECTOR_TEST_IMAGE is not set")
+def test_the_programs_of_an_end_do_a_step_in_the_vm(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(RECIPE.replace("steps:\n", "steps:\n  - older: {run: [qemu-img, --version], by: good-end}\n"))
+    tested, good = programs(tmp_path / "tested", 7), programs(tmp_path / "good", 3)
+    (good / "qemu-img").write_text((good / "qemu-img").read_text().replace("exit 3", "exit 0"))
+    command = ["test", str(recipe), "--kernel", KERNEL, "--json", "--image", str(tested), "--good", str(good)]
+    assert main(command) == ExitCode.BAD
+    trial = json.loads(capsys.readouterr().out)["cells"][0]["judgement"]["trials"][0]
+    seen = {step["name"]: (step["exit"], step["detail"]) for step in trial["observation"]["result"]["steps"]}
+    assert {name: code for name, (code, _) in seen.items()} == {"older": 0, "version": 7}
+    assert "under test 3" in seen["older"][1] and "under test 7" in seen["version"][1]
+
+
 def test_a_kernel_that_is_not_there_is_said_before_anything_is_stored(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
