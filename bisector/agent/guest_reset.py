@@ -10,7 +10,6 @@ from .outcome import Outcome
 from .qemu import Qemu
 
 RESET = '{"execute": "system_reset"}'
-ANSWER = 30.0  # seconds that QEMU's monitor may take for an answer
 
 
 def reset(qemu: Qemu, is_up: Callable[[], bool], seconds: float) -> Outcome:
@@ -22,8 +21,15 @@ def reset(qemu: Qemu, is_up: Callable[[], bool], seconds: float) -> Outcome:
     until = time.monotonic() + seconds
     before = qemu.resets
     for command in (_action("reset"), RESET):
-        if refused := _refused(qemu, command, min(ANSWER, until - time.monotonic())):
-            return Outcome(done=qemu.exit is None, exit=1 if qemu.exit is None else qemu.exit, failed=1, detail=refused)
+        number = qemu.execute(command)
+        if not qemu.wait(until - time.monotonic(), lambda number=number: number in qemu.replies):  # type: ignore[misc]
+            silent = (
+                f"QEMU's monitor did not answer {command}" if qemu.exit is None else f"QEMU has ended: {qemu.output}"
+            )
+            return Outcome(done=False, exit=qemu.exit, detail=silent)
+        worked, said = qemu.replies[number]
+        if not worked:
+            return Outcome(exit=1, failed=1, detail=said)
     # SeaBIOS makes a hard reset of it, so there are two; the kernel's first word comes behind both
     qemu.wait(until - time.monotonic(), lambda: qemu.resets > before and (qemu.heard or qemu.ready))
     qemu.execute(_action("shutdown"))
@@ -36,12 +42,3 @@ def reset(qemu: Qemu, is_up: Callable[[], bool], seconds: float) -> Outcome:
 
 def _action(reboot: str) -> str:
     return f'{{"execute": "set-action", "arguments": {{"reboot": "{reboot}"}}}}'
-
-
-def _refused(qemu: Qemu, command: str, seconds: float) -> str:
-    """Why QEMU's monitor did not do the command; "" where it did."""
-    number = qemu.execute(command)
-    if not qemu.wait(seconds, lambda: number in qemu.replies):
-        return qemu.output or f"QEMU's monitor did not answer {command}"
-    worked, said = qemu.replies[number]
-    return "" if worked else said

@@ -200,6 +200,12 @@ def test_a_reset_cuts_off_what_the_guest_does_and_boots_it_again(host: Host) -> 
     assert seen.ending is Ending.FINISHED
 
 
+def test_a_qemu_that_does_not_answer_a_reset_hangs_in_it(host: Host) -> None:
+    stopped = Step("stall", "run", argv=("sh", "-c", EMULATOR + "kill -STOP $pid"))
+    seen = host.run(START, stopped, PRESS, deadline=10.0)
+    assert (seen.ending, of(seen, "press").done, of(seen, "press").exit) == (Ending.DEADLINE, False, None)
+
+
 def test_what_goes_wrong_in_it_is_seen(host: Host) -> None:
     """A sector that cannot be read, and a QEMU that crashes: the guest's error, its console, the signal."""
     seen = host.run(
