@@ -18,7 +18,7 @@ from bisector.store import CampaignRow, Store
 from bisector.system.locks import locked
 from bisector.system.trees import remove_tree, walk
 from bisector.system.xdg import Folders
-from bisector.target.images import Images
+from bisector.target.images import UNREADABLE, Images
 
 PARTS = {
     "images": "kernels with their modules, built or unpacked",
@@ -272,7 +272,7 @@ def _short(entry: Entry) -> str:
         return f"{entry.path.parent.name}/{entry.path.name}"
     if entry.part != "images":
         return entry.path.name
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(*UNREADABLE):
         return (
             f"{json.loads((entry.path / 'image.json').read_text(encoding='utf-8'))['release']} ({entry.path.name[:12]})"
         )

@@ -35,6 +35,9 @@ PROGRAMS = ("bin", "share")  # a program finds its data by its own place (../sha
 MOST_RECORDS = 64
 """So many records of inputs are looked at for one candidate; each costs git some ten milliseconds."""
 
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a record ends in that is damaged, or that another version wrote."""
+
 _NAMED = 16  # digits of an identity in the name of a record
 _CHUNK = 1 << 20
 _ABANDONED = 24 * 3600.0  # seconds after which a staging folder belongs to nobody
@@ -101,7 +104,7 @@ class Images:
                 json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, build["seconds"]
             )
             os.utime(folder)  # the oldest go first when space is needed
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             return None
         return image if Path(image.path).exists() else None
 
@@ -111,7 +114,7 @@ class Images:
         try:
             image = _image_from(json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, 0.0)
             os.utime(folder)
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             return None
         return image if Path(image.path).exists() else None
 
@@ -152,6 +155,8 @@ class Images:
         except FileExistsError:  # the same image was there: from other sources or another campaign
             for record in staged.glob("inputs-*.json"):
                 record.rename(folder / record.name)
+            if self.held(identity) is None:  # its files are these, and what is said of them cannot be read
+                write_json(folder / "image.json", asdict(nowhere))
         self._record(key, {"identity": identity, "seconds": image.seconds})
         return _image_from(json.loads((folder / "image.json").read_text(encoding="utf-8")), folder, image.seconds)
 
@@ -159,7 +164,7 @@ class Images:
         """What builds with those settings read, each with its image's identity; of the images used last first."""
         records = [(_modified(path.parent), path) for path in self._images.glob(f"*/inputs-{fit[:_NAMED]}-*.json")]
         for _, path in sorted(records, reverse=True)[:MOST_RECORDS]:
-            with contextlib.suppress(OSError, ValueError, TypeError):
+            with contextlib.suppress(*UNREADABLE):
                 found = Inputs.from_json(path.read_text(encoding="utf-8"))
                 if found.fit == fit:
                     yield path.parent.name, found
@@ -172,7 +177,7 @@ class Images:
         """Remove every recorded failure, so that its candidate is built again. Returns how many there were."""
         forgotten = 0
         for path in self._builds.glob("*.json") if self._builds.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError, ValueError):
+            with contextlib.suppress(*UNREADABLE):
                 if "failure" in json.loads(path.read_text(encoding="utf-8")):
                     path.unlink()
                     forgotten += 1
@@ -182,7 +187,7 @@ class Images:
         """All recorded failures."""
         found = []
         for path in sorted(self._builds.glob("*.json")) if self._builds.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(*UNREADABLE):
                 found.append(_failure_from(json.loads(path.read_text(encoding="utf-8"))["failure"]))
         return tuple(found)
 
