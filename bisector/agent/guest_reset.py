@@ -30,6 +30,8 @@ def reset(qemu: Qemu, is_up: Callable[[], bool], seconds: float) -> Outcome:
         worked, said = qemu.replies[number]
         if not worked:
             return Outcome(exit=1, failed=1, detail=said)
+    if qemu.wait(until - time.monotonic(), lambda: qemu.resets > before) and qemu.paused:
+        qemu.go_on()  # QEMU resets a paused guest and leaves it paused; a machine with that button starts
     # SeaBIOS makes a hard reset of it, so there are two; the kernel's first word comes behind both
     qemu.wait(until - time.monotonic(), lambda: qemu.resets > before and (qemu.heard or qemu.ready))
     qemu.execute(_action("shutdown"))

@@ -200,6 +200,23 @@ def test_a_reset_cuts_off_what_the_guest_does_and_boots_it_again(host: Host) -> 
     assert seen.ending is Ending.FINISHED
 
 
+def test_a_reset_starts_a_guest_that_is_paused(host: Host) -> None:
+    """By a command, and by an error of its drive, of which the step before the reset has no end."""
+    seen = host.run(
+        START,
+        qmp("halt", "stop"),
+        PRESS,
+        Step("read", "io", ("vda",), "guest", io=Io("read", 4096, 4, True, offset=4 << 20)),
+        replace(PRESS, name="again"),
+        Step("beside", "io", ("vda",), "guest", io=Io("read", 4096, 4, True)),
+        drives=(replace(DRIVE, words=ERRORS, rerror="stop"),),
+        deadline=60.0,
+    )
+    assert seen.ending is Ending.FINISHED
+    assert [of(seen, name).exit for name in ("halt", "press", "again", "beside")] == [0, 0, 0, 0]
+    assert seen.result is not None and [event.name for event in seen.result.events].count("STOP") == 2
+
+
 def test_a_qemu_that_does_not_answer_a_reset_hangs_in_it(host: Host) -> None:
     stopped = Step("stall", "run", argv=("sh", "-c", EMULATOR + "kill -STOP $pid"))
     seen = host.run(START, stopped, PRESS, deadline=10.0)
