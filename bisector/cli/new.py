@@ -34,8 +34,14 @@ NameArgument = Annotated[
 ]
 TestedOption = Annotated[str, typer.Option("--test", metavar="|".join(TESTED), help="The software under test.")]
 StorageOption = Annotated[
-    str, typer.Option(metavar="STORAGE", help="What the workload stands on, as lvm-raid1; 'list' names all of them.")
+    str,
+    typer.Option(
+        metavar="STORAGE[,BELOW...]",
+        help="What the workload stands on, as lvm-raid1 or ext4,dm-crypt,md-raid5; 'list' names all of them.",
+    ),
 ]
+DisksOption = Annotated[int, typer.Option(metavar="NUMBER", help="Disks of an array; 0: as few as it needs.")]
+DiskOption = Annotated[str, typer.Option(metavar="TYPE", help="nvme, scsi, virtio-blk, ahci or loop.")]
 WorkloadOption = Annotated[
     str,
     typer.Option(
@@ -74,6 +80,8 @@ def new(
     name: NameArgument = None,
     tested: TestedOption = "kernel",
     storage: StorageOption = "none",
+    disks: DisksOption = 0,
+    disk: DiskOption = "",
     workload: WorkloadOption = "script",
     script: ScriptOption = "",
     bad_exit: BadExitOption = 1,
@@ -100,13 +108,12 @@ def new(
     if storage == "list":
         terminal_of(context).write("".join(f"{known}\n" for known in STORAGE))
         return
-    known = {"test": (tested, TESTED), "storage": (storage, STORAGE), "workload": (workload, WORKLOADS)}
-    for option, (given, allowed) in known.items():
-        if given not in allowed:
-            raise UsageError(f"--{option} {given}: not one of {', '.join(allowed)}")
+    top, *below = storage.split(",")
+    layers = [("storage", layer, STORAGE) for layer in (top, *below)]
+    _refuse_unknown([("test", tested, TESTED), *layers, ("workload", workload, WORKLOADS)])
     workload = "fio" if fio and workload == "script" and not script else workload
-    words = (name or "", tested, storage, workload, script, bad_exit, console, good, bad, title)
-    wishes = FailureDescription(*words, fio, slower, zoned, udev, together, hangs)  # type: ignore[arg-type]
+    words = (name or "", tested, top, workload, script, bad_exit, console, good, bad, title)
+    wishes = FailureDescription(*words, fio, slower, zoned, udev, together, hangs, tuple(below), disks, disk)  # type: ignore[arg-type]
     head: tuple[str, ...] = ()
     if report:
         wishes, head = _drafted(wishes, Path(report))
@@ -118,6 +125,13 @@ def new(
         print_object(terminal, "new", written.as_dict())
     else:
         _show(terminal, written, head)
+
+
+def _refuse_unknown(given: list[tuple[str, str, tuple[str, ...]]]) -> None:
+    """Raises UsageError for an option whose value is none of those allowed."""
+    for option, value, allowed in given:
+        if value not in allowed:
+            raise UsageError(f"--{option} {value}: not one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,11 @@ class Row:
         return int(missing or 0)
 
     @property
+    def further(self) -> tuple[str, ...]:
+        """Layers beside its members that a first recipe has for it, by their names there."""
+        return tuple(value for word, value in self.required.items() if isinstance(self.words[word], Layers))
+
+    @property
     def name(self) -> str:
         """Kind and type, as in "lvm raid1"."""
         return f"{self.kind} {self.type}"

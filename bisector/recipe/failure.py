@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -19,7 +21,7 @@ STORAGE: tuple[str, ...] = ("none", *table.first_names())
 Workload = Literal["script", "read", "open", "guest", "fio", "reboot", "power-cut", "unplug", "job"]
 TESTED: tuple[Tested, ...] = get_args(Tested)
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
-LAYER = "data"
+LAYER, COPY = "data", "copy"
 BOOTED = ("reboot", "power-cut")
 WRITING = ("fio", *BOOTED)
 """Workloads that write, on a file system too."""
@@ -28,6 +30,10 @@ TIMED = ("script", "read", "fio")
 BESIDE = ("script", "fio", "unplug", "job")
 """Workloads that something else can go on beside."""
 READ_ONLY = ("squashfs",)
+DISKS = ("nvme", "scsi", "virtio-blk", "ahci")
+"""Types of disks that a person names; others are written into the recipe by hand."""
+MOST_DISKS = 8
+COLUMNS = 79
 OTHERS = "--workload open, guest or script"
 
 
@@ -53,6 +59,9 @@ class FailureDescription:
         udev: whether a udevd lives in the VM.
         together: whether I/O goes on beside the workload.
         hangs: whether a step that does not end is the failure.
+        below: what ``storage`` lies on, the uppermost first; the lowest lies on disks.
+        disks: so many are members of the array; 0: as few as it needs.
+        disk: their type, "" where it does not matter.
     """
 
     name: str
@@ -71,6 +80,9 @@ class FailureDescription:
     udev: bool = False
     together: bool = False
     hangs: bool = False
+    below: tuple[str, ...] = ()
+    disks: int = 0
+    disk: str = ""
 
     @property
     def own_script(self) -> str:
@@ -92,6 +104,16 @@ def kind_of(storage: str) -> Kind | None:
     return table.KINDS[row.kind] if row else None
 
 
+def rows_of(wishes: FailureDescription) -> tuple[Row, ...]:
+    """The types of all that it stands on, the uppermost first; () for nothing."""
+    return tuple(row for name in (wishes.storage, *wishes.below) if (row := table.first_row(name)))
+
+
+def members(row: Row, wishes: FailureDescription) -> int:
+    """How many members a layer has in a first recipe: one with several has as many as disks are wished for."""
+    return max(row.least, wishes.disks) if row.least > 1 else 1
+
+
 def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
     """Raises UsageError for wishes that no recipe can have together, with what to give instead."""
     workload = wishes.workload
@@ -111,6 +133,10 @@ def refuse_what_does_not_fit(wishes: FailureDescription) -> None:
         )
     if wishes.together:
         _refuse_beside(wishes, row, kind)
+    if wishes.below:
+        _refuse_below(wishes)
+    if wishes.disks or wishes.disk:
+        _refuse_disks(wishes, row, kind)
     if workload == "script" and wishes.bad_exit == 0:
         raise UsageError("exit code 0 is how a script says that all is well", hint="--bad-exit 1")
 
@@ -177,7 +203,7 @@ def _refuse_storage(wishes: FailureDescription, row: Row | None, kind: Kind | No
         raise UsageError(f"{workload} needs {what}, and {storage} is a file system", hint="--storage disk")
     if storage in READ_ONLY and workload in WRITING:
         raise UsageError(f"{workload} writes, and {storage} cannot be written", hint="--storage ext4, xfs ...")
-    if workload == "unplug" and storage != "disk" and not row.redundant:
+    if workload == "unplug" and storage != "disk" and not any(each.redundant for each in rows_of(wishes)):
         hint = "--storage disk, md-raid1, lvm-raid1 ..."
         raise UsageError(f"{storage} does not live on without a disk", hint=hint)
 
@@ -199,6 +225,50 @@ def _refuse_beside(wishes: FailureDescription, row: Row | None, kind: Kind | Non
         raise UsageError(what, hint="--storage disk, lvm-raid1, ext4 ...")
 
 
+def _refuse_below(wishes: FailureDescription) -> None:
+    """Layers of which one cannot lie on the next."""
+    rows = rows_of(wishes)
+    for name in wishes.below:
+        kind = kind_of(name)
+        if kind is None or kind.holds_bytes or "of" not in kind.needs:
+            hint = "name arrays, volumes, partitions and file systems; the disks come by themselves"
+            raise UsageError(f"nothing of a first recipe lies on {shown(name)}", hint=f"{hint} (--storage list)")
+    if wishes.without_vm or wishes.zoned or wishes.storage == "none" or "of" not in _kind(rows[0]).takes:
+        raise UsageError(f"{wishes.storage} lies on nothing here", hint="give one --storage")
+    for upper, lower in itertools.pairwise(rows):
+        fits = lower.kind in upper.on if upper.on else _kind(upper).holds_bytes or not _kind(lower).mounted
+        if not fits or (lower.type in READ_ONLY):
+            raise UsageError(f"{upper.name} does not lie on {lower.name}", hint="--storage UPPERMOST,NEXT,...")
+    last = rows[-1]
+    if last.on and "of" in table.KINDS[last.on[0]].needs:
+        raise UsageError(f"{last.name} lies on no disk", hint=f"--storage ...,{wishes.below[-1]},{last.on[0]}-...")
+    if own := [row.name for row in rows[:-1] if any("{" in value for value in row.required.values())]:
+        raise UsageError(f"{own[0]} names its disks", hint="put it at the end of --storage")
+    arrays = [at for at, row in enumerate(rows) if row.least > 1]
+    if arrays and any(row.least > 1 or row.further for row in rows[arrays[0] + 1 :]):
+        what = f"{rows[arrays[0]].name} is made of disks here, or of one layer on each"
+        raise UsageError(what, hint="write the rest into the recipe")
+    if len([row for row in rows if row.further]) > 1:
+        raise UsageError("two layers have a disk of their own beside", hint="write one of them into the recipe")
+
+
+def _refuse_disks(wishes: FailureDescription, row: Row | None, kind: Kind | None) -> None:
+    """A number or a type of disks that the storage cannot have."""
+    if row is None or kind is None or wishes.without_vm:
+        raise UsageError("there are no disks, and their number or type is given", hint="--storage disk, md-raid1 ...")
+    if wishes.disk and (wishes.zoned or wishes.disk not in DISKS):
+        raise UsageError(f"--disk {shown(wishes.disk)}: not one of {', '.join(DISKS)}", hint="disks with zones: none")
+    many = [each for each in rows_of(wishes) if each.least > 1]
+    fits = many and many[0].least <= wishes.disks <= MOST_DISKS and not (many[0].even and wishes.disks % 2)
+    if wishes.disks and not fits:
+        least = f"an array of {many[0].least} to {MOST_DISKS}" if many else "one"
+        raise UsageError(f"--disks {wishes.disks}: {wishes.storage} lies on {least}", hint="leave --disks out")
+
+
+def _kind(row: Row) -> Kind:
+    return table.KINDS[row.kind]
+
+
 def quoted(word: str) -> str:
     """A word as YAML reads it back; plain where nobody could take it for anything else."""
     if not word.isprintable():
@@ -206,3 +276,9 @@ def quoted(word: str) -> str:
     if word.startswith("./") and all(character.isalnum() or character in "./_-" for character in word):
         return word
     return "'" + word.replace("'", "''") + "'"
+
+
+def wrapped(line: str) -> list[str]:
+    """A line of a recipe, broken at blanks where it is too long for a terminal; it quotes no text."""
+    begin = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, COLUMNS, subsequent_indent=begin, break_long_words=False, break_on_hyphens=False)

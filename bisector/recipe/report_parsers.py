@@ -129,6 +129,7 @@ PARSERS: tuple[Parser, ...] = (
     _row(r"^md\d+ : active (?:\S+ )?raid5\b", storage="md-raid5"),
     _row(r"^md\d+ : active (?:\S+ )?raid6\b", storage="md-raid6"),
     _row(r"^md\d+ : active (?:\S+ )?raid10\b", storage="md-raid10"),
+    _row(r"\bblocks\b.* \[([2-8])/\d\] \[[U_]+\]", "disks"),
     _row(r"\bmd/raid1:mdX\b", storage="lvm-raid1", sure=False),  # the name that dm-raid gives its array
     _row(r"\bmd/raid10:mdX\b", storage="lvm-raid10", sure=False),
     _row(r"\bmd/raid1:md\d", storage="md-raid1", sure=False),

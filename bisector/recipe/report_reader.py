@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bisector.errors import UsageError
 from bisector.printable import printable_line
-from bisector.recipe import report_fio
+from bisector.recipe import report_fio, report_lsblk
 from bisector.recipe.failure import BOOTED, TIMED, FailureDescription, kind_of, refuse_what_does_not_fit
 from bisector.recipe.report_parsers import PARSERS
 
@@ -74,6 +74,7 @@ def findings(text: str, title: str = "") -> tuple[ReportedValue, ...]:
     ``title``: of a mail; it counts as line 0.
     """
     every: dict[str, ReportedValue] = {}
+    systems: dict[str, ReportedValue] = {}
     lines = [_plain(raw) for raw in (title, *text.splitlines()[:LINES])]
     for number, line in enumerate(lines):
         whole = f"{line} {lines[number + 1]}" if _goes_on(lines, number) else line
@@ -84,12 +85,15 @@ def findings(text: str, title: str = "") -> tuple[ReportedValue, ...]:
             if match and match.start() < len(line):
                 for field, value in parser.read(match):
                     found = ReportedValue(field, value, number, _quote(line), parser.sure, parser.rank)
-                    if field not in every or found.weight > every[field].weight:
-                        every[field] = found
+                    system = field == "storage" and (kind := kind_of(value)) and kind.mounted
+                    for taken in (every, systems) if system else (every,):
+                        if field not in taken or found.weight > taken[field].weight:
+                            taken[field] = found
     if job := report_fio.job_in(text.splitlines()[:LINES]):
         options, number, line = job
         every["fio"] = ReportedValue("fio", options, number, _quote(line), True)
         every["workload"] = ReportedValue("workload", "fio", number, _quote(line), True)
+    _take_stack(every, systems, text.splitlines()[:LINES])
     _make_fit(every)
     return tuple(sorted(every.values(), key=lambda found: ORDER.index(found.field)))
 
@@ -100,11 +104,45 @@ TYPES: dict[str, Callable[[str], object]] = {
     "udev": bool,
     "together": bool,
     "hangs": bool,
+    "below": lambda names: tuple(names.split(",")),
+    "disks": int,
 }
 ORDER = (
-    *("title", "tested", "good", "bad", "culprit", "storage", "unknown", "zoned", "udev", "workload", "fio"),
-    *("together", "slower", "hangs", "console", "crash"),
+    *("title", "tested", "good", "bad", "culprit", "storage", "below", "disks", "disk", "unknown", "zoned", "udev"),
+    *("workload", "fio", "together", "slower", "hangs", "console", "crash"),
 )
+
+
+def _take_stack(every: dict[str, ReportedValue], systems: Mapping[str, ReportedValue], lines: Sequence[str]) -> None:
+    """The layers of a listing of block devices, with the file system on them if the report names one."""
+    said = every.get("storage")
+    kind = kind_of(said.value) if said else None
+    stack = report_lsblk.stack_in(lines, said.value if said else "")
+    if stack is None or (kind and kind.holds_bytes):
+        return
+    if said and said.sure and said.value not in (*stack.layers, "disk") and not (kind and kind.mounted):
+        return  # another stack of that machine
+
+    def found(field: str, value: str) -> ReportedValue:
+        return ReportedValue(field, value, stack.line, _quote(stack.text), True)
+
+    layers = stack.layers
+    if stack.mounted and systems:
+        every["storage"] = systems["storage"]
+    else:
+        every["storage"], layers = found("storage", layers[0]), layers[1:]
+    if layers:
+        every["below"] = found("below", ",".join(layers))
+    if stack.disks > 1:
+        every["disks"] = found("disks", str(stack.disks))
+    if stack.disk:
+        every["disk"] = found("disk", stack.disk)
+
+
+LEAST_NEEDED = (
+    *("disks", "disk", "together", "zoned", "slower", "udev", "below", "workload", "fio", "storage", "tested"),
+)
+"""Fields that go where they do not fit with others, the first ones first."""
 
 
 def _make_fit(every: dict[str, ReportedValue]) -> None:
@@ -123,12 +161,15 @@ def _make_fit(every: dict[str, ReportedValue]) -> None:
     if workload and kind is None and workload.value not in ("open", "guest"):
         value = "raw" if job and "tested" in every else "disk"
         every["storage"] = replace(workload, field="storage", value=value, sure=False)
-    for field in ("", "together", "zoned", "slower", "udev", "workload", "fio", "storage", "tested"):
-        every.pop(field, None)
+    fields = [field for field in LEAST_NEEDED if field in every]
+    for without in ((), *((field,) for field in fields), *(fields[: end + 1] for end in range(len(fields)))):
+        left = {field: value for field, value in every.items() if field not in without}
         try:
-            refuse_what_does_not_fit(wishes_from(tuple(every.values()), FailureDescription("draft")))
+            refuse_what_does_not_fit(wishes_from(tuple(left.values()), FailureDescription("draft")))
         except UsageError:
             continue
+        for field in without:
+            del every[field]
         return
 
 
@@ -184,6 +225,8 @@ def _words(found: ReportedValue) -> str:
             return "the console line of bad_when"
         case "slower":
             return f"{found.value} % slower than the good end, which a search measures"
+        case "below":
+            return f"on {found.value.replace(',', ' on ')}"
         case "zoned" | "udev":
             return f"{found.field}, as the report names it"
         case "together":

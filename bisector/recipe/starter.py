@@ -4,19 +4,14 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 
-from bisector.layers import table
-from bisector.layers.option import Layers
-from bisector.layers.row import Kind, Row
-from bisector.recipe.failure import LAYER, FailureDescription, quoted, refuse_what_does_not_fit
-from bisector.recipe.starter_steps import COPY, guest, steps
+from bisector.recipe.failure import FailureDescription, quoted, refuse_what_does_not_fit, rows_of, wrapped
 from bisector.recipe.starter_steps import conditions as conditions_of
-from bisector.recipe.values import format_size
+from bisector.recipe.starter_steps import guest, steps
+from bisector.recipe.starter_storage import storage
 
 _YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of 1.1 or 1.2: not text
-ZONE = 4 << 20
 
 
 def text(wishes: FailureDescription) -> str:
@@ -62,7 +57,7 @@ def _lines(wishes: FailureDescription) -> Iterator[str]:
     yield ""
     yield from _target(wishes)
     yield from _ends(wishes)
-    yield from _storage(wishes)
+    yield from storage(wishes)
     yield from guest(wishes)
     yield from steps(wishes)
     yield from conditions_of(wishes)
@@ -81,10 +76,10 @@ def _target(wishes: FailureDescription) -> Iterator[str]:
         yield from _needs(wishes)
         return
     fragments = ["base"]
-    row = table.first_row(wishes.storage)
-    fragments += row.fragments[:1] if row else ()  # others are added by themselves
+    for row in rows_of(wishes):
+        fragments += [name for name in row.fragments[:1] if name not in fragments]  # others are added by themselves
     yield "# Fragments of the configuration; a file of your own is written ./my.config."
-    yield f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}"
+    yield from wrapped(f"target: {{kernel: {{config: [{', '.join(fragments)}]}}}}")
     yield from _needs(wishes)
 
 
@@ -102,47 +97,3 @@ def _ends(wishes: FailureDescription) -> Iterator[str]:
     yield "# The chance of naming a wrong commit; or 'trials: 3' for a fixed number:"
     yield "# confidence: {max_error: 0.01}"
     yield ""
-
-
-def _storage(wishes: FailureDescription) -> Iterator[str]:
-    row = table.first_row(wishes.storage)
-    if row is None:
-        return
-    where = "." if wishes.without_vm else ", inside the VM: nothing of this host is touched."
-    yield f"# Fresh in each trial{where}"
-    yield "storage:"
-    disk = f"size: {format_size(row.example)}" + (f", zoned: {format_size(ZONE)}" if wishes.zoned else "")
-    yield from _layers(row, table.KINDS[row.kind], disk, alone=wishes.without_vm)
-    if wishes.workload == "job":
-        copy = "file: raw, size: 256M" if wishes.without_vm else "disk: nvme, size: 512M"
-        yield f"  {COPY}: {{{copy}}}   # what the job copies to"
-    yield ""
-
-
-def _layers(row: Row, kind: Kind, disk: str, *, alone: bool) -> Iterator[str]:
-    """The layers of a recipe for one type of storage; ``disk``: words of each; ``alone``: a file lies on nothing."""
-    own, plain = f"{row.kind}: {row.type}", "null_blk" if "zoned" in disk else ""
-    if kind.holds_bytes and alone:
-        yield f"  {LAYER}: {{{own}, size: 256M}}"
-    elif kind.holds_bytes:
-        yield "  disk: {disk: virtio-blk, size: 512M}"
-        yield "  fs: {fs: ext4, of: disk}"
-        yield f"  {LAYER}: {{{own}, of: fs, size: 256M}}"
-    elif kind.mounted:
-        yield f"  disk: {{disk: {plain or 'virtio-blk'}, {disk}}}"
-        yield f"  {LAYER}: {{{own}, of: disk}}"
-    elif "of" not in kind.needs:
-        others = f"or {', '.join(table.types(row.kind)[1:])}"
-        yield from (f"  # {line}" for line in textwrap.wrap(others, 70))
-        yield f"  {LAYER}: {{{f'disk: {plain}' if plain else own}, {disk}}}"
-    else:
-        legs = [f"leg{number}" for number in range(row.least)]
-        further = [value for word, value in row.required.items() if isinstance(row.words[word], Layers)]
-        for leg in (*legs, *further):
-            yield f"  {leg}: {{disk: {plain or 'nvme'}, {disk}}}"
-        if row.on and "of" in table.KINDS[row.on[0]].needs:  # a volume, say, that one of another volume is made of
-            yield f"  origin: {{{row.on[0]}: {table.types(row.on[0])[0]}, of: [{', '.join(legs)}], size: 64M}}"
-            legs = ["origin"]
-        size = ", size: 64M" if "size" in kind.needs else ""
-        more = "".join(f", {word}: {value}" for word, value in row.required.items())
-        yield f"  {LAYER}: {{{own}, of: [{', '.join(legs)}]{size}{more}}}"

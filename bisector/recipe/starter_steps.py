@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bisector.layers import table
-from bisector.recipe.failure import LAYER, FailureDescription, Workload, kind_of, quoted
+from bisector.recipe.failure import COPY, LAYER, FailureDescription, Workload, kind_of, quoted, wrapped
+from bisector.recipe.starter_storage import redundant
 
-COPY = "copy"
 LASTS = "5s"
 FIO = "rw=randwrite bs=4k direct=1"
 """The job where nobody named one."""
@@ -88,8 +87,8 @@ def _together(draft: Draft, wishes: FailureDescription) -> Lines:
 
 def conditions(wishes: FailureDescription) -> Lines:
     """The conditions. A failure by exit code is a script's word; all else that goes wrong in it says nothing."""
-    draft, row = DRAFTS[wishes.workload], table.first_row(wishes.storage)
-    health = row is not None and row.redundant and not draft.broken
+    draft = DRAFTS[wishes.workload]
+    health = () if draft.broken else redundant(wishes)
     yield "# Any of them; a condition's name is the failure's name in every report."
     yield "bad_when:"
     bad = [*draft.bad(wishes)]
@@ -100,15 +99,16 @@ def conditions(wishes: FailureDescription) -> Lines:
     yield from (f"  {name}-failed: {{exit: {{{name}: {{not: 0}}}}}}" for name in beside)
     if wishes.slower:
         yield from _slower(wishes)
-    if health:
-        yield f"  leg-failed: {{health: {{{LAYER}: degraded}}}}"
+    for layer in health:
+        yield f"  {'leg-failed' if len(health) == 1 else f'{layer}-degraded'}: {{health: {{{layer}: degraded}}}}"
     if wishes.console:
         yield f"  console-line: {{console: {{vm: {quoted(wishes.console)}}}}}"
     yield "# All of its facts: a workload that did nothing is not good."
     yield "good_when:"
     ended = ", ".join(f"{name}: 0" for name in (*draft.ended, *beside))
-    facts = [f"exit: {{{ended}}}", *draft.good] + ([f"health: {{{LAYER}: healthy}}"] if health else [])
-    yield f"  it-held: {{{', '.join(facts)}}}"
+    facts = [f"exit: {{{ended}}}", *draft.good]
+    facts += [f"health: {{{', '.join(f'{layer}: healthy' for layer in health)}}}"] if health else []
+    yield from wrapped(f"  it-held: {{{', '.join(facts)}}}")
     yield ""
     yield "# The recipe's own proof, tried by 'bisector test ... --controls': a control"
     yield "# that must be good, and one that must be bad."

@@ -160,7 +160,7 @@ REPORTS = {
         "good": "v6.15.11", "bad": "v6.16", "storage": "lvm-thin", "workload": "power-cut",
     },
     "nvme-surprise-removal.eml": {
-        "good": "v6.16", "bad": "v6.17", "storage": "md-raid1", "workload": "unplug",
+        "good": "v6.16", "bad": "v6.17", "storage": "md-raid1", "disks": "2", "workload": "unplug",
         "hangs": "true",
     },
     "raid5-writer-stuck.txt": {"good": "v6.9.7", "bad": "v6.10.2", "storage": "md-raid5", "hangs": "true"},
