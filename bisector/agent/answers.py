@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Commands for the guest's shell, and what their answers say. Pure."""
+"""Commands for the guest's shell, and what their answers say."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from .machine import dd_records, errno_in
 from .outcome import Outcome
+from .plan import Guest
 from .qemu import LOST, Qemu
 
 
@@ -35,6 +38,17 @@ def unanswered(qemu: Qemu, seen: Outcome) -> Outcome:
     if qemu.exit is not None:
         return replace(seen, done=False, exit=qemu.exit, detail=f"QEMU has ended: {qemu.output}")
     return replace(seen, done=False, exit=None, detail=f"no answer from the guest; {seen.detail}")
+
+
+def booted(qemu: Qemu, is_up: Callable[[], bool], until: float, guest: Guest) -> Outcome:
+    """What a boot came to: the guest is up before ``until`` (by the monotonic clock), or not."""
+    if qemu.wait(until - time.monotonic(), is_up):
+        return Outcome(exit=0, count=len(guest.drives))
+    if qemu.exit is None:
+        where = "its init" if guest.os == "linux" else "the console line that it is waited for"
+        return Outcome(done=False, detail=f"the inner guest did not reach {where} in time")
+    # Refused options are an observation; a guest that panicked ends QEMU with 0, and that is no start.
+    return Outcome(done=qemu.exit != 0, exit=qemu.exit, errno=errno_in(qemu.output), detail=qemu.output)
 
 
 def quote(word: str) -> str:

@@ -7,14 +7,15 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 from ..layers.device import SERIAL_LENGTH
-from .answers import added, command_outcome, quote, unanswered
+from .answers import added, booted, command_outcome, quote, unanswered
 from .command import TAIL, Halt, demand, fill
 from .disks import load_modules
 from .guest_blocks import GuestBlocks, below
 from .guest_contents import contents
-from .guest_kvm import lives
+from .guest_kvm import KvmGuard, lives
 from .guest_plugs import GuestPlugs
 from .guest_suspend import suspend
 from .initramfs import guest_root
@@ -62,7 +63,8 @@ class Guest(GuestControl):
         self._layers = storage.opened  # of the VM, as they are now
         self.fresh = fresh
         self._cut_short: int | None = None  # a command that a pause cut short
-        self._recorder = recorder
+        self._recorder, self._kvm = recorder, KvmGuard(recorder)
+        self._accel = "tcg" if plan.accel == "tcg" and guest.accel == "auto" else guest.accel  # docs/decisions/0039
         self._nodes = {drive.of: storage.node(drive.of) for drive in guest.drives}
         self._plugs = GuestPlugs(guest, self._nodes)
         self._kernel = f"{shared}/guest-kernel"
@@ -102,18 +104,23 @@ class Guest(GuestControl):
 
     def _on_output(self, line: str) -> None:
         self._output.write(f"{line}\n".encode())
+        self._kvm.output(line)
 
     def _on_event(self, name: str, detail: str) -> None:
-        self._recorder.event("qmp", name, detail)
+        self._kvm.record(lambda: self._recorder.event("qmp", name, detail))
 
     def _on_console(self, line: str) -> None:
         self._console.write(f"[{self._recorder.now():9.3f}] {line}\n".encode())
         self._is_up = self._is_up or bool(self._ready and self._ready.search(line))
         for name, pattern in self._watches:
-            if self._unseen[name] and pattern.search(line):
-                self._unseen[name] -= 1
-                self._recorder.event("guest", name, line[:LINE_LIMIT])
-                self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
+            if pattern.search(line):
+                self._kvm.record(partial(self._matched, name, line))
+
+    def _matched(self, name: str, line: str) -> None:
+        if self._unseen[name]:
+            self._unseen[name] -= 1
+            self._recorder.event("guest", name, line[:LINE_LIMIT])
+            self._recorder.mark("guest", name, printable(line, LINE_LIMIT))
 
     def start(self, seconds: float, programs: str = "") -> Outcome:
         """Open the drives (none), boot until init takes commands (linux) or until its console says so (image).
@@ -153,7 +160,7 @@ class Guest(GuestControl):
         return {name: qemu.disk(name[:SERIAL_LENGTH]) for name in names}
 
     def _open_drives(self, seconds: float) -> Outcome:
-        self._recorder.guest_accel("tcg")
+        self._kvm.begins("tcg")
         qemu = self._launch("tcg", serial=False)
         code = qemu.quit(seconds)
         if code is None or code < 0:
@@ -165,33 +172,26 @@ class Guest(GuestControl):
 
     def _boot(self, seconds: float) -> Outcome:
         until = time.monotonic() + seconds
-        wanted = self._guest.accel
-        if wanted != "tcg" and inside_vm() and not os.path.exists("/dev/kvm"):
+        if self._accel != "tcg" and inside_vm() and not os.path.exists("/dev/kvm"):
             load_modules("kvm_intel", "kvm_amd")  # no udev does it by the processor's name
-        if wanted == "kvm" or (wanted == "auto" and kvm_opens()):
-            self._recorder.guest_accel("kvm")
+        if self._accel == "kvm" or (self._accel == "auto" and kvm_opens()):
+            self._kvm.begins("kvm", tried=self._accel == "auto")
             qemu = self._launch("kvm", serial=True)
-            if wanted == "kvm" or lives(qemu, lambda: self._up(qemu), until):
-                return self._booted(qemu, until)
+            if self._accel == "kvm" or lives(qemu, lambda: self._up(qemu), until):
+                self._kvm.lives()
+                return booted(qemu, lambda: self._up(qemu), until, self._guest)
             qemu.quit(1.0)
             self._recorder.event("agent", "guest-kvm-failed", qemu.output or "no sign of life")
-        self._recorder.guest_accel("tcg")
-        return self._booted(self._launch("tcg", serial=True), until)
+            self._is_up = False
+        self._kvm.begins("tcg")
+        qemu = self._launch("tcg", serial=True)
+        return booted(qemu, lambda: self._up(qemu), until, self._guest)
 
     def _up(self, qemu: Qemu) -> bool:
         """Whether the guest is up: by its init's word, or by its console's; a foreign one without marker by any."""
         if self._guest.os == "linux":
             return qemu.ready
         return self._is_up if self._ready else qemu.heard
-
-    def _booted(self, qemu: Qemu, until: float) -> Outcome:
-        if qemu.wait(until - time.monotonic(), lambda: self._up(qemu)):
-            return Outcome(exit=0, count=len(self._guest.drives))
-        if qemu.exit is None:
-            where = "its init" if self._guest.os == "linux" else "the console line that it is waited for"
-            return Outcome(done=False, detail=f"the inner guest did not reach {where} in time")
-        # Refused options are an observation; a guest that panicked ends QEMU with 0, and that is no start.
-        return Outcome(done=qemu.exit != 0, exit=qemu.exit, errno=errno_in(qemu.output), detail=qemu.output)
 
     def _launch(self, accel: str, *, serial: bool) -> Qemu:
         boot: tuple[str, ...] | None = (self._kernel, self._initramfs) if serial else None

@@ -210,6 +210,11 @@ class Recorder:
         with self._lock:
             self._result = replace(self._result, fault=self._result.fault or fault)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the harness has failed: what is seen from now on counts for nothing."""
+        return self._result.fault is not None
+
     def guest_accel(self, accel: str) -> None:
         """Set what the inner guest ran on."""
         with self._lock:

@@ -135,6 +135,8 @@ class Session:
                 self._recorder.event("agent", "deadline", steps[0].name)
                 return False
             self._steps(work, steps)
+            if self._recorder.failed:
+                return False
         self._leaks()
         warm.join(5.0)
         return True

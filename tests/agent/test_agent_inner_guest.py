@@ -17,8 +17,10 @@ from bisector.agent.observe import Recorder
 from bisector.agent.outcome import Outcome
 from bisector.agent.plan import LEFT_OUT, Drive, Io, Layer, Plan, Result, Step, Watch
 from bisector.agent.plan import Guest as GuestPlan
+from bisector.agent.qemu import Qemu
 from bisector.agent.storage import Storage
 from bisector.codec import load
+from bisector.layers import arch
 
 IMAGE = os.environ.get("BISECTOR_TEST_IMAGE", "")
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(not IMAGE, reason="BISECTOR_TEST_IMAGE names no kernel image")]
@@ -29,7 +31,14 @@ class GuestSetup:
     """A guest with a recorder and a disk of its own."""
 
     def __init__(
-        self, folder: Path, accel: str, device: str = "virtio-blk", *, slow: str = "", steps: tuple[Step, ...] = ()
+        self,
+        folder: Path,
+        accel: str,
+        device: str = "virtio-blk",
+        *,
+        slow: str = "",
+        steps: tuple[Step, ...] = (),
+        vm_accel: str = "",
     ) -> None:
         self.folder = folder
         shutil.copy(IMAGE, folder / "guest-kernel")
@@ -38,7 +47,7 @@ class GuestSetup:
         guest = GuestPlan(os="linux", accel=accel, drives=tuple(replace(d, cache_direct=False) for d in drives))
         layers = (Layer("img", "file", "raw", size=1 << 20), Layer("img2", "file", "raw", size=2 << 20))
         watch = Watch("crash", "guest", "Kernel panic - not syncing", True)
-        plan = Plan(steps=steps, layers=layers, guest=guest, watches=(watch,), vm=False)
+        plan = Plan(steps=steps, layers=layers, guest=guest, watches=(watch,), vm=False, accel=vm_accel)
         storage = Storage(str(folder / "work"), 30.0)
         storage.build(layers, vm=False)
         self.recorder = Recorder(str(folder), "t0k", vm=False)
@@ -193,6 +202,87 @@ def test_kernel_that_qemu_refuses_is_an_observation(setup: GuestSetup) -> None:
     outcome = setup.guest.start(30.0)
     assert (outcome.done, outcome.exit) == (True, 1)
     assert "kernel" in outcome.detail
+
+
+KVM = """#!/bin/sh
+# Emulates, whatever it is told. Told to use KVM it says, once that is there, what QEMU says when KVM gives a guest up.
+case "$*" in
+*accel=kvm*)
+    (while ! test -e {now}; do sleep 0.1; done; echo 'KVM internal error. Suberror: 3' >&2) &
+    arguments=$(printf '%s\n' "$@" | sed 's/accel=kvm/accel=tcg/; s/^host$/max/')
+    IFS='
+'
+    set -- $arguments;;
+esac
+exec {real} "$@"
+"""
+
+
+@pytest.fixture
+def broken_kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder with a QEMU whose KVM gives its guest up when the file ``now`` is there; /dev/kvm opens."""
+    program = tmp_path / "programs" / arch.VM.qemu
+    program.parent.mkdir()
+    program.write_text(KVM.format(real=shutil.which(arch.VM.qemu), now=tmp_path / "now"))
+    program.chmod(0o755)
+    monkeypatch.setattr("bisector.agent.guest.kvm_opens", lambda: True)
+    return str(program.parent)
+
+
+@pytest.mark.parametrize("accel", ["kvm", "auto"])
+def test_a_guest_that_kvm_gives_up_after_its_boot_is_the_harness_failing(
+    tmp_path: Path, accel: str, broken_kvm: str
+) -> None:
+    setup = GuestSetup(tmp_path, accel)
+    try:
+        assert setup.guest.start(120.0, broken_kvm).exit == 0
+        assert (setup.result().guest_accel, setup.result().fault) == ("kvm", None)
+        (tmp_path / "now").touch()
+        assert setup.guest.run(("sleep", "1"), 30.0).exit == 0
+        fault = setup.result().fault
+        assert fault is not None and fault.stage == "tools" and "KVM gave the guest up (KVM internal" in fault.message
+    finally:
+        setup.guest.close()
+
+
+def test_a_guest_that_kvm_gives_up_before_leaves_nothing_that_a_condition_could_see(
+    tmp_path: Path, broken_kvm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither an event of the paused guest nor a watched line of its console."""
+    setup = GuestSetup(tmp_path, "auto")
+    launch = setup.guest._launch
+
+    def broken(accel: str, *, serial: bool) -> Qemu:
+        qemu = launch(accel, serial=serial)
+        if accel == "kvm":
+            assert qemu.wait(60.0, lambda: qemu.heard)
+            setup.guest._on_console("Kernel panic - not syncing: of a guest on a broken KVM")
+            setup.stop_by_monitor()
+            assert qemu.wait(30.0, lambda: qemu.paused)
+        return qemu
+
+    monkeypatch.setattr(setup.guest, "_launch", broken)
+    try:
+        assert setup.guest.start(180.0, broken_kvm).exit == 0
+        names = [event.name for event in setup.result().events]
+        assert "guest-kvm-failed" in names and not {"STOP", "crash"} & {*names}
+        assert "guest crash" not in capsys.readouterr().out
+        assert (setup.result().guest_accel, setup.result().fault) == ("tcg", None)
+        setup.stop_by_monitor()  # of a guest that counts, it is there
+        assert setup.guest.io("data", READ, 60.0, 60.0).exit is None
+        assert "STOP" in [event.name for event in setup.result().events]
+    finally:
+        setup.guest.close()
+
+
+def test_kvm_is_not_tried_in_an_emulated_vm(tmp_path: Path, broken_kvm: str) -> None:
+    setup = GuestSetup(tmp_path, "auto", vm_accel="tcg")
+    try:
+        assert setup.guest.start(120.0, broken_kvm).exit == 0
+        assert setup.result().guest_accel == "tcg"
+        assert "guest-kvm-failed" not in [event.name for event in setup.result().events]
+    finally:
+        setup.guest.close()
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="there is no /dev/kvm")
