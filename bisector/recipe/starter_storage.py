@@ -73,7 +73,7 @@ def _layers(row: Row, kind: Kind, wishes: FailureDescription) -> Iterator[str]:
 def _words(row: Row, below: Sequence[str], size: int) -> str:
     """What stands behind the name of a layer of that type, which lies on those."""
     kind = table.KINDS[row.kind]
-    of = below[0] if kind.single else f"[{', '.join(below)}]"
+    of = below[0] if kind.mounted or kind.holds_bytes else f"[{', '.join(below)}]"
     sized = f", size: {format_size(size)}" if "size" in kind.needs else ""
     more = "".join(f", {word}: {value}" for word, value in row.required.items())
     return f"{row.kind}: {row.type}, of: {of}{sized}{more}"
