@@ -171,7 +171,7 @@ def test_the_script_sees_symbols_and_nothing_else_of_the_log(
     seen: list[str] = []
     run = Processes.run
 
-    def listened(self: Processes, *argv: Any, stdin: str, **options: Any) -> ProcessResult:
+    def listened(self: Processes, *argv: Any, stdin: str = "", **options: Any) -> ProcessResult:
         seen.extend(stdin.splitlines())
         return run(self, *argv, stdin=stdin, **options)
 
