@@ -26,6 +26,7 @@ commands = typer.Typer()
 # and comes from the table of layers, which takes its time: it is imported by whoever needs it.
 TESTED = ("kernel", "qemu")
 WORKLOADS = ("script", "read", "open", "guest", "fio", "reboot", "power-cut", "unplug", "job")
+DISKS = ("nvme", "scsi", "virtio-blk", "ahci")
 
 
 NameArgument = Annotated[
@@ -41,7 +42,7 @@ StorageOption = Annotated[
     ),
 ]
 DisksOption = Annotated[int, typer.Option(metavar="NUMBER", help="Disks of an array; 0: as few as it needs.")]
-DiskOption = Annotated[str, typer.Option(metavar="TYPE", help="nvme, scsi, virtio-blk, ahci or loop.")]
+DiskOption = Annotated[str, typer.Option(metavar="|".join(DISKS), help="The type of the disks.")]
 WorkloadOption = Annotated[
     str,
     typer.Option(

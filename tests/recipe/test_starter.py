@@ -244,4 +244,4 @@ def test_a_wish_that_cannot_be_is_named(wishes: FailureDescription, said: str) -
 
 
 def test_the_command_line_offers_the_same_words() -> None:
-    assert (new.TESTED, new.WORKLOADS) == (TESTED, WORKLOADS)
+    assert (new.TESTED, new.WORKLOADS, new.DISKS) == (TESTED, WORKLOADS, failure.DISKS)
