@@ -14,6 +14,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bisector.recipe import check, check_workload, together
+from bisector.recipe.facts import table
+from bisector.recipe.facts.row import Key
 from bisector.recipe.model import Recipe
 from bisector.recipe.text import Fault, Path
 from bisector.recipe.values import FILE_NAME, NAME, look_alike, shown, suggestion
@@ -33,6 +35,16 @@ _NAMES = {
     ),
 }
 """What a name's pattern allows, in words."""
+
+_SUBJECTS = {
+    Key.MACHINE: "vm",
+    Key.VM: "vm",
+    Key.GUEST: "guest",
+    Key.STEP: "STEP",
+    Key.STEP_OR_MACHINE: "STEP",
+    Key.LAYER: "LAYER",
+}
+"""What stands before a fact's value, as the documentation writes it."""
 
 
 def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
@@ -190,9 +202,10 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
         message = f"{shown(value)} is no name; {_NAMES.get(pattern, f'a name matches {pattern}')}{odd}"
         return Fault(path, message, at_key=path[-1:] == ("[key]",))
     if kind in ("model_type", "dict_type", "model_attributes_type", "dataclass_type"):
-        return Fault(path, f"expected a mapping, found {shown(value)}")
+        return Fault(path, f"expected a mapping, found {shown(value)}{_of_mapping(path, top)}")
     if kind in ("tuple_type", "list_type"):
-        return Fault(path, f"expected a list, found {shown(value)}")
+        example = f"; write [{value}]" if isinstance(value, str) and re.fullmatch(NAME, value) else ""
+        return Fault(path, f"expected a list, found {shown(value)}{example}")
     if kind == "too_short":
         return Fault(path, "is empty")
     if kind == "too_long" and not isinstance(value, str):
@@ -201,6 +214,16 @@ def _fault(detail: ErrorDetails, data: object, top: type[BaseModel]) -> Fault:
         limit = context.get("max_length")
         return Fault(path, f"a name has at most {limit} characters here", at_key=path[-1:] == ("[key]",))
     return Fault(path, detail["msg"])
+
+
+def _of_mapping(path: Path, top: type[BaseModel]) -> str:
+    """What the mapping at ``path`` is to look like; "" where any name may stand in it."""
+    if len(path) > 2 and path[0] in ("bad_when", "good_when"):
+        row = next((row for row in table.ROWS.values() if row.kind == path[2]), None)
+        if row:
+            value = "{NAME: ...}" if row.named else "..."
+            return f"; write '{row.kind}: {{{_SUBJECTS[row.key]}: {value}}}'"
+    return suggestion("", allowed_keys(path, top))
 
 
 def allowed_keys(path: Path, top: type[BaseModel] = Recipe) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def lines(count: int, ending: Ending) -> Observation:
         ({"count": {"vm": {"a": "> 2000"}}}, "lines are counted from 0 to 1000"),
         ({"count": {"guest": {"a": "> 1"}}}, "there is no 'guest:'"),
         ({"made": {"e": False}}, "no layer 'e'"),
-        ({"exit": {"load": "KSFT_SKIPPED"}}, "is no exit code; write a number, SIGSEGV"),
+        ({"exit": {"load": "KSFT_SKIPPED"}}, "is no exit code; write a number, {not: 0}"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_stands(bad: dict[str, object], said: str) -> None:

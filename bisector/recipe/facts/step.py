@@ -34,7 +34,10 @@ def exit_code(value: object) -> int:
         return NAMES[value]
     if value in signal.Signals.__members__:
         return -signal.Signals[value]
-    raise wrong(f"{shown(value)} is no exit code; write a number, SIGSEGV and its like, or {', '.join(NAMES)}")
+    names = ", ".join(NAMES)
+    raise wrong(
+        f"{shown(value)} is no exit code; write a number, {{not: 0}} for any failure, SIGSEGV and its like, or {names}"
+    )
 
 
 ExitCode = Annotated[int, BeforeValidator(exit_code), WithJsonSchema({"type": ["integer", "string"]})]
