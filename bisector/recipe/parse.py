@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from bisector.model import FactKind
 from bisector.recipe import check, check_workload, together
 from bisector.recipe.facts import table
 from bisector.recipe.facts.row import Key
@@ -45,6 +46,9 @@ _SUBJECTS = {
     Key.LAYER: "LAYER",
 }
 """What stands before a fact's value, as the documentation writes it."""
+
+_NAMED = {FactKind.COUNT: "REGEX", FactKind.TAP: "TEST"}
+"""What a fact's names are where the documentation calls them something else than NAME."""
 
 
 def parse(data: object) -> tuple[Recipe | None, tuple[Fault, ...]]:
@@ -221,7 +225,7 @@ def _of_mapping(path: Path, top: type[BaseModel]) -> str:
     if len(path) > 2 and path[0] in ("bad_when", "good_when"):
         row = next((row for row in table.ROWS.values() if row.kind == path[2]), None)
         if row:
-            value = "{NAME: ...}" if row.named else "..."
+            value = f"{{{_NAMED.get(row.kind, 'NAME')}: ...}}" if row.named else "..."
             return f"; write '{row.kind}: {{{_SUBJECTS[row.key]}: {value}}}'"
     return suggestion("", allowed_keys(path, top))
 
