@@ -16,9 +16,17 @@ from bisector.system.xdg import Folders
 
 
 @pytest.fixture
-def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
-    """Makes a strand of commits and what runs campaigns on it. Their ids, and so the seeds of trials, are fixed."""
-    monkeypatch.setattr("bisector.campaign.commits.time.strftime", lambda form: "20260101-000000")
+def fixed_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Campaigns' ids, by which the seeds of their trials go, are those of one moment: what is drawn is drawn again.
+
+    A bug that not each trial shows is missed at times, by the chance that the recipe allows.
+    """
+    monkeypatch.setattr("bisector.campaign.commits.time.strftime", lambda *_: "20260101-000000")
+
+
+@pytest.fixture
+def act(tmp_path: Path, fixed_ids: None) -> Act:
+    """Makes a strand of commits and what runs campaigns on it."""
 
     def made(count: int, world: World | None = None, **files: range) -> Acted:
         planted = acting.history(tmp_path / "linux", count, **files)
@@ -34,7 +42,7 @@ def setting(tmp_path: Path) -> Setting:
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> History:
+def history(tmp_path: Path, fixed_ids: None) -> History:
     """An empty repository."""
     made = History(tmp_path / "linux")
     made.folder.mkdir()
