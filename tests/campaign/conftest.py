@@ -16,15 +16,6 @@ from bisector.system.xdg import Folders
 
 
 @pytest.fixture
-def fixed_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Campaigns' ids, by which the seeds of their trials go, are those of one moment: what is drawn is drawn again.
-
-    A bug that not each trial shows is missed at times, by the chance that the recipe allows.
-    """
-    monkeypatch.setattr("bisector.campaign.commits.time.strftime", lambda *_: "20260101-000000")
-
-
-@pytest.fixture
 def act(tmp_path: Path, fixed_ids: None) -> Act:
     """Makes a strand of commits and what runs campaigns on it."""
 

@@ -145,7 +145,9 @@ def test_a_suspect_that_is_innocent_leads_to_a_search(tree: LinuxNext, nights: N
 # ---- flaky bugs
 
 
-def test_a_flaky_bug_is_not_called_fixed_after_one_clean_night(tree: LinuxNext, nights: Nights) -> None:
+def test_a_flaky_bug_is_not_called_fixed_after_one_clean_night(
+    tree: LinuxNext, nights: Nights, fixed_ids: None
+) -> None:
     nights.how_sure, nights.world.rate = UNSURE, 0.5
     with_bug(tree, 1)
     while LEG not in nights.regressions():  # two clean trials at rate 1/2: one night in four does not see it

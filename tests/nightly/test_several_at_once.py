@@ -93,7 +93,7 @@ def seen(nights: Nights, report: Report) -> dict[str, object]:
     return {**asdict(night), **known, "trials": sorted(trials, key=str)}
 
 
-def test_the_answers_are_those_of_one_at_a_time(tree: LinuxNext, tmp_path: Path) -> None:
+def test_the_answers_are_those_of_one_at_a_time(tree: LinuxNext, tmp_path: Path, fixed_ids: None) -> None:
     alone, beside = (watch(tmp_path, tree, slots, 0.7, "confidence: {max_error: 0.01}") for slots in (1, 4))
     for number in (2, 4):
         story(tree, number)
