@@ -52,9 +52,9 @@ class WorkLog:
 
     def _row(self, first: Progress, began: float, last: Progress) -> WorkRow | None:
         assert last.work is not None
-        building = first.phase in BUILDING
-        if not building and last.detail != "stopped" and first.stage != Stage.CONTROL:
+        building, control = first.phase in BUILDING, first.stage == Stage.CONTROL
+        if not building and last.detail != "stopped" and not control:
             return None  # a trial, which the store has
         label = first.candidate if building else ", ".join(filter(None, (first.candidate, first.stage)))
-        kind = "build" if building else "trial"
+        kind = "build" if building else "control boot" if control else "trial"
         return WorkRow(kind, label, last.work.slot, last.work.worker, began, self._clock(), last.detail)

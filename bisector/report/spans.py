@@ -10,6 +10,9 @@ from enum import StrEnum
 from bisector.model import BuildFailure, Candidate, Image, Trial
 from bisector.store import WorkRow
 
+STOPPED = "stopped"
+"""How work ended that was broken off."""
+
 Build = tuple[Candidate, Image | BuildFailure, float]
 """What the build of a candidate gave, and when it was noted in seconds since 1970."""
 
@@ -19,22 +22,25 @@ class SpanKind(StrEnum):
 
     BUILD = "build"
     TRIAL = "trial"
+    CONTROL = "control boot"  # of a kernel that should boot, beside one that did not; no trial
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where time went: a build or a trial from ``begin`` to ``end``, in seconds since the campaign began.
+    """Where time went: a build or a run of a VM from ``begin`` to ``end``, in seconds since the campaign began.
 
     ``slot`` that it ran in and ``worker``, the machine: "" where that was not recorded, or for the campaign's own host.
+    ``needed``: not so of a trial that ran ahead and that no decision has looked at.
     """
 
     kind: SpanKind
     label: str
     begin: float
     end: float
-    ended: str = ""  # a trial's signal, failed for a build that failed, stopped for what was broken off
+    ended: str = ""  # a trial's signal, failed for a build that failed, STOPPED for what was broken off
     slot: str = ""
     worker: str = ""
+    needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Times:
 def spans(
     created: float, trials: Sequence[Trial], ahead: Sequence[Trial], builds: Iterable[Build], times: Times
 ) -> tuple[Span, ...]:
-    """Builds and trials in the order in which they began.
+    """Builds, trials and control boots in the order in which they began.
 
     What came from the cache, or from another campaign, took no time here.
 
@@ -64,7 +70,7 @@ def spans(
         if trial.folder not in times.ends_ahead:  # a decision has looked at it since
             continue
         span = _of_trial(trial, times.ends_ahead[trial.folder] - created)
-        found.append(replace(span, label=f"{span.label}, not needed"))
+        found.append(replace(span, label=f"{span.label}, not needed", needed=False))
     found += [_of_work(row, created) for row in times.work]
     if not any(row.kind == SpanKind.BUILD for row in times.work):
         found += _estimated(builds, found, created)

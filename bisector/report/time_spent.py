@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bisector.report.spans import Span, SpanKind
+from bisector.report.spans import STOPPED, Span, SpanKind
 from bisector.report.timeline import duration
 
 Interval = tuple[float, float]
@@ -19,7 +19,11 @@ BESIDE = 1.01
 
 @dataclass(frozen=True)
 class Share:
-    """So many builds, or trials. ``wall``: seconds in which at least one ran; ``machine``: the sum of their seconds."""
+    """So many builds, trials or control boots.
+
+    ``count``: without what was broken off, and without trials that were not needed; ``wall``: seconds in which at
+    least one ran, and ``machine``: the sum of their seconds, with those.
+    """
 
     count: int = 0
     wall: float = 0.0
@@ -30,13 +34,16 @@ class Share:
 class TimeSpent:
     """``seconds``: while a command worked on the campaign, without the pauses between an interruption and --resume.
 
-    They are ``builds.wall`` + ``trials.wall`` - ``both`` + ``rest``.
+    They are ``builds.wall`` + ``trials.wall`` + ``controls.wall`` - ``both`` + ``rest``.
 
     Args:
-        both: seconds in which a build and a trial ran beside each other.
-        rest: seconds in which neither ran.
+        both: seconds in which two kinds of work ran beside each other; twice those in which three did.
+        rest: seconds in which none ran.
         ahead: builds among ``builds`` that were made before they were needed.
         saved: builds that were not made, as an image of equal inputs was there.
+        controls: boots of a kernel that should boot, beside one that did not.
+        unneeded: trials that ran ahead and that no decision has looked at.
+        stopped: work of any kind that was broken off.
     """
 
     seconds: float
@@ -46,6 +53,9 @@ class TimeSpent:
     rest: float
     ahead: int = 0
     saved: int = 0
+    controls: Share = Share()
+    unneeded: int = 0
+    stopped: int = 0
 
 
 def time_spent(spans: Sequence[Span], runs: Sequence[Run] = (), *, saved: int = 0) -> TimeSpent | None:
@@ -59,25 +69,34 @@ def time_spent(spans: Sequence[Span], runs: Sequence[Run] = (), *, saved: int = 
         return None
     worked = [(span.begin, span.end) for span in spans]
     open_from = _intervals(runs, worked) if runs else [(0.0, max(end for _, end in worked))]
-    builds, trials = (_share(spans, kind) for kind in SpanKind)
+    builds, trials, controls = (_share(spans, kind) for kind in SpanKind)
     busy, whole = length(worked), length([*open_from, *worked])
-    both = max(0.0, builds.wall + trials.wall - busy)
-    made_ahead = [
-        span
-        for span in spans
-        if span.kind is SpanKind.BUILD and span.slot.startswith("ahead") and span.ended != "stopped"
-    ]
-    return TimeSpent(whole, builds, trials, both, whole - busy, len(made_ahead), saved)
+    both = max(0.0, builds.wall + trials.wall + controls.wall - busy)
+    return TimeSpent(
+        whole,
+        builds,
+        trials,
+        both,
+        whole - busy,
+        ahead=sum(_counts(span, SpanKind.BUILD) and span.slot.startswith("ahead") for span in spans),
+        saved=saved,
+        controls=controls,
+        unneeded=sum(not span.needed for span in spans),
+        stopped=sum(span.ended == STOPPED for span in spans),
+    )
 
 
 def line(spent: TimeSpent) -> str:
     """One line for people."""
-    parts = [_said(share, word) for share, word in ((spent.builds, "build"), (spent.trials, "trial")) if share.count]
+    shares = zip(SpanKind, (spent.builds, spent.trials, spent.controls), strict=True)
+    parts = [_said(share, kind) for kind, share in shares if share.count or share.machine]
     if spent.both >= 1:
-        parts.append(f"of these {duration(spent.both)} a build beside a trial")
+        parts.append(f"of these {duration(spent.both)} one kind beside another")
     parts.append(f"rest {duration(spent.rest)}")
     others = [f"{_counted(spent.saved, 'build')} saved by equal inputs"] if spent.saved else []
     others += [f"{spent.ahead if others else _counted(spent.ahead, 'build')} made ahead"] if spent.ahead else []
+    others += [f"{_counted(spent.unneeded, 'trial')} not needed"] if spent.unneeded else []
+    others += [f"{spent.stopped} broken off"] if spent.stopped else []
     return "; ".join(filter(None, (f"{duration(spent.seconds)}: {', '.join(parts)}", ", ".join(others))))
 
 
@@ -102,7 +121,12 @@ def _intervals(runs: Sequence[Run], worked: Sequence[Interval]) -> list[Interval
 
 def _share(spans: Sequence[Span], kind: SpanKind) -> Share:
     own = [(span.begin, span.end) for span in spans if span.kind is kind]
-    return Share(len(own), length(own), sum(end - begin for begin, end in own))
+    count = sum(_counts(span, kind) for span in spans)
+    return Share(count, length(own), sum(end - begin for begin, end in own))
+
+
+def _counts(span: Span, kind: SpanKind) -> bool:
+    return span.kind is kind and span.needed and span.ended != STOPPED
 
 
 def _said(share: Share, word: str) -> str:

@@ -49,7 +49,7 @@ class Timeline:
 
 
 def timeline(spans: Sequence[Span]) -> Timeline:
-    """The lanes: builds and trials of this host, then those of each other machine."""
+    """The lanes: builds of this host, its trials with its control boots, then those of each other machine."""
     whole = length(spans)
     if not whole:
         return Timeline()
@@ -57,15 +57,16 @@ def timeline(spans: Sequence[Span]) -> Timeline:
     titles: list[Title] = []
     y = 0
     for worker in sorted({span.worker for span in spans} | {""}):
-        for kind in SpanKind:
-            own = [span for span in spans if (span.worker, span.kind) == (worker, kind)]
+        for kinds in (SpanKind.BUILD,), (SpanKind.TRIAL, SpanKind.CONTROL):
+            own = [span for span in spans if span.worker == worker and span.kind in kinds]
             if not own and worker:
                 continue
             lanes = _lanes(own)
             count = max(1, len(set(lanes)))
             height = HIGH if count == 1 else LOW if count <= MANY else LOWEST
             gap = 0 if count == 1 else max(1, height // 5)
-            titles.append(Title(y + 10, _title(kind, worker, count)))
+            there = {span.kind for span in own} or kinds[:1]
+            titles.append(Title(y + 10, _title([kind for kind in kinds if kind in there], worker, count)))
             for span, lane in zip(own, lanes, strict=True):
                 bars.append(_bar(span, whole, y + TITLE + lane * (height + gap), height))
             y += TITLE + count * (height + gap) + BELOW
@@ -77,9 +78,9 @@ def length(spans: Sequence[Span]) -> float:
     return max((span.end for span in spans), default=0.0)
 
 
-def _title(kind: SpanKind, worker: str, count: int) -> str:
+def _title(kinds: Iterable[SpanKind], worker: str, count: int) -> str:
     at_once = f", {count} at once" if count > 1 else ""
-    return f"{kind}s" + (f" on {worker}" if worker else "") + at_once
+    return " and ".join(f"{kind}s" for kind in kinds) + (f" on {worker}" if worker else "") + at_once
 
 
 def _lanes(spans: Sequence[Span]) -> list[int]:
@@ -110,7 +111,8 @@ def _bar(span: Span, whole: float, y: int, height: int) -> Bar:
     x = min(100 - width, 100 * span.begin / whole)
     where = " on ".join(filter(None, (span.slot, span.worker)))
     parts = (f"{span.kind} {span.label}: {duration(span.end - span.begin)}", span.ended, where)
-    return Bar(round(x, 3), round(width, 3), y, height, span.ended or span.kind, ", ".join(filter(None, parts)))
+    kind = span.ended or span.kind.name.lower()
+    return Bar(round(x, 3), round(width, 3), y, height, kind, ", ".join(filter(None, parts)))
 
 
 def duration(seconds: float) -> str:

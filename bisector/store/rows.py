@@ -82,10 +82,10 @@ class TrialKey(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkRow:
-    """What a slot did, where no trial records it: a build (``kind``), or a trial that was broken off.
+    """What a slot did, where no trial records it.
 
-    ``label``: the candidate and what it was for; ``began`` and ``ended``: seconds since 1970; ``result``: "" for well,
-    "failed", "stopped".
+    ``kind``: "build", "control boot", or "trial" of one that was broken off; ``label``: the candidate and what it was
+    for; ``began`` and ``ended``: seconds since 1970; ``result``: "" for well, "failed", "stopped".
     """
 
     kind: str

@@ -2,6 +2,7 @@
 """Where time went, in one line: wall time adds up, machine time is said where it differs, pauses count for nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bisector.model import Outcome, OutcomeKind
@@ -38,15 +39,29 @@ def test_a_build_beside_a_trial_is_not_counted_twice() -> None:
     assert spent == TimeSpent(95, Share(2, 90, 90), Share(1, 20, 20), both=20, rest=5, ahead=1, saved=6)
     assert spent.builds.wall + spent.trials.wall - spent.both + spent.rest == spent.seconds
     assert line(spent) == (
-        "95 s: 2 builds 90 s, 1 trial 20 s, of these 20 s a build beside a trial, rest 5 s; "
+        "95 s: 2 builds 90 s, 1 trial 20 s, of these 20 s one kind beside another, rest 5 s; "
         "6 builds saved by equal inputs, 1 made ahead"
     )
 
 
-def test_a_build_ahead_that_was_broken_off_made_nothing() -> None:
+def test_a_build_ahead_that_was_broken_off_made_nothing_and_took_its_time() -> None:
     spent = time_spent((build(0, 60), build(60, 90, "ahead 1", "stopped")))
-    assert spent is not None
-    assert (spent.builds.count, spent.ahead) == (2, 0)
+    assert spent == TimeSpent(90, Share(1, 90, 90), Share(), both=0, rest=0, stopped=1)
+    assert line(spent) == "90 s: 1 build 90 s, rest 0 s; 1 broken off"
+
+
+def test_control_boots_are_no_trials() -> None:
+    control = Span(SpanKind.CONTROL, "v6.18, control", 10, 16, "", "trial 2")
+    spent = time_spent((trial(0, 20), control, trial(20, 40)))
+    assert spent == TimeSpent(40, Share(), Share(2, 40, 40), both=6, rest=0, controls=Share(1, 6, 6))
+    assert line(spent) == "40 s: 2 trials 40 s, 1 control boot 6 s, of these 6 s one kind beside another, rest 0 s"
+
+
+def test_a_trial_that_no_decision_stands_on_is_time_and_no_trial() -> None:
+    unneeded = replace(trial(0, 30, "trial 2"), needed=False)
+    spent = time_spent((trial(0, 20), unneeded, replace(trial(30, 35), ended="stopped")))
+    assert spent == TimeSpent(35, Share(), Share(1, 35, 55), both=0, rest=0, unneeded=1, stopped=1)
+    assert line(spent) == "35 s: 1 trial 35 s (machine time 55 s), rest 0 s; 1 trial not needed, 1 broken off"
 
 
 def test_the_night_between_an_interruption_and_resume_is_no_time_spent() -> None:

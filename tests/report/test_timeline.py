@@ -90,6 +90,13 @@ def test_each_slot_of_each_machine_has_a_lane_that_is_named() -> None:
     assert max(bar.y + bar.height for bar in made.bars) < made.height
 
 
+def test_a_control_boot_has_a_place_among_the_trials_of_its_slot_and_says_what_it_is() -> None:
+    made = timeline([span(0, 6, "trial 1", kind=SpanKind.CONTROL), span(6, 20, "trial 1")])
+    assert [title.said for title in made.titles] == ["builds", "trials and control boots"]
+    assert rows(made) == [0, 0]
+    assert (made.bars[0].kind, made.bars[0].said) == ("control", "control boot v6.18: 6 s, trial 1")
+
+
 def test_without_slots_what_overlaps_goes_to_the_first_free_lane() -> None:
     made = timeline([span(0, 10), span(5, 15), span(9.8, 20), span(15, 30), span(20, 21)])
     assert rows(made) == [0, 1, 0, 1, 0]

@@ -44,16 +44,20 @@ def test_a_build_that_was_in_the_cache_took_no_time(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "ended", "noted"),
-    [("search", "", []), ("search", "stopped", ["v6.18, search"]), (Stage.CONTROL, "", ["v6.18, control"])],
+    [
+        ("search", "", []),
+        ("search", "stopped", [("trial", "v6.18, search")]),
+        (Stage.CONTROL, "", [("control boot", "v6.18, control")]),
+    ],
 )
-def test_a_trial_is_noted_only_where_the_store_has_none(store: Store, stage: str, ended: str, noted: list[str]) -> None:
+def test_a_trial_is_noted_only_where_the_store_has_none(
+    store: Store, stage: str, ended: str, noted: list[tuple[str, str]]
+) -> None:
     listener = heard(store, "trial 2", [1.0], stage=stage)
     listener(Progress(Phase.BOOT))
     listener(Progress(Phase.WORKLOAD, "probe"))
     listener(Progress(Phase.FREE, ended))
-    assert [(row.kind, row.label, row.result) for row in store.work("c")] == [
-        ("trial", label, ended) for label in noted
-    ]
+    assert [(row.kind, row.label, row.result) for row in store.work("c")] == [(*row, ended) for row in noted]
 
 
 def test_what_happens_outside_of_slots_is_nobodys_work(store: Store) -> None:
