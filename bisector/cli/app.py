@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from bisector import __version__
 from bisector.cli import campaigns, host, new, nightly, packs, recipes, search
@@ -65,9 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+@functools.cache
+def _command() -> Any:
+    """What the application's definitions make, once in a process: it takes longer than a short command itself."""
+    return get_command(app)
+
+
 def _run(common: Common, arguments: list[str] | None) -> int:
     try:
-        return app(args=arguments, obj=common, prog_name="bisector", standalone_mode=False) or ExitCode.OK
+        return _command()(args=arguments, obj=common, prog_name="bisector", standalone_mode=False) or ExitCode.OK
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else ExitCode.USAGE
     except _ParserError as error:
