@@ -15,7 +15,7 @@ while [ "$attached" -lt "$2" ]; do
 	attached=$((attached + 1))
 	losetup --detach "$loop" 2>/dev/null
 	tries=0
-	while [ -e "/sys/block/$name/loop/backing_file" ] && [ "$tries" -lt 100 ]; do
+	while [ -e "/sys/block/$name/loop/backing_file" ] && [ "$tries" -lt 600 ]; do
 		tries=$((tries + 1)) # the last one who has it open detaches it
 		sleep 0.02
 	done

@@ -19,11 +19,11 @@ echo loop >"$top/ports/1/addr_trtype" || exit 2
 ln -s "$top/subsystems/$nqn" "$top/ports/1/subsystems/$nqn" || exit 2
 echo "transport=loop,nqn=$nqn" >/dev/nvme-fabrics || exit 2
 disks() { ls /sys/block | grep -c '^nvme[0-9]*n[0-9]*$'; }
-reach() { # NUMBER: wait until there are so many disks
+reach() { # NUMBER: wait until there are so many disks; half a minute, as a busy host may stop the VM for seconds
 	tries=0
 	while [ "$(disks)" -ne "$1" ]; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 100 ] || return 1
+		[ "$tries" -lt 600 ] || return 1
 		sleep 0.05
 	done
 }
@@ -32,10 +32,12 @@ time=0 appeared=0 gone=0
 while [ "$time" -lt "$3" ]; do
 	time=$((time + 1))
 	serve 2 "$2" || exit 2
-	reach 2 && appeared=$((appeared + 1))
+	reach 2 || break
+	appeared=$((appeared + 1))
 	echo 0 >"$top/subsystems/$nqn/namespaces/2/enable"
 	rmdir "$top/subsystems/$nqn/namespaces/2" || exit 2
-	reach 1 && gone=$((gone + 1))
+	reach 1 || break
+	gone=$((gone + 1))
 done
 echo "appeared=$appeared"
 echo "gone=$gone"
