@@ -155,8 +155,13 @@ class Sources(Protocol):
         """Content identity of the candidate's source with its edits applied. Raises EditsDoNotApply."""
         ...
 
-    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+    def checkout(
+        self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER, like: Path | None = None
+    ) -> None:
         """Make ``folder`` hold exactly the candidate's source; the rest keeps its mtimes.
+
+        ``like``: an earlier checkout; where ``folder`` is empty it gets those of its files that are the same, with
+        their mtimes.
 
         Raises EditsDoNotApply, Interrupted: what is half done then is made right by the next checkout there.
         """

@@ -113,10 +113,15 @@ class StoredTree:
         """Id of the tree."""
         return self.tree
 
-    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
-        """Make ``folder`` hold exactly the tree. Raises InfraError, Interrupted."""
+    def checkout(
+        self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER, like: Path | None = None
+    ) -> None:
+        """Make ``folder`` hold exactly the tree; see interfaces.Sources. Raises InfraError, Interrupted."""
         self.store.processes.reap_orphans()
-        Worktree.at(folder, self.store.folder / "worktrees", self.store.git.stopped_by(cancel)).put(self.tree)
+        worktree = Worktree.at(folder, self.store.folder / "worktrees", self.store.git.stopped_by(cancel))
+        if like:
+            worktree.begin_like(like, self.store.processes, cancel)
+        worktree.put(self.tree)
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """The paths in which two trees differ; None where one of them did not come here."""

@@ -175,14 +175,19 @@ class PrivateClone:
             history.edited[edited] = edited_tree(self.git, history, candidate)
         return history.edited[edited]
 
-    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
-        """Make ``folder`` hold exactly the candidate's source; see worktree.py.
+    def checkout(
+        self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER, like: Path | None = None
+    ) -> None:
+        """Make ``folder`` hold exactly the candidate's source; see worktree.py, and interfaces.Sources.
 
         Raises EditsDoNotApply, InfraError, Interrupted.
         """
         self.processes.reap_orphans()  # a git of a killed campaign must not go on writing into the worktree
         git = self.git.stopped_by(cancel)
-        Worktree.at(folder, self.folder / "worktrees", git).put(self.tree_of(candidate))
+        worktree = Worktree.at(folder, self.folder / "worktrees", git)
+        if like:
+            worktree.begin_like(like, self.processes, cancel)
+        worktree.put(self.tree_of(candidate))
 
     def changes(self, old: str, new: str) -> tuple[Change, ...] | None:
         """The paths in which two trees differ; a rename is a path that is gone and one that was added. None where one

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bisector.errors import InfraError
+from bisector.interfaces import CancelToken
+from bisector.system.copies import copy_tree
 from bisector.system.foreign import write_plain
 from bisector.system.locks import clear_stale, locked
-from bisector.system.proc import ProcessResult
+from bisector.system.proc import Processes, ProcessResult
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -71,6 +73,17 @@ class Worktree:
         notes.mkdir(parents=True, exist_ok=True)
         (notes / "folder").write_bytes(os.fsencode(folder))
         return cls(folder, notes, git)
+
+    def begin_like(self, other: Path, processes: Processes, cancel: CancelToken) -> None:
+        """Begin with a copy of another checkout's files, with their times, where there are none yet.
+
+        ``put`` makes them right, also where not all could be copied. Raises InfraError, Interrupted.
+        """
+        with locked(self.notes / "lock"), _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not any(self.folder.iterdir()):
+                (self.notes / "done").unlink(missing_ok=True)  # what the index says is of other files
+                copy_tree(other, self.folder, processes, cancel.cancelled, check=False)
 
     def put(self, tree: str) -> None:
         """Make the folder hold exactly ``tree``. Files that are right already keep their mtime; others get a new one.

@@ -7,6 +7,8 @@
     build-dirs/N/state.json       what the objects fit, and when they were made
     build-dirs/N/journal.json    there while make may write: the objects as they were before
 
+A new one begins with a copy of another whose objects differ by their config alone (``original``, ``BuildDir.adopt``).
+
 An incremental build is right when each object is as new as its source says. Four things break that, and each is
 handled here before make sees the objects:
 
@@ -35,17 +37,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bisector.errors import InfraError
-from bisector.system.trees import remove_tree
+from bisector.system.foreign import NotRegularFile, read_plain, write_plain
+from bisector.system.trees import remove_tree, walk
 from bisector.target.images import write_json
-from bisector.target.leftovers import lists_header, remove_leftovers, remove_shadowed
+from bisector.target.leftovers import COMMAND_LIMIT, lists_header, remove_leftovers, remove_shadowed
 from bisector.target.make import OBJECTS
 
+TOOLS = "tools"  # of the objects: programs of the host, by tools/build/Makefile.build of the kernel
 MOST_SEATS = 4  # per repository; more only when so many builds run at once
 PATIENCE = 10.0  # seconds that a killed build's last processes may take to die
 BEHIND = 2.0  # seconds that the clock may be behind the newest object before the objects are thrown away
@@ -63,7 +67,8 @@ class Notes:
     ``lines``: steps that make printed last time, cold (from nothing) and warm.
     """
 
-    fit: str = ""  # what they were built with; other settings make them useless
+    fit: str = ""  # what they were built with
+    base: str = ""  # the part of it that a build system cannot do without; "" where it is all of it
     boot: str = ""
     newest: int = 0  # mtime of the newest object, ns
     tree: str = ""  # id of the tree that was built last
@@ -110,16 +115,20 @@ class BuildDir:
             self.discard()
 
     @contextmanager
-    def at_work(self, fit: str, tree: str = "", added: frozenset[str] = frozenset()) -> Iterator[tuple[str, ...]]:
+    def at_work(
+        self, fit: str, tree: str = "", added: frozenset[str] = frozenset(), base: str = ""
+    ) -> Iterator[tuple[str, ...]]:
         """Objects stand in the tree and make may write. When the block raises, or we die, its work is undone later.
 
         Args:
             tree: id of the tree.
+            base: as of ``take``: objects that share it are kept.
             added: names of files that it has and the tree of the objects (``notes.tree``) had not.
 
         Gives the targets that were removed because one of those names may be found in their making.
         """
-        if not self.cold and (self.notes.fit != fit or (self._whole and lists_header(self._objects, added))):
+        fits = self.notes.fit == fit or (bool(base) and self.notes.base == base)
+        if not self.cold and (not fits or (self._whole and lists_header(self._objects, added))):
             self.discard()
         cold = self.cold
         self._objects.mkdir(exist_ok=True)
@@ -131,10 +140,26 @@ class BuildDir:
             self.notes = Notes(lines=self.notes.lines)
         yield shadowed
         self.objects.rename(self._objects)
-        self.notes.fit, self.notes.boot, self.notes.tree = fit, _boot(), tree
+        self.notes.fit, self.notes.base, self.notes.boot, self.notes.tree = fit, base, _boot(), tree
         self.notes.newest = max((stat[0] for stat in self._listed().values()), default=0)
         write_json(self.folder / "state.json", asdict(self.notes))
         self._journal.unlink()
+
+    def adopt(self, other: BuildDir, copy: Callable[[Path, Path], None]) -> None:
+        """Begin with a copy of another folder's objects. The tree is one of its tree, with its times.
+
+        ``copy``: copies a folder to a place where nothing is, with all times, or raises.
+        """
+        draft = self.folder / f"gone-{time.time_ns()}"  # which the next one to come removes, where we are killed
+        try:
+            copy(other._objects, draft)
+        except BaseException:
+            remove_tree(draft, ignore_errors=True)
+            raise
+        _rename_within(draft / TOOLS, f"{os.path.realpath(other.tree)}/", f"{os.path.realpath(self.tree)}/")
+        draft.rename(self._objects)
+        self.notes = replace(other.notes, configured="")
+        write_json(self.folder / "state.json", asdict(self.notes))
 
     def empty(self) -> None:
         """Throw the objects away while make may work in the folder."""
@@ -204,7 +229,8 @@ def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[BuildDir]:
     """Hold a free build folder below ``folder``: one whose objects fit, else a new one, else any.
 
     Args:
-        fit: names the settings that the build will use.
+        fit: names the settings that the build will use; its ``base`` (of ``at_work`` and ``original``) the part of
+            them that objects must share where the build system sees by itself what the rest changes.
         whole: after a kill all objects go, not those alone that it touched: for a build system that is not kbuild.
 
     Raises InfraError when an earlier build's processes still work in the build folder.
@@ -224,6 +250,56 @@ def take(folder: Path, fit: str, *, whole: bool = False) -> Iterator[BuildDir]:
             return
         finally:
             os.close(handle)
+
+
+@contextmanager
+def original(build_dir: BuildDir, base: str) -> Iterator[BuildDir | None]:
+    """Another build folder whose objects are of use here, held meanwhile: the one that was used last.
+
+    None where there is none, or where ``build_dir`` has been used before. ``base``: as of ``take``.
+    """
+    handles: list[int] = []
+    try:
+        fresh = bool(base) and build_dir.cold and not build_dir.tree.exists()
+        yield _original(build_dir.folder, base, handles) if fresh else None
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _original(folder: Path, base: str, handles: list[int]) -> BuildDir | None:
+    notes = {place: _read_notes(place) for place in folder.parent.iterdir() if place.name.isdecimal()}
+    places = [place for place in notes if place != folder and notes[place].base == base]
+    for place in sorted(places, key=lambda place: notes[place].newest, reverse=True):
+        handles.append(os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            fcntl.flock(handles[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            other = BuildDir(place)
+            other.recover()
+        except (OSError, InfraError):  # somebody builds there, or what a killed build left still runs, or is broken
+            continue
+        if not other.cold and other.notes.base == base and not other._objects.is_symlink():
+            return other
+    return None
+
+
+def _rename_within(folder: Path, old: str, new: str) -> None:
+    """Replace the name of a folder in the commands that make noted below ``folder``, which keep their times.
+
+    tools/build of the kernel gives its compiler absolute paths, and knows a command by the object's. No link is
+    followed, nor ``folder`` where it is one: this is done outside of the sandbox, in what a build left.
+    """
+    if folder.is_symlink():
+        return
+    for place, _, files in walk(folder):
+        for name in files:
+            if name.endswith((".cmd", ".d")):
+                with suppress(NotRegularFile, UnicodeDecodeError):
+                    text = read_plain(place, name, COMMAND_LIMIT).decode()
+                    if old in text:
+                        before = (place / name).stat(follow_symlinks=False)
+                        write_plain(place, name, text.replace(old, new))
+                        os.utime(place / name, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
 
 
 def manifest(folder: Path) -> dict[str, Stat]:

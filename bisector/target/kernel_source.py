@@ -108,6 +108,12 @@ class KernelSource(SourceTarget):
         versions = [version for _, version in tools]
         return digest("kernel", FORMAT, self._wanted.digest(), sorted(self._make.variables), versions)
 
+    @property
+    def _base(self) -> str:
+        """All but the config: kbuild knows by include/config/ which objects read an option that has changed."""
+        deciding = self._deciding(self._pinned[0] if self._pinned else self.tools)
+        return digest("kernel", FORMAT, sorted(self._make.variables), [version for _, version in deciding])
+
     def _own_config(self, lines: tuple[str, ...]) -> str:
         return self._wanted.over(lines).digest()
 

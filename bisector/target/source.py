@@ -7,8 +7,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Protocol
 
@@ -17,9 +18,10 @@ from bisector.codec import digest
 from bisector.errors import InfraError, Interrupted, ToolchainChanged, UsageError
 from bisector.interfaces import EMPTY_TREE, CancelToken, Change, EditsDoNotApply, Listener, Phase, Progress, Sources
 from bisector.model import BuildFailure, Candidate, Image
-from bisector.system.proc import Processes
+from bisector.system.copies import copy_tree
+from bisector.system.proc import Processes, ProcessFailed
 from bisector.system.sandbox import Access, installation
-from bisector.target.build_dirs import BuildDir, Notes, take
+from bisector.target.build_dirs import BuildDir, Notes, original, take
 from bisector.target.ccache import CAREFUL, Embeds, headers_differ, headers_of, of_headers
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.images import Images, put_inputs
@@ -118,6 +120,11 @@ class SourceTarget(ABC):
     @abstractmethod
     def _fit_of(self, tools: Tools) -> str:
         """``_fit`` for these tools, all of which change an image."""
+
+    @property
+    def _base(self) -> str:
+        """The part of ``_fit`` that objects must share to be of use for another config; "" where they never are."""
+        return ""
 
     def _deciding(self, tools: Tools) -> Tools:
         return tuple((name, version) for name, version in tools if name not in (*self.harmless, "sandbox"))
@@ -231,11 +238,19 @@ class SourceTarget(ABC):
             self._require_same_tools(candidate)
             with take(self._build_dirs, self._fit, whole=self.whole) as build_dir:
                 listener(Progress(Phase.CHECKOUT, str(candidate)))
-                self.sources.checkout(candidate, build_dir.tree, cancel)
+                with original(build_dir, self._base) as other:
+                    self.sources.checkout(candidate, build_dir.tree, cancel, other.tree if other else None)
+                    with suppress(ProcessFailed):  # without them all is made anew
+                        if other:
+                            build_dir.adopt(other, partial(self._copy, cancel))
                 return self._built(key, candidate, build_dir, listener, cancel)
         except OSError as error:
             what = f"building {candidate}: {error.filename or self._build_dirs}: {error.strerror or error}"
             raise InfraError(what, hint="bisector cache shows what can go") from error
+
+    def _copy(self, cancel: CancelToken, folder: Path, target: Path) -> None:
+        target.mkdir()
+        copy_tree(folder, target, self.processes, cancel.cancelled)
 
     def _record_inputs(self, build: Build, candidate: Candidate, staged: Path) -> None:
         name = str(replace(candidate, label=""))
@@ -256,7 +271,8 @@ class SourceTarget(ABC):
         build = self._build(candidate, build_dir, changes, log, listener, cancel)
         build.commands.environment = of_headers(build.commands.environment, headers)
         added = (change.path for change in changes or () if change.old_mode == "000000")
-        with build_dir.at_work(self._fit, tree, frozenset(PurePosixPath(path).name for path in added)) as shadowed:
+        names = frozenset(PurePosixPath(path).name for path in added)
+        with build_dir.at_work(self._fit, tree, names, self._base) as shadowed:
             build_dir.notes.headers = headers
             if shadowed:
                 build.commands.environment = {**build.commands.environment, **CAREFUL}

@@ -149,9 +149,13 @@ class FakeSources:
         differ = sorted(name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name))
         return tuple(Change(name, *("100644" if name in side else "000000" for side in sides)) for name in differ)
 
-    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+    def checkout(
+        self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER, like: Path | None = None
+    ) -> None:
         """Make ``folder`` hold exactly the tree; files that are right keep their mtime."""
         tree = self.trees[candidate.revision]
+        if like and not folder.exists():
+            shutil.copytree(like, folder, symlinks=True)
         folder.mkdir(exist_ok=True)
         wanted = {path.relative_to(tree) for path in tree.rglob("*")}
         for path in sorted(folder.rglob("*"), reverse=True):

@@ -97,9 +97,11 @@ PKG_CONFIG = "#!/bin/sh\ncase $2 in glib-2.0) echo 2.74.6 ;; zlib) echo 1.2.13 ;
 class QemuSources(FakeSources):
     """As git leaves them: configure can be started."""
 
-    def checkout(self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER) -> None:
+    def checkout(
+        self, candidate: Candidate, folder: Path, cancel: CancelToken = NEVER, like: Path | None = None
+    ) -> None:
         """Make ``folder`` hold exactly the tree."""
-        super().checkout(candidate, folder, cancel)
+        super().checkout(candidate, folder, cancel, like)
         if (folder / "configure").exists():
             (folder / "configure").chmod(0o755)
 
