@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bisector.errors import InfraError
 from bisector.store import CampaignRow, Store
+from bisector.system.foreign import is_folder
 from bisector.system.locks import locked
 from bisector.system.trees import remove_tree, walk
 from bisector.system.xdg import Folders
@@ -210,7 +211,7 @@ def _sweep(cache: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if is_folder(path):
         remove_tree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -225,7 +226,7 @@ def _size(path: Path) -> int:
     total = 0
     with suppress(FileNotFoundError):
         total += path.lstat().st_blocks * 512
-        if path.is_dir() and not path.is_symlink():
+        if is_folder(path):
             for folder, _, names in walk(path):
                 for name in names:
                     with suppress(FileNotFoundError):

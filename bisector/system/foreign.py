@@ -64,6 +64,11 @@ def copy_plain(folder: Path, name: str, target: Path, limit: int) -> None:
             shutil.copyfileobj(file, copy, 1 << 20)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def leads_out(folder: Path, path: Path) -> bool:
     """Whether ``path``, below ``folder`` by its name, lies elsewhere by its links, or is a link to nothing."""
     real = Path(os.path.realpath(path))

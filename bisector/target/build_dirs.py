@@ -42,9 +42,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from bisector.causes import BuildStage
 from bisector.errors import InfraError
-from bisector.system.foreign import NotRegularFile, read_plain, write_plain
+from bisector.system.foreign import NotRegularFile, is_folder, read_plain, write_plain
 from bisector.system.trees import remove_tree, walk
+from bisector.target.commands import CannotBeBuilt
 from bisector.target.images import write_json
 from bisector.target.leftovers import COMMAND_LIMIT, lists_header, remove_leftovers, remove_shadowed
 from bisector.target.make import OBJECTS
@@ -86,26 +88,32 @@ class BuildDir:
         self.tree = folder / "tree"
         self.notes = _read_notes(folder)
         self._objects = folder / "objects"
+        self._at_work = self.tree / OBJECTS  # where they stand while make runs, which can put anything there
         self._journal = folder / "journal.json"
 
     @property
     def objects(self) -> Path:
-        """The object folder while make may work in it."""
-        return self.tree / OBJECTS
+        """The object folder while make may work in it. Raises CannotBeBuilt where make left something else there."""
+        if not is_folder(self._at_work):
+            raise CannotBeBuilt(BuildStage.COMPILE, (f"the build left no folder of objects where it was: {OBJECTS}",))
+        return self._at_work
 
     @property
     def cold(self) -> bool:
-        """Whether there are no objects yet."""
-        return not self._objects.exists() and not self.objects.exists()
+        """Whether there are no objects yet, while make does not work."""
+        return not self._objects.exists()
+
+    def require_place(self) -> None:
+        """Raises CannotBeBuilt where the tree has something of its own in the place of the object folder."""
+        if os.path.lexists(self._at_work):
+            raise CannotBeBuilt(BuildStage.CONFIG, (f"this tree holds {OBJECTS}, where objects go",))
 
     def recover(self) -> None:
         """Undo what an interrupted build left, and see to it that the next source is newer than every object."""
         for gone in self.folder.glob("gone-*"):
             remove_tree(gone)
-        if self.objects.is_dir():  # a build was killed before it could move them back
-            if self._objects.exists():
-                self.discard()
-            self.objects.rename(self._objects)
+        if self._journal.exists() and self.cold:  # a build was killed before it could move them back
+            self._bring_back()
         if self._journal.exists():
             self._wait_for_the_dead()
             if not self._roll_back():
@@ -135,11 +143,11 @@ class BuildDir:
         remove_leftovers(self._objects, self.tree, OBJECTS)
         shadowed = remove_shadowed(self._objects, added)
         write_json(self._journal, self._listed())
-        self._objects.rename(self.objects)
+        self._objects.rename(self._at_work)
         if cold:
             self.notes = Notes(lines=self.notes.lines)
         yield shadowed
-        self.objects.rename(self._objects)
+        self._bring_back()
         self.notes.fit, self.notes.base, self.notes.boot, self.notes.tree = fit, base, _boot(), tree
         self.notes.newest = max((stat[0] for stat in self._listed().values()), default=0)
         write_json(self.folder / "state.json", asdict(self.notes))
@@ -164,7 +172,14 @@ class BuildDir:
     def empty(self) -> None:
         """Throw the objects away while make may work in the folder."""
         for place in self.objects.iterdir():
-            remove_tree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+            remove_tree(place) if is_folder(place) else place.unlink()
+
+    def _bring_back(self) -> None:
+        """Move the objects out of the tree. What is no folder goes: a link in its place leads to files of others."""
+        if is_folder(self._at_work):
+            self._at_work.rename(self._objects)
+        else:
+            self._at_work.unlink(missing_ok=True)
 
     def _roll_back(self) -> bool:
         """Delete what changed since the journal. False when the objects as a whole cannot be trusted."""
@@ -191,7 +206,9 @@ class BuildDir:
             remove_tree(gone)
 
     def _listed(self) -> dict[str, Stat]:
-        """The objects; those of a tree that left folders too deep to be listed (PATH_MAX) are thrown away."""
+        """The objects, if any; those of a tree that left folders too deep to be listed (PATH_MAX) are thrown away."""
+        if self.cold:
+            return {}
         try:
             return manifest(self._objects)
         except OSError as error:
@@ -278,7 +295,7 @@ def _original(folder: Path, base: str, handles: list[int]) -> BuildDir | None:
             other.recover()
         except (OSError, InfraError):  # somebody builds there, or what a killed build left still runs, or is broken
             continue
-        if not other.cold and other.notes.base == base and not other._objects.is_symlink():
+        if not other.cold and other.notes.base == base:
             return other
     return None
 
@@ -289,9 +306,7 @@ def _rename_within(folder: Path, old: str, new: str) -> None:
     tools/build of the kernel gives its compiler absolute paths, and knows a command by the object's. No link is
     followed, nor ``folder`` where it is one: this is done outside of the sandbox, in what a build left.
     """
-    if folder.is_symlink():
-        return
-    for place, _, files in walk(folder):
+    for place, _, files in walk(folder) if is_folder(folder) else ():
         for name in files:
             if name.endswith((".cmd", ".d")):
                 with suppress(NotRegularFile, UnicodeDecodeError):

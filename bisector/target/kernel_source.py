@@ -19,7 +19,7 @@ from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, 
 from bisector.layers.arch import Architecture
 from bisector.model import BuildConfig, Candidate, Image
 from bisector.system import shipped
-from bisector.system.foreign import NotRegularFile, copy_plain, open_plain, read_plain, write_plain
+from bisector.system.foreign import NotRegularFile, copy_plain, is_folder, open_plain, read_plain, write_plain
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access, installation
 from bisector.system.trees import paths_below, remove_tree
@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
 CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
+_LINKS = ("build", "source")  # of lib/modules/RELEASE, to the build folder: no part of the content
 DEEPEST = 64  # folders of installed modules, one in the other
 CONFIG, WANTED, NEW = "config", "wanted.config", "new.config"
 """Of a build folder: the folder of what Kconfig is given, that file, and what Kconfig made of it."""
@@ -300,11 +301,13 @@ class _Build:
             inner = place.relative_to(installed)
             if len(inner.parts) > DEEPEST:
                 raise CannotBeBuilt(BuildStage.COMPILE, (f"modules_install left a folder {DEEPEST} deep",))
-            if place.is_symlink() and inner.name not in ("build", "source"):
+            if place.is_symlink() and not (len(inner.parts) == 4 and inner.name in _LINKS):
                 raise CannotBeBuilt(BuildStage.COMPILE, (f"modules_install left a link: {inner}",))
-        for release in (installed / "lib" / "modules").iterdir():
-            for name in ("build", "source"):  # links to this build folder: no part of the content
-                (release / name).unlink(missing_ok=True)
+        releases = installed / "lib" / "modules"
+        for release in filter(is_folder, releases.iterdir() if releases.is_dir() else ()):
+            for link in (release / name for name in _LINKS):
+                if link.is_symlink():
+                    link.unlink()
             if not (release / "modules.dep").exists():
                 raise InfraError("depmod is missing: modules cannot be loaded without it", hint="install kmod")
 

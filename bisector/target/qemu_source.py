@@ -23,7 +23,7 @@ from bisector.interfaces import CancelToken, Change, Listener, Phase, Progress, 
 from bisector.model import Candidate, Image
 from bisector.system.foreign import NotRegularFile, copy_plain, leads_out, read_plain, write_plain
 from bisector.system.proc import Processes
-from bisector.system.trees import remove_tree, walk
+from bisector.system.trees import walk
 from bisector.target.build_dirs import BuildDir
 from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.inputs import Inputs
@@ -136,7 +136,7 @@ class _Build:
         if _text(objects, CONFIGURED) == wanted:
             return
         self.listener(Progress(Phase.BUILD, "configure"))
-        _empty(objects)
+        self.build_dir.empty()
         if self.ninja.system:
             _stand_in_for_firmware(tree)
         self.commands.run(BuildStage.CONFIG, argv, cwd=objects)
@@ -208,14 +208,6 @@ def _copy_firmware(build_dir: BuildDir, share: Path) -> None:
             known = path.suffix in (".bin", ".rom", ".dtb", ".img", ".fd")
             if known and path.is_file() and not leads_out(build_dir.tree, path):  # objects stand in the tree
                 shutil.copyfile(path, share / path.name)
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(path)
-        else:
-            path.unlink()
 
 
 def _text(folder: Path, name: str) -> str:

@@ -263,6 +263,10 @@ class SourceTarget(ABC):
         log = self.images.log_of(key)
         log.write_text(f"# {candidate.revision}: {candidate}\n", encoding="utf-8")
         begin = time.monotonic()
+        try:
+            build_dir.require_place()
+        except CannotBeBuilt as error:
+            return self._not_made(key, error, log, begin)
         tree = self.sources.tree_of(candidate)
         changes = self.sources.changes(build_dir.notes.tree, tree) if build_dir.notes.tree else None
         if changes is None:
@@ -285,9 +289,12 @@ class SourceTarget(ABC):
                     build.commands.environment = {**build.commands.environment, **CAREFUL}
                     return self._made(key, candidate, build, begin)
             except CannotBeBuilt as error:  # an orderly end: what failed to be made was deleted by make or ninja
-                failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
-                self.failed(key, failure)
-                return failure
+                return self._not_made(key, error, log, begin)
+
+    def _not_made(self, key: str, error: CannotBeBuilt, log: Path, begin: float) -> BuildFailure:
+        failure = replace(error.failure, log=str(log), seconds=round(time.monotonic() - begin, 1))
+        self.failed(key, failure)
+        return failure
 
     def _headers(self, notes: Notes, changes: Sequence[Change] | None, tree: str) -> str:
         """Names the tree's set of headers. ``changes``: in which it differs from the tree of ``notes``."""

@@ -13,6 +13,9 @@ import pytest
 from fake_kernel import MAKEFILE
 from kernel_setup import KernelSetup
 
+from bisector.errors import InfraError
+from bisector.target.build_dirs import manifest
+
 BUILT = '@echo "  BUILD   $@"; cp kernel.bin $@'
 LASTING = f"{40000 + os.getpid()}"
 
@@ -102,6 +105,75 @@ def test_installed_modules_may_be_no_link_to_elsewhere(setup: KernelSetup, tmp_p
     makefile = MAKEFILE.replace(
         "\t@ln -s $(CURDIR) $(installed)/build && touch $(installed)/modules.dep",
         f"\t@rm -rf $(INSTALL_MOD_PATH)/lib/modules; ln -s {elsewhere.parent} $(INSTALL_MOD_PATH)/lib/modules",
+    )
+    files = {"Makefile": makefile, "drivers/extra.m": "module\n"}
+    failure = setup.failure(setup.target(fragment="CONFIG_MODULES=y\n"), setup.candidate(files=files))
+    assert "left a link" in failure.errors[0]
+    assert (elsewhere / "build").read_text() == "mine\n"
+
+
+SWAP = "(cd ..; mv .objects moved; ln -s {victim} .objects)"
+FULL = "echo 'x.c: fatal error: error writing to /tmp/x.s: No space left on device' >&2; exit 1"
+CONFIGURES = "allnoconfig: ; @$(call known,$(KCONFIG_ALLCONFIG))"
+SWAPS = {
+    "after configuring": MAKEFILE.replace(CONFIGURES, f"{CONFIGURES}; {SWAP}"),
+    "after all": MAKEFILE.replace(BUILT, f"{BUILT}; {SWAP}"),
+    "by a dangling link": MAKEFILE.replace(BUILT, f"{BUILT}; (cd ..; mv .objects moved; ln -s nowhere .objects)"),
+    "by a file": MAKEFILE.replace(BUILT, f"{BUILT}; (cd ..; mv .objects moved; touch .objects)"),
+    "by nothing": MAKEFILE.replace(BUILT, f"{BUILT}; (cd ..; mv .objects moved)"),
+}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder of the user's that looks as an object folder does, with an object that has no source any more."""
+    folder = tmp_path / "victim"
+    (folder / "drivers").mkdir(parents=True)
+    (folder / ".config").write_text("CONFIG_MINE=y\n")
+    (folder / "drivers/mine.o").write_text("mine\n")
+    (folder / "drivers/.mine.o.cmd").write_text("savedcmd_drivers/mine.o := cc\n\nsource_drivers/mine.o := ../gone.c\n")
+    return folder
+
+
+@pytest.mark.parametrize("how", SWAPS)
+def test_an_object_folder_that_was_replaced_is_not_entered(setup: KernelSetup, victim: Path, how: str) -> None:
+    before, target = manifest(victim), setup.target()
+    evil = setup.candidate(files={"Makefile": SWAPS[how].replace("{victim}", str(victim))})
+    failure = setup.failure(target, evil)
+    assert "left no folder of objects" in failure.errors[0]
+    assert setup.build(target, setup.candidate("next")).identity == setup.clean(setup.candidate("next")).identity
+    assert manifest(victim) == before
+
+
+def test_an_object_folder_that_was_replaced_is_not_rolled_back(setup: KernelSetup, victim: Path) -> None:
+    before, target = manifest(victim), setup.target()
+    swap = SWAP.replace("{victim}", str(victim))
+    evil = setup.candidate(files={"Makefile": MAKEFILE.replace(BUILT, f"{BUILT}; {swap}; {FULL}")})
+    with pytest.raises(InfraError, match="No space left"):  # so that its work is undone
+        setup.failure(target, evil)
+    assert setup.build(target, setup.candidate("next")).identity == setup.clean(setup.candidate("next")).identity
+    assert manifest(victim) == before
+
+
+def test_objects_that_a_tree_brings_are_not_taken_for_ours(setup: KernelSetup) -> None:
+    target = setup.target()
+    first = setup.build(target, setup.candidate())
+    poison = {".objects/drivers/core.o": "poison", ".objects/vmlinux": "poison"}
+    failure = setup.failure(target, setup.candidate("evil", files=poison))
+    assert failure.stage == "config" and "holds .objects" in failure.errors[0]
+    again = setup.candidate("again", files={"drivers/disk.c": "disk 2\n"})
+    assert setup.build(target, again).identity == setup.clean(again).identity != first.identity
+
+
+def test_installed_modules_may_be_no_release_elsewhere(setup: KernelSetup, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "build").write_text("mine\n")
+    (elsewhere / "modules.dep").touch()
+    linked = f"\t@ln -s $(CURDIR) $(installed)/build && touch $(installed)/modules.dep; ln -s {elsewhere} "
+    makefile = MAKEFILE.replace(
+        "\t@ln -s $(CURDIR) $(installed)/build && touch $(installed)/modules.dep",
+        f"{linked}$(INSTALL_MOD_PATH)/lib/modules/build",
     )
     files = {"Makefile": makefile, "drivers/extra.m": "module\n"}
     failure = setup.failure(setup.target(fragment="CONFIG_MODULES=y\n"), setup.candidate(files=files))
