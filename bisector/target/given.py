@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from bisector.codec import digest
 from bisector.errors import InfraError, UsageError
@@ -15,7 +15,7 @@ from bisector.model import BuildFailure, Candidate, Image
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 from bisector.target.images import Images, identity_of
-from bisector.target.kernel_file import build_id_of_elf, build_id_of_image, is_kernel, release_of_image
+from bisector.target.kernel_file import RELEASE, build_id_of_elf, build_id_of_image, is_kernel, release_of_image
 
 _KERNELS = tuple(row.kernel for row in arch.ROWS)
 _LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
@@ -70,14 +70,16 @@ class GivenKernel(Target):
 
     def _copy_modules(self, build: Path, release: str, into: Path) -> None:
         """What `make modules_install` does, without make: it could begin to build in a folder that is not ours."""
-        if not release:
-            raise UsageError(f"{build} has modules and no include/config/kernel.release", hint="give a whole build")
+        if not RELEASE.fullmatch(release):
+            found = f"names {release!r}, which is no release" if release else "is not there"
+            what = f"{build} has modules, and its include/config/kernel.release {found}"
+            raise UsageError(what, hint="give a whole build")
         folder = into / "lib" / "modules" / release
         for module in _modules(build):
             target = folder / "kernel" / module.relative_to(build)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(module, target)
-        order = (build / "modules.order").read_text(encoding="utf-8").splitlines()
+        order = (build / "modules.order").read_text(errors="replace", encoding="utf-8").splitlines()
         (folder / "modules.order").write_text("".join(f"kernel/{_module(line)}\n" for line in order), encoding="utf-8")
         for name in _LISTS[1:]:
             if (build / name).is_file():
@@ -105,10 +107,13 @@ def _located(path: Path) -> tuple[Path, Path | None]:
 
 
 def _modules(build: Path | None) -> Iterator[Path]:
-    """The modules of a build, as its modules.order lists them (as .ko, or as .o since 6.4)."""
+    """The modules of a build, as its modules.order lists them (as .ko, or as .o since 6.4). Raises UsageError."""
     order = build / "modules.order" if build else None
     if build and order and order.is_file():
-        yield from (build / _module(line) for line in order.read_text(encoding="utf-8").splitlines())
+        for name in map(_module, order.read_text(errors="replace", encoding="utf-8").splitlines()):
+            if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                raise UsageError(f"{order} names a file outside of that folder: {name}", hint="give a whole build")
+            yield build / name
 
 
 def _module(line: str) -> str:
@@ -117,7 +122,11 @@ def _module(line: str) -> str:
 
 def _release(kernel: Path, build: Path | None) -> str:
     named = build / "include/config/kernel.release" if build else None
-    return named.read_text(encoding="utf-8").strip() if named and named.is_file() else release_of_image(kernel)
+    return (
+        named.read_text(errors="replace", encoding="utf-8").strip()
+        if named and named.is_file()
+        else release_of_image(kernel)
+    )
 
 
 def _depmod() -> str:

@@ -16,6 +16,8 @@ from bisector.errors import InfraError
 from bisector.system.proc import Processes
 from bisector.system.sandbox import Access
 
+RELEASE = re.compile(r"\w[\w.+~-]{0,63}")  # what uname -r can show; the name of a folder of modules, never ".."
+
 _SETUP_MAGIC = slice(0x202, 0x206)  # "HdrS"; offsets of Documentation/arch/x86/boot.rst, protocol 2.08 and later
 _SETUP_SECTORS, _VERSION, _KERNEL_VERSION, _PAYLOAD = 0x1F1, 0x206, 0x20E, 0x248
 _PT_NOTE, _NT_GNU_BUILD_ID = 4, 3

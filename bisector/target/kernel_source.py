@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from bisector.target.commands import CannotBeBuilt, Commands
 from bisector.target.debug_info import VMLINUX, has_lines
 from bisector.target.inputs import Inputs
 from bisector.target.kconfig import Fragments, final_values, load, may_configure
-from bisector.target.kernel_file import build_id_of_elf, build_id_of_image
+from bisector.target.kernel_file import RELEASE, build_id_of_elf, build_id_of_image
 from bisector.target.kernel_inputs import kernel_inputs
 from bisector.target.make import Make, environment
 from bisector.target.source import Build, SourceTarget, Tools
@@ -38,7 +37,6 @@ FORMAT = 4  # of a build: a change here, or in how make is called, makes every e
 P = ParamSpec("P")
 T = TypeVar("T")
 
-RELEASE = re.compile(r"[\w.+~-]{1,64}")  # what uname -r can show
 CONFIG_LIMIT, KERNEL_LIMIT, VMLINUX_LIMIT = 4 << 20, 1 << 30, 8 << 30  # bytes of what a build leaves
 _LINKS = ("build", "source")  # of lib/modules/RELEASE, to the build folder: no part of the content
 DEEPEST = 64  # folders of installed modules, one in the other

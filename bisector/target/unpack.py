@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bisector.errors import InfraError, Interrupted
 from bisector.interfaces import CancelToken
@@ -42,7 +42,10 @@ class UnusableKernel(Exception):
 
 @dataclass
 class _Contents:
-    """Files of the packages by their path, without the leading ./ and with lib/ where merged-/usr packages say usr/."""
+    """Files of the packages by their path, without the leading ./ and with lib/ where merged-/usr packages say usr/.
+
+    What has .. in its path is left out: it would be written where that leads.
+    """
 
     opened: ExitStack
     files: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = field(default_factory=dict)
@@ -50,7 +53,7 @@ class _Contents:
     def add(self, tar: Path) -> None:
         archive = self.opened.enter_context(tarfile.open(tar, "r:"))  # noqa: SIM115 (the stack closes it)
         for member in archive:
-            if member.isfile():
+            if member.isfile() and ".." not in PurePosixPath(member.name).parts:
                 self.files[member.name.removeprefix("./").removeprefix("usr/")] = (archive, member)
 
     def read(self, name: str) -> bytes:

@@ -163,6 +163,34 @@ def test_a_build_folder_gives_kernel_config_modules_and_build_id(tmp_path: Path,
     assert "kernel/drivers/md/dm-mod.ko:" in (installed / "modules.dep").read_text()
 
 
+@pytest.mark.parametrize(
+    ("release", "module"),
+    [
+        ("6.18.5", "../out.o"),
+        ("6.18.5", " /out.o"),
+        ("6.18.5", "kernel//out.o"),
+        ("../../../../..", "in.o"),
+        ("..", "in.o"),
+    ],
+)
+def test_a_build_folder_puts_nothing_outside_of_the_image(
+    tmp_path: Path, vmlinux: Path, release: str, module: str
+) -> None:
+    build = tmp_path / "given/build"
+    for folder in ("arch/x86/boot", "include/config"):
+        (build / folder).mkdir(parents=True)
+    bz_image(build / "arch/x86/boot/bzImage", b"packed in a way that nobody knows")
+    (build / "include/config/kernel.release").write_text(f"{release}\n")
+    for place in (build / "in.ko", build.parent / "out.ko"):
+        shutil.copy(vmlinux, place)
+    (build / "modules.order").write_text(f"{module}\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=r"outside of that folder|is no release"):
+        taken(tmp_path / "cache", build)
+    assert [path for path in sorted(tmp_path.rglob("*")) if not path.is_relative_to(tmp_path / "cache")] == before
+    assert not list((tmp_path / "cache").rglob("*.ko"))
+
+
 def test_what_is_no_kernel_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("words")
     for path in ("text", "none", "."):
