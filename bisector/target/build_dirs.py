@@ -112,10 +112,10 @@ class BuildDir:
         """Undo what an interrupted build left, and see to it that the next source is newer than every object."""
         for gone in self.folder.glob("gone-*"):
             remove_tree(gone)
-        if self._journal.exists() and self.cold:  # a build was killed before it could move them back
-            self._bring_back()
         if self._journal.exists():
-            self._wait_for_the_dead()
+            self._wait_for_the_dead()  # before we look what they left: they can still change it
+            if self.cold:  # a build was killed before it could move them back
+                self._bring_back()
             if not self._roll_back():
                 self.discard()
             self._journal.unlink()

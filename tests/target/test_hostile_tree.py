@@ -14,7 +14,7 @@ from fake_kernel import MAKEFILE
 from kernel_setup import KernelSetup
 
 from bisector.errors import InfraError
-from bisector.target.build_dirs import manifest
+from bisector.target.build_dirs import BuildDir, manifest
 
 BUILT = '@echo "  BUILD   $@"; cp kernel.bin $@'
 LASTING = f"{40000 + os.getpid()}"
@@ -179,3 +179,22 @@ def test_installed_modules_may_be_no_release_elsewhere(setup: KernelSetup, tmp_p
     failure = setup.failure(setup.target(fragment="CONFIG_MODULES=y\n"), setup.candidate(files=files))
     assert "left a link" in failure.errors[0]
     assert (elsewhere / "build").read_text() == "mine\n"
+
+
+def test_what_a_killed_build_does_last_is_seen(
+    setup: KernelSetup, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.build(setup.target(), setup.candidate())
+    before, build_dir = manifest(victim), BuildDir(setup.build_dir())
+    at_work = build_dir.tree / ".objects"
+    (build_dir.folder / "objects").rename(at_work)
+    (build_dir.folder / "journal.json").write_text("{}")
+
+    def last_act(_: BuildDir) -> None:
+        if at_work.exists():
+            at_work.rename(build_dir.tree / "moved")
+        at_work.symlink_to(victim)
+
+    monkeypatch.setattr(BuildDir, "_wait_for_the_dead", last_act)
+    build_dir.recover()
+    assert build_dir.cold and not at_work.is_symlink() and manifest(victim) == before
